@@ -1,0 +1,21 @@
+"""One folder for each op, and in it every implementation of that op.
+
+An implementation is a module (`eager.py`, `cpu.py`, `triton.py`, later `cuda.py`) with one function for each
+pass of its op, named as the pass. All implementations of a pass take and return the same things:
+
+    encode            x, w_enc, pool, mean, std -> values, positions
+    encode_backward   grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w
+                        -> grad_x | None, grad_w_enc | None
+    decode            values, positions, w_dec, frames -> reconstruction
+    decode_backward   grad_reconstruction, values, positions, w_dec, need_values, need_w
+                        -> grad_values | None, grad_w_dec | None
+    partitioned_loss  reconstruction, target, values, noise_only, foreground, penalty
+                        -> loss, grad_reconstruction, grad_values
+
+Shapes are those of `partae_fast.functional`, which checks them; an implementation may rely on shapes, types and
+devices that agree, not on contiguity. The maths of each pass is in `partae_fast.reference`.
+"""
+
+from .registry import OPS, Backend, BackendUnavailable, backends, implementation, resolve
+
+__all__ = ["OPS", "Backend", "BackendUnavailable", "backends", "implementation", "resolve"]

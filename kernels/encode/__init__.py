@@ -1,0 +1,1 @@
+"""Temporal convolution, ReLU and max-pool with its argmax, in one pass; backward at the pooled positions only."""

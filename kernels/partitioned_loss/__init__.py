@@ -1,0 +1,1 @@
+"""Squared error plus the masked penalty on foreground latents, and the gradient to both, in one pass."""

@@ -1,0 +1,139 @@
+"""Which implementations of an op there are, which of them can run here, and which one a call gets."""
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+
+logger = logging.getLogger("partae_fast")
+
+
+class BackendUnavailable(RuntimeError):
+    """The back-end asked for cannot serve the request; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Whether a back-end can run on this machine, and why (or what it is)."""
+
+    available: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Op:
+    """An op's passes (the functions that each implementation has) and its implementations, slowest first."""
+
+    passes: tuple[str, ...]
+    backends: tuple[str, ...]
+
+
+OPS = {
+    "encode": Op(("encode", "encode_backward"), ("eager", "cpu", "triton")),
+    "decode": Op(("decode", "decode_backward"), ("eager", "cpu", "triton")),
+    "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
+}
+
+# Storage types, by back-end. Sums are float32 or wider in every one of them.
+DTYPES = {
+    "eager": (torch.float32, torch.float64, torch.bfloat16, torch.float16),
+    "cpu": (torch.float32, torch.float64),
+    "triton": (torch.float32, torch.bfloat16, torch.float16),
+}
+
+
+def interpreting() -> bool:
+    """Whether Triton kernels run through Triton's interpreter, on the CPU (TRITON_INTERPRET=1)."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+@functools.cache
+def backends() -> dict[str, Backend]:
+    """Every back-end by name: whether it can run on this machine, and why it cannot or what it is.
+
+    >>> backends()["eager"].available
+    True
+    """
+    gpu = torch.cuda.is_available()
+    no_gpu = "PyTorch sees no CUDA device; run on a machine with an NVIDIA GPU and a CUDA build of PyTorch"
+    found = {
+        "reference": Backend(True, "float64 NumPy, the truth that `partae verify` compares with"),
+        "eager": Backend(True, "plain PyTorch, any device"),
+    }
+    if _installed("numba"):
+        found["cpu"] = Backend(True, "fused Numba kernels on the CPU")
+    else:
+        found["cpu"] = Backend(False, "numba is not installed; pip install numba")
+    if not _installed("triton"):
+        found["triton"] = Backend(False, "triton is not installed; pip install triton (Linux)")
+    elif interpreting():
+        found["triton"] = Backend(True, "Triton kernels through the interpreter, on the CPU")
+    elif not gpu:
+        found["triton"] = Backend(False, no_gpu)
+    else:
+        found["triton"] = Backend(True, f"fused Triton kernels on {torch.cuda.get_device_name()}")
+    if not _installed("cupy"):
+        found["cuda"] = Backend(False, "cupy is not installed; pip install 'partae-fast[gpu]'")
+    elif not gpu:
+        found["cuda"] = Backend(False, no_gpu)
+    else:
+        found["cuda"] = Backend(True, f"CUDA C on {torch.cuda.get_device_name()}")
+    return found
+
+
+def _refusal(op: str, backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why `backend` cannot run `op` on such tensors here, or None where it can."""
+    if backend not in OPS[op].backends:
+        return f"{op} has no {backend} implementation; it has {', '.join(OPS[op].backends)}"
+    state = backends()[backend]
+    if not state.available:
+        return state.reason
+    if dtype not in DTYPES[backend]:
+        names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES[backend])
+        return f"it takes {names}, not {str(dtype).removeprefix('torch.')}; convert the input or use eager"
+    wanted = {"cpu": "cpu", "triton": "cpu" if interpreting() else "cuda"}.get(backend, device.type)
+    if device.type != wanted:
+        return f"it needs tensors on a {wanted} device and these are on {device}; move them or use eager"
+    return None
+
+
+def resolve(op: str, backend: str, device: torch.device, dtype: torch.dtype) -> str:
+    """The back-end that serves `op` for tensors of `dtype` on `device`.
+
+    "auto" takes the fastest that can and logs its choice, once. A name runs or raises BackendUnavailable.
+    """
+    if backend == "auto":
+        return _fastest(op, device, dtype)
+    if backend not in backends():
+        raise ValueError(f"backend {backend!r} is not known; choose auto or one of {', '.join(OPS[op].backends)}")
+    refusal = _refusal(op, backend, device, dtype)
+    if refusal:
+        raise BackendUnavailable(f"back-end {backend} cannot run {op} here: {refusal}")
+    return backend
+
+
+@functools.cache
+def _fastest(op: str, device: torch.device, dtype: torch.dtype) -> str:
+    refusals = []
+    for name in reversed(OPS[op].backends):
+        refusal = _refusal(op, name, device, dtype)
+        if refusal is None:
+            why = f" ({'; '.join(refusals)})" if refusals else ""
+            logger.info("%s on %s, %s: back-end %s%s", op, device, dtype, name, why)
+            return name
+        refusals.append(f"not {name}: {refusal}")
+    raise BackendUnavailable(f"no back-end can run {op}: {'; '.join(refusals)}")
+
+
+def implementation(op: str, backend: str) -> ModuleType:
+    """The module that implements `op` on `backend`, imported on first use."""
+    return importlib.import_module(f"{__package__}.{op}.{backend}")
