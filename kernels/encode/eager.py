@@ -1,0 +1,64 @@
+"""encode in plain PyTorch, on any device: a dense convolution, then the pool; dense again in the backward pass."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def wide(*tensors: Tensor | None) -> list[Tensor | None]:
+    """The tensors in the type that sums are made in: float32, or float64 where they already are."""
+    return [t if t is None or t.dtype == torch.float64 else t.float() for t in tensors]
+
+
+def filters(w_enc: Tensor) -> Tensor:
+    """(M, H, K) -> (K, H, M), flipped in time: torch correlates where the paper convolves."""
+    return w_enc.flip(0).permute(2, 1, 0)
+
+
+def normalised(x: Tensor, mean: Tensor | None, std: Tensor | None, taps: int) -> Tensor:
+    """(x - mean) / std as (B, H, N + M - 1), zero-padded in time so that the output is as long as the input."""
+    if mean is not None and std is not None:
+        x = (x - mean) / std
+    c = (taps - 1) // 2
+    return F.pad(x.transpose(1, 2), (taps - 1 - c, c))
+
+
+def encode(
+    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    wx, ww, wmean, wstd = wide(x, w_enc, mean, std)
+    a = F.conv1d(normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww)).relu()  # (B, K, N)
+    frames = a.shape[2]
+    a = F.pad(a, (0, -frames % pool), value=-1.0)  # a short last window: -1 never wins against a rectified value
+    values, positions = F.max_pool1d(a, pool, return_indices=True)
+    return values.transpose(1, 2).to(x.dtype).contiguous(), positions.transpose(1, 2).to(torch.int32).contiguous()
+
+
+def encode_backward(
+    grad_values: Tensor,
+    x: Tensor,
+    w_enc: Tensor,
+    values: Tensor,
+    positions: Tensor,
+    pool: int,
+    mean: Tensor | None,
+    std: Tensor | None,
+    need_x: bool,
+    need_w: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    wx, ww, wmean, wstd, g = wide(x, w_enc, mean, std, grad_values)
+    xn, kernel = normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww)
+    g = torch.where(values > 0, g, 0.0)
+    grad_a = g.new_zeros(x.shape[0], x.shape[1], w_enc.shape[2])
+    grad_a = grad_a.scatter_(1, positions.long(), g).transpose(1, 2)  # (B, K, N)
+    grad_x = grad_w = None
+    if need_x:
+        taps = w_enc.shape[0]
+        before = taps - 1 - (taps - 1) // 2
+        padded = torch.nn.grad.conv1d_input(xn.shape, kernel, grad_a)
+        grad_x = padded[:, :, before : before + x.shape[1]].transpose(1, 2)
+        grad_x = (grad_x if wstd is None else grad_x / wstd).to(x.dtype).contiguous()
+    if need_w:
+        grad_w = torch.nn.grad.conv1d_weight(xn, kernel.shape, grad_a).permute(2, 1, 0).flip(0)
+        grad_w = grad_w.to(w_enc.dtype).contiguous()
+    return grad_x, grad_w

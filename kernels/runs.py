@@ -1,0 +1,207 @@
+"""The sparse passes on the CPU, over runs of frames.
+
+With frequency contiguous, the M frames under a filter are one contiguous run of M*H numbers. A latent that won its
+window at frame t owns the run of the M frames that start at t - before. Everything behind the pool is one of three
+passes over such runs, whichever op asks:
+
+    scatter_runs      out[run(t)] += amplitude * row[k]        decode; encode's gradient of x
+    gather_dots       out = dot(source[run(t)], row[k])        decode's gradient of the values
+    accumulate_runs   row[k] += amplitude * source[run(t)]     both gradients of the weights
+
+`rows` is (K, M*H): a filter laid out as the run that it meets. Frames outside the recording are skipped.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .jit import kernel
+from .threads import spread
+
+TILE = 128  # frames in a unit of scatter_runs: its output (16 KB at H 32, float32) stays in the first-level cache
+GROUP = 32  # windows that accumulate_runs goes through for one latent after the other: their frames stay in L2
+PARTIALS = 16  # partial sums of a weight gradient: enough for 16 threads, few enough to add up quickly
+
+
+@kernel
+def _scatter(first, last, out, amplitudes, positions, rows, before, scale, smallest, largest):
+    frames, bins = out.shape[1], out.shape[2]
+    windows, latents = amplitudes.shape[1], amplitudes.shape[2]
+    taps = rows.shape[1] // bins
+    tiles = (frames + TILE - 1) // TILE
+    for unit in range(first, last):
+        item = unit // tiles
+        begin = (unit % tiles) * TILE
+        end = min(begin + TILE, frames)
+        flat = out[item, begin:end].reshape((end - begin) * bins)
+        flat[:] = 0
+        # The windows whose runs can touch the tile: their frames lie in [p * smallest, (p + 1) * largest).
+        window_first = max(0, (begin - taps + 1 + before) // largest)
+        window_last = min(windows - 1, (end - 1 + before) // smallest)
+        for p in range(window_first, window_last + 1):
+            for k in range(latents):
+                amplitude = amplitudes[item, p, k]
+                start = positions[item, p, k] - before
+                low = max(start, begin)
+                high = min(start + taps, end)
+                if amplitude == 0 or low >= high:
+                    continue
+                run = flat[(low - begin) * bins : (high - begin) * bins]
+                row = rows[k, (low - start) * bins : (high - start) * bins]
+                for j in range(run.size):
+                    run[j] += amplitude * row[j]
+        if scale.size:
+            for n in range(begin, end):
+                for h in range(bins):
+                    out[item, n, h] *= scale[h]
+
+
+def scatter_runs(
+    amplitudes: Tensor,
+    positions: Tensor,
+    rows: Tensor,
+    frames: int,
+    bins: int,
+    before: int,
+    pools: tuple[int, int],
+    scale: Tensor | None = None,
+) -> Tensor:
+    """(B, frames, H): the sum of amplitude * row over all runs, times `scale` (H,) where given.
+
+    `pools` are the smallest and the largest pool that the windows may have had. An amplitude of 0 adds nothing,
+    not even a NaN of the row.
+    """
+    out = torch.empty(amplitudes.shape[0], frames, bins, dtype=rows.dtype)
+    scale = out.new_empty(0) if scale is None else scale
+    units = out.shape[0] * (-(-frames // TILE))
+    spread(
+        _scatter, units, *arrays(out, amplitudes, positions, rows), before, *arrays(scale), pools[0], pools[1]
+    )
+    return out
+
+
+@kernel
+def _gather(first, last, out, source, positions, rows, before):
+    frames, bins = source.shape[1], source.shape[2]
+    windows, latents = positions.shape[1], positions.shape[2]
+    taps = rows.shape[1] // bins
+    for unit in range(first, last):
+        item, p = unit // windows, unit % windows
+        flat = source[item].reshape(frames * bins)
+        for k in range(latents):
+            start = positions[item, p, k] - before
+            low, high = max(start, 0), min(start + taps, frames)
+            run = flat[low * bins : high * bins]
+            row = rows[k, (low - start) * bins : (high - start) * bins]
+            total = out.dtype.type(0)
+            for j in range(run.size):
+                total += run[j] * row[j]
+            out[item, p, k] = total
+
+
+def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) -> Tensor:
+    """(B, windows, K): the dot product of each latent's row with its run of `source` (B, N, H)."""
+    out = torch.empty(positions.shape, dtype=rows.dtype)
+    units = positions.shape[0] * positions.shape[1]
+    spread(_gather, units, *arrays(out, source, positions, rows), before)
+    return out
+
+
+@kernel
+def _accumulate(first, last, partials, source, amplitudes, positions, before, centre):
+    frames, bins = source.shape[1], source.shape[2]
+    windows, latents = positions.shape[1], positions.shape[2]
+    taps = partials.shape[2] // bins
+    total = source.shape[0] * windows
+    flat = source.reshape(source.shape[0] * frames * bins)
+    starts = np.empty(GROUP, dtype=np.int64)
+    heights = np.empty(GROUP, dtype=partials.dtype)
+    for unit in range(first, last):
+        sums = partials[unit]
+        sums[:] = 0
+        unit_last = total * (unit + 1) // partials.shape[0]
+        group = total * unit // partials.shape[0]
+        while group < unit_last:
+            group_last = min(group + GROUP, unit_last)
+            for k in range(latents):
+                whole = 0  # runs that lie inside their item, gathered so that four are added in one sweep
+                for w in range(group, group_last):
+                    item, p = w // windows, w % windows
+                    amplitude = amplitudes[item, p, k]
+                    if amplitude == 0:
+                        continue
+                    start = positions[item, p, k] - before
+                    if start >= 0 and start + taps <= frames:
+                        starts[whole] = (item * frames + start) * bins
+                        heights[whole] = amplitude
+                        whole += 1
+                        continue
+                    low, high = max(start, 0), min(start + taps, frames)
+                    run = flat[(item * frames + low) * bins : (item * frames + high) * bins]
+                    part = sums[k, (low - start) * bins : (high - start) * bins]
+                    middle = centre[(low - start) * bins : (high - start) * bins]
+                    for j in range(run.size):
+                        part[j] += amplitude * (run[j] - middle[j])
+                row = sums[k]
+                i = 0
+                while i + 4 <= whole:
+                    a, b, c, d = heights[i], heights[i + 1], heights[i + 2], heights[i + 3]
+                    run_a = flat[starts[i] : starts[i] + row.size]
+                    run_b = flat[starts[i + 1] : starts[i + 1] + row.size]
+                    run_c = flat[starts[i + 2] : starts[i + 2] + row.size]
+                    run_d = flat[starts[i + 3] : starts[i + 3] + row.size]
+                    for j in range(row.size):
+                        m = centre[j]
+                        row[j] += (
+                            a * (run_a[j] - m) + b * (run_b[j] - m) + c * (run_c[j] - m) + d * (run_d[j] - m)
+                        )
+                    i += 4
+                while i < whole:
+                    a = heights[i]
+                    run_a = flat[starts[i] : starts[i] + row.size]
+                    for j in range(row.size):
+                        row[j] += a * (run_a[j] - centre[j])
+                    i += 1
+            group = group_last
+
+
+@kernel
+def _add_up(first, last, total, partials, scale):
+    for k in range(first, last):
+        row = total[k]
+        row[:] = 0
+        for partial in range(partials.shape[0]):
+            part = partials[partial, k]
+            for j in range(row.size):
+                row[j] += part[j]
+        for j in range(row.size):
+            row[j] *= scale[j]
+
+
+def accumulate_runs(
+    source: Tensor,
+    amplitudes: Tensor,
+    positions: Tensor,
+    taps: int,
+    before: int,
+    mean: Tensor | None = None,
+    scale: Tensor | None = None,
+) -> Tensor:
+    """(K, M*H): for each latent the sum over its windows of amplitude * (source run - mean) * scale.
+
+    Without `mean` and `scale` (H,) the run is taken as it is. Frames outside the recording count as the mean.
+    """
+    latents, bins = amplitudes.shape[2], source.shape[2]
+    partials = min(PARTIALS, positions.shape[0] * positions.shape[1])
+    sums = torch.empty(partials, latents, taps * bins, dtype=source.dtype)
+    centre = source.new_zeros(taps * bins) if mean is None else mean.repeat(taps)
+    factor = source.new_ones(taps * bins) if scale is None else scale.repeat(taps)
+    total = torch.empty(latents, taps * bins, dtype=source.dtype)
+    spread(_accumulate, partials, *arrays(sums, source, amplitudes, positions), before, *arrays(centre))
+    spread(_add_up, latents, *arrays(total, sums, factor))
+    return total
+
+
+def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    """The tensors as contiguous NumPy arrays; no copy is made of one that is contiguous."""
+    return tuple(t.detach().contiguous().numpy() for t in tensors)

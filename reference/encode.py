@@ -1,0 +1,96 @@
+"""Encode: normalise, convolve in time (fully connected in frequency), rectify, max-pool (Stowell & Turner 2015, section 3).
+
+    xn[n, h]   = (x[n, h] - mean[h]) / std[h], and 0 outside the recording
+    z[n, k]    = sum_m sum_h  w_enc[m, h, k] xn[n + c - m, h],   c = (M - 1) // 2
+    a[n, k]    = max(z[n, k], 0)
+    values[p, k], positions[p, k] = max, argmax of a[n, k] over n in window p: p P <= n < min((p + 1) P, N)
+
+The first maximum wins. A window with nothing positive has value 0, its first frame as position, and no gradient.
+A NaN in a window makes its value NaN.
+"""
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def normalise(x: Array, mean: Array | None, std: Array | None) -> Array:
+    """(x - mean) / std, with x (B, N, H) and mean, std (H,) or None."""
+    x = np.asarray(x, dtype=np.float64)
+    return x if mean is None or std is None else (x - mean) / std
+
+
+def runs(frames: Array, taps: int, before: int) -> Array:
+    """The `taps` frames under a filter at each frame: (B, N, H) -> (B, N, taps, H).
+
+    Entry [b, n, i] is frame n - before + i of item b, and 0 outside the recording.
+    """
+    after = taps - 1 - before
+    padded = np.pad(frames, ((0, 0), (before, after), (0, 0)))
+    return np.moveaxis(np.lib.stride_tricks.sliding_window_view(padded, taps, axis=1), -1, 2)
+
+
+def convolve(xn: Array, w_enc: Array) -> Array:
+    """z (B, N, K) from normalised xn (B, N, H) and w_enc (M, H, K)."""
+    taps = w_enc.shape[0]
+    before = taps - 1 - (taps - 1) // 2  # the run under frame n starts at n + c - (M - 1)
+    return np.einsum("bnih,ihk->bnk", runs(xn, taps, before), w_enc[::-1], optimize=True)
+
+
+def encode(
+    x: Array, w_enc: Array, pool: int, mean: Array | None = None, std: Array | None = None
+) -> tuple[Array, Array]:
+    """Pooled latents: values (B, ceil(N/P), K) float64 and their frames, positions, int32 of the same shape."""
+    a = np.maximum(convolve(normalise(x, mean, std), np.asarray(w_enc, dtype=np.float64)), 0.0)
+    batch, frames, latents = a.shape
+    windows = -(-frames // pool)
+    padded = np.pad(a, ((0, 0), (0, windows * pool - frames), (0, 0)), constant_values=-1.0)
+    windowed = padded.reshape(batch, windows, pool, latents)
+    inside = windowed.argmax(axis=2)  # the first maximum; a NaN counts as larger than any number
+    values = np.take_along_axis(windowed, inside[:, :, None], axis=2)[:, :, 0]
+    positions = inside + pool * np.arange(windows)[None, :, None]
+    return values, positions.astype(np.int32)
+
+
+def values_at(
+    x: Array, w_enc: Array, positions: Array, mean: Array | None = None, std: Array | None = None
+) -> Array:
+    """The rectified activations at given positions, (B, ceil(N/P), K), in place of the maximum over each window."""
+    a = np.maximum(convolve(normalise(x, mean, std), np.asarray(w_enc, dtype=np.float64)), 0.0)
+    return np.take_along_axis(a, positions.astype(np.int64), axis=1)
+
+
+def at_positions(values: Array, positions: Array, frames: int) -> Array:
+    """The unpooled latents u (B, N, K): values at their positions, 0 elsewhere."""
+    batch, _, latents = values.shape
+    u = np.zeros((batch, frames, latents))
+    b = np.arange(batch)[:, None, None]
+    k = np.arange(latents)[None, None, :]
+    np.add.at(u, (b, positions, k), values)
+    return u
+
+
+def encode_backward(
+    grad_values: Array,
+    x: Array,
+    w_enc: Array,
+    values: Array,
+    positions: Array,
+    pool: int,
+    mean: Array | None = None,
+    std: Array | None = None,
+) -> tuple[Array, Array]:
+    """Gradients of sum(grad_values * values) with respect to x (B, N, H) and w_enc (M, H, K).
+
+    With g[n, k] the gradient at the pooled positions where the value is positive, and 0 elsewhere:
+        d/dw_enc[m, h, k] = sum_n g[n, k] xn[n + c - m, h]
+        d/dx[j, h]        = sum_m sum_k g[j - c + m, k] w_enc[m, h, k] / std[h]
+    """
+    w_enc = np.asarray(w_enc, dtype=np.float64)
+    xn = normalise(x, mean, std)
+    taps = w_enc.shape[0]
+    c = (taps - 1) // 2
+    g = at_positions(np.where(values > 0, grad_values, 0.0), positions, xn.shape[1])
+    grad_w = np.einsum("bnih,bnk->ihk", runs(xn, taps, taps - 1 - c), g, optimize=True)[::-1]
+    grad_x = np.einsum("bjmk,mhk->bjh", runs(g, taps, c), w_enc, optimize=True)
+    return (grad_x if std is None else grad_x / std), grad_w

@@ -1,0 +1,74 @@
+"""The loss of the partitioned autoencoder (Stowell & Turner 2015, section 3): squared error plus a masked penalty.
+
+    loss[b] = sum_n,h (target - r)^2  +  penalty * y[b] / mean(C) * sum_p,k (C[k] values[p, k])^2
+    loss    = mean_b loss[b]
+
+y (`noise_only`) is 1 where the item is noise-only, C (`foreground`) is 1 where the latent is for signal, and mean(C)
+is over the K latents. With no foreground latent the penalty term is 0.
+"""
+
+import numpy as np
+
+from .decode import decode, decode_backward
+from .encode import Array, encode, encode_backward, values_at
+
+
+def penalty_weights(noise_only: Array, foreground: Array, penalty: float) -> Array:
+    """penalty * y / mean(C) * C^2, the factor on each squared latent: (B, K)."""
+    noise_only = np.asarray(noise_only, dtype=np.float64)
+    foreground = np.asarray(foreground, dtype=np.float64)
+    share = foreground.mean()
+    return penalty * noise_only[:, None] * foreground**2 / (share if share > 0 else 1.0)
+
+
+def partitioned_loss(
+    reconstruction: Array,
+    target: Array,
+    values: Array,
+    noise_only: Array,
+    foreground: Array,
+    penalty: float,
+) -> tuple[float, Array, Array]:
+    """The loss, and its gradients with respect to reconstruction (B, N, H) and values (B, ceil(N/P), K)."""
+    batch = reconstruction.shape[0]
+    error = np.asarray(reconstruction, dtype=np.float64) - target
+    values = np.asarray(values, dtype=np.float64)
+    weight = penalty_weights(noise_only, foreground, penalty)[:, None, :]
+    loss = (np.sum(error**2) + np.sum(weight * values**2)) / batch
+    return loss, 2.0 * error / batch, 2.0 * weight * values / batch
+
+
+def model_loss(
+    x: Array,
+    mean: Array | None,
+    std: Array | None,
+    w_enc: Array,
+    w_dec: Array,
+    noise_only: Array,
+    foreground: Array,
+    penalty: float,
+    pool: int,
+    target: Array | None = None,
+    positions: Array | None = None,
+) -> tuple[float, dict[str, Array]]:
+    """Loss of the whole model and its gradients by name: x, w_enc, w_dec.
+
+    The gradient of x holds the encoder's part and, where the target is x itself, the target's. `positions`
+    overrides the argmax: a float32 implementation that took another frame of a near-tie can then be compared.
+    """
+    values, own = encode(x, w_enc, pool, mean, std)
+    if positions is None:
+        positions = own
+    else:
+        values = values_at(x, w_enc, positions, mean, std)
+    frames = np.shape(x)[1]
+    r = decode(values, positions, w_dec, frames)
+    loss, grad_r, grad_penalty = partitioned_loss(
+        r, x if target is None else target, values, noise_only, foreground, penalty
+    )
+    grad_values, grad_w_dec = decode_backward(grad_r, values, positions, w_dec)
+    grad_x, grad_w_enc = encode_backward(grad_values + grad_penalty, x, w_enc, values, positions, pool, mean, std)
+    if target is None:
+        grad_x = grad_x - grad_r
+    return loss, {"x": grad_x, "w_enc": grad_w_enc, "w_dec": grad_w_dec}
+
