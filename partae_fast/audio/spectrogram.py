@@ -1,0 +1,232 @@
+"""The one spectrogram definition; a model carries the one that it was trained on."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import UserError
+
+# Samples in one pass through the FFT: 8 MiB of float64, so that hours need no more working memory than seconds.
+SAMPLES_PER_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """Magnitudes of a short-time Fourier transform in a band of frequencies, and the way back to audio.
+
+    Frame n is centred on sample n * hop; the recording has zeros around it, and T samples have 1 + ceil(T / hop)
+    frames (no samples: no frames). The analysis window is periodic Hann. The inverse windows each frame with the
+    same Hann again and divides by the sum of the squared windows, which is exact (Griffin & Lim 1984, equation 6).
+    The second window is there for masks: a masked spectrum no longer tapers to 0 where its frame begins and ends,
+    and without that window each frame would begin and end in a click. The maths is in
+    `partae_fast.reference.spectrogram`.
+
+    Arguments:
+        rate: samples per second of the audio that it takes.
+        n_fft: length of a window in samples, even.
+        hop: samples from a frame to the next; divides n_fft, at most n_fft / 2.
+        low, high: the band in Hz, both ends included; 0 <= low <= high <= rate / 2. high None: as `bins` says,
+            or rate / 2 where that is None too.
+        bins: how many bins the band has, if you want it checked; always an int afterwards.
+        gain: positive factor on the magnitudes (not on the STFT), for levels that the model is used to.
+
+    Raises UserError where these do not fit together.
+
+    >>> Spectrogram(rate=22050, n_fft=128, hop=64, low=1700.0, high=7200.0).bins
+    32
+    """
+
+    rate: int = 22050
+    n_fft: int = 128
+    hop: int = 64
+    low: float = 1700.0
+    # None is filled in below; whoever reads these two finds numbers.
+    high: float = 7200.0
+    bins: int = None  # pyright: ignore[reportAssignmentType]
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._check_grid()
+        self._check_band()
+        if not (_is_number(self.gain) and self.gain > 0):
+            raise UserError(f"spectrogram: gain is {self.gain!r}; it must be a positive number")
+
+    def _check_grid(self) -> None:
+        for name in ("rate", "n_fft", "hop"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not _is_number(value) or value != int(value) or value < 1:
+                raise UserError(f"spectrogram: {name} is {value!r}; it must be a whole number of at least 1")
+            object.__setattr__(self, name, int(value))
+        if self.n_fft % 2:
+            raise UserError(
+                f"spectrogram: n_fft is {self.n_fft}; it must be even, for example {self.n_fft + 1}"
+            )
+        if self.n_fft % self.hop or self.n_fft < 2 * self.hop:
+            raise UserError(
+                f"spectrogram: hop is {self.hop}; it must divide n_fft = {self.n_fft} and be at most half "
+                f"of it, for example {self.n_fft // 2}"
+            )
+
+    def _check_band(self) -> None:
+        """Check low, high and bins against one another and fill in the one that is None."""
+        if not (_is_number(self.low) and 0 <= self.low <= self.rate / 2):
+            raise UserError(
+                f"spectrogram: low is {self.low!r} Hz; it must lie between 0 and {self.rate / 2:g}, half the rate"
+            )
+        if self.bins is not None and (
+            not _is_number(self.bins) or self.bins != int(self.bins) or self.bins < 1
+        ):
+            raise UserError(f"spectrogram: bins is {self.bins!r}; it must be a whole number of at least 1")
+        high = self.high
+        if high is None:
+            last = self.first + int(self.bins) - 1 if self.bins is not None else self.n_fft // 2
+            high = last * self.rate / self.n_fft
+        if not (_is_number(high) and self.low <= high <= self.rate / 2):
+            raise UserError(
+                f"spectrogram: high is {high!r} Hz; at {self.rate} Hz it must lie between low = {self.low:g} "
+                f"and {self.rate / 2:g}: choose a lower band or a higher rate"
+            )
+        bins = math.floor(high * self.n_fft / self.rate + 1e-6) - self.first + 1
+        if bins < 1:
+            raise UserError(
+                f"spectrogram: no bin lies from {self.low:g} to {high:g} Hz; bins are "
+                f"{self.rate / self.n_fft:g} Hz apart: widen the band or take a larger n_fft"
+            )
+        if self.bins is not None and self.bins != bins:
+            raise UserError(
+                f"spectrogram: bins is {self.bins}, but {self.low:g} to {high:g} Hz holds {bins} bins at "
+                f"rate {self.rate} and n_fft {self.n_fft}: say bins={bins}, or leave out bins or high"
+            )
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(high))
+        object.__setattr__(self, "bins", bins)
+
+    @property
+    def first(self) -> int:
+        """The FFT bin that bin 0 is. The band's bins are first .. first + bins - 1."""
+        # 1e-6 of a bin forgives the rounding of a frequency that was computed from a bin.
+        return math.ceil(self.low * self.n_fft / self.rate - 1e-6)
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """Centre frequencies of the bins in Hz, (bins,)."""
+        return (self.first + np.arange(self.bins)) * (self.rate / self.n_fft)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.rate / self.hop
+
+    def frame_count(self, length: int) -> int:
+        """How many frames `length` samples have."""
+        return 1 + -(-length // self.hop) if length else 0
+
+    def magnitude(self, audio: ArrayLike) -> NDArray[np.float32]:
+        """Audio (T,), float, at `rate` -> magnitudes in the band times `gain`, (frames, bins) float32."""
+        padded = self._padded(audio)
+        out = np.empty((self._frames_in(padded), self.bins), np.float32)
+        for start, spectrum in self._blocks(padded):
+            np.abs(spectrum[:, self._band], out=out[start : start + len(spectrum)], casting="same_kind")
+        out *= np.float32(self.gain)
+        return out
+
+    def stft(self, audio: ArrayLike) -> NDArray[np.complex64]:
+        """Audio (T,), float, at `rate` -> spectra of all frequencies, (frames, n_fft//2 + 1) complex64."""
+        return self.spectra(self._padded(audio))
+
+    def istft(self, stft: NDArray[np.complexfloating], length: int) -> NDArray[np.float32]:
+        """Spectra as `stft` gives them -> audio (length,) float32; raises UserError where they do not match."""
+        wanted = (self.frame_count(length), self.n_fft // 2 + 1)
+        if stft.shape != wanted:
+            raise UserError(
+                f"istft: spectra are {stft.shape}, and {length} samples have {wanted}; give the audio's length"
+            )
+        total, weight = self.overlap_add(stft)
+        inside = slice(self.n_fft // 2, self.n_fft // 2 + length)
+        return total[inside] / weight[inside]
+
+    def spectra(self, padded: NDArray[np.floating]) -> NDArray[np.complex64]:
+        """Spectra of the frames that begin at samples 0, hop, 2 hop ... of `padded` (T,), for streams."""
+        out = np.empty((self._frames_in(padded), self.n_fft // 2 + 1), np.complex64)
+        for start, spectrum in self._blocks(padded):
+            out[start : start + len(spectrum)] = spectrum
+        return out
+
+    def overlap_add(
+        self, spectra: NDArray[np.complexfloating]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Both sums of the inverse where frame n begins at sample n * hop: windowed frames and squared windows.
+
+        Spectra (frames, n_fft//2 + 1) -> two arrays ((frames - 1) * hop + n_fft,); their quotient is the audio.
+        A stream adds up what neighbouring chunks say of the same samples, then divides.
+        """
+        overlap = self.n_fft // self.hop
+        count = len(spectra)
+        # One row holds one hop; part j of frame n falls on row n + j.
+        total = np.zeros((count + overlap - 1 if count else 0, self.hop), np.float32)
+        weight = np.zeros_like(total)
+        squared = (self._window**2).reshape(overlap, self.hop)
+        step = max(1, SAMPLES_PER_BLOCK // self.n_fft)
+        for start in range(0, count, step):
+            frames = np.fft.irfft(spectra[start : start + step].astype(np.complex128), self.n_fft)
+            parts = (frames * self._window).reshape(-1, overlap, self.hop)
+            for j in range(overlap):
+                rows = slice(start + j, start + j + len(parts))
+                total[rows] += parts[:, j]
+                weight[rows] += squared[j]
+        return total.reshape(-1), weight.reshape(-1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for a model's file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> "Spectrogram":
+        """The inverse of `to_dict`; raises UserError on a name that is unknown or missing."""
+        names = {field.name for field in fields(cls)}
+        if set(settings) != names:
+            odd = ", ".join(sorted(names ^ set(settings)))
+            raise UserError(
+                f"spectrogram: settings unknown or missing: {odd}; the file is of another version"
+            )
+        return cls(**settings)
+
+    @property
+    def _band(self) -> slice:
+        return slice(self.first, self.first + self.bins)
+
+    @property
+    def _window(self) -> NDArray[np.float64]:
+        return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)
+
+    def _frames_in(self, padded: NDArray[np.floating]) -> int:
+        return max(0, (len(padded) - self.n_fft) // self.hop + 1)
+
+    def _padded(self, audio: ArrayLike) -> NDArray[np.floating]:
+        audio = np.asarray(audio)
+        if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
+            raise UserError(
+                f"spectrogram: audio is {audio.dtype} of shape {audio.shape}; it must be float of shape "
+                "(samples,): give one channel, scaled to -1 .. 1"
+            )
+        frames = self.frame_count(len(audio))
+        padded = np.zeros((frames - 1) * self.hop + self.n_fft if frames else 0, audio.dtype)
+        padded[self.n_fft // 2 : self.n_fft // 2 + len(audio)] = audio
+        return padded
+
+    def _blocks(self, padded: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.complexfloating]]]:
+        """Each block's first frame and spectra, float64, so that a frame's bits do not depend on its neighbours."""
+        if len(padded) < self.n_fft:
+            return
+        frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop]
+        step = max(1, SAMPLES_PER_BLOCK // self.n_fft)
+        for start in range(0, len(frames), step):
+            yield start, np.fft.rfft(frames[start : start + step] * self._window)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and math.isfinite(value)
