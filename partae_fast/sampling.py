@@ -1,0 +1,311 @@
+"""Random crops and mixtures for training, drawn by counter: the same on every machine and back-end.
+
+Everything a batch depends on is the seed, the step's number and the recordings, so a resumed run needs no
+more than the step's number, and a kernel can draw its own crops. `partae_fast.reference.sampler` is the
+same, plainly.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .errors import UserError
+
+logger = logging.getLogger("partae_fast")
+
+Recording = Any  # an array or a tensor (frames, bins)
+Group = Sequence[Recording]
+
+_CHUNK = 65536  # frames that are widened to float64 at once
+_LANES = 4096  # draws that are made at once, over as many steps as that takes
+
+
+class CropSampler:
+    """Batches of random crops of magnitude spectrograms, signal-plus-noise and noise-only.
+
+    A signal-plus-noise item is the sum of one random crop of each group in `signal`, a noise-only item the
+    sum of one crop of each group in `noise`. Items 0 .. round(batch * noise_only) - 1 are noise-only.
+    Within a group every crop of every recording is equally likely; a recording shorter than `frames` has
+    none and is left out.
+
+    Args:
+        signal: groups; a group is a list of recordings, each an array or tensor (T, bins) of magnitudes >= 0.
+        noise: groups likewise; may be empty where `noise_only` is 0.
+        frames: frames in a crop, >= 1.
+        batch: items in a batch, >= 1.
+        noise_only: share of the items that are noise-only, 0 to 1.
+        seed: 0 to 2**64 - 1.
+
+    Raises UserError for empty groups, recordings of different bins, none as long as a crop, or magnitudes
+    that are negative, NaN or infinite (naming group and recording), and for settings out of range.
+
+    For a program that draws crops itself, where they come from:
+        source          (all frames, bins) float32, every recording once, laid end to end; follows
+        `.to(device)` starts_before   (R,) int64, crops in all recordings before recording r, groups
+        numbered through shift           (R,) int64, what turns the number of a crop of recording r into its
+        first row in `source` group_first     (G,) int64, crops in all groups before group g: signal groups,
+        then noise groups group_starts    (G,) int64, crops in group g noise_items     how many items of a
+        batch are noise-only
+    Crop number c = group_first[g] + ((word * group_starts[g]) >> 32), where word is the first of
+    Philox-4x32-10 with key (seed's low word, high word) and counter (step, item, g, 0); r is the last with
+    starts_before[r] <= c, and the crop is source[c + shift[r] :][:frames].
+
+    Also `mean` and `std` (bins,) float32, of the signal groups' expected mixture, std no lower than a
+    thousandth of its mean over bins; and `noise_mean_square` (bins,) float32, of the noise groups' (zeros
+    where there are none).
+
+    Stowell & Turner 2015, section 4 (noise-only items); Salmon et al. 2011 (Philox).
+
+    >>> sampler = CropSampler(signal=[[np.eye(40, 8)]], noise=[[np.ones((50, 8))]], frames=16, batch=4)
+    >>> x, noise_only = sampler.batch_at(0)
+    >>> tuple(x.shape), noise_only.tolist()
+    ((4, 16, 8), [1.0, 0.0, 0.0, 0.0])
+    """
+
+    def __init__(
+        self,
+        signal: Sequence[Group],
+        noise: Sequence[Group],
+        frames: int = 512,
+        batch: int = 16,
+        noise_only: float = 0.25,
+        seed: int = 0,
+    ) -> None:
+        _check_settings(signal, noise, frames, batch, noise_only, seed)
+        self.frames, self.batch, self.noise_only, self.seed = frames, batch, noise_only, seed
+        self.noise_items = round(batch * noise_only)
+        names = [f"signal[{i}]" for i in range(len(signal))] + [f"noise[{i}]" for i in range(len(noise))]
+        groups = [_kept(name, group, frames) for name, group in zip(names, [*signal, *noise], strict=True)]
+        _check_bins(names, groups)
+        self.bins = int(groups[0][0].shape[1])
+        self._signal_groups, self._noise_groups = len(signal), len(noise)
+        self._lay_out(groups)
+        self._plan_draws()
+        mean, variance = _mixture(groups[: len(signal)])
+        self.mean, self.std = torch.from_numpy(mean).float(), _floored(np.sqrt(variance))
+        mean, variance = (
+            _mixture(groups[len(signal) :]) if noise else (np.zeros(self.bins), np.zeros(self.bins))
+        )
+        self.noise_mean_square = torch.from_numpy(mean**2 + variance).float()
+
+    def batch_at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch of a step, 0 <= step < 2**32: x (batch, frames, bins) and noise_only (batch,).
+
+        Both are float32, on the device of `source`; noise_only is 1 where the item is noise-only.
+        """
+        starts = self.starts_at(step)
+        silent = self.noise_items * self._noise_groups
+        halves = [
+            starts[:silent].reshape(self._noise_groups, self.noise_items),
+            starts[silent:].reshape(self._signal_groups, self.batch - self.noise_items),
+        ]
+        x = torch.empty((self.batch, self.frames, self.bins), device=self.source.device)
+        for part, half in zip((x[: self.noise_items], x[self.noise_items :]), halves, strict=True):
+            if half.size:
+                self._mix(half, part)
+        return x, self._noise_flags.clone()
+
+    def starts_at(self, step: int) -> np.ndarray:
+        """The rows of `source` where a step's crops start, int64.
+
+        The noise-only items' crops of the first noise group, of the second and so on, then the other items'
+        crops of the first signal group and so on.
+        """
+        if not 0 <= step < 2**32:
+            raise UserError(f"step {step} is out of range; steps are numbered from 0 to 2**32 - 1")
+        steps = max(1, _LANES // len(self._items))
+        first = step - step % steps
+        if first != self._drawn_from:
+            self._drawn, self._drawn_from = self._draw(first, steps), first
+        return self._drawn[step - first]
+
+    def to(self, device: torch.device | str) -> "CropSampler":
+        """This sampler, its recordings moved to `device`; batches are made there from then on."""
+        self.source = self.source.to(device)
+        self._offsets = self._offsets.to(device)
+        self._noise_flags = self._noise_flags.to(device)
+        return self
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that decides which batches are drawn, the recordings as a SHA-256 of their values."""
+        digest = hashlib.sha256()
+        for part in (self.starts_before, self.shift, self.group_first, self.source.cpu().numpy()):
+            digest.update(np.ascontiguousarray(part).data)
+        return {
+            "seed": self.seed,
+            "frames": self.frames,
+            "batch": self.batch,
+            "noise_only": self.noise_only,
+            "bins": self.bins,
+            "signal_groups": self._signal_groups,
+            "noise_groups": self._noise_groups,
+            "recordings_sha256": digest.hexdigest(),
+        }
+
+    def _lay_out(self, groups: list[list[np.ndarray]]) -> None:
+        """Put each recording into `source` once, a recording of several groups too, and number the crops."""
+        rows: dict[int, int] = {}
+        parts, firsts, crops, total = [], [], [], 0
+        for recording in (r for group in groups for r in group):
+            if id(recording) not in rows:
+                rows[id(recording)] = total
+                parts.append(recording)
+                total += len(recording)
+            firsts.append(rows[id(recording)])
+            crops.append(len(recording) - self.frames + 1)
+        self.source = torch.from_numpy(np.concatenate(parts))
+        self.starts_before = np.cumsum([0, *crops[:-1]])
+        self.shift = np.array(firsts) - self.starts_before
+        self.group_starts = np.array([sum(len(r) - self.frames + 1 for r in group) for group in groups])
+        self.group_first = np.cumsum([0, *self.group_starts[:-1]])
+        if self.group_starts.max() >= 2**32:
+            raise UserError("a group has 2**32 crops or more, more than a draw can reach; split it into two")
+
+    def _plan_draws(self) -> None:
+        """List the (item, group) pairs of a step, in the order of `starts_at`."""
+        noise = [
+            (i, self._signal_groups + g) for g in range(self._noise_groups) for i in range(self.noise_items)
+        ]
+        signal = [(i, g) for g in range(self._signal_groups) for i in range(self.noise_items, self.batch)]
+        pairs = np.array(noise + signal, dtype=np.uint64)
+        self._items, self._group_of = pairs[:, 0], pairs[:, 1].astype(np.int64)
+        self._drawn, self._drawn_from = np.empty((0, 0), dtype=np.int64), -1
+        self._offsets = torch.arange(self.frames)
+        self._noise_flags = (torch.arange(self.batch) < self.noise_items).float()
+
+    def _draw(self, first: int, steps: int) -> np.ndarray:
+        """Rows of `source`, (steps, pairs), for the steps from `first` on."""
+        words = philox_first_word(
+            self.seed,
+            np.arange(first, first + steps, dtype=np.uint64)[:, None],
+            self._items[None, :],
+            self._group_of[None, :].astype(np.uint64),
+        )
+        within = (words * self.group_starts[self._group_of].astype(np.uint64)) >> np.uint64(32)
+        crops = within.astype(np.int64) + self.group_first[self._group_of]
+        return crops + self.shift[np.searchsorted(self.starts_before, crops, side="right") - 1]
+
+    def _mix(self, starts: np.ndarray, out: torch.Tensor) -> None:
+        """Fill `out` (items, frames, bins) with sums of the crops that start at rows `starts` (groups, items)."""
+        rows = torch.from_numpy(starts).to(self.source.device)[:, :, None] + self._offsets
+        flat = out.view(-1, self.bins)
+        torch.index_select(self.source, 0, rows[0].reshape(-1), out=flat)
+        for group in rows[1:]:
+            flat += self.source.index_select(0, group.reshape(-1))
+
+
+def philox_first_word(seed: int, step: np.ndarray, item: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """First word of Philox-4x32-10 for key `seed` and counters (step, item, group, 0): uint64 below 2**32.
+
+    Arguments are uint64 arrays that broadcast.
+    """
+    half, word = np.uint64(32), np.uint64(0xFFFFFFFF)
+    even, odd = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+    k0, k1 = seed & 0xFFFFFFFF, seed >> 32
+    c0, c1, c2, c3 = step, item, group, np.uint64(0)
+    for _ in range(10):
+        p0, p1 = c0 * even, c2 * odd
+        c0, c1 = (p1 >> half) ^ c1 ^ np.uint64(k0), p1 & word
+        c2, c3 = (p0 >> half) ^ c3 ^ np.uint64(k1), p0 & word
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return c0
+
+
+def _check_settings(
+    signal: Sequence[Group], noise: Sequence[Group], frames: int, batch: int, noise_only: float, seed: int
+) -> None:
+    if frames < 1 or batch < 1:
+        raise UserError(f"frames {frames} and batch {batch} must be at least 1")
+    if not 0 <= noise_only <= 1:
+        raise UserError(f"noise_only {noise_only} is out of range; it is a share of the batch, from 0 to 1")
+    if not 0 <= seed < 2**64:
+        raise UserError(f"seed {seed} is out of range; give one from 0 to 2**64 - 1")
+    if not len(signal):
+        raise UserError("signal has no group; give at least one list of recordings")
+    if not len(noise) and noise_only > 0:
+        raise UserError("noise has no group, so there is nothing noise-only; give noise, or noise_only=0")
+    if noise_only > 0 and round(batch * noise_only) == 0:
+        logger.warning("batch %d * noise_only %g rounds to 0: no item will be noise-only", batch, noise_only)
+
+
+def _kept(name: str, group: Group, frames: int) -> list[np.ndarray]:
+    """The recordings of a group that are long enough for a crop, checked, float32."""
+    if not len(group):
+        raise UserError(f"{name} has no recording; give at least one")
+    recordings = [_checked(f"{name} recording {i}", recording) for i, recording in enumerate(group)]
+    longest = max(map(len, recordings))
+    if longest < frames:
+        raise UserError(
+            f"{name}: the longest recording has {longest} frames and a crop has {frames}; "
+            "give longer recordings or fewer frames"
+        )
+    kept = [r for r in recordings if len(r) >= frames]
+    if len(kept) < len(recordings):
+        logger.warning(
+            "%s: %d of %d recordings are shorter than %d frames: left out",
+            name,
+            len(recordings) - len(kept),
+            len(recordings),
+            frames,
+        )
+    return kept
+
+
+def _checked(name: str, recording: Recording) -> np.ndarray:
+    """The recording as float32 (T, bins); itself where it is that already."""
+    values = (
+        recording.detach().cpu().numpy() if isinstance(recording, torch.Tensor) else np.asarray(recording)
+    )
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise UserError(
+            f"{name} has shape {values.shape}, wanted (frames, bins); a group is a list of recordings"
+        )
+    if np.iscomplexobj(values):
+        raise UserError(f"{name} is complex; give its magnitude")
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 0.0)
+    if np.isnan(low) or np.isinf(low) or np.isinf(high):  # the minimum is NaN where anything is
+        raise UserError(f"{name} has NaN or infinite magnitudes; repair or leave out that recording")
+    if low < 0:
+        raise UserError(f"{name} has negative magnitudes, the lowest {low:g}; give magnitudes, not decibels")
+    return values
+
+
+def _check_bins(names: list[str], groups: list[list[np.ndarray]]) -> None:
+    bins = groups[0][0].shape[1]
+    for name, group in zip(names, groups, strict=True):
+        for recording in group:
+            if recording.shape[1] != bins:
+                raise UserError(
+                    f"{name} has a recording of {recording.shape[1]} bins and {names[0]} has {bins}; "
+                    "make all spectrograms with the same settings"
+                )
+
+
+def _mixture(groups: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance (bins,) float64 of the sum of independent crops: means add, and so do variances."""
+    moments = [_moments(group) for group in groups]
+    return sum(m for m, _ in moments) + 0.0, sum(v for _, v in moments) + 0.0
+
+
+def _moments(group: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    count = sum(map(len, group))
+    mean = sum(chunk.sum(axis=0) for chunk in _chunks(group)) / count
+    return mean, sum(((chunk - mean) ** 2).sum(axis=0) for chunk in _chunks(group)) / count
+
+
+def _chunks(group: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """All frames of a group in float64, some at a time."""
+    for recording in group:
+        for first in range(0, len(recording), _CHUNK):
+            yield recording[first : first + _CHUNK].astype(np.float64)
+
+
+def _floored(std: np.ndarray) -> torch.Tensor:
+    if not std.any():
+        raise UserError("every bin of the signal is constant, as in silence; there is nothing to learn from")
+    return torch.from_numpy(np.maximum(std, 1e-3 * std.mean())).float()

@@ -1,0 +1,59 @@
+"""One step of AdaDelta (Zeiler 2012, algorithm 1) and of Adam (Kingma & Ba 2015, algorithm 1).
+
+Each takes a parameter, its gradient and a state, and returns the new parameter and the new state; None is
+the state before the first step. Defaults are those of PyTorch but for AdaDelta's rho, 0.95 as in Zeiler's
+paper and in the framework that Stowell & Turner used.
+"""
+
+import numpy as np
+
+Array = np.ndarray
+State = dict[str, Array]
+
+
+def adadelta(
+    parameter: Array,
+    gradient: Array,
+    state: State | None,
+    learning_rate: float = 1.0,
+    rho: float = 0.95,
+    epsilon: float = 1e-6,
+) -> tuple[Array, State]:
+    """E[g^2] <- rho E[g^2] + (1 - rho) g^2;  dx = RMS[dx] / RMS[g] g;  E[dx^2] likewise;  x <- x - rate dx.
+
+    RMS[a] = sqrt(E[a^2] + epsilon); RMS[dx] is the one before this step.
+    """
+    state = state or {"square": np.zeros_like(parameter), "delta": np.zeros_like(parameter)}
+    square = rho * state["square"] + (1.0 - rho) * gradient**2
+    step = np.sqrt(state["delta"] + epsilon) / np.sqrt(square + epsilon) * gradient
+    delta = rho * state["delta"] + (1.0 - rho) * step**2
+    return parameter - learning_rate * step, {"square": square, "delta": delta}
+
+
+def adam(
+    parameter: Array,
+    gradient: Array,
+    state: State | None,
+    learning_rate: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> tuple[Array, State]:
+    """m, v: running means of g and g^2;  x <- x - rate m^ / (sqrt(v^) + epsilon).
+
+    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) at step t, counted from 1.
+    """
+    state = state or {
+        "mean": np.zeros_like(parameter),
+        "square": np.zeros_like(parameter),
+        "steps": np.zeros(()),
+    }
+    steps = state["steps"] + 1
+    mean = beta1 * state["mean"] + (1.0 - beta1) * gradient
+    square = beta2 * state["square"] + (1.0 - beta2) * gradient**2
+    corrected, scale = mean / (1.0 - beta1**steps), np.sqrt(square / (1.0 - beta2**steps))
+    new = parameter - learning_rate * corrected / (scale + epsilon)
+    return new, {"mean": mean, "square": square, "steps": steps}
+
+
+OPTIMISERS = {"adadelta": adadelta, "adam": adam}

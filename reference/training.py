@@ -1,0 +1,86 @@
+"""The whole training step: draw, normalise, encode, pool, decode, loss, gradients, optimiser.
+
+As in Stowell & Turner 2015: batches of signal-plus-noise and noise-only items, AdaDelta.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .optimisers import OPTIMISERS, Array, State
+from .partitioned_loss import model_loss
+from .sampler import Group, batch_at, statistics
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same from step to step."""
+
+    foreground: Array  # (K,), 1 where the latent is for signal
+    pool: int
+    penalty: float = 0.75
+    optimizer: str = "adadelta"
+    options: dict[str, float] = field(default_factory=dict)  # of the optimiser
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a step changes: weights w_enc (M, H, K) and w_dec (M, K, H), and the optimiser's state."""
+
+    weights: dict[str, Array]
+    state: dict[str, State | None] = field(default_factory=dict)
+
+
+def train_step(
+    learner: Learner,
+    x: Array,
+    noise_only: Array,
+    mean: Array,
+    std: Array,
+    setting: Setting,
+    positions: Array | None = None,
+) -> tuple[Learner, float]:
+    """The learner after one step on x (B, N, H), and the loss before it.
+
+    `positions` (B, ceil(N/P), K) take the place of the argmax, to follow another through a near-tie.
+    """
+    w_enc, w_dec = learner.weights["w_enc"], learner.weights["w_dec"]
+    loss, gradients = model_loss(
+        x,
+        mean,
+        std,
+        w_enc,
+        w_dec,
+        noise_only,
+        setting.foreground,
+        setting.penalty,
+        setting.pool,
+        positions=positions,
+    )
+    step = OPTIMISERS[setting.optimizer]
+    weights, state = {}, {}
+    for name, weight in learner.weights.items():
+        weights[name], state[name] = step(weight, gradients[name], learner.state.get(name), **setting.options)
+    return Learner(weights, state), loss
+
+
+def train(
+    weights: dict[str, Array],
+    signal: list[Group],
+    noise: list[Group],
+    setting: Setting,
+    steps: int,
+    frames: int = 512,
+    batch: int = 16,
+    noise_only: float = 0.25,
+    seed: int = 0,
+) -> tuple[Learner, list[float]]:
+    """The learner after `steps` steps from `weights`, and the loss of each step."""
+    mean, std = statistics(signal, frames)
+    learner = Learner({name: np.asarray(weight, dtype=np.float64) for name, weight in weights.items()})
+    losses = []
+    for number in range(steps):
+        x, y = batch_at(signal, noise, frames, batch, noise_only, seed, number)
+        learner, loss = train_step(learner, x, y, mean, std, setting)
+        losses.append(loss)
+    return learner, losses

@@ -1,0 +1,56 @@
+"""The reference sampler: where crops come from, how they are mixed, and the statistics of the mixture."""
+
+import numpy as np
+import pytest
+
+from partae_fast.reference import sampler
+
+
+def counting(length, first=0, bins=2):
+    """A recording whose every value is its frame's number, so that a crop tells where it was taken."""
+    return np.repeat(np.arange(first, first + length, dtype=np.float64)[:, None], bins, axis=1)
+
+
+def test_every_start_of_every_recording_and_no_other():
+    lengths = [4, 2, 7]  # the second is shorter than a crop
+    found = [sampler.locate(start, lengths, 3) for start in range(7)]
+    assert found == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)]
+    with pytest.raises(IndexError):
+        sampler.locate(7, lengths, 3)
+
+
+def test_crops_are_contiguous_frames_of_one_recording():
+    group = [counting(10), counting(9, first=100)]
+    seen = set()
+    for step in range(200):
+        taken = sampler.crop(group, 0, 3, step, 0, 8)
+        assert np.array_equal(taken[:, 0], taken[0, 0] + np.arange(8))
+        seen.add(taken[0, 0])
+    assert seen == {0.0, 1.0, 2.0, 100.0, 101.0}
+
+
+def test_an_item_is_the_sum_of_one_crop_of_each_of_its_groups():
+    signal = [[np.full((4, 2), 1.0)], [np.full((4, 2), 10.0)]]
+    noise = [[np.full((4, 2), 100.0)]]
+    x, noise_only = sampler.batch_at(signal, noise, 4, 5, 0.4, seed=0, step=0)
+    assert noise_only.tolist() == [1, 1, 0, 0, 0]
+    assert x[:, 0, 0].tolist() == [100, 100, 11, 11, 11]
+
+
+def test_the_mixture_has_the_moments_of_the_batches():
+    random = np.random.default_rng(0)
+    groups = [[random.gamma(2.0, 1.0, (400, 3))], [random.gamma(1.0, [1.0, 2.0, 3.0], (300, 3))]]
+    mean, variance = sampler.mixture(groups, 8)
+    x = np.concatenate([sampler.batch_at(groups, [], 8, 64, 0.0, 0, step)[0] for step in range(20)])
+    frames = x.reshape(-1, 3)
+    assert np.allclose(frames.mean(axis=0), mean, rtol=0.05)
+    assert np.allclose(frames.var(axis=0), variance, rtol=0.1)
+    square = sampler.noise_mean_square(groups, 8)
+    assert np.allclose(np.mean(frames**2, axis=0), square, rtol=0.1)
+
+
+def test_a_constant_bin_gets_the_floor_and_short_recordings_do_not_count():
+    varying = np.stack([np.tile([0.0, 2.0], 8), np.ones(16)], axis=1)
+    mean, std = sampler.statistics([[varying, np.full((3, 2), 1e6)]], frames=4)
+    assert mean.tolist() == [1.0, 1.0]
+    assert std.tolist() == [1.0, 0.0005]

@@ -1,0 +1,185 @@
+"""CropSampler: the reference's crops bit for bit, its statistics, and every refusal."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from partae_fast.errors import UserError
+from partae_fast.reference import philox, sampler
+from partae_fast.sampling import CropSampler, philox_first_word
+
+
+def recordings(seed, lengths, bins=5):
+    random = np.random.default_rng(seed)
+    return [random.gamma(1.0, 1.0, (length, bins)).astype(np.float32) for length in lengths]
+
+
+def groups(seed, *lengths):
+    return [recordings(seed + i, each) for i, each in enumerate(lengths)]
+
+
+def test_random_words_are_the_references():
+    counters = np.random.default_rng(0).integers(0, 2**32, (50, 3)).astype(np.uint64)
+    seed = 0xFEDCBA9876543210
+    words = philox_first_word(seed, *counters.T)
+    wanted = philox.philox(np.insert(counters, 3, 0, axis=1), philox.seed_key(seed))[:, 0]
+    assert np.array_equal(words, wanted)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    signal=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), min_size=1, max_size=3),
+    noise=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), min_size=1, max_size=2),
+    frames=st.integers(1, 20),
+    batch=st.integers(1, 9),
+    noise_only=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    seed=st.sampled_from([0, 1, 2**63 + 5]),
+    step=st.sampled_from([0, 1, 63, 100_000, 2**32 - 1]),
+)
+def test_batches_are_the_references(signal, noise, frames, batch, noise_only, seed, step):
+    # The last recording of each group is long enough, whatever was drawn.
+    signal = groups(0, *[[*lengths, frames] for lengths in signal])
+    noise = groups(10, *[[*lengths, frames + 1] for lengths in noise])
+    x, flags = CropSampler(signal, noise, frames, batch, noise_only, seed).batch_at(step)
+    wanted, wanted_flags = sampler.batch_at(signal, noise, frames, batch, noise_only, seed, step)
+    assert x.dtype == flags.dtype == torch.float32
+    assert x.is_contiguous()
+    assert flags.tolist() == wanted_flags.tolist()
+    if len(signal) == len(noise) == 1:
+        assert np.array_equal(x.numpy(), wanted)
+    np.testing.assert_allclose(x.numpy(), wanted, rtol=1e-6)
+
+
+def test_statistics_are_the_references():
+    signal, noise = groups(0, [50, 3, 70], [40]), groups(9, [64], [80, 2])
+    signal[0].append(np.zeros((9, 5), np.float32))
+    for group in (*signal, *noise):
+        for recording in group:
+            recording[:, 2] = 4.0  # a constant bin
+    ours = CropSampler(signal, noise, frames=8, batch=4)
+    mean, std = sampler.statistics(signal, 8)
+    np.testing.assert_allclose(ours.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(ours.std, std, rtol=1e-6)
+    np.testing.assert_allclose(ours.noise_mean_square, sampler.noise_mean_square(noise, 8), rtol=1e-6)
+    assert ours.bins == 5
+
+
+def test_the_documented_arrays_lead_to_the_same_crops():
+    signal, noise = groups(0, [50, 30], [40]), groups(9, [64])
+    ours = CropSampler(signal, noise, frames=8, batch=6, noise_only=0.5, seed=3)
+    step, source = 12, ours.source.numpy()
+    wanted = np.zeros((6, 8, 5), np.float32)
+    for item in range(6):
+        for g in [2] if item < ours.noise_items else [0, 1]:
+            word = int(philox.philox(np.array([step, item, g, 0]), philox.seed_key(3))[0])
+            c = ours.group_first[g] + ((word * int(ours.group_starts[g])) >> 32)
+            r = np.flatnonzero(ours.starts_before <= c)[-1]
+            wanted[item] += source[c + ours.shift[r] :][:8]
+    assert np.array_equal(ours.batch_at(step)[0].numpy(), wanted)
+
+
+def test_a_recording_of_two_groups_is_kept_once():
+    shared = recordings(0, [100])
+    ours = CropSampler([recordings(1, [100]), shared], [shared], frames=8, batch=4)
+    assert len(ours.source) == 200
+    x, _ = ours.batch_at(5)
+    assert np.array_equal(
+        x, sampler.batch_at([recordings(1, [100]), shared], [shared], 8, 4, 0.25, 0, 5)[0].astype("f4")
+    )
+
+
+def test_any_order_of_steps_gives_the_same_batches():
+    ours = CropSampler(*[groups(0, [50])] * 2, frames=8, batch=4)
+    first = ours.batch_at(7)[0]
+    ours.batch_at(10**6)
+    again = ours.batch_at(7)[0]
+    assert torch.equal(first, again)
+    again += 1  # a batch is the caller's own
+    assert torch.equal(first, ours.batch_at(7)[0])
+
+
+def test_arrays_of_any_kind_are_taken():
+    plain = groups(0, [50], [40])
+    other = [[torch.from_numpy(plain[0][0])], [np.asfortranarray(plain[1][0].astype(np.float64))]]
+    batches = [CropSampler(g, g, frames=8, batch=4).batch_at(3)[0] for g in (plain, other)]
+    assert torch.equal(*batches)
+
+
+def test_no_noise_is_needed_where_nothing_is_noise_only():
+    ours = CropSampler(groups(0, [50]), [], frames=8, batch=4, noise_only=0.0)
+    assert ours.batch_at(0)[1].tolist() == [0.0] * 4
+    assert ours.noise_mean_square.tolist() == [0.0] * 5
+
+
+def test_the_fingerprint_tells_samplers_apart():
+    def fingerprint(seed=0, lengths=(50,), **settings):
+        return CropSampler(
+            groups(seed, lengths), groups(9, [50]), **{"frames": 8, "batch": 4} | settings
+        ).fingerprint()
+
+    base = fingerprint()
+    assert base == fingerprint()
+    others = [fingerprint(seed=1), fingerprint(lengths=(25, 25)), fingerprint(frames=9), fingerprint(batch=5)]
+    assert all(other != base for other in others)
+    assert others[0]["recordings_sha256"] != base["recordings_sha256"] != others[1]["recordings_sha256"]
+
+
+def test_what_is_left_out_or_missing_is_said(caplog):
+    with caplog.at_level(logging.WARNING, "partae_fast"):
+        CropSampler(groups(0, [50, 3, 7]), groups(1, [50]), frames=8, batch=1)
+    assert "signal[0]: 2 of 3 recordings are shorter than 8 frames: left out" in caplog.text
+    assert "no item will be noise-only" in caplog.text
+
+
+def with_value(value):
+    bad = groups(0, [50, 60])
+    bad[0][1][3, 2] = value
+    return bad
+
+
+GOOD = groups(5, [50])
+REFUSED = [
+    ({"signal": []}, "signal has no group"),
+    ({"signal": [[]]}, r"signal\[0\] has no recording"),
+    ({"noise": []}, "noise has no group"),
+    ({"noise": [GOOD[0], []]}, r"noise\[1\] has no recording"),
+    ({"noise": groups(0, [7, 6])}, r"noise\[0\]: the longest recording has 7 frames and a crop has 8"),
+    ({"noise": [recordings(0, [50], bins=6)]}, r"noise\[0\] has a recording of 6 bins and signal\[0\] has 5"),
+    ({"signal": with_value(np.nan)}, r"signal\[0\] recording 1 has NaN or infinite"),
+    ({"signal": with_value(np.inf)}, r"signal\[0\] recording 1 has NaN or infinite"),
+    ({"signal": with_value(-np.inf)}, r"signal\[0\] recording 1 has NaN or infinite"),
+    ({"signal": with_value(-0.5)}, r"signal\[0\] recording 1 has negative magnitudes, the lowest -0.5"),
+    ({"signal": [GOOD[0][0]]}, r"signal\[0\] recording 0 has shape \(5,\)"),
+    ({"signal": [[np.ones((50, 5), complex)]]}, "complex"),
+    ({"signal": [[np.ones((50, 5))]]}, "every bin of the signal is constant"),
+    ({"frames": 0}, "frames 0"),
+    ({"batch": 0}, "batch 0"),
+    ({"noise_only": 1.5}, "noise_only 1.5"),
+    ({"noise_only": float("nan")}, "noise_only nan"),
+    ({"seed": -1}, "seed -1"),
+    ({"seed": 2**64}, "seed"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED)
+def test_refusals_name_what_is_wrong(change, message):
+    with pytest.raises(UserError, match=message):
+        CropSampler(**{"signal": GOOD, "noise": GOOD, "frames": 8, "batch": 4} | change)
+
+
+@pytest.mark.parametrize("step", [-1, 2**32])
+def test_steps_out_of_range_are_refused(step):
+    with pytest.raises(UserError, match="steps are numbered"):
+        CropSampler(GOOD, GOOD, frames=8, batch=4).batch_at(step)
+
+
+@pytest.mark.gpu
+def test_the_gpu_gets_the_same_batches():
+    ours = CropSampler(groups(0, [50], [60]), groups(3, [40]), frames=8, batch=6)
+    here = ours.batch_at(3)
+    there = ours.to("cuda").batch_at(3)
+    assert all(t.is_cuda and torch.equal(h, t.cpu()) for h, t in zip(here, there, strict=True))
