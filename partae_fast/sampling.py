@@ -288,14 +288,15 @@ def _check_bins(names: list[str], groups: list[list[np.ndarray]]) -> None:
 
 def _mixture(groups: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance (bins,) float64 of the sum of independent crops: means add, and so do variances."""
-    moments = [_moments(group) for group in groups]
-    return sum(m for m, _ in moments) + 0.0, sum(v for _, v in moments) + 0.0
+    means, variances = zip(*map(_moments, groups), strict=True)
+    return np.sum(means, axis=0), np.sum(variances, axis=0)
 
 
 def _moments(group: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     count = sum(map(len, group))
-    mean = sum(chunk.sum(axis=0) for chunk in _chunks(group)) / count
-    return mean, sum(((chunk - mean) ** 2).sum(axis=0) for chunk in _chunks(group)) / count
+    mean = np.sum([chunk.sum(axis=0) for chunk in _chunks(group)], axis=0) / count
+    squares = [((chunk - mean) ** 2).sum(axis=0) for chunk in _chunks(group)]
+    return mean, np.sum(squares, axis=0) / count
 
 
 def _chunks(group: list[np.ndarray]) -> Iterator[np.ndarray]:

@@ -178,6 +178,7 @@ def test_steps_out_of_range_are_refused(step):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_the_gpu_gets_the_same_batches():
     ours = CropSampler(groups(0, [50], [60]), groups(3, [40]), frames=8, batch=6)
     here = ours.batch_at(3)
