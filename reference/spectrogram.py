@@ -5,8 +5,8 @@
     s[t]    = sum_n w[u] y_n[u] / sum_n w[u]^2,  u = t - n hop + L/2       y_n: the inverse transform of X[n]
 
 Frame n is centred on sample n * hop, and the frames n = 0 .. ceil(T / hop) reach every sample of the T. The
-inverse is the least-squares one (Griffin & Lim 1984, equation 6): exact for an X that is some signal's, and for
-any other the signal whose transform is nearest.
+inverse is the least-squares one (Griffin & Lim 1984, equation 6): exact for an X that is some signal's, and
+for any other the signal whose transform is nearest.
 """
 
 import numpy as np

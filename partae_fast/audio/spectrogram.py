@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
 
-# Samples in one pass through the FFT: 8 MiB of float64, so that hours need no more working memory than seconds.
+# Samples in one pass through the FFT: 8 MiB of float64, so that hours need no more memory than seconds.
 SAMPLES_PER_BLOCK = 2**20
 
 
@@ -18,19 +18,19 @@ SAMPLES_PER_BLOCK = 2**20
 class Spectrogram:
     """Magnitudes of a short-time Fourier transform in a band of frequencies, and the way back to audio.
 
-    Frame n is centred on sample n * hop; the recording has zeros around it, and T samples have 1 + ceil(T / hop)
-    frames (no samples: no frames). The analysis window is periodic Hann. The inverse windows each frame with the
-    same Hann again and divides by the sum of the squared windows, which is exact (Griffin & Lim 1984, equation 6).
-    The second window is there for masks: a masked spectrum no longer tapers to 0 where its frame begins and ends,
-    and without that window each frame would begin and end in a click. The maths is in
-    `partae_fast.reference.spectrogram`.
+    Frame n is centred on sample n * hop; the recording has zeros around it, and T samples have
+    1 + ceil(T / hop) frames (no samples: no frames). The analysis window is periodic Hann. The inverse
+    windows each frame with the same Hann again and divides by the sum of the squared windows, which is
+    exact (Griffin & Lim 1984, equation 6). The second window is there for masks: a masked spectrum no
+    longer tapers to 0 where its frame begins and ends, and without that window each frame would begin and
+    end in a click. The maths is in `partae_fast.reference.spectrogram`.
 
     Arguments:
         rate: samples per second of the audio that it takes.
         n_fft: length of a window in samples, even.
         hop: samples from a frame to the next; divides n_fft, at most n_fft / 2.
-        low, high: the band in Hz, both ends included; 0 <= low <= high <= rate / 2. high None: as `bins` says,
-            or rate / 2 where that is None too.
+        low, high: the band in Hz, both ends included; 0 <= low <= high <= rate / 2. high None: as
+            `bins` says, or rate / 2 where that is None too.
         bins: how many bins the band has, if you want it checked; always an int afterwards.
         gain: positive factor on the magnitudes (not on the STFT), for levels that the model is used to.
 
@@ -58,8 +58,7 @@ class Spectrogram:
     def _check_grid(self) -> None:
         for name in ("rate", "n_fft", "hop"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not _is_number(value) or value != int(value) or value < 1:
-                raise UserError(f"spectrogram: {name} is {value!r}; it must be a whole number of at least 1")
+            _check_count(name, value)
             object.__setattr__(self, name, int(value))
         if self.n_fft % 2:
             raise UserError(
@@ -74,13 +73,12 @@ class Spectrogram:
     def _check_band(self) -> None:
         """Check low, high and bins against one another and fill in the one that is None."""
         if not (_is_number(self.low) and 0 <= self.low <= self.rate / 2):
+            half = f"{self.rate / 2:g}"
             raise UserError(
-                f"spectrogram: low is {self.low!r} Hz; it must lie between 0 and {self.rate / 2:g}, half the rate"
+                f"spectrogram: low is {self.low!r} Hz; it must lie between 0 and half the rate, {half}"
             )
-        if self.bins is not None and (
-            not _is_number(self.bins) or self.bins != int(self.bins) or self.bins < 1
-        ):
-            raise UserError(f"spectrogram: bins is {self.bins!r}; it must be a whole number of at least 1")
+        if self.bins is not None:
+            _check_count("bins", self.bins)
         high = self.high
         if high is None:
             last = self.first + int(self.bins) - 1 if self.bins is not None else self.n_fft // 2
@@ -112,7 +110,7 @@ class Spectrogram:
         return math.ceil(self.low * self.n_fft / self.rate - 1e-6)
 
     @property
-    def frequencies(self) -> NDArray[np.float64]:
+    def frequencies(self) -> NDArray[np.floating]:
         """Centre frequencies of the bins in Hz, (bins,)."""
         return (self.first + np.arange(self.bins)) * (self.rate / self.n_fft)
 
@@ -139,11 +137,11 @@ class Spectrogram:
         return self.spectra(self._padded(audio))
 
     def istft(self, stft: NDArray[np.complexfloating], length: int) -> NDArray[np.float32]:
-        """Spectra as `stft` gives them -> audio (length,) float32; raises UserError where they do not match."""
+        """Spectra as from `stft` -> audio (length,) float32; raises UserError where they do not match."""
         wanted = (self.frame_count(length), self.n_fft // 2 + 1)
         if stft.shape != wanted:
             raise UserError(
-                f"istft: spectra are {stft.shape}, and {length} samples have {wanted}; give the audio's length"
+                f"istft: spectra are {stft.shape}; {length} samples have {wanted}: check the length"
             )
         total, weight = self.overlap_add(stft)
         inside = slice(self.n_fft // 2, self.n_fft // 2 + length)
@@ -159,10 +157,10 @@ class Spectrogram:
     def overlap_add(
         self, spectra: NDArray[np.complexfloating]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Both sums of the inverse where frame n begins at sample n * hop: windowed frames and squared windows.
+        """Both sums of the inverse, frame n beginning at sample n * hop: windowed frames, squared windows.
 
-        Spectra (frames, n_fft//2 + 1) -> two arrays ((frames - 1) * hop + n_fft,); their quotient is the audio.
-        A stream adds up what neighbouring chunks say of the same samples, then divides.
+        Spectra (frames, n_fft//2 + 1) -> two arrays ((frames - 1) * hop + n_fft,) whose quotient is the
+        audio. A stream adds up what neighbouring chunks say of the same samples, then divides.
         """
         overlap = self.n_fft // self.hop
         count = len(spectra)
@@ -219,7 +217,7 @@ class Spectrogram:
         return padded
 
     def _blocks(self, padded: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.complexfloating]]]:
-        """Each block's first frame and spectra, float64, so that a frame's bits do not depend on its neighbours."""
+        """Each block's first frame and spectra, in float64."""
         if len(padded) < self.n_fft:
             return
         frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop]
@@ -229,4 +227,10 @@ class Spectrogram:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and math.isfinite(value)
+    numeric = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return numeric and math.isfinite(value)
+
+
+def _check_count(name: str, value: Any) -> None:
+    if not _is_number(value) or value != int(value) or value < 1:
+        raise UserError(f"spectrogram: {name} is {value!r}; it must be a whole number of at least 1")

@@ -1,0 +1,249 @@
+"""Audio files in and out: anything that libsndfile reads; written whole or not at all.
+
+Every problem with a file is a UserError that begins with its name. `soundfile` is imported where a file is
+opened, so that the rest of the library works on a machine without it.
+"""
+
+import contextlib
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..atomic import atomic_path
+from ..errors import UserError
+
+logger = logging.getLogger("partae_fast")
+
+PathLike = str | os.PathLike[str]
+
+# Suffixes of the formats written here: lossless, with a header that holds rate and channels.
+FORMATS = {
+    ".wav": "WAV",
+    ".flac": "FLAC",
+    ".aif": "AIFF",
+    ".aiff": "AIFF",
+    ".caf": "CAF",
+    ".w64": "W64",
+    ".rf64": "RF64",
+}
+# A WAV header counts bytes in 32 bits. The rest of the file (header, other chunks) fits in the margin.
+WAV_LIMIT = 2**32 - 2**20
+SUBTYPE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+BLOCK = 2**16
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says; `format` and `subtype` as libsndfile calls them: "FLAC", "PCM_16"."""
+
+    path: Path
+    rate: int
+    channels: int
+    frames: int
+    format: str
+    subtype: str
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate
+
+
+def require_file(path: PathLike) -> Path:
+    """`path`, if a plain file with something in it is there that we may read; otherwise a UserError.
+
+    A pipe or a device would make an open wait for ever, so it is refused before anything opens it.
+    """
+    path = Path(path)
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the name and the folder") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    if stat.S_ISDIR(state.st_mode):
+        raise UserError(f"{path}: is a folder; name the files in it, for example {path / '*.wav'}")
+    if not stat.S_ISREG(state.st_mode):
+        raise UserError(f"{path}: is not a plain file; save it to one first")
+    if state.st_size == 0:
+        raise UserError(f"{path}: is empty, 0 bytes; get it again from where it came")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: you have no permission to read it; change its mode or copy it")
+    return path
+
+
+def info(path: PathLike) -> AudioInfo:
+    """What the header of the audio file says; raises UserError where it is no audio or has no samples."""
+    with _opened(path) as file:
+        return _info(Path(path), file)
+
+
+def read(path: PathLike) -> tuple[NDArray[np.float32], int]:
+    """The whole file: samples (T, channels) float32 with full scale at 1, and the rate in Hz.
+
+    Integer samples of more than 24 bits are rounded to float32's 24. Raises UserError for a file that is
+    missing, no plain file, empty, no audio, cut short, or without samples, and for samples that are NaN or
+    infinite.
+    """
+    rate = info(path).rate
+    return np.concatenate(list(blocks(path))), rate
+
+
+def blocks(path: PathLike, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
+    """The file's samples in blocks (up to `size`, channels) float32; raises as `read` does."""
+    with _opened(path) as file:
+        about = _info(Path(path), file)
+        done = 0
+        while done < about.frames:
+            with _translated(path):
+                block = file.read(size, dtype="float32", always_2d=True)
+            if not len(block):
+                raise UserError(
+                    f"{path}: cut short: its header promises {about.frames} frames and {done} can be read; "
+                    "get it again or convert it anew"
+                )
+            require_finite(block, about.rate, str(path), first=done)
+            done += len(block)
+            yield block
+
+
+def require_finite(samples: NDArray[np.floating], rate: float, name: str, first: int = 0) -> None:
+    """Raise UserError if `samples` (T,) or (T, channels) has NaN or Inf, with the time of the first.
+
+    first: index in the recording of samples[0], where this is a block of it.
+    """
+    bad = ~np.isfinite(samples)
+    if bad.any():
+        where = int(np.argmax(bad if samples.ndim == 1 else bad.any(axis=1)))
+        value = samples[where][bad[where]][0] if samples.ndim > 1 else samples[where]
+        raise UserError(
+            f"{name}: the sample at {(first + where) / rate:.3f} s is {value}; "
+            "every sample must be a finite number: repair or leave out that part"
+        )
+
+
+def require_sound(samples: NDArray[np.floating], name: str) -> None:
+    """Raise UserError if every sample is 0: nothing can be learnt from silence."""
+    if not samples.any():
+        raise UserError(f"{name}: every sample is 0; a recording to learn from must have sound: leave it out")
+
+
+def output_format(path: PathLike) -> str:
+    """libsndfile's name of the format that `path` ends in; UserError for one that is not written here."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise UserError(
+            f"{path}: cannot write {suffix or 'a file without suffix'}; use one of {', '.join(FORMATS)}"
+        )
+    return FORMATS[suffix]
+
+
+class AudioWriter:
+    """Takes blocks of samples for a file that is being written; made by `writing`."""
+
+    def __init__(self, file: Any, name: str):
+        self._file = file
+        self._name = name
+        self._integer = file.subtype not in ("FLOAT", "DOUBLE")
+        self.frames = 0
+        self.clipped = 0
+
+    def write(self, samples: NDArray[np.floating]) -> None:
+        """Append samples (T, channels) or, for one channel, (T,)."""
+        if self._integer:
+            self.clipped += int(np.count_nonzero(np.abs(samples) > 1))
+        with _translated(self._name):
+            self._file.write(samples)
+        self.frames += len(samples)
+
+
+@contextlib.contextmanager
+def writing(
+    path: PathLike,
+    rate: int,
+    channels: int,
+    frames: int,
+    subtype: str | None = None,
+    overwrite: bool = False,
+) -> Iterator[AudioWriter]:
+    """An AudioWriter whose file appears at `path`, whole, when the block ends; not at all where it raises.
+
+    The suffix says the format. A WAV that would pass 4 GB becomes RF64, which has the same suffix and is
+    read by the same programs. Samples beyond -1 .. 1 are clipped where the subtype holds integers, and a
+    warning is logged.
+
+    Arguments:
+        frames: how many there will be, to choose between WAV and RF64.
+        subtype: such as "PCM_16"; the format's own default where it is None or the format does not have it.
+
+    Raises UserError where the file cannot be written, or exists and `overwrite` is false.
+    """
+    import soundfile
+
+    kind = output_format(path)
+    if subtype is None or not soundfile.check_format(kind, subtype):
+        subtype = str(soundfile.default_subtype(kind))
+    if kind == "WAV" and frames * channels * SUBTYPE_BYTES.get(subtype, 8) > WAV_LIMIT:
+        kind = "RF64"
+    with atomic_path(path, overwrite) as temporary:
+        with _translated(path):
+            file = soundfile.SoundFile(temporary, "w", rate, channels, subtype, format=kind)
+        with file:
+            writer = AudioWriter(file, str(path))
+            yield writer
+    if writer.clipped:
+        logger.warning(
+            "%s: %d samples beyond full scale were clipped; lower the input's level or make it float",
+            path,
+            writer.clipped,
+        )
+
+
+def write(
+    path: PathLike,
+    samples: NDArray[np.floating],
+    rate: int,
+    subtype: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write samples (T,) or (T, channels) at `rate`; arguments and errors are those of `writing`."""
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    with writing(path, rate, channels, len(samples), subtype, overwrite) as writer:
+        writer.write(samples)
+
+
+@contextlib.contextmanager
+def _opened(path: PathLike) -> Iterator[Any]:
+    import soundfile
+
+    path = require_file(path)
+    if path.suffix.lower() == ".raw":
+        raise UserError(f"{path}: raw samples say neither rate nor channels; convert it to .wav first")
+    with _translated(path):
+        file = soundfile.SoundFile(path)
+    with file:
+        yield file
+
+
+@contextlib.contextmanager
+def _translated(path: PathLike) -> Iterator[None]:
+    """libsndfile's errors as UserErrors that name the file."""
+    import soundfile
+
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.rstrip(".")
+        raise UserError(f"{path}: not usable as audio: {reason}; convert it to WAV or FLAC") from error
+
+
+def _info(path: Path, file: Any) -> AudioInfo:
+    if not file.frames:
+        raise UserError(f"{path}: has a header and no samples; get it again from where it came")
+    return AudioInfo(path, file.samplerate, file.channels, file.frames, file.format, file.subtype)
