@@ -55,8 +55,8 @@ class AudioInfo:
         return self.frames / self.rate
 
 
-def require_file(path: PathLike) -> Path:
-    """`path`, if a plain file with something in it is there that we may read; otherwise a UserError.
+def require_file(path: PathLike, empty: bool = False) -> Path:
+    """`path`, if it is a plain file that we may read, with something in it unless `empty`; else a UserError.
 
     A pipe or a device would make an open wait for ever, so it is refused before anything opens it.
     """
@@ -71,7 +71,7 @@ def require_file(path: PathLike) -> Path:
         raise UserError(f"{path}: is a folder; name the files in it, for example {path / '*.wav'}")
     if not stat.S_ISREG(state.st_mode):
         raise UserError(f"{path}: is not a plain file; save it to one first")
-    if state.st_size == 0:
+    if state.st_size == 0 and not empty:
         raise UserError(f"{path}: is empty, 0 bytes; get it again from where it came")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: you have no permission to read it; change its mode or copy it")
