@@ -44,6 +44,3 @@ def kernel(function: Callable) -> Callable:
     finally:
         numba.config.CACHE_DIR = before
 
-
-inlined = functools.partial(numba.njit, inline="always", fastmath=FASTMATH, error_model="numpy")()
-"""A helper that becomes part of the kernel that calls it."""

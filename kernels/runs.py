@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .jit import kernel
+from .simd import add_runs, axpy, dot
 from .threads import spread
 
 TILE = 128  # frames in a unit of scatter_runs: its output (16 KB at H 32, float32) stays in the first-level cache
@@ -27,14 +28,16 @@ PARTIALS = 16  # partial sums of a weight gradient: enough for 16 threads, few e
 def _scatter(first, last, out, amplitudes, positions, rows, before, scale, smallest, largest):
     frames, bins = out.shape[1], out.shape[2]
     windows, latents = amplitudes.shape[1], amplitudes.shape[2]
-    taps = rows.shape[1] // bins
+    length = rows.shape[1]
+    taps = length // bins
     tiles = (frames + TILE - 1) // TILE
     for unit in range(first, last):
         item = unit // tiles
         begin = (unit % tiles) * TILE
         end = min(begin + TILE, frames)
-        flat = out[item, begin:end].reshape((end - begin) * bins)
-        flat[:] = 0
+        for n in range(begin, end):
+            for h in range(bins):
+                out[item, n, h] = 0
         # The windows whose runs can touch the tile: their frames lie in [p * smallest, (p + 1) * largest).
         window_first = max(0, (begin - taps + 1 + before) // largest)
         window_last = min(windows - 1, (end - 1 + before) // smallest)
@@ -42,14 +45,10 @@ def _scatter(first, last, out, amplitudes, positions, rows, before, scale, small
             for k in range(latents):
                 amplitude = amplitudes[item, p, k]
                 start = positions[item, p, k] - before
-                low = max(start, begin)
-                high = min(start + taps, end)
-                if amplitude == 0 or low >= high:
-                    continue
-                run = flat[(low - begin) * bins : (high - begin) * bins]
-                row = rows[k, (low - start) * bins : (high - start) * bins]
-                for j in range(run.size):
-                    run[j] += amplitude * row[j]
+                low, high = max(start, begin), min(start + taps, end)
+                if amplitude != 0 and low < high:
+                    row_at, out_at = k * length + (low - start) * bins, (item * frames + low) * bins
+                    axpy(amplitude, rows, row_at, out, out_at, (high - low) * bins)
         if scale.size:
             for n in range(begin, end):
                 for h in range(bins):
@@ -74,8 +73,9 @@ def scatter_runs(
     out = torch.empty(amplitudes.shape[0], frames, bins, dtype=rows.dtype)
     scale = out.new_empty(0) if scale is None else scale
     units = out.shape[0] * (-(-frames // TILE))
+    work = 2 * amplitudes.numel() * rows.shape[1] + out.numel()
     spread(
-        _scatter, units, *arrays(out, amplitudes, positions, rows), before, *arrays(scale), pools[0], pools[1]
+        _scatter, units, work, *arrays(out, amplitudes, positions, rows), before, *arrays(scale), pools[0], pools[1]
     )
     return out
 
@@ -84,26 +84,22 @@ def scatter_runs(
 def _gather(first, last, out, source, positions, rows, before):
     frames, bins = source.shape[1], source.shape[2]
     windows, latents = positions.shape[1], positions.shape[2]
-    taps = rows.shape[1] // bins
+    length = rows.shape[1]
+    taps = length // bins
     for unit in range(first, last):
         item, p = unit // windows, unit % windows
-        flat = source[item].reshape(frames * bins)
         for k in range(latents):
             start = positions[item, p, k] - before
             low, high = max(start, 0), min(start + taps, frames)
-            run = flat[low * bins : high * bins]
-            row = rows[k, (low - start) * bins : (high - start) * bins]
-            total = out.dtype.type(0)
-            for j in range(run.size):
-                total += run[j] * row[j]
-            out[item, p, k] = total
+            run_at, row_at = (item * frames + low) * bins, k * length + (low - start) * bins
+            out[item, p, k] = dot(source, run_at, rows, row_at, (high - low) * bins)
 
 
 def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) -> Tensor:
     """(B, windows, K): the dot product of each latent's row with its run of `source` (B, N, H)."""
     out = torch.empty(positions.shape, dtype=rows.dtype)
     units = positions.shape[0] * positions.shape[1]
-    spread(_gather, units, *arrays(out, source, positions, rows), before)
+    spread(_gather, units, 2 * out.numel() * rows.shape[1], *arrays(out, source, positions, rows), before)
     return out
 
 
@@ -111,58 +107,43 @@ def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) ->
 def _accumulate(first, last, partials, source, amplitudes, positions, before, centre):
     frames, bins = source.shape[1], source.shape[2]
     windows, latents = positions.shape[1], positions.shape[2]
-    taps = partials.shape[2] // bins
+    length = partials.shape[2]
+    taps = length // bins
     total = source.shape[0] * windows
-    flat = source.reshape(source.shape[0] * frames * bins)
     starts = np.empty(GROUP, dtype=np.int64)
     heights = np.empty(GROUP, dtype=partials.dtype)
     for unit in range(first, last):
-        sums = partials[unit]
-        sums[:] = 0
+        partials[unit] = 0
         unit_last = total * (unit + 1) // partials.shape[0]
-        group = total * unit // partials.shape[0]
-        while group < unit_last:
-            group_last = min(group + GROUP, unit_last)
+        for group in range(total * unit // partials.shape[0], unit_last, GROUP):
             for k in range(latents):
-                whole = 0  # runs that lie inside their item, gathered so that four are added in one sweep
-                for w in range(group, group_last):
+                row_at = (unit * latents + k) * length
+                whole = 0  # runs that lie inside their item: added together
+                for w in range(group, min(group + GROUP, unit_last)):
                     item, p = w // windows, w % windows
                     amplitude = amplitudes[item, p, k]
+                    start = positions[item, p, k] - before
+                    low, high = max(start, 0), min(start + taps, frames)
                     if amplitude == 0:
                         continue
-                    start = positions[item, p, k] - before
-                    if start >= 0 and start + taps <= frames:
+                    if high - low == taps:
                         starts[whole] = (item * frames + start) * bins
                         heights[whole] = amplitude
                         whole += 1
-                        continue
-                    low, high = max(start, 0), min(start + taps, frames)
-                    run = flat[(item * frames + low) * bins : (item * frames + high) * bins]
-                    part = sums[k, (low - start) * bins : (high - start) * bins]
-                    middle = centre[(low - start) * bins : (high - start) * bins]
-                    for j in range(run.size):
-                        part[j] += amplitude * (run[j] - middle[j])
-                row = sums[k]
-                i = 0
-                while i + 4 <= whole:
-                    a, b, c, d = heights[i], heights[i + 1], heights[i + 2], heights[i + 3]
-                    run_a = flat[starts[i] : starts[i] + row.size]
-                    run_b = flat[starts[i + 1] : starts[i + 1] + row.size]
-                    run_c = flat[starts[i + 2] : starts[i + 2] + row.size]
-                    run_d = flat[starts[i + 3] : starts[i + 3] + row.size]
-                    for j in range(row.size):
-                        m = centre[j]
-                        row[j] += (
-                            a * (run_a[j] - m) + b * (run_b[j] - m) + c * (run_c[j] - m) + d * (run_d[j] - m)
-                        )
-                    i += 4
-                while i < whole:
-                    a = heights[i]
-                    run_a = flat[starts[i] : starts[i] + row.size]
-                    for j in range(row.size):
-                        row[j] += a * (run_a[j] - centre[j])
-                    i += 1
-            group = group_last
+                    else:
+                        skipped = (low - start) * bins
+                        run_at = (item * frames + low) * bins
+                        _add_cut_run(partials, row_at + skipped, amplitude, source, run_at, centre, skipped,
+                                     (high - low) * bins)  # fmt: skip
+                add_runs(partials, row_at, length, heights, starts, whole, source, centre)
+
+
+@kernel
+def _add_cut_run(partials, row_at, amplitude, source, run_at, centre, centre_at, length):
+    """The same for one run that the edge of its item cuts."""
+    rows, runs, middles = partials.reshape(-1), source.reshape(-1), centre.reshape(-1)
+    for j in range(length):
+        rows[row_at + j] += amplitude * (runs[run_at + j] - middles[centre_at + j])
 
 
 @kernel
@@ -197,8 +178,9 @@ def accumulate_runs(
     centre = source.new_zeros(taps * bins) if mean is None else mean.repeat(taps)
     factor = source.new_ones(taps * bins) if scale is None else scale.repeat(taps)
     total = torch.empty(latents, taps * bins, dtype=source.dtype)
-    spread(_accumulate, partials, *arrays(sums, source, amplitudes, positions), before, *arrays(centre))
-    spread(_add_up, latents, *arrays(total, sums, factor))
+    work = 2 * amplitudes.numel() * taps * bins
+    spread(_accumulate, partials, work, *arrays(sums, source, amplitudes, positions), before, *arrays(centre))
+    spread(_add_up, latents, sums.numel(), *arrays(total, sums, factor))
     return total
 
 

@@ -1,120 +1,95 @@
 """encode on the CPU: normalisation, convolution, ReLU, pool and argmax in one pass over tiles of frames.
 
-A tile of frames is normalised into a scratch that lies in the cache. There the M frames under a filter are one
-contiguous run of M*H numbers, so an output is the dot product of two contiguous runs; sixteen of them (4 frames x 4
-latents) are summed at once in scalars that the compiler turns into vector registers. No activation is stored: each
-is compared with the best of its window and forgotten.
+A tile of frames is normalised into a scratch that lies in the first-level cache. There the M frames under a filter
+are one contiguous run of M*H numbers, so the convolution is a matrix product of overlapping runs with the filters.
+A block of frames and a panel of latents are summed in vector registers, a latent to a lane; then each frame's
+activations are compared with the best of their window and forgotten, so no activation is ever stored. A sum goes
+over (tap, bin) in the same order wherever its tile begins: the cut into units changes no bit.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..jit import inlined, kernel
+from ..jit import kernel
 from ..runs import accumulate_runs, arrays, scatter_runs
 from ..shapes import window_count
+from ..simd import FRAMES, VECTOR_BYTES, convolve_and_pool
 from ..threads import spread
 
-TILE = 64  # frames: with M 9 and H 32 the scratch takes 9 KB
-
-
-@inlined
-def _offer(values, positions, item, p, k, z, n):
-    """Let activation z of frame n stand for its window where it is the largest so far, or NaN."""
-    if z > values[item, p, k] or z != z:
-        values[item, p, k] = z
-        positions[item, p, k] = n
+TILE = 8 * FRAMES  # frames: with M 9 and H 32 the scratch takes 9 KB
 
 
 @kernel
-def _encode(first, last, values, positions, x, rows, pool, mean, inverse, before):
+def _encode(first, last, values, positions, x, panels, pool, mean, inverse, taps, vectors):
     frames, bins = x.shape[1], x.shape[2]
     windows, latents = values.shape[1], values.shape[2]
-    length = rows.shape[1]
-    taps = length // bins
-    scratch = np.empty((TILE + taps - 1) * bins, dtype=x.dtype)
-    zero = x.dtype.type(0)
-    for unit in range(first, last):
-        item, p_first, p_last = _windows_of(unit, windows, pool)
-        for p in range(p_first, p_last):
-            for k in range(latents):
-                values[item, p, k] = 0
-                positions[item, p, k] = p * pool
-        frames_last = min(p_last * pool, frames)
-        for begin in range(p_first * pool, frames_last, TILE):
-            end = min(begin + TILE, frames_last)
-            _normalise(scratch, x, item, begin - before, mean, inverse)
-            for k in range(0, rows.shape[0], 4):
-                w0, w1, w2, w3 = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
-                for n in range(begin, end, 4):
-                    at = (n - begin) * bins
-                    x0 = scratch[at : at + length]
-                    x1 = scratch[at + bins : at + bins + length]
-                    x2 = scratch[at + 2 * bins : at + 2 * bins + length]
-                    x3 = scratch[at + 3 * bins : at + 3 * bins + length]
-                    s00 = s01 = s02 = s03 = zero
-                    s10 = s11 = s12 = s13 = zero
-                    s20 = s21 = s22 = s23 = zero
-                    s30 = s31 = s32 = s33 = zero
-                    for j in range(length):
-                        a, b, c, d = x0[j], x1[j], x2[j], x3[j]
-                        e, f, g, h = w0[j], w1[j], w2[j], w3[j]
-                        s00 += a * e
-                        s01 += a * f
-                        s02 += a * g
-                        s03 += a * h
-                        s10 += b * e
-                        s11 += b * f
-                        s12 += b * g
-                        s13 += b * h
-                        s20 += c * e
-                        s21 += c * f
-                        s22 += c * g
-                        s23 += c * h
-                        s30 += d * e
-                        s31 += d * f
-                        s32 += d * g
-                        s33 += d * h
-                    block = (
-                        (s00, s01, s02, s03),
-                        (s10, s11, s12, s13),
-                        (s20, s21, s22, s23),
-                        (s30, s31, s32, s33),
-                    )
-                    for i in range(min(4, end - n)):
-                        p = (n + i) // pool
-                        z = block[i]
-                        for q in range(min(4, latents - k)):
-                            _offer(values, positions, item, p, k + q, z[q], n + i)
-
-
-@inlined
-def _windows_of(unit, windows, pool):
-    """The item of a unit and its windows: as many whole windows as a tile holds, and at least one."""
-    per_unit = max(1, TILE // pool)
+    length, width = panels.shape[1], panels.shape[2]
+    before = taps - 1 - (taps - 1) // 2
+    per_unit = max(1, TILE // pool)  # as many whole windows as a tile holds, and at least one
     per_item = (windows + per_unit - 1) // per_unit
-    first = (unit % per_item) * per_unit
-    return unit // per_item, first, min(first + per_unit, windows)
+    scratch = np.empty((TILE + taps - 1) * bins, dtype=x.dtype)
+    best = np.empty((per_unit + 1, width), dtype=x.dtype)  # the last row takes what lies past the unit's end
+    where = np.empty((per_unit + 1, width), dtype=np.int32)
+    slots = np.empty(TILE, dtype=np.int64)
+    for unit in range(first, last):
+        item = unit // per_item
+        p_first = (unit % per_item) * per_unit
+        p_last = min(p_first + per_unit, windows)
+        end = min(p_last * pool, frames)
+        for panel in range(panels.shape[0]):
+            for p in range(p_first, p_last):
+                best[p - p_first] = 0
+                where[p - p_first] = p * pool
+            best[per_unit] = 0
+            for begin in range(p_first * pool, end, TILE):
+                if panel == 0 or pool > TILE:
+                    _normalise(scratch, x, item, begin - before, mean, inverse)
+                for i in range(TILE):
+                    slots[i] = (begin + i) // pool - p_first if begin + i < end else per_unit
+                for i in range(0, min(TILE, end - begin), FRAMES):
+                    at = panel * length * width
+                    if vectors == 1:  # a literal: the number of vectors is fixed when the block is compiled
+                        convolve_and_pool(
+                            best, where, slots, i, begin + i, scratch, i * bins, bins, panels, at, length, 1
+                        )
+                    else:
+                        convolve_and_pool(
+                            best, where, slots, i, begin + i, scratch, i * bins, bins, panels, at, length, 2
+                        )
+            for p in range(p_first, p_last):
+                for q in range(min(width, latents - panel * width)):
+                    values[item, p, panel * width + q] = best[p - p_first, q]
+                    positions[item, p, panel * width + q] = where[p - p_first, q]
 
 
-@inlined
+@kernel
 def _normalise(scratch, x, item, begin, mean, inverse):
     """Fill the scratch with normalised frames from `begin` on, zeros outside the recording."""
     frames, bins = x.shape[1], x.shape[2]
     for i in range(scratch.size // bins):
         n = begin + i
-        row = scratch[i * bins : (i + 1) * bins]
         if n < 0 or n >= frames:
-            row[:] = 0
-            continue
-        source = x[item, n]
-        for h in range(bins):
-            row[h] = (source[h] - mean[h]) * inverse[h]
+            for h in range(bins):
+                scratch[i * bins + h] = 0
+        else:
+            for h in range(bins):
+                scratch[i * bins + h] = (x[item, n, h] - mean[h]) * inverse[h]
 
 
 def _rows(w_enc: Tensor) -> Tensor:
     """(M, H, K) -> (K, M*H), flipped in time: entry [k, i*H + h] meets bin h of the i-th frame of a run."""
     return w_enc.detach().flip(0).permute(2, 0, 1).reshape(w_enc.shape[2], -1).contiguous()
+
+
+def _panels(w_enc: Tensor) -> tuple[Tensor, int]:
+    """(M, H, K) -> (panels, M*H, latents in a panel), flipped in time and padded with zeros; vectors in a panel."""
+    taps, bins, latents = w_enc.shape
+    lanes = VECTOR_BYTES // w_enc.element_size()
+    vectors = 1 if latents <= lanes else 2
+    columns = w_enc.detach().flip(0).reshape(taps * bins, latents)
+    columns = torch.nn.functional.pad(columns, (0, -latents % (vectors * lanes)))
+    return columns.view(taps * bins, -1, vectors * lanes).transpose(0, 1).contiguous(), vectors
 
 
 def encode(
@@ -123,14 +98,16 @@ def encode(
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     windows = window_count(frames, pool)
-    rows = torch.nn.functional.pad(_rows(w_enc), (0, 0, 0, -latents % 4))
+    panels, vectors = _panels(w_enc)
     mean = x.new_zeros(bins) if mean is None else mean
     inverse = x.new_ones(bins) if std is None else 1.0 / std
     values = torch.empty(batch, windows, latents, dtype=x.dtype)
     positions = torch.empty(batch, windows, latents, dtype=torch.int32)
-    before = taps - 1 - (taps - 1) // 2
     units = batch * window_count(windows, max(1, TILE // pool))
-    spread(_encode, units, *arrays(values, positions, x, rows), pool, *arrays(mean, inverse), before)
+    work = 2 * x.numel() * taps * latents
+    spread(
+        _encode, units, work, *arrays(values, positions, x, panels), pool, *arrays(mean, inverse), taps, vectors
+    )
     return values, positions
 
 

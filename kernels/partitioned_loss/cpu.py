@@ -12,33 +12,26 @@ TILE = 128  # frames in a unit
 
 
 @kernel
-def _squared_error(first, last, sums, grad, reconstruction, target):
-    frames = reconstruction.shape[1]
-    tiles = sums.shape[1]
-    factor = reconstruction.dtype.type(2.0 / reconstruction.shape[0])
+def _loss(first, last, sums, grad, grad_values, reconstruction, target, values, weights):
+    batch, frames, bins = reconstruction.shape
+    tiles = sums.shape[1] - 1
+    factor = reconstruction.dtype.type(2.0 / batch)
     for unit in range(first, last):
-        item, tile = unit // tiles, unit % tiles
+        item, tile = unit // (tiles + 1), unit % (tiles + 1)
         total = 0.0
-        for n in range(tile * TILE, min((tile + 1) * TILE, frames)):
-            r, t, g = reconstruction[item, n], target[item, n], grad[item, n]
-            for h in range(r.size):
-                error = r[h] - t[h]
-                g[h] = factor * error
-                total += np.float64(error) * np.float64(error)
+        if tile < tiles:
+            for n in range(tile * TILE, min((tile + 1) * TILE, frames)):
+                for h in range(bins):
+                    error = reconstruction[item, n, h] - target[item, n, h]
+                    grad[item, n, h] = factor * error
+                    total += np.float64(error) * np.float64(error)
+        else:  # the unit after an item's last tile is its penalty
+            for p in range(values.shape[1]):
+                for k in range(values.shape[2]):
+                    v, weight = np.float64(values[item, p, k]), weights[item, k]
+                    grad_values[item, p, k] = 2.0 * weight * v / batch
+                    total += weight * v * v
         sums[item, tile] = total
-
-
-@kernel
-def _penalty(first, last, sums, grad, values, weights):
-    batch, windows, latents = values.shape
-    for item in range(first, last):
-        total = 0.0
-        for p in range(windows):
-            for k in range(latents):
-                v, weight = values[item, p, k], weights[item, k]
-                grad[item, p, k] = 2.0 * weight * v / batch
-                total += weight * np.float64(v) * np.float64(v)
-        sums[item] = total
 
 
 def partitioned_loss(
@@ -55,9 +48,7 @@ def partitioned_loss(
     weights = torch.outer(noise_only.double(), mask**2) * (penalty / share if share > 0 else 0.0)
     grad_reconstruction = torch.empty(reconstruction.shape, dtype=reconstruction.dtype)
     grad_values = torch.empty(values.shape, dtype=values.dtype)
-    errors = torch.empty(batch, -(-frames // TILE), dtype=torch.float64)
-    penalties = torch.empty(batch, dtype=torch.float64)
-    spread(_squared_error, errors.numel(), *arrays(errors, grad_reconstruction, reconstruction, target))
-    spread(_penalty, batch, *arrays(penalties, grad_values, values, weights))
-    loss = (errors.sum() + penalties.sum()) / batch
-    return loss.to(reconstruction.dtype), grad_reconstruction, grad_values
+    sums = torch.empty(batch, -(-frames // TILE) + 1, dtype=torch.float64)
+    out = arrays(sums, grad_reconstruction, grad_values)
+    spread(_loss, sums.numel(), 4 * grad_reconstruction.numel(), *out, *arrays(reconstruction, target, values, weights))
+    return (sums.sum() / batch).to(reconstruction.dtype), grad_reconstruction, grad_values

@@ -1,0 +1,257 @@
+"""Vector code that Numba cannot be talked into: four primitives, written as LLVM IR with the vectors named.
+
+Every one addresses flat storage by offset, so that no array view is made (a view counts references, atomically, once
+for each of the thousands of runs in a call). Offsets are in elements, and are not checked.
+
+    axpy(height, source, i, target, j, n)        target[j : j+n] += height * source[i : i+n]
+    dot(a, i, b, j, n)                           sum of a[i : i+n] * b[j : j+n]
+    add_runs(target, j, n, heights, starts, count, source, centre)
+                                                 target[j : j+n] += sum_c heights[c] * (source[starts[c] :][:n] - centre)
+    convolve_and_pool(...)                       see encode/cpu.py
+"""
+
+import llvmlite.binding
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+INTP = ir.IntType(64)
+FUSED = ("contract",)  # a product and its sum become one fused multiply-add where the machine has one
+
+
+def _vector_bytes() -> int:
+    """The width of a vector register here."""
+    features = llvmlite.binding.get_host_cpu_features()
+    return 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+
+
+VECTOR_BYTES = _vector_bytes()
+FRAMES = 6 if VECTOR_BYTES == 32 else 8  # frames in a block of convolve_and_pool: twice that are accumulators,
+# and AVX has 16 registers, AVX-512 and NEON 32
+CHUNK = 512  # products that one float32 accumulator sums before it is added to the total: bounds the rounding error
+
+
+class Emitter:
+    """Loads, stores and loops on the flat storage of Numba arrays, for one scalar type."""
+
+    def __init__(self, context, builder, array_type):
+        self.context = context
+        self.builder = builder
+        self.scalar = context.get_data_type(array_type.dtype)
+        self.size = 8 if array_type.dtype == types.float64 else 4
+        self.lanes = VECTOR_BYTES // self.size
+        self.vector = ir.VectorType(self.scalar, self.lanes)
+
+    def data(self, array_type, value):
+        """The address of an array's first element."""
+        return self.context.make_array(array_type)(self.context, self.builder, value).data
+
+    def load(self, base, offset, kind):
+        """A scalar or vector of type `kind` that starts at element `offset`."""
+        address = self.builder.bitcast(self.builder.gep(base, [offset]), kind.as_pointer())
+        loaded = self.builder.load(address)
+        loaded.align = self.size
+        return loaded
+
+    def store(self, value, base, offset):
+        address = self.builder.bitcast(self.builder.gep(base, [offset]), value.type.as_pointer())
+        self.builder.store(value, address).align = self.size
+
+    def zero(self, kind):
+        return ir.Constant(kind, 0.0 if kind is self.scalar else [0.0] * self.lanes)
+
+    def spread(self, value, kind):
+        """`value` in every lane."""
+        if kind is self.scalar:
+            return value
+        empty = ir.Constant(kind, ir.Undefined)
+        one = self.builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(one, empty, lanes)
+
+    def add_product(self, total, a, b):
+        """total + a * b, fused."""
+        return self.builder.fadd(total, self.builder.fmul(a, b, flags=FUSED), flags=FUSED)
+
+    def variable(self, value):
+        """A place for a value that a loop changes; the compiler turns it into a register."""
+        return cgutils.alloca_once_value(self.builder, value)
+
+    def loop(self, start, stop, step):
+        """A loop over start, start + step, ... < stop; yields the index."""
+        step = ir.Constant(INTP, step)
+        return cgutils.for_range_slice(self.builder, start, stop, step, INTP, inc=True)
+
+    def sweep(self, length, body, widest):
+        """Call body(offset, kinds) over `length` elements: `widest` vectors at a time, then one, then scalars."""
+        start = ir.Constant(INTP, 0)
+        for kinds in ([self.vector] * widest, [self.vector], [self.scalar]):
+            step = len(kinds) * (1 if kinds[0] is self.scalar else self.lanes)
+            rest = self.builder.srem(self.builder.sub(length, start), ir.Constant(INTP, step))
+            stop = self.builder.sub(length, rest)
+            with self.loop(start, stop, step) as (offset, _):
+                body(offset, kinds)
+            start = stop
+
+    def offsets(self, base, kinds):
+        """The offset of each of the consecutive vectors or scalars `kinds` from `base` on."""
+        width = 1 if kinds[0] is self.scalar else self.lanes
+        return [self.builder.add(base, ir.Constant(INTP, i * width)) for i in range(len(kinds))]
+
+
+@intrinsic
+def axpy(typingctx, height, source, i, target, j, n):
+    """target[j : j+n] += height * source[i : i+n]."""
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, source)
+        x, y = emit.data(source, args[1]), emit.data(target, args[3])
+        i, j, n = args[2], args[4], args[5]
+
+        def body(offset, kinds):
+            for at in emit.offsets(offset, kinds):
+                kind = kinds[0]
+                there = builder.add(j, at)
+                product = emit.load(x, builder.add(i, at), kind)
+                value = emit.add_product(emit.load(y, there, kind), emit.spread(args[0], kind), product)
+                emit.store(value, y, there)
+
+        emit.sweep(n, body, widest=4)
+        return context.get_dummy_value()
+
+    return types.void(source.dtype, source, types.intp, target, types.intp, types.intp), codegen
+
+
+@intrinsic
+def dot(typingctx, a, i, b, j, n):
+    """The sum of a[i : i+n] * b[j : j+n]."""
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, a)
+        x, y = emit.data(a, args[0]), emit.data(b, args[2])
+        i, j, n = args[1], args[3], args[4]
+        sums = [emit.variable(emit.zero(emit.vector)) for _ in range(4)]
+        tail = emit.variable(emit.zero(emit.scalar))
+
+        def body(offset, kinds):
+            places = sums if kinds[0] is emit.vector else [tail]
+            for place, kind, at in zip(places, kinds, emit.offsets(offset, kinds), strict=False):
+                left, right = emit.load(x, builder.add(i, at), kind), emit.load(y, builder.add(j, at), kind)
+                builder.store(emit.add_product(builder.load(place), left, right), place)
+
+        emit.sweep(n, body, widest=4)
+        a0, a1, a2, a3 = (builder.load(place) for place in sums)
+        lanes = builder.fadd(builder.fadd(a0, a1), builder.fadd(a2, a3))
+        name = f"llvm.vector.reduce.fadd.v{emit.lanes}f{emit.size * 8}"
+        kind = ir.FunctionType(emit.scalar, [emit.scalar, emit.vector])
+        reduce = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(reduce, [builder.load(tail), lanes], fastmath=("reassoc",))
+
+    return a.dtype(a, types.intp, b, types.intp, types.intp), codegen
+
+
+@intrinsic
+def add_runs(typingctx, target, j, n, heights, starts, count, source, centre):
+    """target[j : j+n] += sum over c < count of heights[c] * (source[starts[c] : starts[c]+n] - centre[:n]).
+
+    A stretch of the target stays in registers while all runs are added to it.
+    """
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, source)
+        y, h, s = emit.data(target, args[0]), emit.data(heights, args[3]), emit.data(starts, args[4])
+        x, m = emit.data(source, args[6]), emit.data(centre, args[7])
+        j, n, count = args[1], args[2], args[5]
+
+        def body(offset, kinds):
+            places = emit.offsets(offset, kinds)
+            kind = kinds[0]
+            middles = [emit.load(m, at, kind) for at in places]
+            sums = [emit.variable(emit.load(y, builder.add(j, at), kind)) for at in places]
+            with emit.loop(ir.Constant(INTP, 0), count, 1) as (c, _):
+                height = emit.spread(emit.load(h, c, emit.scalar), kind)
+                start = emit.load(s, c, INTP)
+                for at, middle, total in zip(places, middles, sums, strict=True):
+                    run = builder.fsub(emit.load(x, builder.add(start, at), kind), middle)
+                    builder.store(emit.add_product(builder.load(total), height, run), total)
+            for at, total in zip(places, sums, strict=True):
+                emit.store(builder.load(total), y, builder.add(j, at))
+
+        emit.sweep(n, body, widest=6)
+        return context.get_dummy_value()
+
+    signature = types.void(
+        target, types.intp, types.intp, heights, starts, types.intp, source, centre
+    )
+    return signature, codegen
+
+
+@intrinsic
+def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, panel, w, length, vectors):
+    """FRAMES frames against `vectors` (a literal) vectors of latents, each activation offered to its window.
+
+    With L lanes and Q = vectors * L:
+        z[f, q] = sum_j x[i + f * stride + j] * panel[w + j * Q + q],   j < length
+    best and where are (windows, Q): best[slots[o + f], q] becomes z[f, q], and where[slots[o + f], q] becomes frame + f,
+    if z is larger or NaN, for f in order.
+    """
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+    count = vectors.literal_value
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, x)
+        source, weights = emit.data(x, args[5]), emit.data(panel, args[8])
+        top, place, slot = emit.data(best, args[0]), emit.data(where, args[1]), emit.data(slots, args[2])
+        o, frame, i, stride, w, length = args[3], args[4], args[6], args[7], args[9], args[10]
+        width = count * emit.lanes
+        constant = lambda value: ir.Constant(INTP, value)  # noqa: E731
+        grid = [(f, v) for f in range(FRAMES) for v in range(count)]
+        runs = [builder.add(i, builder.mul(stride, constant(f))) for f in range(FRAMES)]
+        totals = {at: emit.variable(emit.zero(emit.vector)) for at in grid}
+        sums = {at: emit.variable(emit.zero(emit.vector)) for at in grid}
+        with emit.loop(constant(0), length, CHUNK) as (chunk, _):
+            for at in grid:
+                builder.store(emit.zero(emit.vector), sums[at])
+            end = builder.add(chunk, constant(CHUNK))
+            end = builder.select(builder.icmp_signed("<", end, length), end, length)
+            with emit.loop(chunk, end, 1) as (j, _):
+                first = builder.add(w, builder.mul(j, constant(width)))
+                columns = [
+                    emit.load(weights, builder.add(first, constant(v * emit.lanes)), emit.vector)
+                    for v in range(count)
+                ]
+                for f in range(FRAMES):
+                    scalar = emit.load(source, builder.add(runs[f], j), emit.scalar)
+                    scalar = emit.spread(scalar, emit.vector)
+                    for v in range(count):
+                        total = emit.add_product(builder.load(sums[f, v]), scalar, columns[v])
+                        builder.store(total, sums[f, v])
+            for at in grid:
+                builder.store(builder.fadd(builder.load(totals[at]), builder.load(sums[at])), totals[at])
+        indices = ir.VectorType(ir.IntType(32), emit.lanes)
+        for f, v in grid:
+            row = emit.load(slot, builder.add(o, constant(f)), INTP)
+            at = builder.add(builder.mul(row, constant(width)), constant(v * emit.lanes))
+            z, old = builder.load(totals[f, v]), emit.load(top, at, emit.vector)
+            wins = builder.fcmp_unordered(">", z, old)  # larger, or either is NaN: a NaN in place is replaced too
+            wins = builder.and_(wins, builder.fcmp_ordered("ord", old, old))  # ... so the first NaN stays
+            number = builder.trunc(builder.add(frame, constant(f)), ir.IntType(32))
+            empty = ir.Constant(indices, ir.Undefined)
+            number = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
+            number = builder.shuffle_vector(number, empty, ir.Constant(indices, [0] * emit.lanes))
+            held = builder.load(_aligned4(builder, place, at, indices))
+            held.align = 4
+            emit.store(builder.select(wins, z, old), top, at)
+            builder.store(builder.select(wins, number, held), _aligned4(builder, place, at, indices)).align = 4
+        return context.get_dummy_value()
+
+    signature = types.void(
+        best, where, slots, types.intp, types.intp, x, types.intp, types.intp, panel, types.intp, types.intp, vectors
+    )
+    return signature, codegen
+
+
+def _aligned4(builder, base, offset, kind):
+    """The address of a vector of int32 at element `offset`."""
+    return builder.bitcast(builder.gep(base, [offset]), kind.as_pointer())

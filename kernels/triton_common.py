@@ -1,0 +1,74 @@
+"""What the Triton implementations share: how a kernel is launched, how it multiplies, how partial sums are added up."""
+
+import contextlib
+import os
+
+import torch
+from torch import Tensor
+
+# Triton reads it when it is imported, and newer versions warn where it is unset: a product and a sum are one FMA.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+
+import triton
+import triton.language as tl
+from triton.runtime.errors import OutOfResources
+
+from .registry import BackendUnavailable
+
+PROGRAMS_MAX = 2**31 - 1  # CUDA's limit on the first axis of a grid
+
+
+def launch(kernel, programs: int, *arguments, **settings) -> None:
+    """Runs `kernel` with `programs` programs on the device of its first argument, a tensor."""
+    device = arguments[0].device
+    name = kernel.fn.__name__
+    if programs > PROGRAMS_MAX:
+        raise ValueError(f"{name} would need {programs} programs and a launch has at most 2^31 - 1; split the batch")
+    here = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    try:
+        with here:
+            kernel[(programs,)](*arguments, **settings)
+    except OutOfResources as error:
+        raise BackendUnavailable(
+            f"{name} needs {error.required} of {error.name} and this GPU has {error.limit}; use backend='eager'"
+        ) from error
+
+
+def check_counts(**counts: int) -> None:
+    """Raises ValueError for a count that a 32-bit index inside the kernels could not hold."""
+    for name, count in counts.items():
+        if count >= 2**30:
+            raise ValueError(f"{name} is {count} and the triton back-end takes fewer than 2^30; split the input")
+
+
+def power_of_two(count: int, least: int, most: int) -> int:
+    """The power of two that holds `count`, within [least, most]: a tile's side."""
+    return min(max(triton.next_power_of_2(count), least), most)
+
+
+def tensor_cores(x: Tensor) -> bool:
+    """Whether matrix products of `x` may run on tensor cores: float32 as TF32 only where PyTorch's own switch allows it."""
+    return x.dtype != torch.float32 or torch.backends.cuda.matmul.allow_tf32
+
+
+@triton.jit
+def add_up_kernel(partials_ptr, total_ptr, parts, size, BLOCK: tl.constexpr):
+    """total[i] = sum over part of partials[part, i], always in the same order."""
+    offs_i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask_i = offs_i < size
+    total = tl.zeros((BLOCK,), tl.float32)
+    for part in tl.range(0, parts, loop_unroll_factor=8):
+        partial_ptrs = partials_ptr + part.to(tl.int64) * size + offs_i
+        total += tl.load(partial_ptrs, mask=mask_i, other=0.0)
+    tl.store(total_ptr + offs_i, total.to(total_ptr.dtype.element_ty), mask=mask_i)
+
+
+ADD_UP_BLOCK = 64  # small, so that a filter of 9216 weights spreads over 144 programs
+
+
+def add_up(partials: Tensor, total: Tensor) -> Tensor:
+    """Fills `total` with the sum of `partials` (parts, *total.shape) float32 over parts."""
+    size = total.numel()
+    programs = triton.cdiv(size, ADD_UP_BLOCK)
+    launch(add_up_kernel, programs, partials, total, partials.shape[0], size, BLOCK=ADD_UP_BLOCK, num_warps=2)
+    return total
