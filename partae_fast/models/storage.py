@@ -1,0 +1,148 @@
+"""Models on disk: one sealed safetensors file with all that denoising needs.
+
+The tensors are the model's state_dict (weights, mean, std, foreground, noise_mean_square). The metadata's
+`settings` have these keys and no others:
+    kind          which model, a name in `KINDS`
+    config        the arguments that construct it
+    spectrogram   settings of `partae_fast.audio.Spectrogram`, or null
+    mask          settings of `partae_fast.denoising.mask.Mask`, or null
+    program       the name and version of what wrote the file, for people to read
+The checksum and the rest of the container are described in `partae_fast.sealed`.
+"""
+
+import importlib
+import os
+from typing import Any
+
+import torch
+
+from .. import sealed
+from ..errors import UserError
+
+FORMAT, VERSION = "partae-model", "1"
+_SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
+
+# Where the class of each kind of model is, imported when a file asks for it.
+KINDS = {"conv_partitioned": "partae_fast.models.conv_partitioned:ConvPartitionedAutoencoder"}
+
+
+def save(model: torch.nn.Module, path: str | os.PathLike[str], overwrite: bool = True) -> None:
+    """Write a model to `path`, whole or not at all.
+
+    Args:
+        model: an instance of one of `KINDS`, with its spectrogram and mask or None for either.
+        path: the file; its folder must exist. By convention it ends in .safetensors.
+        overwrite: whether a file that exists is replaced.
+
+    Raises UserError where the model has NaN or infinite weights, or the file cannot be written.
+    """
+    tensors = dict(model.state_dict())
+    _check_values(str(path), tensors, "the model has")
+    spectrogram, mask = getattr(model, "spectrogram", None), getattr(model, "mask", None)
+    settings = {
+        **identity(model),
+        "spectrogram": None if spectrogram is None else spectrogram.to_dict(),
+        "mask": None if mask is None else mask.to_dict(),
+        "program": program(),
+    }
+    sealed.write(path, FORMAT, VERSION, settings, tensors, overwrite)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """The model that `save` wrote to `path`, on the CPU.
+
+    Raises UserError, one line, where the file is missing, is no model of ours, was cut short or changed, is
+    of another version, or has tensors that are missing, unknown, of another type or shape, or not finite.
+    """
+    file = sealed.read(path, FORMAT, VERSION)
+    if set(file.settings) != _SETTINGS:
+        odd = ", ".join(sorted(_SETTINGS ^ set(file.settings)))
+        raise UserError(f"{path}: settings unknown or missing: {odd}; the file is of another version")
+    try:
+        model = _class_of(path, file.settings["kind"])(**file.settings["config"])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: its configuration makes no model: {error}") from error
+    _check_tensors(path, file.tensors, model.state_dict())
+    _check_values(str(path), file.tensors, "the file has")
+    model.load_state_dict(file.tensors)
+    if file.settings["spectrogram"] is not None:
+        from ..audio.spectrogram import Spectrogram
+
+        model.spectrogram = Spectrogram.from_dict(file.settings["spectrogram"])
+    if file.settings["mask"] is not None:
+        from ..denoising.mask import Mask
+
+        model.mask = Mask.from_dict(file.settings["mask"])
+    return model
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a model's or a checkpoint's file holds, in plain values: for `partae info`.
+
+    Keys: format, version, sha256, bytes, tensors ({name: {"shape", "dtype"}}) and the file's own settings.
+    Raises UserError where the file is missing, not ours or damaged.
+    """
+    file = sealed.read(path)
+    tensors = {
+        name: {"shape": list(t.shape), "dtype": str(t.dtype).removeprefix("torch.")}
+        for name, t in sorted(file.tensors.items())
+    }
+    return {
+        "format": file.format,
+        "version": file.version,
+        "sha256": file.sha256,
+        "bytes": file.size,
+        "tensors": tensors,
+        **file.settings,
+    }
+
+
+def identity(model: torch.nn.Module) -> dict[str, Any]:
+    """What a model is, apart from its weights: its kind, and the arguments that construct it."""
+    place = f"{type(model).__module__}:{type(model).__qualname__}"
+    for kind, known in KINDS.items():
+        if known == place:
+            return {"kind": kind, "config": model.config()}  # pyright: ignore[reportCallIssue]
+    raise UserError(f"a {type(model).__name__} cannot be saved; known models are {', '.join(KINDS)}")
+
+
+def program() -> str:
+    """The name and version of this program."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"partae-fast {version('partae-fast')}"
+    except PackageNotFoundError:  # a checkout that was not installed
+        return "partae-fast (not installed)"
+
+
+def _class_of(path: str | os.PathLike[str], kind: str) -> type[Any]:
+    if kind not in KINDS:
+        raise UserError(f"{path}: a model of kind {kind!r}; this program knows {', '.join(KINDS)}")
+    module, name = KINDS[kind].split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _check_tensors(
+    path: str | os.PathLike[str], found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
+) -> None:
+    if set(found) != set(wanted):
+        missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+        raise UserError(
+            f"{path}: tensors missing: {', '.join(missing) or 'none'}, "
+            f"unknown: {', '.join(extra) or 'none'}; train it again"
+        )
+    for name, tensor in found.items():
+        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
+            raise UserError(
+                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, wanted {wanted[name].dtype} "
+                f"{tuple(wanted[name].shape)}; train it again"
+            )
+
+
+def _check_values(path: str, tensors: dict[str, torch.Tensor], who: str) -> None:
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{path}: {who} NaN or infinite values in {name}; train it again")
+    if "std" in tensors and not (tensors["std"] > 0).all():
+        raise UserError(f"{path}: {who} a std that is not positive; train it again")
