@@ -43,4 +43,3 @@ def kernel(function: Callable) -> Callable:
         return numba.njit(nogil=True, cache=True, fastmath=FASTMATH, error_model="numpy")(function)
     finally:
         numba.config.CACHE_DIR = before
-

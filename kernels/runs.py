@@ -20,7 +20,9 @@ from .simd import add_runs, axpy, dot
 from .threads import spread
 
 TILE = 128  # frames in a unit of scatter_runs: its output (16 KB at H 32, float32) stays in the first-level cache
-GROUP = 32  # windows that accumulate_runs goes through for one latent after the other: their frames stay in L2
+GROUP = (
+    32  # windows that accumulate_runs goes through for one latent after the other: their frames stay in L2
+)
 PARTIALS = 16  # partial sums of a weight gradient: enough for 16 threads, few enough to add up quickly
 
 
@@ -75,7 +77,14 @@ def scatter_runs(
     units = out.shape[0] * (-(-frames // TILE))
     work = 2 * amplitudes.numel() * rows.shape[1] + out.numel()
     spread(
-        _scatter, units, work, *arrays(out, amplitudes, positions, rows), before, *arrays(scale), pools[0], pools[1]
+        _scatter,
+        units,
+        work,
+        *arrays(out, amplitudes, positions, rows),
+        before,
+        *arrays(scale),
+        pools[0],
+        pools[1],
     )
     return out
 

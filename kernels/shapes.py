@@ -17,6 +17,8 @@ def pool_range(frames: int, windows: int) -> tuple[int, int]:
     """
     smallest = -(-frames // windows)
     if window_count(frames, smallest) != windows:
-        raise ValueError(f"no pool cuts {frames} frames into {windows} windows; give decode the frames that encode saw")
+        raise ValueError(
+            f"no pool cuts {frames} frames into {windows} windows; give decode the frames that encode saw"
+        )
     largest = frames if windows == 1 else (frames - 1) // (windows - 1)
     return smallest, largest

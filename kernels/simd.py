@@ -26,7 +26,9 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
-FRAMES = 6 if VECTOR_BYTES == 32 else 8  # frames in a block of convolve_and_pool: twice that are accumulators,
+FRAMES = (
+    6 if VECTOR_BYTES == 32 else 8
+)  # frames in a block of convolve_and_pool: twice that are accumulators,
 # and AVX has 16 registers, AVX-512 and NEON 32
 CHUNK = 512  # products that one float32 accumulator sums before it is added to the total: bounds the rounding error
 
@@ -180,9 +182,7 @@ def add_runs(typingctx, target, j, n, heights, starts, count, source, centre):
         emit.sweep(n, body, widest=6)
         return context.get_dummy_value()
 
-    signature = types.void(
-        target, types.intp, types.intp, heights, starts, types.intp, source, centre
-    )
+    signature = types.void(target, types.intp, types.intp, heights, starts, types.intp, source, centre)
     return signature, codegen
 
 
@@ -234,7 +234,9 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
             row = emit.load(slot, builder.add(o, constant(f)), INTP)
             at = builder.add(builder.mul(row, constant(width)), constant(v * emit.lanes))
             z, old = builder.load(totals[f, v]), emit.load(top, at, emit.vector)
-            wins = builder.fcmp_unordered(">", z, old)  # larger, or either is NaN: a NaN in place is replaced too
+            wins = builder.fcmp_unordered(
+                ">", z, old
+            )  # larger, or either is NaN: a NaN in place is replaced too
             wins = builder.and_(wins, builder.fcmp_ordered("ord", old, old))  # ... so the first NaN stays
             number = builder.trunc(builder.add(frame, constant(f)), ir.IntType(32))
             empty = ir.Constant(indices, ir.Undefined)
@@ -243,11 +245,24 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
             held = builder.load(_aligned4(builder, place, at, indices))
             held.align = 4
             emit.store(builder.select(wins, z, old), top, at)
-            builder.store(builder.select(wins, number, held), _aligned4(builder, place, at, indices)).align = 4
+            builder.store(
+                builder.select(wins, number, held), _aligned4(builder, place, at, indices)
+            ).align = 4
         return context.get_dummy_value()
 
     signature = types.void(
-        best, where, slots, types.intp, types.intp, x, types.intp, types.intp, panel, types.intp, types.intp, vectors
+        best,
+        where,
+        slots,
+        types.intp,
+        types.intp,
+        x,
+        types.intp,
+        types.intp,
+        panel,
+        types.intp,
+        types.intp,
+        vectors,
     )
     return signature, codegen
 

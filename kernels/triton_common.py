@@ -23,7 +23,9 @@ def launch(kernel, programs: int, *arguments, **settings) -> None:
     device = arguments[0].device
     name = kernel.fn.__name__
     if programs > PROGRAMS_MAX:
-        raise ValueError(f"{name} would need {programs} programs and a launch has at most 2^31 - 1; split the batch")
+        raise ValueError(
+            f"{name} would need {programs} programs and a launch has at most 2^31 - 1; split the batch"
+        )
     here = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
     try:
         with here:
@@ -38,7 +40,9 @@ def check_counts(**counts: int) -> None:
     """Raises ValueError for a count that a 32-bit index inside the kernels could not hold."""
     for name, count in counts.items():
         if count >= 2**30:
-            raise ValueError(f"{name} is {count} and the triton back-end takes fewer than 2^30; split the input")
+            raise ValueError(
+                f"{name} is {count} and the triton back-end takes fewer than 2^30; split the input"
+            )
 
 
 def power_of_two(count: int, least: int, most: int) -> int:
@@ -51,24 +55,28 @@ def tensor_cores(x: Tensor) -> bool:
     return x.dtype != torch.float32 or torch.backends.cuda.matmul.allow_tf32
 
 
-@triton.jit
-def add_up_kernel(partials_ptr, total_ptr, parts, size, BLOCK: tl.constexpr):
-    """total[i] = sum over part of partials[part, i], always in the same order."""
+@triton.jit(do_not_specialize=["parts"])
+def add_up_kernel(total_ptr, partials_ptr, parts, size, BLOCK_PARTS: tl.constexpr, BLOCK: tl.constexpr):
+    """total[i] = sum over part of partials[part, i], in an order that `parts` alone decides."""
     offs_i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask_i = offs_i < size
-    total = tl.zeros((BLOCK,), tl.float32)
-    for part in tl.range(0, parts, loop_unroll_factor=8):
-        partial_ptrs = partials_ptr + part.to(tl.int64) * size + offs_i
-        total += tl.load(partial_ptrs, mask=mask_i, other=0.0)
+    sums = tl.zeros((BLOCK_PARTS, BLOCK), tl.float32)
+    for first in range(0, parts, BLOCK_PARTS):
+        offs_part = first + tl.arange(0, BLOCK_PARTS)
+        partial_ptrs = partials_ptr + offs_part[:, None].to(tl.int64) * size + offs_i[None, :]
+        sums += tl.load(partial_ptrs, mask=(offs_part < parts)[:, None] & mask_i[None, :], other=0.0)
+    total = tl.sum(sums, axis=0)
     tl.store(total_ptr + offs_i, total.to(total_ptr.dtype.element_ty), mask=mask_i)
 
 
-ADD_UP_BLOCK = 64  # small, so that a filter of 9216 weights spreads over 144 programs
+# Many parts at once, for the latency of memory; few sums, so that a filter of 9216 weights spreads over 288 programs.
+ADD_UP = {"BLOCK_PARTS": 64, "BLOCK": 32, "num_warps": 4}
 
 
 def add_up(partials: Tensor, total: Tensor) -> Tensor:
     """Fills `total` with the sum of `partials` (parts, *total.shape) float32 over parts."""
     size = total.numel()
-    programs = triton.cdiv(size, ADD_UP_BLOCK)
-    launch(add_up_kernel, programs, partials, total, partials.shape[0], size, BLOCK=ADD_UP_BLOCK, num_warps=2)
+    launch(
+        add_up_kernel, triton.cdiv(size, ADD_UP["BLOCK"]), total, partials, partials.shape[0], size, **ADD_UP
+    )
     return total

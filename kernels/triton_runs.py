@@ -12,20 +12,19 @@ Row k of a filter is where its taps are: tap i, bin h of it at `k * latent_strid
 filters meet their run from the end, so encode passes its last tap and a negative tap_stride.
 
 Frames outside the recording are skipped. An amplitude of 0 adds nothing. A position outside the range that its
-window may have makes NaN of what it touches: its own dot and row, and every frame that its window can reach.
+window may have makes NaN of what it touches: its own dot and row, and the tiles of frames that its window can reach.
 """
 
 import torch
 from torch import Tensor
 
-from .shapes import window_count
 from .triton_common import add_up, check_counts, launch, power_of_two, tl, triton
 
 
 @triton.jit
 def _legal(offs_t, window, frames, pool_least, pool_most):
-    """Whether position offs_t may be that of `window`; a window number past 2^31 / pool cannot occur with frames < 2^30."""
-    return (offs_t >= window * pool_least) & (offs_t < tl.minimum(frames, (window + 1).to(tl.int64) * pool_most))
+    """Whether offs_t is a frame that `window` may hold. The bounds are below 2 N, so 32 bits hold them."""
+    return (offs_t >= window * pool_least) & (offs_t < tl.minimum(frames, (window + 1) * pool_most))
 
 
 @triton.jit(do_not_specialize=["frames", "windows", "taps", "before", "pool_least", "pool_most"])
@@ -72,7 +71,7 @@ def scatter_runs_kernel(
             mask_k = offs_k < latents
             amplitude = tl.load(amplitudes_ptr + window_ptr + offs_k, mask=mask_k, other=0.0).to(tl.float32)
             offs_t = tl.load(positions_ptr + window_ptr + offs_k, mask=mask_k, other=0)
-            legal = _legal(offs_t, window, frames, pool_least, pool_most) | (offs_k >= latents)
+            legal = _legal(offs_t, window, frames, pool_least, pool_most) | ~mask_k
             amplitude = tl.where(legal, amplitude, float("nan"))
             start = tl.where(legal, offs_t, 0) - before
             tap = offs_n[:, None] - start[None, :]  # (BLOCK_N, BLOCK_K)
@@ -83,7 +82,7 @@ def scatter_runs_kernel(
                 mask=hit[:, :, None] & mask_h[None, None, :],
                 other=0.0,
             ).to(tl.float32)
-            factor = tl.where(hit | (amplitude != amplitude)[None, :] & ~legal[None, :], amplitude[None, :], 0.0)
+            factor = tl.where(hit | ~legal[None, :], amplitude[None, :], 0.0)
             sums += factor[:, :, None] * row
 
     out = tl.sum(sums, axis=1)  # (BLOCK_N, BLOCK_H)
@@ -93,3 +92,274 @@ def scatter_runs_kernel(
     out_ptrs = out_ptr + (item * frames + offs_n)[:, None] * bins + offs_h[None, :]
     mask_out = (offs_n < frames)[:, None] & mask_h[None, :]
     tl.store(out_ptrs, out.to(out_ptr.dtype.element_ty), mask=mask_out)
+
+
+def scatter_tile(bins: int) -> dict[str, int]:
+    """Block sizes and warps: 2048 products a step. Few frames, so that few windows reach a tile and few products miss."""
+    block_h = power_of_two(bins, 8, 128)
+    return {"BLOCK_N": 8, "BLOCK_K": 256 // block_h, "BLOCK_H": block_h, "num_warps": 4}
+
+
+def scatter_runs(
+    amplitudes: Tensor,
+    positions: Tensor,
+    rows: Tensor,
+    strides: tuple[int, int],
+    shape: tuple[int, int, int],
+    pools: tuple[int, int],
+    dtype: torch.dtype,
+    divisor: Tensor | None = None,
+) -> Tensor:
+    """(B, N, H): the sum of amplitude * row over all runs, divided by `divisor` (H,) where given.
+
+    `rows` starts at row 0, tap 0; `strides` are its latent_stride and tap_stride; `shape` is (taps, N, H); `pools`
+    are the smallest and the largest pool that the windows may have had.
+    """
+    taps, frames, bins = shape
+    batch, windows, latents = amplitudes.shape
+    check_counts(frames=frames, windows=batch * windows)
+    amplitudes, positions = amplitudes.contiguous(), positions.contiguous()
+    out = torch.empty(batch, frames, bins, dtype=dtype, device=amplitudes.device)
+    tile = scatter_tile(bins)
+    programs = batch * triton.cdiv(frames, tile["BLOCK_N"]) * triton.cdiv(bins, tile["BLOCK_H"])
+    launch(
+        scatter_runs_kernel,
+        programs,
+        *(out, amplitudes, positions, rows, None if divisor is None else divisor.contiguous()),
+        *(frames, windows, taps, bins, latents, taps // 2, *pools, *strides),
+        DIVIDE=divisor is not None,
+        **tile,
+    )
+    return out
+
+
+@triton.jit(
+    do_not_specialize=["frames", "windows", "total_windows", "taps", "before", "pool_least", "pool_most"]
+)
+def gather_dots_kernel(
+    out_ptr,  # (B, W, K)
+    source_ptr,  # (B, N, H)
+    positions_ptr,  # (B, W, K) int32
+    rows_ptr,  # see above, bin_stride 1
+    frames,  # N
+    windows,  # W
+    total_windows,  # B * W
+    taps,  # M
+    bins,  # H
+    latents,  # K
+    before,
+    pool_least,
+    pool_most,
+    latent_stride,
+    tap_stride,
+    BLOCK_W: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_H: tl.constexpr,
+):
+    latent_blocks = tl.cdiv(latents, BLOCK_K)
+    offs_w = (tl.program_id(0) // latent_blocks) * BLOCK_W + tl.arange(0, BLOCK_W)
+    offs_k = (tl.program_id(0) % latent_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
+    mask_k = offs_k < latents
+    mask_out = (offs_w < total_windows)[:, None] & mask_k[None, :]  # (BLOCK_W, BLOCK_K)
+    offs_out = offs_w.to(tl.int64)[:, None] * latents + offs_k[None, :]
+    offs_t = tl.load(positions_ptr + offs_out, mask=mask_out, other=0)
+    legal = _legal(offs_t, (offs_w % windows)[:, None], frames, pool_least, pool_most)
+    start = tl.where(legal, offs_t, 0) - before
+    item_frame = (offs_w // windows).to(tl.int64) * frames
+
+    # The sum over bins waits until the end: one reduction a dot.
+    sums = tl.zeros((BLOCK_W, BLOCK_K, BLOCK_H), tl.float32)
+    for bin_start in range(0, bins, BLOCK_H):
+        offs_h = bin_start + tl.arange(0, BLOCK_H)
+        mask_h = offs_h < bins
+        for tap in range(taps):
+            offs_n = start + tap
+            inside = mask_out & (offs_n >= 0) & (offs_n < frames)
+            run_ptrs = source_ptr + (item_frame[:, None] + offs_n) * bins
+            run = tl.load(  # (BLOCK_W, BLOCK_K, BLOCK_H)
+                run_ptrs[:, :, None] + offs_h[None, None, :],
+                mask=inside[:, :, None] & mask_h[None, None, :],
+                other=0.0,
+            )
+            row_ptrs = rows_ptr + offs_k * latent_stride + tap * tap_stride
+            row = tl.load(  # (1, BLOCK_K, BLOCK_H): the same for every window
+                row_ptrs[None, :, None] + offs_h[None, None, :],
+                mask=mask_k[None, :, None] & mask_h[None, None, :],
+                other=0.0,
+            )
+            sums += run.to(tl.float32) * row.to(tl.float32)
+    out = tl.where(legal, tl.sum(sums, axis=2), float("nan"))
+    tl.store(out_ptr + offs_out, out.to(out_ptr.dtype.element_ty), mask=mask_out)
+
+
+def gather_tile(bins: int) -> dict[str, int]:
+    """Block sizes and warps: four windows share a load of their rows."""
+    block_h = power_of_two(bins, 8, 128)
+    return {"BLOCK_W": 4, "BLOCK_K": 512 // block_h, "BLOCK_H": block_h, "num_warps": 4}
+
+
+def gather_dots(
+    source: Tensor,
+    positions: Tensor,
+    rows: Tensor,
+    strides: tuple[int, int],
+    taps: int,
+    pools: tuple[int, int],
+    dtype: torch.dtype,
+) -> Tensor:
+    """(B, W, K): the dot product of each latent's row with its run of `source` (B, N, H). See scatter_runs."""
+    _, frames, bins = source.shape
+    batch, windows, latents = positions.shape
+    check_counts(frames=frames, windows=batch * windows)
+    source, positions = source.contiguous(), positions.contiguous()
+    out = torch.empty(positions.shape, dtype=dtype, device=source.device)
+    tile = gather_tile(bins)
+    programs = triton.cdiv(batch * windows, tile["BLOCK_W"]) * triton.cdiv(latents, tile["BLOCK_K"])
+    launch(
+        gather_dots_kernel,
+        programs,
+        *(out, source, positions, rows),
+        *(frames, windows, batch * windows, taps, bins, latents, taps // 2, *pools, *strides),
+        **tile,
+    )
+    return out
+
+
+@triton.jit(
+    do_not_specialize=[
+        *(
+            "frames",
+            "windows",
+            "total_windows",
+            "windows_per_part",
+            "taps",
+            "before",
+            "pool_least",
+            "pool_most",
+        )
+    ]
+)
+def accumulate_runs_kernel(
+    partials_ptr,  # (parts, M * H * K): each laid out as the weights are
+    source_ptr,  # (B, N, H)
+    amplitudes_ptr,  # (B, W, K)
+    positions_ptr,  # (B, W, K) int32
+    mean_ptr,  # (H,) or None
+    std_ptr,  # (H,) or None
+    frames,  # N
+    windows,  # W
+    total_windows,  # B * W
+    windows_per_part,
+    taps,  # M
+    bins,  # H
+    latents,  # K
+    before,
+    pool_least,
+    pool_most,
+    latent_stride,
+    tap_stride,
+    bin_stride,
+    NORMALISE: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_J: tl.constexpr,
+):
+    latent_blocks = tl.cdiv(latents, BLOCK_K)
+    run_blocks = tl.cdiv(taps * bins, BLOCK_J)
+    part = tl.program_id(0) // (latent_blocks * run_blocks)
+    block = tl.program_id(0) % (latent_blocks * run_blocks)
+    offs_k = (block // run_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
+    offs_j = (block % run_blocks) * BLOCK_J + tl.arange(0, BLOCK_J)  # along the run: tap j // H, bin j % H
+    tap = offs_j // bins
+    offs_h = offs_j % bins
+    mask_k = offs_k < latents
+    mask_j = offs_j < taps * bins
+    if NORMALISE:
+        mean = tl.load(mean_ptr + offs_h, mask=mask_j, other=0.0).to(tl.float32)
+        scale = 1.0 / tl.load(std_ptr + offs_h, mask=mask_j, other=1.0).to(tl.float32)
+
+    sums = tl.zeros((BLOCK_K, BLOCK_J), tl.float32)
+    for step in range(windows_per_part):
+        offs_w = part * windows_per_part + step
+        item_frame = (offs_w // windows).to(tl.int64) * frames
+        latent_ptr = offs_w.to(tl.int64) * latents
+        mask_w = offs_k < tl.where(offs_w < total_windows, latents, 0)  # (BLOCK_K,)
+        amplitude = tl.load(amplitudes_ptr + latent_ptr + offs_k, mask=mask_w, other=0.0).to(tl.float32)
+        offs_t = tl.load(positions_ptr + latent_ptr + offs_k, mask=mask_w, other=0)
+        legal = _legal(offs_t, offs_w % windows, frames, pool_least, pool_most) | ~mask_w
+        amplitude = tl.where(legal, amplitude, float("nan"))
+        start = tl.where(legal, offs_t, 0) - before
+        offs_n = start[:, None] + tap[None, :]  # (BLOCK_K, BLOCK_J)
+        inside = (offs_n >= 0) & (offs_n < frames) & (amplitude != 0)[:, None] & mask_j[None, :]
+        run_ptrs = source_ptr + (item_frame + start) * bins
+        run = tl.load(run_ptrs[:, None] + offs_j[None, :], mask=inside, other=0.0).to(tl.float32)
+        if NORMALISE:
+            run = tl.where(inside, run - mean[None, :], 0.0)
+        sums += amplitude[:, None] * run
+    if NORMALISE:
+        sums *= scale[None, :]
+
+    partial_ptr = partials_ptr + part.to(tl.int64) * (taps * bins * latents)
+    offs_out = offs_k[:, None] * latent_stride + (tap * tap_stride + offs_h * bin_stride)[None, :]
+    tl.store(partial_ptr + offs_out, sums, mask=mask_k[:, None] & mask_j[None, :])
+
+
+def accumulate_tile(bins: int, latents: int, taps: int) -> dict[str, int]:
+    """Block sizes and warps."""
+    block_j = power_of_two(taps * bins, 16, 128)
+    return {"BLOCK_K": power_of_two(latents, 4, 4096 // block_j), "BLOCK_J": block_j, "num_warps": 4}
+
+
+def part_count(total_windows: int, weights: int) -> int:
+    """How many partial sums a weight gradient is cut into: enough to fill a GPU, in at most 32 MB where that leaves 16.
+
+    A part has 8 windows or more. The count depends on shapes alone, and so do the bits of the sum.
+    """
+    return min(triton.cdiv(total_windows, 8), 256, max(16, 2**23 // weights))
+
+
+def accumulate_runs(
+    source: Tensor,
+    amplitudes: Tensor,
+    positions: Tensor,
+    like: Tensor,
+    strides: tuple[int, int, int],
+    pools: tuple[int, int],
+    mean: Tensor | None = None,
+    std: Tensor | None = None,
+) -> Tensor:
+    """A tensor like the weights `like` (M, ., .): for each row the sum of amplitude * run, of (source - mean) / std where given.
+
+    `strides` are the latent_stride, tap_stride and bin_stride of `like`, a negative tap_stride counted from its last
+    tap. Frames outside the recording count as the mean. See scatter_runs.
+    """
+    batch, frames, bins = source.shape
+    windows, latents = amplitudes.shape[1:]
+    taps, weights = like.shape[0], like.numel()
+    check_counts(frames=frames, windows=batch * windows)
+    source, amplitudes, positions = source.contiguous(), amplitudes.contiguous(), positions.contiguous()
+    windows_per_part = triton.cdiv(batch * windows, part_count(batch * windows, weights))
+    parts = triton.cdiv(batch * windows, windows_per_part)
+    partials = torch.empty(parts, *like.shape, dtype=torch.float32, device=source.device)
+    tile = accumulate_tile(bins, latents, taps)
+    blocks = triton.cdiv(latents, tile["BLOCK_K"]) * triton.cdiv(taps * bins, tile["BLOCK_J"])
+    launch(
+        accumulate_runs_kernel,
+        parts * blocks,
+        *(partials if strides[1] > 0 else partials[:, -1], source, amplitudes, positions),
+        *((None, None) if mean is None or std is None else (mean.contiguous(), std.contiguous())),
+        *(
+            frames,
+            windows,
+            batch * windows,
+            windows_per_part,
+            taps,
+            bins,
+            latents,
+            taps // 2,
+            *pools,
+            *strides,
+        ),
+        NORMALISE=mean is not None and std is not None,
+        **tile,
+    )
+    return add_up(partials, torch.empty(like.shape, dtype=like.dtype, device=like.device))

@@ -24,8 +24,8 @@ def decode_backward(
 ) -> tuple[Array, Array]:
     """Gradients of sum(grad_reconstruction * r) with respect to values and w_dec.
 
-        d/dvalues[p, k]   = sum_m sum_h  w_dec[m, k, h] grad_r[t - d + m, h],   t = positions[p, k]
-        d/dw_dec[m, k, h] = sum_p  values[p, k] grad_r[t - d + m, h]
+    d/dvalues[p, k]   = sum_m sum_h  w_dec[m, k, h] grad_r[t - d + m, h],   t = positions[p, k]
+    d/dw_dec[m, k, h] = sum_p  values[p, k] grad_r[t - d + m, h]
     """
     w_dec = np.asarray(w_dec, dtype=np.float64)
     values = np.asarray(values, dtype=np.float64)

@@ -106,7 +106,14 @@ def encode(
     units = batch * window_count(windows, max(1, TILE // pool))
     work = 2 * x.numel() * taps * latents
     spread(
-        _encode, units, work, *arrays(values, positions, x, panels), pool, *arrays(mean, inverse), taps, vectors
+        _encode,
+        units,
+        work,
+        *arrays(values, positions, x, panels),
+        pool,
+        *arrays(mean, inverse),
+        taps,
+        vectors,
     )
     return values, positions
 

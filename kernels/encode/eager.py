@@ -29,9 +29,13 @@ def encode(
     wx, ww, wmean, wstd = wide(x, w_enc, mean, std)
     a = F.conv1d(normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww)).relu()  # (B, K, N)
     frames = a.shape[2]
-    a = F.pad(a, (0, -frames % pool), value=-1.0)  # a short last window: -1 never wins against a rectified value
+    a = F.pad(
+        a, (0, -frames % pool), value=-1.0
+    )  # a short last window: -1 never wins against a rectified value
     values, positions = F.max_pool1d(a, pool, return_indices=True)
-    return values.transpose(1, 2).to(x.dtype).contiguous(), positions.transpose(1, 2).to(torch.int32).contiguous()
+    return values.transpose(1, 2).to(x.dtype).contiguous(), positions.transpose(1, 2).to(
+        torch.int32
+    ).contiguous()
 
 
 def encode_backward(

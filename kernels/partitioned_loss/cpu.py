@@ -50,5 +50,11 @@ def partitioned_loss(
     grad_values = torch.empty(values.shape, dtype=values.dtype)
     sums = torch.empty(batch, -(-frames // TILE) + 1, dtype=torch.float64)
     out = arrays(sums, grad_reconstruction, grad_values)
-    spread(_loss, sums.numel(), 4 * grad_reconstruction.numel(), *out, *arrays(reconstruction, target, values, weights))
+    spread(
+        _loss,
+        sums.numel(),
+        4 * grad_reconstruction.numel(),
+        *out,
+        *arrays(reconstruction, target, values, weights),
+    )
     return (sums.sum() / batch).to(reconstruction.dtype), grad_reconstruction, grad_values

@@ -1,0 +1,43 @@
+"""Partitioned autoencoders that learn to denoise from noisy recordings alone, on hand-written fused kernels.
+
+    import partae_fast as pf
+
+    model = pf.fit(["dawn.wav"], noise=["rain.wav"])     # learn from noisy audio and noise-only audio
+    cleaner = pf.denoise(audio, rate, model)              # array in, array out
+    pf.save(model, "dawn.safetensors")
+
+See `pf.fit`, `pf.denoise`, `pf.Trainer`, `pf.CropSampler`, `pf.ConvPartitionedAutoencoder`, and for the kernels
+`pf.encode`, `pf.decode`, `pf.partitioned_loss` and `pf.backends`.
+"""
+
+from .audio import Spectrogram
+from .denoising import Mask, denoise
+from .errors import UserError
+from .functional import decode, encode, partitioned_loss
+from .kernels import Backend, BackendUnavailable, backends
+from .models import ConvPartitionedAutoencoder, load, save
+from .sampling import CropSampler
+from .training.fit import fit
+from .training.trainer import History, Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "BackendUnavailable",
+    "ConvPartitionedAutoencoder",
+    "CropSampler",
+    "History",
+    "Mask",
+    "Spectrogram",
+    "Trainer",
+    "UserError",
+    "backends",
+    "decode",
+    "denoise",
+    "encode",
+    "fit",
+    "load",
+    "partitioned_loss",
+    "save",
+]
