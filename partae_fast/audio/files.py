@@ -6,6 +6,7 @@ opened, so that the rest of the library works on a machine without it.
 
 import contextlib
 import logging
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -84,15 +85,21 @@ def info(path: PathLike) -> AudioInfo:
         return _info(Path(path), file)
 
 
-def read(path: PathLike) -> tuple[NDArray[np.float32], int]:
-    """The whole file: samples (T, channels) float32 with full scale at 1, and the rate in Hz.
+def read(path: PathLike, frames: int | None = None) -> tuple[NDArray[np.float32], int]:
+    """Samples (T, channels) float32 with full scale at 1, and the rate in Hz; at most `frames` if given.
 
     Integer samples of more than 24 bits are rounded to float32's 24. Raises UserError for a file that is
     missing, no plain file, empty, no audio, cut short, or without samples, and for samples that are NaN or
     infinite.
     """
     rate = info(path).rate
-    return np.concatenate(list(blocks(path))), rate
+    taken, left = [], math.inf if frames is None else frames
+    for block in blocks(path):
+        taken.append(block[: int(min(left, len(block)))])
+        left -= len(block)
+        if left <= 0:
+            break
+    return np.concatenate(taken), rate
 
 
 def blocks(path: PathLike, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
@@ -138,9 +145,7 @@ def output_format(path: PathLike) -> str:
     """libsndfile's name of the format that `path` ends in; UserError for one that is not written here."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise UserError(
-            f"{path}: cannot write {suffix or 'a file without suffix'}; use one of {', '.join(FORMATS)}"
-        )
+        raise UserError(f"{path}: cannot write {suffix or 'a file without suffix'}; use one of {', '.join(FORMATS)}")
     return FORMATS[suffix]
 
 

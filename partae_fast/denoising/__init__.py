@@ -1,0 +1,6 @@
+"""From a trained model to cleaner audio: masks, streaming overlap-add, files."""
+
+from .denoise import denoise
+from .mask import Mask
+
+__all__ = ["Mask", "denoise"]

@@ -1,0 +1,257 @@
+"""Denoising of audio in memory and of streams, by a mask over the recording's own spectrogram.
+
+For the input x, with its own phase and each channel on its own:
+
+    y = floor * x + back(istft((max(gain, floor) - floor) * stft(there(x))))
+
+`there` and `back` resample to the model's rate and back. `gain` is the model's mask, 0 outside its bins. So
+nothing is attenuated by more than `floor`, and what the model cannot see, bins outside its band and
+frequencies above half its rate, is attenuated by exactly that. Where no reduction is given floor is 0, and
+these are silenced.
+
+Memory is bounded: frames go through the model in chunks. A chunk starts on a multiple of the pool and is
+given as many frames on either side as can change it, so that it gets the values that one pass over the
+recording would give it.
+"""
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from ..audio.files import require_finite
+from ..audio.resample import resample_blocks
+from ..audio.spectrogram import Spectrogram
+from ..errors import UserError
+from .mask import Mask
+
+PARTS = ("signal", "noise")
+# Frames in a chunk: some 12 s at the paper's settings, of which the halo is 2 %.
+CHUNK = 4096
+# Samples of the input that enter at a time.
+BLOCK = 2**16
+
+Audio = NDArray[np.float32]
+
+
+class Separator(Protocol):
+    """What denoising asks of a model."""
+
+    pool: int
+    taps: int
+    spectrogram: Spectrogram | None
+    mask: Mask | None
+
+    def separate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Magnitudes (B, N, H) -> what the foreground and what the background latents make of them."""
+        ...
+
+
+def denoise(
+    audio: ArrayLike, rate: int, model: Separator, part: str = "signal", reduction: float | None = None
+) -> Audio:
+    """The signal in a recording, or its noise.
+
+    Arguments:
+        audio: float samples (T,) or (T, channels); each channel is denoised on its own.
+        rate: of the audio in Hz; resampled to the model's and back where it differs.
+        model: with its spectrogram, as `train` or `load` gives it; its mask is `Mask()` where it has none.
+        part: "signal", or "noise" for what is taken away: the two add up to the audio.
+        reduction: the most that anything is attenuated, in dB, 0 or more; None for no limit.
+
+    Returns float32 of the same shape. Silence stays silence; audio shorter than a window or a pool is
+    treated as part of a recording with zeros around it; no samples give none.
+
+    Raises UserError for samples that are NaN or infinite (with the time of the first), not float or of
+    another shape, and for an unknown part, a negative reduction, or a model without spectrogram.
+    """
+    samples = np.asarray(audio)
+    if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
+        raise UserError(
+            f"denoise: audio is {samples.dtype} of shape {samples.shape}; it must be float of shape "
+            "(samples,) or (samples, channels), full scale at 1"
+        )
+    columns = samples[:, None] if samples.ndim == 1 else samples
+    starts = range(0, len(columns), BLOCK)
+    blocks = (columns[start : start + BLOCK] for start in starts)
+    done = denoise_blocks(blocks, rate, columns.shape[1], model, part, reduction)
+    return np.concatenate([np.zeros((0, columns.shape[1]), np.float32), *done]).reshape(samples.shape)
+
+
+def denoise_blocks(
+    blocks: Iterable[NDArray[np.floating]],
+    rate: int,
+    channels: int,
+    model: Separator,
+    part: str = "signal",
+    reduction: float | None = None,
+    chunk: int = CHUNK,
+) -> Iterator[Audio]:
+    """`denoise` for a stream: blocks (any length, channels) in, blocks of as many samples in all out.
+
+    How the stream is cut into blocks changes no sample. `chunk` is how many frames the model gets at a time,
+    rounded up to whole pools: a bound on memory, which changes no sample by more than rounding.
+    """
+    if part not in PARTS:
+        raise UserError(f"denoise: part is {part!r}; it must be {' or '.join(PARTS)}")
+    if reduction is not None and not (math.isfinite(reduction) and reduction >= 0):
+        raise UserError(f"denoise: reduction is {reduction} dB; it must be 0 or more, or left out for no limit")
+    if isinstance(rate, bool) or not math.isfinite(rate) or rate != int(rate) or rate < 1:
+        raise UserError(f"denoise: rate is {rate!r} Hz; it must be a whole number of at least 1")
+    if model.spectrogram is None:
+        raise UserError("denoise: the model has no spectrogram; set model.spectrogram to that of its training")
+    floor = 0.0 if reduction is None else 10.0 ** (-reduction / 20)
+    weighting = _Weighting(model, model.spectrogram, channels, floor, chunk)
+    return _stream(blocks, int(rate), weighting, floor, part)
+
+
+def _stream(
+    blocks: Iterable[NDArray[np.floating]], rate: int, weighting: "_Weighting", floor: float, part: str
+) -> Iterator[Audio]:
+    channels, model_rate = weighting.channels, weighting.spectrogram.rate
+    inputs, changes = _Fifo(channels), _Fifo(channels)
+
+    def remembered() -> Iterator[Audio]:
+        seen = 0
+        for block in blocks:
+            require_finite(block, rate, "denoise", first=seen)
+            seen += len(block)
+            block = np.asarray(block, np.float32)
+            inputs.push(block)
+            yield block
+
+    def combined(count: int, change: Audio) -> Audio:
+        x = inputs.take(count)
+        y = np.float32(floor) * x + change
+        return x - y if part == "noise" else y
+
+    there = resample_blocks(remembered(), rate, model_rate, channels)
+    for block in resample_blocks(weighting.process(there), model_rate, rate, channels):
+        changes.push(block)
+        count = min(len(inputs), len(changes))
+        yield combined(count, changes.take(count))
+    # There and back can lose the last sample to rounding.
+    yield combined(len(inputs), np.zeros((len(inputs), channels), np.float32))
+
+
+class _Weighting:
+    """The part between the two resamplings: istft((max(gain, floor) - floor) * stft(x)), chunk by chunk."""
+
+    def __init__(self, model: Separator, spectrogram: Spectrogram, channels: int, floor: float, chunk: int):
+        self.model = model
+        self.spectrogram = spectrogram
+        self.channels = channels
+        self.floor = np.float32(floor)
+        self.mask = model.mask or Mask()
+        self.chunk = max(1, -(-chunk // model.pool)) * model.pool
+        # A frame takes from windows that reach into the taps - 1 frames around it, and these windows depend
+        # on taps - 1 frames around them; either way rounded up to whole pools.
+        self.halo = 2 * -(-(model.taps - 1) // model.pool) * model.pool
+        self.device = _device(model)
+        self.seen = 0
+
+    def process(self, blocks: Iterable[Audio]) -> Iterator[Audio]:
+        """Blocks (t, channels) -> blocks, together of the same length."""
+        n_fft, hop = self.spectrogram.n_fft, self.spectrogram.hop
+        total = np.zeros((n_fft - hop, self.channels), np.float32)
+        weight = np.zeros((n_fft - hop, 1), np.float32)
+        # Counted from half a window before the first sample, where frame 0 begins.
+        done, skip = 0, n_fft // 2
+        for samples, before, count in self._chunks(blocks):
+            spectra = self._weighted(samples, before, count)
+            sums = [self.spectrogram.overlap_add(channel) for channel in spectra]
+            now, now_weight = np.stack([s for s, _ in sums], axis=1), sums[0][1][:, None]
+            now[: n_fft - hop] += total
+            now_weight[: n_fft - hop] += weight
+            # What later frames cannot reach any more, and no more than came in.
+            ready = count * hop
+            new = slice(min(skip, ready), min(ready, n_fft // 2 + self.seen - done))
+            yield now[new] / now_weight[new]
+            skip = max(0, skip - ready)
+            done += ready
+            total, weight = now[ready:], now_weight[ready:]
+        rest = slice(skip, max(skip, n_fft // 2 + self.seen - done))
+        yield total[rest] / weight[rest]
+
+    def _chunks(self, blocks: Iterable[Audio]) -> Iterator[tuple[Audio, int, int]]:
+        """For each chunk: samples under its frames and halo; frames of halo before it; frames of its own."""
+        n_fft, hop = self.spectrogram.n_fft, self.spectrogram.hop
+        waiting = _Fifo(self.channels)
+        waiting.push(np.zeros((n_fft // 2, self.channels), np.float32))
+        held = np.zeros((0, self.channels), np.float32)
+        start = before = 0
+        frames: float = math.inf  # not known before the end
+        for block in itertools.chain(blocks, [None]):
+            if block is None:
+                frames = self.spectrogram.frame_count(self.seen)
+                after = (frames - 1) * hop + n_fft // 2 - self.seen
+                waiting.push(np.zeros((max(0, after), self.channels), np.float32))
+            else:
+                self.seen += len(block)
+                waiting.push(block)
+            while start < frames:
+                end = int(min(start + self.chunk, frames))
+                reach = int(min(end + self.halo, frames))
+                wanted = (reach - start + before - 1) * hop + n_fft - len(held)
+                if wanted > len(waiting):
+                    break
+                held = np.concatenate([held, waiting.take(wanted)])
+                yield held, before, end - start
+                kept = min(self.halo, end)
+                held = held[(before + end - start - kept) * hop :]
+                start, before = end, kept
+
+    def _weighted(self, samples: Audio, before: int, count: int) -> NDArray[np.complex64]:
+        """Samples of a chunk and its halo -> its own weighted spectra (channels, count, n_fft//2 + 1)."""
+        band = slice(self.spectrogram.first, self.spectrogram.first + self.spectrogram.bins)
+        spectra = np.stack([self.spectrogram.spectra(channel) for channel in samples.T])
+        magnitudes = np.abs(spectra[..., band]) * np.float32(self.spectrogram.gain)
+        with torch.no_grad():
+            signal, noise = self.model.separate(torch.from_numpy(magnitudes).to(self.device))
+        gain = self.mask.gain(signal.float().cpu().numpy(), noise.float().cpu().numpy())
+        if not np.isfinite(gain).all():
+            raise UserError("denoise: the model reconstructs NaN; train it again, or lower the level of the audio")
+        own = slice(before, before + count)
+        out = np.zeros_like(spectra[:, own])
+        out[..., band] = spectra[:, own, band] * (np.maximum(gain[:, own], self.floor) - self.floor)
+        return out
+
+
+class _Fifo:
+    """Samples (T, channels) that wait: pushed in blocks, taken in any number."""
+
+    def __init__(self, channels: int):
+        self._blocks: deque[Audio] = deque()
+        self._length = 0
+        self._empty = np.zeros((0, channels), np.float32)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, block: Audio) -> None:
+        self._blocks.append(block)
+        self._length += len(block)
+
+    def take(self, count: int) -> Audio:
+        """The first `count` samples, of at least as many."""
+        self._length -= count
+        taken = [self._empty]
+        while count:
+            block = self._blocks.popleft()
+            if len(block) > count:
+                self._blocks.appendleft(block[count:])
+                block = block[:count]
+            taken.append(block)
+            count -= len(block)
+        return np.concatenate(taken)
+
+
+def _device(model: Any) -> torch.device:
+    """Where the model's weights are; the CPU for one that has none."""
+    tensors = itertools.chain(model.parameters(), model.buffers()) if isinstance(model, torch.nn.Module) else ()
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
