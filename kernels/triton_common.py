@@ -1,4 +1,4 @@
-"""What the Triton implementations share: how a kernel is launched, how it multiplies, how partial sums are added up."""
+"""What the Triton implementations share: how kernels are launched and multiply, how partial sums are added up."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import os
 import torch
 from torch import Tensor
 
-# Triton reads it when it is imported, and newer versions warn where it is unset: a product and a sum are one FMA.
+# A product and a sum are one FMA. Triton reads this when it is imported, and warns from 3.9 on where it is unset.
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 import triton
@@ -23,16 +23,14 @@ def launch(kernel, programs: int, *arguments, **settings) -> None:
     device = arguments[0].device
     name = kernel.fn.__name__
     if programs > PROGRAMS_MAX:
-        raise ValueError(
-            f"{name} would need {programs} programs and a launch has at most 2^31 - 1; split the batch"
-        )
+        raise ValueError(f"{name} would need {programs} programs and a launch has at most 2^31 - 1; split the batch")
     here = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
     try:
         with here:
             kernel[(programs,)](*arguments, **settings)
     except OutOfResources as error:
         raise BackendUnavailable(
-            f"{name} needs {error.required} of {error.name} and this GPU has {error.limit}; use backend='eager'"
+            f"{name} needs {error.required} of {error.name}, this GPU has {error.limit}; use backend='eager'"
         ) from error
 
 
@@ -40,9 +38,7 @@ def check_counts(**counts: int) -> None:
     """Raises ValueError for a count that a 32-bit index inside the kernels could not hold."""
     for name, count in counts.items():
         if count >= 2**30:
-            raise ValueError(
-                f"{name} is {count} and the triton back-end takes fewer than 2^30; split the input"
-            )
+            raise ValueError(f"{name} is {count} and the triton back-end takes fewer than 2^30; split the input")
 
 
 def power_of_two(count: int, least: int, most: int) -> int:
@@ -51,7 +47,7 @@ def power_of_two(count: int, least: int, most: int) -> int:
 
 
 def tensor_cores(x: Tensor) -> bool:
-    """Whether matrix products of `x` may run on tensor cores: float32 as TF32 only where PyTorch's own switch allows it."""
+    """Whether products of `x` may run on tensor cores: float32, as TF32, only where PyTorch's own switch allows it."""
     return x.dtype != torch.float32 or torch.backends.cuda.matmul.allow_tf32
 
 
@@ -69,14 +65,12 @@ def add_up_kernel(total_ptr, partials_ptr, parts, size, BLOCK_PARTS: tl.constexp
     tl.store(total_ptr + offs_i, total.to(total_ptr.dtype.element_ty), mask=mask_i)
 
 
-# Many parts at once, for the latency of memory; few sums, so that a filter of 9216 weights spreads over 288 programs.
+# Many parts at once, for the latency of memory; few sums, so that 9216 weights spread over 288 programs.
 ADD_UP = {"BLOCK_PARTS": 64, "BLOCK": 32, "num_warps": 4}
 
 
 def add_up(partials: Tensor, total: Tensor) -> Tensor:
     """Fills `total` with the sum of `partials` (parts, *total.shape) float32 over parts."""
     size = total.numel()
-    launch(
-        add_up_kernel, triton.cdiv(size, ADD_UP["BLOCK"]), total, partials, partials.shape[0], size, **ADD_UP
-    )
+    launch(add_up_kernel, triton.cdiv(size, ADD_UP["BLOCK"]), total, partials, partials.shape[0], size, **ADD_UP)
     return total

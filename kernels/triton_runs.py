@@ -1,18 +1,19 @@
 """The sparse passes on a GPU, in Triton, over runs of frames.
 
-With frequency contiguous, the M frames under a filter are one contiguous run of M*H numbers. A latent that won its
-window at frame t owns the run of the M frames that start at t - before, before = M // 2. Everything behind the pool is
-one of three passes over such runs, whichever op asks (the CPU's are in `runs`):
+With frequency contiguous, the M frames under a filter are one contiguous run of M*H numbers. A latent that won
+its window at frame t owns the run of the M frames that start at t - before, before = M // 2. Everything behind the
+pool is one of three passes over such runs, whichever op asks (the CPU's are in `runs`):
 
     scatter_runs      out[run(t)] += amplitude * row[k]        decode; encode's gradient of x
     gather_dots       out = dot(source[run(t)], row[k])        decode's gradient of the values
     accumulate_runs   row[k] += amplitude * source[run(t)]     both gradients of the weights
 
-Row k of a filter is where its taps are: tap i, bin h of it at `k * latent_stride + i * tap_stride + h * bin_stride`. Encode's
-filters meet their run from the end, so encode passes its last tap and a negative tap_stride.
+Row k of a filter is read where the weights are: tap i, bin h of it at
+`k * latent_stride + i * tap_stride + h * bin_stride`. Encode's filters meet their run from the end, so encode passes
+its last tap and a negative tap_stride.
 
 Frames outside the recording are skipped. An amplitude of 0 adds nothing. A position outside the range that its
-window may have makes NaN of what it touches: its own dot and row, and the tiles of frames that its window can reach.
+window may have makes NaN of what it touches: its own dot and row, and the tiles that its window can reach.
 """
 
 import torch
@@ -58,7 +59,7 @@ def scatter_runs_kernel(
     mask_h = offs_h < bins
     offs_n = first_frame + tl.arange(0, BLOCK_N)
 
-    # Window p's positions lie in [p * pool_least, (p + 1) * pool_most): these are the windows whose runs reach the tile.
+    # Window p's positions lie in [p * pool_least, (p + 1) * pool_most): these windows' runs can reach the tile.
     first_window = tl.maximum(first_frame + before - taps + 1, 0) // pool_most
     last_window = tl.minimum((first_frame + BLOCK_N - 1 + before) // pool_least, windows - 1)
 
@@ -95,7 +96,7 @@ def scatter_runs_kernel(
 
 
 def scatter_tile(bins: int) -> dict[str, int]:
-    """Block sizes and warps: 2048 products a step. Few frames, so that few windows reach a tile and few products miss."""
+    """Block sizes and warps: 2048 products a step; few frames, so that few windows reach a tile and few miss it."""
     block_h = power_of_two(bins, 8, 128)
     return {"BLOCK_N": 8, "BLOCK_K": 256 // block_h, "BLOCK_H": block_h, "num_warps": 4}
 
@@ -112,8 +113,8 @@ def scatter_runs(
 ) -> Tensor:
     """(B, N, H): the sum of amplitude * row over all runs, divided by `divisor` (H,) where given.
 
-    `rows` starts at row 0, tap 0; `strides` are its latent_stride and tap_stride; `shape` is (taps, N, H); `pools`
-    are the smallest and the largest pool that the windows may have had.
+    `rows` starts at the first tap that a run meets; `strides` are its latent_stride and tap_stride; `shape` is
+    (taps, N, H); `pools` are the smallest and the largest pool that the windows may have had.
     """
     taps, frames, bins = shape
     batch, windows, latents = amplitudes.shape
@@ -133,9 +134,7 @@ def scatter_runs(
     return out
 
 
-@triton.jit(
-    do_not_specialize=["frames", "windows", "total_windows", "taps", "before", "pool_least", "pool_most"]
-)
+@triton.jit(do_not_specialize=["frames", "windows", "total_windows", "taps", "before", "pool_least", "pool_most"])
 def gather_dots_kernel(
     out_ptr,  # (B, W, K)
     source_ptr,  # (B, N, H)
@@ -207,7 +206,7 @@ def gather_dots(
     pools: tuple[int, int],
     dtype: torch.dtype,
 ) -> Tensor:
-    """(B, W, K): the dot product of each latent's row with its run of `source` (B, N, H). See scatter_runs."""
+    """(B, W, K): the dot product of each latent's row with its run of `source` (B, N, H); see scatter_runs."""
     _, frames, bins = source.shape
     batch, windows, latents = positions.shape
     check_counts(frames=frames, windows=batch * windows)
@@ -310,9 +309,9 @@ def accumulate_tile(bins: int, latents: int, taps: int) -> dict[str, int]:
 
 
 def part_count(total_windows: int, weights: int) -> int:
-    """How many partial sums a weight gradient is cut into: enough to fill a GPU, in at most 32 MB where that leaves 16.
+    """How many partial sums a weight gradient is cut into, from shapes alone, and so are the bits of the sum.
 
-    A part has 8 windows or more. The count depends on shapes alone, and so do the bits of the sum.
+    A part has 8 windows or more; there are enough to fill a GPU, in at most 32 MB where that leaves 16.
     """
     return min(triton.cdiv(total_windows, 8), 256, max(16, 2**23 // weights))
 
@@ -327,10 +326,10 @@ def accumulate_runs(
     mean: Tensor | None = None,
     std: Tensor | None = None,
 ) -> Tensor:
-    """A tensor like the weights `like` (M, ., .): for each row the sum of amplitude * run, of (source - mean) / std where given.
+    """A tensor like the weights `like` (M, ., .): for each row the sum of amplitude * (source run - mean) / std.
 
-    `strides` are the latent_stride, tap_stride and bin_stride of `like`, a negative tap_stride counted from its last
-    tap. Frames outside the recording count as the mean. See scatter_runs.
+    `strides` are the latent_stride, tap_stride and bin_stride of `like`, a negative tap_stride counted from its
+    last tap. Without mean and std (H,) the run is taken as it is. Frames outside the recording count as the mean.
     """
     batch, frames, bins = source.shape
     windows, latents = amplitudes.shape[1:]

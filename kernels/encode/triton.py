@@ -1,9 +1,9 @@
 """encode on a GPU, in Triton: normalise, convolve, rectify, pool and argmax in one kernel.
 
-A tile of the forward pass is BLOCK_W pool windows, from whichever items, of BLOCK_P frames each; a longer pool is gone
-through BLOCK_P frames at a time. It is a matrix product over taps and bins whose (rows, latents) result is reduced
-to one row a window before it leaves the registers, so the (B, N, K) activations are never stored. The backward pass
-is sparse: see `triton_runs`.
+A tile of the forward pass is BLOCK_W pool windows, from whichever items, of BLOCK_P frames each; a longer pool is
+gone through BLOCK_P frames at a time. It is a matrix product over taps and bins whose (rows, latents) result is
+reduced to one row a window before it leaves the registers, so the (B, N, K) activations are never stored. The
+backward pass is sparse: see `triton_runs`.
 """
 
 import torch
@@ -14,12 +14,63 @@ from ..shapes import window_count
 from ..triton_common import check_counts, launch, power_of_two, tensor_cores, tl, triton
 
 
+@triton.jit
+def _convolve(
+    z,  # (ROWS, BLOCK_K)
+    run_ptrs,  # (ROWS,): bin 0 of the last frame of each row's run, which tap 0 meets
+    row_frame,  # (ROWS,)
+    row_used,  # (ROWS,)
+    mean_ptr,
+    std_ptr,
+    w_ptr,
+    offs_k,
+    frames,
+    taps,
+    bins,
+    latents,
+    w_tap_stride,
+    w_bin_stride,
+    w_latent_stride,
+    NORMALISE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    EDGE: tl.constexpr,
+    BLOCK_H: tl.constexpr,
+):
+    """z + the product of each row's run with the filters. Without EDGE every run must lie inside its item."""
+    for bin_start in range(0, bins, BLOCK_H):
+        offs_h = bin_start + tl.arange(0, BLOCK_H)
+        mask_h = offs_h < bins
+        mask_w = mask_h[:, None] & (offs_k < latents)[None, :]
+        if NORMALISE:
+            mean = tl.load(mean_ptr + offs_h, mask=mask_h, other=0.0).to(tl.float32)
+            scale = 1.0 / tl.load(std_ptr + offs_h, mask=mask_h, other=1.0).to(tl.float32)
+        x_ptrs = run_ptrs[:, None] + offs_h[None, :]
+        w_ptrs = w_ptr + offs_h[:, None] * w_bin_stride + offs_k[None, :] * w_latent_stride
+        for tap in range(taps):
+            mask_x = mask_h[None, :]
+            if EDGE:
+                offs_n = row_frame + ((taps - 1) // 2 - tap)
+                inside = row_used & (offs_n >= 0) & (offs_n < frames)
+                mask_x = mask_x & inside[:, None]
+            x = tl.load(x_ptrs, mask=mask_x, other=0.0)  # (ROWS, BLOCK_H)
+            w = tl.load(w_ptrs, mask=mask_w, other=0.0)  # (BLOCK_H, BLOCK_K)
+            if NORMALISE:
+                centred = x.to(tl.float32) - mean[None, :]
+                if EDGE:
+                    centred = tl.where(inside[:, None], centred, 0.0)  # the zeros stand after normalisation
+                x = (centred * scale[None, :]).to(x.dtype)
+            z = tl.dot(x, w.to(x.dtype), z, input_precision=PRECISION)
+            x_ptrs -= bins
+            w_ptrs += w_tap_stride
+    return z
+
+
 @triton.jit(do_not_specialize=["frames", "windows", "total_windows", "pool", "taps"])
 def encode_kernel(
     x_ptr,  # (B, N, H)
     mean_ptr,  # (H,) or None
     std_ptr,  # (H,) or None
-    w_ptr,  # (M, H, K)
+    w_ptr,  # w_enc[m, h, k] at m * w_tap_stride + h * w_bin_stride + k * w_latent_stride
     values_ptr,  # (B, W, K)
     positions_ptr,  # (B, W, K) int32
     frames,  # N
@@ -29,6 +80,9 @@ def encode_kernel(
     taps,  # M
     bins,  # H
     latents,  # K
+    w_tap_stride,
+    w_bin_stride,
+    w_latent_stride,
     NORMALISE: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_W: tl.constexpr,
@@ -48,40 +102,34 @@ def encode_kernel(
     row_window = tile * BLOCK_W + rows // BLOCK_P  # (ROWS,)
     row_item = (row_window // windows).to(tl.int64)
     row_start = (row_window % windows) * pool
-    last_run_frame = (taps - 1) // 2  # the run under frame n ends at n + c; tap 0 meets its end
+    before = taps // 2  # the run under frame n is frames n - before to n + after
+    after = taps - 1 - before
 
     best_key = tl.full((BLOCK_W, BLOCK_K), -1, tl.int32)
     best_inside = tl.zeros((BLOCK_W, BLOCK_K), tl.int32)
     for chunk in range(0, pool, BLOCK_P):
         row_inside = chunk + rows % BLOCK_P
         row_frame = row_start + row_inside
-        row_used = (row_window < total_windows) & (row_inside < pool) & (row_frame < frames)
-
+        row_exists = row_window < total_windows
+        run_ptrs = x_ptr + (row_item * frames + row_frame + after) * bins
+        whole = row_exists & (row_frame >= before) & (row_frame + after < frames)
         z = tl.zeros((ROWS, BLOCK_K), tl.float32)
-        for bin_start in range(0, bins, BLOCK_H):
-            offs_h = bin_start + tl.arange(0, BLOCK_H)
-            mask_h = offs_h < bins
-            if NORMALISE:
-                mean = tl.load(mean_ptr + offs_h, mask=mask_h, other=0.0).to(tl.float32)
-                scale = 1.0 / tl.load(std_ptr + offs_h, mask=mask_h, other=1.0).to(tl.float32)
-            x_ptrs = x_ptr + (row_item * frames + row_frame + last_run_frame)[:, None] * bins + offs_h[None, :]
-            w_ptrs = w_ptr + offs_h[:, None] * latents + offs_k[None, :]
-            for tap in range(taps):
-                offs_n = row_frame + (last_run_frame - tap)
-                mask_n = row_used & (offs_n >= 0) & (offs_n < frames)
-                x = tl.load(x_ptrs, mask=mask_n[:, None] & mask_h[None, :], other=0.0)  # (ROWS, BLOCK_H)
-                w = tl.load(w_ptrs, mask=mask_h[:, None] & mask_k[None, :], other=0.0)  # (BLOCK_H, BLOCK_K)
-                if NORMALISE:
-                    # Outside the recording x is 0 and must stay 0: no mean is taken off there.
-                    inside = mask_n.to(tl.float32)
-                    x = ((x.to(tl.float32) - inside[:, None] * mean[None, :]) * scale[None, :]).to(x.dtype)
-                z = tl.dot(x, w.to(x.dtype), z, input_precision=PRECISION)
-                x_ptrs -= bins
-                w_ptrs += bins * latents
+        # Most tiles meet no end of a recording and do without a mask on frames, in the loop where the time goes.
+        if tl.min(whole.to(tl.int32), axis=0) == 1:
+            z = _convolve(
+                *(z, run_ptrs, row_frame, row_exists, mean_ptr, std_ptr, w_ptr, offs_k, frames, taps, bins),
+                *(latents, w_tap_stride, w_bin_stride, w_latent_stride, NORMALISE, PRECISION, False, BLOCK_H),
+            )
+        else:
+            z = _convolve(
+                *(z, run_ptrs, row_frame, row_exists, mean_ptr, std_ptr, w_ptr, offs_k, frames, taps, bins),
+                *(latents, w_tap_stride, w_bin_stride, w_latent_stride, NORMALISE, PRECISION, True, BLOCK_H),
+            )
 
-        # Non-negative floats order as their bits do, so one integer maximum rectifies, keeps a NaN, and finds the frame.
+        # Non-negative floats order as their bits do: one integer maximum rectifies, keeps a NaN, finds the frame.
         key = tl.where(z > 0, z.to(tl.int32, bitcast=True), 0)
         key = tl.where(z != z, NAN_KEY, key)
+        row_used = row_exists & (row_inside < pool) & (row_frame < frames)
         key = tl.where(row_used[:, None], key, -1)
         chunk_key, chunk_inside = tl.max(  # (BLOCK_W, BLOCK_K); the first of equals
             tl.reshape(key, (BLOCK_W, BLOCK_P, BLOCK_K)), axis=1, return_indices=True
@@ -100,45 +148,79 @@ def encode_kernel(
 
 
 def chunk_of(pool: int) -> int:
-    """BLOCK_P: the largest power of two up to 64 in whose steps a pool is covered with at most a quarter to spare."""
+    """BLOCK_P: the largest power of two, up to 64, in whose steps a pool is covered with a quarter to spare or less."""
     return max(p for p in (1, 2, 4, 8, 16, 32, 64) if 4 * p * -(-pool // p) <= 5 * pool)
 
 
 def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: bool) -> dict[str, int]:
-    """Block sizes and warps, from shapes and type alone: the number of items and frames changes none of them."""
-    rows = 128 if on_tensor_cores else 64
+    """Block sizes and warps, from shapes and type alone: the numbers of items and frames change none of them.
+
+    64 rows are what one warpgroup multiplies at a time on sm_90, and keep 128 programs busy at B 16, N 512.
+    """
     chunk = chunk_of(pool)
     return {
-        "BLOCK_W": rows // chunk,
+        "BLOCK_W": 64 // chunk,
         "BLOCK_P": chunk,
         "BLOCK_H": power_of_two(bins, 16, 128 // itemsize),
         "BLOCK_K": power_of_two(latents, 16, 64),
         "num_warps": 4,
-        "num_stages": 3,
+        "num_stages": 3 if on_tensor_cores else 2,
     }
 
 
-def encode(
-    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def encode(x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     windows = window_count(frames, pool)
     pool = min(pool, frames)
     check_counts(frames=frames, windows=batch * windows)
-    x, w_enc = x.contiguous(), w_enc.contiguous()
+    on_tensor_cores = tensor_cores(x)
+    if on_tensor_cores and x.dtype == torch.float32:
+        w_enc = w_enc.transpose(1, 2).contiguous().transpose(1, 2)  # TF32 wants neighbours in H to be neighbours
+    else:
+        w_enc = w_enc.contiguous()
+    x = x.contiguous()
     mean, std = (None, None) if mean is None or std is None else (mean.contiguous(), std.contiguous())
     values = torch.empty(batch, windows, latents, dtype=x.dtype, device=x.device)
     positions = torch.empty(batch, windows, latents, dtype=torch.int32, device=x.device)
-    tile = tile_of(bins, latents, pool, x.element_size(), tensor_cores(x))
+    tile = tile_of(bins, latents, pool, x.element_size(), on_tensor_cores)
     programs = triton.cdiv(batch * windows, tile["BLOCK_W"]) * triton.cdiv(latents, tile["BLOCK_K"])
     launch(
         encode_kernel,
         programs,
         *(x, mean, std, w_enc, values, positions),
-        *(frames, windows, batch * windows, pool, taps, bins, latents),
+        *(frames, windows, batch * windows, pool, taps, bins, latents, *w_enc.stride()),
         NORMALISE=mean is not None,
-        PRECISION="tf32" if tensor_cores(x) else "ieee",
+        PRECISION="tf32" if on_tensor_cores else "ieee",
         **tile,
     )
     return values, positions
+
+
+def encode_backward(
+    grad_values: Tensor,
+    x: Tensor,
+    w_enc: Tensor,
+    values: Tensor,
+    positions: Tensor,
+    pool: int,
+    mean: Tensor | None,
+    std: Tensor | None,
+    need_x: bool,
+    need_w: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    taps, bins, latents = w_enc.shape
+    pool = min(pool, x.shape[1])
+    amplitudes = torch.where(values > 0, grad_values, 0.0)
+    grad_x = grad_w = None
+    if need_x:
+        rows = w_enc.transpose(1, 2).contiguous()  # (M, K, H); a run meets its taps from the last to the first
+        grad_x = triton_runs.scatter_runs(
+            *(amplitudes, positions, rows[-1], (bins, -bins * latents), (taps, *x.shape[1:])),
+            *((pool, pool), x.dtype, std),
+        )
+    if need_w:
+        grad_w = triton_runs.accumulate_runs(
+            *(x, amplitudes, positions, w_enc, (1, -bins * latents, latents), (pool, pool), mean, std)
+        )
+    return grad_x, grad_w
