@@ -190,7 +190,7 @@ class CropSampler:
         return crops + self.shift[np.searchsorted(self.starts_before, crops, side="right") - 1]
 
     def _mix(self, starts: np.ndarray, out: torch.Tensor) -> None:
-        """Fill `out` (items, frames, bins) with sums of the crops that start at rows `starts` (groups, items)."""
+        """Fill `out` (items, frames, bins) with sums of the crops that start at `starts` (groups, items)."""
         rows = torch.from_numpy(starts).to(self.source.device)[:, :, None] + self._offsets
         flat = out.view(-1, self.bins)
         torch.index_select(self.source, 0, rows[0].reshape(-1), out=flat)

@@ -1,0 +1,110 @@
+"""Training checkpoints: all that a run needs to go on as if it had never stopped, bit for bit.
+
+A checkpoint is a sealed safetensors file (see `partae_fast.sealed`) of its own format, not a model. Its
+tensors are
+    model.NAME              the model's state_dict
+    optimizer.INDEX.NAME    the optimiser's state of each parameter, in the order of model.parameters()
+    loss                    (step,) float64, the loss of each step so far
+and its settings
+    step        how many steps are done; the next has this number
+    run         what the run is: kind and config of the model, penalty, optimizer, learning_rate and the
+                sampler's fingerprint. A run goes on only where all of it is the same
+    place       back-end, device and versions of the libraries; where these differ the run goes on, in
+                other bits
+    program     the name and version of what wrote the file, for people to read
+"""
+
+import logging
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import sealed
+from ..errors import UserError
+from ..models.storage import program
+
+logger = logging.getLogger("partae_fast")
+
+FORMAT, VERSION = "partae-checkpoint", "1"
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str],
+    model: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    losses: list[float],
+    run: dict[str, Any],
+    place: dict[str, Any],
+) -> None:
+    """Write a checkpoint, whole or not at all; the one before it stays until then.
+
+    Raises UserError where the weights are not finite, so that a good checkpoint is never replaced by a bad
+    one, and where the file cannot be written.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"{name} has NaN or infinite values after {len(losses)} steps; the checkpoint is kept"
+            )
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    tensors["loss"] = torch.tensor(losses, dtype=torch.float64)
+    settings = {"step": len(losses), "run": run, "place": place, "program": program()}
+    sealed.write(path, FORMAT, VERSION, settings, tensors)
+
+
+def read_checkpoint(
+    path: str | os.PathLike[str],
+    model: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    run: dict[str, Any],
+    place: dict[str, Any],
+) -> list[float]:
+    """Put model and optimiser where the checkpoint's run was; returns the losses so far, one per step.
+
+    Raises UserError where the file is missing, damaged or no checkpoint, or is of another run, saying what
+    differs.
+    """
+    file = sealed.read(path, FORMAT, VERSION)
+    differences = _differences(file.settings["run"], run)
+    if differences:
+        raise UserError(
+            f"{path}: a checkpoint of another run ({'; '.join(differences)}); go on with the same settings "
+            "and recordings, or begin anew with another checkpoint"
+        )
+    for difference in _differences(file.settings["place"], place):
+        logger.warning("%s: the run goes on, but not in the same bits: %s", path, difference)
+    weights = {n.removeprefix("model."): t for n, t in file.tensors.items() if n.startswith("model.")}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in file.tensors.items():
+        if name.startswith("optimizer."):
+            _, index, entry = name.split(".")
+            state.setdefault(int(index), {})[entry] = tensor
+    model.load_state_dict(weights)
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return file.tensors["loss"].tolist()
+
+
+def current_place(backend: str, device: torch.device) -> dict[str, Any]:
+    """Where a run runs: what its bits depend on besides its settings."""
+    return {"backend": backend, "device": device.type, "torch": torch.__version__, "numpy": np.__version__}
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested settings, one line each."""
+    found = []
+    for name in sorted(set(then) | set(now)):
+        before, after = then.get(name), now.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name} was {_short(before)}, is {_short(after)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:12] + "..."

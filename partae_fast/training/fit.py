@@ -1,0 +1,348 @@
+"""From recordings to a trained model, in one call: features, crops, training."""
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from .. import labels as labelling
+from ..audio import files
+from ..audio.resample import resample
+from ..audio.spectrogram import Spectrogram
+from ..errors import UserError
+from ..sampling import CropSampler
+from .presets import Preset, preset_named
+from .trainer import Trainer
+
+logger = logging.getLogger("partae_fast")
+
+PathLike = str | os.PathLike[str]
+Audio = PathLike | tuple[ArrayLike, int]  # a file, or samples (T,) or (T, channels) and their rate in Hz
+
+_LEAST_POOLS = 8  # pool windows in the shortest crop that is trained on
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A recording that was given, before its samples are read."""
+
+    name: str
+    audio: Audio
+    rate: int
+    events: list[labelling.Event] | None = None  # None where the labels do not speak of it
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the caller wants of the spectrogram; None where it is left to us."""
+
+    low: float | None = None
+    high: float | None = None
+    rate: int | None = None
+    n_fft: int | None = None
+    hop: int | None = None
+    bins: int | None = None
+
+
+def fit(
+    recordings: Sequence[Audio],
+    noise: Sequence[Audio] | None = None,
+    labels: PathLike | Sequence[PathLike] | None = None,
+    preset: str = "stowell2015",
+    low: float | None = None,
+    high: float | None = None,
+    rate: int | None = None,
+    n_fft: int | None = None,
+    hop: int | None = None,
+    bins: int | None = None,
+    steps: int = 4000,
+    backend: str = "auto",
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    checkpoint: PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | None = None,
+) -> Any:
+    """Train a model to tell the signal in `recordings` from noise; returns it, ready to denoise.
+
+    Every channel of every recording is a recording. With labels, time outside every event of a recording
+    that they list is noise-only and all else may have signal; the stretches of either kind are joined, and a
+    crop may span a join. Magnitudes are scaled so that the root of their mean square is 1 over what may have
+    signal, by the spectrogram's gain, so that quiet recordings train as loud ones do. Where recordings are
+    short, crops shrink to the longest multiple of the pool that fits, at least 8 pools, and the log says so.
+
+    Args:
+        recordings: files, or pairs (samples (T,) or (T, channels), rate in Hz), with signal and noise in
+            them.
+        noise: recordings of noise alone, likewise.
+        labels: label files for `recordings`; see `partae_fast.labels.listed` for which recording a file is
+            about.
+        preset: a name in `PRESETS`; the settings that are not given here.
+        low, high: the band in Hz; by default from the labels' frequencies where they have any, else the
+            preset's, and no wider than the recordings.
+        rate: samples per second at which the model works; recordings are resampled. By default the preset's,
+            doubled until the band fits, no higher than the recordings' own.
+        n_fft, hop: window and hop in samples; by default the preset's, times the power of two that keeps
+            their duration closest to the preset's.
+        bins: bins in the band, for `high` where that is not given.
+        steps: training steps in all, those of a resumed checkpoint included.
+        backend: what computes the ops; see `pf.backends()`.
+        device: None for a GPU where there is one and the back-end can use it, else the CPU.
+        seed: decides weights and crops, 0 to 2**64 - 1.
+        checkpoint, resume, overwrite, progress: as for `Trainer`.
+
+    Returns: a ConvPartitionedAutoencoder with `spectrogram`, `mask`, noise statistics, and `history` of the
+    loss.
+
+    Raises UserError, one line, for whatever is wrong with files, labels or settings.
+
+    Stowell & Turner 2015.
+    """
+    settings = preset_named(preset)
+    if noise is None and labels is None:
+        raise UserError(
+            "what is noise is not known: give recordings of noise alone, or labels for the recordings"
+        )
+    signal_sources = _sources("recording", recordings)
+    noise_sources = _sources("noise recording", noise or [])
+    signal_sources = _labelled(signal_sources, labels)
+    asked = _Asked(low, high, rate, n_fft, hop, bins)
+    spectrogram = _spectrogram(settings, [*signal_sources, *noise_sources], asked)
+    signal, noise_only = _features(spectrogram, signal_sources, noise_sources)
+    spectrogram = _level(spectrogram, signal, noise_only)
+    frames = _crop_frames(settings, spectrogram, signal, noise_only)
+    sampler = CropSampler([signal], [noise_only], frames, settings.batch, settings.noise_only, seed)
+    model = _model(settings, spectrogram, seed).to(_device(device, backend))
+    trainer = Trainer(
+        model,
+        sampler,
+        penalty=settings.penalty,
+        optimizer=settings.optimizer,
+        backend=backend,
+        checkpoint=checkpoint,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    if trainer.step >= steps:
+        logger.info("%s: %d steps were done already, and %d are asked for", checkpoint, trainer.step, steps)
+    trainer.run(max(0, steps - trainer.step))
+    model.history = trainer.history
+    return model
+
+
+def _sources(kind: str, given: Sequence[Audio]) -> list[_Source]:
+    """Name and rate of each recording, its header read or its samples checked."""
+    if isinstance(given, str | os.PathLike):
+        raise UserError(f"{given}: one {kind} was given where a list is wanted; put it in a list")
+    sources = []
+    for index, audio in enumerate(given):
+        if isinstance(audio, tuple):
+            sources.append(_Source(f"{kind} {index}", audio, int(audio[1])))
+        else:
+            sources.append(_Source(str(audio), audio, files.info(audio).rate))
+    if not sources and kind == "recording":
+        raise UserError("no recording was given; give at least one")
+    return sources
+
+
+def _labelled(sources: list[_Source], labels: PathLike | Sequence[PathLike] | None) -> list[_Source]:
+    """The sources, with their events where a label file lists them."""
+    if labels is None:
+        return sources
+    events: dict[Path, list[labelling.Event]] = {}
+    for path in [labels] if isinstance(labels, str | os.PathLike) else labels:
+        for recording, found in labelling.listed(path, [source.name for source in sources]).items():
+            events.setdefault(recording, []).extend(found)
+    return [replace(source, events=events.get(Path(source.name))) for source in sources]
+
+
+def _spectrogram(preset: Preset, sources: list[_Source], asked: _Asked) -> Spectrogram:
+    """The spectrogram that was asked for, completed from labels, preset and recordings."""
+    own = min(source.rate for source in sources)
+    low, high = _band(preset, sources, asked, own)
+    rate = _rate(preset, high, own) if asked.rate is None else asked.rate
+    octaves = round(math.log2(max(rate, 1) / preset.rate))
+    overlap = preset.n_fft // preset.hop
+    n_fft = asked.n_fft
+    if n_fft is None:
+        n_fft = max(2, round(preset.n_fft * 2.0**octaves)) if asked.hop is None else asked.hop * overlap
+    spectrogram = Spectrogram(
+        rate=rate,
+        n_fft=n_fft,
+        hop=n_fft // overlap if asked.hop is None else asked.hop,
+        low=low,
+        high=None if asked.high is None and asked.bins else high,  # pyright: ignore[reportArgumentType]
+        bins=asked.bins,  # pyright: ignore[reportArgumentType]
+    )
+    logger.info(
+        "spectrogram: %g to %g Hz, %d bins, rate %d Hz, n_fft %d, hop %d",
+        spectrogram.low,
+        spectrogram.high,
+        spectrogram.bins,
+        spectrogram.rate,
+        spectrogram.n_fft,
+        spectrogram.hop,
+    )
+    if spectrogram.high > own / 2:
+        logger.warning(
+            "the band ends at %g Hz, and a recording at %d Hz ends at %g", spectrogram.high, own, own / 2
+        )
+    return spectrogram
+
+
+def _band(preset: Preset, sources: list[_Source], asked: _Asked, own: int) -> tuple[float, float]:
+    """The band in Hz: as asked for, else of the labels, else of the preset; cut where the recordings end.
+
+    Where bins are asked for and not the upper end, that is an estimate, for the choice of the rate.
+    """
+    labelled = labelling.band([event for source in sources for event in source.events or []])
+    default = labelled or (preset.low, preset.high)
+    low = default[0] if asked.low is None else asked.low
+    if asked.high is not None:
+        return low, asked.high
+    if asked.bins is not None:
+        return low, low + asked.bins * preset.rate / preset.n_fft
+    limit = min(own, asked.rate or own) / 2
+    if default[1] > limit:
+        logger.warning("the band would end at %g Hz and is cut at half the rate, %g Hz", default[1], limit)
+    return low, min(default[1], limit)
+
+
+def _rate(preset: Preset, high: float, own: int) -> int:
+    """The preset's rate, doubled until `high` fits below half of it, no higher than the recordings' own."""
+    rate = preset.rate
+    while high > rate / 2 and rate < own:
+        rate = min(2 * rate, own)
+    return rate
+
+
+def _features(
+    spectrogram: Spectrogram, signal_sources: list[_Source], noise_sources: list[_Source]
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """Magnitudes (frames, bins) of all that may have signal, and of all that is noise-only."""
+    signal, noise = [], []
+    for source in signal_sources:
+        for magnitudes, seconds in _magnitudes(spectrogram, source):
+            if source.events is None:
+                signal.append(magnitudes)
+                continue
+            timeline = labelling.Timeline.from_events(source.events, seconds, name=source.name)
+            quiet, rest = labelling.cut(magnitudes, timeline.noise_frames(len(magnitudes), spectrogram))
+            noise += [quiet] if len(quiet) else []
+            signal += [rest] if len(rest) else []
+    for source in noise_sources:
+        noise += [magnitudes for magnitudes, _ in _magnitudes(spectrogram, source)]
+    if not noise:
+        raise UserError(
+            "the labels leave no stretch that is noise-only; give noise, or labels with gaps between events"
+        )
+    if not signal:
+        raise UserError(
+            "the labels say that all is noise-only, so there is no signal to learn; add recordings with some"
+        )
+    return signal, noise
+
+
+def _magnitudes(spectrogram: Spectrogram, source: _Source) -> list[tuple[NDArray[np.float32], float]]:
+    """Magnitudes (frames, bins) of each channel that is not silent, and the recording's length in seconds."""
+    if isinstance(source.audio, tuple):
+        samples = np.asarray(source.audio[0])
+        samples = samples[:, None] if samples.ndim == 1 else samples
+        if samples.ndim != 2 or not len(samples) or not np.issubdtype(samples.dtype, np.floating):
+            raise UserError(
+                f"{source.name}: samples are {samples.dtype} {samples.shape}, wanted float, "
+                "scaled to -1 .. 1, of shape (samples,) or (samples, channels)"
+            )
+        files.require_finite(samples, source.rate, source.name)
+    else:
+        samples, _ = files.read(source.audio)
+    files.require_sound(samples, source.name)
+    audible = samples.any(axis=0)
+    if not audible.all():
+        logger.warning(
+            "%s: %d of %d channels are silent: left out", source.name, np.sum(~audible), audible.size
+        )
+    resampled = resample(samples[:, audible], source.rate, spectrogram.rate)
+    seconds = len(samples) / source.rate
+    return [(spectrogram.magnitude(channel), seconds) for channel in resampled.T]
+
+
+def _level(
+    spectrogram: Spectrogram, signal: list[NDArray[np.float32]], noise: list[NDArray[np.float32]]
+) -> Spectrogram:
+    """The spectrogram with the gain that makes the signal's mean square 1; scales the magnitudes too."""
+    # Not a BLAS product: its sum may depend on the number of threads, and with it every bit of training.
+    square = sum(float(np.einsum("th,th->", m, m, dtype=np.float64)) for m in signal)
+    level = math.sqrt(square / sum(m.size for m in signal))
+    if not level > 0:
+        raise UserError(
+            f"there is nothing between {spectrogram.low:g} and {spectrogram.high:g} Hz; choose another band"
+        )
+    gain = 1.0 / level
+    for magnitudes in (*signal, *noise):
+        magnitudes *= np.float32(gain)
+    return replace(spectrogram, gain=gain)
+
+
+def _crop_frames(
+    preset: Preset,
+    spectrogram: Spectrogram,
+    signal: list[NDArray[np.float32]],
+    noise: list[NDArray[np.float32]],
+) -> int:
+    """Frames in a crop: the preset's, or fewer where the longest recording of either kind has fewer."""
+    longest = {"what may have signal": max(map(len, signal)), "what is noise-only": max(map(len, noise))}
+    kind, frames = min(longest.items(), key=lambda item: item[1])
+    if frames >= preset.frames:
+        return preset.frames
+    shrunk, least = frames - frames % preset.pool, _LEAST_POOLS * preset.pool
+    rate = spectrogram.frame_rate
+    if shrunk < least:
+        raise UserError(
+            f"{kind} lasts {frames / rate:.2f} s at most ({frames} frames) and training needs "
+            f"{least / rate:.2f} s ({least} frames, {_LEAST_POOLS} pools); give longer recordings"
+        )
+    logger.warning(
+        "%s lasts %d frames at most: crops have %d frames instead of %d", kind, frames, shrunk, preset.frames
+    )
+    return shrunk
+
+
+def _model(preset: Preset, spectrogram: Spectrogram, seed: int) -> Any:
+    """The preset's model before the first step, with what denoising needs to know."""
+    from ..denoising.mask import Mask
+    from ..models.conv_partitioned import ConvPartitionedAutoencoder
+
+    model = ConvPartitionedAutoencoder(
+        bins=spectrogram.bins,
+        latents=preset.latents,
+        taps=preset.taps,
+        pool=preset.pool,
+        background=preset.background,
+        seed=seed,
+    )
+    model.spectrogram, model.mask = spectrogram, Mask(exponent=preset.mask_exponent)
+    return model
+
+
+def _device(device: str | torch.device | None, backend: str) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() and backend != "cpu" else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"device {device!r} is not known; try cpu or cuda") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "device cuda was asked for and PyTorch sees none; use cpu, or a CUDA build of PyTorch and a GPU"
+        )
+    return chosen

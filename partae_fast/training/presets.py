@@ -1,0 +1,58 @@
+"""The settings of published systems, by name."""
+
+from dataclasses import dataclass
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """All settings of a system: the spectrogram, the model, the batches, the optimiser and the mask."""
+
+    source: str  # where it was published
+    rate: int  # Hz
+    n_fft: int
+    hop: int
+    low: float  # Hz
+    high: float  # Hz
+    frames: int  # in a crop
+    latents: int
+    taps: int
+    pool: int
+    background: float  # share of the latents
+    penalty: float
+    noise_only: float  # share of the items
+    batch: int
+    optimizer: str
+    mask_exponent: float
+
+
+PRESETS = {
+    # 50 % hop; 1700 to 7200 Hz holds bins 10 to 41, 32 of them.
+    "stowell2015": Preset(
+        source="Stowell & Turner 2015, "
+        "Denoising without access to clean data using a partitioned autoencoder",
+        rate=22050,
+        n_fft=128,
+        hop=64,
+        low=1700.0,
+        high=7200.0,
+        frames=512,
+        latents=32,
+        taps=9,
+        pool=16,
+        background=0.25,
+        penalty=0.75,
+        noise_only=0.25,
+        batch=16,
+        optimizer="adadelta",
+        mask_exponent=2.0,
+    ),
+}
+
+
+def preset_named(name: str) -> Preset:
+    """The preset of this name; raises UserError where there is none, listing those that there are."""
+    if name not in PRESETS:
+        raise UserError(f"preset {name!r} is not known; choose {' or '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,119 @@
+"""Stop and resume equals one long run, bit for bit; another run's checkpoint is refused with what differs."""
+
+import os
+
+import pytest
+import torch
+
+from partae_fast import sealed
+from partae_fast.errors import UserError
+from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
+from partae_fast.models.storage import describe, load
+from partae_fast.training.trainer import Trainer
+
+
+@pytest.mark.parametrize("optimizer", ["adadelta", "adam"])
+@pytest.mark.parametrize("backend", ["eager", "cpu"])
+def test_resume_equals_one_run_bit_for_bit(tmp_path, optimizer, backend, make_trainer):
+    settings = {"optimizer": optimizer, "backend": backend}
+    whole = make_trainer(**settings)
+    whole.run(20)
+    for _ in range(2):  # the first starts where there is no checkpoint yet
+        part = make_trainer(**settings, checkpoint=tmp_path / "c", resume=True)
+        part.run(10)
+    assert part.history == whole.history
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, part.model.state_dict()[name]), name
+
+
+def test_checkpoints_are_written_as_training_goes(tmp_path, monkeypatch, make_trainer):
+    steps = []
+    trainer = make_trainer(checkpoint=tmp_path / "c", checkpoint_every=0)
+    write = trainer.save_checkpoint
+    monkeypatch.setattr(trainer, "save_checkpoint", lambda: (write(), steps.append(describe(tmp_path / "c")["step"])))
+    trainer.run(200)
+    assert len(steps) >= 3
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 200
+    assert os.listdir(tmp_path) == ["c"]
+
+
+def test_a_checkpoint_is_not_replaced_by_another_run_unasked(tmp_path, make_trainer):
+    make_trainer(checkpoint=tmp_path / "c").run(3)
+    with pytest.raises(UserError, match="a checkpoint exists; resume it, overwrite it or name another"):
+        make_trainer(checkpoint=tmp_path / "c")
+    trainer = make_trainer(checkpoint=tmp_path / "c", overwrite=True)
+    assert trainer.step == 0
+    trainer.run(1)
+    assert describe(tmp_path / "c")["step"] == 1
+
+
+OTHERS = [
+    ({"penalty": 0.5}, {}, {}, "penalty was 0.75, is 0.5"),
+    ({"optimizer": "adam"}, {}, {}, "optimizer was adadelta, is adam"),
+    ({"learning_rate": 0.5}, {}, {}, "learning_rate was 1.0, is 0.5"),
+    ({}, {"batch": 5}, {}, "sampler.batch was 4, is 5"),
+    ({}, {"frames": 40}, {}, "sampler.frames was 48, is 40"),
+    ({}, {"noise_only": 0.5}, {}, "sampler.noise_only was 0.25, is 0.5"),
+    ({}, {"seed": 1}, {}, r"sampler.recordings_sha256 was [0-9a-f]{12}\.\.\., is .*; sampler.seed was 0, is 1"),
+    ({}, {}, {"pool": 4}, "config.pool was 8, is 4"),
+    ({}, {}, {"latents": 9}, "config.latents was 8, is 9"),
+]
+
+
+@pytest.mark.parametrize(("training", "sampling", "modelling", "message"), OTHERS)
+def test_another_run_is_refused_with_what_differs(
+    tmp_path, training, sampling, modelling, message, make_trainer, make_sampler
+):
+    make_trainer(checkpoint=tmp_path / "c").run(2)
+    settings = {"bins": 6, "latents": 8, "taps": 3, "pool": 8} | modelling
+    model = ConvPartitionedAutoencoder(**settings)
+    with pytest.raises(UserError, match=message):
+        Trainer(model, make_sampler(**sampling), backend="eager", checkpoint=tmp_path / "c", resume=True, **training)
+
+
+def test_another_back_end_goes_on_and_says_so(tmp_path, caplog, make_trainer):
+    make_trainer(checkpoint=tmp_path / "c").run(2)
+    trainer = make_trainer(checkpoint=tmp_path / "c", resume=True, backend="auto")
+    assert trainer.step == 2
+    assert "not in the same bits: backend was eager, is auto" in caplog.text
+
+
+def test_a_damaged_checkpoint_and_a_model_are_told_apart(tmp_path, make_trainer):
+    path = tmp_path / "c"
+    make_trainer(checkpoint=path).run(2)
+    with pytest.raises(UserError, match="a partae-checkpoint file, and a partae-model file is wanted"):
+        load(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    with pytest.raises(UserError, match="cut short"):
+        make_trainer(checkpoint=path, resume=True)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match="damaged"):
+        make_trainer(checkpoint=path, resume=True)
+
+
+def test_a_write_that_fails_keeps_the_checkpoint_before(tmp_path, monkeypatch, make_trainer):
+    path = tmp_path / "c"
+    trainer = make_trainer(checkpoint=path)
+    trainer.run(2)
+    before = path.read_bytes()
+
+    def power_cut(source, target):
+        raise RuntimeError("gone")
+
+    monkeypatch.setattr(os, "replace", power_cut)
+    with pytest.raises(RuntimeError, match="gone"):
+        trainer.run(2)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["c"]
+
+
+def test_a_checkpoint_holds_no_pickle_and_all_state(tmp_path, make_trainer, make_model):
+    make_trainer(checkpoint=tmp_path / "c", optimizer="adam").run(2)
+    file = sealed.read(tmp_path / "c")
+    names = set(file.tensors)
+    assert {f"model.{name}" for name in make_model().state_dict()} <= names
+    assert {f"optimizer.{i}.{name}" for i in (0, 1) for name in ("step", "exp_avg", "exp_avg_sq")} <= names
+    assert file.tensors["loss"].shape == (2,)
+    assert set(file.settings) == {"step", "run", "place", "program"}

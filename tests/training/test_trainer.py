@@ -1,0 +1,251 @@
+"""The loop: agrees with the reference, reports, stops on NaN and answers Ctrl-C with a checkpoint that is whole."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from partae_fast.errors import UserError
+from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
+from partae_fast.reference import training as reference
+from partae_fast.reference.optimisers import OPTIMISERS
+from partae_fast.reference.sampler import batch_at
+from partae_fast.training.trainer import Trainer
+
+FRAMES, BATCH = 48, 4  # as in conftest.py
+
+
+def weights_of(model):
+    return {name: getattr(model, name).detach().double().numpy() for name in ("w_enc", "w_dec")}
+
+
+def rms(values):
+    return np.sqrt(np.mean(np.square(values, dtype=np.float64)))
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMISERS))
+@pytest.mark.parametrize("backend", ["eager", "cpu"])
+def test_ten_steps_agree_with_the_reference(optimizer, backend, make_trainer, material):
+    trainer = make_trainer(optimizer=optimizer, backend=backend)
+    foreground = trainer.model.foreground.numpy()
+    setting = reference.Setting(foreground=foreground, pool=8, penalty=0.75, optimizer=optimizer)
+    truth, losses = reference.train(
+        weights_of(trainer.model), *material(), setting, steps=10, frames=FRAMES, batch=BATCH
+    )
+    history = trainer.run(10)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-4)
+    for name, weight in weights_of(trainer.model).items():
+        assert rms(weight - truth.weights[name]) < 1e-4 * rms(weight), name
+
+
+# What PyTorch calls the reference's state.
+STATE_NAMES = {
+    "adadelta": {"square": "square_avg", "delta": "acc_delta"},
+    "adam": {"mean": "exp_avg", "square": "exp_avg_sq", "steps": "step"},
+}
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMISERS))
+@pytest.mark.parametrize("backend", ["eager", "cpu"])
+def test_each_step_agrees_when_begun_from_the_references_state(optimizer, backend, make_trainer, material):
+    """200 steps, each from the reference's weights and state, gradients taken at the same positions."""
+    trainer = make_trainer(optimizer=optimizer, backend=backend)
+    model, mean, std = trainer.model, trainer.model.mean.numpy(), trainer.model.std.numpy()
+    setting = reference.Setting(model.foreground.numpy(), pool=8, optimizer=optimizer)
+    learner = reference.Learner(weights_of(model))
+    for step in range(200):
+        before = rounded(learner)
+        follow(trainer, before, optimizer)
+        x, noise_only = batch_at(*material(), FRAMES, BATCH, 0.25, 0, step)
+        positions = model.latents(torch.from_numpy(x).float())[1].numpy()
+        learner, loss = reference.train_step(before, x, noise_only, mean, std, setting, positions)
+        assert trainer.run(1).loss[0] == pytest.approx(loss, rel=1e-5), step
+        for name, weight in weights_of(model).items():
+            update = learner.weights[name] - before.weights[name]
+            rounding = 0.5 * np.spacing(weight.astype(np.float32))  # of a weight that is kept in float32
+            assert rms(weight - learner.weights[name]) < 1e-5 * rms(update) + rms(rounding), (step, name)
+
+
+def rounded(learner):
+    """The learner with all its numbers rounded to float32."""
+
+    def one(array):
+        return np.asarray(array, dtype=np.float32).astype(np.float64)
+
+    state = {name: {k: one(v) for k, v in entries.items()} for name, entries in learner.state.items()}
+    return reference.Learner({name: one(weight) for name, weight in learner.weights.items()}, state)
+
+
+def follow(trainer, learner, optimizer):
+    """Put the trainer's model and optimiser where the learner is."""
+    state = {}
+    for index, (name, parameter) in enumerate(trainer.model.named_parameters()):
+        parameter.data.copy_(torch.from_numpy(learner.weights[name]))
+        if name in learner.state:
+            named = STATE_NAMES[optimizer]
+            state[index] = {named[k]: torch.tensor(v).float() for k, v in learner.state[name].items()}
+            state[index].setdefault("step", torch.tensor(1.0))
+    groups = trainer._optimiser.state_dict()["param_groups"]
+    trainer._optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+@pytest.mark.slow
+def test_long_runs_end_at_the_same_loss(make_trainer, material):
+    """Long float32 runs part ways, as near-ties in the pool fall the other way; where they end must not differ."""
+    ours, truth = [], []
+    for seed in range(5):
+        trainer = make_trainer(seed, backend="cpu")
+        setting = reference.Setting(trainer.model.foreground.numpy(), pool=8)
+        weights = weights_of(trainer.model)
+        ours.append(np.mean(trainer.run(1000).loss[-100:]))
+        _, losses = reference.train(weights, *material(seed), setting, 1000, FRAMES, BATCH, seed=seed)
+        truth.append(np.mean(losses[-100:]))
+    assert np.mean(ours) == pytest.approx(np.mean(truth), rel=0.02)
+
+
+def test_training_lowers_the_loss_and_history_goes_on(make_trainer):
+    trainer = make_trainer()
+    first, second = trainer.run(150), trainer.run(150)
+    assert len(first.loss) == len(second.loss) == 150
+    assert trainer.history.loss == first.loss + second.loss
+    assert trainer.step == 300
+    assert np.mean(second.loss[-50:]) < 0.7 * np.mean(first.loss[:20])
+
+
+def test_equal_settings_give_equal_bits(make_trainer):
+    one, other = make_trainer(), make_trainer()
+    assert one.run(30).loss == other.run(10).loss + other.run(20).loss
+    assert torch.equal(one.model.w_dec, other.model.w_dec)
+
+
+def test_the_models_statistics_are_the_samplers(make_trainer):
+    trainer = make_trainer()
+    for name in ("mean", "std", "noise_mean_square"):
+        assert torch.equal(getattr(trainer.model, name), getattr(trainer.sampler, name))
+
+
+@pytest.mark.parametrize("learning_rate", [1e18, 1e38])
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_a_remedy(tmp_path, learning_rate, make_trainer):
+    path = tmp_path / "c"
+    trainer = make_trainer(optimizer="adam", learning_rate=learning_rate, checkpoint=path, checkpoint_every=0)
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+; try a lower learning rate") as caught:
+        trainer.run(500)
+    assert f"at step {trainer.step};" in str(caught.value)
+    assert all(np.isfinite(trainer.history.loss))
+    assert not path.exists()
+
+
+def test_a_good_checkpoint_outlives_a_run_that_went_wrong(tmp_path, make_trainer):
+    trainer = make_trainer(checkpoint=tmp_path / "c")
+    trainer.run(3)
+    before = (tmp_path / "c").read_bytes()
+    with torch.no_grad():
+        trainer.model.w_enc[0, 0, 0] = float("nan")
+    with pytest.raises(UserError, match="w_enc has NaN"):
+        trainer.save_checkpoint()
+    with pytest.raises(UserError, match="the loss is nan at step 3"):
+        trainer.run(200)
+    assert (tmp_path / "c").read_bytes() == before
+
+
+def interrupting(trainer, step, times=1):
+    """Make the trainer's process get Ctrl-C while the batch of `step` is drawn."""
+    drawn = trainer.sampler.batch_at
+
+    def batch_at(number):
+        if number == step:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return drawn(number)
+
+    trainer.sampler.batch_at = batch_at
+    return trainer
+
+
+def test_ctrl_c_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(tmp_path, make_trainer):
+    whole = make_trainer()
+    whole.run(20)
+    trainer = interrupting(make_trainer(checkpoint=tmp_path / "c"), step=6)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(20)
+    assert trainer.step == 7
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    again = make_trainer(checkpoint=tmp_path / "c", resume=True)
+    assert again.step == 7
+    again.run(13)
+    assert again.history == whole.history
+    assert torch.equal(again.model.w_enc, whole.model.w_enc)
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path, make_trainer):
+    trainer = interrupting(make_trainer(checkpoint=tmp_path / "c"), step=6, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(20)
+    assert trainer.step == 6
+    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 6
+
+
+def test_an_interrupt_within_an_update_writes_no_checkpoint(tmp_path, make_trainer):
+    trainer = make_trainer(checkpoint=tmp_path / "c")
+    trainer.run(2)
+
+    def half_an_update():
+        raise KeyboardInterrupt
+
+    trainer._optimiser.step = half_an_update
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(5)
+    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
+
+
+def test_training_runs_off_the_main_thread(make_trainer):
+    trainer = make_trainer()
+    thread = threading.Thread(target=trainer.run, args=(5,))
+    thread.start()
+    thread.join()
+    assert trainer.step == 5
+
+
+def test_progress_shows_loss_and_speed_where_asked(capsys, make_trainer):
+    make_trainer(progress=None).run(3)
+    make_trainer(progress=False).run(3)
+    assert capsys.readouterr().err == ""
+    make_trainer(progress=True).run(3)
+    shown = capsys.readouterr().err
+    assert "loss=" in shown
+    assert "step" in shown
+    assert "3/3" in shown
+
+
+REFUSED = [
+    ({"penalty": -1.0}, "penalty is -1.0"),
+    ({"penalty": float("nan")}, "penalty is nan"),
+    ({"optimizer": "sgd"}, "optimizer 'sgd' is not known; choose adadelta or adam"),
+    ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+    ({"checkpoint": "/nowhere/at/all"}, "does not exist"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED)
+def test_settings_out_of_range_are_refused(change, message, make_trainer):
+    with pytest.raises(UserError, match=message):
+        make_trainer(**change)
+
+
+def test_other_bins_and_negative_steps_are_refused(make_trainer, make_sampler):
+    with pytest.raises(UserError, match="the model has 7 bins and the recordings 6"):
+        Trainer(ConvPartitionedAutoencoder(bins=7), make_sampler())
+    with pytest.raises(UserError, match="steps is -1"):
+        make_trainer().run(-1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_ten_steps_on_the_gpu_agree_with_the_cpu(make_trainer, make_model, make_sampler):
+    here = make_trainer()
+    there = Trainer(make_model().to("cuda"), make_sampler())
+    np.testing.assert_allclose(there.run(10).loss, here.run(10).loss, rtol=1e-4)
+    assert there.sampler.source.is_cuda
