@@ -113,9 +113,7 @@ def cut(
     Cut spectrogram frames rather than samples where you can: joined samples click where they meet.
     """
     if len(samples) != len(noise_only):
-        raise UserError(
-            f"cut: {len(samples)} samples or frames and {len(noise_only)} flags; give one flag to each"
-        )
+        raise UserError(f"cut: {len(samples)} samples or frames and {len(noise_only)} flags; give one flag to each")
     return samples[noise_only], samples[~noise_only]
 
 
@@ -178,18 +176,14 @@ def _lines(path: PathLike) -> list[str]:
     try:
         return place.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
-        raise UserError(
-            f"{path}: is not text; export the labels from Audacity: File, Export, Labels"
-        ) from None
+        raise UserError(f"{path}: is not text; export the labels from Audacity: File, Export, Labels") from None
 
 
 def _event(line: str, where: str) -> Event:
     fields = line.split("\t", 2)
     start, end = _numbers(fields[:2], where, "start<TAB>end<TAB>label, in seconds")
     if not 0 <= start <= end:
-        raise UserError(
-            f"{where}: from {start:g} to {end:g} s; a label must start at 0 or later and end after it"
-        )
+        raise UserError(f"{where}: from {start:g} to {end:g} s; a label must start at 0 or later and end after it")
     return Event(start, end, fields[2].strip() if len(fields) > 2 else "")
 
 
@@ -197,9 +191,7 @@ def _frequencies(line: str, where: str) -> tuple[float | None, float | None]:
     low, high = _numbers(line.split("\t")[1:], where, "\\<TAB>low<TAB>high, in Hz")
     known = (low if low >= 0 else None, high if high >= 0 else None)
     if known[0] is not None and known[1] is not None and known[0] > known[1]:
-        raise UserError(
-            f"{where}: from {low:g} to {high:g} Hz; the lower frequency must come first: swap them"
-        )
+        raise UserError(f"{where}: from {low:g} to {high:g} Hz; the lower frequency must come first: swap them")
     return known
 
 
@@ -208,9 +200,7 @@ def _numbers(fields: Sequence[str], where: str, form: str) -> tuple[float, float
         first, second = map(float, fields)
     except ValueError:
         seen = " ".join(fields).strip()[:40]
-        raise UserError(
-            f"{where}: {seen!r} found; the line must be {form}, with a point in numbers"
-        ) from None
+        raise UserError(f"{where}: {seen!r} found; the line must be {form}, with a point in numbers") from None
     if not (math.isfinite(first) and math.isfinite(second)):
         raise UserError(f"{where}: {first} and {second} found; both must be finite numbers")
     return first, second

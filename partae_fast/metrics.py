@@ -67,9 +67,7 @@ def band(signal: ArrayLike, rate: float, low: float, high: float) -> NDArray[np.
 def _pair(reference: ArrayLike, estimate: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     s, e = np.asarray(reference, np.float64), np.asarray(estimate, np.float64)
     if s.ndim != 1 or s.shape != e.shape:
-        raise UserError(
-            f"metrics: reference is {s.shape} and estimate {e.shape}; both must be (samples,), as many"
-        )
+        raise UserError(f"metrics: reference is {s.shape} and estimate {e.shape}; both must be (samples,), as many")
     if not (np.isfinite(s).all() and np.isfinite(e).all()):
         raise UserError("metrics: reference or estimate has NaN or Inf; every sample must be a finite number")
     if not s.any():

@@ -61,9 +61,7 @@ class Spectrogram:
             _check_count(name, value)
             object.__setattr__(self, name, int(value))
         if self.n_fft % 2:
-            raise UserError(
-                f"spectrogram: n_fft is {self.n_fft}; it must be even, for example {self.n_fft + 1}"
-            )
+            raise UserError(f"spectrogram: n_fft is {self.n_fft}; it must be even, for example {self.n_fft + 1}")
         if self.n_fft % self.hop or self.n_fft < 2 * self.hop:
             raise UserError(
                 f"spectrogram: hop is {self.hop}; it must divide n_fft = {self.n_fft} and be at most half "
@@ -74,9 +72,7 @@ class Spectrogram:
         """Check low, high and bins against one another and fill in the one that is None."""
         if not (_is_number(self.low) and 0 <= self.low <= self.rate / 2):
             half = f"{self.rate / 2:g}"
-            raise UserError(
-                f"spectrogram: low is {self.low!r} Hz; it must lie between 0 and half the rate, {half}"
-            )
+            raise UserError(f"spectrogram: low is {self.low!r} Hz; it must lie between 0 and half the rate, {half}")
         if self.bins is not None:
             _check_count("bins", self.bins)
         high = self.high
@@ -140,9 +136,7 @@ class Spectrogram:
         """Spectra as from `stft` -> audio (length,) float32; raises UserError where they do not match."""
         wanted = (self.frame_count(length), self.n_fft // 2 + 1)
         if stft.shape != wanted:
-            raise UserError(
-                f"istft: spectra are {stft.shape}; {length} samples have {wanted}: check the length"
-            )
+            raise UserError(f"istft: spectra are {stft.shape}; {length} samples have {wanted}: check the length")
         total, weight = self.overlap_add(stft)
         inside = slice(self.n_fft // 2, self.n_fft // 2 + length)
         return total[inside] / weight[inside]
@@ -154,9 +148,7 @@ class Spectrogram:
             out[start : start + len(spectrum)] = spectrum
         return out
 
-    def overlap_add(
-        self, spectra: NDArray[np.complexfloating]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def overlap_add(self, spectra: NDArray[np.complexfloating]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Both sums of the inverse, frame n beginning at sample n * hop: windowed frames, squared windows.
 
         Spectra (frames, n_fft//2 + 1) -> two arrays ((frames - 1) * hop + n_fft,) whose quotient is the
@@ -188,9 +180,7 @@ class Spectrogram:
         names = {field.name for field in fields(cls)}
         if set(settings) != names:
             odd = ", ".join(sorted(names ^ set(settings)))
-            raise UserError(
-                f"spectrogram: settings unknown or missing: {odd}; the file is of another version"
-            )
+            raise UserError(f"spectrogram: settings unknown or missing: {odd}; the file is of another version")
         return cls(**settings)
 
     @property

@@ -114,8 +114,8 @@ def _filters(page: Any, model: Any) -> None:
     spectrogram = model.spectrogram
     page.supxlabel(
         "decoder filters, sorted by peak frequency; each is "
-        f"{1000 * len(w_dec) / spectrogram.frame_rate:.0f} ms wide and goes\n"
-        f"from {spectrogram.low / 1000:.1f} to {spectrogram.high / 1000:.1f} kHz upwards, "
+        f"{1000 * len(w_dec) / spectrogram.frame_rate:.0f} ms wide\n"
+        f"and goes from {spectrogram.low / 1000:.1f} to {spectrogram.high / 1000:.1f} kHz upwards,\n"
         "scaled to its largest weight: red positive, blue negative",
         fontsize=9,
     )
