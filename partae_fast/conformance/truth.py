@@ -1,0 +1,116 @@
+"""The reference itself: forward passes against loops that spell the formulae out, gradients against differences."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from ..reference import decode as rd
+from ..reference import encode as re
+from ..reference import partitioned_loss as rl
+from .cases import TINY, Case, array, tensors
+
+STEP = 1e-6
+TOLERANCES = {"loops": 1e-12, "differences": 1e-6}
+
+
+def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
+    """(case, quantity, relative error) of one pass of the reference, over the tiny cases."""
+    for case in TINY:
+        if case.kind in ("nan", "ties"):  # a difference across a tie or a NaN has no gradient to agree with
+            continue
+        t = tensors(case, torch.float64, torch.device("cpu"))
+        arrays = {name: array(v) if isinstance(v, torch.Tensor) else v for name, v in vars(t).items()}
+        for quantity, found, wanted in _CHECKS[op_pass](case, arrays):
+            size = np.linalg.norm(wanted)
+            yield case.name, quantity, float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
+
+
+def loops_encode(x, w_enc, pool, mean, std):
+    """Values by the formula of the design, one number at a time."""
+    batch, frames, bins = x.shape
+    taps, _, latents = w_enc.shape
+    c = (taps - 1) // 2
+    values = np.zeros((batch, -(-frames // pool), latents))
+    for b, n, k in np.ndindex(batch, frames, latents):
+        z = 0.0
+        for m, h in np.ndindex(taps, bins):
+            if 0 <= n + c - m < frames:
+                xn = x[b, n + c - m, h] if mean is None else (x[b, n + c - m, h] - mean[h]) / std[h]
+                z += w_enc[m, h, k] * xn
+        values[b, n // pool, k] = max(values[b, n // pool, k], z)
+    return values
+
+
+def loops_decode(values, positions, w_dec, frames):
+    """The reconstruction: each latent writes its filter around its position."""
+    taps, _, bins = w_dec.shape
+    r = np.zeros((len(values), frames, bins))
+    for b, p, k in np.ndindex(*values.shape):
+        for m in range(taps):
+            n = positions[b, p, k] - taps // 2 + m
+            if 0 <= n < frames:
+                r[b, n] += w_dec[m, k] * values[b, p, k]
+    return r
+
+
+def differences(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.ndarray:
+    """The gradient of a function of one array by central differences."""
+    gradient = np.zeros_like(at)
+    for index in np.ndindex(*at.shape):
+        up, down = at.copy(), at.copy()
+        up[index] += STEP
+        down[index] -= STEP
+        gradient[index] = (function(up) - function(down)) / (2 * STEP)
+    return gradient
+
+
+def _encode(case: Case, a: dict):
+    values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"])
+    yield "values", values, loops_encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"])
+    yield "positions", re.values_at(a["x"], a["w_enc"], positions, a["mean"], a["std"]), values
+
+
+def _encode_backward(case: Case, a: dict):
+    mean, std, pool, g = a["mean"], a["std"], case.pool, a["grad_values"]
+    values, positions = re.encode(a["x"], a["w_enc"], pool, mean, std)
+    grad_x, grad_w = re.encode_backward(g, a["x"], a["w_enc"], values, positions, pool, mean, std)
+    yield "x", grad_x, differences(lambda x: np.sum(g * re.encode(x, a["w_enc"], pool, mean, std)[0]), a["x"])
+    yield "w_enc", grad_w, differences(lambda w: np.sum(g * re.encode(a["x"], w, pool, mean, std)[0]), a["w_enc"])
+
+
+def _decode(case: Case, a: dict):
+    values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"])
+    found = rd.decode(values, positions, a["w_dec"], case.frames)
+    yield "reconstruction", found, loops_decode(values, positions, a["w_dec"], case.frames)
+
+
+def _decode_backward(case: Case, a: dict):
+    values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"])
+    g, w, n = a["grad_reconstruction"], a["w_dec"], case.frames
+    grad_values, grad_w = rd.decode_backward(g, values, positions, w)
+    yield "values", grad_values, differences(lambda v: np.sum(g * rd.decode(v, positions, w, n)), values)
+    yield "w_dec", grad_w, differences(lambda d: np.sum(g * rd.decode(values, positions, d, n)), w)
+
+
+def _partitioned_loss(case: Case, a: dict):
+    r, target, values = a["grad_reconstruction"], a["target"], np.abs(a["grad_values"])
+    y, c, penalty = a["noise_only"], a["foreground"], a["penalty"]
+    loss, grad_r, grad_v = rl.partitioned_loss(r, target, values, y, c, penalty)
+    total = 0.0
+    for b in range(case.batch):
+        total += np.sum((target[b] - r[b]) ** 2)
+        if c.any():
+            total += penalty * y[b] / np.mean(c) * np.sum((c * values[b]) ** 2)
+    yield "loss", np.array(loss), np.array(total / case.batch)
+    yield "reconstruction", grad_r, differences(lambda v: rl.partitioned_loss(v, target, values, y, c, penalty)[0], r)
+    yield "values", grad_v, differences(lambda v: rl.partitioned_loss(r, target, v, y, c, penalty)[0], values)
+
+
+_CHECKS = {
+    "encode": _encode,
+    "encode_backward": _encode_backward,
+    "decode": _decode,
+    "decode_backward": _decode_backward,
+    "partitioned_loss": _partitioned_loss,
+}

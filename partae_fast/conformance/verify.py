@@ -1,0 +1,161 @@
+"""Every op on every back-end that can run here, against the reference: the rows of `partae verify`."""
+
+import contextlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from ..kernels import OPS, BackendUnavailable, backends, implementation
+from ..kernels.registry import DTYPES, interpreting
+from . import truth
+from .candidate import Candidate
+from .cases import LARGER, TINY, TOLERANCES, WRONG
+
+INTERPRETER = "triton-interpreter"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a pass on a back-end in one arithmetic."""
+
+    op: str
+    backend: str
+    type: str
+    cases: int
+    error: float  # the worst over cases and quantities; infinite where no tolerance covers the result
+    tolerance: float
+    where: str  # the case and quantity of the worst
+
+    @property
+    def passed(self) -> bool:
+        return self.cases > 0 and self.error <= self.tolerance
+
+    def to_dict(self) -> dict[str, Any]:
+        finite = None if self.error == WRONG else self.error
+        return {**asdict(self), "error": finite, "passed": self.passed}
+
+
+def verify(op: str | None = None, backend: str | None = None, candidate: Candidate | None = None) -> Iterator[Row]:
+    """Rows for one op or pass or all of them, on one back-end or all that can run here, as they are done.
+
+    `backend` "triton-interpreter" runs the Triton kernels through the interpreter, in a process of its own, on the
+    tiny cases. A back-end asked for by name that cannot run raises BackendUnavailable; an unknown name UserError.
+    """
+    chosen = _passes(op)
+    for name in _backends(backend):
+        if name == "reference":
+            yield from _reference_rows(chosen)
+        elif name == INTERPRETER:
+            yield from _interpreted_rows(chosen)
+        else:
+            yield from _rows(chosen, name)
+    if candidate is not None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        yield row(candidate.op, candidate.op_pass, candidate.name, candidate.module(), "float32", device)
+
+
+def _passes(op: str | None) -> list[tuple[str, str]]:
+    every = [(name, op_pass) for name, entry in OPS.items() for op_pass in entry.passes]
+    chosen = [(name, op_pass) for name, op_pass in every if op in (None, name, op_pass)]
+    if not chosen:
+        raise UserError(f"op {op!r} is not known; choose one of {', '.join(p for _, p in every)}")
+    return chosen
+
+
+def _backends(backend: str | None) -> list[str]:
+    known = backends()
+    served = [name for name in known if name == "reference" or any(name in entry.backends for entry in OPS.values())]
+    interpreter = importlib.util.find_spec("triton") is not None
+    if backend is None:
+        return [name for name in served if known[name].available] + [INTERPRETER] * interpreter
+    if backend == INTERPRETER:
+        if not interpreter:
+            raise BackendUnavailable("triton-interpreter cannot run here: triton is not installed; pip install triton")
+        return [backend]
+    if backend not in known:
+        raise UserError(f"back-end {backend!r} is not known; choose one of {', '.join([*served, INTERPRETER])}")
+    if not known[backend].available:
+        raise BackendUnavailable(f"back-end {backend} cannot run here: {known[backend].reason}")
+    if backend not in served:
+        raise BackendUnavailable(f"back-end {backend} implements no op yet; choose one of {', '.join(served)}")
+    return [backend]
+
+
+def _rows(chosen: list[tuple[str, str]], backend: str) -> Iterator[Row]:
+    gpu = torch.cuda.is_available() and not interpreting()
+    devices = {"cpu": ["cpu"], "eager": ["cpu", *["cuda"] * gpu]}.get(backend, ["cuda" if gpu else "cpu"])
+    for op, op_pass in chosen:
+        if backend not in OPS[op].backends:
+            continue
+        module = implementation(op, backend)
+        for device in devices:
+            kinds = [str(dtype).removeprefix("torch.") for dtype in DTYPES[backend]]
+            if device == "cuda":
+                kinds.insert(1, "tf32")
+            if interpreting():
+                kinds = ["float32"]  # bf16 is silently wrong in the interpreter, and TF32 is not rounded
+            for kind in kinds:
+                name = INTERPRETER if interpreting() else backend + "/cuda" * (backend == "eager" and device == "cuda")
+                yield row(op, op_pass, name, module, kind, torch.device(device))
+
+
+def row(op: str, op_pass: str, name: str, module: Any, kind: str, device: torch.device) -> Row:
+    """One pass of one implementation on all the cases (the tiny ones in the interpreter), in one arithmetic."""
+    check = getattr(importlib.import_module(f"{__package__}.{op}"), op_pass)
+    dtype = torch.float32 if kind == "tf32" else getattr(torch, kind)
+    cases = TINY if interpreting() else TINY + LARGER
+    worst, where, count = 0.0, "", 0
+    with _tf32(kind == "tf32"):
+        for case in cases:
+            errors = check(case, module, dtype, device, TOLERANCES[kind])
+            count += bool(errors)
+            for quantity, error in errors.items():
+                if not error <= worst:
+                    worst, where = error, f"{case.name}: {quantity}"
+    return Row(op_pass, name, kind, count, worst, TOLERANCES[kind], where)
+
+
+@contextlib.contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
+    for _, op_pass in chosen:
+        tolerance = truth.TOLERANCES["loops" if op_pass in ("encode", "decode") else "differences"]
+        worst, where, cases = 0.0, "", set()
+        for case, quantity, error in truth.reference_errors(op_pass):
+            cases.add(case)
+            if not error <= worst:
+                worst, where = error, f"{case}: {quantity}"
+        yield Row(op_pass, "reference", "float64", len(cases), worst, tolerance, where)
+
+
+def _interpreted_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
+    """Rows of the Triton kernels through the interpreter, which a process must ask for before it imports Triton."""
+    for _, op_pass in chosen:
+        command = [sys.executable, "-m", "partae_fast.conformance", op_pass]
+        environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            yield Row(op_pass, INTERPRETER, "float32", 0, WRONG, TOLERANCES["float32"], f"the process failed: {last}")
+            continue
+        for line in done.stdout.splitlines():
+            fields = json.loads(line)
+            fields.pop("passed")
+            error = WRONG if fields["error"] is None else fields["error"]
+            yield Row(**{**fields, "error": error})
