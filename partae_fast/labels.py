@@ -76,7 +76,7 @@ class Timeline:
             start, end = max(0.0, event.start - guard), min(seconds, event.end + guard)
             if merged and start <= merged[-1][1]:
                 merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-            elif start < end:
+            elif start <= end:
                 merged.append((start, end))
         return cls(seconds, tuple(merged))
 

@@ -108,7 +108,7 @@ def blocks(path: PathLike, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
         about = _info(Path(path), file)
         done = 0
         while done < about.frames:
-            with _translated(path):
+            with _translated(path, f"damaged or cut short after {done} frames", "get it again"):
                 block = file.read(size, dtype="float32", always_2d=True)
             if not len(block):
                 raise UserError(
@@ -163,7 +163,7 @@ class AudioWriter:
         """Append samples (T, channels) or, for one channel, (T,)."""
         if self._integer:
             self.clipped += int(np.count_nonzero(np.abs(samples) > 1))
-        with _translated(self._name):
+        with _translated(self._name, "cannot be written", "check the space on the disk"):
             self._file.write(samples)
         self.frames += len(samples)
 
@@ -197,7 +197,7 @@ def writing(
     if kind == "WAV" and frames * channels * SUBTYPE_BYTES.get(subtype, 8) > WAV_LIMIT:
         kind = "RF64"
     with atomic_path(path, overwrite) as temporary:
-        with _translated(path):
+        with _translated(path, f"cannot be {kind} at {rate} Hz with {channels} channels", "use .wav"):
             file = soundfile.SoundFile(temporary, "w", rate, channels, subtype, format=kind)
         with file:
             writer = AudioWriter(file, str(path))
@@ -230,22 +230,22 @@ def _opened(path: PathLike) -> Iterator[Any]:
     path = require_file(path)
     if path.suffix.lower() == ".raw":
         raise UserError(f"{path}: raw samples say neither rate nor channels; convert it to .wav first")
-    with _translated(path):
+    with _translated(path, "not usable as audio", "convert it to WAV or FLAC"):
         file = soundfile.SoundFile(path)
     with file:
         yield file
 
 
 @contextlib.contextmanager
-def _translated(path: PathLike) -> Iterator[None]:
-    """libsndfile's errors as UserErrors that name the file."""
+def _translated(path: PathLike, fault: str, remedy: str) -> Iterator[None]:
+    """libsndfile's errors as UserErrors: the file, the fault, libsndfile's reason and the remedy."""
     import soundfile
 
     try:
         yield
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
-        raise UserError(f"{path}: not usable as audio: {reason}; convert it to WAV or FLAC") from error
+        raise UserError(f"{path}: {fault}: {reason}; {remedy}") from error
 
 
 def _info(path: Path, file: Any) -> AudioInfo:

@@ -79,9 +79,7 @@ def test_agrees_with_the_reference(length, half, overlap, gain):
 def test_a_masked_spectrogram_is_inverted_as_the_reference_does():
     spectrogram = Spectrogram(n_fft=32, hop=8, low=0.0, high=None)
     masked = spectrogram.stft(noise(1000)) * np.random.default_rng(1).uniform(size=(126, 17))
-    np.testing.assert_allclose(
-        spectrogram.istft(masked, 1000), reference.istft(masked, 32, 8, 1000), rtol=0, atol=1e-6
-    )
+    np.testing.assert_allclose(spectrogram.istft(masked, 1000), reference.istft(masked, 32, 8, 1000), rtol=0, atol=1e-6)
 
 
 def test_blocks_change_nothing(monkeypatch):

@@ -1,0 +1,228 @@
+"""Audio files: what is read and written, and the one line that each bad file gets."""
+
+import dataclasses
+import logging
+import os
+import stat
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+
+from partae_fast.audio import files
+from partae_fast.errors import UserError
+
+
+def noise(length, channels=1, seed=0):
+    """Samples that 16 bits hold exactly."""
+    steps = np.random.default_rng(seed).integers(-32768, 32768, (length, channels))
+    return (steps / 32768).astype(np.float32)
+
+
+def wav(path, samples, rate=22050, **options):
+    soundfile.write(path, samples, rate, **options)
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize(("suffix", "subtype"), [(".wav", "PCM_16"), (".flac", "PCM_24"), (".caf", "FLOAT")])
+def test_a_file_that_was_written_is_read_back(tmp_path, suffix, subtype, channels):
+    path, samples = tmp_path / f"a{suffix}", noise(1003, channels)
+    files.write(path, samples, 32000, subtype)
+    back, rate = files.read(path)
+    assert (back.dtype, rate) == (np.float32, 32000)
+    np.testing.assert_array_equal(back, samples)
+    about = files.info(path)
+    assert (about.rate, about.channels, about.frames, about.subtype) == (32000, channels, 1003, subtype)
+    assert about.seconds == 1003 / 32000
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_one_channel_may_be_flat_and_the_default_subtype_is_taken(tmp_path):
+    files.write(tmp_path / "a.wav", noise(10)[:, 0], 8000)
+    files.write(tmp_path / "b.flac", noise(10), 8000, subtype="FLOAT")  # which FLAC does not have
+    for name in ("a.wav", "b.flac"):
+        np.testing.assert_array_equal(files.read(tmp_path / name)[0], noise(10))
+        assert files.info(tmp_path / name).subtype == "PCM_16"
+
+
+@pytest.mark.parametrize("size", [1, 100, 1000, 1003, 5000])
+def test_blocks_are_the_whole_in_order(tmp_path, size):
+    path = wav(tmp_path / "a.wav", noise(1003, 2))
+    blocks = list(files.blocks(path, size))
+    assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1)
+    np.testing.assert_array_equal(np.concatenate(blocks), noise(1003, 2))
+
+
+@pytest.mark.parametrize(("frames", "length"), [(None, 1003), (0, 0), (1, 1), (1000, 1000), (1004, 1003)])
+def test_the_start_of_a_file_can_be_read_alone(tmp_path, frames, length, monkeypatch):
+    monkeypatch.setattr(files, "BLOCK", 400)
+    path = wav(tmp_path / "a.wav", noise(1003))
+    np.testing.assert_array_equal(files.read(path, frames)[0], noise(1003)[:length])
+
+
+def cut_header(path):
+    path.write_bytes(wav(path, noise(100)).read_bytes()[:30])
+
+
+def cut_flac(path):
+    wav(path, noise(50_000), format="FLAC")
+    path.write_bytes(path.read_bytes()[:40_000])
+
+
+def not_finite(value):
+    def make(path):
+        samples = noise(2205, 2)
+        samples[1103, 1] = value
+        wav(path, samples, subtype="FLOAT")
+
+    return make
+
+
+BAD = {
+    "missing": (lambda path: None, "no such file"),
+    "folder": (lambda path: path.mkdir(), "is a folder"),
+    "pipe": (os.mkfifo, "not a plain file"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty, 0 bytes"),
+    "text": (lambda path: path.write_text("not audio at all\n" * 100), "not usable as audio"),
+    "header cut short": (cut_header, "not usable as audio"),
+    "data cut short": (cut_flac, "cut short after"),
+    "zero frames": (lambda path: wav(path, noise(0)), "has a header and no samples"),
+    "nan": (not_finite(np.nan), "the sample at 0.050 s is nan"),
+    "inf": (not_finite(-np.inf), "the sample at 0.050 s is -inf"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_file_gets_one_line_that_begins_with_its_name(tmp_path, fault):
+    make, message = BAD[fault]
+    path = tmp_path / "bad.wav"
+    make(path)
+    with pytest.raises(UserError) as refusal:
+        files.read(path)
+    assert str(refusal.value).startswith(str(path))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    path = wav(tmp_path / "a.wav", noise(10))
+    path.chmod(0)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read whatever its mode
+    with pytest.raises(UserError, match="no permission"):
+        files.read(path)
+
+
+def test_raw_samples_and_names_that_are_no_path_are_refused(tmp_path):
+    (tmp_path / "a.raw").write_bytes(bytes(100))
+    with pytest.raises(UserError, match="neither rate nor channels"):
+        files.read(tmp_path / "a.raw")
+    with pytest.raises(UserError, match="cannot be read"):
+        files.read(tmp_path / ("n" * 300))
+
+
+def test_fewer_samples_than_the_header_promises_are_an_error(tmp_path, monkeypatch):
+    path = wav(tmp_path / "a.wav", noise(1003))
+    promise = dataclasses.replace(files.info(path), frames=2000)
+    monkeypatch.setattr(files, "_info", lambda path, file: promise)
+    with pytest.raises(UserError, match="promises 2000 frames and 1003 can be read"):
+        files.read(path)
+
+
+def test_samples_that_are_not_finite_are_found_where_they_are():
+    samples = np.zeros(100, np.float32)
+    files.require_finite(samples, 10, "x")
+    samples[50] = np.inf
+    with pytest.raises(UserError, match=r"^x: the sample at 105.000 s is inf"):
+        files.require_finite(samples, 10, "x", first=1000)
+
+
+def test_silence_is_refused_only_where_sound_is_required():
+    files.require_sound(np.float32([0, 0, 1e-9]), "x")
+    with pytest.raises(UserError, match="x: every sample is 0"):
+        files.require_sound(np.zeros((10, 2), np.float32), "x")
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path):
+    path = wav(tmp_path / "a.wav", noise(10))
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError), files.writing(path, 22050, 1, 100, overwrite=True) as writer:
+        writer.write(noise(50))
+        raise RuntimeError
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_a_file_is_replaced_only_on_request(tmp_path):
+    path = wav(tmp_path / "a.wav", noise(10))
+    with pytest.raises(UserError, match="exists already"):
+        files.write(path, noise(20), 22050)
+    np.testing.assert_array_equal(files.read(path)[0], noise(10))
+    files.write(path, noise(20), 22050, overwrite=True)
+    np.testing.assert_array_equal(files.read(path)[0], noise(20))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.txt", "cannot write .txt; use one of .wav, .flac"),
+        ("a", "cannot write a file without suffix"),
+        ("a.mp3", "cannot write .mp3"),
+        ("none/a.wav", "does not exist"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        files.write(tmp_path / name, noise(10), 22050)
+    assert os.listdir(tmp_path) == []
+
+
+def test_settings_that_the_format_lacks_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"a.flac: cannot be FLAC at 22050 Hz with 9 channels"):
+        files.write(tmp_path / "a.flac", noise(10, 9), 22050)
+    assert os.listdir(tmp_path) == []
+
+
+def test_clipping_is_said(tmp_path, caplog):
+    samples = np.float32([[0.5], [1.5], [-2.0], [-1.0]])
+    with caplog.at_level(logging.WARNING, "partae_fast"):
+        files.write(tmp_path / "float.wav", samples, 8000, "FLOAT")
+        assert not caplog.records
+        files.write(tmp_path / "a.wav", samples, 8000, "PCM_16")
+    assert "2 samples beyond full scale were clipped" in caplog.text
+    np.testing.assert_array_equal(files.read(tmp_path / "float.wav")[0], samples)
+    np.testing.assert_allclose(files.read(tmp_path / "a.wav")[0], np.clip(samples, -1, 1), atol=1e-4)
+
+
+def test_a_wav_past_4_gb_becomes_rf64(tmp_path):
+    # 2**31 frames of two bytes are promised, and few are written: the format is chosen by the promise.
+    for frames, magic in ((100, b"RIFF"), (2**31, b"RF64")):
+        path = tmp_path / f"{frames}.wav"
+        with files.writing(path, 22050, 1, frames) as writer:
+            writer.write(noise(100))
+        assert path.read_bytes()[:4] == magic
+        np.testing.assert_array_equal(files.read(path)[0], noise(100))
+
+
+def test_a_wav_whose_data_ends_early_is_read_as_far_as_it_goes(tmp_path):
+    """A recorder that lost power leaves such files; libsndfile believes the file's size, not its header."""
+    path = wav(tmp_path / "a.wav", noise(1000))
+    header = path.read_bytes()
+    where = header.index(b"data") + 4
+    path.write_bytes(header[:where] + struct.pack("<I", 10_000) + header[where + 4 :])
+    np.testing.assert_array_equal(files.read(path)[0], noise(1000))
+
+
+def test_the_new_file_has_the_users_permissions(tmp_path):
+    before = os.umask(0o027)
+    try:
+        files.write(tmp_path / "a.wav", noise(10), 8000)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.wav").stat().st_mode) == 0o640
+
+
+def test_real_recordings_are_read(shared_data):
+    samples, rate = files.read(shared_data("field/spinetail.flac"))
+    assert (samples.shape, rate) == ((861_799, 1), 44100)

@@ -1,0 +1,92 @@
+"""Metrics: values worked out by hand, the invariances that the definitions promise, and the odd cases."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partae_fast.errors import UserError
+from partae_fast.metrics import band, si_sdr, snr
+
+LEVELS = st.floats(0.01, 100)
+
+
+def pair(seed=0, length=400):
+    """A signal and noise at right angles to it, both of length 1."""
+    s, n = np.random.default_rng(seed).standard_normal((2, length))
+    n -= (n @ s) / (s @ s) * s
+    return s / np.linalg.norm(s), n / np.linalg.norm(n)
+
+
+@given(level=st.floats(-60, 60), scale=LEVELS)
+def test_both_measure_the_level_of_noise_at_right_angles(level, scale):
+    s, n = pair()
+    estimate = s + 10 ** (-level / 20) * n
+    assert snr(s, estimate) == pytest.approx(level, abs=1e-6)
+    assert snr(scale * s, scale * estimate) == pytest.approx(level, abs=1e-6)
+    assert si_sdr(s, estimate) == pytest.approx(level, abs=1e-6)
+    assert si_sdr(s, -scale * estimate) == pytest.approx(level, abs=1e-6)
+
+
+def test_another_level_is_noise_to_one_and_not_to_the_other():
+    s, _ = pair()
+    assert snr(s, 0.5 * s) == pytest.approx(20 * math.log10(2))
+    assert snr(s, np.zeros_like(s)) == pytest.approx(0.0)
+    assert si_sdr(s, 0.5 * s) > 200
+
+
+def test_the_ends_of_the_scale():
+    s, _ = pair()
+    assert snr(s, s) == math.inf
+    assert si_sdr(s, s) > 200
+    assert si_sdr([1.0, 0.0], [2.0, 0.0]) == math.inf
+    assert si_sdr([1.0, 0.0], [0.0, 2.0]) == -math.inf
+    assert si_sdr(s, np.zeros_like(s)) == -math.inf
+
+
+def test_single_precision_is_taken_in_double():
+    s, n = pair(length=100_000)
+    s, estimate = s.astype(np.float32), (s + 1e-3 * n).astype(np.float32)
+    assert si_sdr(s, estimate) == pytest.approx(si_sdr(s.astype(float), estimate.astype(float)), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [snr, si_sdr])
+@pytest.mark.parametrize(
+    ("reference", "estimate", "message"),
+    [
+        (np.zeros(4), np.ones(4), "reference is silent"),
+        (np.zeros(0), np.zeros(0), "reference is silent"),
+        (np.ones(4), np.ones(5), r"reference is \(4,\) and estimate \(5,\)"),
+        (np.ones((4, 1)), np.ones((4, 1)), r"must be \(samples,\)"),
+        (np.ones(4), np.array([1, np.nan, 1, 1]), "NaN or Inf"),
+        (np.array([1, np.inf, 1, 1]), np.ones(4), "NaN or Inf"),
+    ],
+)
+def test_what_has_no_ratio_is_refused(metric, reference, estimate, message):
+    with pytest.raises(UserError, match=message):
+        metric(reference, estimate)
+
+
+def test_a_band_keeps_what_is_in_it_where_it_was():
+    time = np.arange(8000) / 8000
+    inside, outside = np.sin(2 * np.pi * 1000 * time), np.sin(2 * np.pi * 3000 * time)
+    np.testing.assert_allclose(band(inside + outside, 8000, 900, 1100), inside, atol=1e-9)
+    np.testing.assert_allclose(band(inside + outside, 8000, 1000, 3000), inside + outside, atol=1e-9)
+
+
+@given(length=st.integers(1, 300), edges=st.tuples(st.floats(0, 4000), st.floats(0, 4000)))
+def test_a_band_taken_twice_is_the_band_and_the_rest_is_at_right_angles(length, edges):
+    signal = np.random.default_rng(0).standard_normal(length)
+    low, high = sorted(edges)
+    once = band(signal, 8000, low, high)
+    assert once.shape == signal.shape
+    np.testing.assert_allclose(band(once, 8000, low, high), once, atol=1e-12)
+    assert once @ (signal - once) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 100), (200, 100), (math.nan, 100)])
+def test_a_band_that_is_none_is_refused(low, high):
+    with pytest.raises(UserError, match="give 0 <= low <= high"):
+        band(np.ones(10), 8000, low, high)
