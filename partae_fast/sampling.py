@@ -87,9 +87,7 @@ class CropSampler:
         self._plan_draws()
         mean, variance = _mixture(groups[: len(signal)])
         self.mean, self.std = torch.from_numpy(mean).float(), _floored(np.sqrt(variance))
-        mean, variance = (
-            _mixture(groups[len(signal) :]) if noise else (np.zeros(self.bins), np.zeros(self.bins))
-        )
+        mean, variance = _mixture(groups[len(signal) :]) if noise else (np.zeros(self.bins), np.zeros(self.bins))
         self.noise_mean_square = torch.from_numpy(mean**2 + variance).float()
 
     def batch_at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -167,9 +165,7 @@ class CropSampler:
 
     def _plan_draws(self) -> None:
         """List the (item, group) pairs of a step, in the order of `starts_at`."""
-        noise = [
-            (i, self._signal_groups + g) for g in range(self._noise_groups) for i in range(self.noise_items)
-        ]
+        noise = [(i, self._signal_groups + g) for g in range(self._noise_groups) for i in range(self.noise_items)]
         signal = [(i, g) for g in range(self._signal_groups) for i in range(self.noise_items, self.batch)]
         pairs = np.array(noise + signal, dtype=np.uint64)
         self._items, self._group_of = pairs[:, 0], pairs[:, 1].astype(np.int64)
@@ -257,13 +253,9 @@ def _kept(name: str, group: Group, frames: int) -> list[np.ndarray]:
 
 def _checked(name: str, recording: Recording) -> np.ndarray:
     """The recording as float32 (T, bins); itself where it is that already."""
-    values = (
-        recording.detach().cpu().numpy() if isinstance(recording, torch.Tensor) else np.asarray(recording)
-    )
+    values = recording.detach().cpu().numpy() if isinstance(recording, torch.Tensor) else np.asarray(recording)
     if values.ndim != 2 or values.shape[1] == 0:
-        raise UserError(
-            f"{name} has shape {values.shape}, wanted (frames, bins); a group is a list of recordings"
-        )
+        raise UserError(f"{name} has shape {values.shape}, wanted (frames, bins); a group is a list of recordings")
     if np.iscomplexobj(values):
         raise UserError(f"{name} is complex; give its magnitude")
     values = np.ascontiguousarray(values, dtype=np.float32)

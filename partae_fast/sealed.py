@@ -77,9 +77,7 @@ def read(path: str | os.PathLike[str], format: str | None = None, version: str |
         raise UserError(f"{path}: damaged: its checksum cannot be read; copy or make the file again")
     blank = content[: found.start(1)] + _NO_DIGITS + content[found.end(1) :]
     if hashlib.sha256(blank).hexdigest().encode() != found[1]:
-        raise UserError(
-            f"{path}: damaged: its contents differ from its checksum; copy or make the file again"
-        )
+        raise UserError(f"{path}: damaged: its contents differ from its checksum; copy or make the file again")
     if format is not None and metadata["format"] != format:
         raise UserError(f"{path}: a {metadata['format']} file, and a {format} file is wanted")
     if version is not None and metadata["version"] != version:
@@ -125,15 +123,11 @@ def _metadata(path: str | os.PathLike[str], content: bytes) -> dict[str, str]:
     """The header's metadata, once the file's length is what the header says."""
     length = int.from_bytes(content[:8], "little")
     if not _plausible(content):
-        raise UserError(
-            f"{path}: not a safetensors file; models are never read from pickles or other formats"
-        )
+        raise UserError(f"{path}: not a safetensors file; models are never read from pickles or other formats")
     try:
         header = json.loads(content[8 : 8 + length])
         metadata = header["__metadata__"]
-        end = max(
-            (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0
-        )
+        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
         short = len(content) < 8 + length + end
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         if len(content) < 8 + length:

@@ -41,6 +41,4 @@ def filters(taps: int, bins: int, latents: int, seed: int, layer: int) -> Array:
 
 def orthogonal(taps: int, bins: int, latents: int, seed: int) -> tuple[Array, Array]:
     """w_enc (M, H, K) and w_dec (M, K, H) before the first step."""
-    return filters(taps, bins, latents, seed, ENCODER), filters(taps, bins, latents, seed, DECODER).transpose(
-        0, 2, 1
-    )
+    return filters(taps, bins, latents, seed, ENCODER), filters(taps, bins, latents, seed, DECODER).transpose(0, 2, 1)

@@ -117,9 +117,7 @@ def test_no_noise_is_needed_where_nothing_is_noise_only():
 
 def test_the_fingerprint_tells_samplers_apart():
     def fingerprint(seed=0, lengths=(50,), **settings):
-        return CropSampler(
-            groups(seed, lengths), groups(9, [50]), **{"frames": 8, "batch": 4} | settings
-        ).fingerprint()
+        return CropSampler(groups(seed, lengths), groups(9, [50]), **{"frames": 8, "batch": 4} | settings).fingerprint()
 
     base = fingerprint()
     assert base == fingerprint()

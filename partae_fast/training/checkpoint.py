@@ -46,9 +46,7 @@ def write_checkpoint(
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise UserError(
-                f"{name} has NaN or infinite values after {len(losses)} steps; the checkpoint is kept"
-            )
+            raise UserError(f"{name} has NaN or infinite values after {len(losses)} steps; the checkpoint is kept")
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     tensors["loss"] = torch.tensor(losses, dtype=torch.float64)

@@ -27,6 +27,10 @@ PathLike = str | os.PathLike[str]
 Audio = PathLike | tuple[ArrayLike, int]  # a file, or samples (T,) or (T, channels) and their rate in Hz
 
 _LEAST_POOLS = 8  # pool windows in the shortest crop that is trained on
+# A recording whose largest magnitude in the band is below this share of its samples' RMS has only rounding there.
+# White noise of that RMS has magnitudes about sqrt(n_fft / 2) times it; float32 rounds at 6e-8.
+_NOTHING = 1e-6
+_EDGE_FRAMES = 16
 
 
 @dataclass(frozen=True)
@@ -107,18 +111,18 @@ def fit(
     Stowell & Turner 2015.
     """
     settings = preset_named(preset)
-    if noise is None and labels is None:
-        raise UserError(
-            "what is noise is not known: give recordings of noise alone, or labels for the recordings"
-        )
+    if steps < 0:
+        raise UserError(f"steps is {steps}; it must be 0 or more")
     signal_sources = _sources("recording", recordings)
-    noise_sources = _sources("noise recording", noise or [])
+    if noise is None and labels is None:
+        raise UserError("what is noise is not known: give recordings of noise alone, or labels for the recordings")
+    noise_sources = [] if noise is None else _sources("noise recording", noise)
     signal_sources = _labelled(signal_sources, labels)
     asked = _Asked(low, high, rate, n_fft, hop, bins)
     spectrogram = _spectrogram(settings, [*signal_sources, *noise_sources], asked)
     signal, noise_only = _features(spectrogram, signal_sources, noise_sources)
-    spectrogram = _level(spectrogram, signal, noise_only)
     frames = _crop_frames(settings, spectrogram, signal, noise_only)
+    spectrogram = _level(spectrogram, signal, noise_only)
     sampler = CropSampler([signal], [noise_only], frames, settings.batch, settings.noise_only, seed)
     model = _model(settings, spectrogram, seed).to(_device(device, backend))
     trainer = Trainer(
@@ -149,8 +153,8 @@ def _sources(kind: str, given: Sequence[Audio]) -> list[_Source]:
             sources.append(_Source(f"{kind} {index}", audio, int(audio[1])))
         else:
             sources.append(_Source(str(audio), audio, files.info(audio).rate))
-    if not sources and kind == "recording":
-        raise UserError("no recording was given; give at least one")
+    if not sources:
+        raise UserError(f"no {kind} was given; give at least one")
     return sources
 
 
@@ -193,9 +197,7 @@ def _spectrogram(preset: Preset, sources: list[_Source], asked: _Asked) -> Spect
         spectrogram.hop,
     )
     if spectrogram.high > own / 2:
-        logger.warning(
-            "the band ends at %g Hz, and a recording at %d Hz ends at %g", spectrogram.high, own, own / 2
-        )
+        logger.warning("the band ends at %g Hz, and a recording at %d Hz ends at %g", spectrogram.high, own, own / 2)
     return spectrogram
 
 
@@ -268,12 +270,23 @@ def _magnitudes(spectrogram: Spectrogram, source: _Source) -> list[tuple[NDArray
     files.require_sound(samples, source.name)
     audible = samples.any(axis=0)
     if not audible.all():
-        logger.warning(
-            "%s: %d of %d channels are silent: left out", source.name, np.sum(~audible), audible.size
-        )
+        logger.warning("%s: %d of %d channels are silent: left out", source.name, np.sum(~audible), audible.size)
     resampled = resample(samples[:, audible], source.rate, spectrogram.rate)
     seconds = len(samples) / source.rate
-    return [(spectrogram.magnitude(channel), seconds) for channel in resampled.T]
+    found = [(spectrogram.magnitude(channel), seconds) for channel in resampled.T]
+    loudest = max(_interior_level(magnitudes) for magnitudes, _ in found)
+    if len(resampled) and loudest <= _NOTHING * float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))):
+        raise UserError(
+            f"{source.name}: nothing sounds from {spectrogram.low:g} to {spectrogram.high:g} Hz, as in a constant; "
+            "choose another band or leave it out"
+        )
+    return found
+
+
+def _interior_level(magnitudes: NDArray[np.float32]) -> float:
+    """The largest magnitude away from both ends, where any offset looks like a click."""
+    edge = min(_EDGE_FRAMES, len(magnitudes) // 4)
+    return float(magnitudes[edge : len(magnitudes) - edge].max(initial=0.0))
 
 
 def _level(

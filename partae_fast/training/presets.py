@@ -30,8 +30,7 @@ class Preset:
 PRESETS = {
     # 50 % hop; 1700 to 7200 Hz holds bins 10 to 41, 32 of them.
     "stowell2015": Preset(
-        source="Stowell & Turner 2015, "
-        "Denoising without access to clean data using a partitioned autoencoder",
+        source="Stowell & Turner 2015, Denoising without access to clean data using a partitioned autoencoder",
         rate=22050,
         n_fft=128,
         hop=64,

@@ -230,9 +230,7 @@ def _check_settings(
     model: Any, sampler: CropSampler, penalty: float, optimizer: str, learning_rate: float | None
 ) -> None:
     if model.bins != sampler.bins:
-        raise UserError(
-            f"the model has {model.bins} bins and the recordings {sampler.bins}; give both the same"
-        )
+        raise UserError(f"the model has {model.bins} bins and the recordings {sampler.bins}; give both the same")
     if not (penalty >= 0 and math.isfinite(penalty)):
         raise UserError(f"penalty is {penalty}; it must be 0 or more")
     if optimizer not in LEARNING_RATES:

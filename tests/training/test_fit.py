@@ -1,0 +1,297 @@
+"""From recordings to a model: band, rate, labels, levels, lengths, and each thing that can be wrong."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from partae_fast.audio import files
+from partae_fast.denoising.mask import Mask
+from partae_fast.errors import UserError
+from partae_fast.labels import Event
+from partae_fast.models.storage import load, save
+from partae_fast.training.fit import _Asked, _Source, _spectrogram, fit
+from partae_fast.training.presets import PRESETS, Preset
+
+RATE = 22050
+PAPER = PRESETS["stowell2015"]
+
+
+def hiss(seconds, seed=0, rate=RATE, level=0.05):
+    return np.random.default_rng(seed).normal(0.0, level, round(seconds * rate)).astype(np.float32)
+
+
+def song(seconds, seed=0, rate=RATE):
+    """Half a second of a 3 kHz tone in each second, in hiss."""
+    t = np.arange(round(seconds * rate)) / rate
+    return (hiss(seconds, seed, rate) + 0.2 * np.sin(2 * np.pi * 3000.0 * t) * (t % 1 < 0.5)).astype(np.float32)
+
+
+def quick(recordings, noise=None, labels=None, **settings):
+    """`fit`, briefly, by the back-end that needs no compiling."""
+    return fit(recordings, noise, labels, **{"steps": 2, "backend": "eager", "device": "cpu"} | settings)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """(name, samples, rate) -> path of a file that holds them."""
+
+    def write(name, samples, rate=RATE):
+        files.write(tmp_path / name, samples, rate, subtype="FLOAT")
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def label_file(tmp_path):
+    """lines -> path of an Audacity track."""
+
+    def write(*lines, name="labels.txt"):
+        (tmp_path / name).write_text("".join(line + "\n" for line in lines))
+        return tmp_path / name
+
+    return write
+
+
+def test_the_preset_is_the_paper():
+    assert (
+        Preset(
+            source=PAPER.source,
+            rate=22050,
+            n_fft=128,
+            hop=64,
+            low=1700.0,
+            high=7200.0,
+            frames=512,
+            latents=32,
+            taps=9,
+            pool=16,
+            background=0.25,
+            penalty=0.75,
+            noise_only=0.25,
+            batch=16,
+            optimizer="adadelta",
+            mask_exponent=2.0,
+        )
+        == PAPER
+    )
+    model = quick([(song(4), RATE)], [(hiss(4), RATE)])
+    assert model.config() == {"bins": 32, "latents": 32, "taps": 9, "pool": 16, "background": 0.25, "seed": 0}
+    assert model.spectrogram.bins == 32
+    assert model.mask == Mask(exponent=2.0)
+
+
+def test_a_fitted_model_is_whole(tmp_path):
+    model = quick([(song(4), RATE)], [(hiss(4), RATE)], steps=40)
+    assert len(model.history.loss) == 40
+    assert np.mean(model.history.loss[-5:]) < np.mean(model.history.loss[:5])
+    assert (model.noise_mean_square > 0).all()
+    save(model, tmp_path / "m")
+    assert load(tmp_path / "m").spectrogram == model.spectrogram
+
+
+def test_files_and_arrays_train_the_same(written):
+    one = quick([written("a.wav", song(4))], [written("b.wav", hiss(4))])
+    other = quick([(song(4), RATE)], [(hiss(4), RATE)])
+    assert one.history.loss == other.history.loss
+
+
+@pytest.mark.parametrize("factor", [0.001, 30.0])
+def test_the_level_of_the_recordings_does_not_matter(factor):
+    plain = quick([(song(4), RATE)], [(hiss(4), RATE)], steps=5)
+    other = quick([(song(4) * np.float32(factor), RATE)], [(hiss(4) * np.float32(factor), RATE)], steps=5)
+    assert other.spectrogram.gain == pytest.approx(plain.spectrogram.gain / factor, rel=1e-5)
+    np.testing.assert_allclose(other.history.loss, plain.history.loss, rtol=1e-3)
+    magnitudes = plain.spectrogram.magnitude(song(4))
+    assert np.mean(magnitudes.astype(float) ** 2) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_mixed_rates_are_resampled_and_channels_are_recordings():
+    stereo = np.stack([song(4), song(4, seed=5)], axis=1)
+    model = quick([(stereo, RATE), (song(4, rate=48000), 48000)], [(hiss(4, rate=32000), 32000)])
+    apart = quick(
+        [(stereo[:, 0], RATE), (stereo[:, 1], RATE), (song(4, rate=48000), 48000)], [(hiss(4, rate=32000), 32000)]
+    )
+    assert model.history.loss == apart.history.loss
+
+
+def test_a_silent_channel_is_left_out(caplog):
+    silent = np.stack([song(4), np.zeros_like(song(4))], axis=1)
+    model = quick([(silent, RATE)], [(hiss(4), RATE)])
+    assert "1 of 2 channels are silent: left out" in caplog.text
+    assert model.history.loss == quick([(song(4), RATE)], [(hiss(4), RATE)]).history.loss
+
+
+def test_a_run_goes_on_from_its_checkpoint(tmp_path):
+    given = ([(song(4), RATE)], [(hiss(4), RATE)])
+    whole = quick(*given, steps=6)
+    quick(*given, steps=4, checkpoint=tmp_path / "c")
+    with pytest.raises(UserError, match="a checkpoint exists"):
+        quick(*given, steps=6, checkpoint=tmp_path / "c")
+    again = quick(*given, steps=6, checkpoint=tmp_path / "c", resume=True)
+    assert again.history.loss == whole.history.loss
+    assert len(quick(*given, steps=6, checkpoint=tmp_path / "c", resume=True).history.loss) == 6
+    with pytest.raises(UserError, match="recordings_sha256"):
+        quick([(song(5), RATE)], given[1], checkpoint=tmp_path / "c", resume=True)
+
+
+# The band and the rate. A source is (rate, events or None); what follows is asked for; then what comes of it.
+CALLS = [Event(1.0, 2.0, "", 2091.0, 13970.0)]
+LOW_CALLS = [Event(1.0, 2.0, "", 500.0, 3000.0)]
+PLAIN = [Event(1.0, 2.0)]
+GRIDS = [
+    ([(44100, None)], {}, (22050, 128, 64, 1700.0, 7200.0)),
+    ([(44100, PLAIN)], {}, (22050, 128, 64, 1700.0, 7200.0)),
+    ([(44100, LOW_CALLS)], {}, (22050, 128, 64, 500.0, 3000.0)),
+    ([(44100, CALLS)], {}, (44100, 256, 128, 2091.0, 13970.0)),
+    ([(96000, CALLS)], {}, (44100, 256, 128, 2091.0, 13970.0)),
+    ([(32000, CALLS)], {}, (32000, 256, 128, 2091.0, 13970.0)),
+    ([(24000, CALLS)], {}, (24000, 128, 64, 2091.0, 12000.0)),
+    ([(44100, CALLS), (24000, None)], {}, (24000, 128, 64, 2091.0, 12000.0)),
+    ([(8000, None)], {}, (22050, 128, 64, 1700.0, 4000.0)),
+    ([(44100, CALLS)], {"low": 3000.0, "high": 9000.0}, (22050, 128, 64, 3000.0, 9000.0)),
+    ([(44100, None)], {"high": 15000.0}, (44100, 256, 128, 1700.0, 15000.0)),
+    ([(44100, CALLS)], {"rate": 22050}, (22050, 128, 64, 2091.0, 11025.0)),
+    ([(44100, None)], {"rate": 11025, "high": 5000.0}, (11025, 64, 32, 1700.0, 5000.0)),
+    ([(44100, None)], {"n_fft": 512}, (22050, 512, 256, 1700.0, 7200.0)),
+    ([(44100, None)], {"hop": 32}, (22050, 64, 32, 1700.0, 7200.0)),
+    ([(44100, None)], {"n_fft": 512, "hop": 64}, (22050, 512, 64, 1700.0, 7200.0)),
+]
+
+
+@pytest.mark.parametrize(("sources", "asked", "wanted"), GRIDS)
+def test_band_and_rate_follow_the_material(sources, asked, wanted):
+    made = [_Source(f"recording {i}", "", rate, events) for i, (rate, events) in enumerate(sources)]
+    grid = _spectrogram(PAPER, made, _Asked(**asked))
+    assert (grid.rate, grid.n_fft, grid.hop, grid.low, grid.high) == wanted
+
+
+@pytest.mark.parametrize(("bins", "rate"), [(40, 22050), (70, 44100)])
+def test_bins_end_the_band_where_its_end_is_not_given(bins, rate):
+    grid = _spectrogram(PAPER, [_Source("a", "", 48000)], _Asked(bins=bins))
+    assert (grid.bins, grid.rate) == (bins, rate)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"low": 9000.0}, "high"),
+        ({"low": -1.0}, "low"),
+        ({"bins": 31, "high": 7200.0}, "holds 32 bins"),
+        ({"rate": 0}, "rate"),
+        ({"rate": -5}, "rate"),
+        ({"n_fft": 100, "hop": 33}, "hop"),
+        ({"high": 30000.0}, "high"),
+        ({"bins": 0}, "bins"),
+    ],
+)
+def test_grids_that_do_not_fit_are_refused(asked, message):
+    with pytest.raises(UserError, match=message):
+        quick([(song(1), RATE)], [(hiss(1), RATE)], **asked)
+
+
+def test_labels_tell_signal_from_noise(written, label_file):
+    """With labels, training sees the hiss between the events as noise, joined, and the rest as signal."""
+    audio = np.concatenate([hiss(1.5), song(2), hiss(1.5, seed=1)])
+    track = label_file("1.5\t3.5\tsong")
+    model = quick([written("a.wav", audio)], labels=track)
+    alike = quick([(audio, RATE)], labels=track)
+    assert model.history.loss == alike.history.loss
+    # A 3 kHz tone is in the signal alone.
+    tone = int(np.argmin(np.abs(model.spectrogram.frequencies - 3000.0)))
+    assert model.mean[tone] > 3 * model.mean.median()
+    assert model.noise_mean_square[tone] < 3 * model.noise_mean_square.median()
+
+
+def test_a_recording_that_no_label_lists_is_signal(written, label_file):
+    listed, other = written("a.wav", hiss(3)), written("b.wav", song(3))
+    model = quick([listed, other], labels=label_file(name="a.txt"))
+    tone = int(np.argmin(np.abs(model.spectrogram.frequencies - 3000.0)))
+    assert model.mean[tone] > 3 * model.mean.median()
+    assert model.noise_mean_square[tone] < 3 * model.noise_mean_square.median()
+
+
+def test_labels_and_noise_together(written, label_file):
+    audio = np.concatenate([hiss(2), song(2)])
+    model = quick([written("a.wav", audio)], [(hiss(3, seed=4), RATE)], label_file("2\t4\tsong"))
+    assert len(model.history.loss) == 2
+
+
+def test_short_recordings_shrink_the_crop_and_the_log_says_so(caplog):
+    with caplog.at_level(logging.WARNING, "partae_fast"):
+        quick([(song(4), RATE)], [(hiss(1.0), RATE)])
+    assert "what is noise-only lasts 346 frames at most: crops have 336 frames instead of 512" in caplog.text
+
+
+def test_eight_pools_are_enough_and_less_are_not():
+    samples = 127 * 64  # 128 frames, 8 pools
+    quick([(song(1)[:samples], RATE)], [(hiss(1), RATE)])
+    with pytest.raises(UserError, match=r"what may have signal lasts 0.37 s at most \(127 frames\) .* 0.37 s \(128"):
+        quick([(song(1)[: samples - 64], RATE)], [(hiss(1), RATE)])
+
+
+def broken(index, value):
+    samples = song(2)
+    samples[index] = value
+    return samples
+
+
+WRONG = [
+    (([],), "no recording was given"),
+    (("a.wav",), "one recording was given where a list is wanted"),
+    (([("nothing.wav")], [(hiss(2), RATE)]), "nothing.wav: no such file"),
+    (([(song(2), RATE)],), "what is noise is not known"),
+    (([(song(2), RATE)], []), "no noise recording was given"),
+    (([(np.zeros(RATE, np.float32), RATE)], [(hiss(2), RATE)]), "recording 0: every sample is 0"),
+    (([(song(2), RATE)], [(np.zeros(RATE, np.float32), RATE)]), "noise recording 0: every sample is 0"),
+    (([(broken(100, np.nan), RATE)], [(hiss(2), RATE)]), "recording 0: the sample at 0.005 s is nan"),
+    (([(song(2), RATE)], [(broken(0, -np.inf), RATE)]), "noise recording 0: the sample at 0.000 s is -inf"),
+    (([(np.zeros(RATE, np.int16), RATE)], [(hiss(2), RATE)]), "recording 0: samples are int16"),
+    (([(np.zeros((0, 2), np.float32), RATE)], [(hiss(2), RATE)]), "wanted float"),
+    (
+        ([(np.full(2 * RATE, 0.5, np.float32), RATE)], [(hiss(2), RATE)]),
+        "recording 0: nothing sounds from 1700 to 7200 Hz",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG)
+def test_what_is_wrong_is_said_in_one_line(given, message):
+    with pytest.raises(UserError, match=message) as caught:
+        quick(*given)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_that_cannot_be(written, label_file):
+    recording = written("a.wav", song(3))
+    with pytest.raises(UserError, match="the labels leave no stretch that is noise-only"):
+        quick([recording], labels=label_file("0\t3\tall"))
+    with pytest.raises(UserError, match="the labels say that all is noise-only"):
+        quick([recording], labels=label_file())
+    with pytest.raises(UserError, match=r"a label ends at 9\.000 s and the recording at 3\.000 s"):
+        quick([recording], labels=label_file("1\t9\tlate"))
+    with pytest.raises(UserError, match="no such file"):
+        quick([recording], labels=recording.parent / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"preset": "mystery"}, "preset 'mystery' is not known; choose stowell2015"),
+        ({"device": "abacus"}, "device 'abacus' is not known"),
+        ({"steps": -1}, "steps is -1"),
+        ({"seed": -1}, "seed -1"),
+    ],
+)
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(UserError, match=message):
+        quick([(song(2), RATE)], [(hiss(2), RATE)], **settings)
+
+
+def test_a_real_recording_with_labels(shared_data):
+    track = shared_data("field/spinetail.audacity.txt")
+    model = quick([shared_data("field/spinetail.flac")], labels=track)
+    assert (model.spectrogram.rate, model.spectrogram.n_fft, model.spectrogram.hop) == (44100, 256, 128)
+    assert model.spectrogram.low == pytest.approx(2091.25, abs=0.01)
+    assert model.spectrogram.high == pytest.approx(13969.58, abs=0.01)
