@@ -94,7 +94,7 @@ def read(path: PathLike, frames: int | None = None) -> tuple[NDArray[np.float32]
     """
     rate = info(path).rate
     taken, left = [], math.inf if frames is None else frames
-    for block in blocks(path):
+    for block in blocks(path, BLOCK):
         taken.append(block[: int(min(left, len(block)))])
         left -= len(block)
         if left <= 0:

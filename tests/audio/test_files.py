@@ -95,7 +95,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_a_bad_file_gets_one_line_that_begins_with_its_name(tmp_path, fault):
+def test_a_bad_file_gets_one_line_that_begins_with_its_name(tmp_path, fault, monkeypatch):
+    monkeypatch.setattr(files, "BLOCK", 500)
     make, message = BAD[fault]
     path = tmp_path / "bad.wav"
     make(path)
