@@ -124,7 +124,7 @@ def _filters(page: Any, model: Any) -> None:
 def _mosaic(filters: NDArray[np.floating], columns: int) -> NDArray[np.floating]:
     """Filters (M, K, H) side by side in rows, first row on top, lowest peak first; blank lines between them."""
     taps, count, bins = filters.shape
-    order = np.argsort(np.argmax((filters**2).sum(axis=0), axis=1), kind="stable")
+    order = np.argsort(np.argmax(np.abs(filters).max(axis=0), axis=1), kind="stable")
     rows = -(-count // columns)
     tiles = np.full((rows, columns, bins + 2, taps + 1), np.nan, np.float32)
     for place, k in enumerate(order):
