@@ -1,0 +1,7 @@
+"""`python -m partae_fast` is `partae`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,96 @@
+"""The command line `partae`: one file for each verb, each with `add`, its arguments, and `run`, what it does.
+
+Exit codes: 0 done; 1 a check failed (`verify`) or a fault of the program; 2 a mistake of the user's, said in one line
+on stderr; 130 stopped by Ctrl-C. Results go to stdout, the log and the errors to stderr.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from .. import __version__
+from ..errors import UserError
+from ..kernels import BackendUnavailable
+from . import bench, demo, denoise, info, train, verify
+
+_VERBS = (demo, train, denoise, verify, bench, info)
+
+_EPILOG = """example, from two recordings to a cleaner one:
+  partae train dawn.wav --noise rain.wav --out dawn.safetensors
+  partae denoise dawn.safetensors dawn.wav --out clean.wav
+
+`partae VERB --help` has an example for each verb."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage before it."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `partae` with `arguments`, by default those of the process; returns the exit code."""
+    args = _parser().parse_args(arguments)
+    with _logging(logging.WARNING if args.quiet else logging.INFO):
+        try:
+            return args.run(args)
+        except (UserError, BackendUnavailable) as error:
+            if args.debug:
+                raise
+            return _say(args.verb, str(error), 2)
+        except KeyboardInterrupt as stop:
+            return _say(args.verb, str(stop) or "stopped", 130)
+        except BrokenPipeError:
+            # Whoever read stdout has left (`partae info ... | head`). Python would complain once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+
+
+def _say(verb: str, message: str, code: int) -> int:
+    print(f"partae {verb}: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="partae",
+        description="Learns to denoise from noisy recordings and recordings of noise, and denoises.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"partae {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for module in _VERBS:
+        name = module.__name__.rpartition(".")[2]
+        summary, _, example = (module.__doc__ or "").partition("\n\n")
+        verb = verbs.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=example,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add(verb)
+        verb.add_argument("-q", "--quiet", action="store_true", help="no log, only warnings and errors")
+        verb.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+        verb.set_defaults(run=module.run)
+    return parser
+
+
+@contextlib.contextmanager
+def _logging(level: int) -> Iterator[None]:
+    """The library's log on stderr, as plain lines."""
+    logger = logging.getLogger("partae_fast")
+    handler = logging.StreamHandler()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

@@ -1,0 +1,100 @@
+"""Say what is in a model, a checkpoint or an audio file; without a file, which back-ends can run here.
+
+examples:
+  partae info dawn.safetensors
+  partae info dawn.wav --json
+  partae info
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import sealed
+from ..audio import files
+from ..kernels import backends
+from ..models import load, storage
+from ..training import checkpoint
+from .options import add_json, print_json
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="MODEL|FILE", help="a model, a checkpoint or an audio file")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    found = _about(Path(args.file)) if args.file else _machine()
+    if args.json:
+        print_json(found)
+    else:
+        _print(found)
+    return 0
+
+
+def _about(path: Path) -> dict[str, Any]:
+    files.require_file(path)
+    if not _is_sealed(path):
+        return _about_audio(path)
+    about = storage.describe(path)
+    if about["format"] == checkpoint.FORMAT:
+        losses = sealed.read(path).tensors["loss"]
+        about["loss"] = float(losses[-1]) if len(losses) else None
+    elif about["format"] == storage.FORMAT:
+        model = load(path)
+        about["statistics"] = {name: _summary(getattr(model, name)) for name in ("mean", "std", "noise_mean_square")}
+    return about
+
+
+def _is_sealed(path: Path) -> bool:
+    """Whether this is, or was before it was damaged, a model or a checkpoint."""
+    with open(path, "rb") as file:
+        return path.suffix in (".safetensors", ".checkpoint") or file.read(9)[8:] == b"{"
+
+
+def _about_audio(path: Path) -> dict[str, Any]:
+    about = files.info(path)
+    return {
+        "file": str(path),
+        "format": about.format,
+        "subtype": about.subtype,
+        "rate": about.rate,
+        "channels": about.channels,
+        "frames": about.frames,
+        "seconds": round(about.seconds, 6),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    """What this installation is and can do."""
+    return {
+        "program": storage.program(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "backends": {
+            name: {"available": state.available, "reason": state.reason} for name, state in backends().items()
+        },
+    }
+
+
+def _summary(values: torch.Tensor) -> dict[str, float]:
+    """Of a statistic per bin: the least, the mean and the greatest."""
+    return {"least": float(values.min()), "mean": float(values.mean()), "greatest": float(values.max())}
+
+
+def _print(found: dict[str, Any], indent: str = "") -> None:
+    """Names and values, one a line; what is nested is indented, and the innermost stands on one line."""
+    for name, value in found.items():
+        if isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values()):
+            print(f"{indent}{name}")
+            _print(value, indent + "  ")
+        else:
+            print(f"{indent}{name:<{20 - len(indent)}}{_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,132 @@
+"""Learn a model from noisy recordings and noise alone.
+
+What is noise is said by recordings of noise alone (--noise), by labels for the recordings (--labels: Audacity label
+tracks; time outside every label is noise), or by both.
+
+While it trains, a checkpoint stands beside the model, as MODEL.checkpoint. After Ctrl-C or a power cut the same command
+with --resume goes on from there, to the same bits as if it had never stopped.
+
+examples:
+  partae train dawn1.wav dawn2.wav --noise rain.wav --out dawn.safetensors
+  partae train spinetail.flac --labels spinetail.audacity.txt --out spinetail.safetensors --steps 3000
+  partae train dawn1.wav dawn2.wav --noise rain.wav --out dawn.safetensors --resume
+"""
+
+import argparse
+import inspect
+import logging
+import time
+from pathlib import Path
+
+from ..atomic import check_writable
+from ..errors import UserError
+from ..kernels import OPS
+from ..models import save
+from ..training.fit import fit
+from ..training.presets import PRESETS
+from .options import add_json, add_threads, print_json, use_threads, whole
+
+logger = logging.getLogger("partae_fast")
+
+_DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(fit).parameters.items()}
+_LAST = 100  # steps over which the loss that is printed is averaged
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recordings", nargs="+", metavar="RECORDING", help="noisy recordings, any rate and channels")
+    parser.add_argument("--noise", nargs="+", metavar="FILE", help="recordings of noise alone")
+    parser.add_argument("--labels", nargs="+", metavar="FILE", help="Audacity label tracks of the recordings")
+    parser.add_argument("--out", required=True, metavar="MODEL", help="the model to write, by habit NAME.safetensors")
+    parser.add_argument("--preset", default=_DEFAULTS["preset"], help=f"{' or '.join(PRESETS)} (default %(default)s)")
+    band = parser.add_argument_group(
+        "spectrogram", "by default the labels' band where they have one, else the preset's"
+    )
+    band.add_argument("--low", type=float, metavar="HZ", help="lower end of the band")
+    band.add_argument("--high", type=float, metavar="HZ", help="upper end of the band")
+    band.add_argument("--rate", type=whole(1), metavar="HZ", help="sample rate at which the model works")
+    band.add_argument("--n-fft", type=whole(1), metavar="N", help="samples in a window")
+    band.add_argument("--hop", type=whole(1), metavar="N", help="samples from a window to the next")
+    band.add_argument("--bins", type=whole(1), metavar="N", help="bins in the band, in place of --high")
+    run = parser.add_argument_group("training")
+    run.add_argument("--steps", type=whole(1), default=_DEFAULTS["steps"], metavar="N", help="default %(default)s")
+    run.add_argument("--seed", type=whole(0), default=_DEFAULTS["seed"], metavar="N", help="default %(default)s")
+    run.add_argument("--resume", action="store_true", help="go on from MODEL.checkpoint")
+    run.add_argument("--overwrite", action="store_true", help="replace a model or checkpoint that exists")
+    run.add_argument(
+        "--backend",
+        default="auto",
+        choices=("auto", *OPS["encode"].backends),
+        help="what computes (default %(default)s)",
+    )
+    run.add_argument("--device", metavar="D", help="cpu or cuda (default: a GPU where there is one)")
+    add_threads(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    use_threads(args)
+    out, checkpoint = Path(args.out), checkpoint_path(args.out)
+    _check_places(out, checkpoint, args.resume, args.overwrite)
+    started = time.monotonic()
+    try:
+        model = fit(
+            args.recordings,
+            noise=args.noise,
+            labels=args.labels,
+            preset=args.preset,
+            low=args.low,
+            high=args.high,
+            rate=args.rate,
+            n_fft=args.n_fft,
+            hop=args.hop,
+            bins=args.bins,
+            steps=args.steps,
+            backend=args.backend,
+            device=args.device,
+            seed=args.seed,
+            checkpoint=checkpoint,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            progress=False if args.quiet else None,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_stopped(checkpoint)) from None
+    save(model, out, overwrite=args.overwrite)
+    checkpoint.unlink(missing_ok=True)
+    losses = model.history.loss
+    last = losses[-_LAST:]
+    result = {
+        "model": str(out),
+        "steps": len(losses),
+        "loss": sum(last) / len(last),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    if args.json:
+        print_json(result)
+    else:
+        mean = f"loss {result['loss']:.4g} (mean of the last {len(last)} steps)"
+        print(f"{out}: {result['steps']} steps, {mean}, {result['seconds']:.1f} s")
+    return 0
+
+
+def checkpoint_path(out: str) -> Path:
+    """Where the checkpoint of a model that is being trained stands."""
+    return Path(f"{out}.checkpoint")
+
+
+def _check_places(out: Path, checkpoint: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse before the work begins, rather than after it, what could not be written."""
+    check_writable(out, overwrite=True)
+    if out.exists() and not overwrite:
+        raise UserError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
+    check_writable(checkpoint, overwrite=True)
+    if checkpoint.exists() and not (resume or overwrite):
+        raise UserError(f"{checkpoint}: an earlier run stopped here; go on with --resume, or anew with --overwrite")
+    if resume and not checkpoint.exists():
+        logger.warning("%s: there is no checkpoint to resume; training starts at the first step", checkpoint)
+
+
+def _stopped(checkpoint: Path) -> str:
+    if not checkpoint.exists():
+        return "stopped before the first checkpoint; nothing was written"
+    return f"stopped; the checkpoint is {checkpoint}: the same command with --resume goes on from there"

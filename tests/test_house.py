@@ -1,0 +1,174 @@
+"""The house keeps its shape: links, arrows between the parts, a lean import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LINKED = ("kernels", "reference", "bench")
+LIBRARY = sorted(p for p in (ROOT / "partae_fast").rglob("*.py") if not {*p.relative_to(ROOT).parts[1:2]} & {*LINKED})
+BEHIND_LINKS = sorted(p for name in LINKED for p in (ROOT / name).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+STANDARD = sys.stdlib_module_names
+
+
+def module_of(path: Path) -> str:
+    """The name under which the file is imported: partae_fast.kernels.encode for kernels/encode/__init__.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] in ("partae_fast", "tests") else ("partae_fast", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of all that the file imports, anywhere in it; `from a import b` counts as a and as a.b."""
+    module, found = module_of(path), set()
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([base] if base else [])])
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def reached(path: Path, package: str) -> set[str]:
+    """What the file imports of `package` or below it."""
+    return {name for name in imports(path) if name == package or name.startswith(package + ".")}
+
+
+def names(paths: list[Path]) -> list:
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in paths]
+
+
+def test_imports_are_read_as_python_reads_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    file = tmp_path / "kernels" / "encode" / "cpu.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "import a.b\ndef f():\n    from ..jit import kernel\n    from . import eager\n    from ...audio import x\n"
+    )
+    assert imports(file) == {
+        "a.b",
+        "partae_fast.kernels.jit",
+        "partae_fast.kernels.jit.kernel",
+        "partae_fast.kernels.encode",
+        "partae_fast.kernels.encode.eager",
+        "partae_fast.audio",
+        "partae_fast.audio.x",
+    }
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_link_is_relative_and_leads_to_the_folder_beside(name):
+    link = ROOT / "partae_fast" / name
+    assert link.is_symlink() and str(link.readlink()) == f"../{name}"
+    assert link.resolve() == ROOT / name and (ROOT / name).is_dir()
+
+
+@pytest.mark.parametrize("path", names(LIBRARY + BEHIND_LINKS + TESTS))
+def test_linked_packages_are_imported_below_partae_fast_alone(path):
+    """From a checkout `import kernels` would work, and register every op a second time."""
+    assert not {name.partition(".")[0] for name in imports(path)} & {*LINKED}
+
+
+@pytest.mark.parametrize("path", names(sorted((ROOT / "kernels").rglob("*.py"))))
+def test_kernels_know_nothing_but_kernels(path):
+    assert reached(path, "partae_fast") == reached(path, "partae_fast.kernels")
+
+
+@pytest.mark.parametrize("path", names(sorted((ROOT / "reference").rglob("*.py"))))
+def test_reference_imports_numpy_alone(path):
+    others = {name.partition(".")[0] for name in imports(path)} - {*STANDARD} - {"numpy", "partae_fast"}
+    assert not others
+    assert reached(path, "partae_fast") == reached(path, "partae_fast.reference")
+
+
+@pytest.mark.parametrize("path", names(LIBRARY))
+def test_reference_and_bench_are_for_checks_alone(path):
+    part = path.relative_to(ROOT / "partae_fast").parts
+    if part[0] != "conformance":
+        assert not reached(path, "partae_fast.reference")
+    if part != ("cli", "bench.py"):
+        assert not reached(path, "partae_fast.bench")
+    if part[0] != "conformance" and part != ("cli", "verify.py"):
+        assert not reached(path, "partae_fast.conformance")
+
+
+# What each layer may not know, from the kernels' side up to the command line.
+ABOVE = {
+    "functional.py": ("models", "training", "denoising", "experiments", "cli", "demo", "audio"),
+    "models": ("training", "experiments", "cli", "demo"),
+    "audio": ("models", "training", "denoising", "experiments", "cli", "demo", "functional", "kernels"),
+    "training": ("experiments", "cli", "demo"),
+    "denoising": ("training", "experiments", "cli", "demo"),
+    "experiments": ("cli", "demo"),
+    "demo.py": ("cli",),
+}
+
+
+@pytest.mark.parametrize("path", names([p for p in LIBRARY if p.relative_to(ROOT / "partae_fast").parts[0] in ABOVE]))
+def test_arrows_run_one_way(path):
+    for layer in ABOVE[path.relative_to(ROOT / "partae_fast").parts[0]]:
+        assert not reached(path, f"partae_fast.{layer}")
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+LATE = ("numba", "triton", "matplotlib", "soundfile", "soxr", "cupy", "scipy", "tqdm", "safetensors")
+
+
+def test_import_leaves_the_large_libraries_for_later():
+    # PyTorch may import some of them itself.
+    code = f"""
+import sys, torch
+before = set(sys.modules)
+import partae_fast, partae_fast.cli
+print(*[name for name in {LATE} if name in sys.modules and name not in before])
+"""
+    assert run_python(code) == ""
+
+
+def test_import_adds_little_to_that_of_torch():
+    code = """
+import time, torch
+start = time.perf_counter()
+import partae_fast
+print(time.perf_counter() - start)
+"""
+    assert min(float(run_python(code)) for _ in range(3)) <= 0.3
+
+
+def test_import_and_a_plain_model_need_none_of_the_compilers():
+    code = """
+import importlib.abc, importlib.machinery, sys
+import torch
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("numba", "triton", "cupy", "llvmlite"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import importlib.util
+real = importlib.util.find_spec
+absent = ("numba", "triton", "cupy")
+importlib.util.find_spec = lambda name, package=None: None if name in absent else real(name, package)
+import partae_fast as pf
+assert [name for name, state in pf.backends().items() if state.available] == ["reference", "eager"], pf.backends()
+model = pf.ConvPartitionedAutoencoder(bins=8, latents=4, taps=3, pool=4)
+print(tuple(model(torch.rand(2, 20, 8)).shape))
+"""
+    assert run_python(code) == "(2, 20, 8)"
+
+
+def test_there_is_something_to_check():
+    assert len(LIBRARY) > 20 and len(BEHIND_LINKS) > 15 and len(TESTS) > 15
