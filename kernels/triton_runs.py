@@ -192,9 +192,9 @@ def gather_dots_kernel(
 
 
 def gather_tile(bins: int) -> dict[str, int]:
-    """Block sizes and warps: four windows share a load of their rows."""
+    """Block sizes and warps: four windows share a load of their rows; loads of single numbers take more warps."""
     block_h = power_of_two(bins, 8, 128)
-    return {"BLOCK_W": 4, "BLOCK_K": 512 // block_h, "BLOCK_H": block_h, "num_warps": 4}
+    return {"BLOCK_W": 4, "BLOCK_K": 512 // block_h, "BLOCK_H": block_h, "num_warps": 8 if bins % 16 else 4}
 
 
 def gather_dots(

@@ -34,10 +34,12 @@ def _convolve(
     NORMALISE: tl.constexpr,
     PRECISION: tl.constexpr,
     EDGE: tl.constexpr,
+    ONE_BIN_BLOCK: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ):
     """z + the product of each row's run with the filters. Without EDGE every run must lie inside its item."""
-    for bin_start in range(0, bins, BLOCK_H):
+    bin_stop = BLOCK_H if ONE_BIN_BLOCK else bins
+    for bin_start in range(0, bin_stop, BLOCK_H):
         offs_h = bin_start + tl.arange(0, BLOCK_H)
         mask_h = offs_h < bins
         mask_w = mask_h[:, None] & (offs_k < latents)[None, :]
@@ -85,6 +87,8 @@ def encode_kernel(
     w_latent_stride,
     NORMALISE: tl.constexpr,
     PRECISION: tl.constexpr,
+    ONE_CHUNK: tl.constexpr,  # P <= BLOCK_P: with a loop that is none, a third of the registers is saved
+    ONE_BIN_BLOCK: tl.constexpr,  # H <= BLOCK_H, likewise
     BLOCK_W: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_H: tl.constexpr,
@@ -107,7 +111,8 @@ def encode_kernel(
 
     best_key = tl.full((BLOCK_W, BLOCK_K), -1, tl.int32)
     best_inside = tl.zeros((BLOCK_W, BLOCK_K), tl.int32)
-    for chunk in range(0, pool, BLOCK_P):
+    chunk_stop = BLOCK_P if ONE_CHUNK else pool
+    for chunk in range(0, chunk_stop, BLOCK_P):
         row_inside = chunk + rows % BLOCK_P
         row_frame = row_start + row_inside
         row_exists = row_window < total_windows
@@ -118,12 +123,32 @@ def encode_kernel(
         if tl.min(whole.to(tl.int32), axis=0) == 1:
             z = _convolve(
                 *(z, run_ptrs, row_frame, row_exists, mean_ptr, std_ptr, w_ptr, offs_k, frames, taps, bins),
-                *(latents, w_tap_stride, w_bin_stride, w_latent_stride, NORMALISE, PRECISION, False, BLOCK_H),
+                *(
+                    latents,
+                    w_tap_stride,
+                    w_bin_stride,
+                    w_latent_stride,
+                    NORMALISE,
+                    PRECISION,
+                    False,
+                    ONE_BIN_BLOCK,
+                    BLOCK_H,
+                ),
             )
         else:
             z = _convolve(
                 *(z, run_ptrs, row_frame, row_exists, mean_ptr, std_ptr, w_ptr, offs_k, frames, taps, bins),
-                *(latents, w_tap_stride, w_bin_stride, w_latent_stride, NORMALISE, PRECISION, True, BLOCK_H),
+                *(
+                    latents,
+                    w_tap_stride,
+                    w_bin_stride,
+                    w_latent_stride,
+                    NORMALISE,
+                    PRECISION,
+                    True,
+                    ONE_BIN_BLOCK,
+                    BLOCK_H,
+                ),
             )
 
         # Non-negative floats order as their bits do: one integer maximum rectifies, keeps a NaN, finds the frame.
@@ -153,18 +178,23 @@ def chunk_of(pool: int) -> int:
 
 
 def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: bool) -> dict[str, int]:
-    """Block sizes and warps, from shapes and type alone: the numbers of items and frames change none of them.
+    """Block sizes, warps and stages, from shapes and type alone: the numbers of items and frames change none of them.
 
-    64 rows are what one warpgroup multiplies at a time on sm_90, and keep 128 programs busy at B 16, N 512.
+    64 rows are what one warpgroup multiplies at a time on sm_90, and keep 128 programs busy at B 16, N 512. Eight
+    warps where there are many columns, or loads of single numbers, to keep: with four, registers spill.
     """
-    chunk = chunk_of(pool)
+    chunk, block_h, block_k = chunk_of(pool), power_of_two(bins, 16, 128 // itemsize), power_of_two(latents, 16, 64)
+    if bins % 16:
+        block_h = 16
     return {
+        "ONE_CHUNK": pool <= chunk,
+        "ONE_BIN_BLOCK": bins <= block_h,
         "BLOCK_W": 64 // chunk,
         "BLOCK_P": chunk,
-        "BLOCK_H": power_of_two(bins, 16, 128 // itemsize),
-        "BLOCK_K": power_of_two(latents, 16, 64),
-        "num_warps": 4,
-        "num_stages": 3 if on_tensor_cores else 2,
+        "BLOCK_H": block_h,
+        "BLOCK_K": block_k,
+        "num_warps": 8 if block_k > 32 or bins % 16 else 4,
+        "num_stages": 3 if on_tensor_cores and (itemsize == 2 or block_k <= 32) else 2,
     }
 
 

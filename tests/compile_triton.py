@@ -1,0 +1,196 @@
+"""Compiles every Triton kernel ahead of time, with no GPU: `python tests/compile_triton.py`.
+
+For each architecture, storage type and model size that matters, prints registers a thread, shared memory and stack a
+block, and what the machine code is made of. Exits with 1 where a kernel has a stack: it spills registers to memory.
+
+It needs a process of its own, without TRITON_INTERPRET.
+"""
+
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from partae_fast.kernels import triton_common, triton_runs
+from partae_fast.kernels.encode import triton as encode
+from partae_fast.kernels.partitioned_loss import triton as partitioned_loss
+
+import triton  # isort: skip  (after triton_common, which sets what Triton reads on import)
+from triton.backends.compiler import GPUTarget  # isort: skip
+from triton.compiler import ASTSource  # isort: skip
+
+ARCHITECTURES = (80, 90, 100)
+TYPES = ("fp32", "tf32", "bf16", "fp16")
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+
+
+@dataclass(frozen=True)
+class Size:
+    bins: int
+    latents: int
+    taps: int
+    pool: int
+
+
+SIZES = {
+    "H32 K32 M9 P16": Size(32, 32, 9, 16),
+    "H64 K32 M9 P4": Size(64, 32, 9, 4),
+    "H128 K128 M9 P16": Size(128, 128, 9, 16),
+    "H257 K40 M9 P10": Size(257, 40, 9, 10),
+}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one compiled kernel takes: registers a thread, bytes of stack a thread, bytes of shared memory a block."""
+
+    registers: int
+    stack: int
+    shared: int
+    instructions: dict[str, int]
+
+
+def tool(name: str, *arguments: str) -> str:
+    return subprocess.run([TOOLS / name, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def resource_usage(listing: str) -> tuple[int, int]:
+    """Registers and stack, local memory counted with it, from `cuobjdump --dump-resource-usage`."""
+    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", listing)
+    if found is None:
+        raise ValueError(f"no resource usage in: {listing!r}")
+    registers, stack, local = map(int, found.groups())
+    return registers, stack + local
+
+
+def instruction_counts(listing: str) -> dict[str, int]:
+    """How often each instruction stands in a listing of `cuobjdump -sass`."""
+    counts: dict[str, int] = {}
+    for name in re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z0-9_.]+)", listing, flags=re.MULTILINE):
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def compile_kernel(kernel, arguments: dict, architecture: int, **options) -> Usage:
+    """`arguments` gives each parameter a type ("i32:16": an integer that 16 divides) or ("constexpr", value)."""
+    signature, constants, attributes = {}, {}, {}
+    for i, name in enumerate(kernel.arg_names):
+        kind = arguments[name]
+        if isinstance(kind, tuple):
+            signature[name], constants[(i,)] = kind
+            continue
+        signature[name] = kind.removesuffix(":16")
+        if kind.startswith("*") or kind.endswith(":16"):
+            attributes[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature, constants, attributes)
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernel.cubin"
+        cubin.write_bytes(compiled.asm["cubin"])
+        registers, stack = resource_usage(tool("cuobjdump", "--dump-resource-usage", str(cubin)))
+        counts = instruction_counts(tool("cuobjdump", "-sass", str(cubin)))
+    return Usage(registers, stack, compiled.metadata.shared, counts)
+
+
+def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict, dict]:
+    """The argument types of `kernel` as its launcher would give them, and the compiler's options."""
+    storage = "fp32" if kind == "tf32" else kind
+    options = {name: tile[name] for name in ("num_warps", "num_stages") if name in tile}
+    constants = {**{name: value for name, value in tile.items() if name not in options}, **flags}
+    float32 = {"mean_ptr", "std_ptr", "divisor_ptr", "partials_ptr", "noise_only_ptr", "foreground_ptr"}
+    integers = {
+        "bins": size.bins,
+        "latents": size.latents,
+        "latent_stride": size.bins,
+        "tap_stride": size.bins * size.latents,
+        "bin_stride": 1,
+        "w_tap_stride": size.bins * size.latents,
+        "w_bin_stride": 1 if kind == "tf32" else size.latents,
+        "w_latent_stride": size.bins if kind == "tf32" else 1,
+        "size": 16 * 512 * size.bins,
+    }
+    arguments: dict = {}
+    for name in kernel.arg_names:
+        if name in constants:
+            arguments[name] = ("constexpr", constants[name])
+        elif name == "positions_ptr":
+            arguments[name] = "*i32"
+        elif name.endswith("_ptr"):
+            arguments[name] = "*fp32" if name in float32 else f"*{storage}"
+        elif name in ("penalty", "per_item"):
+            arguments[name] = "fp32"
+        elif integers.get(name) == 1:
+            arguments[name] = ("constexpr", 1)
+        else:
+            arguments[name] = "i32:16" if integers.get(name, 1) % 16 == 0 else "i32"
+    return arguments, options
+
+
+def kernels(size: Size, kind: str):
+    """(name, kernel, tile, flags) of every kernel as it runs on `size` with storage `kind`; tf32 is encode's alone."""
+    itemsize = 2 if kind in ("bf16", "fp16") else 4
+    tile = encode.tile_of(size.bins, size.latents, size.pool, itemsize, kind != "fp32")
+    precision = "ieee" if kind == "fp32" else "tf32"
+    yield "encode", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision}
+    if kind == "tf32":
+        return
+    scatter = triton_runs.scatter_tile(size.bins)
+    yield "scatter_runs (decode)", triton_runs.scatter_runs_kernel, scatter, {"DIVIDE": False, "divisor_ptr": None}
+    yield "scatter_runs (grad_x)", triton_runs.scatter_runs_kernel, scatter, {"DIVIDE": True}
+    yield "gather_dots", triton_runs.gather_dots_kernel, triton_runs.gather_tile(size.bins), {}
+    accumulate = triton_runs.accumulate_tile(size.bins, size.latents, size.taps)
+    plain = {"NORMALISE": False, "mean_ptr": None, "std_ptr": None}
+    yield "accumulate_runs (dec)", triton_runs.accumulate_runs_kernel, accumulate, plain
+    yield "accumulate_runs (enc)", triton_runs.accumulate_runs_kernel, accumulate, {"NORMALISE": True}
+    loss = partitioned_loss.tile_of(size.latents)
+    yield "partitioned_loss", partitioned_loss.partitioned_loss_kernel, loss, {}
+    yield "add_up", triton_common.add_up_kernel, triton_common.ADD_UP, {}
+
+
+def summary(counts: dict[str, int]) -> str:
+    """The instructions that tell how a kernel works: matrix units, widths of loads, exchanges between threads."""
+    wanted = ("HGMMA", "HMMA", "UTCHMMA", "FFMA", "FFMA2", "LDG", "LDGSTS", "STG", "SHFL", "BAR")
+    groups: dict[str, int] = {}
+    for name, count in counts.items():
+        stem = name.split(".")[0]
+        if stem in wanted:
+            stem += ".128" if name.endswith(".128") else ""
+            groups[stem] = groups.get(stem, 0) + count
+    return " ".join(f"{name} {count}" for name, count in sorted(groups.items()))
+
+
+def rows(label: str, kind: str, architecture: int) -> list[tuple[str, Usage]]:
+    """The usage of every kernel in one size, type and architecture."""
+    found = []
+    for name, kernel, tile, flags in kernels(SIZES[label], kind):
+        arguments, options = parameters(kernel, SIZES[label], kind, tile, **flags)
+        found.append((name, compile_kernel(kernel, arguments, architecture, **options)))
+    return found
+
+
+def main() -> int:
+    tasks = [(label, kind, architecture) for label in SIZES for kind in TYPES for architecture in ARCHITECTURES]
+    spilled = 0
+    print(f"{'kernel':24}{'size':18}{'arch':7}{'type':6}{'registers':>10}{'shared':>8}{'stack':>6}  instructions")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        for (label, kind, architecture), found in zip(tasks, pool.map(rows, *zip(*tasks, strict=True)), strict=True):
+            for name, usage in found:
+                spilled += usage.stack > 0
+                print(
+                    f"{name:24}{label:18}sm_{architecture:<4}{kind:6}{usage.registers:10}{usage.shared:8}"
+                    f"{usage.stack:6}  {summary(usage.instructions)}",
+                    flush=True,
+                )
+    print(f"{spilled} kernels spill" if spilled else "no kernel spills")
+    return 1 if spilled else 0
+
+
+if __name__ == "__main__":
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        sys.exit("unset TRITON_INTERPRET: kernels are compiled here, not interpreted")
+    sys.exit(main())
