@@ -114,9 +114,7 @@ def resolve(op: str, backend: str, device: torch.device, dtype: torch.dtype) -> 
     if backend == "auto":
         return _fastest(op, device, dtype)
     if backend not in backends():
-        raise ValueError(
-            f"backend {backend!r} is not known; choose auto or one of {', '.join(OPS[op].backends)}"
-        )
+        raise ValueError(f"backend {backend!r} is not known; choose auto or one of {', '.join(OPS[op].backends)}")
     refusal = _refusal(op, backend, device, dtype)
     if refusal:
         raise BackendUnavailable(f"back-end {backend} cannot run {op} here: {refusal}")

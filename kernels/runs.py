@@ -20,9 +20,7 @@ from .simd import add_runs, axpy, dot
 from .threads import spread
 
 TILE = 128  # frames in a unit of scatter_runs: its output (16 KB at H 32, float32) stays in the first-level cache
-GROUP = (
-    32  # windows that accumulate_runs goes through for one latent after the other: their frames stay in L2
-)
+GROUP = 32  # windows that accumulate_runs goes through for one latent after the other: their frames stay in L2
 PARTIALS = 16  # partial sums of a weight gradient: enough for 16 threads, few enough to add up quickly
 
 

@@ -1,4 +1,7 @@
-"""Arithmetic on shapes that several ops share."""
+"""Arithmetic on shapes, and the check of positions, that several ops share."""
+
+import torch
+from torch import Tensor
 
 
 def window_count(frames: int, pool: int) -> int:
@@ -17,8 +20,23 @@ def pool_range(frames: int, windows: int) -> tuple[int, int]:
     """
     smallest = -(-frames // windows)
     if window_count(frames, smallest) != windows:
-        raise ValueError(
-            f"no pool cuts {frames} frames into {windows} windows; give decode the frames that encode saw"
-        )
+        raise ValueError(f"no pool cuts {frames} frames into {windows} windows; give decode the frames that encode saw")
     largest = frames if windows == 1 else (frames - 1) // (windows - 1)
+    return smallest, largest
+
+
+def checked_pools(positions: Tensor, frames: int) -> tuple[int, int]:
+    """`pool_range` of positions (B, W, K) in CPU memory; ValueError where one is not in its window."""
+    windows = positions.shape[1]
+    smallest, largest = pool_range(frames, windows)
+    p = torch.arange(windows)[:, None]
+    low, high = p * smallest, ((p + 1) * largest).clamp(max=frames)
+    wrong = (positions < low) | (positions >= high)
+    if wrong.any():
+        item, window, latent = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"positions[{item}, {window}, {latent}] is {int(positions[item, window, latent])}, and window {window} of"
+            f" {windows} over {frames} frames can only hold {int(low[window])} to {int(high[window]) - 1};"
+            " give decode the positions that encode returned"
+        )
     return smallest, largest

@@ -6,7 +6,7 @@ for each of the thousands of runs in a call). Offsets are in elements, and are n
     axpy(height, source, i, target, j, n)        target[j : j+n] += height * source[i : i+n]
     dot(a, i, b, j, n)                           sum of a[i : i+n] * b[j : j+n]
     add_runs(target, j, n, heights, starts, count, source, centre)
-                                                 target[j : j+n] += sum_c heights[c] * (source[starts[c] :][:n] - centre)
+            target[j : j+n] += sum_c heights[c] * (source[starts[c] : starts[c]+n] - centre)
     convolve_and_pool(...)                       see encode/cpu.py
 """
 
@@ -26,9 +26,7 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
-FRAMES = (
-    6 if VECTOR_BYTES == 32 else 8
-)  # frames in a block of convolve_and_pool: twice that are accumulators,
+FRAMES = 6 if VECTOR_BYTES == 32 else 8  # frames in a block of convolve_and_pool: twice that are accumulators,
 # and AVX has 16 registers, AVX-512 and NEON 32
 CHUNK = 512  # products that one float32 accumulator sums before it is added to the total: bounds the rounding error
 
@@ -218,8 +216,7 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
             with emit.loop(chunk, end, 1) as (j, _):
                 first = builder.add(w, builder.mul(j, constant(width)))
                 columns = [
-                    emit.load(weights, builder.add(first, constant(v * emit.lanes)), emit.vector)
-                    for v in range(count)
+                    emit.load(weights, builder.add(first, constant(v * emit.lanes)), emit.vector) for v in range(count)
                 ]
                 for f in range(FRAMES):
                     scalar = emit.load(source, builder.add(runs[f], j), emit.scalar)
@@ -234,9 +231,7 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
             row = emit.load(slot, builder.add(o, constant(f)), INTP)
             at = builder.add(builder.mul(row, constant(width)), constant(v * emit.lanes))
             z, old = builder.load(totals[f, v]), emit.load(top, at, emit.vector)
-            wins = builder.fcmp_unordered(
-                ">", z, old
-            )  # larger, or either is NaN: a NaN in place is replaced too
+            wins = builder.fcmp_unordered(">", z, old)  # larger, or either is NaN: a NaN in place is replaced too
             wins = builder.and_(wins, builder.fcmp_ordered("ord", old, old))  # ... so the first NaN stays
             number = builder.trunc(builder.add(frame, constant(f)), ir.IntType(32))
             empty = ir.Constant(indices, ir.Undefined)
@@ -245,9 +240,7 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
             held = builder.load(_aligned4(builder, place, at, indices))
             held.align = 4
             emit.store(builder.select(wins, z, old), top, at)
-            builder.store(
-                builder.select(wins, number, held), _aligned4(builder, place, at, indices)
-            ).align = 4
+            builder.store(builder.select(wins, number, held), _aligned4(builder, place, at, indices)).align = 4
         return context.get_dummy_value()
 
     signature = types.void(

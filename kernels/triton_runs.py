@@ -8,12 +8,13 @@ pool is one of three passes over such runs, whichever op asks (the CPU's are in 
     gather_dots       out = dot(source[run(t)], row[k])        decode's gradient of the values
     accumulate_runs   row[k] += amplitude * source[run(t)]     both gradients of the weights
 
-Row k of a filter is read where the weights are: tap i, bin h of it at
-`k * latent_stride + i * tap_stride + h * bin_stride`. Encode's filters meet their run from the end, so encode passes
-its last tap and a negative tap_stride.
+Row k of a filter is the filter of latent k as the run meets it: encode's filters from their last tap to their first.
+The kernels of the last two find tap i, bin h of it at `k * latent_stride + i * tap_stride + h * bin_stride`, where the
+weights are; encode passes its last tap and a negative tap_stride.
 
 Frames outside the recording are skipped. An amplitude of 0 adds nothing. A position outside the range that its
-window may have makes NaN of what it touches: its own dot and row, and the tiles that its window can reach.
+window may have makes NaN of what it touches, its own dot and row and the tiles that its window can reach; so does an
+amplitude that is not finite.
 """
 
 import torch
@@ -28,12 +29,12 @@ def _legal(offs_t, window, frames, pool_least, pool_most):
     return (offs_t >= window * pool_least) & (offs_t < tl.minimum(frames, (window + 1) * pool_most))
 
 
-@triton.jit(do_not_specialize=["frames", "windows", "taps", "before", "pool_least", "pool_most"])
+@triton.jit(do_not_specialize=["frames", "windows", "taps", "before", "pool_least", "pool_most", "tile_frames"])
 def scatter_runs_kernel(
     out_ptr,  # (B, N, H)
     amplitudes_ptr,  # (B, W, K)
     positions_ptr,  # (B, W, K) int32
-    rows_ptr,  # see above, bin_stride 1
+    rows_ptr,  # (K, M * H)
     divisor_ptr,  # (H,) or None
     frames,  # N
     windows,  # W
@@ -43,91 +44,86 @@ def scatter_runs_kernel(
     before,
     pool_least,
     pool_most,
-    latent_stride,
-    tap_stride,
+    tile_frames,  # frames in a tile
     DIVIDE: tl.constexpr,
-    BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    BLOCK_H: tl.constexpr,
+    BLOCK_F: tl.constexpr,
 ):
-    bin_blocks = tl.cdiv(bins, BLOCK_H)
-    frame_blocks = tl.cdiv(frames, BLOCK_N)
+    bin_blocks = tl.cdiv(tile_frames * bins, BLOCK_F)  # 1 unless a single frame is more than BLOCK_F
+    frame_blocks = tl.cdiv(frames, tile_frames)
     tile = tl.program_id(0) // bin_blocks
     item = (tile // frame_blocks).to(tl.int64)
-    first_frame = (tile % frame_blocks) * BLOCK_N
-    offs_h = (tl.program_id(0) % bin_blocks) * BLOCK_H + tl.arange(0, BLOCK_H)
-    mask_h = offs_h < bins
-    offs_n = first_frame + tl.arange(0, BLOCK_N)
+    first_frame = (tile % frame_blocks) * tile_frames
+    offs_f = (tl.program_id(0) % bin_blocks) * BLOCK_F + tl.arange(
+        0, BLOCK_F
+    )  # along the tile: frame f // H, bin f % H
+    mask_f = offs_f < tl.minimum(tile_frames, frames - first_frame) * bins
 
     # Window p's positions lie in [p * pool_least, (p + 1) * pool_most): these windows' runs can reach the tile.
     first_window = tl.maximum(first_frame + before - taps + 1, 0) // pool_most
-    last_window = tl.minimum((first_frame + BLOCK_N - 1 + before) // pool_least, windows - 1)
+    last_window = tl.minimum((first_frame + tile_frames - 1 + before) // pool_least, windows - 1)
 
     # Latents side by side in the tile keep sums of their own until the end, so no step waits for a reduction.
-    sums = tl.zeros((BLOCK_N, BLOCK_K, BLOCK_H), tl.float32)
+    sums = tl.zeros((BLOCK_K, BLOCK_F), tl.float32)
     for window in range(first_window, last_window + 1):
-        window_ptr = (item * windows + window) * latents
+        window_offset = (item * windows + window) * latents
         for latent_start in range(0, latents, BLOCK_K):
             offs_k = latent_start + tl.arange(0, BLOCK_K)
             mask_k = offs_k < latents
-            amplitude = tl.load(amplitudes_ptr + window_ptr + offs_k, mask=mask_k, other=0.0).to(tl.float32)
-            offs_t = tl.load(positions_ptr + window_ptr + offs_k, mask=mask_k, other=0)
+            amplitude = tl.load(amplitudes_ptr + window_offset + offs_k, mask=mask_k, other=0.0).to(tl.float32)
+            offs_t = tl.load(positions_ptr + window_offset + offs_k, mask=mask_k, other=0)
             legal = _legal(offs_t, window, frames, pool_least, pool_most) | ~mask_k
             amplitude = tl.where(legal, amplitude, float("nan"))
-            start = tl.where(legal, offs_t, 0) - before
-            tap = offs_n[:, None] - start[None, :]  # (BLOCK_N, BLOCK_K)
-            hit = (tap >= 0) & (tap < taps) & legal[None, :] & (amplitude != 0)[None, :]
-            row_ptrs = rows_ptr + offs_k[None, :] * latent_stride + tap * tap_stride
-            row = tl.load(  # (BLOCK_N, BLOCK_K, BLOCK_H)
-                row_ptrs[:, :, None] + offs_h[None, None, :],
-                mask=hit[:, :, None] & mask_h[None, None, :],
-                other=0.0,
-            ).to(tl.float32)
-            factor = tl.where(hit | ~legal[None, :], amplitude[None, :], 0.0)
-            sums += factor[:, :, None] * row
+            # Where the run starts in the tile. Past the clamps it misses the tile, and products with H could overflow.
+            start = tl.where(legal, offs_t - before - first_frame, tile_frames)
+            start = tl.minimum(tl.maximum(start, -taps), tile_frames) * bins
+            offs_j = offs_f[None, :] - start[:, None]  # (BLOCK_K, BLOCK_F), along the run
+            hit = (offs_j >= 0) & (offs_j < taps * bins) & (amplitude != 0)[:, None] & mask_f[None, :]
+            row_ptrs = rows_ptr + (offs_k * (taps * bins))[:, None] + offs_j
+            sums += amplitude[:, None] * tl.load(row_ptrs, mask=hit, other=0.0).to(tl.float32)
 
-    out = tl.sum(sums, axis=1)  # (BLOCK_N, BLOCK_H)
+    out = tl.sum(sums, axis=0)  # (BLOCK_F,)
     if DIVIDE:
-        divisor = tl.load(divisor_ptr + offs_h, mask=mask_h, other=1.0).to(tl.float32)
-        out = out / divisor[None, :]
-    out_ptrs = out_ptr + (item * frames + offs_n)[:, None] * bins + offs_h[None, :]
-    mask_out = (offs_n < frames)[:, None] & mask_h[None, :]
-    tl.store(out_ptrs, out.to(out_ptr.dtype.element_ty), mask=mask_out)
+        out = out / tl.load(divisor_ptr + offs_f % bins, mask=mask_f, other=1.0).to(tl.float32)
+    out_ptrs = out_ptr + (item * frames + first_frame) * bins + offs_f
+    tl.store(out_ptrs, out.to(out_ptr.dtype.element_ty), mask=mask_f)
 
 
 def scatter_tile(bins: int) -> dict[str, int]:
-    """Block sizes and warps: 2048 products a step; few frames, so that few windows reach a tile and few miss it."""
-    block_h = power_of_two(bins, 8, 128)
-    return {"BLOCK_N": 8, "BLOCK_K": 256 // block_h, "BLOCK_H": block_h, "num_warps": 4}
+    """Block sizes and warps. Few frames, so that few windows reach a tile and few of their runs miss it.
+
+    One warp holds the tile: the sum over its latents stays within a thread.
+    """
+    return {"BLOCK_K": 8, "BLOCK_F": power_of_two(bins, 256, 512), "num_warps": 1}
 
 
 def scatter_runs(
     amplitudes: Tensor,
     positions: Tensor,
     rows: Tensor,
-    strides: tuple[int, int],
-    shape: tuple[int, int, int],
+    frames: int,
     pools: tuple[int, int],
     dtype: torch.dtype,
     divisor: Tensor | None = None,
 ) -> Tensor:
     """(B, N, H): the sum of amplitude * row over all runs, divided by `divisor` (H,) where given.
 
-    `rows` starts at the first tap that a run meets; `strides` are its latent_stride and tap_stride; `shape` is
-    (taps, N, H); `pools` are the smallest and the largest pool that the windows may have had.
+    `rows` (K, M, H) are the filters as the run meets them; `pools` are the smallest and the largest pool that the
+    windows may have had.
     """
-    taps, frames, bins = shape
-    batch, windows, latents = amplitudes.shape
+    latents, taps, bins = rows.shape
+    batch, windows, _ = amplitudes.shape
     check_counts(frames=frames, windows=batch * windows)
-    amplitudes, positions = amplitudes.contiguous(), positions.contiguous()
+    amplitudes, positions, rows = amplitudes.contiguous(), positions.contiguous(), rows.contiguous()
     out = torch.empty(batch, frames, bins, dtype=dtype, device=amplitudes.device)
     tile = scatter_tile(bins)
-    programs = batch * triton.cdiv(frames, tile["BLOCK_N"]) * triton.cdiv(bins, tile["BLOCK_H"])
+    tile_frames = max(1, tile["BLOCK_F"] // bins)
+    programs = batch * triton.cdiv(frames, tile_frames) * triton.cdiv(tile_frames * bins, tile["BLOCK_F"])
     launch(
         scatter_runs_kernel,
         programs,
         *(out, amplitudes, positions, rows, None if divisor is None else divisor.contiguous()),
-        *(frames, windows, taps, bins, latents, taps // 2, *pools, *strides),
+        *(frames, windows, taps, bins, latents, taps // 2, *pools, tile_frames),
         DIVIDE=divisor is not None,
         **tile,
     )
@@ -277,23 +273,35 @@ def accumulate_runs_kernel(
         scale = 1.0 / tl.load(std_ptr + offs_h, mask=mask_j, other=1.0).to(tl.float32)
 
     sums = tl.zeros((BLOCK_K, BLOCK_J), tl.float32)
+    first_window = part * windows_per_part
+    window = first_window % windows
+    item_offset = (first_window // windows).to(tl.int64) * frames * bins
     for step in range(windows_per_part):
-        offs_w = part * windows_per_part + step
-        item_frame = (offs_w // windows).to(tl.int64) * frames
-        latent_ptr = offs_w.to(tl.int64) * latents
+        offs_w = first_window + step
+        latent_offset = offs_w.to(tl.int64) * latents
         mask_w = offs_k < tl.where(offs_w < total_windows, latents, 0)  # (BLOCK_K,)
-        amplitude = tl.load(amplitudes_ptr + latent_ptr + offs_k, mask=mask_w, other=0.0).to(tl.float32)
-        offs_t = tl.load(positions_ptr + latent_ptr + offs_k, mask=mask_w, other=0)
-        legal = _legal(offs_t, offs_w % windows, frames, pool_least, pool_most) | ~mask_w
-        amplitude = tl.where(legal, amplitude, float("nan"))
-        start = tl.where(legal, offs_t, 0) - before
-        offs_n = start[:, None] + tap[None, :]  # (BLOCK_K, BLOCK_J)
-        inside = (offs_n >= 0) & (offs_n < frames) & (amplitude != 0)[:, None] & mask_j[None, :]
-        run_ptrs = source_ptr + (item_frame + start) * bins
-        run = tl.load(run_ptrs[:, None] + offs_j[None, :], mask=inside, other=0.0).to(tl.float32)
-        if NORMALISE:
-            run = tl.where(inside, run - mean[None, :], 0.0)
+        amplitude = tl.load(amplitudes_ptr + latent_offset + offs_k, mask=mask_w, other=0.0).to(tl.float32)
+        offs_t = tl.load(positions_ptr + latent_offset + offs_k, mask=mask_w, other=0)
+        legal = _legal(offs_t, window, frames, pool_least, pool_most)
+        amplitude = tl.where(legal | ~mask_w, amplitude, float("nan"))
+        start = tl.where(legal, offs_t, window * pool_least) - before
+        run_ptrs = source_ptr + item_offset + start.to(tl.int64)[:, None] * bins + offs_j[None, :]
+        wanted = (amplitude != 0)[:, None] & mask_j[None, :]  # (BLOCK_K, BLOCK_J)
+        # Most windows' runs lie inside their item whatever the position, and need no mask on frames.
+        if (window * pool_least >= before) & ((window + 1) * pool_most + taps - before - 1 <= frames):
+            run = tl.load(run_ptrs, mask=wanted, other=0.0).to(tl.float32)
+            if NORMALISE:
+                run = run - mean[None, :]
+        else:
+            offs_n = start[:, None] + tap[None, :]
+            inside = (offs_n >= 0) & (offs_n < frames) & wanted
+            run = tl.load(run_ptrs, mask=inside, other=0.0).to(tl.float32)
+            if NORMALISE:
+                run = tl.where(inside, run - mean[None, :], 0.0)
         sums += amplitude[:, None] * run
+        window += 1
+        item_offset += tl.where(window == windows, frames, 0).to(tl.int64) * bins
+        window = tl.where(window == windows, 0, window)
     if NORMALISE:
         sums *= scale[None, :]
 

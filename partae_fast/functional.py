@@ -9,6 +9,8 @@ Each op is a `torch.library` custom op, so that a model using it survives `torch
 BackendUnavailable. First derivatives are there for every floating-point input but mean and std; second ones are not.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -205,11 +207,15 @@ def _kernels(op: str, backend: str, like: Tensor):
     return implementation(op, resolve(op, backend, like.device, like.dtype))
 
 
+def _op(name: str) -> Any:
+    return torch.library.custom_op(f"partae::{name}", mutates_args=())
+
+
 def _or_empty(gradient: Tensor | None, like: Tensor) -> Tensor:
     return like.new_empty(0) if gradient is None else gradient
 
 
-@torch.library.custom_op("partae::encode", mutates_args=())
+@_op("encode")
 def _encode(
     x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, backend: str
 ) -> tuple[Tensor, Tensor]:
@@ -222,7 +228,7 @@ def _(x, w_enc, pool, mean, std, backend):
     return x.new_empty(shape), x.new_empty(shape, dtype=torch.int32)
 
 
-@torch.library.custom_op("partae::encode_backward", mutates_args=())
+@_op("encode_backward")
 def _encode_backward(
     grad_values: Tensor,
     x: Tensor,
@@ -269,7 +275,7 @@ def _differentiate_encode(ctx, grad_values, _):
 _encode.register_autograd(_differentiate_encode, setup_context=_save_encode)
 
 
-@torch.library.custom_op("partae::decode", mutates_args=())
+@_op("decode")
 def _decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backend: str) -> Tensor:
     return _kernels("decode", backend, values).decode(values, positions, w_dec, frames)
 
@@ -279,7 +285,7 @@ def _(values, positions, w_dec, frames, backend):
     return values.new_empty(values.shape[0], frames, w_dec.shape[2])
 
 
-@torch.library.custom_op("partae::decode_backward", mutates_args=())
+@_op("decode_backward")
 def _decode_backward(
     grad_reconstruction: Tensor,
     values: Tensor,
@@ -317,7 +323,7 @@ def _differentiate_decode(ctx, grad_reconstruction):
 _decode.register_autograd(_differentiate_decode, setup_context=_save_decode)
 
 
-@torch.library.custom_op("partae::partitioned_loss", mutates_args=())
+@_op("partitioned_loss")
 def _partitioned_loss(
     reconstruction: Tensor,
     target: Tensor,

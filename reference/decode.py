@@ -19,9 +19,7 @@ def decode(values: Array, positions: Array, w_dec: Array, frames: int) -> Array:
     return np.einsum("bnik,ikh->bnh", runs(u, taps, taps - 1 - taps // 2), w_dec[::-1], optimize=True)
 
 
-def decode_backward(
-    grad_reconstruction: Array, values: Array, positions: Array, w_dec: Array
-) -> tuple[Array, Array]:
+def decode_backward(grad_reconstruction: Array, values: Array, positions: Array, w_dec: Array) -> tuple[Array, Array]:
     """Gradients of sum(grad_reconstruction * r) with respect to values and w_dec.
 
     d/dvalues[p, k]   = sum_m sum_h  w_dec[m, k, h] grad_r[t - d + m, h],   t = positions[p, k]

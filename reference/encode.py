@@ -1,4 +1,4 @@
-"""Encode: normalise, convolve in time (fully connected in frequency), rectify, max-pool (Stowell & Turner 2015, section 3).
+"""Encode (Stowell & Turner 2015, section 3): normalise, convolve in time and fully in frequency, rectify, max-pool.
 
     xn[n, h]   = (x[n, h] - mean[h]) / std[h], and 0 outside the recording
     z[n, k]    = sum_m sum_h  w_enc[m, h, k] xn[n + c - m, h],   c = (M - 1) // 2
@@ -52,9 +52,7 @@ def encode(
     return values, positions.astype(np.int32)
 
 
-def values_at(
-    x: Array, w_enc: Array, positions: Array, mean: Array | None = None, std: Array | None = None
-) -> Array:
+def values_at(x: Array, w_enc: Array, positions: Array, mean: Array | None = None, std: Array | None = None) -> Array:
     """The rectified activations at given positions, (B, ceil(N/P), K), in place of the maximum over each window."""
     a = np.maximum(convolve(normalise(x, mean, std), np.asarray(w_enc, dtype=np.float64)), 0.0)
     return np.take_along_axis(a, positions.astype(np.int64), axis=1)

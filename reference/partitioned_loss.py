@@ -67,9 +67,7 @@ def model_loss(
         r, x if target is None else target, values, noise_only, foreground, penalty
     )
     grad_values, grad_w_dec = decode_backward(grad_r, values, positions, w_dec)
-    grad_x, grad_w_enc = encode_backward(
-        grad_values + grad_penalty, x, w_enc, values, positions, pool, mean, std
-    )
+    grad_x, grad_w_enc = encode_backward(grad_values + grad_penalty, x, w_enc, values, positions, pool, mean, std)
     if target is None:
         grad_x = grad_x - grad_r
     return loss, {"x": grad_x, "w_enc": grad_w_enc, "w_dec": grad_w_dec}

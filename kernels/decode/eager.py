@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..encode.eager import wide
+from ..shapes import checked_pools
 
 
 def filters(w_dec: Tensor) -> Tensor:
@@ -20,6 +21,8 @@ def unpooled(values: Tensor, positions: Tensor, frames: int, taps: int) -> Tenso
 
 
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int) -> Tensor:
+    if positions.is_cpu:  # on a GPU the answer would have to be waited for
+        checked_pools(positions, frames)
     v, w = wide(values, w_dec)
     r = F.conv1d(unpooled(v, positions, frames, w_dec.shape[0]), filters(w))
     return r.transpose(1, 2).to(values.dtype).contiguous()

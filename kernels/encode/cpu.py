@@ -92,9 +92,7 @@ def _panels(w_enc: Tensor) -> tuple[Tensor, int]:
     return columns.view(taps * bins, -1, vectors * lanes).transpose(0, 1).contiguous(), vectors
 
 
-def encode(
-    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def encode(x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     windows = window_count(frames, pool)

@@ -1,11 +1,13 @@
 """encode in plain PyTorch, on any device: a dense convolution, then the pool; dense again in the backward pass."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def wide(*tensors: Tensor | None) -> list[Tensor | None]:
+def wide(*tensors: Tensor | None) -> Any:
     """The tensors in the type that sums are made in: float32, or float64 where they already are."""
     return [t if t is None or t.dtype == torch.float64 else t.float() for t in tensors]
 
@@ -23,19 +25,13 @@ def normalised(x: Tensor, mean: Tensor | None, std: Tensor | None, taps: int) ->
     return F.pad(x.transpose(1, 2), (taps - 1 - c, c))
 
 
-def encode(
-    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def encode(x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
     wx, ww, wmean, wstd = wide(x, w_enc, mean, std)
     a = F.conv1d(normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww)).relu()  # (B, K, N)
     frames = a.shape[2]
-    a = F.pad(
-        a, (0, -frames % pool), value=-1.0
-    )  # a short last window: -1 never wins against a rectified value
+    a = F.pad(a, (0, -frames % pool), value=-1.0)  # a short last window: -1 never wins against a rectified value
     values, positions = F.max_pool1d(a, pool, return_indices=True)
-    return values.transpose(1, 2).to(x.dtype).contiguous(), positions.transpose(1, 2).to(
-        torch.int32
-    ).contiguous()
+    return values.transpose(1, 2).to(x.dtype).contiguous(), positions.transpose(1, 2).to(torch.int32).contiguous()
 
 
 def encode_backward(

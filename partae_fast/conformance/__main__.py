@@ -2,8 +2,9 @@
 
 import json
 import sys
+from dataclasses import asdict
 
 from .verify import verify
 
-for entry in verify(sys.argv[1], "triton"):
-    print(json.dumps(entry.to_dict()), flush=True)
+for entry in verify(sys.argv[1] if len(sys.argv) > 1 else None, "triton"):
+    print(json.dumps(asdict(entry)), flush=True)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,15 +117,15 @@ def strided(tensor: Tensor) -> Tensor:
     return view
 
 
-def array(tensor: Tensor | None) -> np.ndarray | None:
-    """The numbers in float64 (positions: as they are), for the reference."""
+def array(tensor: Tensor | None) -> Any:
+    """The numbers as a NumPy array for the reference, in float64 (positions: as they are); None for None."""
     if tensor is None:
         return None
     tensor = tensor.detach().cpu()
     return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
 
 
-def error(result: Tensor, truth: np.ndarray | float) -> float:
+def error(result: Tensor | None, truth: Any) -> float:
     """Relative root-mean-square error; WRONG where the shape differs or a number is not finite though the truth is.
 
     Where the truth is NaN the result must be. A truth of zeros must be met exactly.
@@ -139,16 +140,15 @@ def error(result: Tensor, truth: np.ndarray | float) -> float:
     size = np.linalg.norm(wanted[~undefined])
     if difference == 0:
         return 0.0
-    return float(difference / size) if size > 0 else WRONG
+    return float(difference / size) if 0 < size < WRONG else WRONG
 
 
-def twice(run: Callable[[], tuple[Tensor | None, ...]]) -> tuple[tuple[Tensor | None, ...], float]:
+def twice(run: Callable[[], tuple[Tensor | None, ...]]) -> tuple[Any, float]:
     """What `run` returns with its outputs filled with NaN beforehand, and WRONG if a second run gives other bits."""
     with poisoned():
         first, second = run(), run()
     same = all(
-        (a is None and b is None)
-        or (a is not None and b is not None and a.dtype == b.dtype and _bits(a) == _bits(b))
+        (a is None and b is None) or (a is not None and b is not None and a.dtype == b.dtype and _bits(a) == _bits(b))
         for a, b in zip(first, second, strict=True)
     )
     return first, 0.0 if same else WRONG

@@ -22,10 +22,16 @@ def encode(
     truth, _ = _truth(case, t)
     if values.dtype != dtype or positions.dtype != torch.int32 or positions.shape != truth.shape:
         return {"types": WRONG}
-    return {"values": error(values, truth), "positions": _misplacement(case, t, positions, truth, tolerance), "bits": bits}
+    return {
+        "values": error(values, truth),
+        "positions": _misplacement(case, t, positions, truth, tolerance),
+        "bits": bits,
+    }
 
 
-def _misplacement(case: Case, t: SimpleNamespace, positions: torch.Tensor, truth: np.ndarray, tolerance: float) -> float:
+def _misplacement(
+    case: Case, t: SimpleNamespace, positions: torch.Tensor, truth: np.ndarray, tolerance: float
+) -> float:
     """0 where every position is one whose activation is the window's maximum, or nearer to it than the tolerance."""
     found = array(positions)
     windows = np.arange(truth.shape[1])[None, :, None]
@@ -51,7 +57,14 @@ def encode_backward(
     values, positions = _truth(case, t)
     given = torch.tensor(values).to(dtype).to(device), torch.tensor(positions).to(device)
     truth_x, truth_w = reference.encode_backward(
-        array(t.grad_values), array(t.x), array(t.w_enc), array(given[0]), positions, case.pool, array(t.mean), array(t.std)
+        array(t.grad_values),
+        array(t.x),
+        array(t.w_enc),
+        array(given[0]),
+        positions,
+        case.pool,
+        array(t.mean),
+        array(t.std),
     )
 
     def run(need_x: bool = True, need_w: bool = True):

@@ -17,7 +17,8 @@ def partitioned_loss(
     values = t.grad_values.abs()  # any latents will do
     inputs = (t.grad_reconstruction, t.target, values, t.noise_only, t.foreground)
     (loss, grad_r, grad_v), bits = twice(lambda: implementation.partitioned_loss(*inputs, t.penalty))
-    truth, truth_r, truth_v = reference.partitioned_loss(*(array(tensor) for tensor in inputs), t.penalty)
+    r, target, latents, noise_only, foreground = (array(tensor) for tensor in inputs)
+    truth, truth_r, truth_v = reference.partitioned_loss(r, target, latents, noise_only, foreground, t.penalty)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     right = loss.dtype == wide and grad_r.dtype == dtype and grad_v.dtype == dtype
     return {

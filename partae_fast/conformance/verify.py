@@ -2,12 +2,13 @@
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -32,15 +33,37 @@ class Row:
     cases: int
     error: float  # the worst over cases and quantities; infinite where no tolerance covers the result
     tolerance: float
-    where: str  # the case and quantity of the worst
+    where: str = ""  # the case and quantity of the worst
+    failures: dict[str, float] = field(default_factory=dict)  # errors above the tolerance, by case and quantity
 
     @property
     def passed(self) -> bool:
         return self.cases > 0 and self.error <= self.tolerance
 
     def to_dict(self) -> dict[str, Any]:
-        finite = None if self.error == WRONG else self.error
-        return {**asdict(self), "error": finite, "passed": self.passed}
+        """For JSON, which has no infinity: null stands for it."""
+        failures = {name: None if e == WRONG else e for name, e in self.failures.items()}
+        error = None if self.error == WRONG else self.error
+        return {**asdict(self), "error": error, "failures": failures, "passed": self.passed}
+
+
+class _Tally:
+    """The worst of many errors, and all of them above the tolerance."""
+
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance, self.worst, self.where = tolerance, 0.0, ""
+        self.cases: set[str] = set()
+        self.failures: dict[str, float] = {}
+
+    def add(self, case: str, quantity: str, error: float) -> None:
+        self.cases.add(case)
+        if error > self.worst:
+            self.worst, self.where = error, f"{case}: {quantity}"
+        if error > self.tolerance:
+            self.failures[f"{case}: {quantity}"] = error
+
+    def row(self, op_pass: str, backend: str, kind: str) -> Row:
+        return Row(op_pass, backend, kind, len(self.cases), self.worst, self.tolerance, self.where, self.failures)
 
 
 def verify(op: str | None = None, backend: str | None = None, candidate: Candidate | None = None) -> Iterator[Row]:
@@ -54,7 +77,7 @@ def verify(op: str | None = None, backend: str | None = None, candidate: Candida
         if name == "reference":
             yield from _reference_rows(chosen)
         elif name == INTERPRETER:
-            yield from _interpreted_rows(chosen)
+            yield from _interpreted_rows(op, chosen)
         else:
             yield from _rows(chosen, name)
     if candidate is not None:
@@ -112,15 +135,12 @@ def row(op: str, op_pass: str, name: str, module: Any, kind: str, device: torch.
     check = getattr(importlib.import_module(f"{__package__}.{op}"), op_pass)
     dtype = torch.float32 if kind == "tf32" else getattr(torch, kind)
     cases = TINY if interpreting() else TINY + LARGER
-    worst, where, count = 0.0, "", 0
+    tally = _Tally(TOLERANCES[kind])
     with _tf32(kind == "tf32"):
         for case in cases:
-            errors = check(case, module, dtype, device, TOLERANCES[kind])
-            count += bool(errors)
-            for quantity, error in errors.items():
-                if not error <= worst:
-                    worst, where = error, f"{case.name}: {quantity}"
-    return Row(op_pass, name, kind, count, worst, TOLERANCES[kind], where)
+            for quantity, error in check(case, module, dtype, device, TOLERANCES[kind]).items():
+                tally.add(case.name, quantity, error)
+    return tally.row(op_pass, name, kind)
 
 
 @contextlib.contextmanager
@@ -135,27 +155,19 @@ def _tf32(allowed: bool) -> Iterator[None]:
 
 def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
     for _, op_pass in chosen:
-        tolerance = truth.TOLERANCES["loops" if op_pass in ("encode", "decode") else "differences"]
-        worst, where, cases = 0.0, "", set()
+        tally = _Tally(truth.TOLERANCES["loops" if op_pass in ("encode", "decode") else "differences"])
         for case, quantity, error in truth.reference_errors(op_pass):
-            cases.add(case)
-            if not error <= worst:
-                worst, where = error, f"{case}: {quantity}"
-        yield Row(op_pass, "reference", "float64", len(cases), worst, tolerance, where)
+            tally.add(case, quantity, error)
+        yield tally.row(op_pass, "reference", "float64")
 
 
-def _interpreted_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
+def _interpreted_rows(op: str | None, chosen: list[tuple[str, str]]) -> Iterator[Row]:
     """Rows of the Triton kernels through the interpreter, which a process must ask for before it imports Triton."""
-    for _, op_pass in chosen:
-        command = [sys.executable, "-m", "partae_fast.conformance", op_pass]
-        environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            yield Row(op_pass, INTERPRETER, "float32", 0, WRONG, TOLERANCES["float32"], f"the process failed: {last}")
-            continue
-        for line in done.stdout.splitlines():
-            fields = json.loads(line)
-            fields.pop("passed")
-            error = WRONG if fields["error"] is None else fields["error"]
-            yield Row(**{**fields, "error": error})
+    command = [sys.executable, "-m", "partae_fast.conformance", *([op] if op else [])]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    found = [Row(**json.loads(line)) for line in done.stdout.splitlines()]
+    yield from found
+    for _, op_pass in chosen[len(found) :]:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        yield Row(op_pass, INTERPRETER, "float32", 0, WRONG, TOLERANCES["float32"], f"the process failed: {last}")

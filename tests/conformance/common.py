@@ -1,0 +1,31 @@
+"""Every case on every back-end; a failure names the cases and the quantities that are off."""
+
+import pytest
+import torch
+
+from partae_fast.conformance.verify import row
+from partae_fast.kernels import backends, implementation
+
+every_implementation = pytest.mark.parametrize(
+    ("backend", "kind", "device"),
+    [
+        ("eager", "float32", "cpu"),
+        ("eager", "float64", "cpu"),
+        ("eager", "bfloat16", "cpu"),
+        ("eager", "float16", "cpu"),
+        ("cpu", "float32", "cpu"),
+        ("cpu", "float64", "cpu"),
+        pytest.param("eager", "float32", "cuda", marks=pytest.mark.gpu),
+        pytest.param("triton", "float32", "cuda", marks=pytest.mark.gpu),
+        pytest.param("triton", "tf32", "cuda", marks=pytest.mark.gpu),
+        pytest.param("triton", "bfloat16", "cuda", marks=pytest.mark.gpu),
+        pytest.param("triton", "float16", "cuda", marks=pytest.mark.gpu),
+    ],
+)
+
+
+def assert_conforms(op, op_pass, backend, kind, device):
+    assert backends()[backend].available, backends()[backend].reason
+    found = row(op, op_pass, backend, implementation(op, backend), kind, torch.device(device))
+    assert found.failures == {}
+    assert found.cases >= 50

@@ -1,0 +1,170 @@
+"""The CPU kernels beyond their values: bits, threads, forks, long recordings, the cache."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from partae_fast.kernels import jit, threads
+from partae_fast.kernels.decode import cpu as decode_cpu
+from partae_fast.kernels.encode import cpu as encode_cpu
+from partae_fast.kernels.partitioned_loss import cpu as loss_cpu
+
+
+@pytest.fixture
+def thread_count():
+    """Set torch's thread count for a test; every size of work then wakes the workers."""
+    before, worth = torch.get_num_threads(), threads.WORTH_WAKING
+    threads.WORTH_WAKING = 0
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+    threads.WORTH_WAKING = worth
+
+
+def everything(batch=3, frames=530, bins=12, latents=20, taps=9, pool=16):
+    """All passes on one input; every tensor that comes out."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(batch, frames, bins, generator=generator)
+    w_enc = torch.randn(taps, bins, latents, generator=generator)
+    w_dec = torch.randn(taps, latents, bins, generator=generator)
+    mean, std = x.mean((0, 1)), x.std((0, 1))
+    values, positions = encode_cpu.encode(x, w_enc, pool, mean, std)
+    r = decode_cpu.decode(values, positions, w_dec, frames)
+    noise_only, foreground = torch.ones(batch), (torch.arange(latents) > 4).float()
+    loss, grad_r, penalty = loss_cpu.partitioned_loss(r, x, values, noise_only, foreground, 0.75)
+    grad_values, grad_w_dec = decode_cpu.decode_backward(grad_r, values, positions, w_dec, True, True)
+    grads = encode_cpu.encode_backward(grad_values + penalty, x, w_enc, values, positions, pool, mean, std, True, True)
+    return [values, positions, r, loss, grad_r, penalty, grad_values, grad_w_dec, *grads]
+
+
+def same_bits(left, right):
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_bits_do_not_depend_on_the_number_of_threads(thread_count, count):
+    thread_count(1)
+    alone = everything()
+    thread_count(count)
+    assert same_bits(everything(), alone)
+
+
+def test_twenty_runs_give_the_same_bits(thread_count):
+    thread_count(4)
+    first = everything()
+    assert all(same_bits(everything(), first) for _ in range(20))
+
+
+def test_an_item_does_not_feel_its_neighbours():
+    x, w = torch.rand(5, 300, 8), torch.randn(9, 8, 6)
+    together, _ = encode_cpu.encode(x, w, 16, None, None)
+    for item in range(5):
+        alone, _ = encode_cpu.encode(x[item : item + 1], w, 16, None, None)
+        assert torch.equal(alone[0], together[item])
+
+
+def test_a_long_recording_equals_its_pieces(thread_count):
+    """B = 1: the work is cut in time, and a piece with a halo of whole pools gives the very same bits."""
+    thread_count(3)
+    x, w_enc, w_dec = torch.rand(1, 20_000, 6), torch.randn(9, 6, 5), torch.randn(9, 5, 6)
+    values, positions = encode_cpu.encode(x, w_enc, 16, None, None)
+    piece, _ = encode_cpu.encode(x[:, 8_000 - 16 : 12_000 + 16], w_enc, 16, None, None)
+    assert torch.equal(piece[:, 1:-1], values[:, 500:750])
+    whole = decode_cpu.decode(values, positions, w_dec, 20_000)
+    part = decode_cpu.decode(values[:, 499:751], positions[:, 499:751] - 499 * 16, w_dec, 252 * 16)
+    assert torch.equal(part[:, 16:-16], whole[:, 8_000:12_000])
+
+
+def test_callers_in_several_threads_do_not_disturb_each_other(thread_count):
+    thread_count(2)
+    expected, wrong = everything(), []
+
+    def call():
+        for _ in range(5):
+            if not same_bits(everything(), expected):
+                wrong.append(1)
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert wrong == []
+
+
+def test_kernels_release_the_gil():
+    x, w = torch.rand(1, 60_000, 32), torch.randn(9, 32, 32)
+    encode_cpu.encode(x[:, :100], w, 16, None, None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    done, ticks = threading.Event(), 0
+
+    def work():
+        for _ in range(5):
+            encode_cpu.encode(x, w, 16, None, None)
+        done.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    while not done.is_set():  # a thread that holds the GIL throughout would let this loop turn a few times at most
+        ticks += 1
+        time.sleep(0.0002)
+    worker.join()
+    torch.set_num_threads(before)
+    assert ticks > 20
+
+
+def _child(queue):
+    queue.put([t.sum().item() for t in everything()])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_works_after_a_fork(thread_count):
+    thread_count(2)
+    expected = [t.sum().item() for t in everything()]
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_child, args=(queue,))
+    child.start()
+    assert queue.get(timeout=60) == expected
+    child.join(timeout=60)
+    assert child.exitcode == 0
+
+
+def test_a_failure_in_a_worker_reaches_the_caller(thread_count):
+    thread_count(2)
+
+    def fails(first, last):
+        raise ZeroDivisionError("in a part")
+
+    with pytest.raises(ZeroDivisionError):
+        threads.spread(fails, 8, 1)
+    seen = []
+    threads.spread(lambda first, last: seen.extend(range(first, last)), 8, 1)
+    assert sorted(seen) == list(range(8))
+
+
+def test_cache_folder_follows_the_sources(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    jit.cache_folder.cache_clear()
+    folder = jit.cache_folder()
+    assert folder.startswith(str(tmp_path / "partae_fast"))
+    jit.cache_folder.cache_clear()
+    assert jit.cache_folder() == folder
+    jit.cache_folder.cache_clear()
+
+
+def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path):
+    (tmp_path / "file").write_text("")
+    script = (
+        "import torch, partae_fast as pf;"
+        "print(pf.encode(torch.ones(1, 4, 1), torch.ones(1, 1, 1), 2, backend='cpu')[0].tolist())"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "[[[1.0], [1.0]]]", done.stderr
