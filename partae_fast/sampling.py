@@ -76,7 +76,9 @@ class CropSampler:
         seed: int = 0,
     ) -> None:
         _check_settings(signal, noise, frames, batch, noise_only, seed)
-        self.frames, self.batch, self.noise_only, self.seed = frames, batch, noise_only, seed
+        # Plain numbers, whatever kind was given: the fingerprint goes into a file.
+        self.frames, self.batch, self.seed = int(frames), int(batch), int(seed)
+        self.noise_only = float(noise_only)
         self.noise_items = round(batch * noise_only)
         names = [f"signal[{i}]" for i in range(len(signal))] + [f"noise[{i}]" for i in range(len(noise))]
         groups = [_kept(name, group, frames) for name, group in zip(names, [*signal, *noise], strict=True)]

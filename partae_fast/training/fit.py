@@ -79,9 +79,10 @@ def fit(
 
     Every channel of every recording is a recording. With labels, time outside every event of a recording
     that they list is noise-only and all else may have signal; the stretches of either kind are joined, and a
-    crop may span a join. Magnitudes are scaled so that the root of their mean square is 1 over what may have
-    signal, by the spectrogram's gain, so that quiet recordings train as loud ones do. Where recordings are
-    short, crops shrink to the longest multiple of the pool that fits, at least 8 pools, and the log says so.
+    crop may span a join. Magnitudes are scaled so that the root of their mean square over what may have signal
+    is the preset's level, by the spectrogram's gain, so that quiet recordings train as loud ones do. Where
+    recordings are short, crops shrink to the longest multiple of the pool that fits, at least 8 pools, and the
+    log says so.
 
     Args:
         recordings: files, or pairs (samples (T,) or (T, channels), rate in Hz), with signal and noise in
@@ -122,7 +123,7 @@ def fit(
     spectrogram = _spectrogram(settings, [*signal_sources, *noise_sources], asked)
     signal, noise_only = _features(spectrogram, signal_sources, noise_sources)
     frames = _crop_frames(settings, spectrogram, signal, noise_only)
-    spectrogram = _level(spectrogram, signal, noise_only)
+    spectrogram = _level(settings.level, spectrogram, signal, noise_only)
     sampler = CropSampler([signal], [noise_only], frames, settings.batch, settings.noise_only, seed)
     model = _model(settings, spectrogram, seed).to(_device(device, backend))
     trainer = Trainer(
@@ -290,17 +291,15 @@ def _interior_level(magnitudes: NDArray[np.float32]) -> float:
 
 
 def _level(
-    spectrogram: Spectrogram, signal: list[NDArray[np.float32]], noise: list[NDArray[np.float32]]
+    wanted: float, spectrogram: Spectrogram, signal: list[NDArray[np.float32]], noise: list[NDArray[np.float32]]
 ) -> Spectrogram:
-    """The spectrogram with the gain that makes the signal's mean square 1; scales the magnitudes too."""
+    """The spectrogram with the gain that brings the signal's RMS magnitude to `wanted`; scales the magnitudes too."""
     # Not a BLAS product: its sum may depend on the number of threads, and with it every bit of training.
     square = sum(float(np.einsum("th,th->", m, m, dtype=np.float64)) for m in signal)
     level = math.sqrt(square / sum(m.size for m in signal))
     if not level > 0:
-        raise UserError(
-            f"there is nothing between {spectrogram.low:g} and {spectrogram.high:g} Hz; choose another band"
-        )
-    gain = 1.0 / level
+        raise UserError(f"nothing sounds from {spectrogram.low:g} to {spectrogram.high:g} Hz; choose another band")
+    gain = wanted / level
     for magnitudes in (*signal, *noise):
         magnitudes *= np.float32(gain)
     return replace(spectrogram, gain=gain)

@@ -15,6 +15,7 @@ class Preset:
     hop: int
     low: float  # Hz
     high: float  # Hz
+    level: float  # RMS of the magnitudes that may have signal
     frames: int  # in a crop
     latents: int
     taps: int
@@ -28,7 +29,10 @@ class Preset:
 
 
 PRESETS = {
-    # 50 % hop; 1700 to 7200 Hz holds bins 10 to 41, 32 of them.
+    # 50 % hop; 1700 to 7200 Hz holds bins 10 to 41, 32 of them. The paper gives no level, and it matters: squared
+    # error grows with it and the penalty does not, so that at a high level foreground latents learn noise too.
+    # Chiffchaff in cafe and crowd noise at -5 dB in band, 1500 steps, SI-SDR in band after denoising: 4.4 dB at
+    # level 0.01, 5.0 at 0.03, 3.8 at 0.1, 0.9 at 0.3, -3.4 at 1, -6.3 at 3.
     "stowell2015": Preset(
         source="Stowell & Turner 2015, Denoising without access to clean data using a partitioned autoencoder",
         rate=22050,
@@ -36,6 +40,7 @@ PRESETS = {
         hop=64,
         low=1700.0,
         high=7200.0,
+        level=0.03,
         frames=512,
         latents=32,
         taps=9,

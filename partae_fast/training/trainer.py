@@ -85,8 +85,8 @@ class Trainer:
         progress: bool | None = None,
     ) -> None:
         _check_settings(model, sampler, penalty, optimizer, learning_rate)
-        self.model, self.penalty, self.backend = model, penalty, backend
-        self.learning_rate = LEARNING_RATES[optimizer] if learning_rate is None else learning_rate
+        self.model, self.penalty, self.backend = model, float(penalty), backend
+        self.learning_rate = float(LEARNING_RATES[optimizer] if learning_rate is None else learning_rate)
         device = model.w_enc.device
         self.sampler = sampler.to(device)
         with torch.no_grad():
@@ -98,7 +98,7 @@ class Trainer:
         self.checkpoint_every, self.progress = checkpoint_every, progress
         self._run = {
             **identity(model),
-            "penalty": penalty,
+            "penalty": self.penalty,
             "optimizer": optimizer,
             "learning_rate": self.learning_rate,
             "sampler": sampler.fingerprint() if self.checkpoint else {},

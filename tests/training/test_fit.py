@@ -63,6 +63,7 @@ def test_the_preset_is_the_paper():
             hop=64,
             low=1700.0,
             high=7200.0,
+            level=0.03,
             frames=512,
             latents=32,
             taps=9,
@@ -104,7 +105,7 @@ def test_the_level_of_the_recordings_does_not_matter(factor):
     assert other.spectrogram.gain == pytest.approx(plain.spectrogram.gain / factor, rel=1e-5)
     np.testing.assert_allclose(other.history.loss, plain.history.loss, rtol=1e-3)
     magnitudes = plain.spectrogram.magnitude(song(4))
-    assert np.mean(magnitudes.astype(float) ** 2) == pytest.approx(1.0, rel=1e-4)
+    assert np.sqrt(np.mean(magnitudes.astype(float) ** 2)) == pytest.approx(PAPER.level, rel=1e-4)
 
 
 def test_mixed_rates_are_resampled_and_channels_are_recordings():
