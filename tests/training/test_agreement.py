@@ -1,0 +1,50 @@
+"""Training agrees with the float64 reference, in three senses; a longer float32 run is free to part at a near-tie."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from . import agreement
+
+on_cpu = pytest.mark.parametrize("backend", ["eager", "cpu"])
+optimizers = pytest.mark.parametrize("optimizer", ["adadelta", "adam"])
+
+
+@on_cpu
+@optimizers
+def test_teacher_forced(backend, optimizer):
+    loss, update = agreement.teacher_forced(backend, 200, optimizer)
+    assert loss <= 1e-5
+    assert update <= 1e-5
+
+
+@on_cpu
+@optimizers
+def test_free_running(backend, optimizer):
+    assert agreement.free_running(backend, 10, optimizer) <= 1e-4
+
+
+@pytest.mark.slow
+def test_statistically():
+    """Over five seeds the mean loss of the last 100 of 1000 steps."""
+    truth = np.mean([agreement.reference_losses(1000, seed)[-100:] for seed in range(5)])
+    for backend in ("eager", "cpu"):
+        found = np.mean([agreement.losses(backend, 1000, seed)[-100:] for seed in range(5)])
+        assert abs(found - truth) <= 0.02 * truth, backend
+
+
+@pytest.mark.slow
+def test_triton_through_the_interpreter():
+    pytest.importorskip("triton")
+    command = [sys.executable, "-m", "tests.training.agreement", "triton", "20"]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["loss"] <= 1e-5
+    assert found["update"] <= 1e-5
+    assert found["free"] <= 1e-4
