@@ -72,15 +72,20 @@ def scatter_runs_kernel(
             mask_k = offs_k < latents
             amplitude = tl.load(amplitudes_ptr + window_offset + offs_k, mask=mask_k, other=0.0).to(tl.float32)
             offs_t = tl.load(positions_ptr + window_offset + offs_k, mask=mask_k, other=0)
-            legal = _legal(offs_t, window, frames, pool_least, pool_most) | ~mask_k
-            amplitude = tl.where(legal, amplitude, float("nan"))
-            # Where the run starts in the tile. Past the clamps it misses the tile, and products with H could overflow.
-            start = tl.where(legal, offs_t - before - first_frame, tile_frames)
+            legal = _legal(offs_t, window, frames, pool_least, pool_most)
+            amplitude = tl.where(legal | ~mask_k, amplitude, float("nan"))
+            # Where the run starts in the tile; where nothing is to be added, it ends before the tile. Beyond the
+            # clamps a run misses the tile too, and the product with H could overflow.
+            start = tl.where(legal & (amplitude != 0), offs_t - before - first_frame, -taps)
             start = tl.minimum(tl.maximum(start, -taps), tile_frames) * bins
             offs_j = offs_f[None, :] - start[:, None]  # (BLOCK_K, BLOCK_F), along the run
-            hit = (offs_j >= 0) & (offs_j < taps * bins) & (amplitude != 0)[:, None] & mask_f[None, :]
-            row_ptrs = rows_ptr + (offs_k * (taps * bins))[:, None] + offs_j
-            sums += amplitude[:, None] * tl.load(row_ptrs, mask=hit, other=0.0).to(tl.float32)
+            row_ptrs = rows_ptr + (offs_k * (taps * bins) - start).to(tl.int64)
+            row = tl.load(  # one unsigned comparison: 0 <= j < M * H
+                row_ptrs[:, None] + offs_f[None, :],
+                mask=offs_j.to(tl.uint32, bitcast=True) < taps * bins,
+                other=0.0,
+            )
+            sums += amplitude[:, None] * row.to(tl.float32)
 
     out = tl.sum(sums, axis=0)  # (BLOCK_F,)
     if DIVIDE:
@@ -90,11 +95,12 @@ def scatter_runs_kernel(
 
 
 def scatter_tile(bins: int) -> dict[str, int]:
-    """Block sizes and warps. Few frames, so that few windows reach a tile and few of their runs miss it.
+    """Block sizes and warps. About 8 frames, so that few windows reach a tile and few of their runs miss it.
 
     One warp holds the tile: the sum over its latents stays within a thread.
     """
-    return {"BLOCK_K": 8, "BLOCK_F": power_of_two(bins, 256, 512), "num_warps": 1}
+    block_f = power_of_two(max(bins, min(8 * bins, 256)), 32, 512)
+    return {"BLOCK_K": 2048 // block_f, "BLOCK_F": block_f, "num_warps": 1}
 
 
 def scatter_runs(
@@ -311,7 +317,7 @@ def accumulate_runs_kernel(
 
 
 def accumulate_tile(bins: int, latents: int, taps: int) -> dict[str, int]:
-    """Block sizes and warps."""
+    """Block sizes and warps: a warp takes 128 neighbours of one latent's run at a time."""
     block_j = power_of_two(taps * bins, 16, 128)
     return {"BLOCK_K": power_of_two(latents, 4, 4096 // block_j), "BLOCK_J": block_j, "num_warps": 4}
 

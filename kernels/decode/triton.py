@@ -12,19 +12,8 @@ from ..shapes import pool_range
 
 
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int) -> Tensor:
-    taps, latents, bins = w_dec.shape
     pools = pool_range(frames, values.shape[1])
-    return triton_runs.scatter_runs(
-        *(
-            values,
-            positions,
-            w_dec.contiguous(),
-            (bins, latents * bins),
-            (taps, frames, bins),
-            pools,
-            values.dtype,
-        )
-    )
+    return triton_runs.scatter_runs(values, positions, w_dec.transpose(0, 1), frames, pools, values.dtype)
 
 
 def decode_backward(

@@ -239,16 +239,13 @@ def encode_backward(
     need_x: bool,
     need_w: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    taps, bins, latents = w_enc.shape
+    _, bins, latents = w_enc.shape
     pool = min(pool, x.shape[1])
     amplitudes = torch.where(values > 0, grad_values, 0.0)
     grad_x = grad_w = None
     if need_x:
-        rows = w_enc.transpose(1, 2).contiguous()  # (M, K, H); a run meets its taps from the last to the first
-        grad_x = triton_runs.scatter_runs(
-            *(amplitudes, positions, rows[-1], (bins, -bins * latents), (taps, *x.shape[1:])),
-            *((pool, pool), x.dtype, std),
-        )
+        rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): a run meets its taps from the last to the first
+        grad_x = triton_runs.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
     if need_w:
         grad_w = triton_runs.accumulate_runs(
             *(x, amplitudes, positions, w_enc, (1, -bins * latents, latents), (pool, pool), mean, std)

@@ -8,6 +8,7 @@ a word, and does not round to TF32: both wait for a GPU.
 import numpy as np
 import pytest
 import torch
+from triton.runtime import interpreter
 
 from partae_fast.kernels import BackendUnavailable, triton_common, triton_runs
 from partae_fast.kernels.decode import triton as decode
@@ -45,6 +46,39 @@ def poisoned(monkeypatch):
 
     monkeypatch.setattr(torch, "empty", lambda *size, **options: poison(empty(*size, **options)))
     monkeypatch.setattr(torch, "empty_like", lambda *like, **options: poison(empty_like(*like, **options)))
+
+
+@pytest.fixture(autouse=True)
+def in_bounds(monkeypatch):
+    """Every address that a kernel loads from or stores to lies in a tensor that its launch was given."""
+    bounds = []
+    launch = triton_common.launch
+
+    def bounded_launch(kernel, programs, *arguments, **settings):
+        bounds[:] = [
+            (t.untyped_storage().data_ptr(), t.untyped_storage().data_ptr() + t.untyped_storage().nbytes())
+            for t in arguments
+            if isinstance(t, torch.Tensor)
+        ]
+        launch(kernel, programs, *arguments, **settings)
+
+    def bounded(access):
+        def check(self, pointers, *rest):
+            mask = rest[1] if access.__name__ == "create_masked_store" else rest[0]
+            addresses = pointers.data[mask.data.astype(bool)].astype(np.int64)
+            inside = np.zeros(addresses.shape, dtype=bool)
+            for low, high in bounds:
+                inside |= (addresses >= low) & (addresses < high)
+            assert inside.all(), f"{access.__name__} at an address outside every tensor of the launch"
+            return access(self, pointers, *rest)
+
+        return check
+
+    for module in (triton_runs, encode, partitioned_loss, triton_common):
+        monkeypatch.setattr(module, "launch", bounded_launch)
+    for name in ("create_masked_load", "create_masked_store"):
+        access = getattr(interpreter.InterpreterBuilder, name)
+        monkeypatch.setattr(interpreter.InterpreterBuilder, name, bounded(access))
 
 
 class Case:
@@ -304,6 +338,17 @@ def test_a_position_outside_its_window_gives_nan_and_touches_nothing_else(wrong)
     assert torch.equal(grad_values.isnan().nonzero(), torch.tensor([[1, 1, 2]]))
     assert grad_w[:, 2].isnan().all()
     assert not grad_w[:, [0, 1, 3, 4, 5]].isnan().any()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_seen_in_the_reconstruction(wrong):
+    values = SMALL.values.copy()
+    values[1, 1, 2] = wrong
+    with np.errstate(invalid="ignore"):
+        wanted = decode_reference.decode(values, SMALL.positions, SMALL.w_dec, SMALL.frames)
+    reconstruction = SMALL.decode(values=values)
+    assert not reconstruction[~torch.from_numpy(np.isfinite(wanted))].isfinite().any()
+    assert reconstruction[0].isfinite().all()
 
 
 def test_decode_refuses_a_count_of_windows_that_no_pool_gives():
