@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,11 @@ def shared_data():
         return path
 
     return find
+
+
+def pytest_collection_modifyitems(items):
+    """Without a GPU, what is marked `gpu` is skipped and says so."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="PyTorch sees no CUDA device"))
