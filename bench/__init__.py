@@ -1,0 +1,19 @@
+"""Benchmarks: each op and a whole training step, beside its peers, against the floor of the hardware it runs on.
+
+    timing.py      interleaved timing, and the row that a measurement becomes
+    ceilings.py    what this machine can do: matrix product, copy, launch, graph replay
+    command.py     runs them, prints the table, writes the rows
+    peers.py       the same mathematics as one would write it in PyTorch
+    encode.py ...  one file for each op, `train_step.py` for all of them together, `startup.py` for the first step
+    common.py      a contest between versions: checked, then timed
+    shapes.py      the shapes, their inputs, and the work that cannot be avoided
+    quality.py     how much better a denoised song is
+    render.py      rows -> a Markdown table and a plot
+    gpu.sh         every GPU test, then every benchmark, on a machine with a GPU
+
+Rows are kept under results/. A version that is wrong is not timed.
+"""
+
+from .command import main
+
+__all__ = ["main"]

@@ -1,0 +1,163 @@
+"""Interleaved timing, and the rows that measurements become."""
+
+import datetime
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROUNDS = 40
+SAMPLE_SECONDS = 0.005  # a sample repeats the call until it takes about this long
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a call must do at least: operations in sums and products, bytes in and out of memory."""
+
+    flop: float
+    bytes: float
+
+    def floor(self, ceilings: dict[str, float]) -> float:
+        """Seconds below which the machine cannot go: the slower of its arithmetic and its memory."""
+        return max(self.flop / ceilings["flop_per_s"], self.bytes / ceilings["bytes_per_s"])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One version's time. Seconds are of one call; ratio is the best peer's median over this one's."""
+
+    op: str
+    version: str
+    peer: bool
+    device: str
+    type: str
+    shapes: dict[str, int]
+    seconds_10: float
+    seconds: float
+    seconds_90: float
+    gflop_per_s: float
+    gbyte_per_s: float
+    floor_seconds: float
+    fraction_of_floor: float
+    ratio_to_best_peer: float | None
+    error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure(calls: dict[str, Callable[[], Any]], device: str, rounds: int = ROUNDS) -> dict[str, np.ndarray]:
+    """Seconds of each call, (rounds,), all versions in turn in every round, so that a slow spell meets them all."""
+    seconds = _seconds_on_gpu if device == "cuda" else _seconds_on_cpu
+    repeats = {}
+    for name, call in calls.items():
+        for _ in range(3):
+            call()
+        once = min(seconds(call, 1) for _ in range(3))
+        repeats[name] = max(1, round(SAMPLE_SECONDS / once))
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            samples[name].append(seconds(call, repeats[name]))
+    return {name: np.array(values) for name, values in samples.items()}
+
+
+def _seconds_on_cpu(call: Callable[[], Any], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def _seconds_on_gpu(call: Callable[[], Any], repeats: int) -> float:
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(repeats):
+        call()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) * 1e-3 / repeats
+
+
+def rows(
+    op: str,
+    versions: dict[str, Callable[[], Any]],
+    peers: set[str],
+    errors: dict[str, float],
+    work: Work,
+    ceilings: dict[str, float],
+    shapes: dict[str, int],
+    device: str,
+    kind: str = "float32",
+) -> list[Row]:
+    """Measure the versions side by side; a row for each, ours first."""
+    samples = measure(versions, device)
+    medians = {name: float(np.median(s)) for name, s in samples.items()}
+    best = min((medians[name] for name in versions if name in peers), default=None)
+    floor = work.floor(ceilings)
+    found = []
+    for name in sorted(versions, key=lambda name: name in peers):
+        low, middle, high = (float(q) for q in np.quantile(samples[name], QUANTILES))
+        found.append(
+            Row(
+                op=op,
+                version=name,
+                peer=name in peers,
+                device=device,
+                type=kind,
+                shapes=shapes,
+                seconds_10=low,
+                seconds=middle,
+                seconds_90=high,
+                gflop_per_s=work.flop / middle / 1e9,
+                gbyte_per_s=work.bytes / middle / 1e9,
+                floor_seconds=floor,
+                fraction_of_floor=floor / middle,
+                ratio_to_best_peer=None if best is None else best / middle,
+                error=errors[name],
+            )
+        )
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """What a row was measured on and with."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    for package in ("numba", "triton", "cupy"):
+        try:
+            versions[package] = __import__(package).__version__
+        except ImportError:
+            versions[package] = "absent"
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": versions,
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        widest = next((w for w in ("avx512f", "avx2", "sse2") if w in found.get("flags", "").split()), "")
+        return f"{found['model name']} (family {found.get('cpu family')}, model {found.get('model')}, {widest})"
+    except (OSError, KeyError):
+        return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    here = Path(__file__).resolve().parent
+    run = subprocess.run(["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    changed = subprocess.run(["git", "-C", str(here), "status", "--porcelain", "-uno"], capture_output=True, text=True)
+    return (run.stdout.strip() or "unknown") + ("+changes" if changed.stdout.strip() else "")
