@@ -48,7 +48,7 @@ def power_of_two(count: int, least: int, most: int) -> int:
 
 def tensor_cores(x: Tensor) -> bool:
     """Whether products of `x` may run on tensor cores: float32, as TF32, only where PyTorch's own switch allows it."""
-    return x.dtype != torch.float32 or torch.backends.cuda.matmul.allow_tf32
+    return x.dtype != torch.float32 or bool(torch.backends.cuda.matmul.allow_tf32)
 
 
 @triton.jit(do_not_specialize=["parts"])

@@ -1,3 +1,5 @@
+# pyright: reportPossiblyUnbound=false
+# Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """The sparse passes on a GPU, in Triton, over runs of frames.
 
 With frequency contiguous, the M frames under a filter are one contiguous run of M*H numbers. A latent that won
@@ -319,7 +321,7 @@ def accumulate_runs_kernel(
 def accumulate_tile(bins: int, latents: int, taps: int) -> dict[str, int]:
     """Block sizes and warps: a warp takes 128 neighbours of one latent's run at a time."""
     block_j = power_of_two(taps * bins, 16, 128)
-    return {"BLOCK_K": power_of_two(latents, 4, 4096 // block_j), "BLOCK_J": block_j, "num_warps": 4}
+    return {"BLOCK_K": power_of_two(latents, 4, 2048 // block_j), "BLOCK_J": block_j, "num_warps": 4}
 
 
 def part_count(total_windows: int, weights: int) -> int:

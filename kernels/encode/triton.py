@@ -1,3 +1,5 @@
+# pyright: reportPossiblyUnbound=false, reportAssignmentType=false, reportArgumentType=false
+# Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """encode on a GPU, in Triton: normalise, convolve, rectify, pool and argmax in one kernel.
 
 A tile of the forward pass is BLOCK_W pool windows, from whichever items, of BLOCK_P frames each; a longer pool is
