@@ -423,6 +423,11 @@ def test_denoise_to_a_place_that_cannot_be(refused):
     assert "song.wav" in refused("denoise", "m.safetensors", "noise.wav", "--out", "song.wav/folder/")
 
 
+def test_bench_checks_its_settings_before_it_times(refused):
+    assert "song.wav" in refused("bench", "--json", "song.wav/rows.json")
+    assert "nothere" in refused("bench", "nothere")
+
+
 def test_demo_to_a_place_that_cannot_be(refused):
     assert "song.wav" in refused("demo", "--out", "song.wav/folder")
 

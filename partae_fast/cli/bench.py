@@ -11,6 +11,7 @@ examples:
 
 import argparse
 
+from ..atomic import check_writable
 from .options import add_threads, use_threads
 
 
@@ -26,4 +27,6 @@ def run(args: argparse.Namespace) -> int:
     from ..bench import main
 
     use_threads(args)
+    if args.json:
+        check_writable(args.json)  # rather than after minutes of timing
     return main(args.op, args.json, args.candidate)

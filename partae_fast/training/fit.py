@@ -137,7 +137,7 @@ def fit(
         overwrite=overwrite,
         progress=progress,
     )
-    if trainer.step >= steps:
+    if checkpoint is not None and trainer.step >= steps:
         logger.info("%s: %d steps were done already, and %d are asked for", checkpoint, trainer.step, steps)
     trainer.run(max(0, steps - trainer.step))
     model.history = trainer.history
