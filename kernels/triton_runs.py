@@ -1,4 +1,4 @@
-# pyright: reportPossiblyUnbound=false
+# pyright: reportPossiblyUnboundVariable=false
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """The sparse passes on a GPU, in Triton, over runs of frames.
 

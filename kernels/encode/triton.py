@@ -1,4 +1,4 @@
-# pyright: reportPossiblyUnbound=false, reportAssignmentType=false, reportArgumentType=false
+# pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false, reportArgumentType=false
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """encode on a GPU, in Triton: normalise, convolve, rectify, pool and argmax in one kernel.
 
