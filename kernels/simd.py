@@ -190,8 +190,8 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
 
     With L lanes and Q = vectors * L:
         z[f, q] = sum_j x[i + f * stride + j] * panel[w + j * Q + q],   j < length
-    best and where are (windows, Q): best[slots[o + f], q] becomes z[f, q], and where[slots[o + f], q] becomes frame + f,
-    if z is larger or NaN, for f in order.
+    best and where are (windows, Q): best[slots[o + f], q] becomes z[f, q], and where[slots[o + f], q] becomes
+    frame + f, if z is larger or NaN, for f in order.
     """
     if not isinstance(vectors, types.IntegerLiteral):
         return None

@@ -63,7 +63,7 @@ def test_the_preset_is_the_paper():
             hop=64,
             low=1700.0,
             high=7200.0,
-            level=0.03,
+            level=0.2,
             frames=512,
             latents=32,
             taps=9,
