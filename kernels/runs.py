@@ -121,27 +121,38 @@ def _accumulate(first, last, partials, source, amplitudes, positions, before, ce
     heights = np.empty(GROUP, dtype=partials.dtype)
     for unit in range(first, last):
         partials[unit] = 0
-        unit_last = total * (unit + 1) // partials.shape[0]
-        for group in range(total * unit // partials.shape[0], unit_last, GROUP):
+        w, w_last = total * unit // partials.shape[0], total * (unit + 1) // partials.shape[0]
+        while w < w_last:
+            item = w // windows
+            p_first = w - item * windows
+            p_last = min(p_first + min(GROUP, w_last - w), windows)
+            w += p_last - p_first
             for k in range(latents):
                 row_at = (unit * latents + k) * length
                 whole = 0  # runs that lie inside their item: added together
-                for w in range(group, min(group + GROUP, unit_last)):
-                    item, p = w // windows, w % windows
+                for p in range(p_first, p_last):
                     amplitude = amplitudes[item, p, k]
                     start = positions[item, p, k] - before
-                    low, high = max(start, 0), min(start + taps, frames)
                     if amplitude == 0:
                         continue
-                    if high - low == taps:
+                    if start >= 0 and start + taps <= frames:
                         starts[whole] = (item * frames + start) * bins
                         heights[whole] = amplitude
                         whole += 1
                     else:
+                        low, high = max(start, 0), min(start + taps, frames)
                         skipped = (low - start) * bins
                         run_at = (item * frames + low) * bins
-                        _add_cut_run(partials, row_at + skipped, amplitude, source, run_at, centre, skipped,
-                                     (high - low) * bins)  # fmt: skip
+                        _add_cut_run(
+                            partials,
+                            row_at + skipped,
+                            amplitude,
+                            source,
+                            run_at,
+                            centre,
+                            skipped,
+                            (high - low) * bins,
+                        )
                 add_runs(partials, row_at, length, heights, starts, whole, source, centre)
 
 

@@ -29,14 +29,15 @@ def checked_pools(positions: Tensor, frames: int) -> tuple[int, int]:
     """`pool_range` of positions (B, W, K) in CPU memory; ValueError where one is not in its window."""
     windows = positions.shape[1]
     smallest, largest = pool_range(frames, windows)
-    p = torch.arange(windows)[:, None]
+    p = torch.arange(windows)
     low, high = p * smallest, ((p + 1) * largest).clamp(max=frames)
-    wrong = (positions < low) | (positions >= high)
+    wrong = (positions.amin((0, 2)) < low) | (positions.amax((0, 2)) >= high)
     if wrong.any():
-        item, window, latent = wrong.nonzero()[0].tolist()
+        window = int(wrong.nonzero()[0])
+        seen = positions[:, window].unique().tolist()
         raise ValueError(
-            f"positions[{item}, {window}, {latent}] is {int(positions[item, window, latent])}, and window {window} of"
-            f" {windows} over {frames} frames can only hold {int(low[window])} to {int(high[window]) - 1};"
+            f"positions[:, {window}] hold frames {seen[0]} to {seen[-1]}, and window {window} of {windows} over {frames}"
+            f" frames can only hold {int(low[window])} to {int(high[window]) - 1};"
             " give decode the positions that encode returned"
         )
     return smallest, largest

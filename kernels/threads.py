@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 PARTS_PER_THREAD = 4  # so that a thread that was held up leaves work to the others
-WORTH_WAKING = 1_000_000  # scalar operations: about what one core does while another wakes up (50 us were seen)
+WORTH_WAKING = 2_000_000  # scalar operations: about what one core does while another wakes up (50 us were seen)
 
 
 class _Worker:

@@ -190,7 +190,10 @@ def test_guards(change, says):
         ({"frames": 0}, "at least 1"),
         ({"frames": 5}, "no pool cuts 5 frames into 6 windows"),
         ({"positions": torch.zeros(2, 6, 3)}, "positions int32"),
-        ({"positions": torch.zeros(2, 6, 3, dtype=torch.int32)}, r"positions\[0, 1, 0\] is 0, .* can only hold 4 to 7"),
+        (
+            {"positions": torch.zeros(2, 6, 3, dtype=torch.int32)},
+            r"positions\[:, 1\] hold frames 0 to 0, .* can only hold 4 to 7",
+        ),
         ({"positions": torch.full((2, 6, 3), 999, dtype=torch.int32)}, "can only hold"),
         ({"positions": torch.full((2, 6, 3), -1, dtype=torch.int32)}, "can only hold"),
     ],
