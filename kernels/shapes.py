@@ -36,8 +36,8 @@ def checked_pools(positions: Tensor, frames: int) -> tuple[int, int]:
         window = int(wrong.nonzero()[0])
         seen = positions[:, window].unique().tolist()
         raise ValueError(
-            f"positions[:, {window}] hold frames {seen[0]} to {seen[-1]}, and window {window} of {windows} over {frames}"
-            f" frames can only hold {int(low[window])} to {int(high[window]) - 1};"
+            f"positions[:, {window}] hold frames {seen[0]} to {seen[-1]}, and window {window} of {windows} over"
+            f" {frames} frames can only hold {int(low[window])} to {int(high[window]) - 1};"
             " give decode the positions that encode returned"
         )
     return smallest, largest
