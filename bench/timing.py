@@ -14,6 +14,8 @@ import torch
 
 ROUNDS = 40
 SAMPLE_SECONDS = 0.005  # a sample repeats the call until it takes about this long
+# Before a sample: threads of OpenMP spin for milliseconds after a version that used them, on cores that the next needs.
+SETTLE_SECONDS = 0.05
 QUANTILES = (0.1, 0.5, 0.9)
 
 
@@ -65,6 +67,8 @@ def measure(calls: dict[str, Callable[[], Any]], device: str, rounds: int = ROUN
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            time.sleep(SETTLE_SECONDS)
+            call()
             samples[name].append(seconds(call, repeats[name]))
     return {name: np.array(values) for name, values in samples.items()}
 

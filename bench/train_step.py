@@ -1,10 +1,12 @@
 """A whole training step composed of the ops: loss, gradients, AdaDelta (rho 0.95) on both."""
 
+from functools import partial
 from typing import Any
 
 import torch
 
 import partae_fast as pf
+from partae_fast.training.optimisers import Adadelta
 
 from . import peers
 from .common import Contest
@@ -18,11 +20,11 @@ CHECKED = 10  # steps that every version takes from the same weights, and whose 
 def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
     t = inputs(shape, device)
     ours = {b: lambda *a, b=b: pf.partitioned_loss(*a, backend=b) for b in backends}
-    steps = {name: _Stepper(f, t, shape["P"], foreach=False) for name, f in ours.items()}
+    steps = {name: _Stepper(f, t, shape["P"], Adadelta) for name, f in ours.items()}
     for name, f in peers.compiled(peers.model_loss, device).items():
         for foreach in (False, True):
             label = f"{name}, {'foreach' if foreach else 'plain'} AdaDelta"
-            steps[label] = _Stepper(f, t, shape["P"], foreach)
+            steps[label] = _Stepper(f, t, shape["P"], partial(torch.optim.Adadelta, rho=0.95, foreach=foreach))
     forward, backward = dense(shape), sparse(shape, 4, reads=3)
     return [
         Contest(
@@ -39,11 +41,10 @@ def contests(shape: dict[str, int], device: str, backends: list[str], candidate:
 class _Stepper:
     """Weights, an optimiser and a loss; a call takes one step."""
 
-    def __init__(self, loss, t, pool: int, foreach: bool) -> None:
+    def __init__(self, loss, t, pool: int, optimiser) -> None:
         self.loss, self.t, self.pool = loss, t, pool
         self.w_enc, self.w_dec = (w.clone().requires_grad_() for w in (t.w_enc, t.w_dec))
-        weights = [self.w_enc, self.w_dec]
-        self.optimiser = torch.optim.Adadelta(weights, lr=1.0, rho=0.95, eps=1e-6, foreach=foreach)
+        self.optimiser = optimiser([self.w_enc, self.w_dec])
         self.first_losses = [float(self()) for _ in range(CHECKED)]
 
     def __call__(self) -> torch.Tensor:

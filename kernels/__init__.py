@@ -11,6 +11,8 @@ pass of its op, named as the pass. All implementations of a pass take and return
                         -> grad_values | None, grad_w_dec | None
     partitioned_loss  reconstruction, target, values, noise_only, foreground, penalty
                         -> loss, grad_reconstruction, grad_values
+    adadelta          weight, gradient, square, delta, learning_rate, rho, epsilon
+                        -> None; weight, square and delta (contiguous) are changed
 
 Shapes are those of `partae_fast.functional`, which checks them; an implementation may rely on shapes, types and
 devices that agree, not on contiguity. The maths of each pass is in `partae_fast.reference`.

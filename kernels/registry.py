@@ -37,6 +37,7 @@ OPS = {
     "encode": Op(("encode", "encode_backward"), ("eager", "cpu", "triton")),
     "decode": Op(("decode", "decode_backward"), ("eager", "cpu", "triton")),
     "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
+    "adadelta": Op(("adadelta",), ("eager", "cpu")),
 }
 
 # Storage types, by back-end. Sums are float32 or wider in every one of them.

@@ -6,7 +6,7 @@ passes over such runs, whichever op asks:
 
     scatter_runs      out[run(t)] += amplitude * row[k]        decode; encode's gradient of x
     gather_dots       out = dot(source[run(t)], row[k])        decode's gradient of the values
-    accumulate_runs   row[k] += amplitude * source[run(t)]     both gradients of the weights
+    accumulate_runs   row[k] += amplitude * source[run(t)]     both gradients of the weights; the dots too, if wanted
 
 `rows` is (K, M*H): a filter laid out as the run that it meets. Frames outside the recording are skipped.
 """
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .jit import kernel
+from .shapes import checked_pools
 from .simd import add_runs, axpy, dot
 from .threads import spread
 
@@ -25,7 +26,7 @@ PARTIALS = 16  # partial sums of a weight gradient: enough for 16 threads, few e
 
 
 @kernel
-def _scatter(first, last, out, amplitudes, positions, rows, before, scale, smallest, largest):
+def _scatter(first, last, out, misplaced, amplitudes, positions, rows, before, scale, smallest, largest):
     frames, bins = out.shape[1], out.shape[2]
     windows, latents = amplitudes.shape[1], amplitudes.shape[2]
     length = rows.shape[1]
@@ -42,9 +43,13 @@ def _scatter(first, last, out, amplitudes, positions, rows, before, scale, small
         window_first = max(0, (begin - taps + 1 + before) // largest)
         window_last = min(windows - 1, (end - 1 + before) // smallest)
         for p in range(window_first, window_last + 1):
+            legal, illegal = p * smallest, min((p + 1) * largest, frames)
             for k in range(latents):
                 amplitude = amplitudes[item, p, k]
-                start = positions[item, p, k] - before
+                position = positions[item, p, k]
+                if position < legal or position >= illegal:
+                    misplaced[0] = True
+                start = position - before
                 low, high = max(start, begin), min(start + taps, end)
                 if amplitude != 0 and low < high:
                     row_at, out_at = k * length + (low - start) * bins, (item * frames + low) * bins
@@ -68,22 +73,17 @@ def scatter_runs(
     """(B, frames, H): the sum of amplitude * row over all runs, times `scale` (H,) where given.
 
     `pools` are the smallest and the largest pool that the windows may have had. An amplitude of 0 adds nothing,
-    not even a NaN of the row.
+    not even a NaN of the row. Raises ValueError where a position is not in its window.
     """
     out = torch.empty(amplitudes.shape[0], frames, bins, dtype=rows.dtype)
     scale = out.new_empty(0) if scale is None else scale
+    misplaced = np.zeros(1, dtype=np.bool_)
     units = out.shape[0] * (-(-frames // TILE))
     work = 2 * amplitudes.numel() * rows.shape[1] + out.numel()
-    spread(
-        _scatter,
-        units,
-        work,
-        *arrays(out, amplitudes, positions, rows),
-        before,
-        *arrays(scale),
-        pools[0],
-        pools[1],
-    )
+    written, given = arrays(out), arrays(amplitudes, positions, rows)
+    spread(_scatter, units, work, *written, misplaced, *given, before, *arrays(scale), *pools)
+    if misplaced[0]:
+        checked_pools(positions, frames)
     return out
 
 
@@ -111,7 +111,7 @@ def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) ->
 
 
 @kernel
-def _accumulate(first, last, partials, source, amplitudes, positions, before, centre):
+def _accumulate(first, last, partials, dots, source, amplitudes, positions, rows, before, centre):
     frames, bins = source.shape[1], source.shape[2]
     windows, latents = positions.shape[1], positions.shape[2]
     length = partials.shape[2]
@@ -133,6 +133,10 @@ def _accumulate(first, last, partials, source, amplitudes, positions, before, ce
                 for p in range(p_first, p_last):
                     amplitude = amplitudes[item, p, k]
                     start = positions[item, p, k] - before
+                    if rows.size:
+                        low, high = max(start, 0), min(start + taps, frames)
+                        run_at, filter_at = (item * frames + low) * bins, k * length + (low - start) * bins
+                        dots[item, p, k] = dot(source, run_at, rows, filter_at, (high - low) * bins)
                     if amplitude == 0:
                         continue
                     if start >= 0 and start + taps <= frames:
@@ -185,21 +189,26 @@ def accumulate_runs(
     before: int,
     mean: Tensor | None = None,
     scale: Tensor | None = None,
-) -> Tensor:
+    rows: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
     """(K, M*H): for each latent the sum over its windows of amplitude * (source run - mean) * scale.
 
-    Without `mean` and `scale` (H,) the run is taken as it is. Frames outside the recording count as the mean.
+    Without `mean` and `scale` (H,) the run is taken as it is. Frames outside the recording count as the mean. With
+    `rows` also what `gather_dots` gives, in the same pass over the source; else None.
     """
     latents, bins = amplitudes.shape[2], source.shape[2]
     partials = min(PARTIALS, positions.shape[0] * positions.shape[1])
     sums = torch.empty(partials, latents, taps * bins, dtype=source.dtype)
+    dots = torch.empty(positions.shape if rows is not None else (0, 0, 0), dtype=source.dtype)
+    filters = source.new_empty(0, 0) if rows is None else rows
     centre = source.new_zeros(taps * bins) if mean is None else mean.repeat(taps)
     factor = source.new_ones(taps * bins) if scale is None else scale.repeat(taps)
     total = torch.empty(latents, taps * bins, dtype=source.dtype)
     work = 2 * amplitudes.numel() * taps * bins
-    spread(_accumulate, partials, work, *arrays(sums, source, amplitudes, positions), before, *arrays(centre))
+    written, given = arrays(sums, dots), arrays(source, amplitudes, positions, filters)
+    spread(_accumulate, partials, work, *written, *given, before, *arrays(centre))
     spread(_add_up, latents, sums.numel(), *arrays(total, sums, factor))
-    return total
+    return total, None if rows is None else dots
 
 
 def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:

@@ -3,93 +3,191 @@
 Not OpenMP: after OpenMP a fork kills the child, and Numba's own work queue aborts when two threads call it at once.
 The number of threads is PyTorch's (`torch.set_num_threads`). Which thread does which part changes no result: work
 is cut by shapes alone and partial sums are added in a fixed order.
+
+A sleeping thread takes some 50 us to wake, and so does one that waits for the GIL. So a thread draws its parts from a
+counter in memory, without the GIL; the caller starts at once and does what the others are late for; and whoever waits
+watches a counter for a while before it sleeps.
 """
 
-import itertools
+import ctypes
+import functools
 import os
+import queue
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-PARTS_PER_THREAD = 4  # so that a thread that was held up leaves work to the others
-WORTH_WAKING = 2_000_000  # scalar operations: about what one core does while another wakes up (50 us were seen)
+from .jit import kernel
+
+PARTS_PER_THREAD = 8  # so that a thread that was held up leaves work to the others
+WORTH_WAKING = 2_000_000  # scalar operations: about what one core does while another wakes up
+CALLER_SPINS = 100_000  # looks at a counter before the caller naps: some 50 us
+WORKER_SPINS = 400_000  # and before a worker sleeps: in training the next task comes within 200 us
+NAP = 20e-6  # seconds
+
+_DRAWN, _DONE = 0, 8  # places of the two counters, a cache line apart
 
 
-class _Worker:
-    """A thread that runs one task at a time, between `start` and `wait`."""
+@intrinsic
+def _count(typingctx, counters, place):
+    """Add one to counters[place], atomically; returns the number before."""
+
+    def codegen(context, builder, signature, args):
+        address = _address(context, builder, signature, args)
+        return builder.atomic_rmw("add", address, ir.Constant(ir.IntType(64), 1), "seq_cst")
+
+    return types.int64(counters, types.intp), codegen
+
+
+@intrinsic
+def _look(typingctx, counters, place):
+    """counters[place], as another thread may just have left it."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load_atomic(_address(context, builder, signature, args), "seq_cst", align=8)
+
+    return types.int64(counters, types.intp), codegen
+
+
+def _address(context, builder, signature, args):
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return cgutils.gep_inbounds(builder, array.data, args[1])
+
+
+@functools.cache
+def _team(part: Any) -> Any:
+    """`part`, a kernel of (first, last, ...), as a kernel that draws parts until there are none."""
+
+    def team(counters, units, parts, *arguments):
+        while True:
+            number = _count(counters, _DRAWN)
+            if number >= parts:
+                break
+            part(units * number // parts, units * (number + 1) // parts, *arguments)
+            _count(counters, _DONE)
+
+    return kernel(team)
+
+
+@kernel
+def _reached(counters, place, value, spins):
+    """Whether counters[place] becomes `value` while it is looked at `spins` times."""
+    for _ in range(spins):  # noqa: SIM110 (Numba knows loops)
+        if _look(counters, place) == value:
+            return True
+    return False
+
+
+@kernel
+def _changed(counters, place, value, spins):
+    """Whether counters[place] becomes another than `value` while it is looked at `spins` times."""
+    for _ in range(spins):  # noqa: SIM110
+        if _look(counters, place) != value:
+            return True
+    return False
+
+
+def _sched_getcpu() -> Callable[[], int] | None:
+    """The system's call for the CPU that the calling thread runs on, where there is one."""
+    try:
+        return ctypes.CDLL(None).sched_getcpu if hasattr(os, "sched_setaffinity") else None
+    except (OSError, AttributeError):
+        return None
+
+
+class _Workers:
+    """Threads that wait for tasks, as many as were ever wanted at once."""
 
     def __init__(self) -> None:
-        self._begin, self._end = threading.Lock(), threading.Lock()
-        self._begin.acquire()
-        self._end.acquire()
-        self._task: Callable[[], None] | None = None
-        self._failure: BaseException | None = None
-        threading.Thread(target=self._run, name="partae", daemon=True).start()
+        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._posted = np.zeros(1, dtype=np.int64)  # changes when tasks are handed out
+        self._threads: list[threading.Thread] = []
+        self._caller_cpu = -1
+        self._current_cpu = _sched_getcpu()
 
-    def _run(self) -> None:
+    def hand_out(self, task: Callable[[], None], count: int) -> None:
+        """Have `count` threads run the task, beside the caller."""
+        while len(self._threads) < count:
+            self._threads.append(threading.Thread(target=self._work, name="partae", daemon=True))
+            self._threads[-1].start()
+            self._caller_cpu = -1
+        self._keep_off_the_callers_cpu()
+        for _ in range(count):
+            self._tasks.put(task)
+        self._posted[0] += 1
+
+    def _work(self) -> None:
         while True:
-            self._begin.acquire()
+            seen = int(self._posted[0])
             try:
-                if self._task is not None:
-                    self._task()
-            except BaseException as failure:
-                self._failure = failure
-            self._end.release()
+                task = self._tasks.get_nowait()
+            except queue.Empty:
+                if _changed(self._posted, 0, seen, WORKER_SPINS):
+                    continue
+                task = self._tasks.get()
+            task()
 
-    def start(self, task: Callable[[], None]) -> None:
-        self._task, self._failure = task, None
-        self._begin.release()
+    def _keep_off_the_callers_cpu(self) -> None:
+        """Forbid the workers the CPU that the caller is busy on.
 
-    def wait(self) -> None:
-        self._end.acquire()
-        self._task = None
-        if self._failure is not None:
-            raise self._failure
+        On two CPUs, after some idle milliseconds, Linux 6.18 woke the worker on the caller's CPU and left it there
+        while the other stood idle: encode then took 1.6 ms instead of 0.85.
+        """
+        if self._current_cpu is None:
+            return
+        cpu = self._current_cpu()
+        others = os.sched_getaffinity(0) - {cpu} if cpu != self._caller_cpu else set()
+        if others:
+            for thread in self._threads:
+                if thread.native_id is not None:
+                    os.sched_setaffinity(thread.native_id, others)
+        self._caller_cpu = cpu
 
 
-_workers: list[_Worker] = []
-_busy = threading.Lock()
+_workers = _Workers()
 
 
 def _after_fork() -> None:
     """Threads do not survive a fork: the child starts its own."""
-    global _busy
-    _workers.clear()
-    _busy = threading.Lock()
+    global _workers
+    _workers = _Workers()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
-def spread(kernel: Callable[..., None], units: int, work: int, *arguments: object) -> None:
-    """Call kernel(first, last, *arguments) over consecutive parts of range(units), on all threads.
+def spread(part: Any, units: int, work: int, *arguments: Any) -> None:
+    """Call the kernel part(first, last, *arguments) over consecutive stretches of range(units), on all threads.
 
-    `work` is about how many scalar operations there are in all: little work is done by the caller alone, and so is
-    all work of a caller that finds the workers busy with another's.
+    `work` is about how many scalar operations there are in all: little work is done by the caller alone. A failure in
+    any thread is raised here.
     """
     threads = min(torch.get_num_threads(), units) if work > WORTH_WAKING else 1
-    if threads <= 1 or not _busy.acquire(blocking=False):
-        kernel(0, units, *arguments)
+    if threads <= 1:
+        part(0, units, *arguments)
         return
-    try:
-        parts = min(units, threads * PARTS_PER_THREAD)
-        bounds = [units * part // parts for part in range(parts + 1)]
-        tickets = itertools.count()
+    team, parts = _team(part), min(units, threads * PARTS_PER_THREAD)
+    counters = np.zeros(16, dtype=np.int64)
+    failures: list[BaseException] = []
 
-        def drain() -> None:
-            while (part := next(tickets)) < parts:
-                kernel(bounds[part], bounds[part + 1], *arguments)
-
-        while len(_workers) < threads - 1:
-            _workers.append(_Worker())
-        helpers = _workers[: threads - 1]
-        for helper in helpers:
-            helper.start(drain)
+    def help_out() -> None:
         try:
-            drain()
-        finally:
-            for helper in helpers:
-                helper.wait()
-    finally:
-        _busy.release()
+            team(counters, units, parts, *arguments)
+        except BaseException as failure:
+            failures.append(failure)
+
+    _workers.hand_out(help_out, threads - 1)
+    team(counters, units, parts, *arguments)
+    while not _reached(counters, _DONE, parts, CALLER_SPINS):
+        if failures:
+            raise failures[0]
+        time.sleep(NAP)

@@ -357,11 +357,15 @@ def _differentiate_loss(ctx, grad_loss, *_):
         return (None,) * 7
     grad_reconstruction, grad_values = ctx.saved_tensors
     need_reconstruction, need_target, need_values = ctx.needs_input_grad[:3]
-    by_reconstruction = grad_loss.to(grad_reconstruction.dtype) * grad_reconstruction
+    # loss.backward() hands down a 1, and a product with it would only move memory.
+    known = grad_loss.is_cpu and not torch.compiler.is_compiling() and type(grad_loss) is Tensor
+    if not (known and grad_loss.item() == 1.0):
+        grad_reconstruction = grad_loss.to(grad_reconstruction.dtype) * grad_reconstruction
+        grad_values = grad_loss.to(grad_values.dtype) * grad_values
     return (
-        by_reconstruction if need_reconstruction else None,
-        -by_reconstruction if need_target else None,
-        grad_loss.to(grad_values.dtype) * grad_values if need_values else None,
+        grad_reconstruction if need_reconstruction else None,
+        -grad_reconstruction if need_target else None,
+        grad_values if need_values else None,
         None,
         None,
         None,

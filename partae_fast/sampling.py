@@ -189,6 +189,16 @@ class CropSampler:
 
     def _mix(self, starts: np.ndarray, out: torch.Tensor) -> None:
         """Fill `out` (items, frames, bins) with sums of the crops that start at `starts` (groups, items)."""
+        if self.source.is_cpu:
+            # By NumPy: an index of PyTorch's wakes OpenMP, whose threads then spin on cores that the kernels need.
+            source, crops = self.source.numpy(), out.numpy()
+            for group, starts_of_group in enumerate(starts.tolist()):
+                for crop, start in zip(crops, starts_of_group, strict=True):
+                    if group == 0:
+                        crop[:] = source[start : start + self.frames]
+                    else:
+                        crop += source[start : start + self.frames]
+            return
         rows = torch.from_numpy(starts).to(self.source.device)[:, :, None] + self._offsets
         flat = out.view(-1, self.bins)
         torch.index_select(self.source, 0, rows[0].reshape(-1), out=flat)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ..runs import accumulate_runs, gather_dots, scatter_runs
-from ..shapes import checked_pools
+from ..shapes import pool_range
 
 
 def _rows(w_dec: Tensor) -> Tensor:
@@ -13,7 +13,7 @@ def _rows(w_dec: Tensor) -> Tensor:
 
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int) -> Tensor:
     taps, _, bins = w_dec.shape
-    pools = checked_pools(positions, frames)
+    pools = pool_range(frames, positions.shape[1])
     return scatter_runs(values, positions, _rows(w_dec), frames, bins, taps // 2, pools)
 
 
@@ -26,10 +26,9 @@ def decode_backward(
     need_w: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     taps, latents, bins = w_dec.shape
-    grad_values = grad_w = None
-    if need_values:
-        grad_values = gather_dots(grad_reconstruction, positions, _rows(w_dec), taps // 2)
-    if need_w:
-        summed = accumulate_runs(grad_reconstruction, values, positions, taps, taps // 2)
-        grad_w = summed.view(latents, taps, bins).permute(1, 0, 2).contiguous()
-    return grad_values, grad_w
+    before = taps // 2
+    rows = _rows(w_dec) if need_values else None
+    if not need_w:
+        return None if rows is None else gather_dots(grad_reconstruction, positions, rows, before), None
+    summed, grad_values = accumulate_runs(grad_reconstruction, values, positions, taps, before, rows=rows)
+    return grad_values, summed.view(latents, taps, bins).permute(1, 0, 2).contiguous()

@@ -137,6 +137,6 @@ def encode_backward(
     if need_x:
         grad_x = scatter_runs(live, positions, _rows(w_enc), frames, bins, before, (pool, pool), inverse)
     if need_w:
-        summed = accumulate_runs(x, live, positions, taps, before, mean, inverse)
+        summed, _ = accumulate_runs(x, live, positions, taps, before, mean, inverse)
         grad_w = summed.view(latents, taps, bins).permute(1, 2, 0).flip(0).contiguous()
     return grad_x, grad_w

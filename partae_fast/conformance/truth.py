@@ -1,4 +1,5 @@
-"""The reference itself: forward passes against loops that spell the formulae out, gradients against differences."""
+"""The reference itself: forward passes against loops that spell the formulae out, gradients against differences, the
+optimiser against PyTorch's."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,11 +8,16 @@ import torch
 
 from ..reference import decode as rd
 from ..reference import encode as re
+from ..reference import optimisers as ro
 from ..reference import partitioned_loss as rl
 from .cases import TINY, Case, array, tensors
 
 STEP = 1e-6
-TOLERANCES = {"loops": 1e-12, "differences": 1e-6}
+
+
+def tolerance(op_pass: str) -> float:
+    """Gradients are held against finite differences, which are not exact; all else against exact arithmetic."""
+    return 1e-6 if op_pass.endswith("_backward") or op_pass == "partitioned_loss" else 1e-12
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
@@ -107,10 +113,22 @@ def _partitioned_loss(case: Case, a: dict):
     yield "values", grad_v, differences(lambda v: rl.partitioned_loss(r, target, v, y, c, penalty)[0], values)
 
 
+def _adadelta(case: Case, a: dict):
+    weight, gradient = torch.tensor(a["w_dec"]), torch.tensor(a["w_dec"][::-1] ** 2 - 0.5)
+    parameter = torch.nn.Parameter(weight.clone())
+    peer, learned, state = torch.optim.Adadelta([parameter], lr=0.7, rho=0.9, eps=1e-4), a["w_dec"], None
+    for _ in range(3):
+        parameter.grad = gradient.clone()
+        peer.step()
+        learned, state = ro.adadelta(learned, gradient.numpy(), state, 0.7, 0.9, 1e-4)
+    yield "weight after three steps, beside PyTorch's", learned, array(parameter)
+
+
 _CHECKS = {
     "encode": _encode,
     "encode_backward": _encode_backward,
     "decode": _decode,
     "decode_backward": _decode_backward,
     "partitioned_loss": _partitioned_loss,
+    "adadelta": _adadelta,
 }

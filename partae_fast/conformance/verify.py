@@ -155,7 +155,7 @@ def _tf32(allowed: bool) -> Iterator[None]:
 
 def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
     for _, op_pass in chosen:
-        tally = _Tally(truth.TOLERANCES["loops" if op_pass in ("encode", "decode") else "differences"])
+        tally = _Tally(truth.tolerance(op_pass))
         for case, quantity, error in truth.reference_errors(op_pass):
             tally.add(case, quantity, error)
         yield tally.row(op_pass, "reference", "float64")
@@ -163,6 +163,9 @@ def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
 
 def _interpreted_rows(op: str | None, chosen: list[tuple[str, str]]) -> Iterator[Row]:
     """Rows of the Triton kernels through the interpreter, which a process must ask for before it imports Triton."""
+    chosen = [(op, op_pass) for op, op_pass in chosen if "triton" in OPS[op].backends]
+    if not chosen:
+        return
     command = [sys.executable, "-m", "partae_fast.conformance", *([op] if op else [])]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

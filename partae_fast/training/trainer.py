@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..models.storage import identity
 from ..sampling import CropSampler
 from .checkpoint import current_place, read_checkpoint, write_checkpoint
+from .optimisers import Adadelta
 
 # Learning rates where none is given: AdaDelta's own, and PyTorch's for Adam.
 LEARNING_RATES = {"adadelta": 1.0, "adam": 1e-3}
@@ -242,7 +243,7 @@ def _check_settings(
 def _optimiser(name: str, model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     parameters = list(model.parameters())
     if name == "adadelta":
-        return torch.optim.Adadelta(parameters, lr=learning_rate, rho=0.95, eps=1e-6)
+        return Adadelta(parameters, learning_rate)
     # One fused pass: 48 us a step against 140 us unfused, for two weights of (9, 32, 32) on two CPU cores.
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 

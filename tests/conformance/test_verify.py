@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from partae_fast.conformance import Candidate, load_candidate, verify
+from partae_fast.conformance.candidate import passes
 from partae_fast.conformance.cases import TINY, error, poisoned, tensors
-from partae_fast.conformance.truth import TOLERANCES, reference_errors
+from partae_fast.conformance.truth import reference_errors, tolerance
 from partae_fast.conformance.verify import row
 from partae_fast.errors import UserError
 from partae_fast.kernels import BackendUnavailable
@@ -18,27 +19,26 @@ from partae_fast.kernels.encode import eager
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("op_pass", ["encode", "encode_backward", "decode", "decode_backward", "partitioned_loss"])
+@pytest.mark.parametrize("op_pass", passes())
 def test_reference_agrees_with_loops_and_differences(op_pass):
-    tolerance = TOLERANCES["loops" if op_pass in ("encode", "decode") else "differences"]
     found = list(reference_errors(op_pass))
     assert len(found) >= 15
-    assert [entry for entry in found if not entry[2] <= tolerance] == []
+    assert [entry for entry in found if not entry[2] <= tolerance(op_pass)] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("op", "passes"),
+    ("op", "expected"),
     [
         ("encode", ["encode", "encode_backward"]),
         ("decode", ["decode", "decode_backward"]),
         ("partitioned_loss", ["partitioned_loss"]),
     ],
 )
-def test_triton_through_the_interpreter(op, passes):
+def test_triton_through_the_interpreter(op, expected):
     pytest.importorskip("triton")
     found = list(verify(op, "triton-interpreter"))
-    assert [r.op for r in found] == passes
+    assert [r.op for r in found] == expected
     for r in found:
         assert r.passed, r
         assert r.cases >= 19

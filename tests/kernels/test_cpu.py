@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -139,14 +140,25 @@ def test_works_after_a_fork(thread_count):
 def test_a_failure_in_a_worker_reaches_the_caller(thread_count):
     thread_count(2)
 
-    def fails(first, last):
-        raise ZeroDivisionError("in a part")
-
     with pytest.raises(ZeroDivisionError):
-        threads.spread(fails, 8, 1)
-    seen = []
-    threads.spread(lambda first, last: seen.extend(range(first, last)), 8, 1)
-    assert sorted(seen) == list(range(8))
+        threads.spread(_fails_late, 8, 1, np.zeros(8))
+    seen = np.zeros(1000)
+    threads.spread(_mark, 1000, 1, seen)
+    assert (seen == 1).all()
+
+
+@jit.kernel
+def _fails_late(first, last, seen):
+    for unit in range(first, last):
+        seen[unit] = 1
+        if unit == 7:
+            raise ZeroDivisionError("in the last part")
+
+
+@jit.kernel
+def _mark(first, last, seen):
+    for unit in range(first, last):
+        seen[unit] += 1
 
 
 def test_cache_folder_follows_the_sources(tmp_path, monkeypatch):

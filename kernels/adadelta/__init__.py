@@ -1,0 +1,1 @@
+"""One step of AdaDelta, in place: both running means and the weight in one pass."""
