@@ -7,7 +7,7 @@ import torch
 import partae_fast as pf
 
 from . import peers
-from .common import Contest, relative
+from .common import GATE_BEHIND_ARGMAX, Contest, relative
 from .shapes import dense, inputs, sparse
 from .timing import Work
 
@@ -41,6 +41,7 @@ def contests(shape: dict[str, int], device: str, backends: list[str], candidate:
             },
             work=Work(both.flop + gradient.flop, both.bytes + gradient.bytes),
             difference=relative,
+            gate=GATE_BEHIND_ARGMAX,
         ),
     ]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-ROUNDS = 40
-SAMPLE_SECONDS = 0.005  # a sample repeats the call until it takes about this long
+ROUNDS = 25
+SAMPLE_SECONDS = 0.02  # a sample repeats the call until it takes about this long
 # Before a sample: threads of OpenMP spin for milliseconds after a version that used them, on cores that the next needs.
-SETTLE_SECONDS = 0.05
+SETTLE_SECONDS = 0.02
 QUANTILES = (0.1, 0.5, 0.9)
 
 

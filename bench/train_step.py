@@ -9,7 +9,7 @@ import partae_fast as pf
 from partae_fast.training.optimisers import Adadelta
 
 from . import peers
-from .common import Contest
+from .common import GATE_BEHIND_ARGMAX, Contest
 from .shapes import dense, inputs, sparse
 from .timing import Work
 
@@ -34,6 +34,7 @@ def contests(shape: dict[str, int], device: str, backends: list[str], candidate:
             work=Work(forward.flop + backward.flop, forward.bytes + backward.bytes),
             difference=lambda step, truth: step.distance(truth),
             prepare=lambda step: step,
+            gate=GATE_BEHIND_ARGMAX,
         )
     ]
 

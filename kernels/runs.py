@@ -18,21 +18,22 @@ from torch import Tensor
 from .jit import kernel
 from .shapes import checked_pools
 from .simd import add_runs, axpy, dot
-from .threads import spread
+from .threads import next_unit, spread
 
 TILE = 128  # frames in a unit of scatter_runs: its output (16 KB at H 32, float32) stays in the first-level cache
-GROUP = 32  # windows that accumulate_runs goes through for one latent after the other: their frames stay in L2
+GROUP = 8  # windows that accumulate_runs goes through for one latent after the other: at P 16, H 32 16 KB of frames
 PARTIALS = 16  # partial sums of a weight gradient: enough for 16 threads, few enough to add up quickly
 
 
 @kernel
-def _scatter(first, last, out, misplaced, amplitudes, positions, rows, before, scale, smallest, largest):
+def _scatter(counters, out, misplaced, amplitudes, positions, rows, before, scale, smallest, largest):
     frames, bins = out.shape[1], out.shape[2]
     windows, latents = amplitudes.shape[1], amplitudes.shape[2]
     length = rows.shape[1]
     taps = length // bins
     tiles = (frames + TILE - 1) // TILE
-    for unit in range(first, last):
+    unit = next_unit(counters, -1)
+    while unit >= 0:
         item = unit // tiles
         begin = (unit % tiles) * TILE
         end = min(begin + TILE, frames)
@@ -42,12 +43,11 @@ def _scatter(first, last, out, misplaced, amplitudes, positions, rows, before, s
         # The windows whose runs can touch the tile: their frames lie in [p * smallest, (p + 1) * largest).
         window_first = max(0, (begin - taps + 1 + before) // largest)
         window_last = min(windows - 1, (end - 1 + before) // smallest)
-        for p in range(window_first, window_last + 1):
-            legal, illegal = p * smallest, min((p + 1) * largest, frames)
-            for k in range(latents):
+        for k in range(latents):
+            for p in range(window_first, window_last + 1):
                 amplitude = amplitudes[item, p, k]
                 position = positions[item, p, k]
-                if position < legal or position >= illegal:
+                if position < p * smallest or position >= min((p + 1) * largest, frames):
                     misplaced[0] = True
                 start = position - before
                 low, high = max(start, begin), min(start + taps, end)
@@ -58,6 +58,7 @@ def _scatter(first, last, out, misplaced, amplitudes, positions, rows, before, s
             for n in range(begin, end):
                 for h in range(bins):
                     out[item, n, h] *= scale[h]
+        unit = next_unit(counters, unit)
 
 
 def scatter_runs(
@@ -88,18 +89,20 @@ def scatter_runs(
 
 
 @kernel
-def _gather(first, last, out, source, positions, rows, before):
+def _gather(counters, out, source, positions, rows, before):
     frames, bins = source.shape[1], source.shape[2]
     windows, latents = positions.shape[1], positions.shape[2]
     length = rows.shape[1]
     taps = length // bins
-    for unit in range(first, last):
+    unit = next_unit(counters, -1)
+    while unit >= 0:
         item, p = unit // windows, unit % windows
         for k in range(latents):
             start = positions[item, p, k] - before
             low, high = max(start, 0), min(start + taps, frames)
             run_at, row_at = (item * frames + low) * bins, k * length + (low - start) * bins
             out[item, p, k] = dot(source, run_at, rows, row_at, (high - low) * bins)
+        unit = next_unit(counters, unit)
 
 
 def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) -> Tensor:
@@ -111,7 +114,7 @@ def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) ->
 
 
 @kernel
-def _accumulate(first, last, partials, dots, source, amplitudes, positions, rows, before, centre):
+def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, before, centre):
     frames, bins = source.shape[1], source.shape[2]
     windows, latents = positions.shape[1], positions.shape[2]
     length = partials.shape[2]
@@ -119,7 +122,8 @@ def _accumulate(first, last, partials, dots, source, amplitudes, positions, rows
     total = source.shape[0] * windows
     starts = np.empty(GROUP, dtype=np.int64)
     heights = np.empty(GROUP, dtype=partials.dtype)
-    for unit in range(first, last):
+    unit = next_unit(counters, -1)
+    while unit >= 0:
         partials[unit] = 0
         w, w_last = total * unit // partials.shape[0], total * (unit + 1) // partials.shape[0]
         while w < w_last:
@@ -158,6 +162,7 @@ def _accumulate(first, last, partials, dots, source, amplitudes, positions, rows
                             (high - low) * bins,
                         )
                 add_runs(partials, row_at, length, heights, starts, whole, source, centre)
+        unit = next_unit(counters, unit)
 
 
 @kernel
@@ -169,8 +174,9 @@ def _add_cut_run(partials, row_at, amplitude, source, run_at, centre, centre_at,
 
 
 @kernel
-def _add_up(first, last, total, partials, scale):
-    for k in range(first, last):
+def _add_up(counters, total, partials, scale):
+    k = next_unit(counters, -1)
+    while k >= 0:
         row = total[k]
         row[:] = 0
         for partial in range(partials.shape[0]):
@@ -179,6 +185,7 @@ def _add_up(first, last, total, partials, scale):
                 row[j] += part[j]
         for j in range(row.size):
             row[j] *= scale[j]
+        k = next_unit(counters, k)
 
 
 def accumulate_runs(
@@ -197,17 +204,17 @@ def accumulate_runs(
     `rows` also what `gather_dots` gives, in the same pass over the source; else None.
     """
     latents, bins = amplitudes.shape[2], source.shape[2]
-    partials = min(PARTIALS, positions.shape[0] * positions.shape[1])
-    sums = torch.empty(partials, latents, taps * bins, dtype=source.dtype)
+    source_array, heights, places = arrays(source, amplitudes, positions)
+    kind = source_array.dtype
+    sums = np.empty((min(PARTIALS, places.shape[0] * places.shape[1]), latents, taps * bins), kind)
     dots = torch.empty(positions.shape if rows is not None else (0, 0, 0), dtype=source.dtype)
-    filters = source.new_empty(0, 0) if rows is None else rows
-    centre = source.new_zeros(taps * bins) if mean is None else mean.repeat(taps)
-    factor = source.new_ones(taps * bins) if scale is None else scale.repeat(taps)
+    filters = np.empty((0, 0), kind) if rows is None else arrays(rows)[0]
+    centre = np.zeros(taps * bins, kind) if mean is None else np.tile(arrays(mean)[0], taps)
+    factor = np.ones(taps * bins, kind) if scale is None else np.tile(arrays(scale)[0], taps)
     total = torch.empty(latents, taps * bins, dtype=source.dtype)
-    work = 2 * amplitudes.numel() * taps * bins
-    written, given = arrays(sums, dots), arrays(source, amplitudes, positions, filters)
-    spread(_accumulate, partials, work, *written, *given, before, *arrays(centre))
-    spread(_add_up, latents, sums.numel(), *arrays(total, sums, factor))
+    given = source_array, heights, places, filters, before, centre
+    spread(_accumulate, len(sums), 2 * heights.size * taps * bins, sums, dots.numpy(), *given)
+    spread(_add_up, latents, sums.size, total.numpy(), sums, factor)
     return total, None if rows is None else dots
 
 

@@ -140,8 +140,9 @@ def dot(typingctx, a, i, b, j, n):
                 builder.store(emit.add_product(builder.load(place), left, right), place)
 
         emit.sweep(n, body, widest=4)
-        a0, a1, a2, a3 = (builder.load(place) for place in sums)
-        lanes = builder.fadd(builder.fadd(a0, a1), builder.fadd(a2, a3))
+        lanes = builder.load(sums[0])
+        for place in sums[1:]:
+            lanes = builder.fadd(lanes, builder.load(place))
         name = f"llvm.vector.reduce.fadd.v{emit.lanes}f{emit.size * 8}"
         kind = ir.FunctionType(emit.scalar, [emit.scalar, emit.vector])
         reduce = cgutils.get_or_insert_function(builder.module, kind, name)

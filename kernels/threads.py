@@ -4,13 +4,12 @@ Not OpenMP: after OpenMP a fork kills the child, and Numba's own work queue abor
 The number of threads is PyTorch's (`torch.set_num_threads`). Which thread does which part changes no result: work
 is cut by shapes alone and partial sums are added in a fixed order.
 
-A sleeping thread takes some 50 us to wake, and so does one that waits for the GIL. So a thread draws its parts from a
+A sleeping thread takes some 50 us to wake, and so does one that waits for the GIL. So a thread draws its units from a
 counter in memory, without the GIL; the caller starts at once and does what the others are late for; and whoever waits
 watches a counter for a while before it sleeps.
 """
 
 import ctypes
-import functools
 import os
 import queue
 import threading
@@ -27,13 +26,12 @@ from numba.extending import intrinsic
 
 from .jit import kernel
 
-PARTS_PER_THREAD = 8  # so that a thread that was held up leaves work to the others
 WORTH_WAKING = 2_000_000  # scalar operations: about what one core does while another wakes up
 CALLER_SPINS = 100_000  # looks at a counter before the caller naps: some 50 us
 WORKER_SPINS = 400_000  # and before a worker sleeps: in training the next task comes within 200 us
 NAP = 20e-6  # seconds
 
-_DRAWN, _DONE = 0, 8  # places of the two counters, a cache line apart
+_DRAWN, _DONE, _UNITS = 0, 8, 16  # places in the counters, a cache line apart
 
 
 @intrinsic
@@ -62,19 +60,21 @@ def _address(context, builder, signature, args):
     return cgutils.gep_inbounds(builder, array.data, args[1])
 
 
-@functools.cache
-def _team(part: Any) -> Any:
-    """`part`, a kernel of (first, last, ...), as a kernel that draws parts until there are none."""
+@kernel
+def next_unit(counters, unit):
+    """The next unit of work for whoever asks, -1 where there is none; `unit`, if not -1, is done.
 
-    def team(counters, units, parts, *arguments):
-        while True:
-            number = _count(counters, _DRAWN)
-            if number >= parts:
-                break
-            part(units * number // parts, units * (number + 1) // parts, *arguments)
-            _count(counters, _DONE)
+    Every kernel that `spread` starts is a loop over units:
 
-    return kernel(team)
+        unit = next_unit(counters, -1)
+        while unit >= 0:
+            ...
+            unit = next_unit(counters, unit)
+    """
+    if unit >= 0:
+        _count(counters, _DONE)
+    drawn = _count(counters, _DRAWN)
+    return drawn if drawn < counters[_UNITS] else -1
 
 
 @kernel
@@ -166,28 +166,26 @@ if hasattr(os, "register_at_fork"):
 
 
 def spread(part: Any, units: int, work: int, *arguments: Any) -> None:
-    """Call the kernel part(first, last, *arguments) over consecutive stretches of range(units), on all threads.
+    """Run the kernel part(counters, *arguments), a loop over units (see `next_unit`), on all threads.
 
     `work` is about how many scalar operations there are in all: little work is done by the caller alone. A failure in
     any thread is raised here.
     """
+    counters = np.zeros(24, dtype=np.int64)
+    counters[_UNITS] = units
     threads = min(torch.get_num_threads(), units) if work > WORTH_WAKING else 1
-    if threads <= 1:
-        part(0, units, *arguments)
-        return
-    team, parts = _team(part), min(units, threads * PARTS_PER_THREAD)
-    counters = np.zeros(16, dtype=np.int64)
     failures: list[BaseException] = []
 
     def help_out() -> None:
         try:
-            team(counters, units, parts, *arguments)
+            part(counters, *arguments)
         except BaseException as failure:
             failures.append(failure)
 
-    _workers.hand_out(help_out, threads - 1)
-    team(counters, units, parts, *arguments)
-    while not _reached(counters, _DONE, parts, CALLER_SPINS):
+    if threads > 1:
+        _workers.hand_out(help_out, threads - 1)
+    part(counters, *arguments)
+    while not _reached(counters, _DONE, units, CALLER_SPINS):
         if failures:
             raise failures[0]
         time.sleep(NAP)

@@ -8,21 +8,24 @@ import numpy as np
 from torch import Tensor
 
 from ..jit import kernel
-from ..threads import spread
+from ..threads import next_unit, spread
 
 CHUNK = 4096  # weights in a unit
 
 
 @kernel
-def _adadelta(first, last, weight, gradient, square, delta, learning_rate, rho, epsilon):
+def _adadelta(counters, weight, gradient, square, delta, learning_rate, rho, epsilon):
     kept, added = weight.dtype.type(rho), weight.dtype.type(1 - rho)
     rate, small = weight.dtype.type(learning_rate), weight.dtype.type(epsilon)
-    for i in range(first * CHUNK, min(last * CHUNK, weight.size)):
-        g = gradient[i]
-        square[i] = kept * square[i] + added * g * g
-        step = np.sqrt(delta[i] + small) / np.sqrt(square[i] + small) * g
-        delta[i] = kept * delta[i] + added * step * step
-        weight[i] -= rate * step
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        for i in range(unit * CHUNK, min((unit + 1) * CHUNK, weight.size)):
+            g = gradient[i]
+            square[i] = kept * square[i] + added * g * g
+            step = np.sqrt(delta[i] + small) / np.sqrt(square[i] + small) * g
+            delta[i] = kept * delta[i] + added * step * step
+            weight[i] -= rate * step
+        unit = next_unit(counters, unit)
 
 
 def adadelta(

@@ -1,5 +1,7 @@
 """decode on the CPU: each latent adds its filter to the M frames that it owns; the unpooled tensor never exists."""
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ..runs import accumulate_runs, gather_dots, scatter_runs
@@ -8,7 +10,8 @@ from ..shapes import pool_range
 
 def _rows(w_dec: Tensor) -> Tensor:
     """(M, K, H) -> (K, M*H)."""
-    return w_dec.detach().permute(1, 0, 2).reshape(w_dec.shape[1], -1).contiguous()
+    rows = np.ascontiguousarray(w_dec.detach().numpy().transpose(1, 0, 2))
+    return torch.from_numpy(rows.reshape(w_dec.shape[1], -1))
 
 
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int) -> Tensor:

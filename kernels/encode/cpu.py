@@ -15,13 +15,13 @@ from ..jit import kernel
 from ..runs import accumulate_runs, arrays, scatter_runs
 from ..shapes import window_count
 from ..simd import FRAMES, VECTOR_BYTES, convolve_and_pool
-from ..threads import spread
+from ..threads import next_unit, spread
 
 TILE = 8 * FRAMES  # frames: with M 9 and H 32 the scratch takes 9 KB
 
 
 @kernel
-def _encode(first, last, values, positions, x, panels, pool, mean, inverse, taps, vectors):
+def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, vectors):
     frames, bins = x.shape[1], x.shape[2]
     windows, latents = values.shape[1], values.shape[2]
     length, width = panels.shape[1], panels.shape[2]
@@ -32,7 +32,8 @@ def _encode(first, last, values, positions, x, panels, pool, mean, inverse, taps
     best = np.empty((per_unit + 1, width), dtype=x.dtype)  # the last row takes what lies past the unit's end
     where = np.empty((per_unit + 1, width), dtype=np.int32)
     slots = np.empty(TILE, dtype=np.int64)
-    for unit in range(first, last):
+    unit = next_unit(counters, -1)
+    while unit >= 0:
         item = unit // per_item
         p_first = (unit % per_item) * per_unit
         p_last = min(p_first + per_unit, windows)
@@ -61,6 +62,7 @@ def _encode(first, last, values, positions, x, panels, pool, mean, inverse, taps
                 for q in range(min(width, latents - panel * width)):
                     values[item, p, panel * width + q] = best[p - p_first, q]
                     positions[item, p, panel * width + q] = where[p - p_first, q]
+        unit = next_unit(counters, unit)
 
 
 @kernel
@@ -82,37 +84,33 @@ def _rows(w_enc: Tensor) -> Tensor:
     return w_enc.detach().flip(0).permute(2, 0, 1).reshape(w_enc.shape[2], -1).contiguous()
 
 
-def _panels(w_enc: Tensor) -> tuple[Tensor, int]:
+def _panels(w_enc: np.ndarray) -> tuple[np.ndarray, int]:
     """(M, H, K) -> (panels, M*H, latents in a panel), flipped in time and padded with zeros; vectors in a panel."""
     taps, bins, latents = w_enc.shape
-    lanes = VECTOR_BYTES // w_enc.element_size()
+    lanes = VECTOR_BYTES // w_enc.itemsize
     vectors = 1 if latents <= lanes else 2
-    columns = w_enc.detach().flip(0).reshape(taps * bins, latents)
-    columns = torch.nn.functional.pad(columns, (0, -latents % (vectors * lanes)))
-    return columns.view(taps * bins, -1, vectors * lanes).transpose(0, 1).contiguous(), vectors
+    width = vectors * lanes
+    panels = np.zeros((-(-latents // width), taps * bins, width), dtype=w_enc.dtype)
+    columns = w_enc[::-1].reshape(taps * bins, latents)
+    for panel, first in zip(panels, range(0, latents, width), strict=True):
+        panel[:, : latents - first] = columns[:, first : first + width]
+    return panels, vectors
 
 
 def encode(x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     windows = window_count(frames, pool)
-    panels, vectors = _panels(w_enc)
-    mean = x.new_zeros(bins) if mean is None else mean
-    inverse = x.new_ones(bins) if std is None else 1.0 / std
+    source, weights = arrays(x, w_enc)
+    panels, vectors = _panels(weights)
+    centre = np.zeros(bins, weights.dtype) if mean is None else mean.detach().numpy()
+    inverse = np.ones(bins, weights.dtype) if std is None else 1 / std.detach().numpy()
     values = torch.empty(batch, windows, latents, dtype=x.dtype)
     positions = torch.empty(batch, windows, latents, dtype=torch.int32)
     units = batch * window_count(windows, max(1, TILE // pool))
     work = 2 * x.numel() * taps * latents
-    spread(
-        _encode,
-        units,
-        work,
-        *arrays(values, positions, x, panels),
-        pool,
-        *arrays(mean, inverse),
-        taps,
-        vectors,
-    )
+    out = arrays(values, positions)
+    spread(_encode, units, work, *out, source, panels, pool, np.ascontiguousarray(centre), inverse, taps, vectors)
     return values, positions
 
 

@@ -6,17 +6,18 @@ from torch import Tensor
 
 from ..jit import kernel
 from ..runs import arrays
-from ..threads import spread
+from ..threads import next_unit, spread
 
 TILE = 128  # frames in a unit
 
 
 @kernel
-def _loss(first, last, sums, grad, grad_values, reconstruction, target, values, weights):
+def _loss(counters, sums, grad, grad_values, reconstruction, target, values, weights):
     batch, frames, bins = reconstruction.shape
     tiles = sums.shape[1] - 1
     factor = reconstruction.dtype.type(2.0 / batch)
-    for unit in range(first, last):
+    unit = next_unit(counters, -1)
+    while unit >= 0:
         item, tile = unit // (tiles + 1), unit % (tiles + 1)
         total = 0.0
         if tile < tiles:
@@ -32,6 +33,7 @@ def _loss(first, last, sums, grad, grad_values, reconstruction, target, values, 
                     grad_values[item, p, k] = 2.0 * weight * v / batch
                     total += weight * v * v
         sums[item, tile] = total
+        unit = next_unit(counters, unit)
 
 
 def partitioned_loss(
@@ -43,18 +45,12 @@ def partitioned_loss(
     penalty: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, frames, _ = reconstruction.shape
-    mask = foreground.double()
-    share = float(mask.mean())
-    weights = torch.outer(noise_only.double(), mask**2) * (penalty / share if share > 0 else 0.0)
+    mask = foreground.detach().numpy().astype(np.float64)
+    share = mask.mean()
+    weights = np.outer(noise_only.detach().numpy(), mask**2) * (penalty / share if share > 0 else 0.0)
     grad_reconstruction = torch.empty(reconstruction.shape, dtype=reconstruction.dtype)
     grad_values = torch.empty(values.shape, dtype=values.dtype)
-    sums = torch.empty(batch, -(-frames // TILE) + 1, dtype=torch.float64)
-    out = arrays(sums, grad_reconstruction, grad_values)
-    spread(
-        _loss,
-        sums.numel(),
-        4 * grad_reconstruction.numel(),
-        *out,
-        *arrays(reconstruction, target, values, weights),
-    )
-    return (sums.sum() / batch).to(reconstruction.dtype), grad_reconstruction, grad_values
+    sums = np.empty((batch, -(-frames // TILE) + 1))
+    out, given = arrays(grad_reconstruction, grad_values), arrays(reconstruction, target, values)
+    spread(_loss, sums.size, 4 * grad_reconstruction.numel(), sums, *out, *given, weights)
+    return torch.tensor(sums.sum() / batch, dtype=reconstruction.dtype), grad_reconstruction, grad_values

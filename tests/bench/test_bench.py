@@ -42,7 +42,7 @@ def test_every_contest_is_checked_and_timed(tmp_path, capsys):
         "train step",
     ]
     for row in report["rows"]:
-        assert row["error"] <= common.GATE
+        assert row["error"] <= common.GATE_BEHIND_ARGMAX
         assert 0 < row["seconds_10"] <= row["seconds"] <= row["seconds_90"]
         assert row["floor_seconds"] > 0
         assert row["peer"] == (row["version"] != "cpu")
@@ -64,7 +64,7 @@ def test_a_wrong_version_is_not_timed(op, capsys):
     for contest in module.contests(SMALL, "cpu", ["cpu"]):
         right = contest.ours["cpu"]
         if op == "train_step":
-            right.first_losses[3] *= 1.01
+            right.first_losses[3] *= 1.02
         else:
             contest.ours["cpu"] = lambda right=right: _off(right())
         found = contest.run(SMALL, "cpu", CEILINGS)
@@ -74,8 +74,8 @@ def test_a_wrong_version_is_not_timed(op, capsys):
 
 def _off(result):
     if isinstance(result, torch.Tensor):
-        return result * 1.01
-    return (result[0] * 1.01, *result[1:])
+        return result * 1.02
+    return (result[0] * 1.02, *result[1:])
 
 
 def test_nan_does_not_pass_the_gate():

@@ -148,17 +148,21 @@ def test_a_failure_in_a_worker_reaches_the_caller(thread_count):
 
 
 @jit.kernel
-def _fails_late(first, last, seen):
-    for unit in range(first, last):
+def _fails_late(counters, seen):
+    unit = threads.next_unit(counters, -1)
+    while unit >= 0:
         seen[unit] = 1
         if unit == 7:
-            raise ZeroDivisionError("in the last part")
+            raise ZeroDivisionError("in the last unit")
+        unit = threads.next_unit(counters, unit)
 
 
 @jit.kernel
-def _mark(first, last, seen):
-    for unit in range(first, last):
+def _mark(counters, seen):
+    unit = threads.next_unit(counters, -1)
+    while unit >= 0:
         seen[unit] += 1
+        unit = threads.next_unit(counters, unit)
 
 
 def test_cache_folder_follows_the_sources(tmp_path, monkeypatch):
