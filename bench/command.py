@@ -3,11 +3,11 @@
 import importlib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from partae_fast.atomic import atomic_path
 from partae_fast.conformance.candidate import Candidate, load_candidate, passes
 from partae_fast.errors import UserError
 from partae_fast.kernels import backends
@@ -44,7 +44,8 @@ def main(op: str | None = None, json_path: str | os.PathLike[str] | None = None,
         report["startup_seconds"] = startup.seconds()
     print(table(report))
     if json_path:
-        Path(json_path).write_text(json.dumps(report, indent=1) + "\n")
+        with atomic_path(json_path) as file:
+            file.write_text(json.dumps(report, indent=1) + "\n")
     return 0 if complete else 1
 
 

@@ -127,9 +127,8 @@ def band(events: Sequence[Event]) -> tuple[float, float] | None:
 def listed(path: PathLike, recordings: Sequence[PathLike]) -> dict[Path, list[Event]]:
     """The recordings that the label file `path` speaks for, each with its events; one left out is unknown.
 
-    An Audacity track names no recording. It speaks for the only one given; of several, for the one that has
-    its
-    name: spinetail.audacity.txt or spinetail.txt for spinetail.flac.
+    An Audacity track names no recording. It speaks for the only one given; of several, for its namesake:
+    spinetail.audacity.txt or spinetail.txt for spinetail.flac.
 
     Raises UserError where the file is malformed or speaks for none of several recordings.
     """

@@ -44,12 +44,13 @@ class CropSampler:
     that are negative, NaN or infinite (naming group and recording), and for settings out of range.
 
     For a program that draws crops itself, where they come from:
-        source          (all frames, bins) float32, every recording once, laid end to end; follows
-        `.to(device)` starts_before   (R,) int64, crops in all recordings before recording r, groups
-        numbered through shift           (R,) int64, what turns the number of a crop of recording r into its
-        first row in `source` group_first     (G,) int64, crops in all groups before group g: signal groups,
-        then noise groups group_starts    (G,) int64, crops in group g noise_items     how many items of a
-        batch are noise-only
+        source          (all frames, bins) float32, every recording once, laid end to end; follows `.to(device)`
+        starts_before   (R,) int64, crops in all recordings before recording r, groups numbered through
+        shift           (R,) int64, what turns the number of a crop of recording r into its first row in `source`
+        group_first     (G,) int64, crops in all groups before group g: signal groups, then noise groups
+        group_starts    (G,) int64, crops in group g
+        noise_items     how many items of a batch are noise-only
+
     Crop number c = group_first[g] + ((word * group_starts[g]) >> 32), where word is the first of
     Philox-4x32-10 with key (seed's low word, high word) and counter (step, item, g, 0); r is the last with
     starts_before[r] <= c, and the crop is source[c + shift[r] :][:frames].
