@@ -28,7 +28,7 @@ from .jit import kernel
 
 WORTH_WAKING = 2_000_000  # scalar operations: about what one core does while another wakes up
 CALLER_SPINS = 100_000  # looks at a counter before the caller naps: some 50 us
-WORKER_SPINS = 400_000  # and before a worker sleeps: in training the next task comes within 200 us
+WORKER_SPINS = 2_000_000  # and before a worker sleeps, about a millisecond: in training the next task comes sooner
 NAP = 20e-6  # seconds
 
 _DRAWN, _DONE, _UNITS = 0, 8, 16  # places in the counters, a cache line apart
