@@ -122,19 +122,14 @@ def resolve(op: str, backend: str, device: torch.device, dtype: torch.dtype) -> 
     return backend
 
 
-_said: set[tuple[str, torch.device, torch.dtype]] = set()  # choices that the log has, whichever op made them
-
-
 @functools.cache
 def _fastest(op: str, device: torch.device, dtype: torch.dtype) -> str:
     refusals = []
     for name in reversed(OPS[op].backends):
         refusal = _refusal(op, name, device, dtype)
         if refusal is None:
-            if (name, device, dtype) not in _said:
-                _said.add((name, device, dtype))
-                why = f" ({'; '.join(refusals)})" if refusals else ""
-                logger.info("back-end for %s on %s: %s%s", str(dtype).removeprefix("torch."), device, name, why)
+            why = f" ({'; '.join(refusals)})" if refusals else ""
+            logger.info("%s on %s, %s: back-end %s%s", op, device, dtype, name, why)
             return name
         refusals.append(f"not {name}: {refusal}")
     raise BackendUnavailable(f"no back-end can run {op}: {'; '.join(refusals)}")
