@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from .errors import UserError
+from .kernels.philox import first_word
+from .kernels.train_steps import Crops
 
 logger = logging.getLogger("partae_fast")
 
@@ -43,17 +45,8 @@ class CropSampler:
     Raises UserError for empty groups, recordings of different bins, none as long as a crop, or magnitudes
     that are negative, NaN or infinite (naming group and recording), and for settings out of range.
 
-    For a program that draws crops itself, where they come from:
-        source          (all frames, bins) float32, every recording once, laid end to end; follows `.to(device)`
-        starts_before   (R,) int64, crops in all recordings before recording r, groups numbered through
-        shift           (R,) int64, what turns the number of a crop of recording r into its first row in `source`
-        group_first     (G,) int64, crops in all groups before group g: signal groups, then noise groups
-        group_starts    (G,) int64, crops in group g
-        noise_items     how many items of a batch are noise-only
-
-    Crop number c = group_first[g] + ((word * group_starts[g]) >> 32), where word is the first of
-    Philox-4x32-10 with key (seed's low word, high word) and counter (step, item, g, 0); r is the last with
-    starts_before[r] <= c, and the crop is source[c + shift[r] :][:frames].
+    `crops` is what a kernel that draws its own crops is given; see `partae_fast.kernels.train_steps.Crops`. Its
+    `source` (all frames, bins) follows `.to(device)`.
 
     Also `mean` and `std` (bins,) float32, of the signal groups' expected mixture, std no lower than a
     thousandth of its mean over bins; and `noise_mean_square` (bins,) float32, of the noise groups' (zeros
@@ -92,6 +85,22 @@ class CropSampler:
         self.mean, self.std = torch.from_numpy(mean).float(), _floored(np.sqrt(variance))
         mean, variance = _mixture(groups[len(signal) :]) if noise else (np.zeros(self.bins), np.zeros(self.bins))
         self.noise_mean_square = torch.from_numpy(mean**2 + variance).float()
+
+    @property
+    def crops(self) -> Crops:
+        """Where the items come from, for a kernel that draws them itself."""
+        return Crops(
+            self.source,
+            self.starts_before,
+            self.shift,
+            self.group_first,
+            self.group_starts,
+            self._signal_groups,
+            self.frames,
+            self.batch,
+            self.noise_items,
+            self.seed,
+        )
 
     def batch_at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch of a step, 0 <= step < 2**32: x (batch, frames, bins) and noise_only (batch,).
@@ -178,7 +187,7 @@ class CropSampler:
 
     def _draw(self, first: int, steps: int) -> np.ndarray:
         """Rows of `source`, (steps, pairs), for the steps from `first` on."""
-        words = philox_first_word(
+        words = first_word(
             self.seed,
             np.arange(first, first + steps, dtype=np.uint64)[:, None],
             self._items[None, :],
@@ -205,23 +214,6 @@ class CropSampler:
         torch.index_select(self.source, 0, rows[0].reshape(-1), out=flat)
         for group in rows[1:]:
             flat += self.source.index_select(0, group.reshape(-1))
-
-
-def philox_first_word(seed: int, step: np.ndarray, item: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """First word of Philox-4x32-10 for key `seed` and counters (step, item, group, 0): uint64 below 2**32.
-
-    Arguments are uint64 arrays that broadcast.
-    """
-    half, word = np.uint64(32), np.uint64(0xFFFFFFFF)
-    even, odd = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-    k0, k1 = seed & 0xFFFFFFFF, seed >> 32
-    c0, c1, c2, c3 = step, item, group, np.uint64(0)
-    for _ in range(10):
-        p0, p1 = c0 * even, c2 * odd
-        c0, c1 = (p1 >> half) ^ c1 ^ np.uint64(k0), p1 & word
-        c2, c3 = (p0 >> half) ^ c3 ^ np.uint64(k1), p0 & word
-        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    return c0
 
 
 def _check_settings(

@@ -1,0 +1,38 @@
+"""The optimisers in plain PyTorch, on any device."""
+
+from torch import Tensor
+
+from ..encode.eager import wide
+
+
+def adadelta(
+    weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]
+) -> None:
+    square, delta = state
+    rho, epsilon = options["rho"], options["epsilon"]
+    w, g, s, d = wide(weight, gradient, square, delta)
+    s = rho * s + (1 - rho) * g**2
+    change = (d + epsilon).sqrt() / (s + epsilon).sqrt() * g
+    square.copy_(s)
+    delta.copy_(rho * d + (1 - rho) * change**2)
+    weight.copy_(w - options["learning_rate"] * change)
+
+
+def adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    mean, square = state
+    beta1, beta2 = options["beta1"], options["beta2"]
+    w, g, m, s = wide(weight, gradient, mean, square)
+    m = beta1 * m + (1 - beta1) * g
+    s = beta2 * s + (1 - beta2) * g**2
+    mean.copy_(m)
+    square.copy_(s)
+    scale = (s / (1 - beta2 ** (step + 1))).sqrt() + options["epsilon"]
+    weight.copy_(w - options["learning_rate"] / (1 - beta1 ** (step + 1)) * m / scale)
+
+
+def sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    (velocity,) = state
+    w, g, v = wide(weight, gradient, velocity)
+    v = options["momentum"] * v + g
+    velocity.copy_(v)
+    weight.copy_(w - options["learning_rate"] * v)

@@ -1,0 +1,20 @@
+"""Philox-4x32-10 for the draws of crops: random numbers from a counter (Salmon et al. 2011)."""
+
+import numpy as np
+
+
+def first_word(seed: int, step: np.ndarray, item: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """First word of Philox-4x32-10 for key `seed` and counters (step, item, group, 0): uint64 below 2**32.
+
+    The key is the seed's low word and its high word. The other arguments are uint64 arrays that broadcast.
+    """
+    half, word = np.uint64(32), np.uint64(0xFFFFFFFF)
+    even, odd = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+    k0, k1 = seed & 0xFFFFFFFF, seed >> 32
+    c0, c1, c2, c3 = step, item, group, np.uint64(0)
+    for _ in range(10):
+        p0, p1 = c0 * even, c2 * odd
+        c0, c1 = (p1 >> half) ^ c1 ^ np.uint64(k0), p1 & word
+        c2, c3 = (p0 >> half) ^ c3 ^ np.uint64(k1), p0 & word
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return c0

@@ -1,0 +1,5 @@
+"""Whole training steps, many in one call: crops drawn, mixed and normalised, encode, pool, decode, loss, gradients, optimiser."""
+
+from .run import Crops, Run, fresh_state
+
+__all__ = ["Crops", "Run", "fresh_state"]

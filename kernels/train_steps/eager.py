@@ -1,0 +1,65 @@
+"""train_steps in plain PyTorch, on any device: the eager passes of the other ops, one after the other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..decode.eager import decode, decode_backward
+from ..encode.eager import encode, encode_backward
+from ..optimiser import eager as optimisers
+from ..partitioned_loss.eager import partitioned_loss
+from ..philox import first_word
+from .run import Crops, Run
+
+
+def refusal(runs: Sequence[Run]) -> str | None:
+    return None
+
+
+def starts(crops: Crops, step: int, item: int, groups: range) -> list[int]:
+    """The first rows in the source of an item's crops."""
+    found = []
+    for group in groups:
+        word = int(first_word(crops.seed, *(np.uint64(n) for n in (step, item, group))))
+        crop = int(crops.group_first[group]) + ((word * int(crops.group_starts[group])) >> 32)
+        recording = np.searchsorted(crops.starts_before, crop, side="right") - 1
+        found.append(crop + int(crops.shift[recording]))
+    return found
+
+
+def batch_at(crops: Crops, step: int) -> tuple[Tensor, Tensor]:
+    """x (B, N, H) and noise_only (B,) of a step."""
+    signal, every = crops.signal_groups, len(crops.group_first)
+    x = []
+    for item in range(crops.batch):
+        groups = range(signal, every) if item < crops.noise_items else range(signal)
+        first, *others = (crops.source[s : s + crops.frames] for s in starts(crops, step, item, groups))
+        x.append(sum(others, first))
+    noise_only = torch.arange(crops.batch, device=crops.source.device) < crops.noise_items
+    return torch.stack(x), noise_only.float()
+
+
+def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
+    losses = torch.empty(len(runs), steps, dtype=torch.float64, device=runs[0].w_enc.device)
+    for run, row in zip(runs, losses, strict=True):
+        for i in range(steps):
+            row[i] = _step(run, first + i)
+    return losses
+
+
+def _step(run: Run, step: int) -> Tensor:
+    x, noise_only = batch_at(run.crops, step)
+    x = x.to(run.w_enc.dtype)
+    values, positions = encode(x, run.w_enc, run.pool, run.mean, run.std)
+    r = decode(values, positions, run.w_dec, x.shape[1])
+    loss, grad_r, grad_penalty = partitioned_loss(r, x, values, noise_only, run.foreground, run.penalty)
+    grad_values, grad_dec = decode_backward(grad_r, values, positions, run.w_dec, True, True)
+    _, grad_enc = encode_backward(
+        grad_values + grad_penalty, x, run.w_enc, values, positions, run.pool, run.mean, run.std, False, True
+    )
+    update = getattr(optimisers, run.optimizer)
+    update(run.w_enc, grad_enc, run.state["w_enc"], step, run.options)
+    update(run.w_dec, grad_dec, run.state["w_dec"], step, run.options)
+    return loss.double()
