@@ -1,0 +1,154 @@
+// What the CUDA C kernels need of CUDA, on a CPU: for g++, with or without -fsanitize=thread.
+//
+// A thread of the grid is a thread of the system, a block barrier is a std::barrier, shared memory is heap memory of the
+// block, and the blocks of a cluster see one another's. Barriers and atomics order memory as they do on a GPU and no
+// more, so a barrier that is missing is a data race that the sanitizer reports.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <barrier>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#define DEVICE static inline
+#define HOST_AND_DEVICE
+#define KERNEL(threads, cluster) static void
+#define UNROLL
+#define UNROLL_BY(count)
+
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(8) float2 {
+    float x, y;
+};
+static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+static inline float2 make_float2(float x, float y) { return {x, y}; }
+using std::max;
+using std::min;
+
+namespace shim {
+
+constexpr int WARP = 32;
+
+// A warp's matrix product: every lane shows its fragments to the others.
+struct Warp {
+    std::barrier<> barrier{WARP};
+    uint32_t a[WARP][4], b[WARP][2];
+};
+
+struct Cluster;
+
+struct Block {
+    Block(Cluster* cluster, int index, int threads, size_t bytes)
+        : cluster(cluster), index(index), barrier(threads), shared(bytes / sizeof(float4) + 1), warps(threads / WARP) {
+        std::memset(shared.data(), 0xFF, shared.size() * sizeof(float4));  // NaN: what nobody wrote is seen
+    }
+    Cluster* cluster;
+    int index;
+    std::barrier<> barrier;
+    std::vector<float4> shared;
+    std::vector<Warp> warps;
+};
+
+struct Cluster {
+    Cluster(int threads) : barrier(threads) {}
+    std::barrier<> barrier;
+    std::vector<Block*> blocks;
+};
+
+struct Place {
+    Block* block;
+    int thread, blocks;
+    std::optional<std::barrier<>::arrival_token> arrived;
+};
+inline thread_local Place place;
+
+// Runs body() in every thread of `blocks` blocks, and returns when all have ended.
+template <class Body>
+void run(int blocks, int threads, int cluster_size, size_t bytes, Body body) {
+    std::vector<Cluster*> clusters;
+    std::vector<Block*> all;
+    for (int b = 0; b < blocks; ++b) {
+        if (b % cluster_size == 0) clusters.push_back(new Cluster(cluster_size * threads));
+        all.push_back(new Block(clusters.back(), b, threads, bytes));
+        clusters.back()->blocks.push_back(all.back());
+    }
+    std::vector<std::thread> running;
+    for (Block* block : all)
+        for (int t = 0; t < threads; ++t)
+            running.emplace_back([=] {
+                place.block = block;
+                place.thread = t;
+                place.blocks = blocks;
+                body();
+            });
+    for (std::thread& thread : running) thread.join();
+    for (Block* block : all) delete block;
+    for (Cluster* cluster : clusters) delete cluster;
+}
+
+}  // namespace shim
+
+DEVICE int thread_index() { return shim::place.thread; }
+DEVICE int block_index() { return shim::place.block->index; }
+DEVICE int block_count() { return shim::place.blocks; }
+DEVICE int cluster_rank() { return block_index() % (int)shim::place.block->cluster->blocks.size(); }
+DEVICE float* shared_memory() { return &shim::place.block->shared[0].x; }
+
+DEVICE void block_barrier() { shim::place.block->barrier.arrive_and_wait(); }
+DEVICE void cluster_arrive() { shim::place.arrived.emplace(shim::place.block->cluster->barrier.arrive()); }
+DEVICE void cluster_wait() { shim::place.block->cluster->barrier.wait(std::move(*shim::place.arrived)); }
+
+// The same place in the shared memory of another block of the cluster.
+DEVICE const float* peer(const float* mine, int rank) {
+    return &shim::place.block->cluster->blocks[rank]->shared[0].x + (mine - shared_memory());
+}
+
+DEVICE void release_add(unsigned int* counter) {
+    std::atomic_ref<unsigned int>(*counter).fetch_add(1, std::memory_order_release);
+}
+DEVICE unsigned int acquire(unsigned int* counter) {
+    std::this_thread::yield();
+    return std::atomic_ref<unsigned int>(*counter).load(std::memory_order_acquire);
+}
+
+template <class Number>
+DEVICE Number load_shared_by_all(const Number* at) {
+    return *at;
+}
+DEVICE void copy16(float* shared, const float* global) { std::memcpy(shared, global, 16); }
+DEVICE void copies_done() {}
+
+// Rounds to TF32, 10 bits of mantissa, half away from zero, as cvt.rna does.
+DEVICE uint32_t to_tf32(float number) {
+    uint32_t bits;
+    std::memcpy(&bits, &number, 4);
+    return (bits & 0x7F800000u) == 0x7F800000u ? bits : (bits + 0x1000u) & ~0x1FFFu;
+}
+DEVICE float from_tf32(uint32_t bits) {
+    float number;
+    std::memcpy(&number, &bits, 4);
+    return number;
+}
+
+// mma.m16n8k8: c (16, 8) += a (16, 8) b (8, 8), fragments as PTX lays them out. All lanes of a warp call it together.
+DEVICE void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    shim::Warp& warp = shim::place.block->warps[thread_index() / shim::WARP];
+    int lane = thread_index() % shim::WARP;
+    std::copy(a, a + 4, warp.a[lane]);
+    std::copy(b, b + 2, warp.b[lane]);
+    warp.barrier.arrive_and_wait();
+    for (int i = 0; i < 4; ++i) {
+        int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
+        for (int k = 0; k < 8; ++k)
+            c[i] += from_tf32(warp.a[row % 8 * 4 + k % 4][row / 8 + 2 * (k / 4)]) *
+                    from_tf32(warp.b[column * 4 + k % 4][k / 4]);
+    }
+    warp.barrier.arrive_and_wait();
+}

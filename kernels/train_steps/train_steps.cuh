@@ -1,0 +1,684 @@
+// Whole training steps in one launch: the grid stays, step after step, and nothing but weights and gradients leaves it.
+//
+// A tile is OWN pool windows of an item with HALO = ceil((M-1)/P) windows more on each side. A cluster of SPLIT * LANES
+// blocks works on LANES tiles at once; the SPLIT blocks of a tile hold K / SPLIT latents each. In a step a block
+//   1. draws its tile's crops by Philox and writes into shared memory the normalised frames (xn) and the error of a
+//      reconstruction that is still zero (e = -x),
+//   2. encodes all windows, own and halo: a matrix product of overlapping runs of xn with the filters, in registers
+//      (FFMA: a thread slides FRAMES frames x 4 latents along time, so that a tap costs one load of a frame) or on the
+//      tensor cores; sums over SLICES parts of the bins apart, for enough work in flight,
+//   3. pools: value and place of each window's first maximum, for each latent,
+//   4. sorts the places, so that the latents that reach a frame are one range of a list,
+//   5. decodes: e += r at own frames and M-1 around them, the blocks of a tile adding theirs up; loss of own frames,
+//   6. takes gradients of own windows: a thread owns a few taps x 4 bins of one latent for both filters and keeps their
+//      sums in registers over all tiles of the step: w_dec with the dots that give the values' gradient, then w_enc.
+// All of 5 and 6 is sparse: a latent touches M frames a window. Everything behind the loss carries e; the factor 2 / B
+// is applied once, in the update.
+// Then the partial gradients are added: within a cluster through distributed shared memory, between clusters through L2,
+//   grid barrier 1: every partial gradient is written before anyone adds them up,
+//   each block adds a slice over the clusters in order and takes the optimiser's step on it,
+//   grid barrier 2: every weight is written before anyone reads it for the next step, and every partial has been read
+//   before it is overwritten. The next step's crops need no weights and are drawn while the barrier fills.
+// With POPULATION each cluster trains a run of its own: cluster barriers stand in for the grid's and the sums over the
+// cluster's blocks are the gradients.
+//
+// Shared memory, floats: w_enc (M, HP, KS), run index and not tap first, w_dec (M, KB, HP), both overwritten by the
+// block's partial gradients (2, KB, M, HP) at the end of a step; xn (XROWS, HS); e (EROWS, HS); z (SLICES, FP, KB), later
+// the block's share of r; dots; values, keys, list and first of the windows. HP and KB are H and the block's latents
+// rounded up; what is added is zero.
+//
+// Floors for a step at B 16, N 512, H 32, K 32, M 9, P 16 on 128 of an H200's multiprocessors, cycles: encode 6900 at the
+// float32 rate, halo included; each sparse pass 1200 by the bandwidth of shared memory, three of them; weights into
+// shared memory 1200; barriers about 2000 each.
+//
+// Given by -D: H, K, M, P, OWN, FRAMES, SLICES, TAPS (taps a thread owns), THREADS, SPLIT, LANES, PRECISION, POPULATION.
+#pragma once
+
+#include "../cuda_common.cuh"
+#include "../philox.cuh"
+
+#define FFMA 0
+#define TF32 1
+#define TF32X3 2
+
+constexpr int CLUSTER = SPLIT * LANES;
+constexpr int VECTOR = PRECISION == FFMA ? 4 : 8;
+constexpr int HP = round_up(H, VECTOR), H4 = HP / 4;
+constexpr int HS = HP + 4;  // frames stand in different banks
+constexpr int KB = round_up(ceil_div(K, SPLIT), VECTOR), K4 = KB / 4;
+constexpr int KS = PRECISION == FFMA || KB % 16 == 8 ? KB : KB + 8;
+constexpr int BEFORE = M / 2;  // frames of a run before its position
+constexpr int HALO = ceil_div(M - 1, P);
+constexpr int WINDOWS = OWN + 2 * HALO;
+constexpr int FP = round_up(WINDOWS * P, PRECISION == FFMA ? 2 * FRAMES : 16 * FRAMES);  // frames encoded
+constexpr int XROWS = FP + M - 1;
+constexpr int EROWS = OWN * P + M - 1;
+constexpr int TAP_GROUPS = ceil_div(M, TAPS);
+constexpr int COLUMNS = TAP_GROUPS * KB * H4;
+constexpr int COLUMNS_EACH = ceil_div(COLUMNS, THREADS);
+constexpr int GRADIENT = KB * M * HP;  // of one filter bank, in one block
+constexpr int MINE = WINDOWS * KB;     // pooled latents of a tile in one block
+
+constexpr int W_ENC = 0;
+constexpr int W_DEC = W_ENC + M * HP * KS;
+constexpr int XN = W_DEC + M * KB * HP;
+constexpr int ERROR = XN + XROWS * HS;
+constexpr int Z = ERROR + EROWS * HS;
+constexpr int DOTS = Z + larger(SLICES * FP * KB, SPLIT > 1 ? EROWS * HP : 0);
+constexpr int VALUES = DOTS + OWN * KB * TAP_GROUPS * H4;
+constexpr int GRADS = VALUES + MINE;
+constexpr int KEYS = GRADS + OWN * KB;
+constexpr int LIST = KEYS + MINE;
+constexpr int FIRST = LIST + 2 * MINE;
+constexpr int SCRATCH = FIRST + round_up(WINDOWS * (P + 1), 4);
+constexpr int RUN = SCRATCH + 4 * THREADS;
+enum Optimiser { ADADELTA, ADAM, SGD };
+
+// One run, as `RUN` in cuda.py packs it. Weights and state are rewritten within a launch.
+struct Run {
+    float* weights[2];   // w_enc (M, H, K), w_dec (M, K, H)
+    float* state[2][2];  // of w_enc, of w_dec
+    const float *source, *mean, *inverse_std, *foreground;
+    const long long *starts_before, *shift, *group_first, *group_starts;
+    double options[4];
+    double latent_weight;
+    unsigned long long seed;
+    int recordings, noise_items;
+};
+constexpr int STARTS = RUN + sizeof(Run) / 4;
+constexpr int SHARED_FLOATS = STARTS;  // and two for each group that an item draws from
+static_assert(THREADS % 4 == 0 && RUN % 4 == 0 && sizeof(Run) % 8 == 0, "aligned");
+
+// What the runs of a launch have in common, as `LAUNCH` in cuda.py packs it.
+struct Launch {
+    const Run* runs;
+    float* partials;        // (clusters, SPLIT, 2, KB, M, HP)
+    double* loss_partials;  // (2, blocks), by the parity of the step
+    double* losses;         // (runs, steps)
+    unsigned int* counter;  // of the grid barrier
+    unsigned int first;     // number of the first step
+    int steps, batch, frames, signal_groups, noise_groups, optimiser;
+};
+
+// Where a block stands: which run, which latents, which tiles.
+struct Place {
+    const Run* run;         // a copy in shared memory
+    int part;               // of the latents, 0 .. SPLIT-1
+    int lane, lanes;        // tiles lane, lane + lanes, ... are this block's
+    int cluster, clusters;  // among those that train the same run
+    int block, blocks;      // likewise
+    int tiles_each, tiles;  // of an item, of the batch
+};
+
+struct Tile {
+    int item, first_window;  // the first that it owns
+};
+
+DEVICE Tile tile_at(const Place& place, int number) {
+    return {number / place.tiles_each, number % place.tiles_each * OWN};
+}
+
+DEVICE float4 load_bins(const float* row, int h) {
+    if (H % 4 == 0) return at4(row + h);
+    float4 bins = zero4();
+    if (h < H) bins.x = row[h];
+    if (h + 1 < H) bins.y = row[h + 1];
+    if (h + 2 < H) bins.z = row[h + 2];
+    if (h + 3 < H) bins.w = row[h + 3];
+    return bins;
+}
+
+// The tile's crops of a step, summed, into xn and, negated, into the error.
+DEVICE void draw(float* shared, const Launch& launch, const Place& place, int number, unsigned int step) {
+    const Run& run = *place.run;
+    const Tile tile = tile_at(place, number);
+    long long* starts = reinterpret_cast<long long*>(shared + STARTS);
+    const bool noise = tile.item < run.noise_items;
+    const int groups = noise ? launch.noise_groups : launch.signal_groups;
+    for (int g = thread_index(); g < groups; g += THREADS) {
+        const int group = noise ? launch.signal_groups + g : g;
+        const unsigned long long word = first_word(run.seed, step, tile.item, group);
+        const long long crop = run.group_first[group] + (long long)((word * run.group_starts[group]) >> 32);
+        int low = 0, high = run.recordings;  // the recording is in [low, high)
+        while (high - low > 1) {
+            const int middle = (low + high) / 2;
+            (run.starts_before[middle] <= crop ? low : high) = middle;
+        }
+        starts[g] = crop + run.shift[low];
+    }
+    block_barrier();  // the starts are whole, and whoever read the last tile is done
+    const int frame0 = (tile.first_window - HALO) * P - BEFORE;
+    UNROLL_BY(4)
+    for (int u = thread_index(); u < XROWS * H4; u += THREADS) {
+        const int row = u / H4, h = 4 * (u % H4), frame = frame0 + row;
+        float4 x = zero4(), xn = zero4();
+        if (frame >= 0 && frame < launch.frames && h < H) {
+            x = load_bins(run.source + (starts[0] + frame) * H, h);
+            for (int g = 1; g < groups; ++g)
+                add_scaled(x, 1.0f, load_bins(run.source + (starts[g] + frame) * H, h));
+            const float4 mean = load_bins(run.mean, h), inverse = load_bins(run.inverse_std, h);
+            xn = make_float4((x.x - mean.x) * inverse.x, (x.y - mean.y) * inverse.y, (x.z - mean.z) * inverse.z,
+                             (x.w - mean.w) * inverse.w);
+        }
+        at4(shared + XN + row * HS + h) = xn;
+        const int error_row = row - HALO * P;
+        if (error_row >= 0 && error_row < EROWS)
+            at4(shared + ERROR + error_row * HS + h) = make_float4(-x.x, -x.y, -x.z, -x.w);
+    }
+}
+
+// This block's latents of both filter banks from global memory, where other blocks have rewritten them.
+DEVICE void load_weights(float* shared, const Place& place) {
+    const int k0 = place.part * KB;
+    for (int u = thread_index(); u < M * HP * K4; u += THREADS) {
+        const int k = 4 * (u % K4), h = u / K4 % HP, i = u / K4 / HP;
+        float* to = shared + W_ENC + (i * HP + h) * KS + k;
+        const float* from = place.run->weights[0] + ((M - 1 - i) * H + h) * K + k0 + k;
+        if (K % 4 == 0 && h < H && k0 + k < K)
+            copy16(to, from);
+        else
+            for (int j = 0; j < 4; ++j) to[j] = h < H && k0 + k + j < K ? load_shared_by_all(from + j) : 0.0f;
+    }
+    for (int u = thread_index(); u < M * KB * H4; u += THREADS) {
+        const int h = 4 * (u % H4), k = u / H4 % KB, i = u / H4 / KB;
+        float* to = shared + W_DEC + (i * KB + k) * HP + h;
+        const float* from = place.run->weights[1] + (i * K + k0 + k) * H + h;
+        if (H % 4 == 0 && h < H && k0 + k < K)
+            copy16(to, from);
+        else
+            for (int j = 0; j < 4; ++j) to[j] = h + j < H && k0 + k < K ? load_shared_by_all(from + j) : 0.0f;
+    }
+    copies_done();
+}
+
+// z before the rectifier, of all windows of the tile. A lane and the next hold neighbouring groups of frames, the two
+// after them the next 4 latents: so a half-warp's loads of 16 bytes fall on one or two lines of banks.
+DEVICE void encode_ffma(float* shared) {
+    constexpr int GROUPS = FP / FRAMES;
+    for (int q = thread_index(); q < GROUPS * K4 * SLICES; q += THREADS) {
+        const int slice = q / (GROUPS * K4), rest = q % (GROUPS * K4);
+        const int group = 2 * (rest / 2 / K4) + rest % 2, k = 4 * (rest / 2 % K4);
+        float4 z[FRAMES];
+        UNROLL
+        for (int f = 0; f < FRAMES; ++f) z[f] = zero4();
+        const int h_last = (slice + 1) * H4 / SLICES;
+        UNROLL_BY(1)
+        for (int h4 = slice * H4 / SLICES; h4 < h_last; ++h4) {
+            const float* rows = shared + XN + group * FRAMES * HS + 4 * h4;
+            const float* filters = shared + W_ENC + 4 * h4 * KS + k;
+            float4 ring[FRAMES];
+            UNROLL
+            for (int f = 0; f < FRAMES - 1; ++f) ring[f] = at4(rows + f * HS);
+            UNROLL
+            for (int i = 0; i < M; ++i) {
+                ring[(i + FRAMES - 1) % FRAMES] = at4(rows + (i + FRAMES - 1) * HS);
+                const float* w = filters + i * HP * KS;
+                const float4 w0 = at4(w), w1 = at4(w + KS), w2 = at4(w + 2 * KS), w3 = at4(w + 3 * KS);
+                UNROLL
+                for (int f = 0; f < FRAMES; ++f) {
+                    const float4 x = ring[(i + f) % FRAMES];
+                    add_scaled(z[f], x.x, w0);
+                    add_scaled(z[f], x.y, w1);
+                    add_scaled(z[f], x.z, w2);
+                    add_scaled(z[f], x.w, w3);
+                }
+            }
+        }
+        UNROLL
+        for (int f = 0; f < FRAMES; ++f) at4(shared + Z + (slice * FP + group * FRAMES + f) * KB + k) = z[f];
+    }
+}
+
+DEVICE void encode(float* shared) {
+    encode_ffma(shared);
+}
+
+// Key of a pooled latent that is not zero: its position in the tile, then its number. Others come last.
+constexpr int NO_KEY = 0x7FFFFFFF;
+
+// Each window's largest activation and its key. A NaN stays.
+DEVICE void pool(float* shared, const Launch& launch, const Tile& tile) {
+    int* keys = reinterpret_cast<int*>(shared + KEYS);
+    for (int u = thread_index(); u < MINE; u += THREADS) {
+        const int window = u / KB, k = u % KB;
+        const int begin = (tile.first_window - HALO + window) * P;
+        const int count = begin < 0 ? 0 : min(P, launch.frames - begin);
+        float best = 0.0f;
+        int where = window * P;
+        UNROLL_BY(4)
+        for (int j = 0; j < count; ++j) {
+            const float* at = shared + Z + (window * P + j) * KB + k;
+            float z = at[0];
+            UNROLL
+            for (int slice = 1; slice < SLICES; ++slice) z += at[slice * FP * KB];
+            if (!(z <= best) && best == best) {
+                best = z;
+                where = window * P + j;
+            }
+        }
+        shared[VALUES + u] = best;
+        keys[u] = best == 0.0f ? NO_KEY : where * KB + k;
+    }
+}
+
+// Per window a list of what is not zero, by position; and for each frame where in the list its window's begin that
+// stand at this frame or later.
+DEVICE void sort(float* shared) {
+    const int* keys = reinterpret_cast<const int*>(shared + KEYS);
+    int* first = reinterpret_cast<int*>(shared + FIRST);
+    for (int u = thread_index(); u < WINDOWS * (KB + P + 1); u += THREADS) {
+        const int window = u / (KB + P + 1), j = u % (KB + P + 1);
+        const int key = j < KB ? keys[window * KB + j] : (window * P + j - KB) * KB;
+        int before = window * KB;
+        UNROLL_BY(8)
+        for (int k = 0; k < KB; ++k) before += keys[window * KB + k] < key;
+        if (j >= KB) {
+            first[window * (P + 1) + j - KB] = before;
+        } else if (key != NO_KEY) {
+            const int position = key / KB, k = key % KB;
+            shared[LIST + 2 * before] = shared[VALUES + window * KB + k];
+            // where in w_dec the error's row 0 would meet this latent; row q meets it q frames on
+            reinterpret_cast<int*>(shared)[LIST + 2 * before + 1] = ((HALO * P - position) * KB + k) * HP;
+        }
+    }
+}
+
+// The reconstruction onto the error; returns this thread's part of the squared error of own frames.
+DEVICE double decode(float* shared, const Launch& launch, const Place& place, const Tile& tile, bool active) {
+    const int* first = reinterpret_cast<const int*>(shared + FIRST);
+    const int frame0 = tile.first_window * P - BEFORE;
+    const int own_end = min(BEFORE + OWN * P, launch.frames - frame0);
+    double loss = 0.0;
+    auto add = [&](int row, int h, const float4& r) {
+        float4& error = at4(shared + ERROR + row * HS + h);
+        add_scaled(error, 1.0f, r);
+        if (row >= BEFORE && row < own_end && place.part == 0)
+            loss += (double)error.x * error.x + (double)error.y * error.y + (double)error.z * error.z +
+                    (double)error.w * error.w;
+    };
+    if (active)
+        for (int u = thread_index(); u < EROWS * H4; u += THREADS) {
+            const int row = u / H4, h = 4 * (u % H4), frame = frame0 + row;
+            float4 r = zero4();
+            if (frame >= 0 && frame < launch.frames) {
+                const int last = row + HALO * P, begin = last - (M - 1);  // positions whose runs hold this frame
+                const float* filters = shared + W_DEC + row * KB * HP + h;
+                for (int window = begin / P; window <= last / P; ++window) {
+                    const int* bounds = first + window * (P + 1);
+                    const int end = bounds[min(last + 1 - window * P, P)];
+                    UNROLL_BY(4)
+                    for (int n = bounds[max(begin - window * P, 0)]; n < end; ++n) {
+                        const float value = shared[LIST + 2 * n];
+                        const int offset = reinterpret_cast<const int*>(shared)[LIST + 2 * n + 1];
+                        add_scaled(r, value, at4(static_cast<const float*>(filters) + offset));
+                    }
+                }
+            }
+            if (SPLIT == 1)
+                add(row, h, r);
+            else
+                at4(shared + Z + row * HP + h) = r;
+        }
+    if (SPLIT > 1) {
+        cluster_arrive();
+        cluster_wait();  // the other latents' shares are whole
+        if (active)
+            for (int u = thread_index(); u < EROWS * H4; u += THREADS) {
+                float4 r = zero4();
+                UNROLL
+                for (int part = 0; part < SPLIT; ++part) {
+                    const float* theirs = peer(shared + Z, cluster_rank() - place.part + part);
+                    add_scaled(r, 1.0f, at4(theirs + 4 * u));
+                }
+                add(u / H4, 4 * (u % H4), r);
+            }
+        cluster_arrive();  // this block has read the shares; waited for at the end of the tile
+    }
+    return loss;
+}
+
+// A thread's columns: taps tap .. tap+TAPS-1 of run index, bins h .. h+3 of latent k.
+struct Column {
+    int tap, k, h, dot;
+    bool exists;
+};
+
+DEVICE Column column_at(int n) {
+    const int c = thread_index() + n * THREADS;
+    const int h4 = c % H4, k = c / H4 % KB, group = c / H4 / KB;
+    return {group * TAPS, k, 4 * h4, group * H4 + h4, c < COLUMNS};
+}
+
+typedef float4 Sums[COLUMNS_EACH][TAPS];
+
+// Gradient of w_dec, and parts of the dots of e with w_dec over each run, by column.
+DEVICE void decode_gradient(float* shared, Sums& sums) {
+    const int* keys = reinterpret_cast<const int*>(shared + KEYS);
+    UNROLL
+    for (int n = 0; n < COLUMNS_EACH; ++n) {
+        const Column c = column_at(n);
+        if (!c.exists) continue;
+        float4 filter[TAPS];
+        UNROLL
+        for (int i = 0; i < TAPS; ++i)
+            filter[i] = c.tap + i < M ? at4(shared + W_DEC + ((c.tap + i) * KB + c.k) * HP + c.h) : zero4();
+        UNROLL_BY(1)
+        for (int window = 0; window < OWN; ++window) {
+            const int at = (HALO + window) * KB + c.k, key = keys[at];
+            float along = 0.0f;
+            if (key != NO_KEY) {
+                const float value = shared[VALUES + at];
+                const float* e = shared + ERROR + (key / KB - HALO * P + c.tap) * HS + c.h;
+                UNROLL
+                for (int i = 0; i < TAPS; ++i)
+                    if (c.tap + i < M) {
+                        const float4 error = at4(static_cast<const float*>(e) + i * HS);
+                        add_scaled(sums[n][i], value, error);
+                        along = dot(error, filter[i], along);
+                    }
+            }
+            shared[DOTS + (window * KB + c.k) * (TAP_GROUPS * H4) + c.dot] = along;
+        }
+    }
+}
+
+// Gradient of own values, up to 2 / B; returns this thread's part of the penalty.
+DEVICE double value_gradient(float* shared, const Place& place, const Tile& tile) {
+    const bool noise = tile.item < place.run->noise_items;
+    double loss = 0.0;
+    for (int u = thread_index(); u < OWN * KB; u += THREADS) {
+        const float value = shared[VALUES + HALO * KB + u];
+        float gradient = 0.0f;
+        UNROLL_BY(4)
+        for (int n = 0; n < TAP_GROUPS * H4; ++n) gradient += shared[DOTS + u * (TAP_GROUPS * H4) + n];
+        const int k = place.part * KB + u % KB;
+        if (noise && k < K) {
+            const float share = place.run->foreground[k];
+            const double weight = place.run->latent_weight * share * share;
+            gradient += (float)weight * value;
+            loss += weight * value * value;
+        }
+        shared[GRADS + u] = value > 0.0f ? gradient : 0.0f;
+    }
+    return loss;
+}
+
+// Gradient of w_enc.
+DEVICE void encode_gradient(float* shared, Sums& sums) {
+    const int* keys = reinterpret_cast<const int*>(shared + KEYS);
+    UNROLL
+    for (int n = 0; n < COLUMNS_EACH; ++n) {
+        const Column c = column_at(n);
+        if (!c.exists) continue;
+        UNROLL_BY(1)
+        for (int window = 0; window < OWN; ++window) {
+            const float gradient = shared[GRADS + window * KB + c.k];
+            const int key = keys[(HALO + window) * KB + c.k];
+            if (key == NO_KEY) continue;
+            const float* xn = shared + XN + (key / KB + c.tap) * HS + c.h;
+            UNROLL
+            for (int i = 0; i < TAPS; ++i)
+                if (c.tap + i < M) add_scaled(sums[n][i], gradient, at4(static_cast<const float*>(xn) + i * HS));
+        }
+    }
+}
+
+// The block's sums as (2, KB, M, HP): w_enc's by run index, then w_dec's.
+DEVICE void store_gradients(float* to, const Sums& enc, const Sums& dec) {
+    UNROLL
+    for (int n = 0; n < COLUMNS_EACH; ++n) {
+        const Column c = column_at(n);
+        if (!c.exists) continue;
+        UNROLL
+        for (int i = 0; i < TAPS; ++i)
+            if (c.tap + i < M) {
+                float* at = to + (c.k * M + c.tap + i) * HP + c.h;
+                at4(at) = enc[n][i];
+                at4(at + GRADIENT) = dec[n][i];
+            }
+    }
+}
+
+// A weight, what the optimiser keeps for it, and where they lie; none where the layout is padded.
+struct Weight {
+    float *weight, *first, *second;
+    float w, a, b;
+};
+
+// Number j of a part's gradients (2, KB, M, HP).
+DEVICE Weight weight_at(const Launch& launch, const Run& run, int part, int j) {
+    const int bank = j / GRADIENT, h = j % HP, i = j / HP % M, k = part * KB + j / HP / M % KB;
+    if (h >= H || k >= K) return {nullptr, nullptr, nullptr, 0.0f, 0.0f, 0.0f};
+    const int at = bank ? (i * K + k) * H + h : ((M - 1 - i) * H + h) * K + k;
+    float *weight = run.weights[bank] + at, *first = run.state[bank][0] + at;
+    float* second = launch.optimiser == SGD ? nullptr : run.state[bank][1] + at;
+    return {weight, first, second, load_shared_by_all(weight), *first, second ? *second : 0.0f};
+}
+
+// The optimiser's settings of a step. For Adam 1 - beta1^t and 1 - beta2^t.
+struct Rule {
+    int optimiser;
+    float options[4], rest[2], correction[2];
+};
+
+DEVICE Rule rule_at(const Launch& launch, const Run& run, unsigned int step) {
+    Rule rule;
+    rule.optimiser = launch.optimiser;
+    UNROLL
+    for (int i = 0; i < 4; ++i) rule.options[i] = (float)run.options[i];
+    UNROLL
+    for (int i = 0; i < 2; ++i) {
+        rule.rest[i] = (float)(1.0 - run.options[1 + i]);
+        rule.correction[i] = launch.optimiser == ADAM ? (float)(1.0 - pow(run.options[1 + i], step + 1.0)) : 1.0f;
+    }
+    return rule;
+}
+
+DEVICE void update(const Rule& rule, Weight& at, float g) {
+    if (!at.weight) return;
+    const float rate = rule.options[0];
+    if (rule.optimiser == ADADELTA) {
+        const float rho = rule.options[1], epsilon = rule.options[2];
+        const float square = rho * at.a + rule.rest[0] * g * g;
+        const float change = sqrtf(at.b + epsilon) / sqrtf(square + epsilon) * g;
+        *at.first = square;
+        *at.second = rho * at.b + rule.rest[0] * change * change;
+        *at.weight = at.w - rate * change;
+    } else if (rule.optimiser == ADAM) {
+        const float mean = rule.options[1] * at.a + rule.rest[0] * g;
+        const float square = rule.options[2] * at.b + rule.rest[1] * g * g;
+        *at.first = mean;
+        *at.second = square;
+        *at.weight = at.w - rate / rule.correction[0] * mean / (sqrtf(square / rule.correction[1]) + rule.options[3]);
+    } else {
+        const float velocity = rule.options[1] * at.a + g;
+        *at.first = velocity;
+        *at.weight = at.w - rate * velocity;
+    }
+}
+
+// The sum over the block's threads, in an order of its own; thread 0 gets it.
+DEVICE double add_up(float* shared, double mine) {
+    double* scratch = reinterpret_cast<double*>(shared + SCRATCH);
+    constexpr int WIDTH = THREADS < 32 ? THREADS : 32;
+    scratch[thread_index()] = mine;
+    block_barrier();
+    double sum = 0.0;
+    if (thread_index() < WIDTH)
+        for (int t = thread_index(); t < THREADS; t += WIDTH) sum += scratch[t];
+    if (thread_index() < WIDTH) scratch[thread_index()] = sum;  // nobody else reads this one
+    block_barrier();
+    sum = 0.0;
+    if (thread_index() == 0)
+        for (int t = 0; t < WIDTH; ++t) sum += scratch[t];
+    return sum;
+}
+
+// This block's slice of the weights: partial gradients of all clusters added in order, and the optimiser's step.
+DEVICE void update_slice(float* shared, const Launch& launch, const Place& place, const Rule& rule) {
+    constexpr int TOTAL = SPLIT * 2 * GRADIENT / 4;
+    const int each = ceil_div(TOTAL, place.blocks);
+    const int begin = place.block * each, end = min(begin + each, TOTAL);
+    const int width = min(each, THREADS / 4), parts = min(THREADS / width, place.clusters);
+    const float scale = 2.0f / launch.batch;
+    float* scratch = shared + SCRATCH;
+    for (int base = begin; base < end; base += width) {
+        const int count = min(width, end - base), column = thread_index() % width, part = thread_index() / width;
+        const int j = 4 * base + thread_index();
+        Weight weight;
+        if (thread_index() < 4 * count) weight = weight_at(launch, *place.run, j / (2 * GRADIENT), j % (2 * GRADIENT));
+        if (part < parts && column < count) {
+            const float4* from = reinterpret_cast<const float4*>(launch.partials) + base + column;
+            float4 sum = zero4();
+            UNROLL_BY(8)
+            for (int c = place.clusters * part / parts; c < place.clusters * (part + 1) / parts; ++c)
+                add_scaled(sum, 1.0f, load_shared_by_all(from + (size_t)c * TOTAL));
+            at4(scratch + 4 * (part * width + column)) = sum;
+        }
+        block_barrier();
+        if (thread_index() < 4 * count) {
+            float gradient = 0.0f;
+            for (int p = 0; p < parts; ++p) gradient += scratch[4 * p * width + thread_index()];
+            update(rule, weight, scale * gradient);
+        }
+        block_barrier();
+    }
+}
+
+// The gradients of a share of the block's part, added over the cluster's blocks that have it too, in order. Calls
+// use(j, sums) with the first of four numbers in (2, KB, M, HP).
+template <class Use>
+DEVICE void add_over_cluster(float* shared, const Place& place, Use use) {
+    constexpr int TOTAL = 2 * GRADIENT / 4;
+    const int mine = cluster_rank() / SPLIT;
+    for (int e = TOTAL * mine / LANES + thread_index(); e < TOTAL * (mine + 1) / LANES; e += THREADS) {
+        float4 sum = zero4();
+        UNROLL
+        for (int lane = 0; lane < LANES; ++lane)
+            add_scaled(sum, 1.0f, at4(peer(shared, lane * SPLIT + place.part) + 4 * e));
+        use(4 * e, sum);
+    }
+}
+
+// The step's loss of a run, by its first block: all blocks' parts in order.
+DEVICE void store_loss(float* shared, const Launch& launch, const Place& place, const double* parts, int step) {
+    if (place.block != 0) return;
+    double sum = 0.0;
+    for (int b = thread_index(); b < place.blocks; b += THREADS) sum += load_shared_by_all(parts + block_index() + b);
+    sum = add_up(shared, sum);
+    const int run = POPULATION ? block_index() / CLUSTER : 0;
+    if (thread_index() == 0) launch.losses[(size_t)run * launch.steps + step] = sum / launch.batch;
+}
+
+DEVICE Place place_at(float* shared, const Launch& launch) {
+    Place place;
+    int* words = reinterpret_cast<int*>(shared + RUN);
+    const int run = POPULATION ? block_index() / CLUSTER : 0;
+    for (int i = thread_index(); i < (int)(sizeof(Run) / 4); i += THREADS)
+        words[i] = reinterpret_cast<const int*>(launch.runs + run)[i];
+    place.run = reinterpret_cast<const Run*>(words);
+    place.part = cluster_rank() % SPLIT;
+    place.cluster = POPULATION ? 0 : block_index() / CLUSTER;
+    place.clusters = POPULATION ? 1 : block_count() / CLUSTER;
+    place.lane = place.cluster * LANES + cluster_rank() / SPLIT;
+    place.lanes = place.clusters * LANES;
+    place.block = POPULATION ? cluster_rank() : block_index();
+    place.blocks = POPULATION ? CLUSTER : block_count();
+    place.tiles_each = ceil_div(ceil_div(launch.frames, P), OWN);
+    place.tiles = place.tiles_each * launch.batch;
+    block_barrier();
+    return place;
+}
+
+// All of a tile that has been drawn. With SPLIT every block of a cluster comes here equally often, `active` or not.
+DEVICE double train_on_tile(float* shared, const Launch& launch, const Place& place, int number, Sums& enc, Sums& dec) {
+    const bool active = number < place.tiles;
+    const Tile tile = tile_at(place, number);
+    if (active) {
+        encode(shared);
+        block_barrier();  // z is whole
+        pool(shared, launch, tile);
+        block_barrier();  // values and keys are whole
+        sort(shared);
+        block_barrier();  // the lists are whole
+    }
+    double loss = decode(shared, launch, place, tile, active);
+    block_barrier();  // e is whole
+    if (active) {
+        decode_gradient(shared, dec);
+        block_barrier();  // the dots are whole
+        loss += value_gradient(shared, place, tile);
+        block_barrier();  // the values' gradients are whole
+        encode_gradient(shared, enc);
+    }
+    if (SPLIT > 1) cluster_wait();  // the others have read this block's share of r
+    return loss;                    // the next draw and the sum of losses begin with a barrier
+}
+
+KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
+    float* shared = shared_memory();
+    const Place place = place_at(shared, launch);
+    unsigned int barriers = 0;
+    if (place.lane < place.tiles) draw(shared, launch, place, place.lane, launch.first);
+    for (int step = 0; step < launch.steps; ++step) {
+        load_weights(shared, place);
+        block_barrier();  // the first tile and the weights are in
+        Sums enc, dec;
+        UNROLL
+        for (int n = 0; n < COLUMNS_EACH; ++n) {
+            UNROLL
+            for (int i = 0; i < TAPS; ++i) enc[n][i] = dec[n][i] = zero4();
+        }
+        double loss = 0.0;
+        for (int round = 0; round * place.lanes < place.tiles; ++round) {
+            const int number = place.lane + round * place.lanes;
+            if (SPLIT == 1 && number >= place.tiles) break;
+            if (round > 0 && number < place.tiles) {
+                draw(shared, launch, place, number, launch.first + step);
+                block_barrier();  // the tile is in
+            }
+            loss += train_on_tile(shared, launch, place, number, enc, dec);
+        }
+        loss = add_up(shared, loss);
+        // By parity: the first block may add them up while others are a step ahead.
+        double* loss_parts = launch.loss_partials + (size_t)(step % 2) * block_count();
+        if (thread_index() == 0) loss_parts[block_index()] = loss;
+        const bool more = step + 1 < launch.steps;
+        if (POPULATION || LANES > 1) {
+            store_gradients(shared, enc, dec);
+            cluster_arrive();
+            cluster_wait();  // the cluster's gradients and losses are whole
+        }
+        if (POPULATION) {
+            const Rule rule = rule_at(launch, *place.run, launch.first + step);
+            const float scale = 2.0f / launch.batch;
+            add_over_cluster(shared, place, [&](int j, const float4& sum) {
+                Weight weights[4];
+                UNROLL
+                for (int n = 0; n < 4; ++n) weights[n] = weight_at(launch, *place.run, place.part, j + n);
+                update(rule, weights[0], scale * sum.x);
+                update(rule, weights[1], scale * sum.y);
+                update(rule, weights[2], scale * sum.z);
+                update(rule, weights[3], scale * sum.w);
+            });
+            cluster_arrive();
+            store_loss(shared, launch, place, loss_parts, step);
+            if (more && place.lane < place.tiles) draw(shared, launch, place, place.lane, launch.first + step + 1);
+            cluster_wait();  // the new weights are whole, and this block's gradients have been read
+        } else {
+            float* part = launch.partials + (size_t)(place.cluster * SPLIT + place.part) * 2 * GRADIENT;
+            if (LANES > 1)
+                add_over_cluster(shared, place, [&](int j, const float4& sum) { at4(part + j) = sum; });
+            else
+                store_gradients(part, enc, dec);
+            grid_arrive(launch.counter);
+            const Rule rule = rule_at(launch, *place.run, launch.first + step);
+            grid_wait(launch.counter, ++barriers);  // grid barrier 1: all partial gradients and losses are written
+            update_slice(shared, launch, place, rule);
+            grid_arrive(launch.counter);
+            store_loss(shared, launch, place, loss_parts, step);
+            if (more && place.lane < place.tiles) draw(shared, launch, place, place.lane, launch.first + step + 1);
+            grid_wait(launch.counter, ++barriers);  // grid barrier 2: all weights are written, all partials read
+        }
+    }
+}

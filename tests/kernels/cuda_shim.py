@@ -1,0 +1,61 @@
+"""The CUDA C kernel of train_steps on the CPU: built by g++ with the thread shim, called through ctypes."""
+
+import ctypes
+import functools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from partae_fast.conformance.cases import poisoned
+from partae_fast.kernels.train_steps.cuda import Plan, packed
+from partae_fast.kernels.train_steps.run import Run
+
+HERE = Path(__file__).resolve().parent
+KERNELS = HERE.parents[1] / "kernels"
+COMPILER = shutil.which("g++")
+FLAGS = ("-std=c++20", "-O1", "-pthread", "-Wall", "-Wextra", "-Werror")
+
+
+@functools.cache
+def folder() -> tempfile.TemporaryDirectory:
+    """Where libraries lie, as long as this process lives."""
+    return tempfile.TemporaryDirectory(prefix="partae-shim-")
+
+
+def compile_source(source: str, plan: Plan, output: Path, *flags: str, kernels: Path = KERNELS) -> Path:
+    macros = [f"-D{name}={value}" for name, value in plan.macros().items()]
+    command = [COMPILER or "g++", *FLAGS, *flags, *macros, f"-I{kernels}", str(HERE / source), "-o", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+@functools.cache
+def library(plan: Plan) -> ctypes.CDLL:
+    """The plan's kernel, built once in a session."""
+    output = Path(folder().name) / f"{abs(hash(plan))}.so"
+    return ctypes.CDLL(str(compile_source("train_steps_shim.cpp", plan, output, "-fPIC", "-shared")))
+
+
+def train_steps(plan: Plan, blocks: int, runs: Sequence[Run], first: int, steps: int) -> torch.Tensor:
+    """What cuda.train_steps does, on `blocks` blocks of system threads; what it allocates is NaN at first."""
+    code = library(plan)
+    with poisoned():
+        given = packed(runs, plan, blocks, first, steps)
+    code.launch(given.launch.ctypes.data_as(ctypes.c_void_p), blocks)
+    return given.losses
+
+
+def races(plan: Plan, blocks: int, output: Path, kernels: Path = KERNELS) -> str:
+    """What the thread sanitizer reports of a few steps on `blocks` blocks; empty where nothing."""
+    program = compile_source(
+        "train_steps_races.cpp", plan, output, "-g", "-fsanitize=thread", f"-DBLOCKS={blocks}", kernels=kernels
+    )
+    done = subprocess.run([program], capture_output=True, text=True, timeout=120)
+    assert done.returncode in (0, 66), f"exit code {done.returncode}: {done.stderr}"
+    assert (done.returncode == 66) == ("WARNING: ThreadSanitizer" in done.stderr)
+    return done.stderr if done.returncode else ""

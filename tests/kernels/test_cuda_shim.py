@@ -1,0 +1,213 @@
+"""The CUDA C kernel of train_steps without a GPU: compiled by g++, each thread of the grid a thread of the system.
+
+It is compared with the float64 reference, watched by the thread sanitizer, and spoilt, to see that both would tell.
+"""
+
+import math
+import shutil
+from dataclasses import dataclass
+
+import cuda_shim
+import numpy as np
+import pytest
+import torch
+
+from partae_fast.kernels.optimiser import RULES
+from partae_fast.kernels.train_steps import Run, fresh_state
+from partae_fast.kernels.train_steps.cuda import Plan, groups_of
+from partae_fast.reference import train_steps as reference
+from partae_fast.reference.sampler import statistics
+from partae_fast.sampling import CropSampler
+
+pytestmark = pytest.mark.skipif(cuda_shim.COMPILER is None, reason="g++ is not installed")
+
+OPTIONS = {
+    "adadelta": {"learning_rate": 0.5, "rho": 0.9, "epsilon": 1e-3},
+    "adam": {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
+    "sgd": {"learning_rate": 1e-4, "momentum": 0.7},
+}
+TOLERANCE = {"ffma": 1e-5, "3xtf32": 1e-5, "tf32": 1e-3}
+
+
+@dataclass(frozen=True)
+class Case:
+    batch: int
+    frames: int
+    noise_only: float
+    plan: Plan
+    blocks: int
+    groups: tuple[int, int] = (2, 2)
+
+
+def plan(bins, latents, taps, pool, **cut) -> Plan:
+    return Plan(bins, latents, taps, pool, **{"frames": 2, "slices": 1, "threads": 8, **cut})
+
+
+CASES = {
+    "plain": Case(3, 40, 0.34, plan(8, 8, 3, 4, own=4, taps_each=3), 3),
+    "nothing is a multiple": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, slices=2), 2),
+    "more blocks than tiles": Case(2, 23, 0.5, plan(6, 3, 5, 8, own=2, taps_each=2, threads=12), 6),
+    "halo of four windows": Case(2, 29, 0.5, plan(3, 5, 9, 2, own=3, taps_each=4, frames=4), 3),
+    "ones": Case(1, 1, 0.0, plan(1, 1, 1, 1, own=1, taps_each=1, threads=4), 2, (1, 0)),
+    "one tap": Case(2, 11, 0.5, plan(4, 6, 1, 3, own=2, taps_each=1), 4),
+    "even taps, longer than the recording": Case(2, 5, 0.5, plan(7, 4, 8, 4, own=1, taps_each=8), 2),
+    "pool longer than the recording": Case(2, 13, 0.5, plan(5, 4, 3, 16, own=1, taps_each=3), 2),
+    "all noise": Case(2, 24, 1.0, plan(5, 6, 4, 4, own=3, taps_each=2), 3, (1, 2)),
+    "no noise": Case(2, 24, 0.0, plan(5, 6, 4, 4, own=3, taps_each=2), 3, (2, 1)),
+}
+FIRST = 4  # number of the first step
+
+
+def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[Run, tuple]:
+    """A run with recordings of several lengths, and what the reference needs to train the same."""
+    rng = np.random.default_rng([sum(map(ord, optimizer)), variant])
+    p = case.plan
+
+    def recording(extra: int) -> np.ndarray:
+        return rng.gamma(1.0, 1.0, (case.frames + extra, p.bins)).astype(np.float32)
+
+    signal = [[recording(7), recording(0), recording(20)], [recording(5)]][: case.groups[0]]
+    noise = [[recording(3)], [recording(1), recording(9)]][: case.groups[1]]
+    weights = {
+        "w_enc": (rng.standard_normal((p.taps, p.bins, p.latents)) / math.sqrt(p.taps * p.bins)).astype(np.float32),
+        "w_dec": (rng.standard_normal((p.taps, p.latents, p.bins)) / math.sqrt(p.taps * p.latents)).astype(np.float32),
+    }
+    foreground = (np.arange(p.latents) >= p.latents // 4).astype(np.float64)
+    sampler = CropSampler(signal, noise, case.frames, case.batch, case.noise_only, seed=2**40 + variant)
+    mean, std = (torch.tensor(v, dtype=torch.float32) for v in statistics(signal, case.frames))
+    w_enc, w_dec = (torch.tensor(w) for w in weights.values())
+    penalty = 0.75 + variant
+    run = Run(
+        w_enc,
+        w_dec,
+        fresh_state(w_enc, w_dec, optimizer),
+        sampler.crops,
+        mean,
+        std,
+        torch.tensor(foreground, dtype=torch.float32),
+        penalty,
+        p.pool,
+        optimizer,
+        OPTIONS[optimizer],
+    )
+    setting = reference.Setting(foreground, p.pool, penalty, optimizer, OPTIONS[optimizer])
+    return run, (weights, signal, noise, setting, case, sampler.seed)
+
+
+def truth(given: tuple, steps: int) -> tuple[reference.Learner, list[float]]:
+    weights, signal, noise, setting, case, seed = given
+    start = reference.beginner(weights)
+    sizes = (case.frames, case.batch, case.noise_only)
+    return reference.train_steps(start, signal, noise, setting, steps, *sizes, seed=seed, first=FIRST)
+
+
+def error(found: torch.Tensor, wanted) -> float:
+    """Relative root-mean-square error; infinite where a number is not finite."""
+    got, wanted = found.double().numpy(), np.asarray(wanted)
+    if not np.isfinite(got).all():
+        return math.inf
+    size = np.linalg.norm(wanted)
+    return float(np.linalg.norm(got - wanted) / size) if size else float(np.linalg.norm(got))
+
+
+def errors(run: Run, losses: torch.Tensor, given: tuple) -> dict[str, float]:
+    learner, wanted = truth(given, len(losses))
+    found = {"loss": error(losses, wanted)}
+    for name, weight in (("w_enc", run.w_enc), ("w_dec", run.w_dec)):
+        found[name] = error(weight, learner.weights[name])
+        for kept, tensor in zip(RULES[run.optimizer].state, run.state[name], strict=True):
+            found[f"{name} {kept}"] = error(tensor, learner.state[name][kept])
+    return found
+
+
+def all_bits(run: Run, losses: torch.Tensor) -> list[bytes]:
+    tensors = losses, run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]
+    return [tensor.contiguous().numpy().tobytes() for tensor in tensors]
+
+
+@pytest.mark.parametrize("optimizer", OPTIONS)
+@pytest.mark.parametrize("name", CASES)
+def test_steps_agree_with_the_reference(name, optimizer):
+    case = CASES[name]
+    run, given = problem(case, optimizer)
+    losses = cuda_shim.train_steps(case.plan, case.blocks, [run], FIRST, 4)
+    found = errors(run, losses[0], given)
+    assert max(found.values()) <= TOLERANCE[case.plan.precision], found
+
+
+@pytest.mark.parametrize("name", ["nothing is a multiple", "halo of four windows"])
+def test_bits_depend_on_nothing_but_the_run(name):
+    """Not on when threads ran, nor on how many steps a launch takes."""
+    case = CASES[name]
+    run, _ = problem(case, "adam")
+    found = []
+    for parts in [(5,), (5,), (2, 3), (1, 4)]:
+        mine, losses, done = run.copy(), [], FIRST
+        for steps in parts:
+            losses.append(cuda_shim.train_steps(case.plan, case.blocks, [mine], done, steps))
+            done += steps
+        found.append(all_bits(mine, torch.cat(losses, dim=1)))
+    assert all(bits == found[0] for bits in found)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_shared_memory_is_what_the_plan_says(name):
+    case = CASES[name]
+    run, _ = problem(case, "sgd")
+    code = cuda_shim.library(case.plan)
+    assert code.shared_bytes(groups_of(run)) == case.plan.shared_bytes(groups_of(run))
+
+
+def test_a_nan_in_the_weights_reaches_the_loss():
+    case = CASES["plain"]
+    run, _ = problem(case, "sgd")
+    run.w_enc[1, 2, 3] = math.nan
+    losses = cuda_shim.train_steps(case.plan, case.blocks, [run], FIRST, 2)
+    assert losses.isnan().all()
+
+
+# Watched by the thread sanitizer: few threads, several tiles to a block.
+WATCHED = {
+    "one run": (plan(5, 6, 4, 4, own=2, taps_each=3, threads=36), 3),
+    "one run, clusters": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2), 8),
+    "population": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2, population=True), 8),
+    "population without clusters": (plan(5, 6, 4, 4, own=2, taps_each=3, population=True), 3),
+}
+# A barrier, as it stands in the source, and what it is taken away from.
+MUTANTS = {
+    "block barrier before pooling": ("one run", "block_barrier();  // z is whole", ""),
+    "block barrier after the dots": ("one run", "block_barrier();  // the dots are whole", ""),
+    "grid barrier 1": ("one run", "grid_wait(launch.counter, ++barriers);  // grid barrier 1", "++barriers;  //"),
+    "grid barrier 2": ("one run", "grid_wait(launch.counter, ++barriers);  // grid barrier 2", "++barriers;  //"),
+    "cluster barrier before r is added up": (
+        "one run, clusters",
+        "cluster_arrive();\n        cluster_wait();  // the other latents' shares are whole",
+        "",
+    ),
+    "cluster barrier before the gradients are added up": (
+        "population",
+        "cluster_arrive();\n            cluster_wait();  // the cluster's gradients and losses are whole",
+        "",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WATCHED)
+def test_no_thread_races_another(name, tmp_path):
+    assert cuda_shim.races(*WATCHED[name], tmp_path / "races") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_missing_barrier_is_seen(mutant, tmp_path):
+    name, barrier, instead = MUTANTS[mutant]
+    kernels = tmp_path / "kernels"
+    (kernels / "train_steps").mkdir(parents=True)
+    for file in (*cuda_shim.KERNELS.glob("*.cuh"), *cuda_shim.KERNELS.glob("*.h"), *cuda_shim.KERNELS.glob("*/*.cuh")):
+        shutil.copy(file, kernels / file.relative_to(cuda_shim.KERNELS))
+    file = kernels / "train_steps" / "train_steps.cuh"
+    source = file.read_text()
+    assert source.count(barrier) == 1
+    file.write_text(source.replace(barrier, instead))
+    assert "data race" in cuda_shim.races(*WATCHED[name], tmp_path / "races", kernels)

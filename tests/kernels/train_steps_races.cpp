@@ -1,0 +1,45 @@
+// A few steps of train_steps on made-up recordings, for the thread sanitizer to watch: exit code 66 where it saw a race.
+#include "train_steps/train_steps.cuh"
+
+int main() {
+    constexpr int RECORDINGS = 2, BATCH = 3, LENGTH = 3 * OWN * P, CROP = 2 * OWN * P - 1, GROUPS = 2, STEPS = 3;
+    constexpr int RUNS = POPULATION ? BLOCKS / CLUSTER : 1;
+    constexpr int STARTS_EACH = LENGTH - CROP + 1;
+    unsigned int state = 1;
+    auto number = [&] { return (float)((state = state * 1664525u + 1013904223u) >> 8) / (1 << 24); };
+    auto numbers = [&](int count, float low, float high) {
+        auto* made = new std::vector<float>(count);
+        for (float& n : *made) n = low + (high - low) * number();
+        return made->data();
+    };
+    // one recording in each group
+    const long long before[RECORDINGS] = {0, STARTS_EACH}, shift[RECORDINGS] = {0, LENGTH - STARTS_EACH};
+    const long long group_first[GROUPS] = {0, STARTS_EACH}, group_starts[GROUPS] = {STARTS_EACH, STARTS_EACH};
+    std::vector<Run> runs(RUNS);
+    for (Run& run : runs) {
+        for (int bank = 0; bank < 2; ++bank) {
+            run.weights[bank] = numbers(M * H * K, -0.5f, 0.5f);
+            for (int i = 0; i < 2; ++i) run.state[bank][i] = numbers(M * H * K, 0.0f, 0.1f);
+        }
+        run.source = numbers(RECORDINGS * LENGTH * H, 0.0f, 2.0f);
+        run.mean = numbers(H, 1.0f, 1.0f);
+        run.inverse_std = numbers(H, 0.5f, 1.0f);
+        run.foreground = numbers(K, 0.0f, 1.0f);
+        run.starts_before = before;
+        run.shift = shift;
+        run.group_first = group_first;
+        run.group_starts = group_starts;
+        const double options[4] = {1.0, 0.9, 1e-2, 0.0};
+        std::copy(options, options + 4, run.options);
+        run.latent_weight = 0.5;
+        run.seed = 7;
+        run.recordings = RECORDINGS;
+        run.noise_items = 1;
+    }
+    std::vector<float> partials((size_t)BLOCKS * 2 * GRADIENT);
+    std::vector<double> loss_partials(2 * BLOCKS), losses(RUNS * STEPS);
+    unsigned int counter = 0;
+    const Launch launch = {runs.data(), partials.data(), loss_partials.data(), losses.data(), &counter, 0,
+                           STEPS,       BATCH,           CROP,                 1,             1,        ADADELTA};
+    shim::run(BLOCKS, THREADS, CLUSTER, 4 * SHARED_FLOATS + 8, [=] { train_steps(launch); });
+}
