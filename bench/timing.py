@@ -56,7 +56,10 @@ class Row:
 
 
 def measure(calls: dict[str, Callable[[], Any]], device: str, rounds: int = ROUNDS) -> dict[str, np.ndarray]:
-    """Seconds of each call, (rounds,), all versions in turn in every round, so that a slow spell meets them all."""
+    """Seconds of each call, (rounds,), all versions in turn in every round, so that a slow spell meets them all.
+
+    A call that has an attribute `steps` does that many at once; its seconds are of one.
+    """
     seconds = _seconds_on_gpu if device == "cuda" else _seconds_on_cpu
     repeats = {}
     for name, call in calls.items():
@@ -70,7 +73,7 @@ def measure(calls: dict[str, Callable[[], Any]], device: str, rounds: int = ROUN
             time.sleep(SETTLE_SECONDS)
             call()
             samples[name].append(seconds(call, repeats[name]))
-    return {name: np.array(values) for name, values in samples.items()}
+    return {name: np.array(values) / getattr(calls[name], "steps", 1) for name, values in samples.items()}
 
 
 def _seconds_on_cpu(call: Callable[[], Any], repeats: int) -> float:

@@ -1,6 +1,6 @@
 """One folder for each op, and in it every implementation of that op.
 
-An implementation is a module (`eager.py`, `cpu.py`, `triton.py`, later `cuda.py`) with one function for each
+An implementation is a module (`eager.py`, `cpu.py`, `triton.py`, `cuda.py`) with one function for each
 pass of its op, named as the pass. All implementations of a pass take and return the same things:
 
     encode            x, w_enc, pool, mean, std -> values, positions
@@ -11,8 +11,10 @@ pass of its op, named as the pass. All implementations of a pass take and return
                         -> grad_values | None, grad_w_dec | None
     partitioned_loss  reconstruction, target, values, noise_only, foreground, penalty
                         -> loss, grad_reconstruction, grad_values
-    adadelta          weight, gradient, square, delta, learning_rate, rho, epsilon
-                        -> None; weight, square and delta (contiguous) are changed
+    adadelta, adam, sgd   (of the op `optimiser`)   weight, gradient, state, step, options
+                        -> None; weight and the tensors of state (contiguous) are changed
+    train_steps       runs, first, steps -> losses; the runs' weights and states are changed
+                      (a module of this op also has refusal(runs) -> why it cannot serve them | None)
 
 Shapes are those of `partae_fast.functional`, which checks them; an implementation may rely on shapes, types and
 devices that agree, not on contiguity. The maths of each pass is in `partae_fast.reference`.

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -37,7 +38,8 @@ OPS = {
     "encode": Op(("encode", "encode_backward"), ("eager", "cpu", "triton")),
     "decode": Op(("decode", "decode_backward"), ("eager", "cpu", "triton")),
     "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
-    "adadelta": Op(("adadelta",), ("eager", "cpu")),
+    "optimiser": Op(("adadelta", "adam", "sgd"), ("eager", "cpu")),
+    "train_steps": Op(("train_steps",), ("eager", "cpu")),
 }
 
 # Storage types, by back-end. Sums are float32 or wider in every one of them.
@@ -107,32 +109,58 @@ def _refusal(op: str, backend: str, device: torch.device, dtype: torch.dtype) ->
     return None
 
 
-def resolve(op: str, backend: str, device: torch.device, dtype: torch.dtype) -> str:
+def resolve(
+    op: str,
+    backend: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    refuses: Callable[[ModuleType], str | None] | None = None,
+    preferred: str | None = None,
+) -> str:
     """The back-end that serves `op` for tensors of `dtype` on `device`.
 
-    "auto" takes the fastest that can and logs its choice, once. A name runs or raises BackendUnavailable.
+    "auto" takes the fastest that can, `preferred` before all others, and logs its choice, once. A name runs or raises
+    BackendUnavailable. `refuses` tells why an implementation cannot serve the request at hand, or None where it can.
     """
-    if backend == "auto":
+    if backend != "auto":
+        if backend not in backends():
+            raise ValueError(f"backend {backend!r} is not known; choose auto or one of {', '.join(OPS[op].backends)}")
+        refusal = _refusal(op, backend, device, dtype) or (refuses and refuses(implementation(op, backend)))
+        if refusal:
+            raise BackendUnavailable(f"back-end {backend} cannot run {op} here: {refusal}")
+        return backend
+    if refuses is None:
         return _fastest(op, device, dtype)
-    if backend not in backends():
-        raise ValueError(f"backend {backend!r} is not known; choose auto or one of {', '.join(OPS[op].backends)}")
-    refusal = _refusal(op, backend, device, dtype)
-    if refusal:
-        raise BackendUnavailable(f"back-end {backend} cannot run {op} here: {refusal}")
-    return backend
+    return _first_able(op, device, dtype, refuses, preferred)
 
 
 @functools.cache
 def _fastest(op: str, device: torch.device, dtype: torch.dtype) -> str:
+    return _first_able(op, device, dtype, lambda module: None, None)
+
+
+def _first_able(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    refuses: Callable[[ModuleType], str | None],
+    preferred: str | None,
+) -> str:
     refusals = []
-    for name in reversed(OPS[op].backends):
-        refusal = _refusal(op, name, device, dtype)
+    names = [name for name in OPS[op].backends[::-1] if name != preferred]
+    for name in [preferred, *names] if preferred in OPS[op].backends else names:
+        refusal = _refusal(op, name, device, dtype) or refuses(implementation(op, name))
         if refusal is None:
             why = f" ({'; '.join(refusals)})" if refusals else ""
-            logger.info("%s on %s, %s: back-end %s%s", op, device, dtype, name, why)
+            _say_once(f"{op} on {device}, {dtype}: back-end {name}{why}")
             return name
         refusals.append(f"not {name}: {refusal}")
     raise BackendUnavailable(f"no back-end can run {op}: {'; '.join(refusals)}")
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    logger.info("%s", message)
 
 
 def implementation(op: str, backend: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Vector code that Numba cannot be talked into: four primitives, written as LLVM IR with the vectors named.
+"""Vector code that Numba cannot be talked into: five primitives, written as LLVM IR with the vectors named.
 
 Every one addresses flat storage by offset, so that no array view is made (a view counts references, atomically, once
 for each of the thousands of runs in a call). Offsets are in elements, and are not checked.
@@ -7,6 +7,7 @@ for each of the thousands of runs in a call). Offsets are in elements, and are n
     dot(a, i, b, j, n)                           sum of a[i : i+n] * b[j : j+n]
     add_runs(target, j, n, heights, starts, count, source, centre)
             target[j : j+n] += sum_c heights[c] * (source[starts[c] : starts[c]+n] - centre)
+    add_and_dot_runs(...)                        that and dot, for a few runs that are loaded once
     convolve_and_pool(...)                       see encode/cpu.py
 """
 
@@ -72,6 +73,13 @@ class Emitter:
     def add_product(self, total, a, b):
         """total + a * b, fused."""
         return self.builder.fadd(total, self.builder.fmul(a, b, flags=FUSED), flags=FUSED)
+
+    def add_lanes(self, vector, first):
+        """`first` and the sum of the vector's lanes."""
+        name = f"llvm.vector.reduce.fadd.v{self.lanes}f{self.size * 8}"
+        kind = ir.FunctionType(self.scalar, [self.scalar, self.vector])
+        reduce = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(reduce, [first, vector], fastmath=("reassoc",))
 
     def variable(self, value):
         """A place for a value that a loop changes; the compiler turns it into a register."""
@@ -143,10 +151,7 @@ def dot(typingctx, a, i, b, j, n):
         lanes = builder.load(sums[0])
         for place in sums[1:]:
             lanes = builder.fadd(lanes, builder.load(place))
-        name = f"llvm.vector.reduce.fadd.v{emit.lanes}f{emit.size * 8}"
-        kind = ir.FunctionType(emit.scalar, [emit.scalar, emit.vector])
-        reduce = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(reduce, [builder.load(tail), lanes], fastmath=("reassoc",))
+        return emit.add_lanes(lanes, builder.load(tail))
 
     return a.dtype(a, types.intp, b, types.intp, types.intp), codegen
 
@@ -155,25 +160,27 @@ def dot(typingctx, a, i, b, j, n):
 def add_runs(typingctx, target, j, n, heights, starts, count, source, centre):
     """target[j : j+n] += sum over c < count of heights[c] * (source[starts[c] : starts[c]+n] - centre[:n]).
 
-    A stretch of the target stays in registers while all runs are added to it.
+    A stretch of the target stays in registers while all runs are added to it. `centre` may be None, for zeros.
     """
+    centred = not isinstance(centre, types.NoneType)
 
     def codegen(context, builder, signature, args):
         emit = Emitter(context, builder, source)
         y, h, s = emit.data(target, args[0]), emit.data(heights, args[3]), emit.data(starts, args[4])
-        x, m = emit.data(source, args[6]), emit.data(centre, args[7])
+        x, m = emit.data(source, args[6]), emit.data(centre, args[7]) if centred else None
         j, n, count = args[1], args[2], args[5]
 
         def body(offset, kinds):
             places = emit.offsets(offset, kinds)
             kind = kinds[0]
-            middles = [emit.load(m, at, kind) for at in places]
+            middles = [emit.load(m, at, kind) if centred else None for at in places]
             sums = [emit.variable(emit.load(y, builder.add(j, at), kind)) for at in places]
             with emit.loop(ir.Constant(INTP, 0), count, 1) as (c, _):
                 height = emit.spread(emit.load(h, c, emit.scalar), kind)
                 start = emit.load(s, c, INTP)
                 for at, middle, total in zip(places, middles, sums, strict=True):
-                    run = builder.fsub(emit.load(x, builder.add(start, at), kind), middle)
+                    run = emit.load(x, builder.add(start, at), kind)
+                    run = builder.fsub(run, middle) if centred else run
                     builder.store(emit.add_product(builder.load(total), height, run), total)
             for at, total in zip(places, sums, strict=True):
                 emit.store(builder.load(total), y, builder.add(j, at))
@@ -183,6 +190,54 @@ def add_runs(typingctx, target, j, n, heights, starts, count, source, centre):
 
     signature = types.void(target, types.intp, types.intp, heights, starts, types.intp, source, centre)
     return signature, codegen
+
+
+@intrinsic
+def add_and_dot_runs(typingctx, dots, target, j, rows, i, n, heights, starts, c, count, source):
+    """`count` runs (a literal), from number c on: the sum of their products with a row, and the row's gradient.
+
+    With run q = source[starts[q] : starts[q]+n], c <= q < c + count:
+        dots[q] = sum of run q * rows[i : i+n];   target[j : j+n] += sum over q of heights[q] * run q
+    A run is loaded once for both.
+    """
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    runs = range(count.literal_value)
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, source)
+        d, y, w = emit.data(dots, args[0]), emit.data(target, args[1]), emit.data(rows, args[3])
+        h, s, x = emit.data(heights, args[6]), emit.data(starts, args[7]), emit.data(source, args[10])
+        j, i, n = args[2], args[4], args[5]
+        at_run = [builder.add(args[8], ir.Constant(INTP, q)) for q in runs]
+        height = [emit.load(h, at, emit.scalar) for at in at_run]
+        start = [emit.load(s, at, INTP) for at in at_run]
+        sums = [emit.variable(emit.zero(emit.vector)) for _ in runs]
+        tails = [emit.variable(emit.zero(emit.scalar)) for _ in runs]
+
+        def body(offset, kinds):
+            kind, products = kinds[0], sums if kinds[0] is emit.vector else tails
+            places = emit.offsets(offset, kinds)
+            row = [emit.load(w, builder.add(i, at), kind) for at in places]
+            gradient = [emit.load(y, builder.add(j, at), kind) for at in places]
+            for q in runs:
+                wide = emit.spread(height[q], kind)
+                total = builder.load(products[q])
+                for v, at in enumerate(places):
+                    run = emit.load(x, builder.add(start[q], at), kind)
+                    gradient[v] = emit.add_product(gradient[v], wide, run)
+                    total = emit.add_product(total, row[v], run)
+                builder.store(total, products[q])
+            for at, value in zip(places, gradient, strict=True):
+                emit.store(value, y, builder.add(j, at))
+
+        emit.sweep(n, body, widest=6)
+        for q in runs:
+            emit.store(emit.add_lanes(builder.load(sums[q]), builder.load(tails[q])), d, at_run[q])
+        return context.get_dummy_value()
+
+    where = types.intp
+    return types.void(dots, target, where, rows, where, where, heights, starts, where, count, source), codegen
 
 
 @intrinsic

@@ -30,6 +30,9 @@ WORTH_WAKING = 2_000_000  # scalar operations: about what one core does while an
 CALLER_SPINS = 100_000  # looks at a counter before the caller naps: some 50 us
 WORKER_SPINS = 2_000_000  # and before a worker sleeps, about a millisecond: in training the next task comes sooner
 NAP = 20e-6  # seconds
+LOOKS_BEFORE_YIELD = 4096  # of one unit at what another does: some 10 us
+
+_sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 _DRAWN, _DONE, _UNITS = 0, 8, 16  # places in the counters, a cache line apart
 
@@ -75,6 +78,28 @@ def next_unit(counters, unit):
         _count(counters, _DONE)
     drawn = _count(counters, _DRAWN)
     return drawn if drawn < counters[_UNITS] else -1
+
+
+@kernel
+def count_up(counters, place):
+    """Add one to counters[place], so that whoever waits for it sees all that was written before."""
+    _count(counters, place)
+
+
+@kernel
+def wait_for(counters, place, value):
+    """Return once counters[place] is at least `value`."""
+    looks = 0
+    while _look(counters, place) < value:
+        looks += 1
+        if looks > LOOKS_BEFORE_YIELD:  # more threads than processors: whom we wait for may need this one
+            _sched_yield()
+
+
+@kernel
+def wait_until_done(counters, count):
+    """Return once `count` units are done: a unit may wait so for units that were drawn before it."""
+    wait_for(counters, _DONE, count)
 
 
 @kernel

@@ -6,5 +6,5 @@ One module per subject, in the symbols of the papers; it imports NumPy alone. Te
     encode, decode, partitioned_loss    the ops, forward and backward
     philox, sampler                     the random crops and their mixtures
     initialisation, optimisers          where training starts and how it steps
-    training                            the whole step, composed of the above
+    train_steps                         whole steps, composed of the above
 """

@@ -1,8 +1,9 @@
-"""One step of AdaDelta (Zeiler 2012, algorithm 1) and of Adam (Kingma & Ba 2015, algorithm 1).
+"""One step of AdaDelta (Zeiler 2012, algorithm 1), of Adam (Kingma & Ba 2015, algorithm 1) and of SGD with momentum
+(Polyak 1964, in the form that PyTorch has: the learning rate is outside the velocity).
 
-Each takes a parameter, its gradient and a state, and returns the new parameter and the new state; None is
-the state before the first step. Defaults are those of PyTorch but for AdaDelta's rho, 0.95 as in Zeiler's
-paper and in the framework that Stowell & Turner used.
+Each takes a parameter, its gradient, a state and the number of the step, and returns the new parameter and the new
+state; None is the state before the first step, whose number is 0. Defaults are those of PyTorch but for AdaDelta's
+rho, 0.95 as in Zeiler's paper and in the framework that Stowell & Turner used, and for SGD.
 """
 
 import numpy as np
@@ -15,6 +16,7 @@ def adadelta(
     parameter: Array,
     gradient: Array,
     state: State | None,
+    step: int,
     learning_rate: float = 1.0,
     rho: float = 0.95,
     epsilon: float = 1e-6,
@@ -25,15 +27,16 @@ def adadelta(
     """
     state = state or {"square": np.zeros_like(parameter), "delta": np.zeros_like(parameter)}
     square = rho * state["square"] + (1.0 - rho) * gradient**2
-    step = np.sqrt(state["delta"] + epsilon) / np.sqrt(square + epsilon) * gradient
-    delta = rho * state["delta"] + (1.0 - rho) * step**2
-    return parameter - learning_rate * step, {"square": square, "delta": delta}
+    change = np.sqrt(state["delta"] + epsilon) / np.sqrt(square + epsilon) * gradient
+    delta = rho * state["delta"] + (1.0 - rho) * change**2
+    return parameter - learning_rate * change, {"square": square, "delta": delta}
 
 
 def adam(
     parameter: Array,
     gradient: Array,
     state: State | None,
+    step: int,
     learning_rate: float = 1e-3,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -41,19 +44,27 @@ def adam(
 ) -> tuple[Array, State]:
     """m, v: running means of g and g^2;  x <- x - rate m^ / (sqrt(v^) + epsilon).
 
-    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) at step t, counted from 1.
+    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) with t = step + 1.
     """
-    state = state or {
-        "mean": np.zeros_like(parameter),
-        "square": np.zeros_like(parameter),
-        "steps": np.zeros(()),
-    }
-    steps = state["steps"] + 1
+    state = state or {"mean": np.zeros_like(parameter), "square": np.zeros_like(parameter)}
     mean = beta1 * state["mean"] + (1.0 - beta1) * gradient
     square = beta2 * state["square"] + (1.0 - beta2) * gradient**2
-    corrected, scale = mean / (1.0 - beta1**steps), np.sqrt(square / (1.0 - beta2**steps))
+    corrected, scale = mean / (1.0 - beta1 ** (step + 1)), np.sqrt(square / (1.0 - beta2 ** (step + 1)))
     new = parameter - learning_rate * corrected / (scale + epsilon)
-    return new, {"mean": mean, "square": square, "steps": steps}
+    return new, {"mean": mean, "square": square}
 
 
-OPTIMISERS = {"adadelta": adadelta, "adam": adam}
+def sgd(
+    parameter: Array,
+    gradient: Array,
+    state: State | None,
+    step: int,
+    learning_rate: float = 1e-5,
+    momentum: float = 0.9,
+) -> tuple[Array, State]:
+    """v <- momentum v + g;  x <- x - rate v."""
+    velocity = (momentum * state["velocity"] if state else 0.0) + gradient
+    return parameter - learning_rate * velocity, {"velocity": velocity}
+
+
+OPTIMISERS = {"adadelta": adadelta, "adam": adam, "sgd": sgd}

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partae_fast.errors import UserError
-from partae_fast.reference import philox, sampler
 from partae_fast.kernels.philox import first_word
+from partae_fast.reference import philox, sampler
 from partae_fast.sampling import CropSampler
 
 

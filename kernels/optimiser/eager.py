@@ -5,9 +5,7 @@ from torch import Tensor
 from ..encode.eager import wide
 
 
-def adadelta(
-    weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]
-) -> None:
+def adadelta(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
     square, delta = state
     rho, epsilon = options["rho"], options["epsilon"]
     w, g, s, d = wide(weight, gradient, square, delta)

@@ -1,4 +1,4 @@
-"""Whole training steps, many in one call: crops drawn, mixed and normalised, encode, pool, decode, loss, gradients, optimiser."""
+"""Whole training steps, many in one call: draw, mix, normalise, encode, pool, decode, loss, gradients, optimiser."""
 
 from .run import Crops, Run, fresh_state
 

@@ -29,16 +29,16 @@ def starts(crops: Crops, step: int, item: int, groups: range) -> list[int]:
     return found
 
 
-def batch_at(crops: Crops, step: int) -> tuple[Tensor, Tensor]:
+def batch_at(crops: Crops, step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """x (B, N, H) and noise_only (B,) of a step."""
     signal, every = crops.signal_groups, len(crops.group_first)
     x = []
     for item in range(crops.batch):
         groups = range(signal, every) if item < crops.noise_items else range(signal)
-        first, *others = (crops.source[s : s + crops.frames] for s in starts(crops, step, item, groups))
+        first, *others = (crops.source[s : s + crops.frames].to(dtype) for s in starts(crops, step, item, groups))
         x.append(sum(others, first))
     noise_only = torch.arange(crops.batch, device=crops.source.device) < crops.noise_items
-    return torch.stack(x), noise_only.float()
+    return torch.stack(x), noise_only.to(dtype)
 
 
 def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
@@ -50,8 +50,7 @@ def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
 
 
 def _step(run: Run, step: int) -> Tensor:
-    x, noise_only = batch_at(run.crops, step)
-    x = x.to(run.w_enc.dtype)
+    x, noise_only = batch_at(run.crops, step, run.w_enc.dtype)
     values, positions = encode(x, run.w_enc, run.pool, run.mean, run.std)
     r = decode(values, positions, run.w_dec, x.shape[1])
     loss, grad_r, grad_penalty = partitioned_loss(r, x, values, noise_only, run.foreground, run.penalty)

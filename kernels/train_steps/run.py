@@ -25,8 +25,9 @@ class Crops:
 
     A noise-only item is the sum of one crop of each noise group, any other of one crop of each signal group. The crop
     of group g in item b of step s has the number c = group_first[g] + ((word * group_starts[g]) >> 32), where word is
-    the first of Philox-4x32-10 with key (seed's low word, high word) and counter (s, b, g, 0); with r the last recording
-    that has starts_before[r] <= c, it is source[c + shift[r] :][:frames]. Groups of an item are added in order.
+    the first of Philox-4x32-10 with key (seed's low word, high word) and counter (s, b, g, 0); with r the last
+    recording that has starts_before[r] <= c, it is source[c + shift[r] :][:frames]. Groups of an item are added in
+    order.
     """
 
     source: Tensor

@@ -1,16 +1,20 @@
 """The reference itself: forward passes against loops that spell the formulae out, gradients against differences, the
-optimiser against PyTorch's."""
+optimisers and whole steps against PyTorch's."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..reference import decode as rd
 from ..reference import encode as re
 from ..reference import optimisers as ro
 from ..reference import partitioned_loss as rl
+from ..reference.sampler import batch_at, statistics
+from . import train_steps as steps
 from .cases import TINY, Case, array, tensors
+from .optimiser import OPTIONS
 
 STEP = 1e-6
 
@@ -113,22 +117,63 @@ def _partitioned_loss(case: Case, a: dict):
     yield "values", grad_v, differences(lambda v: rl.partitioned_loss(r, target, v, y, c, penalty)[0], values)
 
 
-def _adadelta(case: Case, a: dict):
-    weight, gradient = torch.tensor(a["w_dec"]), torch.tensor(a["w_dec"][::-1] ** 2 - 0.5)
-    parameter = torch.nn.Parameter(weight.clone())
-    peer, learned, state = torch.optim.Adadelta([parameter], lr=0.7, rho=0.9, eps=1e-4), a["w_dec"], None
-    for _ in range(3):
-        parameter.grad = gradient.clone()
+def _optimiser(rule: str, peer: Callable[[list], torch.optim.Optimizer]) -> Callable:
+    def check(case: Case, a: dict):
+        weight, gradient = torch.tensor(a["w_dec"]), torch.tensor(a["w_dec"][::-1] ** 2 - 0.5)
+        parameter = torch.nn.Parameter(weight.clone())
+        theirs, learned, state = peer([parameter]), a["w_dec"], None
+        for step in range(3):
+            parameter.grad = gradient.clone()
+            theirs.step()
+            learned, state = ro.OPTIMISERS[rule](learned, gradient.numpy(), state, step, **OPTIONS[rule])
+        yield "weight after three steps, beside PyTorch's", learned, array(parameter)
+
+    return check
+
+
+def _train_steps(case: Case, a: dict):
+    """Beside the same model written with autograd and PyTorch's optimisers."""
+    p, (learner, losses) = steps.problem(case), steps.truth(case)
+    mean, std = (torch.tensor(v) for v in statistics(p.signal, case.frames))
+    weights = {name: torch.nn.Parameter(torch.tensor(w).double()) for name, w in p.weights.items()}
+    peer, found, taps = PEERS[p.optimizer](list(weights.values())), [], case.taps
+    for step in range(steps.FIRST, steps.FIRST + steps.STEPS):
+        x, y = batch_at(p.signal, p.noise, case.frames, case.batch, case.noise_only, p.sampler.seed, step)
+        x, y = torch.tensor(x), torch.tensor(y)
+        xn = F.pad(((x - mean) / std).transpose(1, 2), (taps // 2, taps - 1 - taps // 2))
+        activations = F.conv1d(xn, weights["w_enc"].flip(0).permute(2, 1, 0)).relu()
+        values, positions = F.max_pool1d(activations, case.pool, ceil_mode=True, return_indices=True)
+        u = torch.zeros_like(activations).scatter(2, positions, values)
+        padded = F.pad(u, (taps - 1 - taps // 2, taps // 2))
+        r = F.conv1d(padded, weights["w_dec"].flip(0).permute(2, 1, 0)).transpose(1, 2)
+        foreground = torch.tensor(p.foreground)
+        active = ((foreground[:, None] * values) ** 2).sum((1, 2))
+        share = foreground.mean() if foreground.any() else torch.tensor(1.0)
+        loss = (((x - r) ** 2).sum((1, 2)) + 0.75 * y / share * active).mean()
+        peer.zero_grad()
+        loss.backward()
+        if p.optimizer == "adam" and not found:  # Adam counts its steps itself
+            for weight in weights.values():
+                state = {"step": torch.tensor(float(steps.FIRST)), "exp_avg": torch.zeros_like(weight)}
+                peer.state[weight] = state | {"exp_avg_sq": torch.zeros_like(weight)}
         peer.step()
-        learned, state = ro.adadelta(learned, gradient.numpy(), state, 0.7, 0.9, 1e-4)
-    yield "weight after three steps, beside PyTorch's", learned, array(parameter)
+        found.append(loss.item())
+    yield "losses, beside PyTorch's", np.array(losses), np.array(found)
+    for name, weight in weights.items():
+        yield f"{name}, beside PyTorch's", learner.weights[name], array(weight)
 
 
+PEERS = {
+    "adadelta": lambda parameters: torch.optim.Adadelta(parameters, lr=0.2, rho=0.9, eps=1e-2),
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.02, betas=(0.8, 0.9), eps=1e-3),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-4, momentum=0.7),
+}
 _CHECKS = {
     "encode": _encode,
     "encode_backward": _encode_backward,
     "decode": _decode,
     "decode_backward": _decode_backward,
     "partitioned_loss": _partitioned_loss,
-    "adadelta": _adadelta,
+    **{rule: _optimiser(rule, peer) for rule, peer in PEERS.items()},
+    "train_steps": _train_steps,
 }

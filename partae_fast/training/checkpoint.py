@@ -2,12 +2,12 @@
 
 A checkpoint is a sealed safetensors file (see `partae_fast.sealed`) of its own format, not a model. Its
 tensors are
-    model.NAME              the model's state_dict
-    optimizer.INDEX.NAME    the optimiser's state of each parameter, in the order of model.parameters()
-    loss                    (step,) float64, the loss of each step so far
+    model.NAME                the model's state_dict
+    optimizer.PARAMETER.NAME  what the optimiser keeps for each parameter (`kernels.optimiser.RULES`)
+    loss                      (step,) float64, the loss of each step so far
 and its settings
     step        how many steps are done; the next has this number
-    run         what the run is: kind and config of the model, penalty, optimizer, learning_rate and the
+    run         what the run is: kind and config of the model, penalty, optimizer and its options, and the
                 sampler's fingerprint. A run goes on only where all of it is the same
     place       back-end, device and versions of the libraries; where these differ the run goes on, in
                 other bits
@@ -24,16 +24,17 @@ import torch
 from .. import sealed
 from ..errors import UserError
 from ..models.storage import program
+from .optimisers import Optimiser
 
 logger = logging.getLogger("partae_fast")
 
-FORMAT, VERSION = "partae-checkpoint", "1"
+FORMAT, VERSION = "partae-checkpoint", "2"
 
 
 def write_checkpoint(
     path: str | os.PathLike[str],
     model: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     losses: list[float],
     run: dict[str, Any],
     place: dict[str, Any],
@@ -47,8 +48,7 @@ def write_checkpoint(
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{name} has NaN or infinite values after {len(losses)} steps; the checkpoint is kept")
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimiser.tensors().items()}
     tensors["loss"] = torch.tensor(losses, dtype=torch.float64)
     settings = {"step": len(losses), "run": run, "place": place, "program": program()}
     sealed.write(path, FORMAT, VERSION, settings, tensors)
@@ -57,7 +57,7 @@ def write_checkpoint(
 def read_checkpoint(
     path: str | os.PathLike[str],
     model: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     run: dict[str, Any],
     place: dict[str, Any],
 ) -> list[float]:
@@ -76,13 +76,9 @@ def read_checkpoint(
     for difference in _differences(file.settings["place"], place):
         logger.warning("%s: the run goes on, but not in the same bits: %s", path, difference)
     weights = {n.removeprefix("model."): t for n, t in file.tensors.items() if n.startswith("model.")}
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in file.tensors.items():
-        if name.startswith("optimizer."):
-            _, index, entry = name.split(".")
-            state.setdefault(int(index), {})[entry] = tensor
     model.load_state_dict(weights)
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    for name, tensor in optimiser.tensors().items():
+        tensor.copy_(file.tensors[f"optimizer.{name}"])
     return file.tensors["loss"].tolist()
 
 

@@ -1,34 +1,42 @@
-"""The optimisers that training uses: PyTorch's, with a kernel of ours for the step where there is one."""
+"""An optimiser for any module: the kernels' rules, over named parameters."""
 
-from typing import Any
+from torch import Tensor
 
-import torch
-
+from ..errors import UserError
 from ..kernels import implementation, resolve
+from ..kernels.optimiser import RULES
 
 
-class Adadelta(torch.optim.Adadelta):
-    """AdaDelta (Zeiler 2012) with PyTorch's state, so that checkpoints are the same; float32 and float64 on the CPU by
-    a kernel of ours, all else by PyTorch.
+class Optimiser:
+    """Steps parameters by one of the rules "adadelta", "adam" and "sgd" (see `partae_fast.kernels.optimiser.RULES`).
 
-    Args: parameters, learning_rate, and rho and eps as the paper of Stowell & Turner had them from its framework.
+    `options` replace the rule's defaults, by name. `state` holds what the rule keeps, by parameter and then in the
+    rule's order, zeros before the first step.
+
+    Raises UserError for an unknown rule or option.
     """
 
-    def __init__(self, parameters: Any, learning_rate: float = 1.0, rho: float = 0.95, eps: float = 1e-6) -> None:
-        super().__init__(parameters, lr=learning_rate, rho=rho, eps=eps)
+    def __init__(self, rule: str, parameters: dict[str, Tensor], options: dict[str, float]) -> None:
+        if rule not in RULES:
+            raise UserError(f"optimizer {rule!r} is not known; choose one of {', '.join(RULES)}")
+        unknown = sorted(set(options) - set(RULES[rule].options))
+        if unknown:
+            raise UserError(f"{rule} has no option {unknown[0]!r}; it has {', '.join(RULES[rule].options)}")
+        self.rule, self.parameters = rule, parameters
+        self.options = {**RULES[rule].options, **options}
+        count = len(RULES[rule].state)
+        self.state = {n: tuple(p.new_zeros(p.shape) for _ in range(count)) for n, p in parameters.items()}
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        parameters = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        chosen = {resolve("adadelta", "auto", p.device, p.dtype) for _, p in parameters}
-        if closure is not None or chosen != {"cpu"} or not all(p.is_contiguous() for _, p in parameters):
-            return super().step(closure)
-        kernel = implementation("adadelta", "cpu").adadelta
-        for group, p in parameters:
-            state = self.state[p]
-            if not state:
-                state["step"] = torch.zeros(())
-                state["square_avg"], state["acc_delta"] = torch.zeros_like(p), torch.zeros_like(p)
-            state["step"] += 1
-            kernel(p, p.grad, state["square_avg"], state["acc_delta"], group["lr"], group["rho"], group["eps"])
-        return None
+    def step(self, number: int) -> None:
+        """Change every parameter that has a gradient; steps are numbered from 0."""
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                continue
+            weight = parameter.detach()
+            kernels = implementation("optimiser", resolve("optimiser", "auto", weight.device, weight.dtype))
+            getattr(kernels, self.rule)(weight, parameter.grad, self.state[name], number, self.options)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state by PARAMETER.NAME."""
+        named = zip(self.state, self.state.values(), strict=True)
+        return {f"{p}.{n}": t for p, kept in named for n, t in zip(RULES[self.rule].state, kept, strict=True)}

@@ -1,4 +1,4 @@
-"""The training loop: draw a batch, take the loss and its gradients, step the optimiser."""
+"""The training loop: launches of whole steps where the kernels have them, else batch, loss, gradients, optimiser."""
 
 import contextlib
 import math
@@ -17,18 +17,17 @@ import torch
 from .. import functional
 from ..atomic import check_writable
 from ..errors import UserError
+from ..kernels.optimiser import RULES
+from ..kernels.train_steps import Run
 from ..models.storage import identity
 from ..sampling import CropSampler
 from .checkpoint import current_place, read_checkpoint, write_checkpoint
-from .optimisers import Adadelta
+from .optimisers import Optimiser
+from .steps import serving_backend, train_steps
 
-# Learning rates where none is given: AdaDelta's own, and PyTorch's for Adam.
-LEARNING_RATES = {"adadelta": 1.0, "adam": 1e-3}
-
-# A burst of steps ends after this many or this long. Within it losses stay on the device; a NaN, or a
-# checkpoint that is due, waits for its end.
-_BURST_STEPS = 64
-_BURST_SECONDS = 0.5
+# A burst of steps ends after about this long. A NaN, an interrupt, or a checkpoint that is due, waits for its end.
+_BURST_SECONDS = 0.25
+_BURST_STEPS = 1 << 20  # and after this many: their losses stay on the device until then
 
 
 @dataclass
@@ -48,9 +47,10 @@ class Trainer:
         model: a ConvPartitionedAutoencoder, on the device to train on; trained in place.
         sampler: batches, of the model's bins.
         penalty: weight of what noise-only items put into foreground latents, >= 0.
-        optimizer: "adadelta" (rho 0.95, epsilon 1e-6) or "adam".
-        backend: what computes the ops; see `pf.backends()`.
-        learning_rate: None for 1.0 with AdaDelta, 0.001 with Adam.
+        optimizer: "adadelta" (rho 0.95, epsilon 1e-6), "adam", or "sgd" (momentum 0.9).
+        backend: what computes the steps; see `pf.backends()`.
+        learning_rate: None for 1.0 with AdaDelta, 0.001 with Adam, 1e-5 with SGD.
+        options: other settings of the optimiser, by name; see `partae_fast.kernels.optimiser.RULES`.
         checkpoint: a file to write as training goes, at its end and when it is interrupted; None for none.
         checkpoint_every: seconds from one checkpoint to the next.
         resume: go on from `checkpoint`, bit for bit as if the run had never stopped. Where there is none
@@ -79,6 +79,7 @@ class Trainer:
         optimizer: str = "adadelta",
         backend: str = "auto",
         learning_rate: float | None = None,
+        options: dict[str, float] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: float = 60.0,
         resume: bool = False,
@@ -87,13 +88,13 @@ class Trainer:
     ) -> None:
         _check_settings(model, sampler, penalty, optimizer, learning_rate)
         self.model, self.penalty, self.backend = model, float(penalty), backend
-        self.learning_rate = float(LEARNING_RATES[optimizer] if learning_rate is None else learning_rate)
+        given = {**(options or {}), **({} if learning_rate is None else {"learning_rate": float(learning_rate)})}
         device = model.w_enc.device
         self.sampler = sampler.to(device)
         with torch.no_grad():
             for name in ("mean", "std", "noise_mean_square"):
                 getattr(model, name).copy_(getattr(sampler, name))
-        self._optimiser = _optimiser(optimizer, model, self.learning_rate)
+        self._optimiser = Optimiser(optimizer, dict(model.named_parameters()), given)
         self.history = History()
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every, self.progress = checkpoint_every, progress
@@ -101,10 +102,11 @@ class Trainer:
             **identity(model),
             "penalty": self.penalty,
             "optimizer": optimizer,
-            "learning_rate": self.learning_rate,
+            **self._optimiser.options,
             "sampler": sampler.fingerprint() if self.checkpoint else {},
         }
         self._place = current_place(backend, device)
+        self._launch = 1  # steps in the next launch
         self._updates, self._in_update = 0, False  # steps whose update is whole; whether one is under way
         if self.checkpoint:
             self._open_checkpoint(self.checkpoint, resume, overwrite)
@@ -127,15 +129,19 @@ class Trainer:
         first, end = self.step, self.step + steps
         due = time.monotonic() + self.checkpoint_every
         with _late_interrupt() as interrupted, self._bar(first, end) as bar:
+            backend = self.fused()
             while self.step < end and not interrupted:
                 try:
-                    self._burst(end - self.step, interrupted)
+                    if backend:
+                        self._take_launch(end - self.step, backend)
+                    else:
+                        self._burst(end - self.step, interrupted)
                 except KeyboardInterrupt:
                     self._stop()
                     raise
                 bar.set_postfix(loss=f"{self.history.loss[-1]:.4g}", refresh=False)
                 bar.update(self.step - bar.n)
-                if time.monotonic() >= due and self.step < end:
+                if time.monotonic() >= due and self.step < end and self._is_finite():
                     self.save_checkpoint()
                     due = time.monotonic() + self.checkpoint_every
             self.save_checkpoint()
@@ -149,6 +155,50 @@ class Trainer:
             losses = self.history.loss
             write_checkpoint(self.checkpoint, self.model, self._optimiser, losses, self._run, self._place)
 
+    def _is_finite(self) -> bool:
+        """Whether a checkpoint may be written; where not, the next loss says what went wrong."""
+        return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
+
+    def fused(self) -> str | None:
+        """The back-end that takes whole steps in one launch, None where ops are called one by one.
+
+        A sampler that makes its batches in another way than CropSampler is asked for them.
+        """
+        if type(self.sampler).batch_at is not CropSampler.batch_at or "batch_at" in vars(self.sampler):
+            return None
+        if {name for name, _ in self.model.named_parameters()} != {"w_enc", "w_dec"}:
+            return None
+        return serving_backend([self._run_of_steps()], self.backend)
+
+    def _run_of_steps(self) -> Run:
+        model, optimiser = self.model, self._optimiser
+        return Run(
+            model.w_enc.detach(),
+            model.w_dec.detach(),
+            optimiser.state,
+            self.sampler.crops,
+            model.mean,
+            model.std,
+            model.foreground,
+            self.penalty,
+            model.pool,
+            optimiser.rule,
+            optimiser.options,
+        )
+
+    def _take_launch(self, limit: int, backend: str) -> None:
+        """Up to `limit` steps in one launch that takes about as long as a burst may; note their losses."""
+        steps, start = min(limit, self._launch, _BURST_STEPS), time.monotonic()
+        self._in_update = True
+        losses = train_steps([self._run_of_steps()], self.step, steps, backend)[0].tolist()
+        self._updates += steps
+        self._in_update = False
+        if time.monotonic() - start < _BURST_SECONDS / 2:
+            self._launch = 2 * steps
+        elif time.monotonic() - start > _BURST_SECONDS:
+            self._launch = max(1, steps // 2)
+        self._note(losses)
+
     def _burst(self, limit: int, interrupted: list[int]) -> None:
         """Take up to `limit` steps, fewer where time is up or an interrupt waits; note their losses."""
         losses: list[torch.Tensor] = []
@@ -161,10 +211,11 @@ class Trainer:
                 self._note(torch.stack(losses).tolist())
 
     def _take_step(self, step: int) -> torch.Tensor:
-        """One step of training; returns its loss, on the device."""
+        """One step, op by op; returns its loss, on the device."""
         model = self.model
         x, noise_only = self.sampler.batch_at(step)
-        self._optimiser.zero_grad(set_to_none=True)
+        for parameter in model.parameters():
+            parameter.grad = None
         loss = functional.partitioned_loss(
             x,
             model.mean,
@@ -179,7 +230,7 @@ class Trainer:
         )
         loss.backward()
         self._in_update = True
-        self._optimiser.step()
+        self._optimiser.step(step)
         self._updates += 1
         self._in_update = False
         return loss.detach()
@@ -189,7 +240,8 @@ class Trainer:
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss is {loss} at step {self.step}; try a lower learning rate (now "
-                    f"{self.learning_rate:g}), another optimizer, or recordings of a more even level"
+                    f"{self._optimiser.options['learning_rate']:g}), another optimizer, or recordings of a more even "
+                    "level"
                 )
             self.history.loss.append(loss)
 
@@ -234,18 +286,10 @@ def _check_settings(
         raise UserError(f"the model has {model.bins} bins and the recordings {sampler.bins}; give both the same")
     if not (penalty >= 0 and math.isfinite(penalty)):
         raise UserError(f"penalty is {penalty}; it must be 0 or more")
-    if optimizer not in LEARNING_RATES:
-        raise UserError(f"optimizer {optimizer!r} is not known; choose {' or '.join(LEARNING_RATES)}")
+    if optimizer not in RULES:
+        raise UserError(f"optimizer {optimizer!r} is not known; choose one of {', '.join(RULES)}")
     if learning_rate is not None and not (learning_rate > 0 and math.isfinite(learning_rate)):
         raise UserError(f"learning_rate is {learning_rate}; it must be above 0")
-
-
-def _optimiser(name: str, model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    parameters = list(model.parameters())
-    if name == "adadelta":
-        return Adadelta(parameters, learning_rate)
-    # One fused pass: 48 us a step against 140 us unfused, for two weights of (9, 32, 32) on two CPU cores.
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ CASES = [
         {"rho": 0.9, "eps": 1e-6, "lr": 0.1},
     ),
     ("adam", torch.optim.Adam, {}, {"lr": 1e-3}),
+    ("sgd", torch.optim.SGD, {"learning_rate": 0.1}, {"lr": 0.1, "momentum": 0.9}),
     ("adam", torch.optim.Adam, {"beta1": 0.8, "learning_rate": 0.1}, {"betas": (0.8, 0.999), "lr": 0.1}),
 ]
 
@@ -29,7 +30,7 @@ def test_steps_equal_torch(name, peer, options, peer_options):
     for step in range(30):
         gradient = random.normal(size=ours.shape) * 10.0 ** (step % 5 - 2)
         gradient[0, 0] = 0.0
-        ours, state = OPTIMISERS[name](ours, gradient, state, **options)
+        ours, state = OPTIMISERS[name](ours, gradient, state, step, **options)
         theirs.grad = torch.from_numpy(gradient)
         optimiser.step()
         np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-12, atol=1e-14)
@@ -38,8 +39,8 @@ def test_steps_equal_torch(name, peer, options, peer_options):
 @pytest.mark.parametrize("name", list(OPTIMISERS))
 def test_nothing_is_changed_in_place(name):
     parameter, gradient = np.ones(3), np.ones(3)
-    _, state = OPTIMISERS[name](parameter, gradient, None)
+    _, state = OPTIMISERS[name](parameter, gradient, None, 0)
     before = {key: value.copy() for key, value in state.items()}
-    OPTIMISERS[name](parameter, gradient, state)
+    OPTIMISERS[name](parameter, gradient, state, 1)
     assert parameter.tolist() == gradient.tolist() == [1.0] * 3
     assert all(np.array_equal(before[key], state[key]) for key in state)

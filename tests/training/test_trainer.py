@@ -10,8 +10,12 @@ import torch
 
 from partae_fast.errors import UserError
 from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
-from partae_fast.reference import training as reference
+from partae_fast.models.storage import describe
+from partae_fast.reference import train_steps as reference
 from partae_fast.reference.optimisers import OPTIMISERS
+from partae_fast.sampling import CropSampler
+from partae_fast.training import trainer as trainer_module
+from partae_fast.training.steps import train_steps
 from partae_fast.training.trainer import Trainer
 
 FRAMES, BATCH = 48, 4  # as in conftest.py
@@ -31,9 +35,8 @@ def test_ten_steps_agree_with_the_reference(optimizer, backend, make_trainer, ma
     trainer = make_trainer(optimizer=optimizer, backend=backend)
     foreground = trainer.model.foreground.numpy()
     setting = reference.Setting(foreground=foreground, pool=8, penalty=0.75, optimizer=optimizer)
-    truth, losses = reference.train(
-        weights_of(trainer.model), *material(), setting, steps=10, frames=FRAMES, batch=BATCH
-    )
+    start = reference.beginner(weights_of(trainer.model))
+    truth, losses = reference.train_steps(start, *material(), setting, steps=10, frames=FRAMES, batch=BATCH)
     history = trainer.run(10)
     np.testing.assert_allclose(history.loss, losses, rtol=1e-4)
     for name, weight in weights_of(trainer.model).items():
@@ -69,7 +72,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_a_remedy(tmp_path, le
         trainer.run(500)
     assert f"at step {trainer.step};" in str(caught.value)
     assert all(np.isfinite(trainer.history.loss))
-    assert not path.exists()
+    assert not path.exists() or describe(path)["step"] <= trainer.step
 
 
 def test_a_good_checkpoint_outlives_a_run_that_went_wrong(tmp_path, make_trainer):
@@ -85,54 +88,106 @@ def test_a_good_checkpoint_outlives_a_run_that_went_wrong(tmp_path, make_trainer
     assert (tmp_path / "c").read_bytes() == before
 
 
-def interrupting(trainer, step, times=1):
-    """Make the trainer's process get Ctrl-C while the batch of `step` is drawn."""
-    drawn = trainer.sampler.batch_at
+class Interrupting(CropSampler):
+    """Its process gets Ctrl-C while the batch of one step is drawn; batches are asked for, so ops are called singly."""
 
-    def batch_at(number):
-        if number == step:
-            for _ in range(times):
+    at, times = -1, 1
+
+    def batch_at(self, step):
+        if step == self.at:
+            for _ in range(self.times):
                 os.kill(os.getpid(), signal.SIGINT)
-        return drawn(number)
-
-    trainer.sampler.batch_at = batch_at
-    return trainer
+        return super().batch_at(step)
 
 
-def test_ctrl_c_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(tmp_path, make_trainer):
-    whole = make_trainer()
+@pytest.fixture
+def op_by_op(make_model, material):
+    """at, times, settings -> Trainer that calls op by op, and is interrupted while it draws that step's batch"""
+
+    def make(at=-1, times=1, **settings):
+        sampler = Interrupting(*material(), frames=FRAMES, batch=BATCH)
+        sampler.at, sampler.times = at, times
+        trainer = Trainer(make_model(), sampler, backend="eager", **settings)
+        assert trainer.fused() is None
+        return trainer
+
+    return make
+
+
+def test_op_by_op_agrees_with_whole_steps(op_by_op, make_trainer):
+    np.testing.assert_allclose(op_by_op().run(10).loss, make_trainer().run(10).loss, rtol=1e-5)
+
+
+def test_ctrl_c_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(tmp_path, op_by_op):
+    whole = op_by_op()
     whole.run(20)
-    trainer = interrupting(make_trainer(checkpoint=tmp_path / "c"), step=6)
+    trainer = op_by_op(at=6, checkpoint=tmp_path / "c")
     with pytest.raises(KeyboardInterrupt):
         trainer.run(20)
     assert trainer.step == 7
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    again = make_trainer(checkpoint=tmp_path / "c", resume=True)
+    again = op_by_op(checkpoint=tmp_path / "c", resume=True)
     assert again.step == 7
     again.run(13)
     assert again.history == whole.history
     assert torch.equal(again.model.w_enc, whole.model.w_enc)
 
 
-def test_a_second_ctrl_c_does_not_wait(tmp_path, make_trainer):
-    trainer = interrupting(make_trainer(checkpoint=tmp_path / "c"), step=6, times=2)
+def test_a_second_ctrl_c_does_not_wait(tmp_path, op_by_op):
+    trainer = op_by_op(at=6, times=2, checkpoint=tmp_path / "c")
     with pytest.raises(KeyboardInterrupt):
         trainer.run(20)
     assert trainer.step == 6
-    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 6
+    assert op_by_op(checkpoint=tmp_path / "c", resume=True).step == 6
 
 
-def test_an_interrupt_within_an_update_writes_no_checkpoint(tmp_path, make_trainer):
-    trainer = make_trainer(checkpoint=tmp_path / "c")
+def test_an_interrupt_within_an_update_writes_no_checkpoint(tmp_path, op_by_op):
+    trainer = op_by_op(checkpoint=tmp_path / "c")
     trainer.run(2)
 
-    def half_an_update():
+    def half_an_update(number):
         raise KeyboardInterrupt
 
     trainer._optimiser.step = half_an_update
     with pytest.raises(KeyboardInterrupt):
         trainer.run(5)
-    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
+    assert op_by_op(checkpoint=tmp_path / "c", resume=True).step == 2
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_in_a_launch(tmp_path, monkeypatch, times, make_trainer):
+    """One waits for the end of the launch; two leave the weights in doubt, so the checkpoint before them stays."""
+    launches = []
+
+    def launch(runs, first, steps, backend):
+        launches.append(steps)
+        if len(launches) == 4:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return train_steps(runs, first, steps, backend)
+
+    monkeypatch.setattr(trainer_module, "train_steps", launch)
+    trainer = make_trainer(checkpoint=tmp_path / "c", checkpoint_every=0)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(200)
+    done = sum(launches) if times == 1 else sum(launches[:-1])
+    assert trainer.step == done < 200
+    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == done
+
+
+def test_a_launch_grows_until_it_takes_a_while_and_no_longer(monkeypatch, make_trainer):
+    """One step takes a hundredth of a second: a launch may take a quarter."""
+    launches, now = [], [0.0]
+
+    def launch(runs, first, steps, backend):
+        launches.append(steps)
+        now[0] += 0.01 * steps
+        return torch.zeros(1, steps)
+
+    monkeypatch.setattr(trainer_module, "train_steps", launch)
+    monkeypatch.setattr(trainer_module.time, "monotonic", lambda: now[0])
+    make_trainer().run(100)
+    assert launches == [1, 2, 4, 8, 16, 16, 16, 16, 16, 5]
 
 
 def test_training_runs_off_the_main_thread(make_trainer):
@@ -157,7 +212,8 @@ def test_progress_shows_loss_and_speed_where_asked(capsys, make_trainer):
 REFUSED = [
     ({"penalty": -1.0}, "penalty is -1.0"),
     ({"penalty": float("nan")}, "penalty is nan"),
-    ({"optimizer": "sgd"}, "optimizer 'sgd' is not known; choose adadelta or adam"),
+    ({"optimizer": "lbfgs"}, "optimizer 'lbfgs' is not known; choose one of adadelta, adam, sgd"),
+    ({"options": {"rate": 1.0}}, "adadelta has no option 'rate'; it has learning_rate, rho, epsilon"),
     ({"learning_rate": 0.0}, "learning_rate is 0.0"),
     ({"checkpoint": "/nowhere/at/all"}, "does not exist"),
 ]

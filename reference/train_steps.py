@@ -1,4 +1,4 @@
-"""The whole training step: draw, normalise, encode, pool, decode, loss, gradients, optimiser.
+"""Whole training steps: draw, normalise, encode, pool, decode, loss, gradients, optimiser.
 
 As in Stowell & Turner 2015: batches of signal-plus-noise and noise-only items, AdaDelta.
 """
@@ -38,9 +38,10 @@ def train_step(
     mean: Array,
     std: Array,
     setting: Setting,
+    step: int = 0,
     positions: Array | None = None,
 ) -> tuple[Learner, float]:
-    """The learner after one step on x (B, N, H), and the loss before it.
+    """The learner after the step with this number on x (B, N, H), and the loss before it.
 
     `positions` (B, ceil(N/P), K) take the place of the argmax, to follow another through a near-tie.
     """
@@ -57,15 +58,16 @@ def train_step(
         setting.pool,
         positions=positions,
     )
-    step = OPTIMISERS[setting.optimizer]
+    rule = OPTIMISERS[setting.optimizer]
     weights, state = {}, {}
     for name, weight in learner.weights.items():
-        weights[name], state[name] = step(weight, gradients[name], learner.state.get(name), **setting.options)
+        before = learner.state.get(name)
+        weights[name], state[name] = rule(weight, gradients[name], before, step, **setting.options)
     return Learner(weights, state), loss
 
 
-def train(
-    weights: dict[str, Array],
+def train_steps(
+    learner: Learner,
     signal: list[Group],
     noise: list[Group],
     setting: Setting,
@@ -74,13 +76,18 @@ def train(
     batch: int = 16,
     noise_only: float = 0.25,
     seed: int = 0,
+    first: int = 0,
 ) -> tuple[Learner, list[float]]:
-    """The learner after `steps` steps from `weights`, and the loss of each step."""
+    """The learner after the steps first .. first + steps - 1, and the loss of each."""
     mean, std = statistics(signal, frames)
-    learner = Learner({name: np.asarray(weight, dtype=np.float64) for name, weight in weights.items()})
     losses = []
-    for number in range(steps):
+    for number in range(first, first + steps):
         x, y = batch_at(signal, noise, frames, batch, noise_only, seed, number)
-        learner, loss = train_step(learner, x, y, mean, std, setting)
+        learner, loss = train_step(learner, x, y, mean, std, setting, number)
         losses.append(loss)
     return learner, losses
+
+
+def beginner(weights: dict[str, Array]) -> Learner:
+    """The learner before the first step."""
+    return Learner({name: np.asarray(weight, dtype=np.float64) for name, weight in weights.items()})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from partae_fast.reference import training
+from partae_fast.reference import train_steps as training
 from partae_fast.reference.initialisation import orthogonal
 from partae_fast.reference.partitioned_loss import model_loss
 from partae_fast.reference.sampler import batch_at, statistics
@@ -34,12 +34,12 @@ def test_a_small_step_lowers_the_loss_as_its_gradient_says(problem):
     assert after - loss == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize("optimizer", ["adadelta", "adam"])
+@pytest.mark.parametrize("optimizer", ["adadelta", "adam", "sgd"])
 def test_training_goes_down_and_leaves_its_input_alone(problem, optimizer):
     weights, signal, noise = problem
     before = {name: weight.copy() for name, weight in weights.items()}
     setting = training.Setting(FOREGROUND, pool=4, optimizer=optimizer)
-    learner, losses = training.train(weights, signal, noise, setting, 150, frames=32, batch=4)
+    learner, losses = training.train_steps(training.beginner(weights), signal, noise, setting, 150, frames=32, batch=4)
     assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:20])
     assert all(np.array_equal(weights[name], before[name]) for name in weights)
     assert set(learner.state) == set(weights)
@@ -48,7 +48,8 @@ def test_training_goes_down_and_leaves_its_input_alone(problem, optimizer):
 def test_a_run_is_its_steps(problem):
     weights, signal, noise = problem
     setting = training.Setting(FOREGROUND, pool=4)
-    whole, losses = training.train(weights, signal, noise, setting, 4, frames=32, batch=4, noise_only=0.5, seed=9)
+    start, settings = training.beginner(weights), {"frames": 32, "batch": 4, "noise_only": 0.5, "seed": 9}
+    whole, losses = training.train_steps(start, signal, noise, setting, 4, **settings)
     learner = training.Learner(weights)
     mean, std = statistics(signal, 32)
     for step in range(4):

@@ -1,1 +1,0 @@
-"""One step of AdaDelta, in place: both running means and the weight in one pass."""

@@ -1,0 +1,104 @@
+"""The optimisers on the CPU.
+
+PyTorch's own wake OpenMP for square roots even where they are few, and OpenMP's threads then spin for milliseconds on
+the cores that the next step's kernels need.
+
+A kernel's `settings` are its rule's options and what the step's number makes of them (see `settings_at`): an array of
+the weight's type, so that no sum is made in a wider one.
+"""
+
+import numpy as np
+from torch import Tensor
+
+from ..jit import kernel
+from ..threads import next_unit, spread
+from . import RULES
+
+CHUNK = 4096  # weights in a unit
+RULE_NUMBERS = {rule: number for number, rule in enumerate(RULES)}
+
+
+def settings_at(rule: str, step: int, options: dict[str, float]) -> list[float]:
+    """What a rule's slice kernel is told at step number `step`, counted from 0."""
+    values = [options[name] for name in RULES[rule].options]
+    if rule == "adadelta":
+        rate, rho, epsilon = values
+        return [rate, rho, 1 - rho, epsilon]
+    if rule == "adam":
+        rate, beta1, beta2, epsilon = values
+        short, long = 1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1)
+        return [rate / short, beta1, 1 - beta1, beta2, 1 - beta2, 1 / long, epsilon]
+    return values
+
+
+@kernel
+def step_slice(rule, weight, gradient, state, settings, begin, end):
+    """Step weight[begin : end]; `rule` is the place in RULES, `state` (what the rule keeps, weights)."""
+    if rule == 0:
+        _adadelta_slice(weight, gradient, state[0], state[1], settings, begin, end)
+    elif rule == 1:
+        _adam_slice(weight, gradient, state[0], state[1], settings, begin, end)
+    else:
+        _sgd_slice(weight, gradient, state[0], settings, begin, end)
+
+
+@kernel
+def _adadelta_slice(weight, gradient, square, delta, settings, begin, end):
+    rate, kept, added, small = settings[0], settings[1], settings[2], settings[3]
+    for i in range(begin, end):
+        g = gradient[i]
+        s = kept * square[i] + added * g * g
+        square[i] = s
+        change = np.sqrt(delta[i] + small) / np.sqrt(s + small) * g
+        delta[i] = kept * delta[i] + added * change * change
+        weight[i] -= rate * change
+
+
+@kernel
+def _adam_slice(weight, gradient, mean, square, settings, begin, end):
+    rate, kept1, added1, kept2, added2 = settings[0], settings[1], settings[2], settings[3], settings[4]
+    correction, small = settings[5], settings[6]
+    for i in range(begin, end):
+        g = gradient[i]
+        m = kept1 * mean[i] + added1 * g
+        s = kept2 * square[i] + added2 * g * g
+        mean[i], square[i] = m, s
+        weight[i] -= rate * m / (np.sqrt(s * correction) + small)
+
+
+@kernel
+def _sgd_slice(weight, gradient, velocity, settings, begin, end):
+    rate, momentum = settings[0], settings[1]
+    for i in range(begin, end):
+        v = momentum * velocity[i] + gradient[i]
+        velocity[i] = v
+        weight[i] -= rate * v
+
+
+@kernel
+def _update(counters, rule, weight, gradient, state, settings):
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        step_slice(rule, weight, gradient, state, settings, unit * CHUNK, min((unit + 1) * CHUNK, weight.size))
+        unit = next_unit(counters, unit)
+
+
+def _step(rule: str, weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict) -> None:
+    flat, *kept = (t.detach().view(-1).numpy() for t in (weight, *state))
+    settings = np.array(settings_at(rule, step, options), dtype=flat.dtype)
+    units = -(-weight.numel() // CHUNK)
+    gradients = gradient.contiguous().view(-1).numpy()
+    both = (kept[0], kept[-1])  # of one type, so that one kernel serves all rules
+    spread(_update, units, 20 * weight.numel(), RULE_NUMBERS[rule], flat, gradients, both, settings)
+
+
+def adadelta(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    _step("adadelta", weight, gradient, state, step, options)
+
+
+def adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    _step("adam", weight, gradient, state, step, options)
+
+
+def sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    _step("sgd", weight, gradient, state, step, options)

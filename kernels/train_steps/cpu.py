@@ -1,0 +1,473 @@
+"""train_steps on the CPU: all steps of a launch in one call of one function, on every thread.
+
+A batch is cut into cells: an item, or where items are long or few a stretch of its pool windows with as many windows
+on either side as their filters reach. A cell is worked through in a thread's own scratch, which stays in its caches:
+draw the crops; -x and the normalised x; encode and pool; add the decoder's runs to -x, which leaves the error; its
+square; dot products and weight gradients over runs. No batch exists.
+
+The cells are shared out, in order, among PARTIALS sums of gradients. A step is those sums, then their ordered sum and
+the optimiser on slices of the weights; each waits for the other by a count of the units that are done. Cells, sums and
+slices follow from the shapes alone, so that the number of threads changes no bit.
+
+Runs of one launch (a population) take their steps side by side, each on whatever single thread comes next, with the
+same cells, sums and slices in the same order: the same bits as alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
+from torch import Tensor
+
+from ..jit import kernel
+from ..optimiser.cpu import RULE_NUMBERS, settings_at, step_slice
+from ..shapes import window_count
+from ..simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
+from ..threads import count_up, next_unit, spread, wait_for, wait_until_done
+from .run import Run
+
+PARTIALS = 16  # sums of gradients, and so threads that one run can use
+SMALL_WEIGHTS = 1 << 16  # with more weights than this half as many: each sum is written and read once a step
+CELL_FRAMES = 768  # at most, about: with 128 bins a cell's scratch takes 0.8 MB
+SHORT_CELL = 64  # frames; cells are not cut below this, nor below four filters
+NEAR_BYTES = 16384  # of frames that the passes over runs go through for one latent after the other
+COLUMNS = 32  # of a row in a slice
+TURN = 8  # steps that a run of a population takes before its thread looks for the next
+GROUPS = 64  # at most
+FILL = 256  # numbers that are normalised at a time
+_WORTH_IT = 1 << 62  # operations: a launch is many steps, and threads are woken for it
+
+# Places in `sizes`, the whole numbers that the kernels are told of a run.
+FRAMES_OF_ITEM, BINS, LATENTS, TAPS, POOL, BATCH, RULE = 0, 1, 2, 3, 4, 5, 6
+HALO, NEAR, CELL_WINDOWS, CELLS_PER_ITEM, PARTIAL_SUMS, NOISE_ITEMS, SIGNAL_GROUPS = 7, 8, 9, 10, 11, 12, 13
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a step is cut up; follows from the shapes alone."""
+
+    cell_windows: int  # in a cell
+    halo: int  # windows on either side
+    cells_per_item: int
+    partials: int
+    near_windows: int  # at a time in the passes over runs
+    width: int  # latents in a panel
+
+
+def plan(shape: tuple[int, int, int, int, int, int], itemsize: int = 4) -> Plan:
+    """The cut for B, N, H, K, M, P.
+
+    >>> plan((16, 512, 32, 32, 9, 16)).cells_per_item
+    1
+    """
+    batch, frames, bins, latents, taps, pool = shape
+    windows = window_count(frames, pool)
+    long = window_count(frames, CELL_FRAMES)
+    few = min(window_count(PARTIALS, batch), max(1, frames // max(SHORT_CELL, 4 * taps, pool)))
+    cell_windows = window_count(windows, max(long, few))
+    cells_per_item = window_count(windows, cell_windows)
+    most = PARTIALS if 2 * taps * bins * latents <= SMALL_WEIGHTS else PARTIALS // 2
+    near = max(8, NEAR_BYTES // (pool * bins * itemsize) // 8 * 8)
+    lanes = VECTOR_BYTES // itemsize
+    return Plan(
+        cell_windows,
+        window_count(taps - 1, pool),
+        cells_per_item,
+        min(most, batch * cells_per_item),
+        min(near, 64),
+        lanes if latents <= lanes else 2 * lanes,
+    )
+
+
+@intrinsic
+def _floats_at(typingctx, address):
+    """The address, an integer, as a pointer to float32."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], ir.FloatType().as_pointer())
+
+    return types.CPointer(types.float32)(types.int64), codegen
+
+
+@kernel
+def philox_word(seed, step, item, group):
+    """First word of Philox-4x32-10 for key `seed` and counter (step, item, group, 0), all uint64 (`kernels.philox`)."""
+    half, word = np.uint64(32), np.uint64(0xFFFFFFFF)
+    even, odd = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+    k0, k1 = seed & word, seed >> half
+    c0, c1, c2, c3 = step, item, group, np.uint64(0)
+    for _ in range(10):
+        p0, p1 = c0 * even, c2 * odd
+        c0, c1 = (p1 >> half) ^ c1 ^ k0, p1 & word
+        c2, c3 = (p0 >> half) ^ c3 ^ k1, p0 & word
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & word, (k1 + np.uint64(0xBB67AE85)) & word
+    return c0
+
+
+@kernel
+def first_row(crops, step, item, group):
+    """The row of the source where the crop of a group starts."""
+    seed, starts_before, shift, group_first, group_starts = crops
+    word = philox_word(seed, np.uint64(step), np.uint64(item), np.uint64(group))
+    within = (word * np.uint64(group_starts[group])) >> np.uint64(32)
+    crop = group_first[group] + np.int64(within)
+    return crop + shift[np.searchsorted(starts_before, crop, side="right") - 1]
+
+
+@kernel
+def _fill(error, normalised, address, rows, frames, begin, mean, inverse, bins):
+    """-x and (x - mean) * inverse, of the frames from `begin` on, as many as there is room for; zeros outside the item.
+
+    x is the sum of the source's runs of `frames` frames that start at `rows`. mean and inverse stand several times, end
+    to end.
+    """
+    count = error.size // bins
+    low, high = max(0, -begin), min(count, frames - begin)
+    error[: low * bins] = 0
+    normalised[: low * bins] = 0
+    error[high * bins :] = 0
+    normalised[high * bins :] = 0
+    block = mean.size
+    for at in range(low * bins, high * bins, block):
+        size = min(block, high * bins - at)
+        for group in range(rows.size):
+            start = (rows[group] + begin) * bins + at
+            source = carray(_floats_at(address + 4 * start), (size,))
+            if group == 0:
+                for j in range(size):
+                    error[at + j] = -source[j]
+            else:
+                for j in range(size):
+                    error[at + j] -= source[j]
+        for j in range(size):
+            normalised[at + j] = (-error[at + j] - mean[j]) * inverse[j]
+
+
+@kernel
+def _cell(sizes, scratch, model, step, item, first, last, gradient):
+    """Add the gradients of a cell, windows first .. last - 1 of an item, to `gradient`; returns its loss.
+
+    Gradients are without their factor 2 / B, the loss without its 1 / B.
+    """
+    weights, panels, crops, address, mean, inverse, weighted = model
+    error, normalised, values, positions, slots, starts, heights, dots, rows = scratch
+    frames, bins, latents, taps, pool = sizes[FRAMES_OF_ITEM], sizes[BINS], sizes[LATENTS], sizes[TAPS], sizes[POOL]
+    near, signal_groups = sizes[NEAR], sizes[SIGNAL_GROUPS]
+    width, length, before = panels.shape[2], taps * bins, taps // 2
+    windows = (frames + pool - 1) // pool
+    outer_first, outer_last = max(0, first - sizes[HALO]), min(windows, last + sizes[HALO])
+    begin = outer_first * pool  # frame numbers below count from here
+    count = min(outer_last * pool, frames) - begin
+
+    silent = item < sizes[NOISE_ITEMS]
+    groups = crops[4].size - signal_groups if silent else signal_groups
+    for g in range(groups):
+        rows[g] = first_row(crops, step, item, signal_groups + g if silent else g)
+    used = ((count + FRAMES - 1) // FRAMES * FRAMES + taps - 1) * bins
+    _fill(error[:used], normalised[:used], address, rows[:groups], frames, begin - before, mean, inverse, bins)
+
+    # Encode: frame t of the cell owns the run that starts at t * bins, of `normalised` as of `error`.
+    spare = outer_last - outer_first  # takes what lies past the end of the last window
+    for w in range(spare):
+        for t in range(w * pool, min((w + 1) * pool, count)):
+            slots[t] = w
+    slots[count:] = spare
+    for panel in range(panels.shape[0]):
+        best, where = values[panel], positions[panel]
+        for w in range(spare + 1):
+            best[w] = 0
+            where[w] = w * pool
+        at = panel * length * width
+        for t in range(0, count, FRAMES):
+            if width * error.itemsize == VECTOR_BYTES:  # a literal: the number of vectors is fixed at compile time
+                convolve_and_pool(best, where, slots, t, t, normalised, t * bins, bins, panels, at, length, 1)
+            else:
+                convolve_and_pool(best, where, slots, t, t, normalised, t * bins, bins, panels, at, length, 2)
+
+    # Decode: what the latents reconstruct is added to -x.
+    decoder = latents * length
+    for w_first in range(0, spare, near):
+        for k in range(latents):
+            best, where, q = values[k // width], positions[k // width], k % width
+            for w in range(w_first, min(w_first + near, spare)):
+                if best[w, q] != 0:
+                    axpy(best[w, q], weights, decoder + k * length, error, where[w, q] * bins, length)
+    error[: max(0, before - begin) * bins] = 0
+    error[min((before + frames - begin) * bins, used) : used] = 0
+
+    # The loss of the cell's own frames.
+    total = 0.0
+    own_end = (min(last * pool, frames) - begin + before) * bins
+    for at in range((first * pool - begin + before) * bins, own_end, 512):
+        total += np.float64(dot(error, at, error, at, min(512, own_end - at)))
+
+    # Gradients of values and filters, a few windows at a time for one latent after the other.
+    for w_first in range(first - outer_first, last - outer_first, near):
+        for k in range(latents):
+            best, where, q = values[k // width], positions[k // width], k % width
+            active = 0
+            for w in range(w_first, min(w_first + near, last - outer_first)):
+                v = best[w, q]
+                heights[active], starts[active] = v, where[w, q] * bins
+                active += v != 0
+            row = decoder + k * length
+            c = 0
+            while c + 8 <= active:
+                add_and_dot_runs(dots, gradient, row, weights, row, length, heights, starts, c, 8, error)
+                c += 8
+            if c + 4 <= active:
+                add_and_dot_runs(dots, gradient, row, weights, row, length, heights, starts, c, 4, error)
+                c += 4
+            while c < active:
+                add_and_dot_runs(dots, gradient, row, weights, row, length, heights, starts, c, 1, error)
+                c += 1
+            cost = weighted[k]
+            if silent and cost != 0:
+                for c in range(active):
+                    v = heights[c]
+                    total += np.float64(cost) * np.float64(v) * np.float64(v)
+                    dots[c] += cost * v
+            add_runs(gradient, k * length, length, dots, starts, active, normalised, None)
+    return total
+
+
+@kernel
+def _scratch(sizes, panels):
+    """What a thread needs to work on any cell."""
+    bins, pool = sizes[BINS], sizes[POOL]
+    outer = sizes[CELL_WINDOWS] + 2 * sizes[HALO]
+    frames = (min(outer * pool, sizes[FRAMES_OF_ITEM] + pool) + FRAMES - 1) // FRAMES * FRAMES
+    kind, near = panels.dtype, sizes[NEAR] + 1
+    return (
+        np.empty((frames + sizes[TAPS] - 1) * bins, dtype=kind),
+        np.empty((frames + sizes[TAPS] - 1) * bins, dtype=kind),
+        np.empty((panels.shape[0], outer + 1, panels.shape[2]), dtype=kind),
+        np.empty((panels.shape[0], outer + 1, panels.shape[2]), dtype=np.int32),
+        np.empty(frames, dtype=np.int64),
+        np.empty(near, dtype=np.int64),
+        np.empty(near, dtype=kind),
+        np.empty(near, dtype=kind),
+        np.empty(GROUPS, dtype=np.int64),
+    )
+
+
+@kernel
+def _partial(sizes, scratch, model, step, partial, gradient, cell_losses):
+    """One partial sum of the gradients, which `gradient` becomes; and the losses of its cells."""
+    gradient[:] = 0
+    cells = sizes[BATCH] * sizes[CELLS_PER_ITEM]
+    for cell in range(cells * partial // sizes[PARTIAL_SUMS], cells * (partial + 1) // sizes[PARTIAL_SUMS]):
+        item, place = cell // sizes[CELLS_PER_ITEM], cell % sizes[CELLS_PER_ITEM]
+        first = place * sizes[CELL_WINDOWS]
+        last = min(first + sizes[CELL_WINDOWS], (sizes[FRAMES_OF_ITEM] + sizes[POOL] - 1) // sizes[POOL])
+        cell_losses[cell] = _cell(sizes, scratch, model, step, item, first, last, gradient)
+
+
+@kernel
+def _slice_of(sizes, panels, unit):
+    """Slice number `unit`: its first place, the rows' distance, columns, rows, panel (-1: the decoder's), column."""
+    length, width = sizes[TAPS] * sizes[BINS], panels.shape[2]
+    blocks = (length + COLUMNS - 1) // COLUMNS
+    decoder, rest = unit // (panels.shape[0] * blocks), unit % (panels.shape[0] * blocks)
+    panel, column = rest // blocks, rest % blocks * COLUMNS
+    rows = min(width, sizes[LATENTS] - panel * width)
+    start = (decoder * sizes[LATENTS] + panel * width) * length + column
+    return start, length, min(COLUMNS, length - column), rows, panel if decoder == 0 else -1, column
+
+
+@kernel
+def _add_up(sizes, unit, panels, partials, total):
+    """The ordered sum of the partial sums, on one slice."""
+    start, distance, columns, rows, _, _ = _slice_of(sizes, panels, unit)
+    for row in range(rows):
+        at = start + row * distance
+        for j in range(at, at + columns):
+            total[j] = partials[0, j]
+        for partial in range(1, partials.shape[0]):
+            for j in range(at, at + columns):
+                total[j] += partials[partial, j]
+
+
+@kernel
+def _update(sizes, unit, model, state, settings, total):
+    """Step one slice by its gradients, the sums in `total` times 2 / B, and renew the encoder's panels."""
+    weights, panels = model[0], model[1]
+    start, distance, columns, rows, panel, column = _slice_of(sizes, panels, unit)
+    factor = total.dtype.type(2.0 / sizes[BATCH])
+    for row in range(rows):
+        at = start + row * distance
+        for j in range(at, at + columns):
+            total[j] *= factor
+        step_slice(sizes[RULE], weights, total, state, settings, at, at + columns)
+        if panel >= 0:
+            for j in range(columns):
+                panels[panel, column + j, row] = weights[at + j]
+
+
+@kernel
+def _model(models, g):
+    """What belongs to run g."""
+    weights, panels, seeds, starts_before, shift, group_first, group_starts, addresses, mean, inverse, weighted = models
+    crops = seeds[g], starts_before[g], shift[g], group_first[g], group_starts[g]
+    return weights[g], panels[g], crops, addresses[g], mean[g], inverse[g], weighted[g]
+
+
+@kernel
+def _together(counters, sizes, models, states, settings, partials, totals, cell_losses, losses, first, slices):
+    """All threads on one run."""
+    size, model, state, total = sizes[0], _model(models, 0), states[0], totals[0]
+    scratch = _scratch(size, model[1])
+    sums = size[PARTIAL_SUMS]
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        i, part = unit // (sums + slices), unit % (sums + slices)
+        if part < sums:
+            wait_until_done(counters, i * (sums + slices))
+            _partial(size, scratch, model, first + i, part, partials[part], cell_losses[0])
+        else:
+            wait_until_done(counters, i * (sums + slices) + sums)
+            _add_up(size, part - sums, model[1], partials, total)
+            _update(size, part - sums, model, state, settings[0, i], total)
+            if part == sums:
+                losses[0, i] = cell_losses[0].sum() / size[BATCH]
+        unit = next_unit(counters, unit)
+
+
+@kernel
+def _side_by_side(counters, progress, sizes, models, states, settings, totals, cell_losses, losses, first, slices):
+    """A thread to a run: turns of TURN steps, drawn run by run; a run's turn waits for its turn before."""
+    scratch = _scratch(sizes[0], models[1][0])
+    partial_sum = np.empty(totals.shape[1], dtype=totals.dtype)
+    runs = losses.shape[0]
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        turn, g = unit // runs, unit % runs
+        wait_for(progress, g * 8, turn)
+        size, model, state, total = sizes[g], _model(models, g), states[g], totals[g]
+        for i in range(turn * TURN, min((turn + 1) * TURN, losses.shape[1])):
+            _partial(size, scratch, model, first + i, 0, total, cell_losses[g])
+            for partial in range(1, size[PARTIAL_SUMS]):
+                _partial(size, scratch, model, first + i, partial, partial_sum, cell_losses[g])
+                for j in range(total.size):
+                    total[j] += partial_sum[j]
+            for part in range(slices):
+                _update(size, part, model, state, settings[g, i], total)
+            losses[g, i] = cell_losses[g].sum() / size[BATCH]
+        count_up(progress, g * 8)
+        unit = next_unit(counters, unit)
+
+
+def refusal(runs: Sequence[Run]) -> str | None:
+    groups = len(runs[0].crops.group_first)
+    if groups > GROUPS:
+        return f"it mixes up to {GROUPS} groups and these are {groups}; use eager"
+    if runs[0].w_enc.dtype != torch.float32 or runs[0].crops.source.dtype != torch.float32:
+        return "its whole steps take float32 weights and recordings; convert them or use eager"
+    return None
+
+
+def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
+    losses = torch.empty(len(runs), steps, dtype=torch.float64)
+    if 1 < len(runs) < torch.get_num_threads():  # too few for a thread to each: all threads on one after the other
+        for run, row in zip(runs, losses, strict=True):
+            row[:] = train_steps([run], first, steps)[0]
+        return losses
+    cut, packed, settings = plan(runs[0].shape), _Packed(runs), _settings(runs, first, steps)
+    slices = 2 * packed.panels.shape[1] * window_count(packed.panels.shape[2], COLUMNS)
+    totals = np.empty_like(packed.weights)
+    cell_losses = np.empty((len(runs), runs[0].crops.batch * cut.cells_per_item))
+    given = packed.sizes, packed.models, packed.states, settings
+    found = totals, cell_losses, losses.numpy(), first, slices
+    if len(runs) == 1:
+        partials = np.empty((cut.partials, totals.shape[1]), totals.dtype)
+        spread(_together, steps * (cut.partials + slices), _WORTH_IT, *given, partials, *found)
+    else:
+        progress = np.zeros(8 * len(runs), dtype=np.int64)
+        spread(_side_by_side, len(runs) * window_count(steps, TURN), _WORTH_IT, progress, *given, *found)
+    packed.unpack(runs)
+    return losses
+
+
+class _Packed:
+    """The runs as the kernels take them: everything with the runs along the first axis."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        crops, first, cut = [run.crops for run in runs], runs[0], plan(runs[0].shape)
+        _, _, bins, latents, taps, _ = first.shape
+        self.sizes = np.stack([_sizes(run, cut) for run in runs])
+        self.weights = np.stack([_rows(run.w_enc, run.w_dec) for run in runs])
+        kept = range(len(first.state["w_enc"]))
+        self.states = np.stack([[_rows(r.state["w_enc"][i], r.state["w_dec"][i]) for i in kept] for r in runs])
+        encoders = self.weights[:, : latents * taps * bins].reshape(len(runs), latents, taps * bins)
+        panels = window_count(latents, cut.width)
+        wide = np.zeros((len(runs), panels * cut.width, taps * bins), dtype=np.float32)
+        wide[:, :latents] = encoders
+        self.panels = wide.reshape(len(runs), panels, cut.width, -1).transpose(0, 1, 3, 2).copy()
+        self.sources = [c.source.detach().contiguous() for c in crops]  # kept while their addresses are in use
+        times = max(1, FILL // bins)
+        weighted = [run.foreground.double().numpy() ** 2 * run.latent_weight for run in runs]
+        self.models = (
+            self.weights,
+            self.panels,
+            np.array([c.seed for c in crops], dtype=np.uint64),
+            _padded([c.starts_before for c in crops], np.iinfo(np.int64).max),
+            _padded([c.shift for c in crops], 0),
+            np.stack([c.group_first for c in crops]),
+            np.stack([c.group_starts for c in crops]),
+            np.array([source.data_ptr() for source in self.sources], dtype=np.int64),
+            np.stack([np.tile(run.mean.numpy(), times) for run in runs]).astype(np.float32),
+            np.stack([np.tile(1 / run.std.double().numpy(), times) for run in runs]).astype(np.float32),
+            np.stack(weighted).astype(np.float32),
+        )
+
+    def unpack(self, runs: Sequence[Run]) -> None:
+        """Put weights and states back where they came from."""
+        for run, weights, states in zip(runs, self.weights, self.states, strict=True):
+            _put_back(weights, run.w_enc, run.w_dec)
+            for i, rows in enumerate(states):
+                _put_back(rows, run.state["w_enc"][i], run.state["w_dec"][i])
+
+
+def _sizes(run: Run, cut: Plan) -> np.ndarray:
+    """The whole numbers that the kernels are told of a run."""
+    sizes = np.empty(14, dtype=np.int64)
+    sizes[[BATCH, FRAMES_OF_ITEM, BINS, LATENTS, TAPS, POOL]] = run.shape
+    sizes[[HALO, NEAR, CELL_WINDOWS]] = cut.halo, cut.near_windows, cut.cell_windows
+    sizes[[CELLS_PER_ITEM, PARTIAL_SUMS, RULE]] = cut.cells_per_item, cut.partials, RULE_NUMBERS[run.optimizer]
+    sizes[[NOISE_ITEMS, SIGNAL_GROUPS]] = run.crops.noise_items, run.crops.signal_groups
+    return sizes
+
+
+def _rows(enc: Tensor, dec: Tensor) -> np.ndarray:
+    """(M, H, K) and (M, K, H) as rows (K, M*H) each, end to end: a filter as its run meets it, encode's last tap first."""
+    encoder = enc.detach().numpy()[::-1].transpose(2, 0, 1)
+    decoder = dec.detach().numpy().transpose(1, 0, 2)
+    return np.concatenate([encoder.reshape(-1), decoder.reshape(-1)])
+
+
+def _put_back(rows: np.ndarray, enc: Tensor, dec: Tensor) -> None:
+    """The other way round."""
+    taps, bins, latents = enc.shape
+    encoder, decoder = rows.reshape(2, latents, taps, bins)
+    enc.detach().numpy()[:] = encoder.transpose(1, 2, 0)[::-1]
+    dec.detach().numpy()[:] = decoder.transpose(1, 0, 2)
+
+
+def _padded(tables: list[np.ndarray], value: int) -> np.ndarray:
+    """Tables of different lengths as one array, the shorter filled up with `value`."""
+    out = np.full((len(tables), max(map(len, tables))), value, dtype=np.int64)
+    for row, table in zip(out, tables, strict=True):
+        row[: len(table)] = table
+    return out
+
+
+def _settings(runs: Sequence[Run], first: int, steps: int) -> np.ndarray:
+    """(runs, steps, settings) for the optimiser; only Adam's change from step to step."""
+    changing = runs[0].optimizer == "adam"
+    found = [[settings_at(r.optimizer, first + i, r.options) for i in range(steps if changing else 1)] for r in runs]
+    table = np.array(found, dtype=np.float32)
+    return table if changing else np.repeat(table, steps, axis=1)

@@ -1,0 +1,108 @@
+"""A few whole training steps, against the reference: losses, weights and what the optimiser keeps."""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..kernels.optimiser import RULES
+from ..kernels.train_steps import Run, fresh_state
+from ..reference import train_steps as reference
+from ..reference.sampler import statistics
+from ..sampling import CropSampler
+from .cases import Case, error, twice
+from .optimiser import OPTIONS
+
+FIRST, STEPS = 5, 2  # the number of the first step; how many
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Recordings, and the weights that training starts from, float32 numbers: a case's, the same on each call."""
+
+    signal: list[list[np.ndarray]]
+    noise: list[list[np.ndarray]]
+    sampler: CropSampler
+    weights: dict[str, np.ndarray]
+    foreground: np.ndarray
+    optimizer: str
+
+
+@functools.lru_cache(maxsize=128)
+def problem(case: Case) -> Problem:
+    """Two signal groups, one of several recordings, and as many noise groups; the optimisers take turns."""
+    rng = np.random.default_rng(sum(case.name.encode()))
+
+    def recording(extra: int) -> np.ndarray:
+        size = (case.frames + extra, case.bins)
+        drawn = rng.integers(0, 2, size) if case.kind == "ties" else rng.gamma(1.0, 1.0, size)
+        return drawn.astype(np.float32)
+
+    signal = [[recording(7), recording(0), recording(20)], [recording(5)]]
+    noise = [[recording(3)], [recording(1), recording(9)]]
+    w_enc = rng.standard_normal((case.taps, case.bins, case.latents)) / math.sqrt(case.taps * case.bins)
+    w_dec = rng.standard_normal((case.taps, case.latents, case.bins)) / math.sqrt(case.taps * case.latents)
+    if case.kind == "negative":
+        w_enc = np.zeros_like(w_enc)
+    weights = {"w_enc": w_enc.astype(np.float32), "w_dec": w_dec.astype(np.float32)}
+    sampler = CropSampler(signal, noise, case.frames, case.batch, case.noise_only, seed=2**40 + 3)
+    foreground = np.arange(case.latents) >= round(case.latents * case.share)
+    optimizer = list(RULES)[sum(case.name.encode()) % len(RULES)]
+    return Problem(signal, noise, sampler, weights, foreground.astype(np.float64), optimizer)
+
+
+@functools.lru_cache(maxsize=128)
+def truth(case: Case) -> tuple[reference.Learner, list[float]]:
+    """What the reference makes of it."""
+    p = problem(case)
+    setting = reference.Setting(p.foreground, case.pool, 0.75, p.optimizer, OPTIONS[p.optimizer])
+    sizes = {"frames": case.frames, "batch": case.batch, "noise_only": case.noise_only}
+    start = reference.beginner(p.weights)
+    return reference.train_steps(start, p.signal, p.noise, setting, STEPS, **sizes, seed=p.sampler.seed, first=FIRST)
+
+
+def make_run(case: Case, dtype: torch.dtype, device: torch.device) -> Run:
+    """The case's problem as an implementation is given it."""
+    p = problem(case)
+    w_enc, w_dec = (torch.tensor(p.weights[name]).to(device, dtype) for name in ("w_enc", "w_dec"))
+    mean, std = (torch.tensor(v).to(device, dtype) for v in statistics(p.signal, case.frames))
+    return Run(
+        w_enc,
+        w_dec,
+        state=fresh_state(w_enc, w_dec, p.optimizer),
+        crops=p.sampler.to(device).crops,
+        mean=mean,
+        std=std,
+        foreground=torch.tensor(p.foreground).to(device, dtype),
+        penalty=0.75,
+        pool=case.pool,
+        optimizer=p.optimizer,
+        options=OPTIONS[p.optimizer],
+    )
+
+
+def train_steps(
+    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
+) -> dict[str, float]:
+    run = make_run(case, dtype, device)
+    if dtype in (torch.float16, torch.bfloat16):  # the weights' type: a step is smaller than what they resolve
+        return {}
+    if implementation.refusal([run]):
+        return {}
+
+    def steps() -> tuple[torch.Tensor, ...]:
+        mine = run.copy()
+        losses = implementation.train_steps([mine], FIRST, STEPS)
+        return losses, mine.w_enc, mine.w_dec, *mine.state["w_enc"], *mine.state["w_dec"]
+
+    (losses, w_enc, w_dec, *state), bits = twice(steps)
+    learner, wanted = truth(case)
+    found = {"loss": error(losses[0], wanted), "bits": bits}
+    names = [(weight, name) for weight in ("w_enc", "w_dec") for name in RULES[run.optimizer].state]
+    for (weight, name), tensor in zip(names, state, strict=True):
+        found[f"{weight} {name}"] = error(tensor, (learner.state[weight] or {})[name])
+    found |= {"w_enc": error(w_enc, learner.weights["w_enc"]), "w_dec": error(w_dec, learner.weights["w_dec"])}
+    return found

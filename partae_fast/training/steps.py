@@ -1,0 +1,89 @@
+"""Whole training steps in one call: checks and back-end choice around the op `train_steps`."""
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from ..kernels import implementation, resolve
+from ..kernels.optimiser import RULES
+from ..kernels.train_steps import Run
+
+# From this batch on a GPU is full without tricks: Triton kernels, a few launches a step, before the persistent one.
+LARGE_BATCH = 256
+
+_finite = WeakIdKeyDictionary()  # sources seen finite, at which version
+
+
+def serving_backend(runs: Sequence[Run], backend: str = "auto") -> str:
+    """The back-end that `train_steps` would run on; raises BackendUnavailable where none can."""
+    weight, batch = runs[0].w_enc, runs[0].crops.batch
+    preferred = "triton" if batch >= LARGE_BATCH and len(runs) == 1 else None
+
+    def refuses(module: ModuleType) -> str | None:
+        return module.refusal(runs)
+
+    return resolve("train_steps", backend, weight.device, weight.dtype, refuses, preferred)
+
+
+def train_steps(runs: Sequence[Run], first: int, steps: int, backend: str = "auto") -> Tensor:
+    """Take the training steps first .. first + steps - 1 on each run; its weights and state are changed in place.
+
+    Everything happens inside: crops are drawn from recordings that stay resident, mixed, normalised, encoded and
+    decoded, the loss and its gradients are taken, the optimiser steps. Steps are the same bits however many there are
+    in a call, and however many threads; a run of several gives the bits that it gives alone.
+
+    Args:
+        runs: one or more (see `partae_fast.kernels.train_steps.Run`) that agree in B, N, H, K, M, P, in optimiser, in
+            type and device, and in how many groups there are. More than one are a population: trained side by side.
+        first: the number of the first step, from 0; draws and Adam's correction depend on it.
+        steps: how many. The caller bounds them: nothing is reported, and no interrupt served, before the end.
+        backend: "auto" or a name of `pf.backends()`.
+
+    Returns the losses (len(runs), steps), float64, of each step before its update.
+
+    Raises ValueError where runs do not go together or a source has NaN or infinite magnitudes; BackendUnavailable.
+    """
+    _check(runs, first, steps)
+    kernels = implementation("train_steps", serving_backend(runs, backend))
+    return kernels.train_steps(runs, first, steps)
+
+
+def _check(runs: Sequence[Run], first: int, steps: int) -> None:
+    if not runs:
+        raise ValueError("there is no run; give at least one")
+    if steps < 1 or first < 0 or first + steps > 2**32:
+        raise ValueError(f"first {first} and steps {steps}: give one step or more, numbered from 0 to 2**32 - 1")
+    alike = {_alike(run) for run in runs}
+    if len(alike) > 1:
+        one, other = sorted(alike, key=str)[:2]
+        raise ValueError(f"runs differ: one has {one}, another {other}; train them in calls of their own")
+    for run in runs:
+        _check_run(run)
+
+
+def _alike(run: Run) -> str:
+    """What all runs of a call must have in common."""
+    shape = " ".join(f"{name} {size}" for name, size in zip("BNHKMP", run.shape, strict=True))
+    groups = f"{run.crops.signal_groups} of {len(run.crops.group_first)} groups signal"
+    return f"{shape}, {run.optimizer}, {run.w_enc.dtype} on {run.w_enc.device}, {groups}"
+
+
+def _check_run(run: Run) -> None:
+    taps, bins, latents = run.w_enc.shape
+    wanted = {"w_dec": (taps, latents, bins), "mean": (bins,), "std": (bins,), "foreground": (latents,)}
+    for name, shape in wanted.items():
+        found = tuple(getattr(run, name).shape)
+        if found != shape:
+            raise ValueError(f"{name} is {found} and w_enc {tuple(run.w_enc.shape)}; {name} must be {shape}")
+    if run.crops.source.shape[1] != bins:
+        raise ValueError(f"the source has {run.crops.source.shape[1]} bins and w_enc {bins}; give both the same")
+    if run.optimizer not in RULES or set(run.options) != set(RULES[run.optimizer].options):
+        raise ValueError(f"optimizer {run.optimizer!r} with {sorted(run.options)}: see kernels.optimiser.RULES")
+    source = run.crops.source
+    if _finite.get(source) != source._version:
+        if not torch.isfinite(source).all():
+            raise ValueError("a source has NaN or infinite magnitudes; repair or leave out that recording")
+        _finite[source] = source._version
