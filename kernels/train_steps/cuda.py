@@ -5,19 +5,24 @@ and the kernel is compiled, once for each plan, and launched.
 """
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..cuda_common import CLUSTERS, Kernel, Limits, compiled, device_limits, installed
 from ..optimiser import RULES
+from ..registry import BackendUnavailable
 from .run import Run
 
 OPTIMISERS = ("adadelta", "adam", "sgd")  # in the order of the kernel's enum
 PRECISIONS = ("ffma", "tf32", "3xtf32")  # of the encoder's products, in the order of the kernel's PRECISION
-WARP = 32
+THREADS = 256  # of a block, with up to 255 registers each
+REGISTERS = 248  # of 255, so that an estimate may be short by a few
+TAPS_MAX = 64  # the encoder's loop over taps is written out
+Shape = tuple[int, int, int, int, int, int]  # B, N, H, K, M, P
 
 # struct Run of the kernel, without padding.
 RUN = np.dtype(
@@ -215,3 +220,173 @@ def packed(runs: Sequence[Run], plan: Plan, blocks: int, first: int, steps: int)
 def groups_of(run: Run) -> int:
     """How many crops an item is the sum of, at most."""
     return max(run.crops.signal_groups, len(run.crops.group_first) - run.crops.signal_groups)
+
+
+def encode_cycles(plan: Plan) -> float:
+    """Of a multiprocessor, for a tile: what is busiest of the issue of instructions, shared memory, tensor cores."""
+    warps = plan.threads // 32
+    if plan.precision == "ffma":
+        tasks = plan.encoded // plan.frames * plan.block_latents // 4 * plan.slices
+        # For a tap and 4 bins a warp issues 16 FMA a frame and 5 loads, of about 3 lines of banks each.
+        each = max((16 * plan.frames + 6) / 4, 5 * 3)
+        return _cover(tasks, plan.threads) * plan.taps * _cover(plan.block_bins // 4, plan.slices) * warps * each * 1.1
+    tasks = plan.encoded // (16 * plan.frames) * plan.slices
+    terms, splitting = (3, 3) if plan.precision == "3xtf32" else (1, 1)
+    across = plan.block_latents // 8
+    fragments = 4 * plan.frames + 2 * across  # numbers that a lane loads and rounds
+    each = max(8 * terms * plan.frames * across, fragments * (1 + splitting) + terms * plan.frames * across)
+    return _cover(tasks, warps) * _cover(plan.taps * plan.block_bins // 8, plan.slices) * each * warps / 4
+
+
+def step_cycles(plan: Plan, batch: int, frames: int, runs: int, limits: Limits) -> float:
+    """About how many cycles a step takes, of all runs together: to compare plans, not to promise anything.
+
+    Sparse passes go at the bandwidth of shared memory, 128 bytes a cycle; L2 gives a multiprocessor 32 to 48 bytes a
+    cycle, another block's shared memory 24; a grid barrier takes 1800 cycles and a cluster's 400.
+    """
+    warps, resident = plan.threads // 32, limits.resident(plan.cluster)
+    tiles = plan.tiles(batch, frames)
+    lanes = plan.lanes if plan.population else plan.lanes * min(resident, _cover(tiles, plan.lanes))
+    gradient = 4 * plan.gradient
+    passes = plan.columns_each * plan.own * warps * (8 * plan.taps_each + 8)
+    decode = 1.4 * plan.error_rows * plan.block_latents * plan.taps / plan.pool * plan.block_bins / 32
+    found = _cover(plan.windows * plan.block_latents, plan.threads) * plan.pool * (plan.slices + 3) * warps / 4
+    ordered = plan.windows * (plan.block_latents + plan.pool + 1)
+    sort = _cover(ordered, plan.threads) * 2 * plan.block_latents * warps / 4
+    drawn = _cover(plan.encoded * plan.block_bins // 4, plan.threads) * 30 * warps / 4 + 600
+    tile = encode_cycles(plan) + found + sort + decode + passes + 600
+    if plan.split > 1:
+        tile += 800 + (plan.split - 1) * 4 * plan.error_rows * plan.block_bins / 24
+    rounds = _cover(tiles, lanes)
+    step = rounds * tile + (rounds - 1) * drawn + gradient / 48 + 700
+    if plan.population or plan.lanes > 1:
+        step += gradient / 128 + gradient * (plan.lanes - 1) / plan.lanes / 24 + 400
+    if plan.population:
+        step += 400 + 1000 * plan.gradient / plan.lanes / (4 * plan.threads)
+        return step * _cover(runs, resident)
+    return runs * (step + gradient / plan.lanes / 32 + gradient / plan.lanes / 32 + 900 + 2 * 1800)
+
+
+def _registers(plan: Plan) -> int:
+    """About how many a thread needs: sums of gradients, and the encoder's or the filter's beside them."""
+    sums = 8 * plan.columns_each * plan.taps_each
+    encoder = 8 * plan.frames + 16 if plan.precision == "ffma" else plan.frames * plan.block_latents // 2 + 40
+    return sums + max(encoder, 4 * plan.taps_each + 8) + 60
+
+
+def candidates(shape: Shape, limits: Limits, population: bool) -> Iterator[Plan]:
+    """Every cut that the registers of a block can hold; shared memory is not looked at."""
+    _, frames, bins, latents, taps, pool = shape
+    windows = _cover(frames, pool)
+    owns = sorted({_cover(windows, parts) for parts in range(1, windows + 1)})
+    for precision in PRECISIONS:
+        for split in CLUSTERS:
+            for lanes in CLUSTERS:
+                if not limits.resident(split * lanes):
+                    continue
+                sample = Plan(bins, latents, taps, pool, 1, 1, 1, taps, THREADS, split, lanes, precision, population)
+                if sample.block_latents * (split - 1) >= latents > 1:
+                    continue  # a block without latents
+                cuts = [(t, _cover(sample.columns * _cover(taps, t), THREADS)) for t in range(1, taps + 1)]
+                taps_each = min(cuts, key=lambda cut: (cut[1] * (cut[0] + 1), cut[1]))[0]
+                for own in owns:
+                    for at_once in (2, 4, 6, 8) if precision == "ffma" else (1, 2):
+                        for slices in (1, 2, 4, 8):
+                            if slices > (sample.block_bins // 4 if precision == "ffma" else taps * bins // 8):
+                                continue
+                            cut = own, at_once, slices, taps_each, THREADS, split, lanes, precision, population
+                            plan = Plan(bins, latents, taps, pool, *cut)
+                            if _registers(plan) <= REGISTERS:
+                                yield plan
+
+
+@functools.cache
+def plan(shape: Shape, limits: Limits, groups: int = 1, runs: int = 1, tf32: bool = False, **wanted) -> Plan | None:
+    """The cut of `shape` that should be fastest on a card, or None where none fits.
+
+    `groups` crops are added up in an item, at most. More than one run makes a population. TF32 is taken only where it
+    is allowed. `wanted` fixes fields of the plan, for measurements: precision="ffma", split=2.
+    """
+    batch, frames = shape[:2]
+    best, least = None, float("inf")
+    for candidate in candidates(shape, limits, runs > 1):
+        if candidate.precision == "tf32" and not (tf32 or wanted.get("precision") == "tf32"):
+            continue
+        if any(getattr(candidate, name) != value for name, value in wanted.items()):
+            continue
+        if candidate.shared_bytes(groups) > limits.shared:
+            continue
+        cycles = step_cycles(candidate, batch, frames, runs, limits)
+        if cycles < least:
+            best, least = candidate, cycles
+    return best
+
+
+def why_not(shape: Shape, limits: Limits, groups: int, runs: int) -> str | None:
+    """Why no cut of `shape` fits the card, with the figures; None where one does."""
+    _, _, bins, latents, taps, pool = shape
+    if limits.capability < 80:
+        major, minor = divmod(limits.capability, 10)
+        return f"it needs compute capability 8.0 or higher and this GPU has {major}.{minor}; use triton or eager"
+    if taps > TAPS_MAX:
+        return f"it takes up to {TAPS_MAX} taps and the model has {taps}; use triton or eager"
+    if plan(shape, limits, groups, runs) is not None:
+        return None
+    size = f"H {bins}, K {latents}, M {taps}, P {pool}"
+    needed = [p.shared_bytes(groups) for p in candidates(shape, limits, runs > 1)]
+    most = max(size for size, count in limits.clusters if count)
+    if not needed:
+        return (
+            f"the gradients of {size} over {most} blocks of {THREADS} threads do not fit their registers;"
+            " use triton or eager"
+        )
+    return (
+        f"{size} need at least {min(needed)} bytes of shared memory a block, latents split over up to {most} blocks,"
+        f" and this GPU has {limits.shared}; use triton or eager"
+    )
+
+
+def refusal(runs: Sequence[Run]) -> str | None:
+    run = runs[0]
+    if not installed():
+        return "cupy is not installed; pip install 'partae-fast[gpu]'"
+    if run.w_enc.device.type != "cuda":
+        return f"it needs tensors on a CUDA device and these are on {run.w_enc.device}; move them or use cpu or eager"
+    if run.w_enc.dtype != torch.float32 or run.crops.source.dtype != torch.float32:
+        seen = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
+        return f"it takes float32, not {str(seen).removeprefix('torch.')}; convert the model or use eager"
+    limits = device_limits(run.w_enc.device.index or 0)
+    return why_not(run.shape, limits, groups_of(run), len(runs))
+
+
+@functools.cache
+def _ready(shape: Shape, groups: int, runs: int, tf32: bool, device: int) -> tuple[Plan, Kernel, int]:
+    """The plan, its kernel and the blocks of a launch, on the current device."""
+    limits = device_limits(device)
+    while True:
+        cut = plan(shape, limits, groups, runs, tf32)
+        if cut is None:
+            raise BackendUnavailable(f"back-end cuda cannot run train_steps: {why_not(shape, limits, groups, runs)}")
+        file, shared = "train_steps/train_steps.cuh", cut.shared_bytes(groups)
+        kernel = compiled(
+            file, "train_steps", cut.macros(), cut.threads, cut.cluster, shared, cooperative=not cut.population
+        )
+        resident = kernel.resident()
+        if resident >= limits.resident(cut.cluster):
+            break
+        limits = limits.with_resident(cut.cluster, resident)  # fewer than assumed: another cut may be better
+    clusters = runs if cut.population else min(resident, _cover(cut.tiles(*shape[:2]), cut.lanes))
+    return cut, kernel, clusters * cut.cluster
+
+
+def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
+    reason = refusal(runs)
+    if reason:
+        raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
+    device = runs[0].w_enc.device
+    with torch.cuda.device(device):
+        tf32 = bool(torch.backends.cuda.matmul.allow_tf32)
+        cut, kernel, blocks = _ready(runs[0].shape, groups_of(runs[0]), len(runs), tf32, torch.cuda.current_device())
+        given = packed(runs, cut, blocks, first, steps)
+        kernel.launch(blocks, given.launch, torch.cuda.current_stream().cuda_stream)
+    return given.losses

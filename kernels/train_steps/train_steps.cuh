@@ -87,6 +87,7 @@ struct Run {
 };
 constexpr int STARTS = RUN + sizeof(Run) / 4;
 constexpr int SHARED_FLOATS = STARTS;  // and two for each group that an item draws from
+static_assert(PRECISION == FFMA || THREADS % 32 == 0, "whole warps");
 static_assert(THREADS % 4 == 0 && RUN % 4 == 0 && sizeof(Run) % 8 == 0, "aligned");
 
 // What the runs of a launch have in common, as `LAUNCH` in cuda.py packs it.
@@ -191,9 +192,11 @@ DEVICE void load_weights(float* shared, const Place& place) {
     copies_done();
 }
 
+#if PRECISION == FFMA
+
 // z before the rectifier, of all windows of the tile. A lane and the next hold neighbouring groups of frames, the two
 // after them the next 4 latents: so a half-warp's loads of 16 bytes fall on one or two lines of banks.
-DEVICE void encode_ffma(float* shared) {
+DEVICE void encode(float* shared) {
     constexpr int GROUPS = FP / FRAMES;
     for (int q = thread_index(); q < GROUPS * K4 * SLICES; q += THREADS) {
         const int slice = q / (GROUPS * K4), rest = q % (GROUPS * K4);
@@ -229,9 +232,81 @@ DEVICE void encode_ffma(float* shared) {
     }
 }
 
-DEVICE void encode(float* shared) {
-    encode_ffma(shared);
+#else
+
+// A number as the sum of two of TF32; the second only where three products are taken.
+struct Halves {
+    uint32_t high, low;
+};
+
+DEVICE Halves halves(float number) {
+    const uint32_t high = to_tf32(number);
+    return {high, PRECISION == TF32X3 ? to_tf32(number - from_tf32(high)) : 0u};
 }
+
+// z on the tensor cores: a warp multiplies 16 * FRAMES frames with all latents of the block, 8 bins of a tap at a
+// time. With TF32X3 the products high * low are added too, and only low * low, 2^-22 of the whole, is left out.
+DEVICE void encode(float* shared) {
+    constexpr int ACROSS = KB / 8, BLOCKS = FP / (16 * FRAMES), STEPS = M * (HP / 8), WARPS = THREADS / 32;
+    const int group = thread_index() % 32 / 4, member = thread_index() % 4;
+    for (int q = thread_index() / 32; q < BLOCKS * SLICES; q += WARPS) {
+        const int slice = q / BLOCKS, frame0 = q % BLOCKS * 16 * FRAMES;
+        float z[FRAMES][ACROSS][4];
+        UNROLL
+        for (int f = 0; f < FRAMES; ++f) {
+            UNROLL
+            for (int n = 0; n < ACROSS; ++n) z[f][n][0] = z[f][n][1] = z[f][n][2] = z[f][n][3] = 0.0f;
+        }
+        const int last = STEPS * (slice + 1) / SLICES;
+        UNROLL_BY(2)
+        for (int step = STEPS * slice / SLICES; step < last; ++step) {
+            const int i = step / (HP / 8), h = step % (HP / 8) * 8 + member;
+            uint32_t high[ACROSS][2], low[ACROSS][2];
+            UNROLL
+            for (int n = 0; n < ACROSS; ++n) {
+                UNROLL
+                for (int j = 0; j < 2; ++j) {
+                    const Halves w = halves(shared[W_ENC + (i * HP + h + 4 * j) * KS + 8 * n + group]);
+                    high[n][j] = w.high;
+                    low[n][j] = w.low;
+                }
+            }
+            UNROLL
+            for (int f = 0; f < FRAMES; ++f) {
+                uint32_t x_high[4], x_low[4];
+                UNROLL
+                for (int j = 0; j < 4; ++j) {
+                    const int row = frame0 + 16 * f + group + 8 * (j % 2) + i;
+                    const Halves x = halves(shared[XN + row * HS + h + 4 * (j / 2)]);
+                    x_high[j] = x.high;
+                    x_low[j] = x.low;
+                }
+                UNROLL
+                for (int n = 0; n < ACROSS; ++n) {
+                    if (PRECISION == TF32X3) {
+                        mma(z[f][n], x_low, high[n]);
+                        mma(z[f][n], x_high, low[n]);
+                    }
+                    mma(z[f][n], x_high, high[n]);
+                }
+            }
+        }
+        UNROLL
+        for (int f = 0; f < FRAMES; ++f) {
+            UNROLL
+            for (int n = 0; n < ACROSS; ++n) {
+                UNROLL
+                for (int j = 0; j < 2; ++j) {
+                    const int row = slice * FP + frame0 + 16 * f + group + 8 * j;
+                    float2* to = reinterpret_cast<float2*>(shared + Z + row * KB + 8 * n + 2 * member);
+                    *to = make_float2(z[f][n][2 * j], z[f][n][2 * j + 1]);
+                }
+            }
+        }
+    }
+}
+
+#endif
 
 // Key of a pooled latent that is not zero: its position in the tile, then its number. Others come last.
 constexpr int NO_KEY = 0x7FFFFFFF;

@@ -5,15 +5,18 @@ It is compared with the float64 reference, watched by the thread sanitizer, and 
 
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cuda_shim
 import numpy as np
 import pytest
 import torch
 
+from partae_fast.conformance import train_steps as conformance
+from partae_fast.conformance.cases import TINY
+from partae_fast.kernels.cuda_common import assumed_limits
 from partae_fast.kernels.optimiser import RULES
-from partae_fast.kernels.train_steps import Run, fresh_state
+from partae_fast.kernels.train_steps import Run, cuda, fresh_state
 from partae_fast.kernels.train_steps.cuda import Plan, groups_of
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
@@ -26,6 +29,7 @@ OPTIONS = {
     "adam": {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
     "sgd": {"learning_rate": 1e-4, "momentum": 0.7},
 }
+H200 = assumed_limits(90, 232448, 132)
 TOLERANCE = {"ffma": 1e-5, "3xtf32": 1e-5, "tf32": 1e-3}
 
 
@@ -54,6 +58,25 @@ CASES = {
     "pool longer than the recording": Case(2, 13, 0.5, plan(5, 4, 3, 16, own=1, taps_each=3), 2),
     "all noise": Case(2, 24, 1.0, plan(5, 6, 4, 4, own=3, taps_each=2), 3, (1, 2)),
     "no noise": Case(2, 24, 0.0, plan(5, 6, 4, 4, own=3, taps_each=2), 3, (2, 1)),
+    "clusters": Case(3, 37, 0.34, plan(8, 5, 3, 4, own=3, taps_each=3, lanes=4), 8),
+    "split latents": Case(3, 37, 0.34, plan(5, 11, 4, 4, own=3, taps_each=3, split=2), 6),
+    "split latents, clusters": Case(3, 41, 0.34, plan(5, 13, 4, 5, own=3, taps_each=2, split=4, lanes=2), 16),
+    "TF32 in three": Case(2, 37, 0.5, plan(5, 11, 4, 4, own=3, taps_each=3, threads=32, precision="3xtf32"), 3),
+    "TF32 in three, split latents": Case(
+        2, 23, 0.5, plan(13, 21, 5, 4, own=3, taps_each=3, slices=3, threads=64, split=2, precision="3xtf32"), 2
+    ),
+    "TF32 in three, a prime of everything": Case(
+        1, 19, 0.0, plan(11, 7, 3, 5, own=2, frames=2, taps_each=3, slices=2, threads=32, precision="3xtf32"), 2
+    ),
+    "TF32": Case(3, 40, 0.34, plan(8, 8, 3, 4, own=3, frames=1, taps_each=3, threads=32, precision="tf32"), 3),
+}
+# A run to a block or to a cluster; blocks are those of a run.
+POPULATIONS = {
+    "a block each": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, population=True), 1),
+    "a cluster each": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=2, taps_each=3, lanes=2, population=True), 2),
+    "a cluster each, split latents": Case(
+        3, 37, 0.34, plan(5, 11, 4, 5, own=2, taps_each=3, split=2, lanes=2, population=True), 4
+    ),
 }
 FIRST = 4  # number of the first step
 
@@ -115,8 +138,10 @@ def errors(run: Run, losses: torch.Tensor, given: tuple) -> dict[str, float]:
     found = {"loss": error(losses, wanted)}
     for name, weight in (("w_enc", run.w_enc), ("w_dec", run.w_dec)):
         found[name] = error(weight, learner.weights[name])
+        state = learner.state[name]
+        assert state is not None
         for kept, tensor in zip(RULES[run.optimizer].state, run.state[name], strict=True):
-            found[f"{name} {kept}"] = error(tensor, learner.state[name][kept])
+            found[f"{name} {kept}"] = error(tensor, state[kept])
     return found
 
 
@@ -135,7 +160,7 @@ def test_steps_agree_with_the_reference(name, optimizer):
     assert max(found.values()) <= TOLERANCE[case.plan.precision], found
 
 
-@pytest.mark.parametrize("name", ["nothing is a multiple", "halo of four windows"])
+@pytest.mark.parametrize("name", ["nothing is a multiple", "split latents, clusters", "TF32 in three"])
 def test_bits_depend_on_nothing_but_the_run(name):
     """Not on when threads ran, nor on how many steps a launch takes."""
     case = CASES[name]
@@ -148,6 +173,45 @@ def test_bits_depend_on_nothing_but_the_run(name):
             done += steps
         found.append(all_bits(mine, torch.cat(losses, dim=1)))
     assert all(bits == found[0] for bits in found)
+
+
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_runs_of_a_population_agree_with_the_reference(name):
+    """Three runs that differ in weights, recordings, seed and penalty, and one of them in its share of noise."""
+    case = POPULATIONS[name]
+    optimizer = "adadelta"
+    cases = [case, case, replace(case, noise_only=0.67)]
+    problems = [problem(own, optimizer, variant) for variant, own in enumerate(cases)]
+    runs = [run for run, _ in problems]
+    alone = [run.copy() for run in runs]
+    losses = cuda_shim.train_steps(case.plan, len(runs) * case.blocks, runs, FIRST, 4)
+    for run, row, (_, given) in zip(runs, losses, problems, strict=True):
+        found = errors(run, row, given)
+        assert max(found.values()) <= TOLERANCE["ffma"], found
+    for run, row, copy in zip(runs, losses, alone, strict=True):
+        parts = [cuda_shim.train_steps(case.plan, case.blocks, [copy], FIRST + done, 2) for done in (0, 2)]
+        assert all_bits(run, row) == all_bits(copy, torch.cat(parts, dim=1)[0])
+
+
+class Implementation:
+    """As a back-end: each case by the plan that an H200 would get, with no fewer threads."""
+
+    @staticmethod
+    def refusal(runs: list[Run]) -> None:
+        return None
+
+    @staticmethod
+    def train_steps(runs: list[Run], first: int, steps: int) -> torch.Tensor:
+        cut = cuda.plan(runs[0].shape, H200, groups_of(runs[0]))
+        assert cut is not None
+        return cuda_shim.train_steps(cut, cut.cluster, runs, first, steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in TINY if case.kind != "nan"], ids=lambda case: case.name)
+def test_the_plans_of_a_gpu_conform(case):
+    found = conformance.train_steps(case, Implementation, torch.float32, torch.device("cpu"), 1e-5)
+    assert max(found.values()) <= 1e-5, found
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,0 +1,149 @@
+"""Compiles the CUDA C kernels ahead of time, with no GPU: `python tests/compile_cuda.py`.
+
+For each architecture and model size that matters, one run and a population, prints the plan, registers and stack a
+thread, shared memory a block. Exits with 1 where a kernel has a stack: it spills registers to memory.
+
+NVRTC does it where it is installed, as it does where there is a GPU (pip install nvidia-cuda-nvrtc), else nvcc. The
+figures are read by the `cuobjdump` that comes with Triton.
+"""
+
+import ctypes
+import importlib.util
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from compile_triton import Usage, instruction_counts, resource_usage, summary, tool
+
+from partae_fast.kernels.cuda_common import assumed_limits, options, source
+from partae_fast.kernels.train_steps.cuda import Plan, plan, why_not
+
+# Compute capability, shared memory that a block may have, multiprocessors: of an A100, an H200 and a B200.
+CARDS = {
+    arch: assumed_limits(arch, *sizes)
+    for arch, sizes in {80: (166912, 108), 90: (232448, 132), 100: (232448, 148)}.items()
+}
+SIZES = {  # B, N, H, K, M, P
+    "B16 N512 H32 K32 M9 P16": (16, 512, 32, 32, 9, 16),
+    "B16 N320 H64 K32 M9 P4": (16, 320, 64, 32, 9, 4),
+    "B16 N320 H128 K32 M9 P4": (16, 320, 128, 32, 9, 4),
+    "B16 N512 H128 K128 M9 P16": (16, 512, 128, 128, 9, 16),
+    "B4 N100 H257 K40 M5 P10": (4, 100, 257, 40, 5, 10),
+    "B16 N512 H8 K8 M33 P1": (16, 512, 8, 8, 33, 1),
+}
+RUNS = (1, 60)
+
+
+def nvrtc() -> ctypes.CDLL | None:
+    """The library of the nvidia-cuda-nvrtc package, or of the system."""
+    package = importlib.util.find_spec("nvidia")
+    folders = [Path(folder) for folder in package.submodule_search_locations or ()] if package else []
+    found = [str(file) for folder in folders for file in folder.glob("*/lib/libnvrtc.so.*")]
+    for name in (*sorted(found), "libnvrtc.so"):
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
+
+
+def cubin(text: str, macros: Mapping[str, int], architecture: int) -> bytes:
+    """Machine code for one architecture; RuntimeError with the compiler's words where the text is wrong."""
+    library = nvrtc()
+    if library is None:
+        return _cubin_by_nvcc(text, macros, architecture)
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
+    given = [option.encode() for option in (*options(macros), f"--gpu-architecture=sm_{architecture}")]
+    status = library.nvrtcCompileProgram(program, len(given), (ctypes.c_char_p * len(given))(*given))
+    read, measure = (
+        (library.nvrtcGetProgramLog, library.nvrtcGetProgramLogSize)
+        if status
+        else (
+            library.nvrtcGetCUBIN,
+            library.nvrtcGetCUBINSize,
+        )
+    )
+    measure(program, ctypes.byref(size))
+    result = ctypes.create_string_buffer(size.value)
+    read(program, result)
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    if status:
+        raise RuntimeError(result.value.decode())
+    return result.raw
+
+
+def _cubin_by_nvcc(text: str, macros: Mapping[str, int], architecture: int) -> bytes:
+    compiler = shutil.which("nvcc")
+    if compiler is None:
+        raise RuntimeError("neither NVRTC nor nvcc is here; pip install nvidia-cuda-nvrtc")
+    with tempfile.TemporaryDirectory() as folder:
+        file, result = Path(folder) / "kernel.cu", Path(folder) / "kernel.cubin"
+        file.write_text(text)
+        command = [compiler, "-cubin", f"-arch=sm_{architecture}", *options(macros), str(file), "-o", str(result)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        return result.read_bytes()
+
+
+def usage(text: str, macros: Mapping[str, int], architecture: int, shared: int) -> Usage:
+    """What a kernel takes, with `shared` bytes of dynamic shared memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(cubin(text, macros, architecture))
+        registers, stack = resource_usage(tool("cuobjdump", "--dump-resource-usage", str(file)))
+        return Usage(registers, stack, shared, instruction_counts(tool("cuobjdump", "-sass", str(file))))
+
+
+def compile_plan(cut: Plan, architecture: int, groups: int = 1) -> Usage:
+    text = source("train_steps/train_steps.cuh")
+    return usage(text, cut.macros(), architecture, cut.shared_bytes(groups))
+
+
+def tasks() -> list[tuple[str, int, int, Plan | None]]:
+    """(size, architecture, runs, plan) of all that is compiled; no plan where the card cannot."""
+    found = []
+    for label, shape in SIZES.items():
+        for architecture, limits in CARDS.items():
+            for runs in RUNS:
+                for tf32 in (False, True):
+                    cut = plan(shape, limits, 1, runs, tf32)
+                    if (label, architecture, runs, cut) not in found:
+                        found.append((label, architecture, runs, cut))
+    return found
+
+
+def row(task: tuple[str, int, int, Plan | None]) -> tuple[str, bool]:
+    """A line of the table, and whether the kernel spills."""
+    label, architecture, runs, cut = task
+    begin = f"{label:27}sm_{architecture:<4}{runs:4}  "
+    if cut is None:
+        return begin + "refused: " + str(why_not(SIZES[label], CARDS[architecture], 1, runs)), False
+    found = compile_plan(cut, architecture)
+    how = (
+        f"{cut.precision:7}own {cut.own:2} frames {cut.frames} slices {cut.slices} split {cut.split} lanes {cut.lanes}"
+    )
+    figures = f"{found.registers:10}{found.shared:8}{found.stack:6}  {summary(found.instructions)}"
+    return begin + how + figures, found.stack > 0
+
+
+def main() -> int:
+    spilled = 0
+    print(f"{'size':27}{'arch':7}runs  {'plan':49}{'registers':>10}{'shared':>8}{'stack':>6}  instructions")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        for line, spills in pool.map(row, tasks()):
+            spilled += spills
+            print(line, flush=True)
+    print(f"{spilled} kernels spill" if spilled else "no kernel spills")
+    return 1 if spilled else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

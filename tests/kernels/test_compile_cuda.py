@@ -1,0 +1,54 @@
+"""The gate that compiles CUDA C ahead of time sees what it is for: a kernel that spills, or does not compile."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import compile_cuda
+
+pytestmark = pytest.mark.skipif(
+    compile_cuda.nvrtc() is None and shutil.which("nvcc") is None, reason="neither NVRTC nor nvcc is installed"
+)
+
+KERNEL = """
+extern "C" __global__ void __launch_bounds__(1024, 2) copy(float* out, const float* from) {
+    float numbers[SIZE];
+    #pragma unroll
+    for (int i = 0; i < SIZE; ++i) numbers[i] = from[i * 1024 + threadIdx.x];
+    __syncthreads();
+    #pragma unroll
+    for (int i = 0; i < SIZE; ++i) out[i * 1024 + threadIdx.x] = numbers[i];
+}
+"""
+
+
+def test_a_spill_is_seen():
+    small = compile_cuda.usage(KERNEL, {"SIZE": 8}, 90, 0)
+    large = compile_cuda.usage(KERNEL, {"SIZE": 100}, 90, 0)
+    assert small.stack == 0 and small.registers <= 32 and small.instructions["LDG.E"] == 8
+    assert large.stack > 0
+
+
+def test_what_does_not_compile_says_why():
+    with pytest.raises(RuntimeError, match="SIZE"):
+        compile_cuda.cubin(KERNEL, {}, 90)
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+@pytest.mark.skipif(compile_cuda.nvrtc() is None, reason="NVRTC is not installed")
+def test_nvcc_stands_in_for_nvrtc(monkeypatch):
+    monkeypatch.setattr(compile_cuda, "nvrtc", lambda: None)
+    assert compile_cuda.usage(KERNEL, {"SIZE": 100}, 90, 0).stack > 0
+
+
+@pytest.mark.parametrize("architecture", compile_cuda.CARDS)
+def test_the_paper_configuration_does_not_spill(architecture):
+    cut = compile_cuda.plan(compile_cuda.SIZES["B16 N512 H32 K32 M9 P16"], compile_cuda.CARDS[architecture])
+    assert cut is not None
+    found = compile_cuda.compile_plan(cut, architecture)
+    assert found.stack == 0 and found.registers <= 255

@@ -1,0 +1,171 @@
+"""How the persistent kernel's work is cut for a card, when it is refused, and, with a GPU, that it runs."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from partae_fast.conformance import train_steps as conformance
+from partae_fast.conformance.cases import LARGER, TINY
+from partae_fast.kernels import cuda_common
+from partae_fast.kernels.cuda_common import assumed_limits, source
+from partae_fast.kernels.registry import BackendUnavailable
+from partae_fast.kernels.train_steps import cuda
+
+A100 = assumed_limits(80, 166912, 108)
+H200 = assumed_limits(90, 232448, 132)
+B200 = assumed_limits(100, 232448, 148)
+PAPER = (16, 512, 32, 32, 9, 16)  # B, N, H, K, M, P
+CASES = TINY + LARGER
+WIDE = [(16, 320, 64, 32, 9, 4), (16, 320, 128, 32, 9, 4)]
+
+
+@pytest.mark.parametrize("limits", [A100, H200, B200], ids=["A100", "H200", "B200"])
+@pytest.mark.parametrize("runs", [1, 60])
+@pytest.mark.parametrize("shape", [PAPER, (1, 1, 1, 1, 1, 1), (3, 41, 5, 7, 4, 5), (4096, 512, 32, 32, 9, 16)])
+def test_a_plan_fits_the_card(shape, runs, limits):
+    cut = cuda.plan(shape, limits, 2, runs)
+    assert cut is not None and cuda.why_not(shape, limits, 2, runs) is None
+    assert cut.shared_bytes(2) <= limits.shared
+    assert limits.resident(cut.cluster) > 0
+    assert cut.population == (runs > 1)
+    assert 1 <= cut.own <= math.ceil(shape[1] / shape[5])
+    assert cut.split * cut.block_latents >= shape[3]
+    assert cut.precision != "tf32"
+
+
+def test_the_paper_configuration_keeps_an_H200_busy_for_one_round_of_tiles():
+    cut = cuda.plan(PAPER, H200)
+    assert cut is not None
+    lanes = H200.resident(cut.cluster) * cut.lanes
+    tiles = cut.tiles(*PAPER[:2])
+    assert tiles <= lanes and tiles * cut.split >= 0.9 * 132
+
+
+@pytest.mark.parametrize("shape", WIDE)
+def test_what_exceeds_a_block_is_split_over_a_cluster_or_refused_with_figures(shape):
+    cut = cuda.plan(shape, H200)
+    assert cut is not None and cut.split > 1
+    assert cuda.plan(shape, A100) is None
+    reason = cuda.why_not(shape, A100, 1, 1)
+    assert reason is not None and f"H {shape[2]}, K 32, M 9, P 4" in reason and "use triton or eager" in reason
+
+
+def test_shared_memory_that_is_too_small_is_named():
+    reason = cuda.why_not(PAPER, replace(H200, shared=20000), 1, 1)
+    assert reason is not None and "and this GPU has 20000" in reason
+
+
+def test_a_card_before_ampere_is_refused():
+    reason = cuda.why_not(PAPER, assumed_limits(75, 65536, 40), 1, 1)
+    assert reason is not None and "8.0 or higher and this GPU has 7.5" in reason
+
+
+def test_too_many_taps_are_refused():
+    reason = cuda.why_not((16, 512, 8, 8, 65, 16), H200, 1, 1)
+    assert reason is not None and "up to 64 taps and the model has 65" in reason
+
+
+@pytest.mark.parametrize("precision", cuda.PRECISIONS)
+def test_fields_of_a_plan_can_be_fixed(precision):
+    cut = cuda.plan(PAPER, H200, precision=precision, split=4)
+    assert cut is not None and (cut.precision, cut.split) == (precision, 4)
+
+
+def test_fewer_clusters_than_assumed_change_the_plan():
+    """A card whose processors cannot hold 16 clusters of 8 is not left with a second round for a few tiles."""
+    wanted = cuda.plan(PAPER, H200, precision="ffma", lanes=8, split=1)
+    assert wanted is not None and wanted.tiles(*PAPER[:2]) <= 128
+    fewer = H200.with_resident(wanted.cluster, 4)
+    cut = cuda.plan(PAPER, fewer)
+    assert cut is not None and cut.cluster != wanted.cluster
+
+
+def test_a_plan_is_kept():
+    assert cuda.plan(PAPER, H200, 2, 1, True) is cuda.plan(PAPER, H200, 2, 1, True)
+
+
+def test_sources_are_joined_without_the_shim():
+    text = source("train_steps/train_steps.cuh")
+    assert text.count("DEVICE unsigned int first_word(") == text.count("DEVICE void grid_wait(") == 1
+    assert '#include "cuda_shim.h"' in text and "std::barrier" not in text.replace("#include", "")
+    assert '.cuh"' not in text
+
+
+def some_run():
+    case = next(case for case in CASES if case.name == "primes")
+    return conformance.make_run(case, torch.float32, torch.device("cpu"))
+
+
+def test_tensors_on_the_cpu_are_refused(monkeypatch):
+    monkeypatch.setattr(cuda, "installed", lambda: True)
+    with pytest.raises(BackendUnavailable, match="tensors on a CUDA device and these are on cpu"):
+        cuda.train_steps([some_run()], 0, 1)
+
+
+def test_cupy_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(cuda, "installed", lambda: False)
+    reason = cuda.refusal([some_run()])
+    assert reason is not None and "pip install" in reason
+
+
+class Driver:
+    """Stands for libcuda: keeps what a launch is given, and answers with an error where it is told to."""
+
+    def __init__(self, status: int = 0):
+        self.status, self.seen = status, cuda_common._Configuration()
+
+    def cuLaunchKernelEx(self, configuration, function, arguments, extra):
+        self.seen = configuration._obj
+        return self.status
+
+    def cuGetErrorName(self, status, name):
+        name._obj.value = b"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE"
+        return 0
+
+
+def launched(monkeypatch, driver: Driver) -> None:
+    monkeypatch.setattr(cuda_common, "_driver", lambda: driver)
+    kernel = cuda_common.Kernel("train_steps", 256, 4, 1000, True, 1, None)
+    kernel.launch(128, torch.zeros(2).numpy(), 7)
+
+
+def test_a_launch_says_cluster_and_cooperative(monkeypatch):
+    driver = Driver()
+    launched(monkeypatch, driver)
+    seen = driver.seen
+    assert (list(seen.grid), list(seen.block), seen.shared, seen.stream) == ([128, 1, 1], [256, 1, 1], 1000, 7)
+    given = {seen.attributes[i].number: list(seen.attributes[i].value)[:3] for i in range(seen.count)}
+    assert given == {cuda_common.CLUSTER_DIMENSION: [4, 1, 1], cuda_common.COOPERATIVE: [1, 0, 0]}
+
+
+def test_a_launch_that_fails_is_told_with_its_figures(monkeypatch):
+    with pytest.raises(BackendUnavailable, match="128 blocks of 256 threads in clusters of 4, 1000 bytes"):
+        launched(monkeypatch, Driver(720))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_steps_on_a_gpu_agree_with_the_reference(case):
+    found = conformance.train_steps(case, cuda, torch.float32, torch.device("cuda"), 1e-5)
+    assert max(found.values(), default=0.0) <= 1e-5, found
+
+
+def runs_on_gpu(count: int):
+    case = next(case for case in CASES if case.name == "the paper's")
+    run = conformance.make_run(case, torch.float32, torch.device("cuda"))
+    return [replace(run.copy(), penalty=0.5 + i, crops=replace(run.crops, seed=i)) for i in range(count)]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("count", [1, 5])
+def test_bits_on_a_gpu_depend_on_nothing_but_the_runs(count):
+    found = []
+    for parts in [(5,)] * 20 + [(2, 3), (1, 4)]:
+        runs, losses, done = runs_on_gpu(count), [], 0
+        for steps in parts:
+            losses.append(cuda.train_steps(runs, done, steps))
+            done += steps
+        found.append([torch.cat(losses, dim=1), *(w for run in runs for w in (run.w_enc, run.w_dec))])
+    assert all(torch.equal(a, b) for other in found for a, b in zip(found[0], other, strict=True))
