@@ -18,7 +18,10 @@ from pathlib import Path
 
 from partae_fast.kernels import triton_common, triton_runs
 from partae_fast.kernels.encode import triton as encode
+from partae_fast.kernels.optimiser import RULES
+from partae_fast.kernels.optimiser import triton as optimiser
 from partae_fast.kernels.partitioned_loss import triton as partitioned_loss
+from partae_fast.kernels.train_steps import triton as train_steps
 
 import triton  # isort: skip  (after triton_common, which sets what Triton reads on import)
 from triton.backends.compiler import GPUTarget  # isort: skip
@@ -98,10 +101,14 @@ def compile_kernel(kernel, arguments: dict, architecture: int, **options) -> Usa
 
 
 def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict, dict]:
-    """The argument types of `kernel` as its launcher would give them, and the compiler's options."""
+    """The argument types of `kernel` as its launcher would give them, and the compiler's options.
+
+    `flags` are constants, or a pointer's type where it is not the storage's.
+    """
     storage = "fp32" if kind == "tf32" else kind
     options = {name: tile[name] for name in ("num_warps", "num_stages") if name in tile}
-    constants = {**{name: value for name, value in tile.items() if name not in options}, **flags}
+    types = {name: value for name, value in flags.items() if name.endswith("_ptr") and value is not None}
+    constants = {name: value for name, value in (tile | flags).items() if name not in options and name not in types}
     float32 = {"mean_ptr", "std_ptr", "divisor_ptr", "partials_ptr", "noise_only_ptr", "foreground_ptr"}
     integers = {
         "bins": size.bins,
@@ -118,11 +125,13 @@ def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict
     for name in kernel.arg_names:
         if name in constants:
             arguments[name] = ("constexpr", constants[name])
+        elif name in types:
+            arguments[name] = types[name]
         elif name == "positions_ptr":
             arguments[name] = "*i32"
         elif name.endswith("_ptr"):
             arguments[name] = "*fp32" if name in float32 else f"*{storage}"
-        elif name in ("penalty", "per_item"):
+        elif name in ("penalty", "per_item", "scale", *optimiser.SETTINGS):
             arguments[name] = "fp32"
         elif integers.get(name) == 1:
             arguments[name] = ("constexpr", 1)
@@ -131,8 +140,37 @@ def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict
     return arguments, options
 
 
+def training_types(kernel, source: str) -> dict[str, str]:
+    """What the pointers of a kernel of train_steps point to: float32 but for the source and a few numbers."""
+    others = dict.fromkeys(("starts_ptr", "numbers_ptr"), "*i64")
+    others |= dict.fromkeys(("losses_ptr", "settings_ptr", "history_ptr"), "*fp64")
+    others |= {"positions_ptr": "*i32", "source_ptr": f"*{source}"}
+    return {name: others.get(name, "*fp32") for name in kernel.arg_names if name.endswith("_ptr")}
+
+
+def training_kernels(size: Size, kind: str):
+    """The same for train_steps; kind fp32 is three TF32 products for one."""
+    dot = "tf32x3" if kind == "fp32" else kind
+    tile = train_steps.tile_of(size.bins, size.latents, size.taps, size.pool, dot)
+    source = "bf16" if kind == "bf16" else "fp32"
+    yield "learn", train_steps.learn_kernel, tile, training_types(train_steps.learn_kernel, source)
+    if kind != "fp32":
+        return
+    draw = training_types(train_steps.draw_kernel, source)
+    yield "draw", train_steps.draw_kernel, train_steps.DRAW, {"BITS": 8, **draw}
+    for rule, encoder in (("adadelta", True), ("adadelta", False), ("adam", True), ("sgd", True)):
+        types = training_types(train_steps.update_kernel, source)
+        types |= {"second_ptr": None} if rule == "sgd" else {}
+        flags = {"RULE": rule, "ENCODER": encoder, **types}
+        yield f"update {rule} ({'enc' if encoder else 'dec'})", train_steps.update_kernel, train_steps.UPDATE, flags
+    finish = training_types(train_steps.finish_kernel, source)
+    yield "finish", train_steps.finish_kernel, train_steps.FINISH, finish
+
+
 def kernels(size: Size, kind: str):
-    """(name, kernel, tile, flags) of every kernel as it runs on `size` with storage `kind`; tf32 is encode's alone."""
+    """(name, kernel, tile, flags) of every kernel as it runs on `size` with storage `kind`; tf32 is for products."""
+    if kind != "fp16":
+        yield from training_kernels(size, kind)
     itemsize = 2 if kind in ("bf16", "fp16") else 4
     tile = encode.tile_of(size.bins, size.latents, size.pool, itemsize, kind != "fp32")
     precision = "ieee" if kind == "fp32" else "tf32"
@@ -149,6 +187,9 @@ def kernels(size: Size, kind: str):
     yield "accumulate_runs (enc)", triton_runs.accumulate_runs_kernel, accumulate, {"NORMALISE": True}
     loss = partitioned_loss.tile_of(size.latents)
     yield "partitioned_loss", partitioned_loss.partitioned_loss_kernel, loss, {}
+    for rule in RULES:
+        flags = {"RULE": rule} | ({"second_ptr": None} if rule == "sgd" else {})
+        yield rule, optimiser.optimiser_kernel, optimiser.TILE, flags
     yield "add_up", triton_common.add_up_kernel, triton_common.ADD_UP, {}
 
 

@@ -1,0 +1,129 @@
+# pyright: reportPossiblyUnboundVariable=false
+# Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
+"""The optimisers on a GPU, in Triton: an optimiser's state and the weight in one pass over memory.
+
+`changed` is the arithmetic of every rule, for these kernels and for those that keep more steps than one on the GPU.
+A rule's `settings` are its options and what the step's number makes of them, all known before a weight is read.
+"""
+
+from torch import Tensor
+
+from ..triton_common import check_counts, launch, tl, triton
+from . import RULES
+
+
+@triton.jit
+def changed(
+    weight,
+    gradient,
+    first,
+    second,
+    RULE: tl.constexpr,
+    rate,
+    kept1,  # adadelta: rho; adam: beta1; sgd: momentum
+    added1,  # 1 - kept1
+    kept2,  # adam: beta2
+    added2,  # 1 - kept2
+    correction,  # adam: 1 / (1 - beta2^t)
+    small,  # epsilon
+):
+    """Weight, first and second state tensor after a step, float32; sgd has no second, and gives back what it was given.
+
+    adam's `rate` is the learning rate / (1 - beta1^t).
+    """
+    if RULE == "adadelta":
+        first = kept1 * first + added1 * gradient * gradient
+        change = tl.sqrt_rn(second + small) / tl.sqrt_rn(first + small) * gradient
+        second = kept1 * second + added1 * change * change
+        weight -= rate * change
+    elif RULE == "adam":
+        first = kept1 * first + added1 * gradient
+        second = kept2 * second + added2 * gradient * gradient
+        weight -= rate * first / (tl.sqrt_rn(second * correction) + small)
+    else:
+        first = kept1 * first + gradient
+        weight -= rate * first
+    return weight, first, second
+
+
+SETTINGS = ("rate", "kept1", "added1", "kept2", "added2", "correction", "small")
+
+
+def settings_at(rule: str, step: int, options: dict[str, float]) -> tuple[float, ...]:
+    """SETTINGS of a rule at step number `step`, counted from 0."""
+    if rule == "adadelta":
+        rho = options["rho"]
+        return options["learning_rate"], rho, 1 - rho, 0.0, 0.0, 0.0, options["epsilon"]
+    if rule == "adam":
+        beta1, beta2 = options["beta1"], options["beta2"]
+        rate, correction = options["learning_rate"] / (1 - beta1 ** (step + 1)), 1 / (1 - beta2 ** (step + 1))
+        return rate, beta1, 1 - beta1, beta2, 1 - beta2, correction, options["epsilon"]
+    return options["learning_rate"], options["momentum"], 0.0, 0.0, 0.0, 0.0, 0.0
+
+
+@triton.jit(do_not_specialize=["size", *SETTINGS])
+def optimiser_kernel(
+    weight_ptr,  # all of them (size,)
+    gradient_ptr,
+    first_ptr,
+    second_ptr,  # None where the rule has one state tensor
+    size,
+    rate,
+    kept1,
+    added1,
+    kept2,
+    added2,
+    correction,
+    small,
+    RULE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    offs_i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask_i = offs_i < size
+    weight = tl.load(weight_ptr + offs_i, mask=mask_i, other=0.0).to(tl.float32)
+    gradient = tl.load(gradient_ptr + offs_i, mask=mask_i, other=0.0).to(tl.float32)
+    first = tl.load(first_ptr + offs_i, mask=mask_i, other=0.0).to(tl.float32)
+    second = first
+    if RULE != "sgd":
+        second = tl.load(second_ptr + offs_i, mask=mask_i, other=0.0).to(tl.float32)
+    weight, first, second = changed(
+        weight, gradient, first, second, RULE, rate, kept1, added1, kept2, added2, correction, small
+    )
+    tl.store(weight_ptr + offs_i, weight.to(weight_ptr.dtype.element_ty), mask=mask_i)
+    tl.store(first_ptr + offs_i, first.to(first_ptr.dtype.element_ty), mask=mask_i)
+    if RULE != "sgd":
+        tl.store(second_ptr + offs_i, second.to(second_ptr.dtype.element_ty), mask=mask_i)
+
+
+TILE = {"BLOCK": 512, "num_warps": 4}
+
+
+def _step(rule: str, weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict) -> None:
+    size = weight.numel()
+    check_counts(weights=size)
+    written = weight, *state
+    flat = [t.contiguous() for t in written]
+    first, second = (*flat[1:], None)[: len(RULES["adam"].state)]
+    launch(
+        optimiser_kernel,
+        triton.cdiv(size, TILE["BLOCK"]),
+        *(flat[0], gradient.contiguous(), first, second, size),
+        *settings_at(rule, step, options),
+        RULE=rule,
+        **TILE,
+    )
+    for kept, new in zip(written, flat, strict=True):
+        if new is not kept:
+            kept.copy_(new)
+
+
+def adadelta(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    _step("adadelta", weight, gradient, state, step, options)
+
+
+def adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    _step("adam", weight, gradient, state, step, options)
+
+
+def sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    _step("sgd", weight, gradient, state, step, options)

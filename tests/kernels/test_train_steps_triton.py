@@ -1,0 +1,125 @@
+"""train_steps in Triton: without a GPU through the interpreter, in a process of its own; and on a GPU."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+
+FILE = Path(__file__).with_name("train_steps_triton_interpreted.py")
+
+
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_steps_through_the_interpreter(which):
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-m", which, str(FILE)],
+        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.fixture
+def cases(monkeypatch):
+    """The problems and comparisons of the interpreted tests, and no plan left over."""
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    module = importlib.import_module(FILE.stem)
+    module.triton._plans.clear()
+    return module
+
+
+def on_gpu(run, source=torch.float32):
+    """The run with all of its tensors on the GPU."""
+    state = {name: tuple(t.cuda() for t in tensors) for name, tensors in run.state.items()}
+    crops = replace(run.crops, source=run.crops.source.to("cuda", source))
+    names = ("w_enc", "w_dec", "mean", "std", "foreground")
+    return replace(run, state=state, crops=crops, **{name: getattr(run, name).cuda() for name in names})
+
+
+def off_gpu(run):
+    state = {name: tuple(t.cpu() for t in tensors) for name, tensors in run.state.items()}
+    return replace(run, state=state, w_enc=run.w_enc.cpu(), w_dec=run.w_dec.cpu())
+
+
+LARGE = {  # B, N, H, K, M, P, noise-only share
+    "more items than multiprocessors": (300, 48, 16, 16, 9, 16, 0.25),
+    "the paper's model": (6, 512, 32, 32, 9, 16, 0.25),
+    "many bins, short pools": (4, 320, 64, 32, 9, 4, 0.25),
+    "several blocks of everything": (3, 100, 128, 80, 11, 5, 0.4),
+    "nothing divides": (5, 131, 41, 37, 4, 7, 0.4),
+    "no pooling": (3, 70, 8, 20, 3, 1, 0.4),
+}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rule", ["adadelta", "adam", "sgd"])
+@pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
+def test_agrees_with_the_reference_on_a_gpu(cases, shape, rule):
+    problem = cases.Problem(*shape, rule=rule)
+    run = on_gpu(problem.run())
+    losses = cases.triton.train_steps([run], cases.FIRST, 1)
+    cases.check(problem, off_gpu(run), losses.cpu(), 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
+def test_tf32_and_bfloat16_are_near_the_reference(cases, shape, monkeypatch):
+    problem = cases.Problem(*shape, rule="sgd")
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    for group in (*problem.signal, *problem.noise):
+        group[:] = [torch.tensor(r).bfloat16().float().numpy() for r in group]
+    learner, wanted = problem.truth(1)
+    for source, tolerance in ((torch.float32, 1e-3), (torch.bfloat16, 2e-2)):
+        run = on_gpu(problem.run(), source)
+        losses = cases.triton.train_steps([run], cases.FIRST, 1)
+        cases.agree("loss", losses[0].cpu(), np.array(wanted), tolerance)
+        for name in ("w_enc", "w_dec"):
+            moved = getattr(run, name).cpu() - torch.tensor(getattr(problem, name))
+            cases.agree(name, moved, learner.weights[name] - getattr(problem, name), 10 * tolerance)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rule", ["adadelta", "adam", "sgd"])
+@pytest.mark.parametrize("tf32", [False, True])
+def test_a_replayed_graph_gives_the_bits_of_plain_launches(cases, rule, tf32, monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", tf32)
+    problem = cases.Problem(*LARGE["more items than multiprocessors"], rule=rule)
+    replayed, plain, parts = (on_gpu(problem.run()) for _ in range(3))
+    losses = cases.triton.train_steps([replayed], cases.FIRST, 10)
+    plan = cases.triton.plan_for(plain)
+    plan.begin(plain, cases.FIRST)
+    for _ in range(10):
+        plan.step(plain)
+    assert torch.equal(plan.history[:10], losses[0])
+    cases.same_bits(off_gpu(plain), off_gpu(replayed))
+    pieces = [
+        cases.triton.train_steps([parts], cases.FIRST + first, count) for first, count in ((0, 1), (1, 6), (7, 3))
+    ]
+    assert torch.equal(torch.cat(pieces, dim=1), losses)
+    cases.same_bits(off_gpu(parts), off_gpu(replayed))
+
+
+@pytest.mark.gpu
+def test_ten_steps_agree_with_the_reference(cases):
+    problem = cases.Problem(*LARGE["the paper's model"])
+    run = on_gpu(problem.run())
+    losses = cases.triton.train_steps([run], cases.FIRST, 10)
+    cases.agree("losses", losses[0].cpu(), np.array(problem.truth(10)[1]), 1e-4)
+
+
+@pytest.mark.gpu
+def test_no_batch_is_built(cases):
+    problem = cases.Problem(4096, 512, 32, 32, 9, 16, 0.25)
+    run = on_gpu(problem.run())
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    cases.triton.train_steps([run], cases.FIRST, 3)
+    assert torch.cuda.max_memory_allocated() - before < 2**26  # x alone would take 2**28 bytes

@@ -1,0 +1,257 @@
+"""Whole training steps in Triton through its interpreter, on the CPU, against the float64 reference.
+
+`test_train_steps_triton.py` runs this file in a process of its own, because Triton reads TRITON_INTERPRET when it is
+imported. The interpreter does not round to TF32 and computes bfloat16 wrongly: both wait for a GPU.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from partae_fast.kernels.optimiser import RULES
+from partae_fast.kernels.optimiser import triton as optimisers
+from partae_fast.kernels.train_steps import Run, eager, fresh_state, triton
+from partae_fast.kernels.triton_common import tl
+from partae_fast.reference import optimisers as optimisers_reference
+from partae_fast.reference import philox as philox_reference
+from partae_fast.reference import train_steps as reference
+from partae_fast.reference.sampler import statistics
+from partae_fast.sampling import CropSampler
+
+SHAPES = {  # B, N, H, K, M, P, noise-only share
+    "several items to a program": (5, 21, 5, 3, 3, 4, 0.4),
+    "one of everything": (1, 1, 1, 1, 1, 1, 0.0),
+    "one item, an even filter": (1, 19, 6, 5, 4, 5, 0.0),
+    "all noise": (2, 16, 4, 4, 2, 8, 1.0),
+    "no pooling, odd sizes": (2, 9, 7, 9, 5, 1, 0.5),
+    "taps in two parts": (2, 14, 3, 2, 11, 6, 0.5),
+    "a filter longer than the item": (2, 4, 3, 2, 7, 3, 0.5),
+    "a pool longer than the item": (2, 5, 3, 2, 2, 9, 0.5),
+    "more bins and latents than a tile": (2, 11, 66, 35, 2, 4, 0.5),
+    "a pool longer than a chunk": (1, 75, 2, 2, 3, 70, 0.0),
+    "several tiles": (1, 270, 2, 3, 3, 16, 0.0),
+}
+OPTIONS = {
+    "adadelta": {"learning_rate": 0.5, "rho": 0.9, "epsilon": 1e-3},
+    "adam": {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
+    "sgd": {"learning_rate": 1e-3, "momentum": 0.7},
+}
+FIRST, STEPS, SEED = 7, 3, 2**40 + 5
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch):
+    """Fresh tensors hold NaN, or an impossible number, so that what nobody wrote is seen; no plan is left over."""
+    empty = torch.empty
+
+    def poison(*size, **options):
+        tensor = empty(*size, **options)
+        return tensor.fill_(float("nan") if tensor.is_floating_point() else -(2**31))
+
+    monkeypatch.setattr(torch, "empty", poison)
+    triton._plans.clear()
+
+
+class Problem:
+    """Recordings, weights and settings in one shape, the same for the same shape."""
+
+    def __init__(self, batch, frames, bins, latents, taps, pool, noise_only=0.5, rule="adadelta"):
+        rng = np.random.default_rng((batch, frames, bins, latents, taps, pool))
+
+        def recording(extra):
+            return rng.gamma(1.0, 1.0, (frames + extra, bins)).astype(np.float32)
+
+        self.signal = [[recording(7), recording(0), recording(20)], [recording(5)]]
+        self.noise = [[recording(3)], [recording(1), recording(9)], [recording(2)]]
+        self.sizes = {"frames": frames, "batch": batch, "noise_only": noise_only}
+        self.w_enc = (rng.standard_normal((taps, bins, latents)) / np.sqrt(taps * bins)).astype(np.float32)
+        self.w_dec = (rng.standard_normal((taps, latents, bins)) / np.sqrt(taps * latents)).astype(np.float32)
+        self.foreground = (np.arange(latents) % 4 != 1).astype(np.float32)
+        self.pool, self.rule = pool, rule
+
+    def run(self, **changes):
+        sampler = CropSampler(self.signal, self.noise, seed=SEED, **self.sizes)
+        w_enc, w_dec = torch.tensor(self.w_enc), torch.tensor(self.w_dec)
+        mean, std = (torch.tensor(v, dtype=torch.float32) for v in statistics(self.signal, self.sizes["frames"]))
+        state = fresh_state(w_enc, w_dec, self.rule)
+        foreground = torch.tensor(self.foreground)
+        settings = (0.75, self.pool, self.rule, OPTIONS[self.rule])
+        return replace(Run(w_enc, w_dec, state, sampler.crops, mean, std, foreground, *settings), **changes)
+
+    def truth(self, steps=STEPS):
+        setting = reference.Setting(self.foreground, self.pool, 0.75, self.rule, OPTIONS[self.rule])
+        start = reference.beginner({"w_enc": self.w_enc, "w_dec": self.w_dec})
+        return reference.train_steps(
+            start, self.signal, self.noise, setting, steps, **self.sizes, seed=SEED, first=FIRST
+        )
+
+
+def agree(name, got, wanted, tolerance=1e-5):
+    """Relative RMS error at most `tolerance`; a value that is not finite fails."""
+    got = got.double().numpy()
+    assert got.shape == np.shape(wanted), name
+    assert np.isfinite(got).all(), f"{name} has values that are not finite"
+    error, scale = np.sqrt(np.mean((got - wanted) ** 2)), np.sqrt(np.mean(np.square(wanted)))
+    assert error <= tolerance * scale, f"{name}: RMS error {error:.3g}, of {scale:.3g}"
+
+
+def written(run):
+    """What a step changes, by name."""
+    names = [(weight, name) for weight in ("w_enc", "w_dec") for name in RULES[run.optimizer].state]
+    tensors = *run.state["w_enc"], *run.state["w_dec"]
+    kept = {f"{weight} {name}": t for (weight, name), t in zip(names, tensors, strict=True)}
+    return {"w_enc": run.w_enc, "w_dec": run.w_dec} | kept
+
+
+def check(problem, run, losses, steps=STEPS):
+    learner, wanted = problem.truth(steps)
+    agree("losses", losses[0], np.array(wanted))
+    assert losses.dtype == torch.float64
+    for name, tensor in written(run).items():
+        weight, *kept = name.split()
+        agree(name, tensor, learner.state[weight][kept[0]] if kept else learner.weights[weight])
+
+
+def same_bits(one, other):
+    for name, tensor in written(one).items():
+        assert torch.equal(tensor, written(other)[name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_steps_agree_with_the_reference(shape):
+    problem = Problem(*shape)
+    run = problem.run()
+    check(problem, run, triton.train_steps([run], FIRST, STEPS))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_optimiser(rule):
+    problem = Problem(3, 13, 4, 5, 3, 4, rule=rule)
+    run = problem.run()
+    check(problem, run, triton.train_steps([run], FIRST, STEPS))
+
+
+SMALL = (3, 13, 4, 5, 3, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+def test_five_steps_are_two_and_three_bit_for_bit(rule):
+    problem = Problem(*SMALL, rule=rule)
+    whole, parts = problem.run(), problem.run()
+    losses = triton.train_steps([whole], FIRST, 5)
+    first, second = triton.train_steps([parts], FIRST, 2), triton.train_steps([parts], FIRST + 2, 3)
+    assert torch.equal(losses, torch.cat([first, second], dim=1))
+    same_bits(whole, parts)
+
+
+def test_more_steps_than_the_history_holds(monkeypatch):
+    monkeypatch.setattr(triton, "HISTORY", 2)
+    problem = Problem(*SMALL)
+    run = problem.run()
+    check(problem, run, triton.train_steps([run], FIRST, STEPS))
+
+
+def test_runs_of_one_call_are_those_of_several():
+    problem = Problem(*SMALL)
+    changes = {"penalty": 0.25, "options": {"learning_rate": 0.1, "rho": 0.8, "epsilon": 1e-2}}
+    together = [problem.run(), problem.run(**changes)]
+    losses = triton.train_steps(together, FIRST, STEPS)
+    for run, row, given in zip(together, losses, ({}, changes), strict=True):
+        alone = problem.run(**given)
+        assert torch.equal(triton.train_steps([alone], FIRST, STEPS)[0], row)
+        same_bits(run, alone)
+
+
+def test_a_plan_serves_other_settings_of_the_same_tensors():
+    problem = Problem(*SMALL)
+    run = problem.run()
+    triton.train_steps([run], FIRST, 1)
+    other = replace(run, crops=replace(run.crops, seed=3, noise_items=2), penalty=0.1)
+    alone = other.copy()
+    triton.train_steps([other], FIRST, 2)
+    assert len(triton._plans) == 1
+    triton.train_steps([alone], FIRST, 2)
+    assert len(triton._plans) == 2
+    same_bits(other, alone)
+
+
+def test_few_plans_are_kept():
+    problem = Problem(1, 4, 2, 2, 1, 2)
+    runs = [problem.run() for _ in range(triton.PLANS + 2)]
+    triton.train_steps(runs, FIRST, 1)
+    assert len(triton._plans) == triton.PLANS
+
+
+def test_latents_that_never_fire():
+    problem = Problem(*SMALL)
+    problem.w_enc[:] = 0
+    run = problem.run()
+    losses = triton.train_steps([run], FIRST, 2)
+    assert not run.w_enc.any() and torch.equal(run.w_dec, torch.tensor(problem.w_dec))
+    agree("losses", losses[0], np.array(problem.truth(2)[1]))
+
+
+def test_starts_are_those_of_the_eager_form():
+    problem = Problem(70, 8, 2, 2, 1, 4)
+    crops = problem.run().crops
+    plan = triton.plan_for(problem.run())
+    plan.begin(problem.run(), FIRST)
+    plan.draw(problem.run())
+    signal, every = crops.signal_groups, len(crops.group_first)
+    for item in range(crops.batch):
+        groups = range(signal, every) if item < crops.noise_items else range(signal)
+        assert plan.starts[item, : len(groups)].tolist() == eager.starts(crops, FIRST, item, groups)
+
+
+@triton.triton.jit
+def words_kernel(out_ptr, steps_ptr, items_ptr, groups_ptr, key_ptr, BLOCK: tl.constexpr):
+    offs = tl.arange(0, BLOCK)
+    step = tl.load(steps_ptr + offs).to(tl.uint32)
+    item = tl.load(items_ptr + offs).to(tl.uint32)
+    group = tl.load(groups_ptr + offs).to(tl.uint32)
+    low, high = tl.load(key_ptr).to(tl.uint32), tl.load(key_ptr + 1).to(tl.uint32)
+    tl.store(out_ptr + offs, triton.philox_word(step, item, group, low, high).to(tl.int64))
+
+
+def test_philox_words():
+    counters = np.array([[0, 0, 0, 0], [1, 2, 3, 0], [2**32 - 1, 2**31, 7, 0], [123456789, 4095, 1, 0]])
+    key = philox_reference.seed_key(0xFEDCBA9876543210)
+    out = torch.empty(4, dtype=torch.int64)
+    step, item, group = (torch.tensor(counters[:, i].copy()) for i in range(3))
+    triton.launch(words_kernel, 1, out, step, item, group, torch.tensor(key.astype(np.int64)), BLOCK=4)
+    assert out.tolist() == [int(w) for w in philox_reference.philox(counters, key)[:, 0]]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_optimisers(rule, contiguous):
+    rng = np.random.default_rng(0)
+    weight, gradient, *state = rng.random((2 + len(RULES[rule].state), 7, 90)).astype(np.float32)
+
+    def tensor(values):
+        return torch.tensor(values) if contiguous else torch.tensor(values.T.copy()).T
+
+    before = dict(zip(RULES[rule].state, state, strict=True))
+    truth, after = optimisers_reference.OPTIMISERS[rule](weight, gradient, before, FIRST, **OPTIONS[rule])
+    changed, kept = tensor(weight), tuple(map(tensor, state))
+    getattr(optimisers, rule)(changed, tensor(gradient), kept, FIRST, OPTIONS[rule])
+    agree("weight", changed, truth, 1e-6)
+    for name, part in zip(RULES[rule].state, kept, strict=True):
+        agree(name, part, after[name], 1e-6)
+
+
+def test_what_is_refused():
+    problem = Problem(*SMALL)
+    run = problem.run()
+    assert triton.refusal([run]) is None
+    assert "float32 weights with float32 state, not float16, float32" in str(
+        triton.refusal([replace(run, w_enc=run.w_enc.half())])
+    )
+    crops = replace(run.crops, source=run.crops.source.double())
+    assert "float32 or bfloat16, not float64" in str(triton.refusal([replace(run, crops=crops)]))
+    crops = replace(run.crops, frames=2**29)
+    assert "fewer than 2^30" in str(triton.refusal([replace(run, crops=crops)]))
