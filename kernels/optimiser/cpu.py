@@ -34,18 +34,19 @@ def settings_at(rule: str, step: int, options: dict[str, float]) -> list[float]:
 @kernel
 def step_slice(rule, weight, gradient, state, settings, begin, end):
     """Step weight[begin : end]; `rule` is the place in RULES, `state` (what the rule keeps, weights)."""
+    w, g, s = weight[begin:end], gradient[begin:end], state[0][begin:end]
     if rule == 0:
-        _adadelta_slice(weight, gradient, state[0], state[1], settings, begin, end)
+        _adadelta(w, g, s, state[1][begin:end], settings)
     elif rule == 1:
-        _adam_slice(weight, gradient, state[0], state[1], settings, begin, end)
+        _adam(w, g, s, state[1][begin:end], settings)
     else:
-        _sgd_slice(weight, gradient, state[0], settings, begin, end)
+        _sgd(w, g, s, settings)
 
 
 @kernel
-def _adadelta_slice(weight, gradient, square, delta, settings, begin, end):
+def _adadelta(weight, gradient, square, delta, settings):
     rate, kept, added, small = settings[0], settings[1], settings[2], settings[3]
-    for i in range(begin, end):
+    for i in range(weight.size):
         g = gradient[i]
         s = kept * square[i] + added * g * g
         square[i] = s
@@ -55,10 +56,10 @@ def _adadelta_slice(weight, gradient, square, delta, settings, begin, end):
 
 
 @kernel
-def _adam_slice(weight, gradient, mean, square, settings, begin, end):
+def _adam(weight, gradient, mean, square, settings):
     rate, kept1, added1, kept2, added2 = settings[0], settings[1], settings[2], settings[3], settings[4]
     correction, small = settings[5], settings[6]
-    for i in range(begin, end):
+    for i in range(weight.size):
         g = gradient[i]
         m = kept1 * mean[i] + added1 * g
         s = kept2 * square[i] + added2 * g * g
@@ -67,9 +68,9 @@ def _adam_slice(weight, gradient, mean, square, settings, begin, end):
 
 
 @kernel
-def _sgd_slice(weight, gradient, velocity, settings, begin, end):
+def _sgd(weight, gradient, velocity, settings):
     rate, momentum = settings[0], settings[1]
-    for i in range(begin, end):
+    for i in range(weight.size):
         v = momentum * velocity[i] + gradient[i]
         velocity[i] = v
         weight[i] -= rate * v

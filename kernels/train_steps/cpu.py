@@ -21,6 +21,7 @@ import torch
 from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..jit import kernel
@@ -35,10 +36,11 @@ SMALL_WEIGHTS = 1 << 16  # with more weights than this half as many: each sum is
 CELL_FRAMES = 768  # at most, about: with 128 bins a cell's scratch takes 0.8 MB
 SHORT_CELL = 64  # frames; cells are not cut below this, nor below four filters
 NEAR_BYTES = 16384  # of frames that the passes over runs go through for one latent after the other
-COLUMNS = 32  # of a row in a slice
+COLUMNS = 128  # of the rows in a slice
+LANES = VECTOR_BYTES // 4  # latents in a slice: a column of theirs fills a cache line, or half
 TURN = 8  # steps that a run of a population takes before its thread looks for the next
 GROUPS = 64  # at most
-FILL = 256  # numbers that are normalised at a time
+FILL = 2048  # numbers that are normalised at a time
 _WORTH_IT = 1 << 62  # operations: a launch is many steps, and threads are woken for it
 
 # Places in `sizes`, the whole numbers that the kernels are told of a run.
@@ -134,17 +136,24 @@ def _fill(error, normalised, address, rows, frames, begin, mean, inverse, bins):
     block = mean.size
     for at in range(low * bins, high * bins, block):
         size = min(block, high * bins - at)
+        # Views, for an index that may be negative keeps a loop from being vectorised.
+        negative, normal = error[at : at + size], normalised[at : at + size]
         for group in range(rows.size):
-            start = (rows[group] + begin) * bins + at
-            source = carray(_floats_at(address + 4 * start), (size,))
+            source = carray(_floats_at(address + 4 * ((rows[group] + begin) * bins + at)), (size,))
             if group == 0:
                 for j in range(size):
-                    error[at + j] = -source[j]
+                    negative[j] = -source[j]
             else:
                 for j in range(size):
-                    error[at + j] -= source[j]
+                    negative[j] -= source[j]
         for j in range(size):
-            normalised[at + j] = (-error[at + j] - mean[j]) * inverse[j]
+            normal[j] = (-negative[j] - mean[j]) * inverse[j]
+
+
+@kernel
+def _blocks_of_runs(count):
+    """What `count` runs take in blocks of eight, of which the last may be of four."""
+    return count // 8 * 8 + (0 if count % 8 == 0 else 4 if count % 8 <= 4 else 8)
 
 
 @kernel
@@ -192,10 +201,11 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
     decoder = latents * length
     for w_first in range(0, spare, near):
         for k in range(latents):
-            best, where, q = values[k // width], positions[k // width], k % width
+            panel, q = k // width, k % width
             for w in range(w_first, min(w_first + near, spare)):
-                if best[w, q] != 0:
-                    axpy(best[w, q], weights, decoder + k * length, error, where[w, q] * bins, length)
+                v = values[panel, w, q]
+                if v != 0:
+                    axpy(v, weights, decoder + k * length, error, positions[panel, w, q] * bins, length)
     error[: max(0, before - begin) * bins] = 0
     error[min((before + frames - begin) * bins, used) : used] = 0
 
@@ -208,23 +218,19 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
     # Gradients of values and filters, a few windows at a time for one latent after the other.
     for w_first in range(first - outer_first, last - outer_first, near):
         for k in range(latents):
-            best, where, q = values[k // width], positions[k // width], k % width
-            active = 0
+            panel, q, active = k // width, k % width, 0
             for w in range(w_first, min(w_first + near, last - outer_first)):
-                v = best[w, q]
-                heights[active], starts[active] = v, where[w, q] * bins
+                v = values[panel, w, q]
+                heights[active], starts[active] = v, positions[panel, w, q] * bins
                 active += v != 0
-            row = decoder + k * length
-            c = 0
-            while c + 8 <= active:
+            for c in range(active, _blocks_of_runs(active)):  # up to whole blocks, with runs that add nothing
+                heights[c], starts[c] = 0, starts[0]
+            row, c = decoder + k * length, 0
+            while c + 4 < active:
                 add_and_dot_runs(dots, gradient, row, weights, row, length, heights, starts, c, 8, error)
                 c += 8
-            if c + 4 <= active:
+            if c < active:
                 add_and_dot_runs(dots, gradient, row, weights, row, length, heights, starts, c, 4, error)
-                c += 4
-            while c < active:
-                add_and_dot_runs(dots, gradient, row, weights, row, length, heights, starts, c, 1, error)
-                c += 1
             cost = weighted[k]
             if silent and cost != 0:
                 for c in range(active):
@@ -236,15 +242,23 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
 
 
 @kernel
+def _aligned(size, kind):
+    """An empty array that begins a cache line: a vector that straddles two lines takes twice as long."""
+    room = np.empty(size + 16, dtype=kind)
+    skipped = -(room.ctypes.data // 4) % 16
+    return room[skipped : skipped + size]
+
+
+@kernel
 def _scratch(sizes, panels):
     """What a thread needs to work on any cell."""
     bins, pool = sizes[BINS], sizes[POOL]
     outer = sizes[CELL_WINDOWS] + 2 * sizes[HALO]
     frames = (min(outer * pool, sizes[FRAMES_OF_ITEM] + pool) + FRAMES - 1) // FRAMES * FRAMES
-    kind, near = panels.dtype, sizes[NEAR] + 1
+    kind, near = panels.dtype, max(sizes[NEAR], PARTIALS) + 8
     return (
-        np.empty((frames + sizes[TAPS] - 1) * bins, dtype=kind),
-        np.empty((frames + sizes[TAPS] - 1) * bins, dtype=kind),
+        _aligned((frames + sizes[TAPS] - 1) * bins, kind),
+        _aligned((frames + sizes[TAPS] - 1) * bins, kind),
         np.empty((panels.shape[0], outer + 1, panels.shape[2]), dtype=kind),
         np.empty((panels.shape[0], outer + 1, panels.shape[2]), dtype=np.int32),
         np.empty(frames, dtype=np.int64),
@@ -268,44 +282,42 @@ def _partial(sizes, scratch, model, step, partial, gradient, cell_losses):
 
 
 @kernel
-def _slice_of(sizes, panels, unit):
-    """Slice number `unit`: its first place, the rows' distance, columns, rows, panel (-1: the decoder's), column."""
-    length, width = sizes[TAPS] * sizes[BINS], panels.shape[2]
-    blocks = (length + COLUMNS - 1) // COLUMNS
-    decoder, rest = unit // (panels.shape[0] * blocks), unit % (panels.shape[0] * blocks)
-    panel, column = rest // blocks, rest % blocks * COLUMNS
-    rows = min(width, sizes[LATENTS] - panel * width)
-    start = (decoder * sizes[LATENTS] + panel * width) * length + column
-    return start, length, min(COLUMNS, length - column), rows, panel if decoder == 0 else -1, column
+def _slice_of(sizes, unit):
+    """Slice number `unit`: its first latent and column, how many of each, and 1 if it is the decoder's, 0 if not."""
+    length = sizes[TAPS] * sizes[BINS]
+    blocks, groups = (length + COLUMNS - 1) // COLUMNS, (sizes[LATENTS] + LANES - 1) // LANES
+    decoder, rest = unit // (groups * blocks), unit % (groups * blocks)
+    k, column = rest // blocks * LANES, rest % blocks * COLUMNS
+    return k, column, min(LANES, sizes[LATENTS] - k), min(COLUMNS, length - column), decoder
 
 
 @kernel
-def _add_up(sizes, unit, panels, partials, total):
-    """The ordered sum of the partial sums, on one slice."""
-    start, distance, columns, rows, _, _ = _slice_of(sizes, panels, unit)
-    for row in range(rows):
-        at = start + row * distance
-        for j in range(at, at + columns):
-            total[j] = partials[0, j]
-        for partial in range(1, partials.shape[0]):
-            for j in range(at, at + columns):
-                total[j] += partials[partial, j]
+def _add_up(sizes, unit, partials, starts, heights, total):
+    """The ordered sum of the partial sums, times 2 / B, on one slice."""
+    first, column, latents, columns, decoder = _slice_of(sizes, unit)
+    length, count = sizes[TAPS] * sizes[BINS], partials.shape[0]
+    heights[:count] = total.dtype.type(2.0 / sizes[BATCH])
+    for k in range(first, first + latents):
+        at = (decoder * sizes[LATENTS] + k) * length + column
+        for partial in range(count):
+            starts[partial] = partial * partials.shape[1] + at
+        total[at : at + columns] = 0
+        add_runs(total, at, columns, heights, starts, count, partials, None)
 
 
 @kernel
 def _update(sizes, unit, model, state, settings, total):
-    """Step one slice by its gradients, the sums in `total` times 2 / B, and renew the encoder's panels."""
+    """Step one slice by its gradients, and renew the encoder's panels."""
     weights, panels = model[0], model[1]
-    start, distance, columns, rows, panel, column = _slice_of(sizes, panels, unit)
-    factor = total.dtype.type(2.0 / sizes[BATCH])
-    for row in range(rows):
-        at = start + row * distance
-        for j in range(at, at + columns):
-            total[j] *= factor
+    first, column, latents, columns, decoder = _slice_of(sizes, unit)
+    length, width = sizes[TAPS] * sizes[BINS], panels.shape[2]
+    for k in range(first, first + latents):
+        at = (decoder * sizes[LATENTS] + k) * length + column
         step_slice(sizes[RULE], weights, total, state, settings, at, at + columns)
-        if panel >= 0:
-            for j in range(columns):
-                panels[panel, column + j, row] = weights[at + j]
+    if not decoder:
+        for j in range(column, column + columns):
+            for k in range(first, first + latents):
+                panels[first // width, j, k % width] = weights[k * length + j]
 
 
 @kernel
@@ -330,7 +342,7 @@ def _together(counters, sizes, models, states, settings, partials, totals, cell_
             _partial(size, scratch, model, first + i, part, partials[part], cell_losses[0])
         else:
             wait_until_done(counters, i * (sums + slices) + sums)
-            _add_up(size, part - sums, model[1], partials, total)
+            _add_up(size, part - sums, partials, scratch[5], scratch[6], total)
             _update(size, part - sums, model, state, settings[0, i], total)
             if part == sums:
                 losses[0, i] = cell_losses[0].sum() / size[BATCH]
@@ -341,7 +353,7 @@ def _together(counters, sizes, models, states, settings, partials, totals, cell_
 def _side_by_side(counters, progress, sizes, models, states, settings, totals, cell_losses, losses, first, slices):
     """A thread to a run: turns of TURN steps, drawn run by run; a run's turn waits for its turn before."""
     scratch = _scratch(sizes[0], models[1][0])
-    partial_sum = np.empty(totals.shape[1], dtype=totals.dtype)
+    partial_sum = _aligned(totals.shape[1], totals.dtype)
     runs = losses.shape[0]
     unit = next_unit(counters, -1)
     while unit >= 0:
@@ -349,11 +361,11 @@ def _side_by_side(counters, progress, sizes, models, states, settings, totals, c
         wait_for(progress, g * 8, turn)
         size, model, state, total = sizes[g], _model(models, g), states[g], totals[g]
         for i in range(turn * TURN, min((turn + 1) * TURN, losses.shape[1])):
-            _partial(size, scratch, model, first + i, 0, total, cell_losses[g])
-            for partial in range(1, size[PARTIAL_SUMS]):
+            total[:] = 0
+            for partial in range(size[PARTIAL_SUMS]):
                 _partial(size, scratch, model, first + i, partial, partial_sum, cell_losses[g])
-                for j in range(total.size):
-                    total[j] += partial_sum[j]
+                scratch[5][0], scratch[6][0] = 0, total.dtype.type(2.0 / size[BATCH])
+                add_runs(total, 0, total.size, scratch[6], scratch[5], 1, partial_sum, None)
             for part in range(slices):
                 _update(size, part, model, state, settings[g, i], total)
             losses[g, i] = cell_losses[g].sum() / size[BATCH]
@@ -377,19 +389,31 @@ def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
             row[:] = train_steps([run], first, steps)[0]
         return losses
     cut, packed, settings = plan(runs[0].shape), _Packed(runs), _settings(runs, first, steps)
-    slices = 2 * packed.panels.shape[1] * window_count(packed.panels.shape[2], COLUMNS)
-    totals = np.empty_like(packed.weights)
+    _, _, bins, latents, taps, _ = runs[0].shape
+    slices = 2 * window_count(latents, LANES) * window_count(taps * bins, COLUMNS)
+    totals = aligned(packed.weights.shape)
     cell_losses = np.empty((len(runs), runs[0].crops.batch * cut.cells_per_item))
     given = packed.sizes, packed.models, packed.states, settings
     found = totals, cell_losses, losses.numpy(), first, slices
     if len(runs) == 1:
-        partials = np.empty((cut.partials, totals.shape[1]), totals.dtype)
+        partials = aligned((cut.partials, totals.shape[1]))
         spread(_together, steps * (cut.partials + slices), _WORTH_IT, *given, partials, *found)
     else:
         progress = np.zeros(8 * len(runs), dtype=np.int64)
         spread(_side_by_side, len(runs) * window_count(steps, TURN), _WORTH_IT, progress, *given, *found)
     packed.unpack(runs)
     return losses
+
+
+def aligned(shape: tuple[int, ...], values: ArrayLike | None = None) -> np.ndarray:
+    """A float32 array of zeros, or of `values`, that begins a cache line."""
+    size = int(np.prod(shape))
+    room = np.zeros(size + 16, dtype=np.float32)
+    skipped = -(room.ctypes.data // 4) % 16
+    array = room[skipped : skipped + size].reshape(shape)
+    if values is not None:
+        array[...] = values
+    return array
 
 
 class _Packed:
@@ -399,14 +423,15 @@ class _Packed:
         crops, first, cut = [run.crops for run in runs], runs[0], plan(runs[0].shape)
         _, _, bins, latents, taps, _ = first.shape
         self.sizes = np.stack([_sizes(run, cut) for run in runs])
-        self.weights = np.stack([_rows(run.w_enc, run.w_dec) for run in runs])
+        self.weights = aligned((len(runs), 2 * first.w_enc.numel()), [_rows(run.w_enc, run.w_dec) for run in runs])
         kept = range(len(first.state["w_enc"]))
         self.states = np.stack([[_rows(r.state["w_enc"][i], r.state["w_dec"][i]) for i in kept] for r in runs])
         encoders = self.weights[:, : latents * taps * bins].reshape(len(runs), latents, taps * bins)
         panels = window_count(latents, cut.width)
         wide = np.zeros((len(runs), panels * cut.width, taps * bins), dtype=np.float32)
         wide[:, :latents] = encoders
-        self.panels = wide.reshape(len(runs), panels, cut.width, -1).transpose(0, 1, 3, 2).copy()
+        columns = wide.reshape(len(runs), panels, cut.width, -1).transpose(0, 1, 3, 2)
+        self.panels = aligned(columns.shape, columns)
         self.sources = [c.source.detach().contiguous() for c in crops]  # kept while their addresses are in use
         times = max(1, FILL // bins)
         weighted = [run.foreground.double().numpy() ** 2 * run.latent_weight for run in runs]
@@ -443,7 +468,7 @@ def _sizes(run: Run, cut: Plan) -> np.ndarray:
 
 
 def _rows(enc: Tensor, dec: Tensor) -> np.ndarray:
-    """(M, H, K) and (M, K, H) as rows (K, M*H) each, end to end: a filter as its run meets it, encode's last tap first."""
+    """(M, H, K) and (M, K, H) as rows (K, M*H), end to end: a filter as its run meets it, encode's last tap first."""
     encoder = enc.detach().numpy()[::-1].transpose(2, 0, 1)
     decoder = dec.detach().numpy().transpose(1, 0, 2)
     return np.concatenate([encoder.reshape(-1), decoder.reshape(-1)])

@@ -18,24 +18,21 @@ def refusal(runs: Sequence[Run]) -> str | None:
     return None
 
 
-def starts(crops: Crops, step: int, item: int, groups: range) -> list[int]:
-    """The first rows in the source of an item's crops."""
-    found = []
-    for group in groups:
-        word = int(first_word(crops.seed, *(np.uint64(n) for n in (step, item, group))))
-        crop = int(crops.group_first[group]) + ((word * int(crops.group_starts[group])) >> 32)
-        recording = np.searchsorted(crops.starts_before, crop, side="right") - 1
-        found.append(crop + int(crops.shift[recording]))
-    return found
+def first_rows(crops: Crops, step: int) -> np.ndarray:
+    """The rows of the source (B, G) where the crops of every item would start, one of each group."""
+    items, groups = np.arange(crops.batch, dtype=np.uint64), np.arange(len(crops.group_first), dtype=np.uint64)
+    words = first_word(crops.seed, np.uint64(step), items[:, None], groups[None, :])
+    within = (words * crops.group_starts.astype(np.uint64)) >> np.uint64(32)
+    numbers = crops.group_first + within.astype(np.int64)
+    return numbers + crops.shift[np.searchsorted(crops.starts_before, numbers, side="right") - 1]
 
 
 def batch_at(crops: Crops, step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """x (B, N, H) and noise_only (B,) of a step."""
-    signal, every = crops.signal_groups, len(crops.group_first)
-    x = []
-    for item in range(crops.batch):
-        groups = range(signal, every) if item < crops.noise_items else range(signal)
-        first, *others = (crops.source[s : s + crops.frames].to(dtype) for s in starts(crops, step, item, groups))
+    rows, signal, x = first_rows(crops, step), crops.signal_groups, []
+    for item, starts in enumerate(rows):
+        own = starts[signal:] if item < crops.noise_items else starts[:signal]
+        first, *others = (crops.source[s : s + crops.frames].to(dtype) for s in own.tolist())
         x.append(sum(others, first))
     noise_only = torch.arange(crops.batch, device=crops.source.device) < crops.noise_items
     return torch.stack(x), noise_only.to(dtype)
