@@ -33,8 +33,8 @@ DEVICE int cluster_rank() {
     return rank;
 }
 // Between a thread's arrive and its wait nothing that others read may be written.
-DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
-DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
+DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
 
 // The same place in the shared memory of another block of the cluster.
 DEVICE const float* peer(const float* mine, int rank) {
@@ -78,11 +78,13 @@ DEVICE uint32_t to_tf32(float number) {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(number));
     return bits;
 }
-DEVICE float from_tf32(uint32_t bits) { return __uint_as_float(bits); }
+DEVICE uint32_t bits_of(float number) { return __float_as_uint(number); }
+DEVICE float number_of(uint32_t bits) { return __uint_as_float(bits); }
 
 // c (16, 8) += a (16, 8) b (8, 8) on the tensor cores. All lanes of a warp call it together.
 DEVICE void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }

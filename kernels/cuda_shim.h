@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <barrier>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -24,6 +25,9 @@
 struct alignas(16) float4 {
     float x, y, z, w;
 };
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
 struct alignas(8) float2 {
     float x, y;
 };
@@ -39,7 +43,7 @@ constexpr int WARP = 32;
 // A warp's matrix product: every lane shows its fragments to the others.
 struct Warp {
     std::barrier<> barrier{WARP};
-    uint32_t a[WARP][4], b[WARP][2];
+    float a[WARP][4], b[WARP][2];
 };
 
 struct Cluster;
@@ -125,30 +129,27 @@ DEVICE Number load_shared_by_all(const Number* at) {
 DEVICE void copy16(float* shared, const float* global) { std::memcpy(shared, global, 16); }
 DEVICE void copies_done() {}
 
+DEVICE uint32_t bits_of(float number) { return std::bit_cast<uint32_t>(number); }
+DEVICE float number_of(uint32_t bits) { return std::bit_cast<float>(bits); }
+
 // Rounds to TF32, 10 bits of mantissa, half away from zero, as cvt.rna does.
 DEVICE uint32_t to_tf32(float number) {
-    uint32_t bits;
-    std::memcpy(&bits, &number, 4);
+    uint32_t bits = bits_of(number);
     return (bits & 0x7F800000u) == 0x7F800000u ? bits : (bits + 0x1000u) & ~0x1FFFu;
 }
-DEVICE float from_tf32(uint32_t bits) {
-    float number;
-    std::memcpy(&number, &bits, 4);
-    return number;
-}
 
-// mma.m16n8k8: c (16, 8) += a (16, 8) b (8, 8), fragments as PTX lays them out. All lanes of a warp call it together.
+// mma.m16n8k8: c (16, 8) += a (16, 8) b (8, 8), fragments as PTX lays them out, of which the last 13 bits do not count.
+// All lanes of a warp call it together.
 DEVICE void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     shim::Warp& warp = shim::place.block->warps[thread_index() / shim::WARP];
-    int lane = thread_index() % shim::WARP;
-    std::copy(a, a + 4, warp.a[lane]);
-    std::copy(b, b + 2, warp.b[lane]);
+    const int lane = thread_index() % shim::WARP;
+    for (int i = 0; i < 4; ++i) warp.a[lane][i] = number_of(a[i] & ~0x1FFFu);
+    for (int i = 0; i < 2; ++i) warp.b[lane][i] = number_of(b[i] & ~0x1FFFu);
     warp.barrier.arrive_and_wait();
     for (int i = 0; i < 4; ++i) {
-        int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
+        const int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
         for (int k = 0; k < 8; ++k)
-            c[i] += from_tf32(warp.a[row % 8 * 4 + k % 4][row / 8 + 2 * (k / 4)]) *
-                    from_tf32(warp.b[column * 4 + k % 4][k / 4]);
+            c[i] += warp.a[row % 8 * 4 + k % 4][row / 8 + 2 * (k / 4)] * warp.b[column * 4 + k % 4][k / 4];
     }
     warp.barrier.arrive_and_wait();
 }

@@ -292,7 +292,7 @@ def candidates(shape: Shape, limits: Limits, population: bool) -> Iterator[Plan]
                 for own in owns:
                     for at_once in (2, 4, 6, 8) if precision == "ffma" else (1, 2):
                         for slices in (1, 2, 4, 8):
-                            if slices > (sample.block_bins // 4 if precision == "ffma" else taps * bins // 8):
+                            if slices > sample.block_bins // sample.vector:
                                 continue
                             cut = own, at_once, slices, taps_each, THREADS, split, lanes, precision, population
                             plan = Plan(bins, latents, taps, pool, *cut)
@@ -360,13 +360,14 @@ def refusal(runs: Sequence[Run]) -> str | None:
 
 
 @functools.cache
-def _ready(shape: Shape, groups: int, runs: int, tf32: bool, device: int) -> tuple[Plan, Kernel, int]:
-    """The plan, its kernel and the blocks of a launch, on the current device."""
+def prepared(shape: Shape, groups: int, runs: int, tf32: bool, device: int, **wanted) -> tuple[Plan, Kernel, int]:
+    """The plan, its kernel and the blocks of a launch, on `device`, the current one; `wanted` is for `plan`."""
     limits = device_limits(device)
     while True:
-        cut = plan(shape, limits, groups, runs, tf32)
+        cut = plan(shape, limits, groups, runs, tf32, **wanted)
         if cut is None:
-            raise BackendUnavailable(f"back-end cuda cannot run train_steps: {why_not(shape, limits, groups, runs)}")
+            reason = why_not(shape, limits, groups, runs) or f"no plan has {wanted}"
+            raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
         file, shared = "train_steps/train_steps.cuh", cut.shared_bytes(groups)
         kernel = compiled(
             file, "train_steps", cut.macros(), cut.threads, cut.cluster, shared, cooperative=not cut.population
@@ -379,14 +380,14 @@ def _ready(shape: Shape, groups: int, runs: int, tf32: bool, device: int) -> tup
     return cut, kernel, clusters * cut.cluster
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
+def train_steps(runs: Sequence[Run], first: int, steps: int, **wanted) -> Tensor:
+    """`wanted` fixes fields of the plan, for measurements."""
     reason = refusal(runs)
     if reason:
         raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
-    device = runs[0].w_enc.device
-    with torch.cuda.device(device):
-        tf32 = bool(torch.backends.cuda.matmul.allow_tf32)
-        cut, kernel, blocks = _ready(runs[0].shape, groups_of(runs[0]), len(runs), tf32, torch.cuda.current_device())
+    with torch.cuda.device(runs[0].w_enc.device):
+        tf32, device = bool(torch.backends.cuda.matmul.allow_tf32), torch.cuda.current_device()
+        cut, kernel, blocks = prepared(runs[0].shape, groups_of(runs[0]), len(runs), tf32, device, **wanted)
         given = packed(runs, cut, blocks, first, steps)
         kernel.launch(blocks, given.launch, torch.cuda.current_stream().cuda_stream)
     return given.losses

@@ -149,45 +149,60 @@ DEVICE void draw(float* shared, const Launch& launch, const Place& place, int nu
     }
     block_barrier();  // the starts are whole, and whoever read the last tile is done
     const int frame0 = (tile.first_window - HALO) * P - BEFORE;
-    UNROLL_BY(4)
-    for (int u = thread_index(); u < XROWS * H4; u += THREADS) {
-        const int row = u / H4, h = 4 * (u % H4), frame = frame0 + row;
-        float4 x = zero4(), xn = zero4();
-        if (frame >= 0 && frame < launch.frames && h < H) {
-            x = load_bins(run.source + (starts[0] + frame) * H, h);
-            for (int g = 1; g < groups; ++g)
-                add_scaled(x, 1.0f, load_bins(run.source + (starts[g] + frame) * H, h));
-            const float4 mean = load_bins(run.mean, h), inverse = load_bins(run.inverse_std, h);
-            xn = make_float4((x.x - mean.x) * inverse.x, (x.y - mean.y) * inverse.y, (x.z - mean.z) * inverse.z,
-                             (x.w - mean.w) * inverse.w);
+    constexpr int TOTAL = XROWS * H4, BATCH = 4;  // loads of a thread on their way at once
+    for (int base = thread_index(); base < TOTAL; base += BATCH * THREADS) {
+        float4 x[BATCH];
+        UNROLL
+        for (int n = 0; n < BATCH; ++n) x[n] = zero4();
+        for (int g = 0; g < groups; ++g) {
+            const float* crop = run.source + starts[g] * H;
+            UNROLL
+            for (int n = 0; n < BATCH; ++n) {
+                const int u = base + n * THREADS, h = 4 * (u % H4), frame = frame0 + u / H4;
+                if (u < TOTAL && frame >= 0 && frame < launch.frames && h < H)
+                    add_scaled(x[n], 1.0f, load_bins(crop + (long long)frame * H, h));
+            }
         }
-        at4(shared + XN + row * HS + h) = xn;
-        const int error_row = row - HALO * P;
-        if (error_row >= 0 && error_row < EROWS)
-            at4(shared + ERROR + error_row * HS + h) = make_float4(-x.x, -x.y, -x.z, -x.w);
+        UNROLL
+        for (int n = 0; n < BATCH; ++n) {
+            const int u = base + n * THREADS, row = u / H4, h = 4 * (u % H4), frame = frame0 + row;
+            if (u >= TOTAL) continue;
+            float4 xn = zero4();
+            if (frame >= 0 && frame < launch.frames && h < H) {
+                const float4 mean = load_bins(run.mean, h), inverse = load_bins(run.inverse_std, h);
+                xn = make_float4((x[n].x - mean.x) * inverse.x, (x[n].y - mean.y) * inverse.y,
+                                 (x[n].z - mean.z) * inverse.z, (x[n].w - mean.w) * inverse.w);
+            }
+            at4(shared + XN + row * HS + h) = xn;
+            const int error_row = row - HALO * P;
+            if (error_row >= 0 && error_row < EROWS)
+                at4(shared + ERROR + error_row * HS + h) = make_float4(-x[n].x, -x[n].y, -x[n].z, -x[n].w);
+        }
     }
 }
 
 // This block's latents of both filter banks from global memory, where other blocks have rewritten them.
 DEVICE void load_weights(float* shared, const Place& place) {
     const int k0 = place.part * KB;
-    for (int u = thread_index(); u < M * HP * K4; u += THREADS) {
-        const int k = 4 * (u % K4), h = u / K4 % HP, i = u / K4 / HP;
-        float* to = shared + W_ENC + (i * HP + h) * KS + k;
-        const float* from = place.run->weights[0] + ((M - 1 - i) * H + h) * K + k0 + k;
-        if (K % 4 == 0 && h < H && k0 + k < K)
-            copy16(to, from);
-        else
-            for (int j = 0; j < 4; ++j) to[j] = h < H && k0 + k + j < K ? load_shared_by_all(from + j) : 0.0f;
+    for (int u = thread_index(); u < HP * K4; u += THREADS) {
+        const int k = 4 * (u % K4), h = u / K4;
+        float* to = shared + W_ENC + h * KS + k;
+        const float* from = place.run->weights[0] + ((M - 1) * H + h) * K + k0 + k;
+        for (int i = 0; i < M; ++i, to += HP * KS, from -= H * K)
+            if (K % 4 == 0 && h < H && k0 + k < K)
+                copy16(to, from);
+            else
+                for (int j = 0; j < 4; ++j) to[j] = h < H && k0 + k + j < K ? load_shared_by_all(from + j) : 0.0f;
     }
-    for (int u = thread_index(); u < M * KB * H4; u += THREADS) {
-        const int h = 4 * (u % H4), k = u / H4 % KB, i = u / H4 / KB;
-        float* to = shared + W_DEC + (i * KB + k) * HP + h;
-        const float* from = place.run->weights[1] + (i * K + k0 + k) * H + h;
-        if (H % 4 == 0 && h < H && k0 + k < K)
-            copy16(to, from);
-        else
-            for (int j = 0; j < 4; ++j) to[j] = h + j < H && k0 + k < K ? load_shared_by_all(from + j) : 0.0f;
+    for (int u = thread_index(); u < KB * H4; u += THREADS) {
+        const int h = 4 * (u % H4), k = u / H4;
+        float* to = shared + W_DEC + k * HP + h;
+        const float* from = place.run->weights[1] + (k0 + k) * H + h;
+        for (int i = 0; i < M; ++i, to += KB * HP, from += K * H)
+            if (H % 4 == 0 && h < H && k0 + k < K)
+                copy16(to, from);
+            else
+                for (int j = 0; j < 4; ++j) to[j] = h + j < H && k0 + k < K ? load_shared_by_all(from + j) : 0.0f;
     }
     copies_done();
 }
@@ -234,20 +249,22 @@ DEVICE void encode(float* shared) {
 
 #else
 
-// A number as the sum of two of TF32; the second only where three products are taken.
+// A number for the tensor cores, which take no notice of the last 13 bits; with TF32X3 the nearest of TF32 and what is
+// left, exactly, of which they see 10 bits more.
 struct Halves {
     uint32_t high, low;
 };
 
 DEVICE Halves halves(float number) {
-    const uint32_t high = to_tf32(number);
-    return {high, PRECISION == TF32X3 ? to_tf32(number - from_tf32(high)) : 0u};
+    if (PRECISION == TF32) return {to_tf32(number), 0u};
+    const uint32_t high = (bits_of(number) + 0x1000u) & ~0x1FFFu;
+    return {high, bits_of(number - number_of(high))};
 }
 
-// z on the tensor cores: a warp multiplies 16 * FRAMES frames with all latents of the block, 8 bins of a tap at a
-// time. With TF32X3 the products high * low are added too, and only low * low, 2^-22 of the whole, is left out.
+// z on the tensor cores: a warp multiplies 16 * FRAMES frames with all latents of the block, 8 bins of a tap at a time.
+// With TF32X3 the products high * low are added too, and only low * low, 2^-22 of the whole, is left out.
 DEVICE void encode(float* shared) {
-    constexpr int ACROSS = KB / 8, BLOCKS = FP / (16 * FRAMES), STEPS = M * (HP / 8), WARPS = THREADS / 32;
+    constexpr int ACROSS = KB / 8, H8 = HP / 8, BLOCKS = FP / (16 * FRAMES), WARPS = THREADS / 32;
     const int group = thread_index() % 32 / 4, member = thread_index() % 4;
     for (int q = thread_index() / 32; q < BLOCKS * SLICES; q += WARPS) {
         const int slice = q / BLOCKS, frame0 = q % BLOCKS * 16 * FRAMES;
@@ -257,37 +274,40 @@ DEVICE void encode(float* shared) {
             UNROLL
             for (int n = 0; n < ACROSS; ++n) z[f][n][0] = z[f][n][1] = z[f][n][2] = z[f][n][3] = 0.0f;
         }
-        const int last = STEPS * (slice + 1) / SLICES;
-        UNROLL_BY(2)
-        for (int step = STEPS * slice / SLICES; step < last; ++step) {
-            const int i = step / (HP / 8), h = step % (HP / 8) * 8 + member;
-            uint32_t high[ACROSS][2], low[ACROSS][2];
-            UNROLL
-            for (int n = 0; n < ACROSS; ++n) {
-                UNROLL
-                for (int j = 0; j < 2; ++j) {
-                    const Halves w = halves(shared[W_ENC + (i * HP + h + 4 * j) * KS + 8 * n + group]);
-                    high[n][j] = w.high;
-                    low[n][j] = w.low;
-                }
-            }
-            UNROLL
-            for (int f = 0; f < FRAMES; ++f) {
-                uint32_t x_high[4], x_low[4];
-                UNROLL
-                for (int j = 0; j < 4; ++j) {
-                    const int row = frame0 + 16 * f + group + 8 * (j % 2) + i;
-                    const Halves x = halves(shared[XN + row * HS + h + 4 * (j / 2)]);
-                    x_high[j] = x.high;
-                    x_low[j] = x.low;
-                }
+        const int last = H8 * (slice + 1) / SLICES;
+        UNROLL_BY(1)
+        for (int h8 = H8 * slice / SLICES; h8 < last; ++h8) {
+            const float* filters = shared + W_ENC + (8 * h8 + member) * KS + group;
+            const float* rows = shared + XN + (frame0 + group) * HS + 8 * h8 + member;
+            UNROLL_BY(3)
+            for (int i = 0; i < M; ++i, filters += HP * KS, rows += HS) {
+                uint32_t high[ACROSS][2], low[ACROSS][2];
                 UNROLL
                 for (int n = 0; n < ACROSS; ++n) {
-                    if (PRECISION == TF32X3) {
-                        mma(z[f][n], x_low, high[n]);
-                        mma(z[f][n], x_high, low[n]);
+                    UNROLL
+                    for (int j = 0; j < 2; ++j) {
+                        const Halves w = halves(filters[4 * j * KS + 8 * n]);
+                        high[n][j] = w.high;
+                        low[n][j] = w.low;
                     }
-                    mma(z[f][n], x_high, high[n]);
+                }
+                UNROLL
+                for (int f = 0; f < FRAMES; ++f) {
+                    uint32_t x_high[4], x_low[4];
+                    UNROLL
+                    for (int j = 0; j < 4; ++j) {
+                        const Halves x = halves(rows[(16 * f + 8 * (j % 2)) * HS + 4 * (j / 2)]);
+                        x_high[j] = x.high;
+                        x_low[j] = x.low;
+                    }
+                    if (PRECISION == TF32X3) {
+                        UNROLL
+                        for (int n = 0; n < ACROSS; ++n) mma(z[f][n], x_low, high[n]);
+                        UNROLL
+                        for (int n = 0; n < ACROSS; ++n) mma(z[f][n], x_high, low[n]);
+                    }
+                    UNROLL
+                    for (int n = 0; n < ACROSS; ++n) mma(z[f][n], x_high, high[n]);
                 }
             }
         }
@@ -345,8 +365,12 @@ DEVICE void sort(float* shared) {
         const int window = u / (KB + P + 1), j = u % (KB + P + 1);
         const int key = j < KB ? keys[window * KB + j] : (window * P + j - KB) * KB;
         int before = window * KB;
+        const int4* others = reinterpret_cast<const int4*>(keys + window * KB);
         UNROLL_BY(8)
-        for (int k = 0; k < KB; ++k) before += keys[window * KB + k] < key;
+        for (int k = 0; k < K4; ++k) {
+            const int4 other = others[k];
+            before += (other.x < key) + (other.y < key) + (other.z < key) + (other.w < key);
+        }
         if (j >= KB) {
             first[window * (P + 1) + j - KB] = before;
         } else if (key != NO_KEY) {

@@ -53,7 +53,7 @@ def train_steps(plan: Plan, blocks: int, runs: Sequence[Run], first: int, steps:
 def races(plan: Plan, blocks: int, output: Path, kernels: Path = KERNELS) -> str:
     """What the thread sanitizer reports of a few steps on `blocks` blocks; empty where nothing."""
     program = compile_source(
-        "train_steps_races.cpp", plan, output, "-g", "-fsanitize=thread", f"-DBLOCKS={blocks}", kernels=kernels
+        "train_steps_races.cpp", plan, output, "-g", "-fsanitize=thread", f"-DGRID={blocks}", kernels=kernels
     )
     done = subprocess.run([program], capture_output=True, text=True, timeout=120)
     assert done.returncode in (0, 66), f"exit code {done.returncode}: {done.stderr}"

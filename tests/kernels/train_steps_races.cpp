@@ -3,7 +3,7 @@
 
 int main() {
     constexpr int RECORDINGS = 2, BATCH = 3, LENGTH = 3 * OWN * P, CROP = 2 * OWN * P - 1, GROUPS = 2, STEPS = 3;
-    constexpr int RUNS = POPULATION ? BLOCKS / CLUSTER : 1;
+    constexpr int RUNS = POPULATION ? GRID / CLUSTER : 1;
     constexpr int STARTS_EACH = LENGTH - CROP + 1;
     unsigned int state = 1;
     auto number = [&] { return (float)((state = state * 1664525u + 1013904223u) >> 8) / (1 << 24); };
@@ -36,10 +36,10 @@ int main() {
         run.recordings = RECORDINGS;
         run.noise_items = 1;
     }
-    std::vector<float> partials((size_t)BLOCKS * 2 * GRADIENT);
-    std::vector<double> loss_partials(2 * BLOCKS), losses(RUNS * STEPS);
+    std::vector<float> partials((size_t)GRID * 2 * GRADIENT);
+    std::vector<double> loss_partials(2 * GRID), losses(RUNS * STEPS);
     unsigned int counter = 0;
     const Launch launch = {runs.data(), partials.data(), loss_partials.data(), losses.data(), &counter, 0,
                            STEPS,       BATCH,           CROP,                 1,             1,        ADADELTA};
-    shim::run(BLOCKS, THREADS, CLUSTER, 4 * SHARED_FLOATS + 8, [=] { train_steps(launch); });
+    shim::run(GRID, THREADS, CLUSTER, 4 * SHARED_FLOATS + 8, [=] { train_steps(launch); });
 }
