@@ -5,6 +5,7 @@ more than the step's number, and a kernel can draw its own crops. `partae_fast.r
 same, plainly.
 """
 
+import copy
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -70,21 +71,12 @@ class CropSampler:
         seed: int = 0,
     ) -> None:
         _check_settings(signal, noise, frames, batch, noise_only, seed)
-        # Plain numbers, whatever kind was given: the fingerprint goes into a file.
-        self.frames, self.batch, self.seed = int(frames), int(batch), int(seed)
-        self.noise_only = float(noise_only)
-        self.noise_items = round(batch * noise_only)
-        names = [f"signal[{i}]" for i in range(len(signal))] + [f"noise[{i}]" for i in range(len(noise))]
-        groups = [_kept(name, group, frames) for name, group in zip(names, [*signal, *noise], strict=True)]
-        _check_bins(names, groups)
-        self.bins = int(groups[0][0].shape[1])
         self._signal_groups, self._noise_groups = len(signal), len(noise)
+        groups = self._kept([*signal, *noise], frames)
+        self.bins = int(groups[0][0].shape[1])
         self._lay_out(groups)
-        self._plan_draws()
-        mean, variance = _mixture(groups[: len(signal)])
-        self.mean, self.std = torch.from_numpy(mean).float(), _floored(np.sqrt(variance))
-        mean, variance = _mixture(groups[len(signal) :]) if noise else (np.zeros(self.bins), np.zeros(self.bins))
-        self.noise_mean_square = torch.from_numpy(mean**2 + variance).float()
+        self._measure(groups)
+        self._plan(frames, batch, noise_only, seed)
 
     @property
     def crops(self) -> Crops:
@@ -140,6 +132,32 @@ class CropSampler:
         self._noise_flags = self._noise_flags.to(device)
         return self
 
+    def with_settings(
+        self,
+        frames: int | None = None,
+        batch: int | None = None,
+        noise_only: float | None = None,
+        seed: int | None = None,
+    ) -> "CropSampler":
+        """A sampler of the same recordings with other settings; None keeps this one's. `source` is shared, not copied.
+
+        Recordings that this sampler left out as too short stay out. Raises UserError as the constructor does.
+        """
+        frames = self.frames if frames is None else frames
+        batch = self.batch if batch is None else batch
+        noise_only = self.noise_only if noise_only is None else noise_only
+        seed = self.seed if seed is None else seed
+        signal, noise = self._rows[: self._signal_groups], self._rows[self._signal_groups :]
+        _check_settings(signal, noise, frames, batch, noise_only, seed)
+        other = copy.copy(self)
+        if frames != self.frames:
+            source = self.source.cpu().numpy()
+            groups = self._kept([[source[rows.start : rows.stop] for rows in group] for group in self._rows], frames)
+            other._rows = [[rows for rows in group if len(rows) >= frames] for group in self._rows]
+            other._measure(groups)
+        other._plan(frames, batch, noise_only, seed)
+        return other
+
     def fingerprint(self) -> dict[str, Any]:
         """All that decides which batches are drawn, the recordings as a SHA-256 of their values."""
         digest = hashlib.sha256()
@@ -156,24 +174,48 @@ class CropSampler:
             "recordings_sha256": digest.hexdigest(),
         }
 
+    def _kept(self, groups: Sequence[Group], frames: int) -> list[list[np.ndarray]]:
+        """The recordings of each group that are long enough for a crop, checked, float32."""
+        names = [f"signal[{i}]" for i in range(self._signal_groups)]
+        names += [f"noise[{i}]" for i in range(self._noise_groups)]
+        kept = [_kept(name, group, frames) for name, group in zip(names, groups, strict=True)]
+        _check_bins(names, kept)
+        return kept
+
     def _lay_out(self, groups: list[list[np.ndarray]]) -> None:
-        """Put each recording into `source` once, a recording of several groups too, and number the crops."""
-        rows: dict[int, int] = {}
-        parts, firsts, crops, total = [], [], [], 0
+        """Put each recording into `source` once, a recording of several groups too, and note its rows."""
+        rows: dict[int, range] = {}
+        parts, total = [], 0
         for recording in (r for group in groups for r in group):
             if id(recording) not in rows:
-                rows[id(recording)] = total
+                rows[id(recording)] = range(total, total + len(recording))
                 parts.append(recording)
                 total += len(recording)
-            firsts.append(rows[id(recording)])
-            crops.append(len(recording) - self.frames + 1)
         self.source = torch.from_numpy(np.concatenate(parts))
+        self._rows = [[rows[id(recording)] for recording in group] for group in groups]
+
+    def _measure(self, groups: list[list[np.ndarray]]) -> None:
+        """Take the statistics."""
+        signal, noise = groups[: self._signal_groups], groups[self._signal_groups :]
+        mean, variance = _mixture(signal)
+        self.mean, self.std = torch.from_numpy(mean).float(), _floored(np.sqrt(variance))
+        mean, variance = _mixture(noise) if noise else (np.zeros(self.bins), np.zeros(self.bins))
+        self.noise_mean_square = torch.from_numpy(mean**2 + variance).float()
+
+    def _plan(self, frames: int, batch: int, noise_only: float, seed: int) -> None:
+        """Number the crops of all recordings, and prepare to draw."""
+        # Plain numbers, whatever kind was given: the fingerprint goes into a file.
+        self.frames, self.batch, self.seed = int(frames), int(batch), int(seed)
+        self.noise_only = float(noise_only)
+        self.noise_items = round(batch * noise_only)
+        crops = [len(rows) - self.frames + 1 for group in self._rows for rows in group]
         self.starts_before = np.cumsum([0, *crops[:-1]])
-        self.shift = np.array(firsts) - self.starts_before
-        self.group_starts = np.array([sum(len(r) - self.frames + 1 for r in group) for group in groups])
+        self.shift = np.array([rows.start for group in self._rows for rows in group]) - self.starts_before
+        self.group_starts = np.array([sum(len(rows) - self.frames + 1 for rows in group) for group in self._rows])
         self.group_first = np.cumsum([0, *self.group_starts[:-1]])
         if self.group_starts.max() >= 2**32:
             raise UserError("a group has 2**32 crops or more, more than a draw can reach; split it into two")
+        self._plan_draws()
 
     def _plan_draws(self) -> None:
         """List the (item, group) pairs of a step, in the order of `starts_at`."""
@@ -182,8 +224,8 @@ class CropSampler:
         pairs = np.array(noise + signal, dtype=np.uint64)
         self._items, self._group_of = pairs[:, 0], pairs[:, 1].astype(np.int64)
         self._drawn, self._drawn_from = np.empty((0, 0), dtype=np.int64), -1
-        self._offsets = torch.arange(self.frames)
-        self._noise_flags = (torch.arange(self.batch) < self.noise_items).float()
+        self._offsets = torch.arange(self.frames, device=self.source.device)
+        self._noise_flags = (torch.arange(self.batch, device=self.source.device) < self.noise_items).float()
 
     def _draw(self, first: int, steps: int) -> np.ndarray:
         """Rows of `source`, (steps, pairs), for the steps from `first` on."""

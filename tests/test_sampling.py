@@ -176,6 +176,31 @@ def test_steps_out_of_range_are_refused(step):
         CropSampler(GOOD, GOOD, frames=8, batch=4).batch_at(step)
 
 
+@pytest.mark.parametrize(
+    "change", [{"seed": 5}, {"batch": 7}, {"noise_only": 0.5}, {"frames": 30}, {"frames": 45, "batch": 3, "seed": 1}]
+)
+def test_other_settings_are_another_sampler_over_the_same_source(change):
+    signal, noise = groups(0, [50, 32], [40, 60]), groups(9, [64])
+    base = CropSampler(signal, noise, frames=8, batch=4)
+    before = base.batch_at(3)[0]
+    ours = base.with_settings(**change)
+    fresh = CropSampler(signal, noise, **{"frames": 8, "batch": 4} | change)
+    for step in (0, 3):
+        assert all(torch.equal(a, b) for a, b in zip(ours.batch_at(step), fresh.batch_at(step), strict=True))
+    for name in ("mean", "std", "noise_mean_square"):
+        assert torch.equal(getattr(ours, name), getattr(fresh, name))
+    assert ours.source is base.source
+    assert torch.equal(before, base.batch_at(3)[0]) and base.frames == 8
+
+
+def test_other_settings_are_checked_too():
+    ours = CropSampler(GOOD, GOOD, frames=8, batch=4)
+    with pytest.raises(UserError, match=r"signal\[0\]: the longest recording has 50 frames and a crop has 51"):
+        ours.with_settings(frames=51)
+    with pytest.raises(UserError, match=r"noise_only 1\.5"):
+        ours.with_settings(noise_only=1.5)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_the_gpu_gets_the_same_batches():

@@ -1,5 +1,6 @@
 """From recordings to a trained model, in one call: features, crops, training."""
 
+import hashlib
 import logging
 import math
 import os
@@ -53,6 +54,24 @@ class _Asked:
     n_fft: int | None = None
     hop: int | None = None
     bins: int | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """What models are trained on: magnitudes at the preset's level, (frames, bins) for each recording."""
+
+    preset: Preset
+    spectrogram: Spectrogram
+    signal: list[NDArray[np.float32]]  # what may have signal
+    noise: list[NDArray[np.float32]]  # what is noise-only
+
+    def sha256(self) -> str:
+        """A digest of the magnitudes' values."""
+        digest = hashlib.sha256()
+        for magnitudes in (*self.signal, *self.noise):
+            digest.update(str(magnitudes.shape).encode())
+            digest.update(np.ascontiguousarray(magnitudes).data)
+        return digest.hexdigest()
 
 
 def fit(
@@ -111,21 +130,13 @@ def fit(
 
     Stowell & Turner 2015.
     """
-    settings = preset_named(preset)
     if steps < 0:
         raise UserError(f"steps is {steps}; it must be 0 or more")
-    signal_sources = _sources("recording", recordings)
-    if noise is None and labels is None:
-        raise UserError("what is noise is not known: give recordings of noise alone, or labels for the recordings")
-    noise_sources = [] if noise is None else _sources("noise recording", noise)
-    signal_sources = _labelled(signal_sources, labels)
-    asked = _Asked(low, high, rate, n_fft, hop, bins)
-    spectrogram = _spectrogram(settings, [*signal_sources, *noise_sources], asked)
-    signal, noise_only = _features(spectrogram, signal_sources, noise_sources)
-    frames = _crop_frames(settings, spectrogram, signal, noise_only)
-    spectrogram = _level(settings.level, spectrogram, signal, noise_only)
-    sampler = CropSampler([signal], [noise_only], frames, settings.batch, settings.noise_only, seed)
-    model = _model(settings, spectrogram, seed).to(_device(device, backend))
+    material = prepare(recordings, noise, labels, preset, low, high, rate, n_fft, hop, bins)
+    settings = material.preset
+    frames = crop_frames(material, settings.frames, settings.pool)
+    sampler = CropSampler([material.signal], [material.noise], frames, settings.batch, settings.noise_only, seed)
+    model = _model(material, seed).to(chosen_device(device, backend))
     trainer = Trainer(
         model,
         sampler,
@@ -142,6 +153,31 @@ def fit(
     trainer.run(max(0, steps - trainer.step))
     model.history = trainer.history
     return model
+
+
+def prepare(
+    recordings: Sequence[Audio],
+    noise: Sequence[Audio] | None = None,
+    labels: PathLike | Sequence[PathLike] | None = None,
+    preset: str = "stowell2015",
+    low: float | None = None,
+    high: float | None = None,
+    rate: int | None = None,
+    n_fft: int | None = None,
+    hop: int | None = None,
+    bins: int | None = None,
+) -> Material:
+    """Spectrograms to train on, from recordings and what is known of noise; arguments and errors as for `fit`."""
+    settings = preset_named(preset)
+    signal_sources = _sources("recording", recordings)
+    if noise is None and labels is None:
+        raise UserError("what is noise is not known: give recordings of noise alone, or labels for the recordings")
+    noise_sources = [] if noise is None else _sources("noise recording", noise)
+    signal_sources = _labelled(signal_sources, labels)
+    asked = _Asked(low, high, rate, n_fft, hop, bins)
+    spectrogram = _spectrogram(settings, [*signal_sources, *noise_sources], asked)
+    signal, noise_only = _features(spectrogram, signal_sources, noise_sources)
+    return Material(settings, _level(settings.level, spectrogram, signal, noise_only), signal, noise_only)
 
 
 def _sources(kind: str, given: Sequence[Audio]) -> list[_Source]:
@@ -305,48 +341,52 @@ def _level(
     return replace(spectrogram, gain=gain)
 
 
-def _crop_frames(
-    preset: Preset,
-    spectrogram: Spectrogram,
-    signal: list[NDArray[np.float32]],
-    noise: list[NDArray[np.float32]],
-) -> int:
-    """Frames in a crop: the preset's, or fewer where the longest recording of either kind has fewer."""
-    longest = {"what may have signal": max(map(len, signal)), "what is noise-only": max(map(len, noise))}
+def crop_frames(material: Material, wanted: int, pool: int) -> int:
+    """Frames in a crop: as wanted, or fewer where the longest recording of either kind has fewer."""
+    longest = {
+        "what may have signal": max(map(len, material.signal)),
+        "what is noise-only": max(map(len, material.noise)),
+    }
     kind, frames = min(longest.items(), key=lambda item: item[1])
-    if frames >= preset.frames:
-        return preset.frames
-    shrunk, least = frames - frames % preset.pool, _LEAST_POOLS * preset.pool
-    rate = spectrogram.frame_rate
+    if frames >= wanted:
+        return wanted
+    shrunk, least = frames - frames % pool, _LEAST_POOLS * pool
+    rate = material.spectrogram.frame_rate
     if shrunk < least:
         raise UserError(
             f"{kind} lasts {frames / rate:.2f} s at most ({frames} frames) and training needs "
             f"{least / rate:.2f} s ({least} frames, {_LEAST_POOLS} pools); give longer recordings"
         )
-    logger.warning(
-        "%s lasts %d frames at most: crops have %d frames instead of %d", kind, frames, shrunk, preset.frames
-    )
+    logger.warning("%s lasts %d frames at most: crops have %d frames instead of %d", kind, frames, shrunk, wanted)
     return shrunk
 
 
-def _model(preset: Preset, spectrogram: Spectrogram, seed: int) -> Any:
+def _model(material: Material, seed: int) -> Any:
     """The preset's model before the first step, with what denoising needs to know."""
-    from ..denoising.mask import Mask
     from ..models.conv_partitioned import ConvPartitionedAutoencoder
 
+    preset = material.preset
     model = ConvPartitionedAutoencoder(
-        bins=spectrogram.bins,
+        bins=material.spectrogram.bins,
         latents=preset.latents,
         taps=preset.taps,
         pool=preset.pool,
         background=preset.background,
         seed=seed,
     )
-    model.spectrogram, model.mask = spectrogram, Mask(exponent=preset.mask_exponent)
+    equip(model, material)
     return model
 
 
-def _device(device: str | torch.device | None, backend: str) -> torch.device:
+def equip(model: Any, material: Material) -> None:
+    """Tell a model what denoising needs to know of its material: spectrogram and mask."""
+    from ..denoising.mask import Mask
+
+    model.spectrogram, model.mask = material.spectrogram, Mask(exponent=material.preset.mask_exponent)
+
+
+def chosen_device(device: str | torch.device | None, backend: str) -> torch.device:
+    """The device to train on; None means a GPU where there is one and the back-end can use it."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() and backend != "cpu" else "cpu")
     try:

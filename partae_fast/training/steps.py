@@ -56,16 +56,16 @@ def _check(runs: Sequence[Run], first: int, steps: int) -> None:
         raise ValueError("there is no run; give at least one")
     if steps < 1 or first < 0 or first + steps > 2**32:
         raise ValueError(f"first {first} and steps {steps}: give one step or more, numbered from 0 to 2**32 - 1")
-    alike = {_alike(run) for run in runs}
-    if len(alike) > 1:
-        one, other = sorted(alike, key=str)[:2]
+    kinds = {alike(run) for run in runs}
+    if len(kinds) > 1:
+        one, other = sorted(kinds)[:2]
         raise ValueError(f"runs differ: one has {one}, another {other}; train them in calls of their own")
     for run in runs:
         _check_run(run)
 
 
-def _alike(run: Run) -> str:
-    """What all runs of a call must have in common."""
+def alike(run: Run) -> str:
+    """What all runs of a call must have in common, in words."""
     shape = " ".join(f"{name} {size}" for name, size in zip("BNHKMP", run.shape, strict=True))
     groups = f"{run.crops.signal_groups} of {len(run.crops.group_first)} groups signal"
     return f"{shape}, {run.optimizer}, {run.w_enc.dtype} on {run.w_enc.device}, {groups}"

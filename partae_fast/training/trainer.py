@@ -1,13 +1,9 @@
 """The training loop: launches of whole steps where the kernels have them, else batch, loss, gradients, optimiser."""
 
-import contextlib
 import math
 import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +18,9 @@ from ..kernels.train_steps import Run
 from ..models.storage import identity
 from ..sampling import CropSampler
 from .checkpoint import current_place, read_checkpoint, write_checkpoint
+from .loop import BURST_SECONDS, BURST_STEPS, Pace, late_interrupt, progress_bar
 from .optimisers import Optimiser
 from .steps import serving_backend, train_steps
-
-# A burst of steps ends after about this long. A NaN, an interrupt, or a checkpoint that is due, waits for its end.
-_BURST_SECONDS = 0.25
-_BURST_STEPS = 1 << 20  # and after this many: their losses stay on the device until then
 
 
 @dataclass
@@ -106,7 +99,7 @@ class Trainer:
             "sampler": sampler.fingerprint() if self.checkpoint else {},
         }
         self._place = current_place(backend, device)
-        self._launch = 1  # steps in the next launch
+        self._pace = Pace()
         self._updates, self._in_update = 0, False  # steps whose update is whole; whether one is under way
         if self.checkpoint:
             self._open_checkpoint(self.checkpoint, resume, overwrite)
@@ -128,20 +121,20 @@ class Trainer:
             raise UserError(f"steps is {steps}; it must be 0 or more")
         first, end = self.step, self.step + steps
         due = time.monotonic() + self.checkpoint_every
-        with _late_interrupt() as interrupted, self._bar(first, end) as bar:
+        with late_interrupt() as interrupted, progress_bar("train", first, end, self.progress) as bar:
             backend = self.fused()
             while self.step < end and not interrupted:
                 try:
                     if backend:
                         self._take_launch(end - self.step, backend)
                     else:
-                        self._burst(end - self.step, interrupted)
+                        self.burst(end - self.step, interrupted)
                 except KeyboardInterrupt:
-                    self._stop()
+                    self.stop()
                     raise
                 bar.set_postfix(loss=f"{self.history.loss[-1]:.4g}", refresh=False)
                 bar.update(self.step - bar.n)
-                if time.monotonic() >= due and self.step < end and self._is_finite():
+                if time.monotonic() >= due and self.step < end and self.is_finite():
                     self.save_checkpoint()
                     due = time.monotonic() + self.checkpoint_every
             self.save_checkpoint()
@@ -155,23 +148,25 @@ class Trainer:
             losses = self.history.loss
             write_checkpoint(self.checkpoint, self.model, self._optimiser, losses, self._run, self._place)
 
-    def _is_finite(self) -> bool:
-        """Whether a checkpoint may be written; where not, the next loss says what went wrong."""
+    def is_finite(self) -> bool:
+        """Whether the weights are finite, so that a checkpoint may be written; the next loss says what went wrong."""
         return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
 
     def fused(self) -> str | None:
-        """The back-end that takes whole steps in one launch, None where ops are called one by one.
+        """The back-end that takes whole steps in one launch, None where ops are called one by one."""
+        run = self.as_run()
+        return None if run is None else serving_backend([run], self.backend)
+
+    def as_run(self) -> Run | None:
+        """What `train_steps` is given; None where it cannot serve.
 
         A sampler that makes its batches in another way than CropSampler is asked for them.
         """
+        model, optimiser = self.model, self._optimiser
         if type(self.sampler).batch_at is not CropSampler.batch_at or "batch_at" in vars(self.sampler):
             return None
-        if {name for name, _ in self.model.named_parameters()} != {"w_enc", "w_dec"}:
+        if {name for name, _ in model.named_parameters()} != {"w_enc", "w_dec"}:
             return None
-        return serving_backend([self._run_of_steps()], self.backend)
-
-    def _run_of_steps(self) -> Run:
-        model, optimiser = self.model, self._optimiser
         return Run(
             model.w_enc.detach(),
             model.w_dec.detach(),
@@ -188,27 +183,18 @@ class Trainer:
 
     def _take_launch(self, limit: int, backend: str) -> None:
         """Up to `limit` steps in one launch that takes about as long as a burst may; note their losses."""
-        steps, start = min(limit, self._launch, _BURST_STEPS), time.monotonic()
-        self._in_update = True
-        losses = train_steps([self._run_of_steps()], self.step, steps, backend)[0].tolist()
-        self._updates += steps
-        self._in_update = False
-        if time.monotonic() - start < _BURST_SECONDS / 2:
-            self._launch = 2 * steps
-        elif time.monotonic() - start > _BURST_SECONDS:
-            self._launch = max(1, steps // 2)
-        self._note(losses)
+        self.note(self._pace.launch(limit, lambda steps: launch([self], steps, backend)[0]))
 
-    def _burst(self, limit: int, interrupted: list[int]) -> None:
-        """Take up to `limit` steps, fewer where time is up or an interrupt waits; note their losses."""
+    def burst(self, limit: int, interrupted: list[int]) -> None:
+        """Take up to `limit` steps op by op, fewer where time is up or an interrupt waits; note their losses."""
         losses: list[torch.Tensor] = []
-        until = time.monotonic() + _BURST_SECONDS
+        until = time.monotonic() + BURST_SECONDS
         try:
-            while len(losses) < min(limit, _BURST_STEPS) and not interrupted and time.monotonic() < until:
+            while len(losses) < min(limit, BURST_STEPS) and not interrupted and time.monotonic() < until:
                 losses.append(self._take_step(self.step + len(losses)))
         finally:
             if losses:
-                self._note(torch.stack(losses).tolist())
+                self.note(torch.stack(losses).tolist())
 
     def _take_step(self, step: int) -> torch.Tensor:
         """One step, op by op; returns its loss, on the device."""
@@ -235,7 +221,8 @@ class Trainer:
         self._in_update = False
         return loss.detach()
 
-    def _note(self, losses: list[float]) -> None:
+    def note(self, losses: list[float]) -> None:
+        """Put the losses of the steps just taken into the history; UserError at the first that is not finite."""
         for loss in losses:
             if not math.isfinite(loss):
                 raise UserError(
@@ -245,7 +232,7 @@ class Trainer:
                 )
             self.history.loss.append(loss)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """After an interrupt at any line: write the checkpoint if weights and losses are of the same step."""
         if self._updates == self.step and not self._in_update:
             self.save_checkpoint()
@@ -258,25 +245,20 @@ class Trainer:
         elif path.exists() and not overwrite:
             raise UserError(f"{path}: a checkpoint exists; resume it, overwrite it or name another")
 
-    def _bar(self, first: int, end: int) -> Any:
-        """A progress bar from step `first` to `end`, or something that takes its calls and shows nothing."""
-        shown = sys.stderr.isatty() if self.progress is None else self.progress
-        if not shown:
-            return contextlib.nullcontext(_NoBar(first))
-        from tqdm import tqdm
 
-        return tqdm(initial=first, total=end, unit="step", desc="train")
+def launch(trainers: Sequence[Trainer], steps: int, backend: str) -> list[list[float]]:
+    """Take `steps` steps with trainers that stand at the same one, side by side in one launch.
 
-
-class _NoBar:
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def set_postfix(self, **values: Any) -> None:
-        pass
-
-    def update(self, n: int) -> None:
-        self.n += n
+    Returns the losses of each, for `note`. Until the launch has ended no checkpoint may be written of them.
+    """
+    runs = [run for trainer in trainers if (run := trainer.as_run())]
+    for trainer in trainers:
+        trainer._in_update = True
+    losses = train_steps(runs, trainers[0].step, steps, backend).tolist()
+    for trainer in trainers:
+        trainer._updates += steps
+        trainer._in_update = False
+    return losses
 
 
 def _check_settings(
@@ -290,28 +272,3 @@ def _check_settings(
         raise UserError(f"optimizer {optimizer!r} is not known; choose one of {', '.join(RULES)}")
     if learning_rate is not None and not (learning_rate > 0 and math.isfinite(learning_rate)):
         raise UserError(f"learning_rate is {learning_rate}; it must be above 0")
-
-
-@contextlib.contextmanager
-def _late_interrupt() -> Iterator[list[int]]:
-    """Ctrl-C fills the list instead of raising, so that it never lands in the middle of an update.
-
-    A second Ctrl-C raises at once. Where another handler is set, or off the main thread, nothing is changed.
-    """
-    waiting: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        waiting.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if ours:
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield waiting
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
