@@ -28,18 +28,23 @@ class Backend:
 
 @dataclass(frozen=True)
 class Op:
-    """An op's passes (the functions that each implementation has) and its implementations, slowest first."""
+    """An op's passes (the functions that each implementation has), its implementations, slowest first, and its types.
+
+    An implementation takes those of these types that its back-end takes.
+    """
 
     passes: tuple[str, ...]
     backends: tuple[str, ...]
+    types: tuple[torch.dtype, ...] = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 OPS = {
     "encode": Op(("encode", "encode_backward"), ("eager", "cpu", "triton")),
     "decode": Op(("decode", "decode_backward"), ("eager", "cpu", "triton")),
     "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
-    "optimiser": Op(("adadelta", "adam", "sgd"), ("eager", "cpu")),
-    "train_steps": Op(("train_steps",), ("eager", "cpu")),
+    "optimiser": Op(("adadelta", "adam", "sgd"), ("eager", "cpu", "triton")),
+    # A step changes a weight by less than what 16 bits resolve.
+    "train_steps": Op(("train_steps",), ("eager", "cpu", "triton", "cuda"), (torch.float32, torch.float64)),
 }
 
 # Storage types, by back-end. Sums are float32 or wider in every one of them.
@@ -47,6 +52,7 @@ DTYPES = {
     "eager": (torch.float32, torch.float64, torch.bfloat16, torch.float16),
     "cpu": (torch.float32, torch.float64),
     "triton": (torch.float32, torch.bfloat16, torch.float16),
+    "cuda": (torch.float32,),
 }
 
 
@@ -100,10 +106,11 @@ def _refusal(op: str, backend: str, device: torch.device, dtype: torch.dtype) ->
     state = backends()[backend]
     if not state.available:
         return state.reason
-    if dtype not in DTYPES[backend]:
-        names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES[backend])
+    taken = [kind for kind in DTYPES[backend] if kind in OPS[op].types]
+    if dtype not in taken:
+        names = ", ".join(str(kind).removeprefix("torch.") for kind in taken)
         return f"it takes {names}, not {str(dtype).removeprefix('torch.')}; convert the input or use eager"
-    wanted = {"cpu": "cpu", "triton": "cpu" if interpreting() else "cuda"}.get(backend, device.type)
+    wanted = {"cpu": "cpu", "triton": "cpu" if interpreting() else "cuda", "cuda": "cuda"}.get(backend, device.type)
     if device.type != wanted:
         return f"it needs tensors on a {wanted} device and these are on {device}; move them or use eager"
     return None

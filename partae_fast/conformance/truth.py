@@ -138,7 +138,7 @@ def _train_steps(case: Case, a: dict):
     weights = {name: torch.nn.Parameter(torch.tensor(w).double()) for name, w in p.weights.items()}
     peer, found, taps = PEERS[p.optimizer](list(weights.values())), [], case.taps
     for step in range(steps.FIRST, steps.FIRST + steps.STEPS):
-        x, y = batch_at(p.signal, p.noise, case.frames, case.batch, case.noise_only, p.sampler.seed, step)
+        x, y = batch_at(p.signal, p.noise, case.frames, case.batch, p.sampler.noise_only, p.sampler.seed, step)
         x, y = torch.tensor(x), torch.tensor(y)
         xn = F.pad(((x - mean) / std).transpose(1, 2), (taps // 2, taps - 1 - taps // 2))
         activations = F.conv1d(xn, weights["w_enc"].flip(0).permute(2, 1, 0)).relu()

@@ -120,14 +120,16 @@ def _rows(chosen: list[tuple[str, str]], backend: str) -> Iterator[Row]:
             continue
         module = implementation(op, backend)
         for device in devices:
-            kinds = [str(dtype).removeprefix("torch.") for dtype in DTYPES[backend]]
+            kinds = [str(kind).removeprefix("torch.") for kind in DTYPES[backend] if kind in OPS[op].types]
             if device == "cuda":
                 kinds.insert(1, "tf32")
             if interpreting():
                 kinds = ["float32"]  # bf16 is silently wrong in the interpreter, and TF32 is not rounded
             for kind in kinds:
                 name = INTERPRETER if interpreting() else backend + "/cuda" * (backend == "eager" and device == "cuda")
-                yield row(op, op_pass, name, module, kind, torch.device(device))
+                found = row(op, op_pass, name, module, kind, torch.device(device))
+                if found.cases:  # a fused kernel may refuse a type that its back-end has for other ops
+                    yield found
 
 
 def row(op: str, op_pass: str, name: str, module: Any, kind: str, device: torch.device) -> Row:
