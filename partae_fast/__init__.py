@@ -6,8 +6,8 @@
     cleaner = pf.denoise(audio, rate, model)              # array in, array out
     pf.save(model, "dawn.safetensors")
 
-See `pf.fit`, `pf.denoise`, `pf.Trainer`, `pf.CropSampler`, `pf.ConvPartitionedAutoencoder`, and for the kernels
-`pf.encode`, `pf.decode`, `pf.partitioned_loss` and `pf.backends`.
+See `pf.fit`, `pf.denoise`, `pf.Trainer`, `pf.Sweep`, `pf.CropSampler`, `pf.ConvPartitionedAutoencoder`, and for the
+kernels `pf.encode`, `pf.decode`, `pf.partitioned_loss` and `pf.backends`.
 """
 
 from .audio import Spectrogram
@@ -18,6 +18,8 @@ from .kernels import Backend, BackendUnavailable, backends
 from .models import ConvPartitionedAutoencoder, load, save
 from .sampling import CropSampler
 from .training.fit import fit
+from .training.grid import Member
+from .training.sweep import Sweep
 from .training.trainer import History, Trainer
 
 __version__ = "0.1.0"
@@ -29,7 +31,9 @@ __all__ = [
     "CropSampler",
     "History",
     "Mask",
+    "Member",
     "Spectrogram",
+    "Sweep",
     "Trainer",
     "UserError",
     "backends",

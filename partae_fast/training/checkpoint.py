@@ -67,13 +67,13 @@ def read_checkpoint(
     differs.
     """
     file = sealed.read(path, FORMAT, VERSION)
-    differences = _differences(file.settings["run"], run)
-    if differences:
+    changed = differences(file.settings["run"], run)
+    if changed:
         raise UserError(
-            f"{path}: a checkpoint of another run ({'; '.join(differences)}); go on with the same settings "
+            f"{path}: a checkpoint of another run ({'; '.join(changed)}); go on with the same settings "
             "and recordings, or begin anew with another checkpoint"
         )
-    for difference in _differences(file.settings["place"], place):
+    for difference in differences(file.settings["place"], place):
         logger.warning("%s: the run goes on, but not in the same bits: %s", path, difference)
     weights = {n.removeprefix("model."): t for n, t in file.tensors.items() if n.startswith("model.")}
     model.load_state_dict(weights)
@@ -82,18 +82,23 @@ def read_checkpoint(
     return file.tensors["loss"].tolist()
 
 
+def read_losses(path: str | os.PathLike[str]) -> list[float]:
+    """The loss of each step in a checkpoint; raises UserError where it is missing, damaged or no checkpoint."""
+    return sealed.read(path, FORMAT, VERSION).tensors["loss"].tolist()
+
+
 def current_place(backend: str, device: torch.device) -> dict[str, Any]:
     """Where a run runs: what its bits depend on besides its settings."""
     return {"backend": backend, "device": device.type, "torch": torch.__version__, "numpy": np.__version__}
 
 
-def _differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+def differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
     """What differs between two nested settings, one line each."""
     found = []
     for name in sorted(set(then) | set(now)):
         before, after = then.get(name), now.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += _differences(before, after, f"{prefix}{name}.")
+            found += differences(before, after, f"{prefix}{name}.")
         elif before != after:
             found.append(f"{prefix}{name} was {_short(before)}, is {_short(after)}")
     return found
