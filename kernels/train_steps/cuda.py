@@ -20,7 +20,7 @@ from .run import Run
 OPTIMISERS = ("adadelta", "adam", "sgd")  # in the order of the kernel's enum
 PRECISIONS = ("ffma", "tf32", "3xtf32")  # of the encoder's products, in the order of the kernel's PRECISION
 THREADS = 256  # of a block, with up to 255 registers each
-REGISTERS = 248  # of 255, so that an estimate may be short by a few
+REGISTERS = 244  # of 255, so that an estimate may be short by some
 TAPS_MAX = 64  # the encoder's loop over taps is written out
 Shape = tuple[int, int, int, int, int, int]  # B, N, H, K, M, P
 
@@ -132,7 +132,7 @@ class Plan:
         floats = (
             self.taps * bins * (filter_stride + latents)
             + (self.encoded + self.taps - 1 + self.error_rows) * stride
-            + max(self.slices * self.encoded * latents, exchange)
+            + max(self.slices * self.encoded * filter_stride, exchange)
             + self.own * latents * (_cover(self.taps, self.taps_each) * bins // 4 + 1)
             + 4 * mine
             + _up(self.windows * (self.pool + 1), 4)
@@ -234,15 +234,15 @@ def encode_cycles(plan: Plan) -> float:
     terms, splitting = (3, 3) if plan.precision == "3xtf32" else (1, 1)
     across = plan.block_latents // 8
     fragments = 4 * plan.frames + 2 * across  # numbers that a lane loads and rounds
-    each = max(8 * terms * plan.frames * across, fragments * (1 + splitting) + terms * plan.frames * across)
-    return _cover(tasks, warps) * _cover(plan.taps * plan.block_bins // 8, plan.slices) * each * warps / 4
+    each = max(6.5 * terms * plan.frames * across, fragments * (1 + splitting) + terms * plan.frames * across + 6)
+    return _cover(tasks, warps) * plan.taps * _cover(plan.block_bins // 8, plan.slices) * each * warps / 4
 
 
 def step_cycles(plan: Plan, batch: int, frames: int, runs: int, limits: Limits) -> float:
     """About how many cycles a step takes, of all runs together: to compare plans, not to promise anything.
 
-    Sparse passes go at the bandwidth of shared memory, 128 bytes a cycle; L2 gives a multiprocessor 32 to 48 bytes a
-    cycle, another block's shared memory 24; a grid barrier takes 1800 cycles and a cluster's 400.
+    Sparse passes go at the bandwidth of shared memory, 128 bytes a cycle; L2 gives a multiprocessor 28 bytes a cycle,
+    another block's shared memory 13; a grid barrier takes 2200 cycles and a cluster's 300.
     """
     warps, resident = plan.threads // 32, limits.resident(plan.cluster)
     tiles = plan.tiles(batch, frames)
@@ -256,15 +256,16 @@ def step_cycles(plan: Plan, batch: int, frames: int, runs: int, limits: Limits) 
     drawn = _cover(plan.encoded * plan.block_bins // 4, plan.threads) * 30 * warps / 4 + 600
     tile = encode_cycles(plan) + found + sort + decode + passes + 600
     if plan.split > 1:
-        tile += 800 + (plan.split - 1) * 4 * plan.error_rows * plan.block_bins / 24
+        moved = 1 if plan.split == 2 else 2 * (plan.split - 1) / plan.split
+        tile += (600 if plan.split == 2 else 900) + moved * 4 * plan.error_rows * plan.block_bins / 13
     rounds = _cover(tiles, lanes)
-    step = rounds * tile + (rounds - 1) * drawn + gradient / 48 + 700
+    step = rounds * tile + (rounds - 1) * drawn + gradient / 28 + 700
     if plan.population or plan.lanes > 1:
-        step += gradient / 128 + gradient * (plan.lanes - 1) / plan.lanes / 24 + 400
+        step += gradient / 128 + gradient * (plan.lanes - 1) / plan.lanes / 13 + 300
     if plan.population:
-        step += 400 + 1000 * plan.gradient / plan.lanes / (4 * plan.threads)
+        step += 300 + 1000 * plan.gradient / plan.lanes / (4 * plan.threads)
         return step * _cover(runs, resident)
-    return runs * (step + gradient / plan.lanes / 32 + gradient / plan.lanes / 32 + 900 + 2 * 1800)
+    return runs * (step + 2 * gradient / plan.lanes / 28 + 900 + 2 * 2200)
 
 
 def _registers(plan: Plan) -> int:
@@ -289,7 +290,8 @@ def candidates(shape: Shape, limits: Limits, population: bool) -> Iterator[Plan]
                     continue  # a block without latents
                 cuts = [(t, _cover(sample.columns * _cover(taps, t), THREADS)) for t in range(1, taps + 1)]
                 taps_each = min(cuts, key=lambda cut: (cut[1] * (cut[0] + 1), cut[1]))[0]
-                for own in owns:
+                most = limits.shared // (8 * sample.block_bins * pool)  # windows of which xn and e alone fill it
+                for own in (own for own in owns if own <= max(most, 1)):
                     for at_once in (2, 4, 6, 8) if precision == "ffma" else (1, 2):
                         for slices in (1, 2, 4, 8):
                             if slices > sample.block_bins // sample.vector:

@@ -23,7 +23,7 @@
 // cluster's blocks are the gradients.
 //
 // Shared memory, floats: w_enc (M, HP, KS), run index and not tap first, w_dec (M, KB, HP), both overwritten by the
-// block's partial gradients (2, KB, M, HP) at the end of a step; xn (XROWS, HS); e (EROWS, HS); z (SLICES, FP, KB), later
+// block's partial gradients (2, KB, M, HP) at the end of a step; xn (XROWS, HS); e (EROWS, HS); z (SLICES, FP, ZS), later
 // the block's share of r; dots; values, keys, list and first of the windows. HP and KB are H and the block's latents
 // rounded up; what is added is zero.
 //
@@ -46,7 +46,8 @@ constexpr int VECTOR = PRECISION == FFMA ? 4 : 8;
 constexpr int HP = round_up(H, VECTOR), H4 = HP / 4;
 constexpr int HS = HP + 4;  // frames stand in different banks
 constexpr int KB = round_up(ceil_div(K, SPLIT), VECTOR), K4 = KB / 4;
-constexpr int KS = PRECISION == FFMA || KB % 16 == 8 ? KB : KB + 8;
+constexpr int KS = PRECISION == FFMA || KB % 16 == 8 ? KB : KB + 8;  // a fragment's rows in different banks
+constexpr int ZS = KS;  // the same serves z
 constexpr int BEFORE = M / 2;  // frames of a run before its position
 constexpr int HALO = ceil_div(M - 1, P);
 constexpr int WINDOWS = OWN + 2 * HALO;
@@ -59,12 +60,14 @@ constexpr int COLUMNS_EACH = ceil_div(COLUMNS, THREADS);
 constexpr int GRADIENT = KB * M * HP;  // of one filter bank, in one block
 constexpr int MINE = WINDOWS * KB;     // pooled latents of a tile in one block
 
+constexpr bool ADDED_IN_CLUSTER = POPULATION || LANES > 1;  // before they leave it, partial gradients
+
 constexpr int W_ENC = 0;
 constexpr int W_DEC = W_ENC + M * HP * KS;
 constexpr int XN = W_DEC + M * KB * HP;
 constexpr int ERROR = XN + XROWS * HS;
 constexpr int Z = ERROR + EROWS * HS;
-constexpr int DOTS = Z + larger(SLICES * FP * KB, SPLIT > 1 ? EROWS * HP : 0);
+constexpr int DOTS = Z + larger(SLICES * FP * ZS, SPLIT > 1 ? EROWS * HP : 0);
 constexpr int VALUES = DOTS + OWN * KB * TAP_GROUPS * H4;
 constexpr int GRADS = VALUES + MINE;
 constexpr int KEYS = GRADS + OWN * KB;
@@ -243,7 +246,7 @@ DEVICE void encode(float* shared) {
             }
         }
         UNROLL
-        for (int f = 0; f < FRAMES; ++f) at4(shared + Z + (slice * FP + group * FRAMES + f) * KB + k) = z[f];
+        for (int f = 0; f < FRAMES; ++f) at4(shared + Z + (slice * FP + group * FRAMES + f) * ZS + k) = z[f];
     }
 }
 
@@ -318,7 +321,7 @@ DEVICE void encode(float* shared) {
                 UNROLL
                 for (int j = 0; j < 2; ++j) {
                     const int row = slice * FP + frame0 + 16 * f + group + 8 * j;
-                    float2* to = reinterpret_cast<float2*>(shared + Z + row * KB + 8 * n + 2 * member);
+                    float2* to = reinterpret_cast<float2*>(shared + Z + row * ZS + 8 * n + 2 * member);
                     *to = make_float2(z[f][n][2 * j], z[f][n][2 * j + 1]);
                 }
             }
@@ -342,10 +345,10 @@ DEVICE void pool(float* shared, const Launch& launch, const Tile& tile) {
         int where = window * P;
         UNROLL_BY(4)
         for (int j = 0; j < count; ++j) {
-            const float* at = shared + Z + (window * P + j) * KB + k;
+            const float* at = shared + Z + (window * P + j) * ZS + k;
             float z = at[0];
             UNROLL
-            for (int slice = 1; slice < SLICES; ++slice) z += at[slice * FP * KB];
+            for (int slice = 1; slice < SLICES; ++slice) z += at[slice * FP * ZS];
             if (!(z <= best) && best == best) {
                 best = z;
                 where = window * P + j;
@@ -421,16 +424,50 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
     if (SPLIT > 1) {
         cluster_arrive();
         cluster_wait();  // the other latents' shares are whole
-        if (active)
-            for (int u = thread_index(); u < EROWS * H4; u += THREADS) {
-                float4 r = zero4();
+        constexpr int TOTAL = EROWS * H4, BATCH = 4;  // loads of a thread on their way at once, from each block
+        // Each block adds up its part of the frames and takes the others' sums: 2 (SPLIT-1) / SPLIT of r are moved, not
+        // SPLIT-1. Two blocks gain nothing by that and add up all of it.
+        constexpr int EACH = SPLIT == 2 ? TOTAL : ceil_div(TOTAL, SPLIT);
+        const int begin = SPLIT == 2 ? 0 : place.part * EACH, end = min(begin + EACH, TOTAL);
+        const int rank0 = cluster_rank() - place.part;
+        for (int base = begin + thread_index(); active && base < end; base += BATCH * THREADS) {
+            float4 r[BATCH];
+            UNROLL
+            for (int n = 0; n < BATCH; ++n) r[n] = zero4();
+            UNROLL
+            for (int part = 0; part < SPLIT; ++part) {
+                const float* theirs = peer(shared + Z, rank0 + part);
                 UNROLL
-                for (int part = 0; part < SPLIT; ++part) {
-                    const float* theirs = peer(shared + Z, cluster_rank() - place.part + part);
-                    add_scaled(r, 1.0f, at4(theirs + 4 * u));
-                }
-                add(u / H4, 4 * (u % H4), r);
+                for (int n = 0; n < BATCH; ++n)
+                    if (base + n * THREADS < end) add_scaled(r[n], 1.0f, at4(theirs + 4 * (base + n * THREADS)));
             }
+            UNROLL
+            for (int n = 0; n < BATCH; ++n) {
+                const int u = base + n * THREADS;
+                if (u >= end) continue;
+                if (SPLIT == 2)
+                    add(u / H4, 4 * (u % H4), r[n]);
+                else
+                    at4(shared + Z + 4 * u) = r[n];  // nobody else reads this part of this block's share
+            }
+        }
+        if (SPLIT > 2) {
+            cluster_arrive();
+            cluster_wait();  // the sums are whole
+            for (int base = thread_index(); active && base < TOTAL; base += BATCH * THREADS) {
+                float4 r[BATCH];
+                UNROLL
+                for (int n = 0; n < BATCH; ++n) {
+                    const int u = min(base + n * THREADS, TOTAL - 1);
+                    r[n] = at4(peer(shared + Z, rank0 + u / EACH) + 4 * u);
+                }
+                UNROLL
+                for (int n = 0; n < BATCH; ++n) {
+                    const int u = base + n * THREADS;
+                    if (u < TOTAL) add(u / H4, 4 * (u % H4), r[n]);
+                }
+            }
+        }
         cluster_arrive();  // this block has read the shares; waited for at the end of the tile
     }
     return loss;
@@ -522,19 +559,15 @@ DEVICE void encode_gradient(float* shared, Sums& sums) {
     }
 }
 
-// The block's sums as (2, KB, M, HP): w_enc's by run index, then w_dec's.
-DEVICE void store_gradients(float* to, const Sums& enc, const Sums& dec) {
+// The block's sums for one filter bank, as (KB, M, HP) by run index.
+DEVICE void store_gradients(float* to, const Sums& sums) {
     UNROLL
     for (int n = 0; n < COLUMNS_EACH; ++n) {
         const Column c = column_at(n);
         if (!c.exists) continue;
         UNROLL
         for (int i = 0; i < TAPS; ++i)
-            if (c.tap + i < M) {
-                float* at = to + (c.k * M + c.tap + i) * HP + c.h;
-                at4(at) = enc[n][i];
-                at4(at + GRADIENT) = dec[n][i];
-            }
+            if (c.tap + i < M) at4(to + (c.k * M + c.tap + i) * HP + c.h) = sums[n][i];
     }
 }
 
@@ -689,8 +722,10 @@ DEVICE Place place_at(float* shared, const Launch& launch) {
     return place;
 }
 
-// All of a tile that has been drawn. With SPLIT every block of a cluster comes here equally often, `active` or not.
-DEVICE double train_on_tile(float* shared, const Launch& launch, const Place& place, int number, Sums& enc, Sums& dec) {
+// All of a tile that has been drawn. With SPLIT every block of a cluster comes here equally often, `active` or not. On
+// the step's last tile `dec_to` takes the gradient of w_dec, which is on its way while w_enc's is computed.
+DEVICE double train_on_tile(float* shared, const Launch& launch, const Place& place, int number, Sums& enc, Sums& dec,
+                            float* dec_to) {
     const bool active = number < place.tiles;
     const Tile tile = tile_at(place, number);
     if (active) {
@@ -703,8 +738,9 @@ DEVICE double train_on_tile(float* shared, const Launch& launch, const Place& pl
     }
     double loss = decode(shared, launch, place, tile, active);
     block_barrier();  // e is whole
+    if (active) decode_gradient(shared, dec);
+    if (dec_to) store_gradients(dec_to, dec);
     if (active) {
-        decode_gradient(shared, dec);
         block_barrier();  // the dots are whole
         loss += value_gradient(shared, place, tile);
         block_barrier();  // the values' gradients are whole
@@ -728,23 +764,27 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
             UNROLL
             for (int i = 0; i < TAPS; ++i) enc[n][i] = dec[n][i] = zero4();
         }
+        float* part = launch.partials + (size_t)(place.cluster * SPLIT + place.part) * 2 * GRADIENT;
         double loss = 0.0;
-        for (int round = 0; round * place.lanes < place.tiles; ++round) {
+        const int rounds = ceil_div(place.tiles, place.lanes);
+        for (int round = 0; round < rounds; ++round) {
             const int number = place.lane + round * place.lanes;
-            if (SPLIT == 1 && number >= place.tiles) break;
             if (round > 0 && number < place.tiles) {
                 draw(shared, launch, place, number, launch.first + step);
                 block_barrier();  // the tile is in
             }
-            loss += train_on_tile(shared, launch, place, number, enc, dec);
+            float* dec_to = ADDED_IN_CLUSTER || round + 1 < rounds ? nullptr : part + GRADIENT;
+            if (SPLIT > 1 || number < place.tiles || dec_to)
+                loss += train_on_tile(shared, launch, place, number, enc, dec, dec_to);
         }
         loss = add_up(shared, loss);
         // By parity: the first block may add them up while others are a step ahead.
         double* loss_parts = launch.loss_partials + (size_t)(step % 2) * block_count();
         if (thread_index() == 0) loss_parts[block_index()] = loss;
         const bool more = step + 1 < launch.steps;
-        if (POPULATION || LANES > 1) {
-            store_gradients(shared, enc, dec);
+        if (ADDED_IN_CLUSTER) {
+            store_gradients(shared, enc);
+            store_gradients(shared + GRADIENT, dec);
             cluster_arrive();
             cluster_wait();  // the cluster's gradients and losses are whole
         }
@@ -765,11 +805,10 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
             if (more && place.lane < place.tiles) draw(shared, launch, place, place.lane, launch.first + step + 1);
             cluster_wait();  // the new weights are whole, and this block's gradients have been read
         } else {
-            float* part = launch.partials + (size_t)(place.cluster * SPLIT + place.part) * 2 * GRADIENT;
-            if (LANES > 1)
+            if (ADDED_IN_CLUSTER)
                 add_over_cluster(shared, place, [&](int j, const float4& sum) { at4(part + j) = sum; });
             else
-                store_gradients(part, enc, dec);
+                store_gradients(part, enc);
             grid_arrive(launch.counter);
             const Rule rule = rule_at(launch, *place.run, launch.first + step);
             grid_wait(launch.counter, ++barriers);  // grid barrier 1: all partial gradients and losses are written

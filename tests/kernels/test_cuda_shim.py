@@ -237,6 +237,7 @@ WATCHED = {
     "one run, clusters": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2), 8),
     "population": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2, population=True), 8),
     "population without clusters": (plan(5, 6, 4, 4, own=2, taps_each=3, population=True), 3),
+    "one run, clusters of four parts": (plan(5, 13, 4, 4, own=2, taps_each=3, split=4), 8),
     "TF32 in three": (plan(5, 6, 4, 4, own=2, taps_each=3, threads=64, precision="3xtf32"), 2),
 }
 # A barrier, as it stands in the source, and what it is taken away from.
@@ -248,6 +249,11 @@ MUTANTS = {
     "cluster barrier before r is added up": (
         "one run, clusters",
         "cluster_arrive();\n        cluster_wait();  // the other latents' shares are whole",
+        "",
+    ),
+    "cluster barrier before the sums of r are taken": (
+        "one run, clusters of four parts",
+        "cluster_arrive();\n            cluster_wait();  // the sums are whole",
         "",
     ),
     "cluster barrier before the gradients are added up": (
