@@ -209,7 +209,7 @@ def test_verify_fails_a_wrong_candidate(partae):
     assert [line for line in out.splitlines() if "mine.py:partitioned_loss" in line and "FAILED" in line]
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "denoise", "verify", "bench", "info"])
+@pytest.mark.parametrize("verb", ["demo", "train", "sweep", "denoise", "verify", "bench", "info"])
 def test_each_verb_has_an_example(partae, verb):
     code, out, _ = partae(verb, "--help")
     assert code == 0 and f"\n  partae {verb}" in out

@@ -1,7 +1,7 @@
 """The command line `partae`: one file for each verb, each with `add`, its arguments, and `run`, what it does.
 
-Exit codes: 0 done; 1 a check failed (`verify`) or a fault of the program; 2 a mistake of the user's, said in one line
-on stderr; 130 stopped by Ctrl-C. Results go to stdout, the log and the errors to stderr.
+Exit codes: 0 done; 1 a check failed (`verify`), a model failed (`sweep`) or a fault of the program; 2 a mistake of the
+user's, said in one line on stderr; 130 stopped by Ctrl-C. Results go to stdout, the log and the errors to stderr.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import UserError
 from ..kernels import BackendUnavailable
-from . import bench, demo, denoise, info, train, verify
+from . import bench, demo, denoise, info, sweep, train, verify
 
-_VERBS = (demo, train, denoise, verify, bench, info)
+_VERBS = (demo, train, sweep, denoise, verify, bench, info)
 
 _EPILOG = """example, from two recordings to a cleaner one:
   partae train dawn.wav --noise rain.wav --out dawn.safetensors

@@ -1,8 +1,15 @@
 """Options that several verbs have, and how results are printed."""
 
 import argparse
+import inspect
 import json
 from typing import Any
+
+from ..kernels import OPS
+from ..training.fit import fit
+from ..training.presets import PRESETS
+
+_SPECTROGRAM = ("low", "high", "rate", "n_fft", "hop", "bins")
 
 
 def whole(least: int) -> Any:
@@ -18,6 +25,44 @@ def whole(least: int) -> Any:
         return number
 
     return read
+
+
+def add_material(parser: argparse.ArgumentParser) -> None:
+    """What is trained on."""
+    parser.add_argument("recordings", nargs="+", metavar="RECORDING", help="noisy recordings, any rate and channels")
+    parser.add_argument("--noise", nargs="+", metavar="FILE", help="recordings of noise alone")
+    parser.add_argument("--labels", nargs="+", metavar="FILE", help="Audacity label tracks of the recordings")
+
+
+def add_spectrogram(parser: argparse.ArgumentParser) -> None:
+    """The preset, and what is not to be as it has it."""
+    default = inspect.signature(fit).parameters["preset"].default
+    parser.add_argument("--preset", default=default, help=f"{' or '.join(PRESETS)} (default %(default)s)")
+    band = parser.add_argument_group(
+        "spectrogram", "by default the labels' band where they have one, else the preset's"
+    )
+    band.add_argument("--low", type=float, metavar="HZ", help="lower end of the band")
+    band.add_argument("--high", type=float, metavar="HZ", help="upper end of the band")
+    band.add_argument("--rate", type=whole(1), metavar="HZ", help="sample rate at which the model works")
+    band.add_argument("--n-fft", type=whole(1), metavar="N", help="samples in a window")
+    band.add_argument("--hop", type=whole(1), metavar="N", help="samples from a window to the next")
+    band.add_argument("--bins", type=whole(1), metavar="N", help="bins in the band, in place of --high")
+
+
+def spectrogram_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The spectrogram's settings, as `fit` takes them."""
+    return {name: getattr(args, name) for name in _SPECTROGRAM}
+
+
+def add_place(parser: Any) -> None:
+    """Where training runs."""
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        choices=("auto", *OPS["encode"].backends),
+        help="what computes (default %(default)s)",
+    )
+    parser.add_argument("--device", metavar="D", help="cpu or cuda (default: a GPU where there is one)")
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -20,11 +20,19 @@ from pathlib import Path
 
 from ..atomic import check_writable
 from ..errors import UserError
-from ..kernels import OPS
 from ..models import save
 from ..training.fit import fit
-from ..training.presets import PRESETS
-from .options import add_json, add_threads, print_json, use_threads, whole
+from .options import (
+    add_json,
+    add_material,
+    add_place,
+    add_spectrogram,
+    add_threads,
+    print_json,
+    spectrogram_of,
+    use_threads,
+    whole,
+)
 
 logger = logging.getLogger("partae_fast")
 
@@ -33,32 +41,15 @@ _LAST = 100  # steps over which the loss that is printed is averaged
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recordings", nargs="+", metavar="RECORDING", help="noisy recordings, any rate and channels")
-    parser.add_argument("--noise", nargs="+", metavar="FILE", help="recordings of noise alone")
-    parser.add_argument("--labels", nargs="+", metavar="FILE", help="Audacity label tracks of the recordings")
+    add_material(parser)
     parser.add_argument("--out", required=True, metavar="MODEL", help="the model to write, by habit NAME.safetensors")
-    parser.add_argument("--preset", default=_DEFAULTS["preset"], help=f"{' or '.join(PRESETS)} (default %(default)s)")
-    band = parser.add_argument_group(
-        "spectrogram", "by default the labels' band where they have one, else the preset's"
-    )
-    band.add_argument("--low", type=float, metavar="HZ", help="lower end of the band")
-    band.add_argument("--high", type=float, metavar="HZ", help="upper end of the band")
-    band.add_argument("--rate", type=whole(1), metavar="HZ", help="sample rate at which the model works")
-    band.add_argument("--n-fft", type=whole(1), metavar="N", help="samples in a window")
-    band.add_argument("--hop", type=whole(1), metavar="N", help="samples from a window to the next")
-    band.add_argument("--bins", type=whole(1), metavar="N", help="bins in the band, in place of --high")
+    add_spectrogram(parser)
     run = parser.add_argument_group("training")
     run.add_argument("--steps", type=whole(1), default=_DEFAULTS["steps"], metavar="N", help="default %(default)s")
     run.add_argument("--seed", type=whole(0), default=_DEFAULTS["seed"], metavar="N", help="default %(default)s")
     run.add_argument("--resume", action="store_true", help="go on from MODEL.checkpoint")
     run.add_argument("--overwrite", action="store_true", help="replace a model or checkpoint that exists")
-    run.add_argument(
-        "--backend",
-        default="auto",
-        choices=("auto", *OPS["encode"].backends),
-        help="what computes (default %(default)s)",
-    )
-    run.add_argument("--device", metavar="D", help="cpu or cuda (default: a GPU where there is one)")
+    add_place(run)
     add_threads(parser)
     add_json(parser)
 
@@ -74,12 +65,7 @@ def run(args: argparse.Namespace) -> int:
             noise=args.noise,
             labels=args.labels,
             preset=args.preset,
-            low=args.low,
-            high=args.high,
-            rate=args.rate,
-            n_fft=args.n_fft,
-            hop=args.hop,
-            bins=args.bins,
+            **spectrogram_of(args),
             steps=args.steps,
             backend=args.backend,
             device=args.device,

@@ -162,6 +162,7 @@ class Sweep:
         Raises UserError as `of_grid` and `pf.fit` do.
         """
         found = combinations(grid)
+        _check_folder(Path(folder), options.get("resume", False))  # rather than after all recordings are read
         material = prepare(recordings, noise, labels, preset, **(spectrogram or {}))
         settings: dict[str, Any] = {name: getattr(material.preset, name) for name in _PRESET_SETTINGS}
         # As long as asked for, or refused; the preset's length gives way to short recordings, as in `fit`.
@@ -233,12 +234,10 @@ class Sweep:
 
     def _open(self, resume: bool) -> list[dict[str, Any]]:
         """Make the folder, or find a sweep in it; returns the rows of members that are not asked for now."""
-        table, checkpoints = self.folder / "results.json", self.folder / "checkpoints"
-        there = table.exists() or (checkpoints.is_dir() and any(checkpoints.glob("*.checkpoint")))
-        if there and not resume:
-            raise UserError(f"{self.folder}: a sweep is in this folder; resume it or name another folder")
+        _check_folder(self.folder, resume)
+        table = self.folder / "results.json"
         try:
-            checkpoints.mkdir(parents=True, exist_ok=True)
+            (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{self.folder}: the folder cannot be created: {error.strerror}; choose another") from error
         check_writable(table)
@@ -389,6 +388,12 @@ class Sweep:
         writer.writerows(rows)
         with atomic_path(self.folder / "results.csv") as path:
             path.write_text(text.getvalue())
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    there = (folder / "results.json").exists() or any((folder / "checkpoints").glob("*.checkpoint"))
+    if there and not resume:
+        raise UserError(f"{folder}: a sweep is in this folder; resume it or name another folder")
 
 
 def settings_of(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,0 +1,107 @@
+"""Learn many models from the same recordings, one for each combination of settings, and compare them.
+
+Models of the same shape are trained side by side. The folder --out gets NAME.safetensors for each model, results.csv,
+results.json and results.png. A model whose loss turns NaN stops no other; it is marked as failed, and the exit code is
+1. After Ctrl-C or a power cut the same command with --resume goes on, to the same bits as if it had never stopped; with
+other values or more --steps it adds to what is there.
+
+examples:
+  partae sweep dawn.wav --noise rain.wav --set penalty=0.5,0.75,1 --set background=0.125,0.25 --out sweep
+  partae sweep dawn.flac --labels dawn.txt --set seed=0,1,2,3 --set optimizer=adam --set learning_rate=1e-3,2e-3 --out s
+  partae sweep dawn.wav --noise rain.wav --set penalty=0.5,0.75,1,2 --set background=0.125,0.25 --out sweep --resume
+"""
+
+import argparse
+import inspect
+import time
+from typing import Any
+
+from ..errors import UserError
+from ..training.grid import SETTINGS
+from ..training.sweep import Sweep
+from .options import (
+    add_json,
+    add_material,
+    add_place,
+    add_spectrogram,
+    add_threads,
+    print_json,
+    spectrogram_of,
+    use_threads,
+    whole,
+)
+
+_STEPS = inspect.signature(Sweep).parameters["steps"].default
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    add_material(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        required=True,
+        metavar="NAME=V1,V2,...",
+        help=f"a setting and its values, as often as wanted: {', '.join(SETTINGS)}",
+    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="for models, table and plot")
+    add_spectrogram(parser)
+    run = parser.add_argument_group("training")
+    run.add_argument("--steps", type=whole(1), default=_STEPS, metavar="N", help="of each model (default %(default)s)")
+    run.add_argument("--resume", action="store_true", help="go on with the sweep in FOLDER, or add to it")
+    add_place(run)
+    add_threads(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    use_threads(args)
+    started = time.monotonic()
+    sweep = Sweep.of_recordings(
+        _grid(args.set),
+        args.recordings,
+        args.out,
+        noise=args.noise,
+        labels=args.labels,
+        preset=args.preset,
+        backend=args.backend,
+        device=args.device,
+        spectrogram=spectrogram_of(args),
+        steps=args.steps,
+        resume=args.resume,
+        progress=False if args.quiet else None,
+    )
+    try:
+        rows = sweep.run()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command with --resume goes on from what is in {args.out}") from None
+    if args.json:
+        print_json({"folder": args.out, "members": rows, "seconds": round(time.monotonic() - started, 3)})
+    else:
+        _print(rows)
+        print(f"{args.out}: {len(rows)} models, {len(sweep.failed)} failed, {time.monotonic() - started:.1f} s")
+    return 1 if sweep.failed else 0
+
+
+def _grid(given: list[str]) -> dict[str, list[str]]:
+    """The settings and their values, as text."""
+    grid: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise UserError(f"--set {text}: wanted NAME=V1,V2,..., such as penalty=0.5,0.75")
+        if name in grid:
+            raise UserError(f"--set {name} is given twice; give all its values at once")
+        grid[name] = values.split(",")
+    return grid
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    """The table's main columns."""
+    width = max(4, *(len(row["name"]) for row in rows))
+    print(f"{'name':<{width}}  {'steps':>8}{'loss':>11}{'error':>8}{'leak':>8}{'keep':>8}")
+    for row in rows:
+        loss = "" if row["loss_last"] is None else f"{row['loss_last']:.4g}"
+        shares = [row[name] for name in ("error", "leak", "keep")]
+        told = "".join(" " * 8 if share is None else f"{share:8.3f}" for share in shares)
+        note = "" if row["status"] == "done" else f"  {row['status']}"
+        print(f"{row['name']:<{width}}  {row['steps']:>8}{loss:>11}{told}{note}")

@@ -1,0 +1,394 @@
+"""Sweeps: each model is what a Trainer of its own makes, whatever stops or fails; tables, refusals, resuming."""
+
+import csv
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+import partae_fast as pf
+from partae_fast.errors import UserError
+from partae_fast.models.storage import load
+from partae_fast.sampling import CropSampler
+from partae_fast.training import sweep as sweep_module
+from partae_fast.training import trainer as trainer_module
+from partae_fast.training.grid import SETTINGS, Member, combinations, name_of
+from partae_fast.training.steps import train_steps
+from partae_fast.training.sweep import Sweep, judge
+from partae_fast.training.trainer import Trainer
+
+STEPS = 12
+FIXED = {"latents": 8, "taps": 3, "pool": 8}
+# Two shapes, two optimisers.
+GRID = {"optimizer": ["adadelta", "adam"], "pool": [8, 4], "penalty": [0.5, 2.0]}
+
+
+@pytest.fixture
+def make(tmp_path, make_sampler):
+    """grid, settings -> a quiet Sweep into a folder of this test, by the back-end that needs no compiling"""
+
+    def make(grid, folder="sweep", sampler=None, **settings):
+        settings = {"steps": STEPS, "fixed": FIXED, "backend": "eager", "progress": False} | settings
+        settings["fixed"] = {n: v for n, v in settings["fixed"].items() if n not in grid}
+        return Sweep.of_grid(grid, sampler or make_sampler(), tmp_path / folder, **settings)
+
+    return make
+
+
+def contents(folder):
+    """What a user keeps of a sweep: models and tables."""
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix in (".safetensors", ".csv", ".json")}
+
+
+# Grids.
+
+
+def test_a_grid_is_all_combinations_the_last_changing_fastest():
+    found = combinations({"penalty": [0.5, 1], "optimizer": "adam", "seed": ("3", 4)})
+    assert [list(c.values()) for c in found] == [[p, "adam", s] for p in (0.5, 1.0) for s in (3, 4)]
+    assert list(found[0]) == ["penalty", "optimizer", "seed"]
+    assert combinations({"latents": np.arange(2, 4)}) == [{"latents": 2}, {"latents": 3}]
+    assert combinations({}) == [{}]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"penalti": 1}, f"setting 'penalti' is not known; known are {', '.join(SETTINGS)}"),
+        ({"latents": [8, 8.5]}, "setting latents is 8.5; it must be a whole number"),
+        ({"latents": "many"}, "setting latents is 'many'; it must be a whole number"),
+        ({"penalty": ["0.5", ""]}, "setting penalty is ''; it must be a number"),
+        ({"seed": []}, "setting seed has no value"),
+    ],
+)
+def test_grids_that_are_refused(grid, message):
+    with pytest.raises(UserError) as caught:
+        combinations(grid)
+    assert message in str(caught.value)
+
+
+def test_names_are_safe_for_files():
+    assert name_of({"penalty": 1.0, "rate": 1e-05, "third": 1 / 3}) == "penalty=1_rate=1e-05_third=0.3333333333333333"
+    assert name_of({"noise": "../crowd, far"}) == "noise=..-crowd-far"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "message"),
+    [
+        ({"a": 1}, "../a", "a member is called '../a'"),
+        ({"a": "b" * 200}, "", "at most 160"),
+        ({}, "", "a member is called ''"),
+        ({"keep": 1}, "", "a setting is called keep"),
+        ({"a": [1]}, "", r"setting a is \[1\]"),
+        ({"a": float("inf")}, "", "setting a is inf"),
+    ],
+)
+def test_members_that_cannot_be_written_are_refused(settings, name, message, make_model, make_sampler):
+    with pytest.raises(UserError, match=message):
+        Member(settings, make_model(), make_sampler(), name=name)
+
+
+# Training.
+
+
+@pytest.mark.parametrize("backend", ["cpu", "eager"])
+def test_a_member_has_the_bits_of_a_trainer_of_its_own(backend, make, tmp_path, material):
+    grid = {
+        "penalty": [0.5, 2.0],
+        "background": [0.25, 0.5],
+        "seed": [0, 7],
+        "learning_rate": [0.5, 1.0],
+        "noise_only": [0.25, 0.5],
+        "frames": [48, 40],
+    }
+    sweep = make(grid, backend=backend)
+    rows = sweep.run()
+    assert len(rows) == 64 and len({row["name"] for row in rows}) == 64
+    for row in rows[::9]:
+        sampler = CropSampler(*material(), row["frames"], 4, row["noise_only"], row["seed"])
+        model = pf.ConvPartitionedAutoencoder(6, **FIXED, background=row["background"], seed=row["seed"])
+        alone = Trainer(model, sampler, row["penalty"], backend=backend, learning_rate=row["learning_rate"])
+        losses = alone.run(STEPS).loss
+        saved = load(tmp_path / "sweep" / row["model"])
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, saved.state_dict()[name]), (row["name"], name)
+        assert row["loss_first"] == pytest.approx(np.mean(losses[:2]))
+        assert row["loss_last"] == pytest.approx(np.mean(losses[-2:]))
+
+
+def test_what_is_alike_goes_side_by_side_over_one_source(make, monkeypatch, make_sampler):
+    launches = []
+
+    def launch(runs, first, steps, backend):
+        launches.append((len(runs), runs[0].pool, runs[0].optimizer))
+        return train_steps(runs, first, steps, backend)
+
+    monkeypatch.setattr(trainer_module, "train_steps", launch)
+    sampler = make_sampler()
+    sweep = make(GRID | {"seed": [0, 1]}, sampler=sampler)
+    assert all(member.sampler.source is sampler.source for member in sweep.members)
+    sweep.run()
+    assert set(launches) == {(4, pool, rule) for pool in (8, 4) for rule in ("adadelta", "adam")}
+
+
+def test_on_a_cpu_a_launch_has_some_members_for_each_thread(make, monkeypatch):
+    monkeypatch.setattr(sweep_module, "_MEMBERS_PER_THREAD", 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    populations = make({"seed": range(9)})._populations()
+    assert [len(trainers) for trainers, _ in populations] == [4, 4, 1]
+
+
+def test_members_may_have_samplers_of_their_own_and_names(tmp_path, make_model, make_sampler):
+    members = [
+        Member({"noise": noise, "rate": rate}, make_model(), make_sampler(seed), optimizer="adam", learning_rate=rate)
+        for seed, noise in enumerate(("crowd", "rain"))
+        for rate in (1e-3, 1e-2)
+    ]
+    members[0].name = "first"
+    rows = Sweep(members, tmp_path / "s", steps=3, backend="eager", progress=False).run()
+    assert [row["name"] for row in rows] == ["first", "noise=crowd_rate=0.01", "noise=rain_rate=0.001",
+                                             "noise=rain_rate=0.01"]  # fmt: skip
+    alone = Trainer(make_model(), make_sampler(1), optimizer="adam", learning_rate=1e-2, backend="eager")
+    alone.run(3)
+    assert torch.equal(alone.model.w_dec, load(tmp_path / "s" / rows[3]["model"]).w_dec)
+
+
+def test_a_sampler_that_makes_batches_in_its_own_way_is_trained_op_by_op(tmp_path, make_model, make_sampler, material):
+    class Louder(CropSampler):
+        def batch_at(self, step):
+            x, noise_only = super().batch_at(step)
+            return 2 * x, noise_only
+
+    def louder():
+        return Louder(*material(), frames=48, batch=4)
+
+    members = [Member({"a": 0}, make_model(), louder()), Member({"a": 1}, make_model(), make_sampler())]
+    sweep = Sweep(members, tmp_path / "s", steps=5, backend="eager", progress=False)
+    assert [backend for _, backend in sweep._populations()] == [None, "eager"]
+    sweep.run()
+    alone = Trainer(make_model(), louder(), backend="eager")
+    alone.run(5)
+    assert torch.equal(alone.model.w_dec, members[0].model.w_dec)
+    assert not torch.equal(alone.model.w_dec, members[1].model.w_dec)
+
+
+def test_progress_counts_steps_and_members(make, capsys):
+    make({"seed": [0, 1]}, progress=True).run()
+    shown = capsys.readouterr().err
+    assert "24/24" in shown and "done=2/2" in shown
+    make({"seed": [0, 1]}, "other").run()
+    assert capsys.readouterr().err == ""
+
+
+# Results.
+
+
+def test_tables_plot_and_models_are_written(make, tmp_path):
+    rows = make({"penalty": [0.5, 1.0], "seed": [0, 1]}, about={"place": "a wood"}).run()
+    folder = tmp_path / "sweep"
+    assert json.loads((folder / "results.json").read_text()) == {"about": {"place": "a wood"}, "members": rows}
+    with open(folder / "results.csv") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == ["name", "penalty", "seed", *sweep_module.RESULTS]
+    assert [[row["name"], float(row["leak"])] for row in table] == [[row["name"], row["leak"]] for row in rows]
+    assert (folder / "results.png").read_bytes()[:4] == b"\x89PNG"
+    for row in rows:
+        assert row["status"] == "done" and row["steps"] == STEPS and row["loss_last"] < row["loss_first"]
+        assert load(folder / row["model"]).config()["seed"] == row["seed"]
+
+
+def test_what_a_model_is_judged_by(make_sampler, material):
+    model = pf.ConvPartitionedAutoencoder(bins=6, **FIXED, background=0.25, seed=0)
+    with torch.no_grad():
+        model.w_dec[:, :2] = 0  # nothing is background
+        model.w_dec.abs_()
+    found = judge(model, make_sampler(noise_only=0.25))
+    assert found["leak"] > 0.5 and found["keep"] > 0.5
+    same = judge(model, make_sampler(noise_only=0.5, batch=9, seed=0))
+    assert same == found
+    with torch.no_grad():
+        model.w_dec.zero_()
+    assert judge(model, make_sampler()) == {"error": 1.0, "leak": 0.0, "keep": 0.0}
+    assert judge(model, CropSampler(material()[0], [], 48, 4, 0.0))["leak"] is None
+
+
+# A member that fails.
+
+
+def test_a_member_that_fails_stops_no_other(make, tmp_path, caplog):
+    grid = {"learning_rate": [1e-3, 1e38], "seed": [0, 1]}
+    sweep = make(grid, fixed=FIXED | {"optimizer": "adam"})
+    rows = {(row["learning_rate"], row["seed"]): row for row in sweep.run()}
+    assert sweep.failed == ["learning_rate=1e+38_seed=0", "learning_rate=1e+38_seed=1"]
+    for seed in (0, 1):
+        bad, good = rows[1e38, seed], rows[1e-3, seed]
+        assert bad["status"] == "failed" and bad["steps"] < STEPS and bad["model"] is None and bad["leak"] is None
+        assert f"{bad['name']}: failed: the loss is" in caplog.text and f"at step {bad['steps']};" in caplog.text
+        assert good["status"] == "done" and not (tmp_path / "sweep" / f"{bad['name']}.safetensors").exists()
+    alone = make({"learning_rate": [1e-3], "seed": [0]}, "alone", fixed=FIXED | {"optimizer": "adam"}).run()
+    assert alone[0] == rows[1e-3, 0]
+    before = contents(tmp_path / "sweep")
+    again = make(grid, fixed=FIXED | {"optimizer": "adam"}, resume=True)
+    again.run()
+    assert again.failed == sweep.failed and contents(tmp_path / "sweep") == before
+
+
+def test_weights_that_the_last_update_spoilt_are_not_saved(make, monkeypatch, tmp_path):
+    def spoil(runs, first, steps, backend):
+        losses = train_steps(runs, first, steps, backend)
+        if first + steps == STEPS:
+            runs[0].w_enc[0, 0, 0] = torch.inf
+        return losses
+
+    monkeypatch.setattr(trainer_module, "train_steps", spoil)
+    rows = make({"seed": [0, 1]}).run()
+    assert [(row["status"], row["steps"]) for row in rows] == [("failed", STEPS), ("done", STEPS)]
+
+
+# Stopping and going on.
+
+
+@pytest.fixture
+def whole(make, tmp_path):
+    """The files of a sweep that was not stopped."""
+    make(GRID, "whole").run()
+    return contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("at", [1, 2, 4, 5, 9])
+def test_ctrl_c_at_any_launch_goes_on_to_the_same_bits(make, tmp_path, monkeypatch, whole, at, times):
+    launches = []
+
+    def launch(runs, first, steps, backend):
+        launches.append(steps)
+        if len(launches) == at:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return train_steps(runs, first, steps, backend)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "train_steps", launch)
+        with pytest.raises(KeyboardInterrupt):
+            make(GRID).run()
+    assert len(launches) == at
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if times == 1:
+        rows = json.loads((tmp_path / "sweep" / "results.json").read_text())["members"]
+        assert {row["status"] for row in rows} <= {"done", "unfinished"} and sum(row["steps"] for row in rows) > 0
+    make(GRID, resume=True).run()
+    assert contents(tmp_path / "sweep") == whole
+
+
+@pytest.mark.parametrize("at", [1, 2, 6, 11, 14])
+def test_a_crash_between_two_checkpoints_goes_on_to_the_same_bits(make, tmp_path, monkeypatch, whole, at):
+    writes, real = [], Trainer.save_checkpoint
+
+    def save(self):
+        writes.append(self)
+        if len(writes) == at:
+            raise RuntimeError("gone")
+        real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save_checkpoint", save)
+        with pytest.raises(RuntimeError, match="gone"):
+            make(GRID, checkpoint_every=0).run()
+    make(GRID, resume=True).run()
+    assert contents(tmp_path / "sweep") == whole
+
+
+def test_what_is_trained_is_not_trained_again_and_members_and_steps_may_be_added(make, tmp_path, monkeypatch):
+    first = make({"penalty": [0.5, 1.0]}).run()
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "train_steps", None)
+        assert make({"penalty": [0.5, 1.0]}, resume=True).run() == first
+    rows = make({"penalty": [1.0, 2.0]}, resume=True).run()
+    assert [row["penalty"] for row in rows] == [1.0, 2.0, 0.5]
+    assert rows[0] == first[1] and rows[2] == first[0]
+    assert len(list((tmp_path / "sweep").glob("*.safetensors"))) == 3
+    longer = make({"penalty": [0.5, 1.0, 2.0]}, resume=True, steps=STEPS + 5).run()
+    assert longer == make({"penalty": [0.5, 1.0, 2.0]}, "other", steps=STEPS + 5).run()
+
+
+def test_a_folder_with_a_sweep_is_refused_unless_it_is_resumed(make):
+    make({"seed": [0]}).run()
+    with pytest.raises(UserError, match="a sweep is in this folder; resume it or name another"):
+        make({"seed": [0]})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fixed": FIXED | {"penalty": 3.0}}, "penalty was 0.75, is 3.0"),
+        ({"fixed": FIXED | {"pool": 4}}, "config.pool was 8, is 4"),
+        ({"about": {"place": "a field"}}, "place was a wood, is a field"),
+    ],
+)
+def test_other_settings_are_refused_with_what_differs(make, change, message):
+    make({"seed": [0]}, about={"place": "a wood"}).run()
+    with pytest.raises(UserError, match=message):
+        make({"seed": [0]}, resume=True, **{"about": {"place": "a wood"}} | change)
+
+
+def test_other_recordings_are_refused(make, make_sampler):
+    make({"penalty": [1.0]}).run()
+    with pytest.raises(UserError, match=r"sampler\.recordings_sha256 was"):
+        make({"penalty": [1.0]}, resume=True, sampler=make_sampler(5).with_settings(seed=0))
+
+
+def test_a_damaged_table_is_refused(make, tmp_path):
+    make({"seed": [0]}).run()
+    table = tmp_path / "sweep" / "results.json"
+    before = table.read_text()
+    for text in (before[:50], "[]", before.replace('"leak"', '"lek"')):
+        table.write_text(text)
+        with pytest.raises(UserError, match=r"results\.json: damaged; remove it"):
+            make({"seed": [0]}, resume=True)
+    table.unlink()
+    make({"seed": [0]}, resume=True).run()
+    assert table.read_text() == before
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("grid", "settings", "message"),
+    [
+        ({"seed": [1, 1]}, {}, "two members are called seed=1"),
+        ({"penalty": [-1.0]}, {}, "penalty is -1.0"),
+        ({"background": [2.0]}, {}, "background is 2.0"),
+        ({"optimizer": ["adam"], "momentum": [0.5]}, {}, "adam has no option 'momentum'"),
+        ({"frames": [500]}, {}, "the longest recording has 150 frames and a crop has 500"),
+        ({"seed": [0]}, {"steps": 0}, "steps is 0"),
+        ({"seed": [0]}, {"fixed": {"pool": [4, 8]}}, "fixed has a setting with several values"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, grid, settings, message):
+    with pytest.raises(UserError, match=message):
+        make(grid, **settings)
+
+
+def test_members_are_checked(tmp_path, make_model, make_sampler):
+    model = make_model()
+    with pytest.raises(UserError, match="no member"):
+        Sweep([], tmp_path / "s")
+    with pytest.raises(UserError, match="one model in common"):
+        Sweep([Member({"a": i}, model, make_sampler()) for i in range(2)], tmp_path / "s")
+    with pytest.raises(UserError, match="two members are called b"):
+        Sweep([Member({}, make_model(), make_sampler(), name=n) for n in "Bb"], tmp_path / "s")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="the folder cannot be created"):
+        Sweep([Member({"a": 1}, model, make_sampler())], tmp_path / "file" / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_back_end_that_cannot_serve_is_said_before_the_first_step(make, tmp_path):
+    if pf.backends()["cuda"].available:
+        pytest.skip("it can, here")
+    with pytest.raises(pf.BackendUnavailable):
+        make({"seed": [0]}, backend="cuda").run()
