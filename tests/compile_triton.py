@@ -106,7 +106,7 @@ def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict
     `flags` are constants, or a pointer's type where it is not the storage's.
     """
     storage = "fp32" if kind == "tf32" else kind
-    options = {name: tile[name] for name in ("num_warps", "num_stages") if name in tile}
+    options = {name: tile[name] for name in ("num_warps", "num_stages", "maxnreg") if name in tile}
     types = {name: value for name, value in flags.items() if name.endswith("_ptr") and value is not None}
     constants = {name: value for name, value in (tile | flags).items() if name not in options and name not in types}
     float32 = {"mean_ptr", "std_ptr", "divisor_ptr", "partials_ptr", "noise_only_ptr", "foreground_ptr"}
@@ -151,7 +151,7 @@ def training_types(kernel, source: str) -> dict[str, str]:
 def training_kernels(size: Size, kind: str):
     """The same for train_steps; kind fp32 is three TF32 products for one."""
     dot = "tf32x3" if kind == "fp32" else kind
-    tile = train_steps.tile_of(size.bins, size.latents, size.taps, size.pool, dot)
+    tile = train_steps.tile_of(size.bins, size.latents, size.taps, dot)
     source = "bf16" if kind == "bf16" else "fp32"
     yield "learn", train_steps.learn_kernel, tile, training_types(train_steps.learn_kernel, source)
     if kind != "fp32":

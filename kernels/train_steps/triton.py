@@ -4,38 +4,39 @@
 # What a constexpr decides is decided when a kernel is compiled, and tuples grow there by `+`; no checker follows that.
 """train_steps on a GPU, in Triton, for large batches: the items of a step go through a fixed set of programs.
 
-A step is four kernels, and the number of the step is a word of the GPU's memory:
+A step is five launches, and its number is a word in the GPU's memory:
 
     draw      the first row of every crop, by Philox
-    learn     for each item: mix and normalise, encode and pool, decode, error, dots, gradients of the weights
+    learn     for each item: mix and normalise, encode and pool, decode, error, gradients of the weights
     update    (one for each weight) the ordered sum of the programs' gradients, then the optimiser
-    finish    the loss of the step; step and place for the next loss go up by one
+    finish    the step's loss; the step's number and the place for the next loss go up by one
 
-so one captured graph of them is replayed for as many steps as are wanted, with nothing in between.
+so that one captured graph of them is replayed for as many steps as are wanted, with nothing in between.
 
-`learn` has a few programs to a multiprocessor (PER_PROCESSOR). Each takes every programs-th item through the whole
-chain in a scratch of its own, (N + M - 1) * (2H + K) numbers that stay in the caches, so no batch is ever built, and
-programs in different phases keep matrix units and load units busy side by side. Its phases:
+`learn` has a program to a multiprocessor. Each takes every programs-th item through the whole chain, in a scratch of
+its own that stays in the caches: (N + M) * (2H + 2K) numbers, and what is kept of windows. No batch is ever built.
 
-    mix      source -> xn, the crops' sum normalised; frames outside the item stand there as the zeros that they are
-    encode   dense, a matrix product over taps and bins -> values, positions; and u, the latents at their frames
-    decode   dense too, over u -> e = r - x. Behind the pool one frame in P counts, yet scattering runs takes a load
-             and a mask for each product, while at P 16 the product of u on the matrix units takes 8 times fewer cycles
-             than that and the same loop as encode
-    gather   along the runs of e: a latent's dot with its filter, and the gradient of w_dec, off the same loads
-    turn     dots -> gradients of the values; u is cleared at its positions; the penalty
-    gather   along the runs of xn: the gradient of w_enc
+    mix      source -> xn, the sum of the crops, normalised
+    encode   xn -> z, dense, a matrix product over taps and bins
+    pool     z -> values, positions; and u, the values at their frames among zeros
+    decode   u -> e = r - x, dense. Behind the pool one frame in P counts, but scattering runs would take a masked load
+             for each product, and at P 16 the matrix units go through the zeros in less time than that
+    gather   runs of e -> dots with their filters, and the gradient of w_dec, off the same loads
+    turn     dots -> gradients of the values; the penalty; u is zero again
+    gather   runs of xn -> the gradient of w_enc
 
-The three buffers are padded with M - 1 frames of zeros in all, so that a run never meets an end and no load of a run
-needs a mask on frames. `gather` is exact float32 and sparse: its sums for BLOCK_K latents and TAPS taps stay in
-registers for all windows of an item, at one 16-byte load for four (encoder) or eight (decoder) products.
+M - 1 frames of zeros stand around an item in xn, e and u, so that no run meets an end and no load of one needs a mask
+on frames. `gather` is sparse and exact float32: the sums of BLOCK_K latents over TAPS taps stay in registers through
+all windows of an item, and a load of 16 bytes serves four products, or eight along e. The machine code says that loads
+bound it (288 cycles of the first-level cache a window and source at H = K = 32, M 9; 216 of instruction issue along e,
+108 along xn), and that they are half of an item's time; so a second program to a multiprocessor, which the registers
+would not take, could not help much either. Encode and decode take two neighbouring frames a row (FOLD), which halves
+their loads for a tenth more products.
 
-Products of encode and decode: TF32 where `torch.backends.cuda.matmul.allow_tf32`, else three TF32 products each, which
-is float32-grade; bfloat16 where the source is bfloat16. Sums are float32 in each case, the error's target is the
-stored (rounded) magnitude, and of the gradients nothing is rounded but the products in r. Partial gradients are one to
-a program, so the bits depend on shapes and on the card's number of multiprocessors.
-
-Several runs are taken one after the other.
+Encode and decode multiply in TF32 where `torch.backends.cuda.matmul.allow_tf32`, else three times in TF32, which is
+float32-grade, and in bfloat16 where the source is bfloat16. All sums are float32, of losses float64; the error is taken
+from the magnitudes as they are stored. Partial gradients are one to a program, so the bits depend on shapes and on the
+card's number of multiprocessors. Several runs are taken one after the other.
 """
 
 from collections import OrderedDict
@@ -44,7 +45,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..encode.triton import chunk_of
 from ..optimiser import RULES
 from ..optimiser.triton import changed
 from ..registry import interpreting
@@ -101,27 +101,19 @@ def draw_kernel(
 
 
 @triton.jit
-def _first_largest(key, frame):
-    """The largest key along axis 1, and the smallest frame that has it."""
-    largest = tl.max(key, axis=1)
-    return largest, tl.min(tl.where(key == tl.expand_dims(largest, 1), frame, 2**30), axis=1)
-
-
-@triton.jit
 def _convolve(
     run_ptrs,  # (ROWS,): column 0 of the first frame of each row's run
-    columns,
     w_ptr,  # (M, outputs, columns): neighbours along the sum are neighbours in memory, as TF32 wants them
     products,  # M + FOLD - 1, not known to the compiler: it would unroll the loop and run out of registers
     output_start,
-    outputs,
+    COLUMNS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
     TAPS: tl.constexpr,  # M
     FOLD: tl.constexpr,
     DOT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK_IN: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
-    ONE: tl.constexpr,  # columns <= BLOCK_IN
     STAGES: tl.constexpr,
 ):
     """(ROWS, FOLD * BLOCK_OUT): the products of FOLD neighbouring runs, of TAPS frames each, with the filters.
@@ -131,14 +123,14 @@ def _convolve(
     offs_j = tl.arange(0, FOLD * BLOCK_OUT)
     fold = offs_j // BLOCK_OUT
     offs_o = output_start + offs_j % BLOCK_OUT
-    mask_o = offs_o < outputs
+    mask_o = offs_o < OUTPUTS
     z = tl.zeros((ROWS, FOLD * BLOCK_OUT), tl.float32)
-    for column_start in range(0, BLOCK_IN if ONE else columns, BLOCK_IN):
+    for column_start in range(0, COLUMNS, BLOCK_IN):
         offs_c = column_start + tl.arange(0, BLOCK_IN)
-        mask_c = offs_c < columns
+        mask_c = offs_c < COLUMNS
         in_ptrs = run_ptrs[:, None] + offs_c[None, :]
         first_tap = TAPS - 1 + fold
-        w_ptrs = w_ptr + ((first_tap * outputs + offs_o) * columns)[None, :] + offs_c[:, None]
+        w_ptrs = w_ptr + ((first_tap * OUTPUTS + offs_o) * COLUMNS)[None, :] + offs_c[:, None]
         for i in tl.range(0, products, num_stages=STAGES, disable_licm=True):
             mask_j = mask_o & (first_tap - i < TAPS) & (first_tap >= i)
             a = tl.load(in_ptrs, mask=mask_c[None, :], other=0.0, cache_modifier=".ca")
@@ -147,58 +139,57 @@ def _convolve(
                 z = tl.dot(a.to(tl.bfloat16), w.to(tl.bfloat16), z)
             else:
                 z = tl.dot(a, w, z, input_precision=DOT)
-            in_ptrs += columns
-            w_ptrs -= outputs * columns
+            in_ptrs += COLUMNS
+            w_ptrs -= OUTPUTS * COLUMNS
     return z
 
 
 @triton.jit
 def _accumulate(
     partial_ptr,  # (M, K, H) of this program
-    dots_ptr,  # (W, K)
+    dots_ptr,  # (W, K, 4)
     buffer_ptr,  # (N + M - 1, H)
     rows_ptr,  # (M, K, H)
     amplitudes_ptr,  # (W, K)
     positions_ptr,  # (W, K)
     done,  # 0 where the partial sum starts here
     windows,
-    bins,
-    latents,
+    BINS: tl.constexpr,  # H
+    LATENTS: tl.constexpr,  # K
     DOTS: tl.constexpr,  # whether the dots with the rows are wanted too
     ALL_TAPS: tl.constexpr,  # M
     TAPS: tl.constexpr,  # taps at a time
     BLOCK_K: tl.constexpr,
     BLOCK_H: tl.constexpr,
-    ONE: tl.constexpr,  # TAPS and BLOCK_H cover all
 ):
     """partial[i, k] += amplitude * the run's frame i, over all windows; dots = the runs' products with the rows."""
-    bin_stop = BLOCK_H if ONE else bins
-    for latent_start in range(0, latents, BLOCK_K):
+    ONE: tl.constexpr = TAPS >= ALL_TAPS and BLOCK_H >= BINS
+    for latent_start in range(0, LATENTS, BLOCK_K):
         offs_k = latent_start + tl.arange(0, BLOCK_K)
-        mask_k = offs_k < latents
-        for bin_start in range(0, bin_stop, BLOCK_H):
+        mask_k = offs_k < LATENTS
+        for bin_start in range(0, BINS, BLOCK_H):
             offs_h = bin_start + tl.arange(0, BLOCK_H)
-            mask_h = offs_h < bins
+            mask_h = offs_h < BINS
             mask = mask_k[:, None] & mask_h[None, :]
-            mask_sum = (offs_k < tl.where(done > 0, latents, 0))[:, None] & mask_h[None, :]
+            mask_sum = (offs_k < tl.where(done > 0, LATENTS, 0))[:, None] & mask_h[None, :]
             for tap_start in tl.static_range(0, ALL_TAPS, TAPS):
-                offs_row = (tap_start * latents + offs_k[:, None]) * bins + offs_h[None, :]
+                offs_row = (tap_start * LATENTS + offs_k[:, None]) * BINS + offs_h[None, :]
                 sums = ()
                 rows = ()
                 for i in tl.static_range(TAPS):
                     sums = sums + (tl.zeros((BLOCK_K, BLOCK_H), tl.float32),)
                     if DOTS and tap_start + i < ALL_TAPS:
-                        rows = rows + (tl.load(rows_ptr + offs_row + i * latents * bins, mask=mask, other=0.0),)
-                for window in tl.range(0, windows, num_stages=1, disable_licm=True):
-                    offs_w = window * latents + offs_k
+                        rows = rows + (tl.load(rows_ptr + offs_row + i * LATENTS * BINS, mask=mask, other=0.0),)
+                for window in tl.range(0, windows, num_stages=1, disable_licm=True, loop_unroll_factor=2):
+                    offs_w = window * LATENTS + offs_k
                     offs_t = tl.load(positions_ptr + offs_w, mask=mask_k, other=0)
                     amplitude = tl.load(amplitudes_ptr + offs_w, mask=mask_k, other=0.0)
-                    run_ptrs = buffer_ptr + tap_start * bins + (offs_t[:, None] * bins + offs_h[None, :])
+                    run_ptrs = buffer_ptr + tap_start * BINS + (offs_t[:, None] * BINS + offs_h[None, :])
                     product = tl.zeros((BLOCK_K, BLOCK_H), tl.float32)
                     new = ()
                     for i in tl.static_range(TAPS):
                         if tap_start + i < ALL_TAPS:
-                            run = tl.load(run_ptrs + i * bins, mask=mask, other=0.0)
+                            run = tl.load(run_ptrs + i * BINS, mask=mask, other=0.0)
                             if DOTS:
                                 product += run * rows[i]
                             new = new + (sums[i] + amplitude[:, None] * run,)
@@ -208,12 +199,17 @@ def _accumulate(
                     if DOTS:
                         dot = tl.sum(product, axis=1)
                         if not ONE:
-                            mask_dot = offs_k < tl.where(bin_start + tap_start > 0, latents, 0)
-                            dot += tl.load(dots_ptr + offs_w, mask=mask_dot, other=0.0)
-                        tl.store(dots_ptr + offs_w, dot, mask=mask_k)
+                            mask_dot = offs_k < tl.where(bin_start + tap_start > 0, LATENTS, 0)
+                            dot += tl.load(dots_ptr + offs_w * 4, mask=mask_dot, other=0.0)
+                        # Four copies are a store of 16 bytes by the thread that has the sum: one number would take
+                        # another layout, and so two barriers.
+                        offs_copy = offs_h - bin_start
+                        dot, _ = tl.broadcast(dot[:, None], product)
+                        dot_ptrs = dots_ptr + (offs_w * 4)[:, None] + offs_copy[None, :]
+                        tl.store(dot_ptrs, dot, mask=mask_k[:, None] & (offs_copy < 4)[None, :])
                 for i in tl.static_range(TAPS):
                     if tap_start + i < ALL_TAPS:
-                        partial_ptrs = partial_ptr + offs_row + i * latents * bins
+                        partial_ptrs = partial_ptr + offs_row + i * LATENTS * BINS
                         before = tl.load(partial_ptrs, mask=mask_sum, other=0.0)
                         tl.store(partial_ptrs, before + sums[i], mask=mask)
                 if DOTS and not ONE:
@@ -226,10 +222,11 @@ def learn_kernel(
     losses_ptr,  # (programs,) float64
     xn_ptr,  # (programs, N + M - 1, H): M // 2 frames of zeros stand before an item
     e_ptr,  # (programs, N + M - 1, H), likewise
+    z_ptr,  # (programs, N, K)
     u_ptr,  # (programs, N + M - 1, K): zero wherever no item is in work; (M - 1) // 2 frames stand before it
-    values_ptr,  # (programs, W, K)
+    values_ptr,  # (programs, W, K): in the end what their gradients are, up to the factor 2 / B
     positions_ptr,  # (programs, W, K) int32
-    dots_ptr,  # (programs, W, K)
+    dots_ptr,  # (programs, W, K, 4): each of them four times
     source_ptr,  # (T, H)
     starts_ptr,  # (B, slots) int64
     mean_ptr,  # (H,)
@@ -244,44 +241,38 @@ def learn_kernel(
     frames,  # N
     windows,  # W
     pool,  # P
-    bins,  # H
-    latents,  # K
     slots,
     signal_groups,
     groups,
     products,  # M + FOLD - 1
+    BINS: tl.constexpr,  # H
+    LATENTS: tl.constexpr,  # K
     TAPS: tl.constexpr,  # M
     FOLD: tl.constexpr,  # neighbouring frames in a row of the dense products
     DOT: tl.constexpr,
-    BLOCK_W: tl.constexpr,
-    BLOCK_P: tl.constexpr,
+    ROWS: tl.constexpr,
     BLOCK_BINS: tl.constexpr,
     BLOCK_LATENTS: tl.constexpr,
-    ONE_CHUNK: tl.constexpr,  # P <= BLOCK_P
-    ONE_BINS: tl.constexpr,  # H <= BLOCK_BINS
-    ONE_LATENTS: tl.constexpr,  # K <= BLOCK_LATENTS
     RUN_TAPS: tl.constexpr,
     RUN_K: tl.constexpr,
     RUN_H: tl.constexpr,
-    ONE_RUN: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    ROWS: tl.constexpr = BLOCK_W * BLOCK_P // FOLD
     FLAT: tl.constexpr = 1024
-    NAN_KEY: tl.constexpr = 0x7FC00000  # the bits of a NaN: above those of infinity
     BEFORE: tl.constexpr = TAPS // 2
     program = tl.program_id(0)
     padded = (frames + (TAPS + FOLD - 2)).to(tl.int64)
-    xn_ptr += program * padded * bins
-    e_ptr += program * padded * bins
-    u_ptr += program * padded * latents
-    values_ptr += program.to(tl.int64) * windows * latents
-    positions_ptr += program.to(tl.int64) * windows * latents
-    dots_ptr += program.to(tl.int64) * windows * latents
-    partials_ptr += program.to(tl.int64) * (2 * TAPS) * bins * latents
+    xn_ptr += program * padded * BINS
+    e_ptr += program * padded * BINS
+    z_ptr += program * frames.to(tl.int64) * LATENTS
+    u_ptr += program * padded * LATENTS
+    values_ptr += program.to(tl.int64) * windows * LATENTS
+    positions_ptr += program.to(tl.int64) * windows * LATENTS
+    dots_ptr += program.to(tl.int64) * windows * (4 * LATENTS)
+    partials_ptr += program.to(tl.int64) * (2 * TAPS) * BINS * LATENTS
     noise_items = tl.load(numbers_ptr + _NOISE_ITEMS)
     latent_weight = tl.load(settings_ptr).to(tl.float32)
-    weights = bins * latents
+    weights = BINS * LATENTS
     rows = tl.arange(0, ROWS)
     loss = tl.full((), 0.0, tl.float64)
 
@@ -290,112 +281,110 @@ def learn_kernel(
         # mix
         crops = tl.where(noise_only, groups - signal_groups, signal_groups)
         item_starts = starts_ptr + item * slots.to(tl.int64)
-        for bin_start in range(0, BLOCK_BINS if ONE_BINS else bins, BLOCK_BINS):
+        for bin_start in range(0, BINS, BLOCK_BINS):
             offs_h = bin_start + tl.arange(0, BLOCK_BINS)
-            mask_h = offs_h < bins
+            mask_h = offs_h < BINS
             mean = tl.load(mean_ptr + offs_h, mask=mask_h, other=0.0)
             scale = 1.0 / tl.load(std_ptr + offs_h, mask=mask_h, other=1.0)
-            for frame_start in tl.range(0, frames, ROWS, num_stages=1, disable_licm=True):
-                offs_n = frame_start + rows
+            for frame_start in tl.range(0, frames, 4 * ROWS, num_stages=1, disable_licm=True):
+                offs_n = frame_start + tl.arange(0, 4 * ROWS)
                 mask = (offs_n < frames)[:, None] & mask_h[None, :]
-                offs_x = offs_n[:, None] * bins + offs_h[None, :]
-                x = tl.zeros((ROWS, BLOCK_BINS), tl.float32)
+                offs_x = offs_n[:, None] * BINS + offs_h[None, :]
+                x = tl.zeros((4 * ROWS, BLOCK_BINS), tl.float32)
                 for crop in range(crops):
-                    crop_ptr = source_ptr + tl.load(item_starts + crop) * bins
+                    crop_ptr = source_ptr + tl.load(item_starts + crop) * BINS
                     x += tl.load(crop_ptr + offs_x, mask=mask, other=0.0).to(tl.float32)
-                tl.store(xn_ptr + BEFORE * bins + offs_x, (x - mean[None, :]) * scale[None, :], mask=mask)
+                tl.store(xn_ptr + BEFORE * BINS + offs_x, (x - mean[None, :]) * scale[None, :], mask=mask)
         tl.debug_barrier()
 
         # encode
-        for window_start in tl.range(0, windows, BLOCK_W, num_stages=1, disable_licm=True):
-            for latent_start in range(0, BLOCK_LATENTS if ONE_LATENTS else latents, BLOCK_LATENTS):
-                best_key = tl.full((BLOCK_W, BLOCK_LATENTS), -1, tl.int32)
-                best_frame = tl.zeros((BLOCK_W, BLOCK_LATENTS), tl.int32)
-                for chunk in range(0, BLOCK_P if ONE_CHUNK else pool, BLOCK_P):
-                    row_inside = chunk + rows % (BLOCK_P // FOLD) * FOLD
-                    row_frame = (window_start + rows // (BLOCK_P // FOLD)) * pool + row_inside
-                    z = _convolve(
-                        *(xn_ptr + tl.minimum(row_frame, frames - 1) * bins, bins),
-                        *(w_enc_ptr, products, latent_start, latents),
-                        *(TAPS, FOLD, DOT, ROWS, BLOCK_BINS, BLOCK_LATENTS, ONE_BINS, STAGES),
-                    )
-                    # Non-negative floats order as their bits do: an integer maximum rectifies and keeps a NaN.
-                    key = tl.where(z > 0, z.to(tl.int32, bitcast=True), 0)
-                    key = tl.where(z != z, NAN_KEY, key)
-                    key = tl.reshape(key, (ROWS, FOLD, BLOCK_LATENTS))
-                    inside = row_inside[:, None] + tl.arange(0, FOLD)[None, :]
-                    frame = row_frame[:, None] + tl.arange(0, FOLD)[None, :]
-                    used = (inside < pool) & (frame < frames)
-                    key = tl.where(used[:, :, None], key, -1)
-                    key, frame = _first_largest(key, frame[:, :, None])
-                    key = tl.reshape(key, (BLOCK_W, BLOCK_P // FOLD, BLOCK_LATENTS))
-                    frame = tl.reshape(frame, (BLOCK_W, BLOCK_P // FOLD, BLOCK_LATENTS))
-                    key, frame = _first_largest(key, frame)
-                    better = key > best_key
-                    best_frame = tl.where(better, frame, best_frame)
-                    best_key = tl.where(better, key, best_key)
-                offs_w = window_start + tl.arange(0, BLOCK_W)
-                offs_k = latent_start + tl.arange(0, BLOCK_LATENTS)
-                mask = (offs_w < windows)[:, None] & (offs_k < latents)[None, :]
-                value = best_key.to(tl.float32, bitcast=True)
-                offs_v = offs_w[:, None] * latents + offs_k[None, :]
-                tl.store(values_ptr + offs_v, value, mask=mask)
-                tl.store(positions_ptr + offs_v, best_frame, mask=mask)
-                u_ptrs = u_ptr + (best_frame + (TAPS - 1 - BEFORE)) * latents + offs_k[None, :]
-                tl.store(u_ptrs, value, mask=mask)
+        for frame_start in tl.range(0, frames, ROWS * FOLD, num_stages=1, disable_licm=True):
+            offs_n = frame_start + rows * FOLD
+            for latent_start in range(0, LATENTS, BLOCK_LATENTS):
+                z = _convolve(
+                    *(xn_ptr + tl.minimum(offs_n, frames - 1) * BINS, w_enc_ptr, products, latent_start),
+                    *(BINS, LATENTS, TAPS, FOLD, DOT, ROWS, BLOCK_BINS, BLOCK_LATENTS, STAGES),
+                )
+                offs_j = tl.arange(0, FOLD * BLOCK_LATENTS)
+                fold = offs_j // BLOCK_LATENTS
+                offs_k = latent_start + offs_j % BLOCK_LATENTS
+                mask = (offs_n[:, None] + fold[None, :] < frames) & (offs_k < LATENTS)[None, :]
+                tl.store(z_ptr + offs_n[:, None] * LATENTS + (fold * LATENTS + offs_k)[None, :], z, mask=mask)
+        tl.debug_barrier()
+
+        # pool
+        for first in tl.range(0, windows * LATENTS, FLAT, num_stages=1, disable_licm=True):
+            offs_v = first + tl.arange(0, FLAT)
+            mask_v = offs_v < windows * LATENTS
+            offs_k = offs_v % LATENTS
+            start = offs_v // LATENTS * pool
+            stop = tl.minimum(start + pool, tl.where(mask_v, frames, 0))
+            best = tl.zeros((FLAT,), tl.float32)
+            position = start
+            for inside in range(0, pool, 4):
+                for i in tl.static_range(4):
+                    offs_n = start + (inside + i)
+                    z = tl.load(z_ptr + offs_n * LATENTS + offs_k, mask=offs_n < stop, other=0.0)
+                    better = (z > best) | ((z != z) & (best == best))
+                    best = tl.where(better, z, best)
+                    position = tl.where(better, offs_n, position)
+            tl.store(values_ptr + offs_v, best, mask=mask_v)
+            tl.store(positions_ptr + offs_v, position, mask=mask_v)
+            tl.store(u_ptr + (position + (TAPS - 1 - BEFORE)) * LATENTS + offs_k, best, mask=mask_v)
         tl.debug_barrier()
 
         # decode
+        squares = tl.zeros((ROWS, FOLD * BLOCK_BINS), tl.float32)
         for frame_start in tl.range(0, frames, ROWS * FOLD, num_stages=1, disable_licm=True):
             offs_n = frame_start + rows * FOLD
-            for bin_start in range(0, BLOCK_BINS if ONE_BINS else bins, BLOCK_BINS):
+            for bin_start in range(0, BINS, BLOCK_BINS):
                 r = _convolve(
-                    *(u_ptr + tl.minimum(offs_n, frames - 1) * latents, latents),
-                    *(w_dec_ptr, products, bin_start, bins),
-                    *(TAPS, FOLD, DOT, ROWS, BLOCK_LATENTS, BLOCK_BINS, ONE_LATENTS, STAGES),
+                    *(u_ptr + tl.minimum(offs_n, frames - 1) * LATENTS, w_dec_ptr, products, bin_start),
+                    *(LATENTS, BINS, TAPS, FOLD, DOT, ROWS, BLOCK_LATENTS, BLOCK_BINS, STAGES),
                 )
                 offs_j = tl.arange(0, FOLD * BLOCK_BINS)
                 fold = offs_j // BLOCK_BINS
                 offs_h = bin_start + offs_j % BLOCK_BINS
-                mask_h = offs_h < bins
+                mask_h = offs_h < BINS
                 mask = (offs_n[:, None] + fold[None, :] < frames) & mask_h[None, :]
-                offs_x = (BEFORE + offs_n[:, None]) * bins + (fold * bins + offs_h)[None, :]
+                offs_x = (BEFORE + offs_n[:, None]) * BINS + (fold * BINS + offs_h)[None, :]
                 mean = tl.load(mean_ptr + offs_h, mask=mask_h, other=0.0)
                 std = tl.load(std_ptr + offs_h, mask=mask_h, other=1.0)
                 x = tl.load(xn_ptr + offs_x, mask=mask, other=0.0) * std[None, :] + mean[None, :]
                 error = tl.where(mask, r - x, 0.0)
                 tl.store(e_ptr + offs_x, error, mask=mask)
-                loss += tl.sum(tl.sum(error * error, axis=1), axis=0)
+                squares += error * error
+        loss += tl.sum(tl.sum(squares, axis=1), axis=0)
         tl.debug_barrier()
 
         # gather along e
         dec_partial_ptr = partials_ptr + TAPS * weights
         _accumulate(
             *(dec_partial_ptr, dots_ptr, e_ptr, rows_ptr, values_ptr, positions_ptr, item - program),
-            *(windows, bins, latents, True, TAPS, RUN_TAPS, RUN_K, RUN_H, ONE_RUN),
+            *(windows, BINS, LATENTS, True, TAPS, RUN_TAPS, RUN_K, RUN_H),
         )
         tl.debug_barrier()
 
         # turn
         item_weight = tl.where(noise_only, latent_weight, 0.0)
-        for first in tl.range(0, windows * latents, FLAT, num_stages=1, disable_licm=True):
+        for first in tl.range(0, windows * LATENTS, FLAT, num_stages=1, disable_licm=True):
             offs_v = first + tl.arange(0, FLAT)
-            mask_v = offs_v < windows * latents
-            offs_k = offs_v % latents
+            mask_v = offs_v < windows * LATENTS
+            offs_k = offs_v % LATENTS
             value = tl.load(values_ptr + offs_v, mask=mask_v, other=0.0)
             position = tl.load(positions_ptr + offs_v, mask=mask_v, other=0)
             foreground = tl.load(foreground_ptr + offs_k, mask=mask_v, other=0.0)
             cost = item_weight * foreground * foreground * value
-            grad = tl.load(dots_ptr + offs_v, mask=mask_v, other=0.0) + cost
-            tl.store(dots_ptr + offs_v, tl.where(value > 0, grad, 0.0), mask=mask_v)
-            tl.store(u_ptr + (position + (TAPS - 1 - BEFORE)) * latents + offs_k, 0.0, mask=mask_v)
+            grad = tl.load(dots_ptr + offs_v * 4, mask=mask_v, other=0.0) + cost
+            tl.store(values_ptr + offs_v, tl.where(value > 0, grad, 0.0), mask=mask_v)
+            tl.store(u_ptr + (position + (TAPS - 1 - BEFORE)) * LATENTS + offs_k, 0.0, mask=mask_v)
             loss += tl.sum(cost * value, axis=0)
         tl.debug_barrier()
 
         # gather along xn
         _accumulate(
-            *(partials_ptr, dots_ptr, xn_ptr, rows_ptr, dots_ptr, positions_ptr, item - program),
-            *(windows, bins, latents, False, TAPS, RUN_TAPS, RUN_K, RUN_H, ONE_RUN),
+            *(partials_ptr, dots_ptr, xn_ptr, rows_ptr, values_ptr, positions_ptr, item - program),
+            *(windows, BINS, LATENTS, False, TAPS, RUN_TAPS, RUN_K, RUN_H),
         )
         tl.debug_barrier()
     tl.store(losses_ptr + program, loss)
@@ -506,39 +495,31 @@ UPDATE = {"BLOCK_PARTS": 64, "BLOCK": 32, "num_warps": 4}  # as add_up's: many p
 FINISH = {"BLOCK": 256, "num_warps": 4}
 
 
-def tile_of(bins: int, latents: int, taps: int, pool: int, dot: str) -> dict[str, int | str]:
+def tile_of(bins: int, latents: int, taps: int, dot: str) -> dict[str, int | str]:
     """Block sizes and warps of `learn`, from shapes and the kind of product alone.
 
-    A dense product takes 256 frames, two neighbours to a row. With 16 warps a thread has 128 registers, and needs 84 to
-    113 where one block holds all bins, latents and taps. Loops over blocks need more, and so do three TF32 products for
-    one, which hold both halves of each factor: 8 warps, of up to 255. So do loads of single numbers, where bins or
-    latents are no multiple of 16: half of everything.
+    A dense product takes 256 frames, two neighbours to a row. Sums and filters of `gather` fill a third of the 255
+    registers that a thread of 8 warps can have; without maxnreg the assembler aims at 128 for sm_100, and spills. Loads
+    of single numbers, where bins or latents are no multiple of 16, take more registers: half of everything.
     """
-    chunk = chunk_of(pool)
-    fold = min(2, chunk)
     single = bins % 16 > 0 or latents % 16 > 0
-    block_bins, block_latents = (power_of_two(n, 16, 16 if single else 32) for n in (bins, latents))
-    run_h = power_of_two(bins, 16, 64)
-    run_taps = triton.cdiv(taps, triton.cdiv(taps, 9))
-    small = bins <= min(block_bins, run_h) and latents <= block_latents and taps == run_taps
     rows = 64 if single else 128
+    run_h = power_of_two(bins, 16, 64)
     return {
+        "BINS": bins,
+        "LATENTS": latents,
         "TAPS": taps,
-        "FOLD": fold,
+        "FOLD": 2,
         "DOT": dot,
-        "BLOCK_W": rows * fold // chunk,
-        "BLOCK_P": chunk,
-        "BLOCK_BINS": block_bins,
-        "BLOCK_LATENTS": block_latents,
-        "ONE_CHUNK": pool <= chunk,
-        "ONE_BINS": bins <= block_bins,
-        "ONE_LATENTS": latents <= block_latents,
-        "RUN_TAPS": run_taps,
+        "ROWS": rows,
+        "BLOCK_BINS": power_of_two(bins, 16, 16 if single else 32),
+        "BLOCK_LATENTS": power_of_two(latents, 16, 16 if single else 32),
+        "RUN_TAPS": triton.cdiv(taps, triton.cdiv(taps, 9)),
         "RUN_K": 8 * rows // run_h,
         "RUN_H": run_h,
-        "ONE_RUN": taps == run_taps and bins <= run_h,
-        "STAGES": 2,
-        "num_warps": 16 if small and not single and dot != "tf32x3" else 8,
+        "STAGES": 3,
+        "num_warps": 8,
+        "maxnreg": 255,
     }
 
 
@@ -552,6 +533,11 @@ def processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
 
 
+def has_graphs(device: torch.device) -> bool:
+    """Whether a step can be captured: the interpreter's cannot."""
+    return device.type == "cuda"
+
+
 def dot_of(source: Tensor) -> str:
     """How encode and decode multiply."""
     if source.dtype == torch.bfloat16:
@@ -563,17 +549,19 @@ class Plan:
     """The buffers of a run's steps, and the graph that is replayed for them. It holds none of the run's own tensors."""
 
     def __init__(self, run: Run):
-        batch, frames, bins, latents, taps, pool = run.shape
+        batch, frames, bins, latents, taps, _ = run.shape
         crops, device = run.crops, run.w_enc.device
         self.groups, self.recordings = len(crops.group_first), len(crops.shift)
         self.slots = max(crops.signal_groups, self.groups - crops.signal_groups)
         self.programs = min(batch, PER_PROCESSOR * processors(device))
-        self.tile = tile_of(bins, latents, taps, min(pool, frames), dot_of(crops.source))
+        self.tile = tile_of(bins, latents, taps, dot_of(crops.source))
         padded = frames + taps - 1 + self.tile["FOLD"] - 1
         kept = {"device": device, "dtype": torch.float32}
         self.xn, self.e = (torch.zeros(self.programs, padded, bins, **kept) for _ in range(2))
+        self.z = torch.empty(self.programs, frames, latents, **kept)
         self.u = torch.zeros(self.programs, padded, latents, **kept)
-        self.values, self.dots = (torch.empty(self.programs, run.windows, latents, **kept) for _ in range(2))
+        self.values = torch.empty(self.programs, run.windows, latents, **kept)
+        self.dots = torch.empty(self.programs, run.windows, latents, 4, **kept)
         self.positions = torch.empty(self.programs, run.windows, latents, device=device, dtype=torch.int32)
         self.partials = torch.empty(self.programs, 2, taps, latents, bins, **kept)
         self.enc, self.dec = torch.empty(taps, latents, bins, **kept), torch.empty(taps, bins, latents, **kept)
@@ -614,9 +602,9 @@ class Plan:
         launch(
             learn_kernel,
             self.programs,
-            *(self.partials, self.losses, self.xn, self.e, self.u, self.values, self.positions, self.dots),
+            *(self.partials, self.losses, self.xn, self.e, self.z, self.u, self.values, self.positions, self.dots),
             *(run.crops.source, self.starts, run.mean, run.std, run.foreground, self.enc, self.dec, run.w_dec),
-            *(self.numbers, self.settings, batch, frames, run.windows, min(pool, frames), bins, latents, self.slots),
+            *(self.numbers, self.settings, batch, frames, run.windows, min(pool, frames), self.slots),
             *(signal_groups, self.groups, taps + self.tile["FOLD"] - 1),
             **self.tile,
         )
@@ -635,18 +623,21 @@ class Plan:
 
     def take(self, run: Run, steps: int) -> None:
         """Takes `steps` steps. A plan's first is launched kernel by kernel, which compiles what the graph records."""
-        if run.w_enc.device.type == "cuda" and self.graph is None:
-            self.step(run)
-            steps -= 1
-            if steps:
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.device(run.w_enc.device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                    self.step(run)
-                self.graph = graph
-        for _ in range(steps):
+        if not has_graphs(run.w_enc.device):
+            for _ in range(steps):
+                self.step(run)
+            return
+        with torch.cuda.device(run.w_enc.device):
             if self.graph is None:
                 self.step(run)
-            else:
+                steps -= 1
+                if steps == 0:
+                    return
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                    self.step(run)
+                self.graph = graph
+            for _ in range(steps):
                 self.graph.replay()
 
 

@@ -4,6 +4,7 @@
 imported. The interpreter does not round to TF32 and computes bfloat16 wrongly: both wait for a GPU.
 """
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -148,6 +149,49 @@ def test_five_steps_are_two_and_three_bit_for_bit(rule):
     same_bits(whole, parts)
 
 
+class Graph:
+    """Stands for a CUDA graph: notes the steps of a plan while it captures, and takes them when it is replayed."""
+
+    def __init__(self):
+        self.noted, self.replays = [], 0
+
+    def replay(self):
+        self.replays += 1
+        for step in self.noted:
+            step()
+
+
+def test_a_plan_captures_one_step_once_and_replays_it(monkeypatch):
+    graphs, capturing, step = [], [], triton.Plan.step
+
+    def make():
+        graphs.append(Graph())
+        return graphs[-1]
+
+    @contextlib.contextmanager
+    def capture(graph, capture_error_mode):
+        capturing.append(graph)
+        yield
+        capturing.pop()
+
+    def step_or_note(plan, run):
+        if capturing:
+            capturing[-1].noted.append(lambda: step(plan, run))
+        else:
+            step(plan, run)
+
+    monkeypatch.setattr(triton, "has_graphs", lambda device: True)
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", make)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(triton.Plan, "step", step_or_note)
+    problem = Problem(*SMALL, rule="adam")
+    run = problem.run()
+    pieces = [triton.train_steps([run], FIRST + first, count) for first, count in ((0, 1), (1, 3), (4, 2))]
+    check(problem, run, torch.cat(pieces, dim=1), 6)
+    assert [graph.replays for graph in graphs] == [2 + 2]
+
+
 def test_more_steps_than_the_history_holds(monkeypatch):
     monkeypatch.setattr(triton, "HISTORY", 2)
     problem = Problem(*SMALL)
@@ -201,10 +245,9 @@ def test_starts_are_those_of_the_eager_form():
     plan = triton.plan_for(problem.run())
     plan.begin(problem.run(), FIRST)
     plan.draw(problem.run())
-    signal, every = crops.signal_groups, len(crops.group_first)
-    for item in range(crops.batch):
-        groups = range(signal, every) if item < crops.noise_items else range(signal)
-        assert plan.starts[item, : len(groups)].tolist() == eager.starts(crops, FIRST, item, groups)
+    for item, wanted in enumerate(eager.first_rows(crops, FIRST)):
+        own = wanted[crops.signal_groups :] if item < crops.noise_items else wanted[: crops.signal_groups]
+        np.testing.assert_array_equal(plan.starts[item, : len(own)], own)
 
 
 @triton.triton.jit
