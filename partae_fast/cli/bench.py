@@ -1,24 +1,31 @@
-"""Time every op beside plain PyTorch and torch.compile.
+"""Time every op and whole training steps beside plain PyTorch and torch.compile.
 
-Prints medians and quantiles, GFLOP/s, GB/s and the fraction of what the hardware allows. What is wrong is not timed:
-each op is checked first.
+Prints medians and quantiles, GFLOP/s and the fraction of what the hardware allows, as measured in the same run. What is
+wrong is not timed: each version is checked first. Other work on the machine spoils the figures.
 
 examples:
   partae bench
   partae bench encode --json encode.json
   partae bench encode --candidate mine.py:encode
+  partae bench train-step
+  partae bench train-step --curves --results bench/results/cpu
 """
 
 import argparse
+import os
 
 from ..atomic import check_writable
 from .options import add_threads, use_threads
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("op", nargs="?", metavar="OP", help="an op (default: all)")
+    parser.add_argument("op", nargs="?", metavar="OP", help="an op, train-step or startup (default: all)")
     parser.add_argument("--json", metavar="FILE", help="write the rows to FILE too")
     parser.add_argument("--candidate", metavar="FILE.py:FUNCTION", help="time this function too")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="time on this alone (default: all that there are)")
+    parser.add_argument("--curves", action="store_true", help="train-step: also time over each size; some minutes more")
+    parser.add_argument("--quick", action="store_true", help="train-step: few samples, no memory figures")
+    parser.add_argument("--results", metavar="FOLDER", help="train-step: write rows, table and plots there")
     add_threads(parser)
 
 
@@ -29,4 +36,14 @@ def run(args: argparse.Namespace) -> int:
     use_threads(args)
     if args.json:
         check_writable(args.json)  # rather than after minutes of timing
-    return main(args.op, args.json, args.candidate)
+    if args.results:
+        check_writable(os.path.join(args.results, "train_step.json"))
+    return main(
+        args.op,
+        args.json,
+        args.candidate,
+        device=args.device,
+        with_curves=args.curves,
+        quick=args.quick,
+        results=args.results,
+    )

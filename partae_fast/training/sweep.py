@@ -190,9 +190,8 @@ class Sweep:
         population cannot be trained by the back-end that was asked for.
         """
         populations = self._populations()
-        started, first = time.monotonic(), self._done()
-        total = self.steps * len(self.members)
-        with late_interrupt() as interrupted, progress_bar("sweep", first, total, self.progress) as bar:
+        started, first, total = time.monotonic(), self._taken(), self.steps * len(self.members)
+        with late_interrupt() as interrupted, progress_bar("sweep", self._done(), total, self.progress) as bar:
             for trainer in self._trainers:
                 if trainer.step >= self.steps:
                     self._finish(trainer)
@@ -207,7 +206,7 @@ class Sweep:
             len(self._judgements),
             len(self.members),
             len(self._failures),
-            self._done() - first,
+            self._taken() - first,
             time.monotonic() - started,
         )
         if interrupted:
@@ -342,6 +341,9 @@ class Sweep:
 
     def _name(self, trainer: Trainer) -> str:
         return self._member[trainer].name
+
+    def _taken(self) -> int:
+        return sum(trainer.step for trainer in self._trainers)
 
     def _done(self) -> int:
         """Steps that need not be taken any more, of all members."""
