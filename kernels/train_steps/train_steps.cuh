@@ -395,8 +395,7 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
         float4& error = at4(shared + ERROR + row * HS + h);
         add_scaled(error, 1.0f, r);
         if (row >= BEFORE && row < own_end && place.part == 0)
-            loss += (double)error.x * error.x + (double)error.y * error.y + (double)error.z * error.z +
-                    (double)error.w * error.w;
+            loss += dot(error, error, 0.0f);
     };
     if (active)
         for (int u = thread_index(); u < EROWS * H4; u += THREADS) {
@@ -473,11 +472,16 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
     return loss;
 }
 
-// A thread's columns: taps tap .. tap+TAPS-1 of run index, bins h .. h+3 of latent k.
+// A thread's columns: taps tap .. tap+TAPS-1 of run index, bins h .. h+3 of latent k. Taps past the last one read the
+// last; their filter is 0 and nobody stores their sums.
 struct Column {
     int tap, k, h, dot;
     bool exists;
 };
+
+DEVICE int row_of(const Column& c, int i) {
+    return (TAP_GROUPS - 1) * TAPS + i < M ? i : min(c.tap + i, M - 1) - c.tap;
+}
 
 DEVICE Column column_at(int n) {
     const int c = thread_index() + n * THREADS;
@@ -506,12 +510,11 @@ DEVICE void decode_gradient(float* shared, Sums& sums) {
                 const float value = shared[VALUES + at];
                 const float* e = shared + ERROR + (key / KB - HALO * P + c.tap) * HS + c.h;
                 UNROLL
-                for (int i = 0; i < TAPS; ++i)
-                    if (c.tap + i < M) {
-                        const float4 error = at4(static_cast<const float*>(e) + i * HS);
-                        add_scaled(sums[n][i], value, error);
-                        along = dot(error, filter[i], along);
-                    }
+                for (int i = 0; i < TAPS; ++i) {
+                    const float4 error = at4(static_cast<const float*>(e) + row_of(c, i) * HS);
+                    add_scaled(sums[n][i], value, error);
+                    along = dot(error, filter[i], along);
+                }
             }
             shared[DOTS + (window * KB + c.k) * (TAP_GROUPS * H4) + c.dot] = along;
         }
@@ -554,7 +557,7 @@ DEVICE void encode_gradient(float* shared, Sums& sums) {
             const float* xn = shared + XN + (key / KB + c.tap) * HS + c.h;
             UNROLL
             for (int i = 0; i < TAPS; ++i)
-                if (c.tap + i < M) add_scaled(sums[n][i], gradient, at4(static_cast<const float*>(xn) + i * HS));
+                add_scaled(sums[n][i], gradient, at4(static_cast<const float*>(xn) + row_of(c, i) * HS));
         }
     }
 }
@@ -661,10 +664,17 @@ DEVICE void update_slice(float* shared, const Launch& launch, const Place& place
         if (thread_index() < 4 * count) weight = weight_at(launch, *place.run, j / (2 * GRADIENT), j % (2 * GRADIENT));
         if (part < parts && column < count) {
             const float4* from = reinterpret_cast<const float4*>(launch.partials) + base + column;
+            const int last = place.clusters * (part + 1) / parts;
+            constexpr int BATCH = 12;  // loads of a thread on their way at once
             float4 sum = zero4();
-            UNROLL_BY(8)
-            for (int c = place.clusters * part / parts; c < place.clusters * (part + 1) / parts; ++c)
-                add_scaled(sum, 1.0f, load_shared_by_all(from + (size_t)c * TOTAL));
+            for (int first = place.clusters * part / parts; first < last; first += BATCH) {
+                float4 partial[BATCH];
+                UNROLL
+                for (int n = 0; n < BATCH; ++n)
+                    partial[n] = first + n < last ? load_shared_by_all(from + (size_t)(first + n) * TOTAL) : zero4();
+                UNROLL
+                for (int n = 0; n < BATCH; ++n) add_scaled(sum, 1.0f, partial[n]);
+            }
             at4(scratch + 4 * (part * width + column)) = sum;
         }
         block_barrier();
