@@ -92,6 +92,7 @@ class Sweep:
         self.about = json.loads(json.dumps(about or {}))  # as a file will have it
         _check_members(self.members)
         self._earlier = self._open(resume)
+        _move_sources(self.members)
         self._trainers = [
             Trainer(
                 member.model,
@@ -390,6 +391,18 @@ class Sweep:
         writer.writerows(rows)
         with atomic_path(self.folder / "results.csv") as path:
             path.write_text(text.getvalue())
+
+
+def _move_sources(members: Sequence[Member]) -> None:
+    """Bring recordings to their models' devices: those that members share once for all of them."""
+    moved: dict[tuple[int, torch.device], tuple[torch.Tensor, torch.Tensor]] = {}
+    for member in members:
+        source, device = member.sampler.source, member.model.w_enc.device
+        if source.device == device:
+            continue
+        if (id(source), device) not in moved:
+            moved[id(source), device] = source, source.to(device)  # the old one is kept, so that no other gets its id
+        member.sampler.source = moved[id(source), device][1]
 
 
 def _check_folder(folder: Path, resume: bool) -> None:

@@ -138,6 +138,16 @@ def test_what_is_alike_goes_side_by_side_over_one_source(make, monkeypatch, make
     assert set(launches) == {(4, pool, rule) for pool in (8, 4) for rule in ("adadelta", "adam")}
 
 
+def test_shared_recordings_are_moved_to_a_device_once(make_model, make_sampler):
+    base = make_sampler()
+    samplers = [base, base, base.with_settings(seed=1), make_sampler(2)]
+    members = [Member({"a": i}, make_model().to("meta"), sampler) for i, sampler in enumerate(samplers)]
+    sweep_module._move_sources(members)
+    sources = [member.sampler.source for member in members]
+    assert all(source.is_meta for source in sources)
+    assert sources[0] is sources[1] is sources[2] is not sources[3]
+
+
 def test_on_a_cpu_a_launch_has_some_members_for_each_thread(make, monkeypatch):
     monkeypatch.setattr(sweep_module, "_MEMBERS_PER_THREAD", 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
