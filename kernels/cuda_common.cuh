@@ -65,12 +65,17 @@ DEVICE Number load_shared_by_all(const Number* at) {
     return __ldcg(at);
 }
 
-// 16 bytes from the second-level cache to shared memory, without a register between; there after copies_done().
+// 16 bytes from the second-level cache to shared memory, without a register between. Copies up to copies_end() make a
+// group; after copies_done<n>() all of the thread's but the last n groups are there.
 DEVICE void copy16(float* shared, const float* global) {
     unsigned int to = (unsigned int)__cvta_generic_to_shared(shared);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
 }
-DEVICE void copies_done() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+DEVICE void copies_end() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int PENDING>
+DEVICE void copies_done() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
 
 // Rounds to TF32, 10 bits of mantissa, half away from zero.
 DEVICE uint32_t to_tf32(float number) {

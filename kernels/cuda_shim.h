@@ -70,6 +70,7 @@ struct Place {
     Block* block;
     int thread, blocks;
     std::optional<std::barrier<>::arrival_token> arrived;
+    std::vector<std::vector<std::pair<float*, const float*>>> copies{1};  // by group; the last is open
 };
 inline thread_local Place place;
 
@@ -126,8 +127,15 @@ template <class Number>
 DEVICE Number load_shared_by_all(const Number* at) {
     return *at;
 }
-DEVICE void copy16(float* shared, const float* global) { std::memcpy(shared, global, 16); }
-DEVICE void copies_done() {}
+DEVICE void copy16(float* shared, const float* global) { shim::place.copies.back().push_back({shared, global}); }
+DEVICE void copies_end() { shim::place.copies.emplace_back(); }
+
+// The copies happen here, as late as they may.
+template <size_t PENDING>
+DEVICE void copies_done() {
+    for (auto& groups = shim::place.copies; groups.size() > PENDING + 1; groups.erase(groups.begin()))
+        for (auto [shared, global] : groups.front()) std::memcpy(shared, global, 16);
+}
 
 DEVICE uint32_t bits_of(float number) { return std::bit_cast<uint32_t>(number); }
 DEVICE float number_of(uint32_t bits) { return std::bit_cast<float>(bits); }

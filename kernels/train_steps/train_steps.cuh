@@ -6,7 +6,7 @@
 //      reconstruction that is still zero (e = -x),
 //   2. encodes all windows, own and halo: a matrix product of overlapping runs of xn with the filters, in registers
 //      (FFMA: a thread slides FRAMES frames x 4 latents along time, so that a tap costs one load of a frame) or on the
-//      tensor cores; sums over SLICES parts of the bins apart, for enough work in flight,
+//      tensor cores (a warp takes 16 * FRAMES frames); sums over SLICES parts of the bins apart, for enough in flight,
 //   3. pools: value and place of each window's first maximum, for each latent,
 //   4. sorts the places, so that the latents that reach a frame are one range of a list,
 //   5. decodes: e += r at own frames and M-1 around them, the blocks of a tile adding theirs up; loss of own frames,
@@ -23,13 +23,14 @@
 // cluster's blocks are the gradients.
 //
 // Shared memory, floats: w_enc (M, HP, KS), run index and not tap first, w_dec (M, KB, HP), both overwritten by the
-// block's partial gradients (2, KB, M, HP) at the end of a step; xn (XROWS, HS); e (EROWS, HS); z (SLICES, FP, ZS), later
-// the block's share of r; dots; values, keys, list and first of the windows. HP and KB are H and the block's latents
-// rounded up; what is added is zero.
+// block's partial gradients (2, KB, M, HP) where a cluster adds them up; xn (XROWS, HS); e (EROWS, HS); z (SLICES, FP,
+// ZS), later the block's share of r; dots; values, keys, list and first of the windows. HP and KB are H and the block's
+// latents rounded up; what is added is zero.
 //
-// Floors for a step at B 16, N 512, H 32, K 32, M 9, P 16 on 128 of an H200's multiprocessors, cycles: encode 6900 at the
-// float32 rate, halo included; each sparse pass 1200 by the bandwidth of shared memory, three of them; weights into
-// shared memory 1200; barriers about 2000 each.
+// Floors for a step at B 16, N 512, H 32, K 32, M 9, P 16 on an H200, tiles of 8 windows over clusters of 2, in cycles of
+// a multiprocessor: encode 5800 at the float32 rate or 3500 in three TF32 products, halo included; three sparse passes of
+// 1200 by the bandwidth of shared memory; r's exchange 1300 at 13 bytes a cycle; gradients out and back 2600 and weights
+// in 1300 at 28 bytes a cycle from L2; two grid barriers of about 2200: 17000 in all, 8.5 us at 1.98 GHz.
 //
 // Given by -D: H, K, M, P, OWN, FRAMES, SLICES, TAPS (taps a thread owns), THREADS, SPLIT, LANES, PRECISION, POPULATION.
 #pragma once
@@ -184,7 +185,8 @@ DEVICE void draw(float* shared, const Launch& launch, const Place& place, int nu
     }
 }
 
-// This block's latents of both filter banks from global memory, where other blocks have rewritten them.
+// This block's latents of both filter banks from global memory, where other blocks have rewritten them. w_enc's are in
+// when it returns, w_dec's after copies_done<0>().
 DEVICE void load_weights(float* shared, const Place& place) {
     const int k0 = place.part * KB;
     for (int u = thread_index(); u < HP * K4; u += THREADS) {
@@ -197,6 +199,7 @@ DEVICE void load_weights(float* shared, const Place& place) {
             else
                 for (int j = 0; j < 4; ++j) to[j] = h < H && k0 + k + j < K ? load_shared_by_all(from + j) : 0.0f;
     }
+    copies_end();
     for (int u = thread_index(); u < KB * H4; u += THREADS) {
         const int h = 4 * (u % H4), k = u / H4;
         float* to = shared + W_DEC + k * HP + h;
@@ -207,7 +210,8 @@ DEVICE void load_weights(float* shared, const Place& place) {
             else
                 for (int j = 0; j < 4; ++j) to[j] = h + j < H && k0 + k < K ? load_shared_by_all(from + j) : 0.0f;
     }
-    copies_done();
+    copies_end();
+    copies_done<1>();
 }
 
 #if PRECISION == FFMA
@@ -744,7 +748,8 @@ DEVICE double train_on_tile(float* shared, const Launch& launch, const Place& pl
         pool(shared, launch, tile);
         block_barrier();  // values and keys are whole
         sort(shared);
-        block_barrier();  // the lists are whole
+        copies_done<0>();
+        block_barrier();  // the lists and w_dec are whole
     }
     double loss = decode(shared, launch, place, tile, active);
     block_barrier();  // e is whole
@@ -767,7 +772,7 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
     if (place.lane < place.tiles) draw(shared, launch, place, place.lane, launch.first);
     for (int step = 0; step < launch.steps; ++step) {
         load_weights(shared, place);
-        block_barrier();  // the first tile and the weights are in
+        block_barrier();  // the first tile and w_enc are in
         Sums enc, dec;
         UNROLL
         for (int n = 0; n < COLUMNS_EACH; ++n) {
@@ -787,6 +792,7 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
             if (SPLIT > 1 || number < place.tiles || dec_to)
                 loss += train_on_tile(shared, launch, place, number, enc, dec, dec_to);
         }
+        copies_done<0>();  // where there was no tile
         loss = add_up(shared, loss);
         // By parity: the first block may add them up while others are a step ahead.
         double* loss_parts = launch.loss_partials + (size_t)(step % 2) * block_count();
