@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import functional
@@ -194,7 +195,7 @@ class Trainer:
                 losses.append(self._take_step(self.step + len(losses)))
         finally:
             if losses:
-                self.note(torch.stack(losses).tolist())
+                self.note(torch.stack(losses).double().cpu().numpy())
 
     def _take_step(self, step: int) -> torch.Tensor:
         """One step, op by op; returns its loss, on the device."""
@@ -221,16 +222,16 @@ class Trainer:
         self._in_update = False
         return loss.detach()
 
-    def note(self, losses: list[float]) -> None:
+    def note(self, losses: np.ndarray) -> None:
         """Put the losses of the steps just taken into the history; UserError at the first that is not finite."""
-        for loss in losses:
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"the loss is {loss} at step {self.step}; try a lower learning rate (now "
-                    f"{self._optimiser.options['learning_rate']:g}), another optimizer, or recordings of a more even "
-                    "level"
-                )
-            self.history.loss.append(loss)
+        finite = np.isfinite(losses)
+        good = len(losses) if finite.all() else int(np.argmin(finite))
+        self.history.loss += losses[:good].tolist()
+        if good < len(losses):
+            raise UserError(
+                f"the loss is {losses[good]} at step {self.step}; try a lower learning rate (now "
+                f"{self._optimiser.options['learning_rate']:g}), another optimizer, or recordings of a more even level"
+            )
 
     def stop(self) -> None:
         """After an interrupt at any line: write the checkpoint if weights and losses are of the same step."""
@@ -246,15 +247,16 @@ class Trainer:
             raise UserError(f"{path}: a checkpoint exists; resume it, overwrite it or name another")
 
 
-def launch(trainers: Sequence[Trainer], steps: int, backend: str) -> list[list[float]]:
+def launch(trainers: Sequence[Trainer], steps: int, backend: str) -> np.ndarray:
     """Take `steps` steps with trainers that stand at the same one, side by side in one launch.
 
-    Returns the losses of each, for `note`. Until the launch has ended no checkpoint may be written of them.
+    Returns the losses (len(trainers), steps), a row for each one's `note`. Until the launch has ended no checkpoint may be
+    written of them.
     """
     runs = [run for trainer in trainers if (run := trainer.as_run())]
     for trainer in trainers:
         trainer._in_update = True
-    losses = train_steps(runs, trainers[0].step, steps, backend).tolist()
+    losses = train_steps(runs, trainers[0].step, steps, backend).cpu().numpy()
     for trainer in trainers:
         trainer._updates += steps
         trainer._in_update = False
