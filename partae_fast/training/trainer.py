@@ -250,8 +250,8 @@ class Trainer:
 def launch(trainers: Sequence[Trainer], steps: int, backend: str) -> np.ndarray:
     """Take `steps` steps with trainers that stand at the same one, side by side in one launch.
 
-    Returns the losses (len(trainers), steps), a row for each one's `note`. Until the launch has ended no checkpoint may be
-    written of them.
+    Returns the losses (len(trainers), steps), a row for each one's `note`. No checkpoint may be written of them until
+    the launch has ended.
     """
     runs = [run for trainer in trainers if (run := trainer.as_run())]
     for trainer in trainers:
