@@ -13,7 +13,8 @@ from ..shapes import window_count
 class Crops:
     """Recordings that stay resident, and how the items of a step are drawn from them.
 
-    source          (T, H), every recording once, laid end to end: magnitudes, float32
+    source          (T, H), every recording once, laid end to end: magnitudes; float32, or bfloat16 where a back-end
+                    takes it
     starts_before   (R,) int64, crops in all recordings before recording r, groups numbered through
     shift           (R,) int64, what turns the number of a crop of recording r into its first row in `source`
     group_first     (G,) int64, crops in all groups before group g: signal groups, then noise groups
