@@ -1,37 +1,182 @@
 """What this machine can do, measured in the same run as the versions that are held against it."""
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from partae_fast.kernels.cuda_common import Kernel
+from partae_fast.kernels.jit import kernel
+from partae_fast.kernels.threads import next_unit, spread, wait_until_done
+
 from .timing import measure
 
+ENCODE = 8192, 288, 32  # B*N, M*H and K of the paper's configuration: the matrix product that its encode is
+BARRIERS = 1000
+ROUNDS = 20
+TAKEN = 0.1  # the quantile taken: a ceiling is what the machine reaches when nothing disturbs it
 
-def ceilings(device: str) -> dict[str, float]:
-    """flop_per_s of the best matrix product (float32; tf32_flop_per_s on a GPU too), bytes_per_s of a large copy."""
-    size = 8192 if device == "cuda" else 1024
-    a, b = (torch.randn(size, size, device=device) for _ in range(2))
-    out = torch.empty_like(a)
+
+def ceilings(device: str) -> dict[str, Any]:
+    """What the machine reaches, each by whatever does it best.
+
+    flop_per_s          float32: the best of `rates`: a matrix product of 1024 (8192 on a GPU), one of the shape that
+                        encode has, and on the CPU register-blocked dot products of runs that stay in the first cache
+    bytes_per_s         a large copy, read and written
+    barrier_seconds     every thread (every block of a GPU) waits for all others
+    cache_bytes         the last-level cache
+    one_thread_flop_per_s                                                       CPU alone
+    tf32_flop_per_s, launch_seconds, graph_node_seconds                         GPU alone
+    skipped             what could not be measured, and why
+    """
+    return _of_gpu() if device == "cuda" else _of_cpu()
+
+
+def _of_cpu() -> dict[str, Any]:
+    rates = _rates("cpu", 1024, {"dot products": (_dot_products(), _dot_flop())})
+    copy, size = _copy("cpu")
+    seconds = _quick({"copy": copy, "barriers": _thread_barriers}, "cpu")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = _rates("cpu", 1024, {"dot products": (_dot_products(), _dot_flop())})
+    finally:
+        torch.set_num_threads(threads)
+    return {
+        "rates": rates,
+        "flop_per_s": max(rates.values()),
+        "one_thread_flop_per_s": max(alone.values()),
+        "bytes_per_s": size / seconds["copy"],
+        "barrier_seconds": seconds["barriers"] / BARRIERS,
+        "cache_bytes": _last_cache(),
+        "skipped": {},
+    }
+
+
+def _of_gpu() -> dict[str, Any]:
+    copy, size = _copy("cuda")
+    seconds = _quick({"copy": copy, "launch": _launch(), "replay of 10 launches": _replay()}, "cuda")
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        rates = _rates("cuda", 8192, {})
+        torch.backends.cuda.matmul.allow_tf32 = True
+        tf32 = _rates("cuda", 8192, {})
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    found: dict[str, Any] = {
+        "rates": rates,
+        "flop_per_s": max(rates.values()),
+        "tf32_flop_per_s": max(tf32.values()),
+        "bytes_per_s": size / seconds["copy"],
+        "launch_seconds": seconds["launch"],
+        "graph_node_seconds": seconds["replay of 10 launches"] / 10,
+        "barrier_seconds": 0.0,
+        "cache_bytes": torch.cuda.get_device_properties().L2_cache_size,
+        "skipped": {},
+    }
+    try:
+        found["barrier_seconds"] = _quick({"barriers": _grid_barriers()}, "cuda")["barriers"] / BARRIERS
+    except Exception as error:  # whatever the driver or the compiler says: the other ceilings stand
+        found["skipped"]["barrier"] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def _quick(calls: dict[str, Callable[[], object]], device: str) -> dict[str, float]:
+    return {name: float(np.quantile(s, TAKEN)) for name, s in measure(calls, device, rounds=ROUNDS).items()}
+
+
+def _rates(device: str, size: int, others: dict[str, tuple[Callable[[], object], float]]) -> dict[str, float]:
+    """Operations a second, by what does them: square and tall matrix products, and `others` (call, operations)."""
+    calls, flop = {}, {}
+    for m, k, n in ((size, size, size), ENCODE):
+        a, b, out = (torch.randn(*s, device=device) for s in ((m, k), (k, n), (m, n)))
+        name = f"product {m} x {k} x {n}"
+        calls[name], flop[name] = (lambda a=a, b=b, out=out: torch.mm(a, b, out=out)), 2.0 * m * k * n
+    for name, (call, operations) in others.items():
+        calls[name], flop[name] = call, operations
+    return {name: flop[name] / seconds for name, seconds in _quick(calls, device).items()}
+
+
+def _copy(device: str) -> tuple[Callable[[], object], int]:
+    """A copy, and the bytes that it moves."""
     source = torch.randn((2 << 30 if device == "cuda" else 256 << 20) // 4, device=device)
     target = torch.empty_like(source)
-    calls: dict[str, Callable[[], object]] = {
-        "product": lambda: torch.mm(a, b, out=out),
-        "copy": lambda: target.copy_(source),
-    }
-    if device == "cuda":
-        calls["launch"] = _launch()
-        calls["graph replay of 10 launches"] = _replay()
-    seconds = {name: float(np.quantile(s, 0.1)) for name, s in measure(calls, device, rounds=20).items()}
-    found = {"flop_per_s": 2 * size**3 / seconds["product"], "bytes_per_s": 8 * source.numel() / seconds["copy"]}
-    if device == "cuda":
-        found["launch_seconds"] = seconds["launch"]
-        found["graph_node_seconds"] = seconds["graph replay of 10 launches"] / 10
-        before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, True
-        tf32 = measure({"product": calls["product"]}, device, rounds=20)["product"]
-        torch.backends.cuda.matmul.allow_tf32 = before
-        found["tf32_flop_per_s"] = 2 * size**3 / float(np.quantile(tf32, 0.1))
-    return found
+    return lambda: target.copy_(source), 8 * source.numel()
+
+
+DOT_UNITS, DOT_REPEATS = 64, 16
+DOT_FRAMES, DOT_FILTERS, DOT_LENGTH = 16, 8, 288  # 28 KB in all
+
+
+@kernel
+def _dots(counters, out, frames, filters):
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        for repeat in range(DOT_REPEATS):
+            for i in range(0, frames.shape[0], 4):
+                for k in range(0, filters.shape[0], 4):
+                    a, b, c, d = frames[i], frames[i + 1], frames[i + 2], frames[i + 3]
+                    p, q, r, s = filters[k], filters[k + 1], filters[k + 2], filters[k + 3]
+                    ap = aq = ar = as_ = bp = bq = br = bs = frames[0, 0]
+                    cp = cq = cr = cs = dp = dq = dr = ds = frames[0, 0]
+                    for j in range(frames.shape[1]):
+                        ap += a[j] * p[j]
+                        aq += a[j] * q[j]
+                        ar += a[j] * r[j]
+                        as_ += a[j] * s[j]
+                        bp += b[j] * p[j]
+                        bq += b[j] * q[j]
+                        br += b[j] * r[j]
+                        bs += b[j] * s[j]
+                        cp += c[j] * p[j]
+                        cq += c[j] * q[j]
+                        cr += c[j] * r[j]
+                        cs += c[j] * s[j]
+                        dp += d[j] * p[j]
+                        dq += d[j] * q[j]
+                        dr += d[j] * r[j]
+                        ds += d[j] * s[j]
+                    first, second = ap + aq + ar + as_ + bp + bq + br + bs, cp + cq + cr + cs + dp + dq + dr + ds
+                    out[unit, (repeat + i + k) % out.shape[1]] += first + second
+        unit = next_unit(counters, unit)
+
+
+def _dot_products() -> Callable[[], object]:
+    frames, filters = (np.ones((n, DOT_LENGTH), np.float32) for n in (DOT_FRAMES, DOT_FILTERS))
+    out = np.zeros((DOT_UNITS, 8), np.float32)
+    return lambda: spread(_dots, DOT_UNITS, int(_dot_flop()), out, frames, filters)
+
+
+def _dot_flop() -> float:
+    return 2.0 * DOT_UNITS * DOT_REPEATS * DOT_FRAMES * DOT_FILTERS * DOT_LENGTH
+
+
+@kernel
+def _meet(counters, threads):
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        wait_until_done(counters, unit // threads * threads)
+        unit = next_unit(counters, unit)
+
+
+def _thread_barriers() -> None:
+    """Each thread draws a unit and waits until all units of the round before are done."""
+    threads = torch.get_num_threads()
+    spread(_meet, BARRIERS * threads, 1 << 40, threads)
+
+
+def _last_cache() -> int:
+    """Bytes of the largest cache that the first processor has; 0 where the system does not say."""
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    sizes = [0]
+    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = file.read_text().strip()
+        sizes.append(int(text.rstrip("KMG")) * units.get(text[-1:], 1))
+    return max(sizes)
 
 
 def _launch() -> Callable[[], object]:
@@ -47,3 +192,41 @@ def _replay() -> Callable[[], object]:
         for _ in range(10):
             small.add_(1)
     return graph.replay
+
+
+# One block to a multiprocessor. The counter only rises, so that a barrier needs no second one to reset it.
+BARRIER_SOURCE = """
+struct Launch { unsigned long long counter; unsigned long long count; };
+extern "C" __global__ void barriers(Launch given) {
+    unsigned int* counter = reinterpret_cast<unsigned int*>(given.counter);
+    for (unsigned int i = 1; i <= given.count; ++i) {
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            __threadfence();
+            atomicAdd(counter, 1u);
+            while (*reinterpret_cast<volatile unsigned int*>(counter) < i * gridDim.x) {}
+            __threadfence();
+        }
+        __syncthreads();
+    }
+}
+"""
+
+
+def _grid_barriers() -> Callable[[], object]:
+    """BARRIERS barriers of a cooperative launch, in one call."""
+    if importlib.util.find_spec("cupy") is None:
+        raise RuntimeError("cupy is not installed; pip install 'partae-fast[gpu]'")
+    import cupy
+
+    function = cupy.RawModule(code=BARRIER_SOURCE, options=("-std=c++17",)).get_function("barriers")
+    meet = Kernel("barriers", 256, 1, 0, True, function.kernel.ptr, function)
+    counter = torch.zeros(1, dtype=torch.int32, device="cuda")
+    given = np.array([counter.data_ptr(), BARRIERS], dtype=np.uint64)
+    blocks = torch.cuda.get_device_properties().multi_processor_count
+
+    def call() -> None:
+        counter.zero_()
+        meet.launch(blocks, given, torch.cuda.current_stream().cuda_stream)
+
+    return call

@@ -1,8 +1,10 @@
-"""The command: run contests, print the table, write the rows."""
+"""The command: run contests, print the tables, write the rows."""
 
 import importlib
 import json
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,46 +14,78 @@ from partae_fast.conformance.candidate import Candidate, load_candidate, passes
 from partae_fast.errors import UserError
 from partae_fast.kernels import backends
 
-from . import startup
+from . import curves, population, startup, train_step
 from .ceilings import ceilings
-from .render import table
+from .render import curves_text, plot, table
 from .shapes import shapes
 from .timing import environment
 
-CONTESTS = ("encode", "decode", "partitioned_loss", "train-step")
+CONTESTS = ("encode", "decode", "partitioned_loss")
+STEP = "train-step"
+STARTUP = "startup"
+OPS = (*CONTESTS, STEP, STARTUP)
+STEP_ROUNDS, CURVE_ROUNDS, QUICK_ROUNDS = 15, 7, 3
 
 
-def main(op: str | None = None, json_path: str | os.PathLike[str] | None = None, candidate: str | None = None) -> int:
-    """Time `op` (of CONTESTS; or "startup"; all of them without one), print a table, write rows to `json_path`.
+def main(
+    op: str | None = None,
+    json_path: str | os.PathLike[str] | None = None,
+    candidate: str | None = None,
+    *,
+    device: str | None = None,
+    with_curves: bool = False,
+    quick: bool = False,
+    results: str | os.PathLike[str] | None = None,
+) -> int:
+    """Time `op` (of OPS; all of them without one), print a table, write rows to `json_path`.
 
-    Returns the exit code: 1 where a version of ours was wrong and so not timed. Raises UserError for an unknown op.
+    For "train-step", `with_curves` draws time over each size too, `quick` takes few samples and no memory figures, and
+    `results` is a folder for rows, table and plot of both. `device` is "cpu" or "cuda"; without one, all there are.
+
+    Returns the exit code: 1 where a version was wrong and so not timed. Raises UserError for settings that do not go.
     """
     mine = load_candidate(candidate, op if op in passes() else None) if candidate else None
     if mine is not None and mine.op_pass not in CONTESTS:
-        raise UserError(f"candidate {candidate}: {mine.op_pass} is not timed; choose one of {', '.join(CONTESTS[:-1])}")
+        raise UserError(f"candidate {candidate}: {mine.op_pass} is not timed; choose one of {', '.join(CONTESTS)}")
     op = mine.op if mine else op
-    if op not in (None, "startup", *CONTESTS):
-        raise UserError(f"op {op!r} is not known; choose one of {', '.join((*CONTESTS, 'startup'))}")
-    report: dict[str, Any] = {"environment": environment(), "ceilings": {}, "rows": []}
+    if op not in (None, *OPS):
+        raise UserError(f"op {op!r} is not known; choose one of {', '.join(OPS)}")
+    if with_curves and op != STEP:
+        raise UserError(f"curves are of whole training steps; say: partae bench {STEP} --curves")
+    devices = _devices(device)
+    report = _empty_report()
     complete = True
-    for device in ["cpu", *["cuda"] * torch.cuda.is_available()]:
-        if op == "startup":
-            break
-        report["ceilings"][device] = ceilings(device)
-        for name in CONTESTS if op is None else [op]:
-            complete &= _contests(name, device, report, mine)
-    if op in (None, "startup"):
+    for place in devices if op != STARTUP else []:
+        report["ceilings"][place] = ceilings(place)
+        for name in CONTESTS if op is None else [op] if op in CONTESTS else []:
+            complete &= _contests(name, place, report, mine)
+        if op in (None, STEP):
+            complete &= _steps(place, report, QUICK_ROUNDS if quick else STEP_ROUNDS, not quick)
+    if op in (None, STARTUP):
         report["startup_seconds"] = startup.seconds()
     print(table(report))
     if json_path:
-        with atomic_path(json_path) as file:
-            file.write_text(json.dumps(report, indent=1) + "\n")
+        _write(json_path, report)
+    if results:
+        _write_results(Path(results) / (STEP.replace("-", "_") + ".json"), report, table)
+    if with_curves:
+        complete &= _curves(report, QUICK_ROUNDS if quick else CURVE_ROUNDS, results)
     return 0 if complete else 1
+
+
+def _devices(device: str | None) -> list[str]:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("PyTorch sees no CUDA device; run on a machine with an NVIDIA GPU or say --device cpu")
+    return [device] if device else ["cpu", *["cuda"] * torch.cuda.is_available()]
+
+
+def _empty_report() -> dict[str, Any]:
+    return {"environment": environment(), "ceilings": {}, "rows": [], "skipped": {}}
 
 
 def _contests(name: str, device: str, report: dict[str, Any], mine: Candidate | None) -> bool:
     """Append the rows of one op; False where a version of ours was not timed."""
-    module = importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
+    module = importlib.import_module(f"{__package__}.{name}")
     ours = [b for b in ({"cpu": ["cpu"], "cuda": ["triton"]}[device]) if backends()[b].available]
     every = True
     for shape in shapes(device):
@@ -64,7 +98,52 @@ def _contests(name: str, device: str, report: dict[str, Any], mine: Candidate | 
     return every
 
 
+def _steps(device: str, report: dict[str, Any], rounds: int, with_memory: bool) -> bool:
+    """Append the rows of training steps and of a population; False where a version was wrong."""
+    limits = report["ceilings"][device]
+    wrong: list[str] = []
+    for shape in train_step.configurations(device):
+        found, skipped, not_timed = train_step.compare(shape, device, limits, rounds, with_memory)
+        report["rows"] += [row.to_dict() for row in found]
+        wrong += not_timed
+        for name, reason in skipped.items():
+            report["skipped"].setdefault(f"{device}: {name}", reason)
+        print(_line(found), flush=True)
+    found, also_wrong = population.compare(train_step.configurations(device)[0], device, limits, rounds)
+    report["rows"] += [row.to_dict() for row in found]
+    return not wrong + also_wrong
+
+
+def _curves(report: dict[str, Any], rounds: int, results: str | os.PathLike[str] | None) -> bool:
+    """Draw the curves of every device of the report; False where a version was wrong."""
+    drawn = {
+        "environment": report["environment"],
+        "ceilings": report["ceilings"],
+        "curves": {place: curves.measure_curves(place, found, rounds) for place, found in report["ceilings"].items()},
+    }
+    print(curves_text(drawn))
+    if results:
+        _write_results(Path(results) / "curves.json", drawn, curves_text)
+    return not any(point["wrong"] for points in drawn["curves"].values() for point in points)
+
+
+def _write(path: str | os.PathLike[str], report: dict[str, Any]) -> None:
+    with atomic_path(path) as file:
+        file.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _write_results(path: Path, report: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> None:
+    """The rows as JSON, as Markdown and as a plot."""
+    _write(path, report)
+    with atomic_path(path.with_suffix(".md")) as file:
+        file.write_text(text(report) + "\n")
+    with atomic_path(path.with_suffix(".png")) as file:
+        plot(report, file)
+
+
 def _line(found: list) -> str:
+    if not found:
+        return "nothing was timed"
     sizes = " ".join(f"{k}{v}" for k, v in found[0].shapes.items())
     times = ", ".join(f"{row.version} {row.seconds * 1e3:.3g} ms" for row in found)
     return f"{found[0].op} ({found[0].device}; {sizes}): {times}"

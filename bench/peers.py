@@ -1,6 +1,7 @@
 """The same mathematics as one would write it in PyTorch, differentiated by autograd: what the kernels must beat."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,5 +57,10 @@ def model_loss(
 
 def compiled(function: Callable, device: str) -> dict[str, Callable]:
     """The function eagerly and compiled in each way, by name."""
-    ways = {**COMPILED, **(ON_GPU if device == "cuda" else {})}
+    ways = compiled_ways(device)
     return {"eager": function, **{name: torch.compile(function, **options) for name, options in ways.items()}}
+
+
+def compiled_ways(device: str) -> dict[str, dict[str, Any]]:
+    """How the peers are compiled, by name: the options of torch.compile."""
+    return {**COMPILED, **(ON_GPU if device == "cuda" else {})}

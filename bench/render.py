@@ -1,4 +1,4 @@
-"""Rows as a Markdown table and a plot.
+"""Rows as Markdown tables and plots.
 
 python -m partae_fast.bench.render rows.json...     writes rows.md and rows.png beside each
 """
@@ -8,76 +8,205 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import curves
+
+STEPS = ("train step", "population")
+
 
 def table(report: dict[str, Any]) -> str:
     """The report as Markdown: where it was measured, the ceilings, a row for each version."""
-    env = report["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
-    lines = [
-        f"Measured {env['date']} at commit {env['commit']} on {env['processor']}, {env['threads']} threads"
-        + (f", {env['gpu']}" if env["gpu"] else "")
-        + f"; {versions}.",
-        "",
-    ]
-    for device, found in report["ceilings"].items():
-        rates = f"{found['flop_per_s'] / 1e9:.0f} GFLOP/s in a float32 matrix product"
-        lines.append(f"Ceilings, {device}: {rates}, {found['bytes_per_s'] / 1e9:.1f} GB/s in a copy.")
-    if report["rows"]:
+    lines = [*_head(report)]
+    ops = [row for row in report["rows"] if row["op"] not in STEPS]
+    if ops:
         lines += [
             "",
             "| op | device | B N H K M P | version | median ms | 10-90 % | GFLOP/s | GB/s | of floor | vs best peer |",
             "|---|---|---|---|---:|---|---:|---:|---:|---:|",
         ]
-        lines += [_row(row) for row in report["rows"]]
+        lines += [_row(row) for row in ops]
+    lines += _steps([row for row in report["rows"] if row["op"] == "train step"])
+    lines += _population([row for row in report["rows"] if row["op"] == "population"])
+    if report.get("skipped"):
+        lines += ["", "Not timed:"] + [f"- {name}: {reason}" for name, reason in report["skipped"].items()]
     if "startup_seconds" in report:
         times = report["startup_seconds"]
         lines += ["", f"Import to first step: {times['cold']:.1f} s with a cold cache, {times['warm']:.1f} s warm."]
     return "\n".join(lines)
 
 
+def curves_text(report: dict[str, Any]) -> str:
+    """Where curves were measured, and what they say."""
+    return "\n".join([*_head(report), "", curves.text(report)])
+
+
+def _head(report: dict[str, Any]) -> list[str]:
+    env = report["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
+    lines = [
+        f"Measured {env['date']} at commit {env['commit']} on {env['processor']}, {env['threads']} threads"
+        + (f", {env['gpu']}" if env["gpu"] else "")
+        + f"; {versions}."
+    ]
+    if env.get("load", 0.0) > 0.5:
+        lines += ["", f"Other work ran on this machine: its load was {env['load']:.1f} before the first measurement."]
+    lines.append("")
+    return lines + [_ceiling(device, found) for device, found in report["ceilings"].items()]
+
+
+def _ceiling(device: str, found: dict[str, Any]) -> str:
+    rates = found.get("rates") or {"matrix product": found["flop_per_s"]}
+    each = ", ".join(f"{rate / 1e9:.0f} in {name}" for name, rate in rates.items())
+    said = [f"float32 GFLOP/s: {each}", f"{found['bytes_per_s'] / 1e9:.1f} GB/s in a copy"]
+    if "one_thread_flop_per_s" in found:
+        said.append(f"{found['one_thread_flop_per_s'] / 1e9:.0f} GFLOP/s on one thread")
+    if "tf32_flop_per_s" in found:
+        said.append(f"{found['tf32_flop_per_s'] / 1e9:.0f} GFLOP/s in TF32")
+    for key, what in (
+        ("barrier_seconds", "a barrier"),
+        ("launch_seconds", "a launch"),
+        ("graph_node_seconds", "a graph's node"),
+    ):
+        if found.get(key):
+            said.append(f"{found[key] * 1e6:.2g} us for {what}")
+    said += [f"no figure for {name}: {reason}" for name, reason in found.get("skipped", {}).items()]
+    return f"Ceilings, {device}: {'; '.join(said)}."
+
+
 def _row(row: dict[str, Any]) -> str:
-    sizes = " ".join(str(v) for v in row["shapes"].values())
     name = row["version"] if row["peer"] else f"**{row['version']}**"
     ratio = "" if row["ratio_to_best_peer"] is None or row["peer"] else f"{row['ratio_to_best_peer']:.2f}x"
     return (
-        f"| {row['op']} | {row['device']} | {sizes} | {name} | {row['seconds'] * 1e3:.3g} "
+        f"| {row['op']} | {row['device']} | {_sizes(row)} | {name} | {row['seconds'] * 1e3:.3g} "
         f"| {row['seconds_10'] * 1e3:.3g}-{row['seconds_90'] * 1e3:.3g} | {row['gflop_per_s']:.3g} "
         f"| {row['gbyte_per_s']:.3g} | {row['fraction_of_floor']:.0%} | {ratio} |"
     )
 
 
+def _sizes(row: dict[str, Any]) -> str:
+    return " ".join(str(v) for v in row["shapes"].values())
+
+
+def _steps(rows: list[dict[str, Any]]) -> list[str]:
+    """Whole training steps."""
+    if not rows:
+        return []
+    lines = [
+        "",
+        "Training steps: crops drawn, loss, gradients, AdaDelta. Frames are of spectrograms; GFLOP/s are of needed"
+        " work; memory is what a step allocates beyond what is held between steps, and what is held, compiled code"
+        " included.",
+        "",
+        "| device, type | B N H K M P | version | median ms | 10-90 % | steps/s | frames/s | GFLOP/s | floor ms"
+        " | of floor | vs best peer | MB a step | MB held | loss differs |",
+        "|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        form = f", {row['adadelta']} AdaDelta" if row["adadelta"] else ""
+        name = row["version"] + form if row["peer"] else f"**{row['version']}**"
+        ratio = "" if row["ratio_to_best_peer"] is None else f"{row['ratio_to_best_peer']:.2f}x"
+        lines.append(
+            f"| {row['device']}, {row['type']} | {_sizes(row)} | {name} | {row['seconds'] * 1e3:.3g}"
+            f" | {row['seconds_10'] * 1e3:.3g}-{row['seconds_90'] * 1e3:.3g} | {row['steps_per_s']:.4g}"
+            f" | {row['frames_per_s']:.3g} | {row['gflop_per_s']:.3g} | {row['floor_seconds'] * 1e3:.3g}"
+            f" | {row['fraction_of_floor']:.1%} | {ratio} | {_megabytes(row['peak_bytes'])}"
+            f" | {_megabytes(row['held_bytes'])} | {row['error']:.0e} |"
+        )
+    return lines
+
+
+def _megabytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:.1f}"
+
+
+def _population(rows: list[dict[str, Any]]) -> list[str]:
+    """Models side by side."""
+    if not rows:
+        return []
+    lines = [
+        "",
+        "Several models in one launch. The last column is their rate over threads times the rate of one model on one"
+        " thread (on a GPU: over the rate of one model alone).",
+        "",
+        "| device | B N H K M P | version | models | threads | median ms | 10-90 % | models x steps/s | GFLOP/s"
+        " | of floor | of threads x single |",
+        "|---|---|---|---:|---:|---:|---|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        share = row["of_threads_times_single"]
+        lines.append(
+            f"| {row['device']} | {_sizes(row)} | **{row['version']}** | {row['models']} | {row['threads']}"
+            f" | {row['seconds'] * 1e3:.3g} | {row['seconds_10'] * 1e3:.3g}-{row['seconds_90'] * 1e3:.3g}"
+            f" | {row['steps_per_s']:.4g} | {row['gflop_per_s']:.3g} | {row['fraction_of_floor']:.1%}"
+            f" | {'' if share is None else f'{share:.1%}'} |"
+        )
+    return lines
+
+
 def plot(report: dict[str, Any], path: Path) -> None:
-    """Bars of each contest's times relative to its best peer, one panel a shape."""
+    """Curves, or bars of each contest's times relative to its best peer, one panel a shape."""
+    if "curves" in report:
+        curves.plot(report, path)
+        return
     from matplotlib.figure import Figure
 
     contests: dict[tuple, list[dict]] = {}
     for row in report["rows"]:
-        contests.setdefault((row["device"], tuple(row["shapes"].items())), []).append(row)
+        if row["op"] != "population":
+            key = row["device"], row["type"], tuple(row["shapes"].items())
+            contests.setdefault(key, []).append(row)
     figure = Figure(figsize=(9, 2.6 * len(contests)), layout="constrained")
-    for axes, ((device, shape), rows) in zip(
+    for axes, ((device, kind, shape), rows) in zip(
         figure.subplots(len(contests), squeeze=False)[:, 0], contests.items(), strict=True
     ):
-        ops = list(dict.fromkeys(row["op"] for row in rows))
-        best_peer = {op: min(r["seconds"] for r in rows if r["op"] == op and r["peer"]) for op in ops}
-        ours = {op: min((r["seconds"] for r in rows if r["op"] == op and not r["peer"]), default=0.0) for op in ops}
-        floors = {op: next(r["floor_seconds"] for r in rows if r["op"] == op) for op in ops}
-        for i, op in enumerate(ops):
-            axes.bar(i - 0.2, best_peer[op] * 1e3, 0.38, color="#9aa5b1", label="best PyTorch peer" * (i == 0))
-            axes.bar(i + 0.2, ours[op] * 1e3, 0.38, color="#1f6f8b", label="partae" * (i == 0))
-            axes.hlines(floors[op] * 1e3, i - 0.4, i + 0.4, color="#c0392b", label="floor" * (i == 0))
-            if ours[op]:
-                axes.annotate(f"{best_peer[op] / ours[op]:.1f}x", (i + 0.2, ours[op] * 1e3), ha="center", va="bottom")
-        axes.set(title=f"{device}: " + ", ".join(f"{k} {v}" for k, v in shape), ylabel="median, ms", yscale="log")
-        axes.set_xticks(range(len(ops)), ops, fontsize=8)
+        bars = _versions if {row["op"] for row in rows} == {"train step"} else _best
+        bars(axes, rows)
+        sizes = ", ".join(f"{k} {v}" for k, v in shape)
+        axes.set(title=f"{device}, {kind}: {sizes}", ylabel="median, ms", yscale="log")
         axes.margins(y=0.2)
     figure.axes[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 
-if __name__ == "__main__":
-    for name in sys.argv[1:]:
+OURS, PEER, FLOOR = "#1f6f8b", "#9aa5b1", "#c0392b"
+
+
+def _best(axes: Any, rows: list[dict[str, Any]]) -> None:
+    """For each op our best version beside the best peer."""
+    ops = list(dict.fromkeys(row["op"] for row in rows))
+    best_peer = {op: min((r["seconds"] for r in rows if r["op"] == op and r["peer"]), default=0.0) for op in ops}
+    ours = {op: min((r["seconds"] for r in rows if r["op"] == op and not r["peer"]), default=0.0) for op in ops}
+    floors = {op: next(r["floor_seconds"] for r in rows if r["op"] == op) for op in ops}
+    for i, op in enumerate(ops):
+        axes.bar(i - 0.2, best_peer[op] * 1e3, 0.38, color=PEER, label="best PyTorch peer" * (i == 0))
+        axes.bar(i + 0.2, ours[op] * 1e3, 0.38, color=OURS, label="partae" * (i == 0))
+        axes.hlines(floors[op] * 1e3, i - 0.4, i + 0.4, color=FLOOR, label="floor" * (i == 0))
+        if ours[op]:
+            axes.annotate(f"{best_peer[op] / ours[op]:.1f}x", (i + 0.2, ours[op] * 1e3), ha="center", va="bottom")
+    axes.set_xticks(range(len(ops)), ops, fontsize=8)
+
+
+def _versions(axes: Any, rows: list[dict[str, Any]]) -> None:
+    """Every version of a training step."""
+    for i, row in enumerate(rows):
+        first = i == next(j for j, other in enumerate(rows) if other["peer"] == row["peer"])
+        label = ("PyTorch" if row["peer"] else "partae") if first else ""
+        height = row["seconds"] * 1e3
+        spread = [[height - row["seconds_10"] * 1e3], [row["seconds_90"] * 1e3 - height]]
+        axes.bar(i, height, 0.7, yerr=spread, capsize=3, color=PEER if row["peer"] else OURS, label=label)
+        if row["ratio_to_best_peer"] is not None:
+            axes.annotate(f"{row['ratio_to_best_peer']:.1f}x", (i, height), ha="center", va="bottom")
+    axes.axhline(rows[0]["floor_seconds"] * 1e3, color=FLOOR, label="floor")
+    axes.set_xticks(range(len(rows)), [row["version"].replace(" ", "\n", 1) for row in rows], fontsize=8)
+
+
+def main(files: list[str]) -> None:
+    for name in files:
         file = Path(name)
-        rows = json.loads(file.read_text())
-        file.with_suffix(".md").write_text(table(rows) + "\n")
-        if rows["rows"]:
-            plot(rows, file.with_suffix(".png"))
+        report = json.loads(file.read_text())
+        file.with_suffix(".md").write_text((curves_text if "curves" in report else table)(report) + "\n")
+        if report.get("rows") or report.get("curves"):
+            plot(report, file.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

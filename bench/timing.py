@@ -1,6 +1,7 @@
 """Interleaved timing, and the rows that measurements become."""
 
 import datetime
+import os
 import platform
 import subprocess
 import time
@@ -16,6 +17,7 @@ ROUNDS = 25
 SAMPLE_SECONDS = 0.02  # a sample repeats the call until it takes about this long
 # Before a sample: threads of OpenMP spin for milliseconds after a version that used them, on cores that the next needs.
 SETTLE_SECONDS = 0.02
+WARM_SECONDS = 0.25  # a call that takes longer needs no other before it to wake what it uses
 QUANTILES = (0.1, 0.5, 0.9)
 
 
@@ -58,20 +60,25 @@ class Row:
 def measure(calls: dict[str, Callable[[], Any]], device: str, rounds: int = ROUNDS) -> dict[str, np.ndarray]:
     """Seconds of each call, (rounds,), all versions in turn in every round, so that a slow spell meets them all.
 
-    A call that has an attribute `steps` does that many at once; its seconds are of one.
+    A call that has an attribute `steps` does that many at once; its seconds are of one. One that has `rewind` is set
+    back by it, untimed, before each sample.
     """
     seconds = _seconds_on_gpu if device == "cuda" else _seconds_on_cpu
-    repeats = {}
+    repeats, long = {}, set()
     for name, call in calls.items():
-        for _ in range(3):
-            call()
-        once = min(seconds(call, 1) for _ in range(3))
-        repeats[name] = max(1, round(SAMPLE_SECONDS / once))
+        once = [seconds(call, 1)]
+        while len(once) < 6 and sum(once) < WARM_SECONDS:
+            once.append(seconds(call, 1))
+        repeats[name] = max(1, round(SAMPLE_SECONDS / min(once)))
+        if min(once) > WARM_SECONDS:
+            long.add(name)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            getattr(call, "rewind", lambda: None)()
             time.sleep(SETTLE_SECONDS)
-            call()
+            if name not in long:
+                call()
             samples[name].append(seconds(call, repeats[name]))
     return {name: np.array(values) / getattr(calls[name], "steps", 1) for name, values in samples.items()}
 
@@ -148,6 +155,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": versions,
+        "load": os.getloadavg()[0],  # processes that ran or waited in the minute before: others spoil the figures
         "date": datetime.date.today().isoformat(),
         "commit": _commit(),
     }

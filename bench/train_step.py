@@ -1,47 +1,101 @@
-"""Whole training steps: crops, loss, gradients and AdaDelta (rho 0.95), beside the same written in PyTorch."""
+"""Whole training steps: crops drawn and mixed, loss, gradients, AdaDelta (rho 0.95), beside the same in PyTorch.
 
+Every version takes CHECKED steps from the same weights first, and is timed only if its losses are those of eager
+PyTorch. Every sample starts from the weights and the optimiser's state that stood after those steps, so that all
+versions time the same steps: how many latents are active, which changes as a model learns, is the same for all.
+
+The floor of a step is what its arithmetic or its memory takes, whichever is more, and two meetings of all who work:
+
+    max((2 B N M H K + 4 * 2 B W K M H) / flop_per_s, bytes / bytes_per_s) + 2 barrier_seconds,  W = ceil(N / P)
+
+The first product is the dense encode, the others the passes over the M*H numbers under each pooled latent: decode, the
+gradient of its value, both gradients of weights. On a GPU encode may go to the tensor cores, in TF32 or as three such
+products for one of float32, beside the others: max(encode / that rate, the rest / flop_per_s) where that is less.
+bytes are those of x, or of all recordings where they are fewer (a fused step reads x where it lies), once, and only
+where they exceed the last-level cache: else 0. The meetings are needed since every weight's gradient comes from every
+item, and every item of the next step needs every weight. All rates are of the same run (`ceilings.py`).
+"""
+
+import gc
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from partae_fast.kernels import OPS, BackendUnavailable
 from partae_fast.kernels.optimiser import RULES
 from partae_fast.kernels.train_steps import Run, fresh_state
 from partae_fast.sampling import CropSampler
-from partae_fast.training.steps import train_steps
+from partae_fast.training.steps import serving_backend, train_steps
 
-from . import peers
-from .common import GATE_BEHIND_ARGMAX, Contest
-from .shapes import dense, inputs, sparse
-from .timing import Work
+from . import memory, peers
+from .common import GATE_BEHIND_ARGMAX
+from .shapes import dense, sparse
+from .timing import QUANTILES, Row, measure
 
 PENALTY = 0.75
+RHO = 0.95
 CHECKED = 10  # steps that every version takes from the same weights, and whose losses must agree
-LAUNCH = 8  # steps in a call of ours: as few as training ever has, after its first
+LAUNCH_SECONDS = 0.02  # a call of ours takes about this long; in training it takes ten times that
+LAUNCH_STEPS = 2048  # and at most these
+DRAWN = 1024  # steps whose crops are drawn at once, for peers on a GPU
+OURS = "partae "
+EAGER = "PyTorch eager"
+GRAPH = "CUDA graph of "
+
+# The configurations of the table: the paper's; a large batch; wide; what denoises best, and that with more bins.
+CONFIGURATIONS = [
+    {"B": 16, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16},
+    {"B": 128, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16},
+    {"B": 16, "N": 512, "H": 128, "K": 128, "M": 9, "P": 16},
+    {"B": 16, "N": 320, "H": 64, "K": 32, "M": 9, "P": 4},
+    {"B": 16, "N": 320, "H": 128, "K": 32, "M": 9, "P": 4},
+]
+ON_GPU = [{"B": 4096, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16}]
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
-    sampler = make_sampler(shape, device)
-    ours = {backend: Ours(make_run(shape, device, sampler), backend) for backend in backends}
-    theirs = {}
-    for name, loss in peers.compiled(peers.model_loss, device).items():
-        for foreach in (False, True):
-            label = f"{name}, {'foreach' if foreach else 'plain'} AdaDelta"
-            optimiser = partial(torch.optim.Adadelta, rho=0.95, foreach=foreach)
-            theirs[label] = Peer(loss, make_run(shape, device, sampler), sampler, optimiser)
-    forward, backward = dense(shape), sparse(shape, 4, reads=3)
-    return [
-        Contest(
-            "train step",
-            ours=ours,
-            peers=theirs,
-            work=Work(forward.flop + backward.flop, forward.bytes + backward.bytes),
-            difference=lambda found, truth: max(abs(a - b) / abs(b) for a, b in zip(found, truth, strict=True)),
-            prepare=lambda version: version.first_losses,
-            gate=GATE_BEHIND_ARGMAX,
-        )
-    ]
+@dataclass(frozen=True)
+class StepRow(Row):
+    """A version of a training step, or of a step of several models side by side; `seconds` are of one step of all."""
+
+    models: int
+    threads: int
+    steps_per_s: float  # of one model, times the models
+    frames_per_s: float
+    steps_in_a_call: int
+    adadelta: str | None  # which form of torch.optim.Adadelta a peer has
+    samples: int
+    peak_bytes: int | None  # see memory.py
+    held_bytes: int | None
+    of_threads_times_single: float | None  # of a population: its rate over threads times that of one model on one
+
+
+def configurations(device: str) -> list[dict[str, int]]:
+    return CONFIGURATIONS + (ON_GPU if device == "cuda" else [])
+
+
+def types(shape: dict[str, int], device: str) -> list[str]:
+    """How products may be rounded. A version is compared with peers that may do the same."""
+    both = device == "cuda" and shape in (CONFIGURATIONS[0], *ON_GPU)
+    return ["float32", "tf32"] if both else ["float32"]
+
+
+@contextmanager
+def rounding(kind: str):
+    """Inside, PyTorch's products and convolutions on a GPU, and ours, round as `kind` says."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def make_sampler(shape: dict[str, int], device: str, seed: int = 0) -> CropSampler:
@@ -49,50 +103,379 @@ def make_sampler(shape: dict[str, int], device: str, seed: int = 0) -> CropSampl
     random = np.random.default_rng(seed)
     size = (max(4096, 2 * shape["N"]), shape["H"])
     signal, noise = (random.gamma(1.0, 0.2, size).astype(np.float32) for _ in range(2))
-    return CropSampler([[signal]], [[noise]], shape["N"], shape["B"], 0.25, seed).to(device)
+    share = 0.25 if shape["B"] > 2 else 0.0  # of one or two items a quarter is none
+    return CropSampler([[signal]], [[noise]], shape["N"], shape["B"], share, seed).to(device)
 
 
-def make_run(shape: dict[str, int], device: str, sampler: CropSampler) -> Run:
-    """A model of random filters in training on the sampler's crops."""
-    t = inputs(shape, device)
-    state, options = fresh_state(t.w_enc, t.w_dec, "adadelta"), RULES["adadelta"].options
-    mean, std = sampler.mean.to(device), sampler.std.to(device)
-    given = t.w_enc, t.w_dec, state, sampler.crops, mean, std, t.foreground, PENALTY, shape["P"]
-    return Run(*given, "adadelta", options)
+def make_run(
+    shape: dict[str, int], sampler: CropSampler, seed: int = 0, penalty: float = PENALTY, background: float = 0.25
+) -> Run:
+    """A model of random filters in training on the sampler's crops, on their device."""
+    device = sampler.source.device
+    generator = torch.Generator().manual_seed(seed)
+    bins, latents, taps = shape["H"], shape["K"], shape["M"]
+    w_enc = torch.randn(taps, bins, latents, generator=generator) / (taps * bins) ** 0.5
+    w_dec = torch.randn(taps, latents, bins, generator=generator) / (taps * latents) ** 0.5
+    w_enc, w_dec = w_enc.to(device), w_dec.to(device)
+    foreground = (torch.arange(latents, device=device) >= round(latents * background)).float()
+    return Run(
+        *(w_enc, w_dec, fresh_state(w_enc, w_dec, "adadelta"), sampler.crops),
+        *(sampler.mean.to(device), sampler.std.to(device), foreground, penalty, shape["P"]),
+        *("adadelta", {**RULES["adadelta"].options, "rho": RHO}),
+    )
 
 
-class Ours:
-    """A call takes LAUNCH steps in one launch; `steps` says so to whoever times it."""
+class _Rewound:
+    """What can go back to where it stood after the checked steps."""
 
-    steps = LAUNCH
+    step = 0
 
-    def __init__(self, run: Run, backend: str) -> None:
-        self.run, self.backend, self.step = run, backend, CHECKED
-        self.first_losses = train_steps([run], 0, CHECKED, backend)[0].tolist()
+    def remember(self, tensors: Sequence[Tensor]) -> None:
+        self._tensors = list(tensors)
+        self._kept = [t.detach().clone() for t in self._tensors]
 
-    def __call__(self) -> torch.Tensor:
-        losses = train_steps([self.run], self.step, LAUNCH, self.backend)
-        self.step += LAUNCH
+    def rewind(self) -> None:
+        with torch.no_grad():
+            for tensor, kept in zip(self._tensors, self._kept, strict=True):
+                tensor.copy_(kept)
+        self.step = CHECKED
+
+
+class Ours(_Rewound):
+    """A call takes `steps` steps of all runs in one launch, as many as take about `launch_seconds`."""
+
+    def __init__(
+        self, runs: Sequence[Run], backend: str, threads: int | None = None, launch_seconds: float = LAUNCH_SECONDS
+    ) -> None:
+        self.runs, self.backend, self.threads = list(runs), backend, threads or torch.get_num_threads()
+        self.steps = CHECKED
+        self.losses = self().tolist()  # (runs, CHECKED)
+        self.first_losses = self.losses[0]
+        tensors = [(r.w_enc, r.w_dec, *r.state["w_enc"], *r.state["w_dec"]) for r in self.runs]
+        self.remember([t for found in tensors for t in found])
+        self.steps, seconds = 1, 0.0
+        while seconds < launch_seconds / 2 and self.steps < LAUNCH_STEPS:
+            self.steps *= 2
+            start = time.perf_counter()
+            self().sum().item()
+            seconds = time.perf_counter() - start
+        self.rewind()
+
+    def __call__(self) -> Tensor:
+        if self.threads != torch.get_num_threads():
+            torch.set_num_threads(self.threads)
+        losses = train_steps(self.runs, self.step, self.steps, self.backend)
+        self.step += self.steps
         return losses
 
 
-class Peer:
+class _TableOfCrops:
+    """Batches on a GPU from a table, there, of where crops start: the drawing costs a peer one copy in DRAWN steps."""
+
+    def __init__(self, sampler: CropSampler) -> None:
+        crops = sampler.crops
+        if len(crops.group_first) != 2:
+            raise ValueError(f"{len(crops.group_first)} groups; peers on a GPU take one of signal and one of noise")
+        self.sampler, self.crops = sampler, crops
+        device = crops.source.device
+        self.starts = torch.zeros(DRAWN, crops.batch, dtype=torch.int64, device=device)
+        self.offsets = torch.arange(crops.frames, device=device)
+        self.noise_only = (torch.arange(crops.batch, device=device) < crops.noise_items).float()
+        self.first = -1
+
+    def draw_for(self, step: int) -> None:
+        """Fill the table where it does not hold the step."""
+        if step - step % DRAWN != self.first:
+            self.first = step - step % DRAWN
+            found = [self.sampler.starts_at(i) for i in range(self.first, self.first + DRAWN)]
+            self.starts.copy_(torch.from_numpy(np.stack(found)))
+
+    def batch(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        """x and noise_only of the step in that row (1,) of the table."""
+        rows = self.starts.index_select(0, row).view(-1, 1) + self.offsets
+        x = self.crops.source.index_select(0, rows.view(-1))
+        return x.view(self.crops.batch, self.crops.frames, -1), self.noise_only
+
+
+class Peer(_Rewound):
     """A call draws a batch and takes one step in PyTorch."""
 
     steps = 1
 
-    def __init__(self, loss: Any, run: Run, sampler: CropSampler, optimiser: Any) -> None:
-        self.loss, self.run, self.sampler, self.step = loss, run, sampler, 0
+    def __init__(self, loss: Callable[..., Tensor], run: Run, sampler: CropSampler, form: str) -> None:
+        self.loss, self.run, self.sampler = loss, run, sampler
         self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
-        self.optimiser = optimiser(self.weights)
+        self.optimiser = adadelta(self.weights, form)
+        on_gpu = run.w_enc.device.type == "cuda"
+        self.table = _TableOfCrops(sampler) if on_gpu else None
+        self.at = torch.zeros(1, dtype=torch.int64, device=run.w_enc.device)
         self.first_losses = [float(self()) for _ in range(CHECKED)]
+        self.remember_all()
 
-    def __call__(self) -> torch.Tensor:
-        run = self.run
-        x, noise_only = self.sampler.batch_at(self.step)
+    def remember_all(self) -> None:
+        states = [t for state in self.optimiser.state.values() for t in state.values() if isinstance(t, Tensor)]
+        self.remember([*self.weights, *states, self.at])
+
+    def __call__(self) -> Tensor:
+        if self.table is not None:
+            self.table.draw_for(self.step)
+            self.at.fill_(self.step % DRAWN)
+            x, noise_only = self.table.batch(self.at)
+        else:
+            x, noise_only = self.sampler.batch_at(self.step)
         self.step += 1
+        return self.learn(x, noise_only)
+
+    def learn(self, x: Tensor, noise_only: Tensor) -> Tensor:
+        run = self.run
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.loss(x, run.mean, run.std, *self.weights, noise_only, run.foreground, PENALTY, run.pool)
+        loss = self.loss(x, run.mean, run.std, *self.weights, noise_only, run.foreground, run.penalty, run.pool)
         loss.backward()
         self.optimiser.step()
         return loss.detach()
+
+
+class GraphPeer(Peer):
+    """The whole step captured: a call replays it. Crops are gathered inside, by a table of where they start."""
+
+    def __init__(self, loss: Callable[..., Tensor], run: Run, sampler: CropSampler, form: str) -> None:
+        self.loss, self.run, self.sampler = loss, run, sampler
+        self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
+        before = [w.detach().clone() for w in self.weights]
+        self.optimiser = adadelta(self.weights, form, capturable=True)
+        self.table = _TableOfCrops(sampler)
+        self.table.draw_for(0)
+        self.at = torch.zeros(1, dtype=torch.int64, device=run.w_enc.device)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self.body()
+        torch.cuda.current_stream().wait_stream(side)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.captured = self.body()
+        with torch.no_grad():
+            for weight, kept in zip(self.weights, before, strict=True):
+                weight.copy_(kept)
+            for state in self.optimiser.state.values():
+                for tensor in state.values():
+                    tensor.zero_()
+            self.at.zero_()
+        self.first_losses = [float(self()) for _ in range(CHECKED)]
+        self.remember_all()
+
+    def body(self) -> Tensor:
+        loss = self.learn(*self.table.batch(self.at))
+        self.at += 1
+        return loss
+
+    def __call__(self) -> Tensor:
+        if self.step % DRAWN == 0 and self.step:
+            self.at.zero_()
+        self.table.draw_for(self.step)
+        self.step += 1
+        self.graph.replay()
+        return self.captured
+
+
+def forms() -> list[str]:
+    """The forms of torch.optim.Adadelta that this PyTorch has."""
+    known = inspect.signature(torch.optim.Adadelta).parameters
+    return ["plain", *(form for form in ("foreach", "fused") if form in known)]
+
+
+def adadelta(weights: Sequence[Tensor], form: str, **options: Any) -> torch.optim.Optimizer:
+    chosen = {"plain": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}[form]
+    return torch.optim.Adadelta(weights, rho=RHO, **chosen, **options)
+
+
+def fastest_form(shape: dict[str, int], device: str) -> dict[str, float]:
+    """Seconds of an update of both weights by each form of torch.optim.Adadelta; the fastest first."""
+    calls = {}
+    for form in forms():
+        run = make_run(shape, make_sampler({**shape, "B": 1}, device))
+        weights = [run.w_enc.requires_grad_(), run.w_dec.requires_grad_()]
+        for weight in weights:
+            weight.grad = torch.ones_like(weight)
+        calls[form] = adadelta(weights, form).step
+    medians = {form: float(np.median(s)) for form, s in measure(calls, device, rounds=5).items()}
+    return dict(sorted(medians.items(), key=lambda found: found[1]))
+
+
+def peer_names(device: str) -> list[str]:
+    names = [EAGER, *peers.compiled_ways(device)]
+    if device == "cuda":
+        names += [GRAPH + name for name in (EAGER, *peers.COMPILED)]
+    return names
+
+
+def build(version: str, shape: dict[str, int], device: str, form: str = "foreach") -> Ours | Peer:
+    """A version by its name, after its checked steps."""
+    sampler = make_sampler(shape, device)
+    run = make_run(shape, sampler)
+    if version.startswith(OURS):
+        return Ours([run], version.removeprefix(OURS))
+    kind = GraphPeer if version.startswith(GRAPH) else Peer
+    name, loss = version.removeprefix(GRAPH), peers.model_loss
+    if name != EAGER:
+        loss = torch.compile(loss, **peers.compiled_ways(device)[name])
+    return kind(loss, run, sampler, form)
+
+
+def refusals(shape: dict[str, int], device: str) -> tuple[list[str], dict[str, str]]:
+    """Our versions that can run, and for each other why not."""
+    run = make_run(shape, make_sampler(shape, device))
+    able, refused = [], {}
+    for backend in OPS["train_steps"].backends[::-1]:
+        try:
+            able.append(OURS + serving_backend([run], backend))
+        except BackendUnavailable as error:
+            refused[OURS + backend] = str(error)
+    return able, refused
+
+
+def flop(shape: dict[str, int]) -> float:
+    """Operations that a step needs."""
+    return dense(shape).flop + sparse(shape, 4).flop
+
+
+def floor(shape: dict[str, int], ceilings: dict[str, Any], kind: str = "float32") -> float:
+    """Seconds below which the machine cannot go: the module's docstring has the formula."""
+    rate, first, rest = ceilings["flop_per_s"], dense(shape).flop, sparse(shape, 4).flop
+    arithmetic = (first + rest) / rate
+    if "tf32_flop_per_s" in ceilings:
+        tensor = ceilings["tf32_flop_per_s"] / (1 if kind == "tf32" else 3)
+        arithmetic = min(arithmetic, max(first / tensor, rest / rate))
+    recordings = 2 * max(4096, 2 * shape["N"])  # frames, of make_sampler
+    x = 4 * min(shape["B"] * shape["N"], recordings) * shape["H"]
+    moved = x if x > ceilings["cache_bytes"] else 0
+    return max(arithmetic, moved / ceilings["bytes_per_s"]) + 2 * ceilings["barrier_seconds"]
+
+
+def losses_differ(found: Sequence[float], truth: Sequence[float]) -> float:
+    """The largest relative difference of two series of losses; NaN where there is one."""
+    return float(np.max(np.abs(np.subtract(found, truth)) / np.abs(truth)))
+
+
+@dataclass
+class Prepared:
+    """Versions of one configuration that passed the check, and what became of the others."""
+
+    versions: dict[str, Ours | Peer]
+    errors: dict[str, float]
+    wrong: list[str]
+    skipped: dict[str, str]
+    form: str
+
+    def measured(self, device: str, rounds: int) -> dict[str, np.ndarray]:
+        return measure(dict(self.versions), device, rounds)
+
+
+def prepare(shape: dict[str, int], device: str, ours: Sequence[str], others: Sequence[str]) -> Prepared:
+    """Build versions, compile them, check their first losses against eager PyTorch."""
+    torch.compiler.reset()
+    gc.collect()
+    form = next(iter(fastest_form(shape, device)))
+    built: dict[str, Ours | Peer] = {}
+    skipped: dict[str, str] = {}
+    for name in [*ours, *others]:
+        try:
+            built[name] = build(name, shape, device, form)
+        except Exception as error:  # no C++ compiler, no memory, no capture: the others are timed all the same
+            skipped[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    truth = built[EAGER].first_losses
+    errors = {name: losses_differ(version.first_losses, truth) for name, version in built.items()}
+    wrong = [name for name, error in errors.items() if not error <= GATE_BEHIND_ARGMAX]
+    for name in wrong:
+        print(
+            f"train step, {name}: losses of {CHECKED} steps differ from eager PyTorch's by {errors[name]:.2g}, above"
+            f" {GATE_BEHIND_ARGMAX:g}; not timed"
+        )
+        del built[name]
+    return Prepared(built, errors, wrong, skipped, form)
+
+
+def compare(
+    shape: dict[str, int], device: str, ceilings: dict[str, Any], rounds: int, with_memory: bool = True
+) -> tuple[list[StepRow], dict[str, str], list[str]]:
+    """Rows of every version that can run and is right, ours first, for each way to round; the others, by why; wrong."""
+    found: list[StepRow] = []
+    skipped: dict[str, str] = {}
+    wrong: list[str] = []
+    for kind in types(shape, device):
+        with rounding(kind):
+            able, refused = refusals(shape, device)
+            prepared = prepare(shape, device, able, peer_names(device))
+            skipped |= refused | prepared.skipped
+            wrong += prepared.wrong
+            samples = prepared.measured(device, rounds)
+            steps = {name: version.steps for name, version in prepared.versions.items()}
+            prepared.versions.clear()
+            peaks = _peaks(list(steps), shape, device, prepared.form) if with_memory else {}
+            skipped |= {f"{n}, memory": a["failure"] for n, a in peaks.items() if "failure" in a}
+        best = min((float(np.median(s)) for name, s in samples.items() if not name.startswith(OURS)), default=None)
+        for name, seconds in samples.items():
+            found.append(
+                row(
+                    *("train step", name, shape, device, kind, seconds, best, prepared.errors[name]),
+                    floor_seconds=floor(shape, ceilings, kind),
+                    steps_in_a_call=steps[name],
+                    adadelta=None if name.startswith(OURS) else prepared.form,
+                    peak_bytes=peaks.get(name, {}).get("peak_bytes"),
+                    held_bytes=peaks.get(name, {}).get("held_bytes"),
+                )
+            )
+    return found, skipped, wrong
+
+
+def row(
+    op: str,
+    version: str,
+    shape: dict[str, int],
+    device: str,
+    kind: str,
+    seconds: np.ndarray,
+    best_peer: float | None,
+    error: float,
+    floor_seconds: float,
+    models: int = 1,
+    threads: int | None = None,
+    of_threads_times_single: float | None = None,
+    **fields: Any,
+) -> StepRow:
+    low, middle, high = (float(q) for q in np.quantile(seconds, QUANTILES))
+    return StepRow(
+        op=op,
+        version=version,
+        peer=not version.startswith(OURS),
+        device=device,
+        type=kind,
+        shapes=shape,
+        seconds_10=low,
+        seconds=middle,
+        seconds_90=high,
+        gflop_per_s=models * flop(shape) / middle / 1e9,
+        gbyte_per_s=models * 4.0 * shape["B"] * shape["N"] * shape["H"] / middle / 1e9,
+        floor_seconds=floor_seconds,
+        fraction_of_floor=floor_seconds / middle,
+        ratio_to_best_peer=None if best_peer is None else best_peer / middle,
+        error=error,
+        models=models,
+        threads=threads or torch.get_num_threads(),
+        steps_per_s=models / middle,
+        frames_per_s=models * shape["B"] * shape["N"] / middle,
+        samples=len(seconds),
+        of_threads_times_single=of_threads_times_single,
+        **fields,
+    )
+
+
+def _peaks(names: list[str], shape: dict[str, int], device: str, form: str) -> dict[str, dict[str, Any]]:
+    """Peak memory of each version, apart from the timing: see memory.py."""
+    if device == "cuda":
+        return {name: {"peak_bytes": memory.device_peak(partial(build, name, shape, device, form))} for name in names}
+    threads = torch.get_num_threads()
+    asked = [{"version": name, "shape": shape, "threads": threads, "form": form} for name in names]
+    return dict(zip(names, memory.peaks(asked), strict=True))

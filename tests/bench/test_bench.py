@@ -10,11 +10,25 @@ import pytest
 import torch
 
 from partae_fast import bench
-from partae_fast.bench import ceilings, command, common, peers, quality, render, shapes, startup, timing
+from partae_fast.bench import (
+    ceilings,
+    command,
+    common,
+    curves,
+    memory,
+    peers,
+    population,
+    quality,
+    render,
+    shapes,
+    startup,
+    timing,
+    train_step,
+)
 from partae_fast.errors import UserError
 
 SMALL = {"B": 2, "N": 40, "H": 5, "K": 4, "M": 3, "P": 8}
-CEILINGS = {"flop_per_s": 1e11, "bytes_per_s": 1e10}
+CEILINGS = {"flop_per_s": 1e11, "bytes_per_s": 1e10, "barrier_seconds": 1e-7, "cache_bytes": 1 << 20}
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +37,19 @@ def quick(monkeypatch):
     monkeypatch.setattr(timing, "ROUNDS", 2)
     monkeypatch.setattr(timing, "SAMPLE_SECONDS", 1e-4)
     monkeypatch.setattr(timing.measure, "__defaults__", (2,))
+    monkeypatch.setattr(timing, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(train_step, "LAUNCH_SECONDS", 1e-4)
+    monkeypatch.setattr(population, "LAUNCH_SECONDS", 1e-4)
     monkeypatch.setattr(shapes, "SHAPES", [SMALL])
+    monkeypatch.setattr(train_step, "CONFIGURATIONS", [SMALL])
+    monkeypatch.setattr(curves, "BASE", SMALL)
+    monkeypatch.setattr(curves, "AXES", {"B": (1, 2), "H=K": (4, 8)})
+    for rounds in ("STEP_ROUNDS", "CURVE_ROUNDS", "QUICK_ROUNDS"):
+        monkeypatch.setattr(command, rounds, 2)
+    monkeypatch.setattr(memory, "peaks", lambda asked: [{"peak_bytes": 3, "held_bytes": 4} for _ in asked])
     monkeypatch.setattr(peers, "COMPILED", {})
     monkeypatch.setattr(command, "ceilings", lambda device: CEILINGS)
+    monkeypatch.setattr(ceilings, "ceilings", lambda device: CEILINGS)
     monkeypatch.setattr(startup, "seconds", lambda: {"cold": 2.0, "warm": 1.0})
 
 
@@ -40,12 +64,13 @@ def test_every_contest_is_checked_and_timed(tmp_path, capsys):
         "decode forward+backward",
         "partitioned_loss",
         "train step",
+        "population",
     ]
     for row in report["rows"]:
         assert row["error"] <= common.GATE_BEHIND_ARGMAX
         assert 0 < row["seconds_10"] <= row["seconds"] <= row["seconds_90"]
         assert row["floor_seconds"] > 0
-        assert row["peer"] == (row["version"] != "cpu")
+        assert row["peer"] == (row["version"] != "cpu" and not row["version"].startswith("partae "))
     assert {"processor", "threads", "versions", "date", "commit"} <= set(report["environment"])
     assert "| encode | cpu | 2 40 5 4 3 8 | **cpu** |" in capsys.readouterr().out
 
@@ -58,15 +83,12 @@ def test_rows_become_a_table_and_a_plot(tmp_path):
     assert render.table(report).count("\n| encode") == 4
 
 
-@pytest.mark.parametrize("op", ["encode", "decode", "partitioned_loss", "train_step"])
+@pytest.mark.parametrize("op", ["encode", "decode", "partitioned_loss"])
 def test_a_wrong_version_is_not_timed(op, capsys):
     module = importlib.import_module(f"partae_fast.bench.{op}")
     for contest in module.contests(SMALL, "cpu", ["cpu"]):
         right = contest.ours["cpu"]
-        if op == "train_step":
-            right.first_losses[3] *= 1.02
-        else:
-            contest.ours["cpu"] = lambda right=right: _off(right())
+        contest.ours["cpu"] = lambda right=right: _off(right())
         found = contest.run(SMALL, "cpu", CEILINGS)
         assert [row.version for row in found if not row.peer] == []
         assert "not timed" in capsys.readouterr().out
@@ -111,16 +133,159 @@ def test_needed_work_of_the_papers_configuration():
     assert shapes.sparse(configuration, 1).flop == pytest.approx(9.4e6, rel=0.01)
 
 
+@pytest.mark.parametrize("wrong", [1.02, float("nan")])
+def test_a_wrong_training_step_is_not_timed(wrong, monkeypatch, capsys):
+    build = train_step.build
+
+    def spoilt(version, *given):
+        found = build(version, *given)
+        if version == "partae cpu":
+            found.first_losses[3] *= wrong
+        return found
+
+    monkeypatch.setattr(train_step, "build", spoilt)
+    rows, _, not_timed = train_step.compare(SMALL, "cpu", CEILINGS, rounds=2)
+    assert "partae cpu" not in [row.version for row in rows]
+    assert not_timed == ["partae cpu"]
+    assert "not timed" in capsys.readouterr().out
+    assert bench.main("train-step", quick=True) == 1
+
+
+def test_a_version_that_cannot_run_is_named_with_the_reason(monkeypatch):
+    monkeypatch.setattr(peers, "COMPILED", {"torch.compile": {"backend": "nothere"}})
+    rows, skipped, wrong = train_step.compare(SMALL, "cpu", CEILINGS, rounds=2)
+    assert {"partae cpu", "partae eager", "PyTorch eager"} == {row.version for row in rows}
+    assert "nothere" in skipped["torch.compile"]
+    assert wrong == []
+
+
+def test_rows_of_training_steps():
+    rows, skipped, wrong = train_step.compare(SMALL, "cpu", CEILINGS, rounds=2)
+    assert wrong == []
+    assert {name.split()[1] for name in skipped} <= {"triton", "cuda"}  # where there is no GPU
+    ours, peer = (next(row for row in rows if row.version == name) for name in ("partae cpu", "PyTorch eager"))
+    assert ours.steps_per_s == pytest.approx(1 / ours.seconds)
+    assert ours.frames_per_s == pytest.approx(SMALL["B"] * SMALL["N"] / ours.seconds)
+    assert ours.fraction_of_floor == pytest.approx(ours.floor_seconds / ours.seconds)
+    assert ours.ratio_to_best_peer == pytest.approx(peer.seconds / ours.seconds)
+    assert peer.ratio_to_best_peer == 1
+    assert peer.adadelta in train_step.forms()
+    assert ours.error < common.GATE
+    assert (ours.peak_bytes, ours.held_bytes) == (3, 4)
+
+
+def test_every_sample_times_the_same_steps():
+    for version in ("partae cpu", "PyTorch eager"):
+        step = train_step.build(version, SMALL, "cpu")
+        step.rewind()
+        first = step().clone()
+        step()
+        step.rewind()
+        assert torch.equal(step(), first)
+
+
+def test_floor_of_a_training_step():
+    paper = {"B": 16, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16}
+    assert train_step.flop(paper) == pytest.approx(189e6, rel=0.01)
+    arithmetic = train_step.flop(paper) / 1e11 + 2e-7
+    assert train_step.floor(paper, {**CEILINGS, "cache_bytes": 1 << 30}) == pytest.approx(arithmetic)
+    slow = {**CEILINGS, "bytes_per_s": 1e6}
+    assert train_step.floor(paper, slow) == pytest.approx(arithmetic)  # recordings of 1 MB lie in the cache
+    assert train_step.floor({**paper, "H": 64}, slow) == pytest.approx(4 * 8192 * 64 / 1e6 + 2e-7)
+    tensor = {**CEILINGS, "cache_bytes": 1 << 30, "tf32_flop_per_s": 9e11}
+    assert train_step.floor(paper, tensor, "tf32") == pytest.approx(37.7e6 / 1e11 + 2e-7, rel=0.01)
+    assert train_step.floor(paper, tensor) == pytest.approx(151e6 / 3e11 + 2e-7, rel=0.01)
+
+
+def test_a_population_has_its_row():
+    (single, many), wrong = population.compare(SMALL, "cpu", CEILINGS, rounds=2, models=3)
+    assert wrong == []
+    assert (single.models, single.threads, many.models) == (1, 1, 3)
+    assert many.steps_per_s == pytest.approx(3 / many.seconds)
+    assert many.of_threads_times_single == pytest.approx(many.steps_per_s / (many.threads * single.steps_per_s))
+    assert many.error == 0  # the same bits as alone
+    assert torch.get_num_threads() == many.threads
+
+
+def test_a_population_trains_for_a_while(tmp_path, capsys):
+    population.main(["--models", "2", "--seconds", "0.01", "--results", str(tmp_path)])
+    report = json.loads((tmp_path / "population.json").read_text())
+    found = report["population"]
+    assert found["seconds"] >= 0.01
+    assert found["extrapolated_seconds"] == pytest.approx(found["seconds"] / found["steps_of_each"] * 1e6)
+    assert "Extrapolated, not run: 1,000,000 steps" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the high-water mark is Linux's")
+def test_what_a_step_allocates_shows():
+    small, _ = memory.resident_peak(lambda: torch.ones(1000))
+    large, _ = memory.resident_peak(lambda: torch.ones(25_000_000).sum())
+    assert small < 20e6
+    assert 90e6 < large < 130e6
+
+
+def test_memory_is_measured_in_processes_of_their_own(monkeypatch):
+    monkeypatch.undo()
+    asked = [{"version": name, "shape": SMALL, "threads": 1, "form": "plain"} for name in ("PyTorch eager", "nothere")]
+    found, failed = memory.peaks(asked)
+    assert 0 <= found["peak_bytes"] < 50e6
+    assert 0 < found["held_bytes"] < 500e6
+    assert "nothere" in failed["failure"]
+
+
+def test_curves_of_small_sizes(tmp_path, capsys):
+    assert bench.main("train-step", with_curves=True, quick=True, results=tmp_path) == 0
+    assert "### cpu: B (N 40, H 5, K 4, M 3, P 8)" in capsys.readouterr().out
+    report = json.loads((tmp_path / "curves.json").read_text())
+    points = report["curves"]["cpu"]
+    assert [(point["axis"], point["value"]) for point in points] == [("B", 1), ("B", 2), ("H=K", 4), ("H=K", 8)]
+    for point in points:
+        assert {"partae cpu", "PyTorch eager"} <= {row["version"] for row in point["rows"]}
+        assert point["fixed_seconds"]["partae cpu"] > 0
+    for name in ("train_step", "curves"):
+        assert (tmp_path / f"{name}.md").read_text().startswith("Measured")
+        assert (tmp_path / f"{name}.png").stat().st_size > 5000
+    render.main([str(tmp_path / "curves.json")])
+    assert "| floor, ms |" in (tmp_path / "curves.md").read_text()
+
+
+def test_text_says_where_the_cost_does_not_grow():
+    def point(value, flop, seconds):
+        rows = [{"version": "partae cpu", "seconds": seconds, "floor_seconds": 1e-6, "shapes": SMALL}]
+        return {"axis": "B", "value": value, "flop": flop, "rows": rows, "fixed_seconds": {"partae cpu": 5e-4}}
+
+    flat = [point(1, 1e6, 1e-3), point(4, 4e6, 1.1e-3), point(16, 16e6, 4.4e-3)]
+    said = curves.text({"curves": {"cpu": flat}})
+    assert "- partae cpu, B 1 to 4: 4 times the work takes 1.10 times as long, since 50% of the step" in said
+    assert "16:" not in said
+    grows = [point(1, 1e6, 1e-3), point(4, 4e6, 4e-3)]
+    assert "grows as the work does all along" in curves.text({"curves": {"cpu": grows}})
+
+
+def test_curves_belong_to_training_steps():
+    with pytest.raises(UserError, match="train-step --curves"):
+        bench.main("encode", with_curves=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there():
+    with pytest.raises(UserError, match="no CUDA device"):
+        bench.main("train-step", device="cuda")
+
+
 def test_floor_is_the_slower_of_arithmetic_and_memory():
     assert timing.Work(2e11, 1e9).floor(CEILINGS) == pytest.approx(2.0)
     assert timing.Work(1e9, 2e10).floor(CEILINGS) == pytest.approx(2.0)
 
 
 @pytest.mark.slow
-def test_ceilings_of_this_machine():
+def test_ceilings_of_this_machine(monkeypatch):
+    monkeypatch.undo()
     found = ceilings.ceilings("cpu")
-    assert found["flop_per_s"] > 1e9
+    assert found["flop_per_s"] == max(found["rates"].values()) > 1e9
+    assert found["one_thread_flop_per_s"] > 1e9
     assert found["bytes_per_s"] > 1e8
+    assert 0 < found["barrier_seconds"] < 1e-2
 
 
 def test_quality_mixes_in_band_at_the_level_asked_for():
