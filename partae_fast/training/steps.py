@@ -33,7 +33,7 @@ def train_steps(runs: Sequence[Run], first: int, steps: int, backend: str = "aut
 
     Everything happens inside: crops are drawn from recordings that stay resident, mixed, normalised, encoded and
     decoded, the loss and its gradients are taken, the optimiser steps. Steps are the same bits however many there are
-    in a call, and however many threads; a run of several gives the bits that it gives alone.
+    in a call, and however many threads; on the CPU a run of several has the bits that it has alone.
 
     Args:
         runs: one or more (see `partae_fast.kernels.train_steps.Run`) that agree in B, N, H, K, M, P, in optimiser, in
