@@ -59,7 +59,7 @@ def add_place(parser: Any) -> None:
     parser.add_argument(
         "--backend",
         default="auto",
-        choices=("auto", *OPS["encode"].backends),
+        choices=("auto", *OPS["train_steps"].backends),
         help="what computes (default %(default)s)",
     )
     parser.add_argument("--device", metavar="D", help="cpu or cuda (default: a GPU where there is one)")
