@@ -24,7 +24,7 @@ CONTESTS = ("encode", "decode", "partitioned_loss")
 STEP = "train-step"
 STARTUP = "startup"
 OPS = (*CONTESTS, STEP, STARTUP)
-STEP_ROUNDS, CURVE_ROUNDS, QUICK_ROUNDS = 15, 7, 3
+STEP_ROUNDS, CURVE_ROUNDS, QUICK_ROUNDS = 11, 5, 3
 
 
 def main(
