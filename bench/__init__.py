@@ -1,10 +1,14 @@
 """Benchmarks: each op and a whole training step, beside its peers, against the floor of the hardware it runs on.
 
     timing.py      interleaved timing, and the row that a measurement becomes
-    ceilings.py    what this machine can do: matrix product, copy, launch, graph replay
+    ceilings.py    what this machine can do: matrix product, dot products, copy, barrier, launch, graph replay
     command.py     runs them, prints the table, writes the rows
     peers.py       the same mathematics as one would write it in PyTorch
-    encode.py ...  one file for each op, `train_step.py` for all of them together, `startup.py` for the first step
+    encode.py ...  one file for each op, `startup.py` for the first step
+    train_step.py  whole training steps: the floor, ours, the peers
+    population.py  several models side by side
+    curves.py      time of a step over each of its sizes
+    memory.py      what a step allocates, each version in a process of its own
     common.py      a contest between versions: checked, then timed
     shapes.py      the shapes, their inputs, and the work that cannot be avoided
     quality.py     how much better a denoised song is
