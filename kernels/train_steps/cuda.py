@@ -206,7 +206,7 @@ def packed(runs: Sequence[Run], plan: Plan, blocks: int, first: int, steps: int)
     launch = np.zeros(1, LAUNCH)
     launch["runs"] = pointer(table.view(np.uint8))
     launch["partials"] = pointer(torch.empty(partials, device=device))
-    launch["loss_partials"] = pointer(torch.empty(2 * blocks, dtype=torch.float64, device=device))
+    launch["loss_partials"] = pointer(torch.empty(3 * blocks, dtype=torch.float64, device=device))
     launch["losses"] = losses.data_ptr()
     launch["counter"] = pointer(torch.zeros(1, dtype=torch.int32, device=device))
     launch["first"], launch["steps"] = first, steps

@@ -98,7 +98,7 @@ static_assert(THREADS % 4 == 0 && RUN % 4 == 0 && sizeof(Run) % 8 == 0, "aligned
 struct Launch {
     const Run* runs;
     float* partials;        // (clusters, SPLIT, 2, KB, M, HP)
-    double* loss_partials;  // (2, blocks), by the parity of the step
+    double* loss_partials;  // (3, blocks), see loss_parts
     double* losses;         // (runs, steps)
     unsigned int* counter;  // of the grid barrier
     unsigned int first;     // number of the first step
@@ -640,6 +640,7 @@ DEVICE void update(const Rule& rule, Weight& at, float g) {
 DEVICE double add_up(float* shared, double mine) {
     double* scratch = reinterpret_cast<double*>(shared + SCRATCH);
     constexpr int WIDTH = THREADS < 32 ? THREADS : 32;
+    block_barrier();  // the last sum has been read
     scratch[thread_index()] = mine;
     block_barrier();
     double sum = 0.0;
@@ -706,11 +707,18 @@ DEVICE void add_over_cluster(float* shared, const Place& place, Use use) {
     }
 }
 
-// The step's loss of a run, by its first block: all blocks' parts in order.
-DEVICE void store_loss(float* shared, const Launch& launch, const Place& place, const double* parts, int step) {
+// Where the blocks leave their parts of a step's loss. The first block adds them up while others are a step ahead and
+// write the next, so there are three places.
+DEVICE double* loss_parts(const Launch& launch, int step) {
+    return launch.loss_partials + (size_t)(step % 3) * block_count();
+}
+
+// A step's loss, by the run's first block: all blocks' parts in order.
+DEVICE void store_loss(float* shared, const Launch& launch, const Place& place, int step) {
     if (place.block != 0) return;
+    const double* parts = loss_parts(launch, step) + block_index();
     double sum = 0.0;
-    for (int b = thread_index(); b < place.blocks; b += THREADS) sum += load_shared_by_all(parts + block_index() + b);
+    for (int b = thread_index(); b < place.blocks; b += THREADS) sum += load_shared_by_all(parts + b);
     sum = add_up(shared, sum);
     const int run = POPULATION ? block_index() / CLUSTER : 0;
     if (thread_index() == 0) launch.losses[(size_t)run * launch.steps + step] = sum / launch.batch;
@@ -793,19 +801,26 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
                 loss += train_on_tile(shared, launch, place, number, enc, dec, dec_to);
         }
         copies_done<0>();  // where there was no tile
-        loss = add_up(shared, loss);
-        // By parity: the first block may add them up while others are a step ahead.
-        double* loss_parts = launch.loss_partials + (size_t)(step % 2) * block_count();
-        if (thread_index() == 0) loss_parts[block_index()] = loss;
-        const bool more = step + 1 < launch.steps;
         if (ADDED_IN_CLUSTER) {
             store_gradients(shared, enc);
             store_gradients(shared + GRADIENT, dec);
             cluster_arrive();
-            cluster_wait();  // the cluster's gradients and losses are whole
         }
+        if (!POPULATION) {
+            if (ADDED_IN_CLUSTER) {
+                cluster_wait();  // the cluster's gradients are whole
+                add_over_cluster(shared, place, [&](int j, const float4& sum) { at4(part + j) = sum; });
+            } else {
+                store_gradients(part, enc);
+            }
+            grid_arrive(launch.counter);
+        }
+        // While the barrier fills; the loss is read a barrier later.
+        const Rule rule = rule_at(launch, *place.run, launch.first + step);
+        loss = add_up(shared, loss);
+        if (thread_index() == 0) loss_parts(launch, step)[block_index()] = loss;
         if (POPULATION) {
-            const Rule rule = rule_at(launch, *place.run, launch.first + step);
+            cluster_wait();  // the run's gradients are whole
             const float scale = 2.0f / launch.batch;
             add_over_cluster(shared, place, [&](int j, const float4& sum) {
                 Weight weights[4];
@@ -817,22 +832,18 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
                 update(rule, weights[3], scale * sum.w);
             });
             cluster_arrive();
-            store_loss(shared, launch, place, loss_parts, step);
-            if (more && place.lane < place.tiles) draw(shared, launch, place, place.lane, launch.first + step + 1);
-            cluster_wait();  // the new weights are whole, and this block's gradients have been read
         } else {
-            if (ADDED_IN_CLUSTER)
-                add_over_cluster(shared, place, [&](int j, const float4& sum) { at4(part + j) = sum; });
-            else
-                store_gradients(part, enc);
-            grid_arrive(launch.counter);
-            const Rule rule = rule_at(launch, *place.run, launch.first + step);
-            grid_wait(launch.counter, ++barriers);  // grid barrier 1: all partial gradients and losses are written
+            grid_wait(launch.counter, ++barriers);  // grid barrier 1: all partial gradients are written
             update_slice(shared, launch, place, rule);
             grid_arrive(launch.counter);
-            store_loss(shared, launch, place, loss_parts, step);
-            if (more && place.lane < place.tiles) draw(shared, launch, place, place.lane, launch.first + step + 1);
-            grid_wait(launch.counter, ++barriers);  // grid barrier 2: all weights are written, all partials read
         }
+        if (step > 0) store_loss(shared, launch, place, step - 1);
+        if (step + 1 < launch.steps && place.lane < place.tiles)
+            draw(shared, launch, place, place.lane, launch.first + step + 1);
+        if (POPULATION)
+            cluster_wait();  // the new weights are whole, and this block's gradients have been read
+        else
+            grid_wait(launch.counter, ++barriers);  // grid barrier 2: all weights are written, all partials read
     }
+    if (launch.steps > 0) store_loss(shared, launch, place, launch.steps - 1);
 }

@@ -2,7 +2,7 @@
 #include "train_steps/train_steps.cuh"
 
 int main() {
-    constexpr int RECORDINGS = 2, BATCH = 3, LENGTH = 3 * OWN * P, CROP = 2 * OWN * P - 1, GROUPS = 2, STEPS = 3;
+    constexpr int RECORDINGS = 2, BATCH = 3, LENGTH = 3 * OWN * P, CROP = 2 * OWN * P - 1, GROUPS = 2, STEPS = 4;
     constexpr int RUNS = POPULATION ? GRID / CLUSTER : 1;
     constexpr int STARTS_EACH = LENGTH - CROP + 1;
     unsigned int state = 1;
@@ -37,7 +37,7 @@ int main() {
         run.noise_items = 1;
     }
     std::vector<float> partials((size_t)GRID * 2 * GRADIENT);
-    std::vector<double> loss_partials(2 * GRID), losses(RUNS * STEPS);
+    std::vector<double> loss_partials(3 * GRID), losses(RUNS * STEPS);
     unsigned int counter = 0;
     const Launch launch = {runs.data(), partials.data(), loss_partials.data(), losses.data(), &counter, 0,
                            STEPS,       BATCH,           CROP,                 1,             1,        ADADELTA};
