@@ -1,7 +1,7 @@
 """Compiles the CUDA C kernels ahead of time, with no GPU: `python tests/compile_cuda.py`.
 
-For each architecture and model size that matters, one run and a population, prints the plan, registers and stack a
-thread, shared memory a block. Exits with 1 where a kernel has a stack: it spills registers to memory.
+For each architecture and model size that matters, a run in each precision and a population, prints the plan, registers
+and stack a thread, shared memory a block. Exits with 1 where a kernel has a stack: it spills registers to memory.
 
 NVRTC does it where it is installed, as it does where there is a GPU (pip install nvidia-cuda-nvrtc), else nvcc. The
 figures are read by the `cuobjdump` that comes with Triton.
@@ -22,7 +22,7 @@ from pathlib import Path
 from compile_triton import Usage, instruction_counts, resource_usage, summary, tool
 
 from partae_fast.kernels.cuda_common import assumed_limits, options, source
-from partae_fast.kernels.train_steps.cuda import Plan, plan, why_not
+from partae_fast.kernels.train_steps.cuda import PRECISIONS, Plan, plan, why_not
 
 # Compute capability, shared memory that a block may have, multiprocessors: of an A100, an H200 and a B200.
 CARDS = {
@@ -38,7 +38,7 @@ SIZES = {  # B, N, H, K, M, P
     "B4 N100 H129 K33 M5 P10": (4, 100, 129, 33, 5, 10),
     "B16 N512 H8 K8 M33 P1": (16, 512, 8, 8, 33, 1),
 }
-RUNS = (1, 60)
+POPULATION = 60  # runs
 
 
 def nvrtc() -> ctypes.CDLL | None:
@@ -113,11 +113,12 @@ def tasks() -> list[tuple[str, int, int, Plan | None]]:
     found = []
     for label, shape in SIZES.items():
         for architecture, limits in CARDS.items():
-            for runs in RUNS:
-                for tf32 in (False, True):
-                    cut = plan(shape, limits, 1, runs, tf32)
-                    if (label, architecture, runs, cut) not in found:
-                        found.append((label, architecture, runs, cut))
+            if why_not(shape, limits, 1, 1):
+                found.append((label, architecture, 1, None))
+                continue
+            cuts = [(1, plan(shape, limits, precision=precision)) for precision in PRECISIONS]
+            cuts.append((POPULATION, plan(shape, limits, 1, POPULATION)))
+            found += [(label, architecture, runs, cut) for runs, cut in cuts if cut is not None]
     return found
 
 
