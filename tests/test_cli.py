@@ -554,6 +554,18 @@ def test_resume_of_a_damaged_checkpoint_is_refused(refused):
     assert "cut short" in refused("train", "song.wav", *TRAIN, "--resume")
 
 
+def test_penalty_optimizer_and_rate_are_as_asked_for(partae, here):
+    def trained(name, *options):
+        assert partae("train", "song.wav", "--noise", "noise.wav", "--out", name, "--steps", 3, *options)[0] == 0
+        return Path(name).read_bytes()
+
+    plain = trained("a")
+    assert trained("b", "--penalty", 0.75, "--optimizer", "adadelta", "--learning-rate", 1) == plain
+    assert trained("c", "--optimizer", "adam") == trained("d", "--optimizer", "adam", "--learning-rate", 1e-3) != plain
+    code, _, err = partae("train", "song.wav", "--noise", "noise.wav", "--out", "e", "--learning-rate", 0)
+    assert code == 2 and "learning_rate is 0.0; it must be above 0" in err
+
+
 def test_loss_that_turns_nan_stops_with_the_step_and_what_to_try(partae, here, monkeypatch):
     from partae_fast.training import trainer
 

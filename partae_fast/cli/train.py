@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..atomic import check_writable
 from ..errors import UserError
+from ..kernels.optimiser import RULES
 from ..models import save
 from ..training.fit import fit
 from .options import (
@@ -46,6 +47,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_spectrogram(parser)
     run = parser.add_argument_group("training")
     run.add_argument("--steps", type=whole(1), default=_DEFAULTS["steps"], metavar="N", help="default %(default)s")
+    run.add_argument("--penalty", type=float, metavar="X", help="on noise in foreground latents (default: preset's)")
+    run.add_argument("--optimizer", choices=tuple(RULES), help="default: the preset's")
+    run.add_argument("--learning-rate", type=float, metavar="X", help="default: the optimiser's own")
     run.add_argument("--seed", type=whole(0), default=_DEFAULTS["seed"], metavar="N", help="default %(default)s")
     run.add_argument("--resume", action="store_true", help="go on from MODEL.checkpoint")
     run.add_argument("--overwrite", action="store_true", help="replace a model or checkpoint that exists")
@@ -67,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
             preset=args.preset,
             **spectrogram_of(args),
             steps=args.steps,
+            penalty=args.penalty,
+            optimizer=args.optimizer,
+            learning_rate=args.learning_rate,
             backend=args.backend,
             device=args.device,
             seed=args.seed,

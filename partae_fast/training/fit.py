@@ -86,6 +86,9 @@ def fit(
     hop: int | None = None,
     bins: int | None = None,
     steps: int = 4000,
+    penalty: float | None = None,
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
     backend: str = "auto",
     device: str | torch.device | None = None,
     seed: int = 0,
@@ -118,7 +121,8 @@ def fit(
             their duration closest to the preset's.
         bins: bins in the band, for `high` where that is not given.
         steps: training steps in all, those of a resumed checkpoint included.
-        backend: what computes the ops; see `pf.backends()`.
+        penalty, optimizer, learning_rate: as for `Trainer`; by default the preset's, the rate the optimiser's own.
+        backend: what computes the steps; see `pf.backends()`.
         device: None for a GPU where there is one and the back-end can use it, else the CPU.
         seed: decides weights and crops, 0 to 2**64 - 1.
         checkpoint, resume, overwrite, progress: as for `Trainer`.
@@ -140,8 +144,9 @@ def fit(
     trainer = Trainer(
         model,
         sampler,
-        penalty=settings.penalty,
-        optimizer=settings.optimizer,
+        penalty=settings.penalty if penalty is None else penalty,
+        optimizer=optimizer or settings.optimizer,
+        learning_rate=learning_rate,
         backend=backend,
         checkpoint=checkpoint,
         resume=resume,
