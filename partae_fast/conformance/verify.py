@@ -134,13 +134,14 @@ def _rows(chosen: list[tuple[str, str]], backend: str) -> Iterator[Row]:
 
 def row(op: str, op_pass: str, name: str, module: Any, kind: str, device: torch.device) -> Row:
     """One pass of one implementation on all the cases (the tiny ones in the interpreter), in one arithmetic."""
-    check = getattr(importlib.import_module(f"{__package__}.{op}"), op_pass)
+    checks = importlib.import_module(f"{__package__}.{op}")
+    check, tolerance = getattr(checks, op_pass), {**TOLERANCES, **getattr(checks, "TOLERANCES", {})}[kind]
     dtype = torch.float32 if kind == "tf32" else getattr(torch, kind)
     cases = TINY if interpreting() else TINY + LARGER
-    tally = _Tally(TOLERANCES[kind])
+    tally = _Tally(tolerance)
     with _tf32(kind == "tf32"):
         for case in cases:
-            for quantity, error in check(case, module, dtype, device, TOLERANCES[kind]).items():
+            for quantity, error in check(case, module, dtype, device, tolerance).items():
                 tally.add(case.name, quantity, error)
     return tally.row(op_pass, name, kind)
 

@@ -29,11 +29,12 @@ def test_free_running(backend, optimizer):
 
 
 @pytest.mark.slow
-def test_statistically():
+@optimizers
+def test_statistically(optimizer):
     """Over five seeds the mean loss of the last 100 of 1000 steps."""
-    truth = np.mean([agreement.reference_losses(1000, seed)[-100:] for seed in range(5)])
+    truth = np.mean([agreement.reference_losses(1000, seed, optimizer)[-100:] for seed in range(5)])
     for backend in ("eager", "cpu"):
-        found = np.mean([agreement.losses(backend, 1000, seed)[-100:] for seed in range(5)])
+        found = np.mean([agreement.losses(backend, 1000, seed, optimizer)[-100:] for seed in range(5)])
         assert abs(found - truth) <= 0.02 * truth, backend
 
 

@@ -1,0 +1,103 @@
+"""The call of whole steps: what it refuses, and which back-end it takes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from partae_fast.conformance.cases import TINY
+from partae_fast.conformance.train_steps import make_run
+from partae_fast.kernels import BackendUnavailable
+from partae_fast.training import steps
+from partae_fast.training.steps import train_steps
+
+CASE = TINY[2]
+
+
+@pytest.fixture
+def run():
+    made = make_run(CASE, torch.float32, torch.device("cpu")).copy()
+    return replace(made, crops=replace(made.crops, source=made.crops.source.clone()))
+
+
+def unchanged(run, before):
+    return torch.equal(run.w_enc, before.w_enc) and torch.equal(run.w_dec, before.w_dec)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_source_that_is_not_finite_is_refused_before_the_launch(run, value):
+    train_steps([run], 0, 1)
+    before = run.copy()
+    run.crops.source[3, 1] = value  # after it was looked at once
+    with pytest.raises(ValueError, match="a source has NaN or infinite magnitudes; repair or leave out"):
+        train_steps([run], 1, 1)
+    assert unchanged(run, before)
+
+
+def test_a_source_is_looked_at_once(run, monkeypatch):
+    looks, isfinite = [], torch.isfinite
+    monkeypatch.setattr(torch, "isfinite", lambda t: looks.append(t) or isfinite(t))
+    for step in range(3):
+        train_steps([run], step, 1)
+    assert len(looks) == 1
+
+
+def changed(run, **crops):
+    return replace(run, crops=replace(run.crops, **crops))
+
+
+REFUSED = [
+    (lambda run: [], "there is no run; give at least one"),
+    (lambda run: [run, changed(run, frames=30)], "runs differ: one has B 2 N 30 .*, another B 2 N 37 .* own"),
+    (lambda run: [run, replace(run, pool=3)], "runs differ: .*P 3.*P 5"),
+    (lambda run: [run, changed(run, signal_groups=1)], "runs differ: .*1 of 4 groups signal.*2 of 4 groups signal"),
+    (lambda run: [replace(run, mean=run.mean[:-1])], r"mean is \(6,\) and w_enc \(3, 7, 5\); mean must be \(7,\)"),
+    (lambda run: [replace(run, w_dec=run.w_enc)], r"w_dec must be \(3, 5, 7\)"),
+    (lambda run: [replace(run, options={})], "optimizer .* with \\[\\]: see kernels.optimiser.RULES"),
+    (lambda run: [changed(run, source=run.crops.source[:, :-1])], "the source has 6 bins and w_enc 7; give both"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_runs_that_do_not_go_together_are_refused(run, make, message):
+    before = run.copy()
+    with pytest.raises(ValueError, match=message):
+        train_steps(make(run), 0, 1)
+    assert unchanged(run, before)
+
+
+@pytest.mark.parametrize(("first", "count"), [(-1, 1), (0, 0), (2**32 - 1, 2)])
+def test_steps_out_of_range_are_refused(run, first, count):
+    with pytest.raises(ValueError, match=f"first {first} and steps {count}: give one step or more"):
+        train_steps([run], first, count)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens where there is no GPU")
+@pytest.mark.parametrize("backend", ["triton", "cuda"])
+def test_a_back_end_for_a_gpu_says_what_it_lacks(run, backend):
+    with pytest.raises(BackendUnavailable, match=f"back-end {backend} cannot run train_steps here: "):
+        train_steps([run], 0, 1, backend)
+
+
+def test_auto_takes_the_cpu_kernels_and_eager_for_what_they_refuse(run):
+    assert steps.serving_backend([run]) == "cpu"
+    double = make_run(CASE, torch.float64, torch.device("cpu")).copy()
+    assert steps.serving_backend([double]) == "eager"
+    with pytest.raises(BackendUnavailable, match="take float32"):
+        train_steps([double], 0, 1, "cpu")
+    assert np.isfinite(train_steps([double], 0, 1).item())
+
+
+def test_on_a_gpu_a_large_batch_prefers_triton(run, monkeypatch):
+    asked = []
+
+    def resolve(op, backend, device, dtype, refuses, preferred):
+        asked.append(preferred)
+        return "eager"
+
+    monkeypatch.setattr(steps, "resolve", resolve)
+    large = changed(run, batch=steps.LARGE_BATCH)
+    for runs in ([run], [large], [large, large]):
+        steps.serving_backend(runs)
+    assert asked == [None, "triton", None]
