@@ -17,7 +17,3 @@
 
 Rows are kept under results/. A version that is wrong is not timed.
 """
-
-from .command import main
-
-__all__ = ["main"]

@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     # Imported here: benchmarks need the reference and the peers, which nothing else does.
-    from ..bench import main
+    from ..bench.command import main
 
     use_threads(args)
     if args.json:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from partae_fast import bench
 from partae_fast.bench import (
     ceilings,
     command,
@@ -54,7 +53,7 @@ def quick(monkeypatch):
 
 
 def test_every_contest_is_checked_and_timed(tmp_path, capsys):
-    assert bench.main(None, tmp_path / "rows.json") == 0
+    assert command.main(None, tmp_path / "rows.json") == 0
     report = json.loads((tmp_path / "rows.json").read_text())
     contests = dict.fromkeys(row["op"] for row in report["rows"])
     assert list(contests) == [
@@ -76,7 +75,7 @@ def test_every_contest_is_checked_and_timed(tmp_path, capsys):
 
 
 def test_rows_become_a_table_and_a_plot(tmp_path):
-    bench.main("encode", tmp_path / "rows.json")
+    command.main("encode", tmp_path / "rows.json")
     report = json.loads((tmp_path / "rows.json").read_text())
     render.plot(report, tmp_path / "rows.png")
     assert (tmp_path / "rows.png").stat().st_size > 5000
@@ -107,14 +106,14 @@ def test_nan_does_not_pass_the_gate():
 def test_a_candidate_is_timed_beside_the_others(tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text("from partae_fast.kernels.encode.eager import encode\n")
-    assert bench.main(None, tmp_path / "rows.json", f"{file}:encode") == 0
+    assert command.main(None, tmp_path / "rows.json", f"{file}:encode") == 0
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert [row["version"] for row in rows if row["op"] == "encode"] == ["cpu", "mine.py:encode", "eager"]
 
 
 def test_unknown_op():
     with pytest.raises(UserError, match="op 'encoder' is not known"):
-        bench.main("encoder")
+        command.main("encoder")
 
 
 def test_versions_take_turns():
@@ -148,7 +147,7 @@ def test_a_wrong_training_step_is_not_timed(wrong, monkeypatch, capsys):
     assert "partae cpu" not in [row.version for row in rows]
     assert not_timed == ["partae cpu"]
     assert "not timed" in capsys.readouterr().out
-    assert bench.main("train-step", quick=True) == 1
+    assert command.main("train-step", quick=True) == 1
 
 
 def test_a_version_that_cannot_run_is_named_with_the_reason(monkeypatch):
@@ -234,7 +233,7 @@ def test_memory_is_measured_in_processes_of_their_own(monkeypatch):
 
 
 def test_curves_of_small_sizes(tmp_path, capsys):
-    assert bench.main("train-step", with_curves=True, quick=True, results=tmp_path) == 0
+    assert command.main("train-step", with_curves=True, quick=True, results=tmp_path) == 0
     assert "### cpu: B (N 40, H 5, K 4, M 3, P 8)" in capsys.readouterr().out
     report = json.loads((tmp_path / "curves.json").read_text())
     points = report["curves"]["cpu"]
@@ -264,13 +263,13 @@ def test_text_says_where_the_cost_does_not_grow():
 
 def test_curves_belong_to_training_steps():
     with pytest.raises(UserError, match="train-step --curves"):
-        bench.main("encode", with_curves=True)
+        command.main("encode", with_curves=True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there():
     with pytest.raises(UserError, match="no CUDA device"):
-        bench.main("train-step", device="cuda")
+        command.main("train-step", device="cuda")
 
 
 def test_floor_is_the_slower_of_arithmetic_and_memory():
@@ -303,6 +302,6 @@ def test_quality_mixes_in_band_at_the_level_asked_for():
 
 
 def test_gpu_script_parses():
-    script = Path(bench.__file__).parent / "gpu.sh"
+    script = Path(command.__file__).parent / "gpu.sh"
     checked = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
