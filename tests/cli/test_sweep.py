@@ -13,40 +13,15 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast import cli
 from partae_fast.training import sweep as sweep_module
 from partae_fast.training import sweep_figure
 from partae_fast.training import trainer as trainer_module
 from partae_fast.training.steps import train_steps
 
-from .test_cli import ROOT, sound, write
+from .conftest import ROOT, sound, write
 
 MATERIAL = ("song.wav", "--noise", "noise.wav", "--threads", "1")
 GRID = ("--set", "penalty=0.5,2", "--set", "pool=8,16")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """song.wav and noise.wav in a folder that is the current one."""
-    monkeypatch.chdir(tmp_path)
-    write("song.wav", sound(3, 1, songs=True))
-    write("noise.wav", sound(2, 2))
-    return tmp_path
-
-
-@pytest.fixture
-def partae(here, capsys):
-    """partae("sweep", ...) -> exit code, stdout, stderr."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        try:
-            code = cli.main([str(a) for a in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -123,7 +98,7 @@ def test_short_recordings_train_on_shorter_crops_unless_frames_are_asked_for(par
 def test_refused(partae, here, options, message):
     code, out, err = partae("sweep", *MATERIAL, "--out", "s", *options, "--quiet")
     assert (code, out) == (2, "") and err.count("\n") == 1 and message in err
-    assert sorted(p.name for p in here.rglob("*") if p.is_file()) == ["noise.wav", "song.wav"]
+    assert sorted(p.name for p in here.rglob("*") if p.is_file()) == ["m.safetensors", "noise.wav", "song.wav"]
 
 
 def test_a_folder_with_a_sweep_is_refused_before_recordings_are_read(partae, no_plot, monkeypatch):
