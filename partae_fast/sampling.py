@@ -125,9 +125,16 @@ class CropSampler:
             self._drawn, self._drawn_from = self._draw(first, steps), first
         return self._drawn[step - first]
 
-    def to(self, device: torch.device | str) -> "CropSampler":
-        """This sampler, its recordings moved to `device`; batches are made there from then on."""
-        self.source = self.source.to(device)
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "CropSampler":
+        """This sampler, its recordings moved to `device`; batches are made there from then on.
+
+        `dtype` is what they are kept in: float32, or bfloat16, which takes half the memory and rounds them to three
+        digits; batches are float32 either way. None leaves it. Whole steps on bfloat16 are for the back-ends triton
+        and eager. Raises UserError for another type.
+        """
+        if dtype not in (None, torch.float32, torch.bfloat16):
+            raise UserError(f"recordings cannot be kept in {dtype}; choose torch.float32 or torch.bfloat16")
+        self.source = self.source.to(device, dtype)
         self._offsets = self._offsets.to(device)
         self._noise_flags = self._noise_flags.to(device)
         return self
@@ -151,7 +158,7 @@ class CropSampler:
         _check_settings(signal, noise, frames, batch, noise_only, seed)
         other = copy.copy(self)
         if frames != self.frames:
-            source = self.source.cpu().numpy()
+            source = self.source.cpu().float().numpy()
             groups = self._kept([[source[rows.start : rows.stop] for rows in group] for group in self._rows], frames)
             other._rows = [[rows for rows in group if len(rows) >= frames] for group in self._rows]
             other._measure(groups)
@@ -161,7 +168,7 @@ class CropSampler:
     def fingerprint(self) -> dict[str, Any]:
         """All that decides which batches are drawn, the recordings as a SHA-256 of their values."""
         digest = hashlib.sha256()
-        for part in (self.starts_before, self.shift, self.group_first, self.source.cpu().numpy()):
+        for part in (self.starts_before, self.shift, self.group_first, self.source.cpu().float().numpy()):
             digest.update(np.ascontiguousarray(part).data)
         return {
             "seed": self.seed,
@@ -241,7 +248,7 @@ class CropSampler:
 
     def _mix(self, starts: np.ndarray, out: torch.Tensor) -> None:
         """Fill `out` (items, frames, bins) with sums of the crops that start at `starts` (groups, items)."""
-        if self.source.is_cpu:
+        if self.source.is_cpu and self.source.dtype == torch.float32:
             # By NumPy: an index of PyTorch's wakes OpenMP, whose threads then spin on cores that the kernels need.
             source, crops = self.source.numpy(), out.numpy()
             for group, starts_of_group in enumerate(starts.tolist()):
@@ -253,7 +260,7 @@ class CropSampler:
             return
         rows = torch.from_numpy(starts).to(self.source.device)[:, :, None] + self._offsets
         flat = out.view(-1, self.bins)
-        torch.index_select(self.source, 0, rows[0].reshape(-1), out=flat)
+        flat.copy_(self.source.index_select(0, rows[0].reshape(-1)))
         for group in rows[1:]:
             flat += self.source.index_select(0, group.reshape(-1))
 

@@ -208,3 +208,18 @@ def test_the_gpu_gets_the_same_batches():
     here = ours.batch_at(3)
     there = ours.to("cuda").batch_at(3)
     assert all(t.is_cuda and torch.equal(h, t.cpu()) for h, t in zip(here, there, strict=True))
+
+
+def test_recordings_in_bfloat16_take_half_and_batches_are_sums_of_the_rounded():
+    groups = [[np.random.default_rng(i).random((60, 3), dtype=np.float32)] for i in range(3)]
+    settings = {"frames": 20, "batch": 4, "noise_only": 0.5, "seed": 7}
+    halved = CropSampler(groups[:2], groups[2:], **settings).to("cpu", torch.bfloat16)
+    rounded = [[torch.tensor(r).bfloat16().float().numpy() for r in group] for group in groups]
+    wanted = CropSampler(rounded[:2], rounded[2:], **settings)
+    assert halved.source.nbytes == wanted.source.nbytes // 2
+    assert torch.equal(halved.batch_at(3)[0], wanted.batch_at(3)[0])
+    assert halved.fingerprint() == wanted.fingerprint()
+    again = halved.to("cpu").with_settings(seed=8)
+    assert again.source is halved.source and again.source.dtype == torch.bfloat16
+    with pytest.raises(UserError, match=r"cannot be kept in torch\.float16; choose torch\.float32 or torch\.bfloat16"):
+        halved.to("cpu", torch.float16)

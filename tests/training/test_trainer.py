@@ -198,6 +198,13 @@ def test_training_runs_off_the_main_thread(make_trainer):
     assert trainer.step == 5
 
 
+def test_recordings_in_bfloat16_train_on_what_takes_them(make_model, make_sampler):
+    trainer = Trainer(make_model(), make_sampler().to("cpu", torch.bfloat16))
+    assert trainer.fused() == "eager"  # the CPU kernels refuse them
+    exact = Trainer(make_model(), make_sampler())
+    np.testing.assert_allclose(trainer.run(5).loss, exact.run(5).loss, rtol=2e-2)
+
+
 def test_progress_shows_loss_and_speed_where_asked(capsys, make_trainer):
     make_trainer(progress=None).run(3)
     make_trainer(progress=False).run(3)
