@@ -10,7 +10,7 @@ from .cases import Case, array, error, tensors, twice
 
 # None of them a default, and such that a step is not small beside the weights that it changes.
 OPTIONS = {
-    "adadelta": {"learning_rate": 0.2, "rho": 0.9, "epsilon": 1e-2},
+    "adadelta": {"learning_rate": 0.05, "rho": 0.9, "epsilon": 0.3},
     "adam": {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
     "sgd": {"learning_rate": 1e-4, "momentum": 0.7},
 }

@@ -164,7 +164,7 @@ def _train_steps(case: Case, a: dict):
 
 
 PEERS = {
-    "adadelta": lambda parameters: torch.optim.Adadelta(parameters, lr=0.2, rho=0.9, eps=1e-2),
+    "adadelta": lambda parameters: torch.optim.Adadelta(parameters, lr=0.05, rho=0.9, eps=0.3),
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.02, betas=(0.8, 0.9), eps=1e-3),
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-4, momentum=0.7),
 }
