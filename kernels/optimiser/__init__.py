@@ -18,3 +18,20 @@ RULES = {
     "adam": Rule(("mean", "square"), {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}),
     "sgd": Rule(("velocity",), {"learning_rate": 1e-5, "momentum": 0.9}),
 }
+
+
+def settings_at(rule: str, step: int, options: dict[str, float]) -> tuple[float, ...]:
+    """What a kernel is told at step number `step`, counted from 0, the same places for every rule.
+
+    Learning rate (Adam's with its first correction), what is kept of and added to the first running mean, the same of
+    the second, Adam's second correction, epsilon; 0 where a rule has none.
+    """
+    rate = options["learning_rate"]
+    if rule == "adadelta":
+        rho = options["rho"]
+        return rate, rho, 1 - rho, 0.0, 0.0, 0.0, options["epsilon"]
+    if rule == "adam":
+        beta1, beta2 = options["beta1"], options["beta2"]
+        first, second = 1 / (1 - beta1 ** (step + 1)), 1 / (1 - beta2 ** (step + 1))
+        return rate * first, beta1, 1 - beta1, beta2, 1 - beta2, second, options["epsilon"]
+    return rate, options["momentum"], 0.0, 0.0, 0.0, 0.0, 0.0

@@ -3,8 +3,8 @@
 PyTorch's own wake OpenMP for square roots even where they are few, and OpenMP's threads then spin for milliseconds on
 the cores that the next step's kernels need.
 
-A kernel's `settings` are its rule's options and what the step's number makes of them (see `settings_at`): an array of
-the weight's type, so that no sum is made in a wider one.
+A kernel's `settings` are what `settings_at` gives, as an array of the weight's type, so that no sum is made in a wider
+one.
 """
 
 import numpy as np
@@ -12,23 +12,10 @@ from torch import Tensor
 
 from ..jit import kernel
 from ..threads import next_unit, spread
-from . import RULES
+from . import RULES, settings_at
 
 CHUNK = 4096  # weights in a unit
 RULE_NUMBERS = {rule: number for number, rule in enumerate(RULES)}
-
-
-def settings_at(rule: str, step: int, options: dict[str, float]) -> list[float]:
-    """What a rule's slice kernel is told at step number `step`, counted from 0."""
-    values = [options[name] for name in RULES[rule].options]
-    if rule == "adadelta":
-        rate, rho, epsilon = values
-        return [rate, rho, 1 - rho, epsilon]
-    if rule == "adam":
-        rate, beta1, beta2, epsilon = values
-        short, long = 1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1)
-        return [rate / short, beta1, 1 - beta1, beta2, 1 - beta2, 1 / long, epsilon]
-    return values
 
 
 @kernel
@@ -45,7 +32,7 @@ def step_slice(rule, weight, gradient, state, settings, begin, end):
 
 @kernel
 def _adadelta(weight, gradient, square, delta, settings):
-    rate, kept, added, small = settings[0], settings[1], settings[2], settings[3]
+    rate, kept, added, small = settings[0], settings[1], settings[2], settings[6]
     for i in range(weight.size):
         g = gradient[i]
         s = kept * square[i] + added * g * g

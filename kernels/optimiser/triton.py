@@ -9,7 +9,7 @@ A rule's `settings` are its options and what the step's number makes of them, al
 from torch import Tensor
 
 from ..triton_common import check_counts, launch, tl, triton
-from . import RULES
+from . import RULES, settings_at
 
 
 @triton.jit
@@ -47,18 +47,6 @@ def changed(
 
 
 SETTINGS = ("rate", "kept1", "added1", "kept2", "added2", "correction", "small")
-
-
-def settings_at(rule: str, step: int, options: dict[str, float]) -> tuple[float, ...]:
-    """SETTINGS of a rule at step number `step`, counted from 0."""
-    if rule == "adadelta":
-        rho = options["rho"]
-        return options["learning_rate"], rho, 1 - rho, 0.0, 0.0, 0.0, options["epsilon"]
-    if rule == "adam":
-        beta1, beta2 = options["beta1"], options["beta2"]
-        rate, correction = options["learning_rate"] / (1 - beta1 ** (step + 1)), 1 / (1 - beta2 ** (step + 1))
-        return rate, beta1, 1 - beta1, beta2, 1 - beta2, correction, options["epsilon"]
-    return options["learning_rate"], options["momentum"], 0.0, 0.0, 0.0, 0.0, 0.0
 
 
 @triton.jit(do_not_specialize=["size", *SETTINGS])

@@ -25,7 +25,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..jit import kernel
-from ..optimiser.cpu import RULE_NUMBERS, settings_at, step_slice
+from ..optimiser import settings_at
+from ..optimiser.cpu import RULE_NUMBERS, step_slice
 from ..shapes import window_count
 from ..simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
 from ..threads import count_up, next_unit, spread, wait_for, wait_until_done
@@ -60,7 +61,7 @@ class Plan:
     width: int  # latents in a panel
 
 
-def plan(shape: tuple[int, int, int, int, int, int], itemsize: int = 4) -> Plan:
+def plan(shape: tuple[int, int, int, int, int, int]) -> Plan:
     """The cut for B, N, H, K, M, P.
 
     >>> plan((16, 512, 32, 32, 9, 16)).cells_per_item
@@ -73,15 +74,14 @@ def plan(shape: tuple[int, int, int, int, int, int], itemsize: int = 4) -> Plan:
     cell_windows = window_count(windows, max(long, few))
     cells_per_item = window_count(windows, cell_windows)
     most = PARTIALS if 2 * taps * bins * latents <= SMALL_WEIGHTS else PARTIALS // 2
-    near = max(8, NEAR_BYTES // (pool * bins * itemsize) // 8 * 8)
-    lanes = VECTOR_BYTES // itemsize
+    near = max(8, NEAR_BYTES // (4 * pool * bins) // 8 * 8)
     return Plan(
         cell_windows,
         window_count(taps - 1, pool),
         cells_per_item,
         min(most, batch * cells_per_item),
         min(near, 64),
-        lanes if latents <= lanes else 2 * lanes,
+        LANES if latents <= LANES else 2 * LANES,
     )
 
 

@@ -17,7 +17,7 @@ from ..optimiser import RULES
 from ..registry import BackendUnavailable
 from .run import Run
 
-OPTIMISERS = ("adadelta", "adam", "sgd")  # in the order of the kernel's enum
+OPTIMISERS = tuple(RULES)  # in the order of the kernel's enum
 PRECISIONS = ("ffma", "tf32", "3xtf32")  # of the encoder's products, in the order of the kernel's PRECISION
 THREADS = 256  # of a block, with up to 255 registers each
 REGISTERS = 244  # of 255, so that an estimate may be short by some
