@@ -31,7 +31,8 @@ class CropSampler:
     """Batches of random crops of magnitude spectrograms, signal-plus-noise and noise-only.
 
     A signal-plus-noise item is the sum of one random crop of each group in `signal`, a noise-only item the
-    sum of one crop of each group in `noise`. Items 0 .. round(batch * noise_only) - 1 are noise-only.
+    sum of one crop of each group in `noise`. Items 0 .. round(batch * noise_only) - 1 are noise-only. One crop
+    of each group in `corruption` is added to every item but not to its target, what a model is to make of it.
     Within a group every crop of every recording is equally likely; a recording shorter than `frames` has
     none and is left out.
 
@@ -42,6 +43,7 @@ class CropSampler:
         batch: items in a batch, >= 1.
         noise_only: share of the items that are noise-only, 0 to 1.
         seed: 0 to 2**64 - 1.
+        corruption: groups likewise, what a denoising autoencoder learns to take away; may be empty.
 
     Raises UserError for empty groups, recordings of different bins, none as long as a crop, or magnitudes
     that are negative, NaN or infinite (naming group and recording), and for settings out of range.
@@ -49,11 +51,11 @@ class CropSampler:
     `crops` is what a kernel that draws its own crops is given; see `partae_fast.kernels.train_steps.Crops`. Its
     `source` (all frames, bins) follows `.to(device)`.
 
-    Also `mean` and `std` (bins,) float32, of the signal groups' expected mixture, std no lower than a
-    thousandth of its mean over bins; and `noise_mean_square` (bins,) float32, of the noise groups' (zeros
+    Also `mean` and `std` (bins,) float32, of the expected mixture of signal and corruption groups, std no lower
+    than a thousandth of its mean over bins; and `noise_mean_square` (bins,) float32, of the noise groups' (zeros
     where there are none).
 
-    Stowell & Turner 2015, section 4 (noise-only items); Salmon et al. 2011 (Philox).
+    Stowell & Turner 2015, section 4 (noise-only items, corruption); Salmon et al. 2011 (Philox).
 
     >>> sampler = CropSampler(signal=[[np.eye(40, 8)]], noise=[[np.ones((50, 8))]], frames=16, batch=4)
     >>> x, noise_only = sampler.batch_at(0)
@@ -69,10 +71,12 @@ class CropSampler:
         batch: int = 16,
         noise_only: float = 0.25,
         seed: int = 0,
+        corruption: Sequence[Group] = (),
     ) -> None:
         _check_settings(signal, noise, frames, batch, noise_only, seed)
         self._signal_groups, self._noise_groups = len(signal), len(noise)
-        groups = self._kept([*signal, *noise], frames)
+        self._corruption_groups = len(corruption)
+        groups = self._kept([*signal, *noise, *corruption], frames)
         self.bins = int(groups[0][0].shape[1])
         self._lay_out(groups)
         self._measure(groups)
@@ -92,6 +96,7 @@ class CropSampler:
             self.batch,
             self.noise_items,
             self.seed,
+            self._corruption_groups,
         )
 
     def batch_at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,23 +104,31 @@ class CropSampler:
 
         Both are float32, on the device of `source`; noise_only is 1 where the item is noise-only.
         """
-        starts = self.starts_at(step)
+        x = self.target_at(step)
+        if self._corruption_groups:
+            starts = self.starts_at(step)[-self._corruption_groups * self.batch :]
+            self._mix(starts.reshape(self._corruption_groups, self.batch), x, onto=True)
+        return x, self._noise_flags.clone()
+
+    def target_at(self, step: int) -> torch.Tensor:
+        """What a model is to make of the x of `batch_at(step)`: the items before their corruption, x without any."""
+        starts, signal_items = self.starts_at(step), self.batch - self.noise_items
         silent = self.noise_items * self._noise_groups
         halves = [
             starts[:silent].reshape(self._noise_groups, self.noise_items),
-            starts[silent:].reshape(self._signal_groups, self.batch - self.noise_items),
+            starts[silent : silent + self._signal_groups * signal_items].reshape(self._signal_groups, signal_items),
         ]
-        x = torch.empty((self.batch, self.frames, self.bins), device=self.source.device)
-        for part, half in zip((x[: self.noise_items], x[self.noise_items :]), halves, strict=True):
+        target = torch.empty((self.batch, self.frames, self.bins), device=self.source.device)
+        for part, half in zip((target[: self.noise_items], target[self.noise_items :]), halves, strict=True):
             if half.size:
                 self._mix(half, part)
-        return x, self._noise_flags.clone()
+        return target
 
     def starts_at(self, step: int) -> np.ndarray:
         """The rows of `source` where a step's crops start, int64.
 
         The noise-only items' crops of the first noise group, of the second and so on, then the other items'
-        crops of the first signal group and so on.
+        crops of the first signal group and so on, then every item's crops of the first corruption group and so on.
         """
         if not 0 <= step < 2**32:
             raise UserError(f"step {step} is out of range; steps are numbered from 0 to 2**32 - 1")
@@ -154,7 +167,7 @@ class CropSampler:
         batch = self.batch if batch is None else batch
         noise_only = self.noise_only if noise_only is None else noise_only
         seed = self.seed if seed is None else seed
-        signal, noise = self._rows[: self._signal_groups], self._rows[self._signal_groups :]
+        signal, noise, _ = self._by_role(self._rows)
         _check_settings(signal, noise, frames, batch, noise_only, seed)
         other = copy.copy(self)
         if frames != self.frames:
@@ -170,7 +183,7 @@ class CropSampler:
         digest = hashlib.sha256()
         for part in (self.starts_before, self.shift, self.group_first, self.source.cpu().float().numpy()):
             digest.update(np.ascontiguousarray(part).data)
-        return {
+        found = {
             "seed": self.seed,
             "frames": self.frames,
             "batch": self.batch,
@@ -180,11 +193,20 @@ class CropSampler:
             "noise_groups": self._noise_groups,
             "recordings_sha256": digest.hexdigest(),
         }
+        if self._corruption_groups:  # absent where there is none: so are the fingerprints of older checkpoints
+            found["corruption_groups"] = self._corruption_groups
+        return found
+
+    def _by_role(self, groups: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        """What is listed for each group, as lists for signal, noise and corruption."""
+        first_corruption = self._signal_groups + self._noise_groups
+        return groups[: self._signal_groups], groups[self._signal_groups : first_corruption], groups[first_corruption:]
 
     def _kept(self, groups: Sequence[Group], frames: int) -> list[list[np.ndarray]]:
         """The recordings of each group that are long enough for a crop, checked, float32."""
         names = [f"signal[{i}]" for i in range(self._signal_groups)]
         names += [f"noise[{i}]" for i in range(self._noise_groups)]
+        names += [f"corruption[{i}]" for i in range(self._corruption_groups)]
         kept = [_kept(name, group, frames) for name, group in zip(names, groups, strict=True)]
         _check_bins(names, kept)
         return kept
@@ -203,8 +225,8 @@ class CropSampler:
 
     def _measure(self, groups: list[list[np.ndarray]]) -> None:
         """Take the statistics."""
-        signal, noise = groups[: self._signal_groups], groups[self._signal_groups :]
-        mean, variance = _mixture(signal)
+        signal, noise, corruption = self._by_role(groups)
+        mean, variance = _mixture([*signal, *corruption])
         self.mean, self.std = torch.from_numpy(mean).float(), _floored(np.sqrt(variance))
         mean, variance = _mixture(noise) if noise else (np.zeros(self.bins), np.zeros(self.bins))
         self.noise_mean_square = torch.from_numpy(mean**2 + variance).float()
@@ -228,7 +250,9 @@ class CropSampler:
         """List the (item, group) pairs of a step, in the order of `starts_at`."""
         noise = [(i, self._signal_groups + g) for g in range(self._noise_groups) for i in range(self.noise_items)]
         signal = [(i, g) for g in range(self._signal_groups) for i in range(self.noise_items, self.batch)]
-        pairs = np.array(noise + signal, dtype=np.uint64)
+        first = self._signal_groups + self._noise_groups
+        corruption = [(i, first + g) for g in range(self._corruption_groups) for i in range(self.batch)]
+        pairs = np.array(noise + signal + corruption, dtype=np.uint64)
         self._items, self._group_of = pairs[:, 0], pairs[:, 1].astype(np.int64)
         self._drawn, self._drawn_from = np.empty((0, 0), dtype=np.int64), -1
         self._offsets = torch.arange(self.frames, device=self.source.device)
@@ -246,23 +270,29 @@ class CropSampler:
         crops = within.astype(np.int64) + self.group_first[self._group_of]
         return crops + self.shift[np.searchsorted(self.starts_before, crops, side="right") - 1]
 
-    def _mix(self, starts: np.ndarray, out: torch.Tensor) -> None:
-        """Fill `out` (items, frames, bins) with sums of the crops that start at `starts` (groups, items)."""
+    def _mix(self, starts: np.ndarray, out: torch.Tensor, onto: bool = False) -> None:
+        """Fill `out` (items, frames, bins) with sums of the crops that start at `starts` (groups, items).
+
+        With `onto` they are added to what it holds.
+        """
         if self.source.is_cpu and self.source.dtype == torch.float32:
             # By NumPy: an index of PyTorch's wakes OpenMP, whose threads then spin on cores that the kernels need.
             source, crops = self.source.numpy(), out.numpy()
             for group, starts_of_group in enumerate(starts.tolist()):
                 for crop, start in zip(crops, starts_of_group, strict=True):
-                    if group == 0:
+                    if group == 0 and not onto:
                         crop[:] = source[start : start + self.frames]
                     else:
                         crop += source[start : start + self.frames]
             return
         rows = torch.from_numpy(starts).to(self.source.device)[:, :, None] + self._offsets
         flat = out.view(-1, self.bins)
-        flat.copy_(self.source.index_select(0, rows[0].reshape(-1)))
-        for group in rows[1:]:
-            flat += self.source.index_select(0, group.reshape(-1))
+        for i, group in enumerate(rows):
+            crops = self.source.index_select(0, group.reshape(-1))
+            if i == 0 and not onto:
+                flat.copy_(crops)
+            else:
+                flat += crops
 
 
 def _check_settings(

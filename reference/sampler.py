@@ -2,10 +2,13 @@
 
 A group is a list of recordings, each a magnitude spectrogram (T, H). A signal-plus-noise item is the sum of
 one random crop of each group in `signal`, a noise-only item the sum of one crop of each group in `noise`.
-Items 0 .. round(batch * noise_only) - 1 are noise-only. Groups are numbered through `signal`, then `noise`;
-the draw for (step, item, group) is uniform over all T - frames + 1 starts of the group's recordings, laid
-end to end. A recording shorter than a crop has no start.
+Items 0 .. round(batch * noise_only) - 1 are noise-only. That sum is the item's target; its input is the sum and
+one crop of each group in `corruption`. Groups are numbered through `signal`, then `noise`, then `corruption`; the
+draw for (step, item, group) is uniform over all T - frames + 1 starts of the group's recordings, laid end to end.
+A recording shorter than a crop has no start.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -37,16 +40,33 @@ def crop(group: Group, number: int, seed: int, step: int, item: int, frames: int
     return np.asarray(group[recording][first : first + frames], dtype=np.float64)
 
 
-def batch_at(
+def target_at(
     signal: list[Group], noise: list[Group], frames: int, batch: int, noise_only: float, seed: int, step: int
-) -> tuple[Array, Array]:
-    """The batch of a step: x (batch, frames, H), and noise_only (batch,), 1 for noise-only items."""
+) -> Array:
+    """What a model is to make of the batch of a step: (batch, frames, H)."""
     silent = noise_items(batch, noise_only)
-    x = []
+    target = []
     for item in range(batch):
         first, groups = (len(signal), noise) if item < silent else (0, signal)
-        x.append(sum(crop(g, first + i, seed, step, item, frames) for i, g in enumerate(groups)))
-    return np.stack(x), (np.arange(batch) < silent).astype(np.float64)
+        target.append(sum(crop(g, first + i, seed, step, item, frames) for i, g in enumerate(groups)))
+    return np.stack(target)
+
+
+def batch_at(
+    signal: list[Group],
+    noise: list[Group],
+    frames: int,
+    batch: int,
+    noise_only: float,
+    seed: int,
+    step: int,
+    corruption: Sequence[Group] = (),
+) -> tuple[Array, Array]:
+    """The batch of a step: x (batch, frames, H), and noise_only (batch,), 1 for noise-only items."""
+    x = target_at(signal, noise, frames, batch, noise_only, seed, step)
+    for number, group in enumerate(corruption, start=len(signal) + len(noise)):
+        x += [crop(group, number, seed, step, item, frames) for item in range(batch)]
+    return x, (np.arange(batch) < noise_items(batch, noise_only)).astype(np.float64)
 
 
 def mixture(groups: list[Group], frames: int) -> tuple[Array, Array]:
@@ -58,9 +78,9 @@ def mixture(groups: list[Group], frames: int) -> tuple[Array, Array]:
     return sum(g.mean(axis=0) for g in kept), sum(g.var(axis=0) for g in kept)
 
 
-def statistics(signal: list[Group], frames: int) -> tuple[Array, Array]:
-    """mean and std (H,) for normalising; std no lower than a thousandth of its mean over the bins."""
-    mean, variance = mixture(signal, frames)
+def statistics(signal: list[Group], frames: int, corruption: Sequence[Group] = ()) -> tuple[Array, Array]:
+    """mean and std (H,) for normalising inputs; std no lower than a thousandth of its mean over the bins."""
+    mean, variance = mixture([*signal, *corruption], frames)
     std = np.sqrt(variance)
     return mean, np.maximum(std, 1e-3 * std.mean())
 

@@ -3,13 +3,14 @@
 As in Stowell & Turner 2015: batches of signal-plus-noise and noise-only items, AdaDelta.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .optimisers import OPTIMISERS, Array, State
 from .partitioned_loss import model_loss
-from .sampler import Group, batch_at, statistics
+from .sampler import Group, batch_at, statistics, target_at
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,11 @@ def train_step(
     setting: Setting,
     step: int = 0,
     positions: Array | None = None,
+    target: Array | None = None,
 ) -> tuple[Learner, float]:
     """The learner after the step with this number on x (B, N, H), and the loss before it.
 
+    `target` (B, N, H) is what to make of x, x itself unless given: a denoising autoencoder's.
     `positions` (B, ceil(N/P), K) take the place of the argmax, to follow another through a near-tie.
     """
     w_enc, w_dec = learner.weights["w_enc"], learner.weights["w_dec"]
@@ -56,7 +59,8 @@ def train_step(
         setting.foreground,
         setting.penalty,
         setting.pool,
-        positions=positions,
+        target,
+        positions,
     )
     rule = OPTIMISERS[setting.optimizer]
     weights, state = {}, {}
@@ -77,13 +81,15 @@ def train_steps(
     noise_only: float = 0.25,
     seed: int = 0,
     first: int = 0,
+    corruption: Sequence[Group] = (),
 ) -> tuple[Learner, list[float]]:
     """The learner after the steps first .. first + steps - 1, and the loss of each."""
-    mean, std = statistics(signal, frames)
+    mean, std = statistics(signal, frames, corruption)
     losses = []
     for number in range(first, first + steps):
-        x, y = batch_at(signal, noise, frames, batch, noise_only, seed, number)
-        learner, loss = train_step(learner, x, y, mean, std, setting, number)
+        drawn = signal, noise, frames, batch, noise_only, seed, number
+        x, y = batch_at(*drawn, corruption)
+        learner, loss = train_step(learner, x, y, mean, std, setting, number, target=target_at(*drawn))
         losses.append(loss)
     return learner, losses
 

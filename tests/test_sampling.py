@@ -35,24 +35,40 @@ def test_random_words_are_the_references():
 @given(
     signal=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), min_size=1, max_size=3),
     noise=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), min_size=1, max_size=2),
+    corruption=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=3), max_size=2),
     frames=st.integers(1, 20),
     batch=st.integers(1, 9),
     noise_only=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
     seed=st.sampled_from([0, 1, 2**63 + 5]),
     step=st.sampled_from([0, 1, 63, 100_000, 2**32 - 1]),
 )
-def test_batches_are_the_references(signal, noise, frames, batch, noise_only, seed, step):
+def test_batches_are_the_references(signal, noise, corruption, frames, batch, noise_only, seed, step):
     # The last recording of each group is long enough, whatever was drawn.
     signal = groups(0, *[[*lengths, frames] for lengths in signal])
     noise = groups(10, *[[*lengths, frames + 1] for lengths in noise])
-    x, flags = CropSampler(signal, noise, frames, batch, noise_only, seed).batch_at(step)
-    wanted, wanted_flags = sampler.batch_at(signal, noise, frames, batch, noise_only, seed, step)
-    assert x.dtype == flags.dtype == torch.float32
-    assert x.is_contiguous()
+    corruption = groups(20, *[[*lengths, frames] for lengths in corruption])
+    ours = CropSampler(signal, noise, frames, batch, noise_only, seed, corruption)
+    (x, flags), target = ours.batch_at(step), ours.target_at(step)
+    drawn = signal, noise, frames, batch, noise_only, seed, step
+    (wanted, wanted_flags), wanted_target = sampler.batch_at(*drawn, corruption), sampler.target_at(*drawn)
+    assert x.dtype == target.dtype == flags.dtype == torch.float32
+    assert x.is_contiguous() and target.is_contiguous()
     assert flags.tolist() == wanted_flags.tolist()
     if len(signal) == len(noise) == 1:
-        assert np.array_equal(x.numpy(), wanted)
+        assert np.array_equal(target.numpy(), wanted_target)
+    np.testing.assert_allclose(target.numpy(), wanted_target, rtol=1e-6)
     np.testing.assert_allclose(x.numpy(), wanted, rtol=1e-6)
+    if not corruption:
+        assert torch.equal(x, target)
+
+
+def test_statistics_are_of_the_corrupted_input():
+    signal, noise, corruption = groups(0, [50, 3, 70], [40]), groups(9, [64]), groups(5, [80, 2])
+    ours = CropSampler(signal, noise, frames=8, batch=4, corruption=corruption)
+    for found, wanted in zip((ours.mean, ours.std), sampler.statistics(signal, 8, corruption), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    np.testing.assert_allclose(ours.noise_mean_square, sampler.noise_mean_square(noise, 8), rtol=1e-6)
+    assert ours.crops.corruption_groups == ours.crops.noise_groups == 1
 
 
 def test_statistics_are_the_references():
@@ -123,7 +139,9 @@ def test_the_fingerprint_tells_samplers_apart():
     base = fingerprint()
     assert base == fingerprint()
     others = [fingerprint(seed=1), fingerprint(lengths=(25, 25)), fingerprint(frames=9), fingerprint(batch=5)]
+    others.append(fingerprint(corruption=groups(9, [50])))
     assert all(other != base for other in others)
+    assert "corruption_groups" not in base  # as in checkpoints that were written before there was corruption
     assert others[0]["recordings_sha256"] != base["recordings_sha256"] != others[1]["recordings_sha256"]
 
 
@@ -148,6 +166,8 @@ REFUSED = [
     ({"noise": [GOOD[0], []]}, r"noise\[1\] has no recording"),
     ({"noise": groups(0, [7, 6])}, r"noise\[0\]: the longest recording has 7 frames and a crop has 8"),
     ({"noise": [recordings(0, [50], bins=6)]}, r"noise\[0\] has a recording of 6 bins and signal\[0\] has 5"),
+    ({"corruption": groups(0, [7, 6])}, r"corruption\[0\]: the longest recording has 7 frames and a crop has 8"),
+    ({"corruption": [GOOD[0], with_value(-0.5)[0]]}, r"corruption\[1\] recording 1 has negative"),
     ({"signal": with_value(np.nan)}, r"signal\[0\] recording 1 has NaN or infinite"),
     ({"signal": with_value(np.inf)}, r"signal\[0\] recording 1 has NaN or infinite"),
     ({"signal": with_value(-np.inf)}, r"signal\[0\] recording 1 has NaN or infinite"),
@@ -179,13 +199,15 @@ def test_steps_out_of_range_are_refused(step):
 @pytest.mark.parametrize(
     "change", [{"seed": 5}, {"batch": 7}, {"noise_only": 0.5}, {"frames": 30}, {"frames": 45, "batch": 3, "seed": 1}]
 )
-def test_other_settings_are_another_sampler_over_the_same_source(change):
+@pytest.mark.parametrize("corruption", [[], groups(12, [48, 33])], ids=["plain", "corrupted"])
+def test_other_settings_are_another_sampler_over_the_same_source(change, corruption):
     signal, noise = groups(0, [50, 32], [40, 60]), groups(9, [64])
-    base = CropSampler(signal, noise, frames=8, batch=4)
+    base = CropSampler(signal, noise, frames=8, batch=4, corruption=corruption)
     before = base.batch_at(3)[0]
     ours = base.with_settings(**change)
-    fresh = CropSampler(signal, noise, **{"frames": 8, "batch": 4} | change)
+    fresh = CropSampler(signal, noise, corruption=corruption, **{"frames": 8, "batch": 4} | change)
     for step in (0, 3):
+        assert torch.equal(ours.target_at(step), fresh.target_at(step))
         assert all(torch.equal(a, b) for a, b in zip(ours.batch_at(step), fresh.batch_at(step), strict=True))
     for name in ("mean", "std", "noise_mean_square"):
         assert torch.equal(getattr(ours, name), getattr(fresh, name))
@@ -204,18 +226,18 @@ def test_other_settings_are_checked_too():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_the_gpu_gets_the_same_batches():
-    ours = CropSampler(groups(0, [50], [60]), groups(3, [40]), frames=8, batch=6)
+    ours = CropSampler(groups(0, [50], [60]), groups(3, [40]), frames=8, batch=6, corruption=groups(7, [30]))
     here = ours.batch_at(3)
     there = ours.to("cuda").batch_at(3)
     assert all(t.is_cuda and torch.equal(h, t.cpu()) for h, t in zip(here, there, strict=True))
 
 
 def test_recordings_in_bfloat16_take_half_and_batches_are_sums_of_the_rounded():
-    groups = [[np.random.default_rng(i).random((60, 3), dtype=np.float32)] for i in range(3)]
+    groups = [[np.random.default_rng(i).random((60, 3), dtype=np.float32)] for i in range(4)]
     settings = {"frames": 20, "batch": 4, "noise_only": 0.5, "seed": 7}
-    halved = CropSampler(groups[:2], groups[2:], **settings).to("cpu", torch.bfloat16)
+    halved = CropSampler(groups[:2], groups[2:3], **settings, corruption=groups[3:]).to("cpu", torch.bfloat16)
     rounded = [[torch.tensor(r).bfloat16().float().numpy() for r in group] for group in groups]
-    wanted = CropSampler(rounded[:2], rounded[2:], **settings)
+    wanted = CropSampler(rounded[:2], rounded[2:3], **settings, corruption=rounded[3:])
     assert halved.source.nbytes == wanted.source.nbytes // 2
     assert torch.equal(halved.batch_at(3)[0], wanted.batch_at(3)[0])
     assert halved.fingerprint() == wanted.fingerprint()

@@ -30,7 +30,7 @@ from ..optimiser.cpu import RULE_NUMBERS, step_slice
 from ..shapes import window_count
 from ..simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
 from ..threads import count_up, next_unit, spread, wait_for, wait_until_done
-from .run import Run
+from .run import Run, unserved
 
 PARTIALS = 16  # sums of gradients, and so threads that one run can use
 SMALL_WEIGHTS = 1 << 16  # with more weights than this half as many: each sum is written and read once a step
@@ -379,7 +379,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
         return f"it mixes up to {GROUPS} groups and these are {groups}; use eager"
     if runs[0].w_enc.dtype != torch.float32 or runs[0].crops.source.dtype != torch.float32:
         return "its whole steps take float32 weights and recordings; convert them or use eager"
-    return None
+    return unserved(runs)
 
 
 def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:

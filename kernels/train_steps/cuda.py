@@ -15,7 +15,7 @@ from torch import Tensor
 from ..cuda_common import CLUSTERS, Kernel, Limits, compiled, device_limits, installed
 from ..optimiser import RULES
 from ..registry import BackendUnavailable
-from .run import Run
+from .run import Run, unserved
 
 OPTIMISERS = tuple(RULES)  # in the order of the kernel's enum
 PRECISIONS = ("ffma", "tf32", "3xtf32")  # of the encoder's products, in the order of the kernel's PRECISION
@@ -358,7 +358,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
         seen = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
         return f"it takes float32, not {str(seen).removeprefix('torch.')}; convert the model or use eager"
     limits = device_limits(run.w_enc.device.index or 0)
-    return why_not(run.shape, limits, groups_of(run), len(runs))
+    return unserved(runs) or why_not(run.shape, limits, groups_of(run), len(runs))
 
 
 @functools.cache

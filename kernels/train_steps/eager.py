@@ -11,11 +11,11 @@ from ..encode.eager import encode, encode_backward
 from ..optimiser import eager as optimisers
 from ..partitioned_loss.eager import partitioned_loss
 from ..philox import first_word
-from .run import Crops, Run
+from .run import Crops, Run, unserved
 
 
 def refusal(runs: Sequence[Run]) -> str | None:
-    return None
+    return unserved(runs, able={"corruption"})
 
 
 def first_rows(crops: Crops, step: int) -> np.ndarray:
@@ -27,15 +27,17 @@ def first_rows(crops: Crops, step: int) -> np.ndarray:
     return numbers + crops.shift[np.searchsorted(crops.starts_before, numbers, side="right") - 1]
 
 
-def batch_at(crops: Crops, step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """x (B, N, H) and noise_only (B,) of a step."""
-    rows, signal, x = first_rows(crops, step), crops.signal_groups, []
-    for item, starts in enumerate(rows):
-        own = starts[signal:] if item < crops.noise_items else starts[:signal]
-        first, *others = (crops.source[s : s + crops.frames].to(dtype) for s in own.tolist())
-        x.append(sum(others, first))
+def batch_at(crops: Crops, step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """x (B, N, H), its target and noise_only (B,) of a step."""
+    signal, own = crops.signal_groups, crops.signal_groups + crops.noise_groups
+    x, target = [], []
+    for item, starts in enumerate(first_rows(crops, step)):
+        taken = [crops.source[s : s + crops.frames].to(dtype) for s in starts.tolist()]
+        first, *others = taken[signal:own] if item < crops.noise_items else taken[:signal]
+        target.append(sum(others, first))
+        x.append(sum(taken[own:], target[-1]))
     noise_only = torch.arange(crops.batch, device=crops.source.device) < crops.noise_items
-    return torch.stack(x), noise_only.to(dtype)
+    return torch.stack(x), torch.stack(target), noise_only.to(dtype)
 
 
 def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
@@ -47,10 +49,10 @@ def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
 
 
 def _step(run: Run, step: int) -> Tensor:
-    x, noise_only = batch_at(run.crops, step, run.w_enc.dtype)
+    x, target, noise_only = batch_at(run.crops, step, run.w_enc.dtype)
     values, positions = encode(x, run.w_enc, run.pool, run.mean, run.std)
     r = decode(values, positions, run.w_dec, x.shape[1])
-    loss, grad_r, grad_penalty = partitioned_loss(r, x, values, noise_only, run.foreground, run.penalty)
+    loss, grad_r, grad_penalty = partitioned_loss(r, target, values, noise_only, run.foreground, run.penalty)
     grad_values, grad_dec = decode_backward(grad_r, values, positions, run.w_dec, True, True)
     _, grad_enc = encode_backward(
         grad_values + grad_penalty, x, run.w_enc, values, positions, run.pool, run.mean, run.std, False, True

@@ -1,5 +1,6 @@
 """What `train_steps` is given: where a step's items come from, and the model that learns from them."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,18 +18,19 @@ class Crops:
                     takes it
     starts_before   (R,) int64, crops in all recordings before recording r, groups numbered through
     shift           (R,) int64, what turns the number of a crop of recording r into its first row in `source`
-    group_first     (G,) int64, crops in all groups before group g: signal groups, then noise groups
+    group_first     (G,) int64, crops in all groups before group g: signal groups, then noise, then corruption groups
     group_starts    (G,) int64, crops in group g, below 2**32
     signal_groups   how many of the groups are signal
     frames, batch   N and B
     noise_items     items 0 .. noise_items - 1 of a batch are noise-only
     seed            0 to 2**64 - 1
+    corruption_groups  how many of the groups are corruption
 
-    A noise-only item is the sum of one crop of each noise group, any other of one crop of each signal group. The crop
-    of group g in item b of step s has the number c = group_first[g] + ((word * group_starts[g]) >> 32), where word is
-    the first of Philox-4x32-10 with key (seed's low word, high word) and counter (s, b, g, 0); with r the last
-    recording that has starts_before[r] <= c, it is source[c + shift[r] :][:frames]. Groups of an item are added in
-    order.
+    A noise-only item is the sum of one crop of each noise group, any other of one crop of each signal group: that is
+    its target. Its input x is that and one crop of each corruption group. The crop of group g in item b of step s has
+    the number c = group_first[g] + ((word * group_starts[g]) >> 32), where word is the first of Philox-4x32-10 with key
+    (seed's low word, high word) and counter (s, b, g, 0); with r the last recording that has starts_before[r] <= c, it
+    is source[c + shift[r] :][:frames]. Groups of an item are added in order.
     """
 
     source: Tensor
@@ -41,6 +43,11 @@ class Crops:
     batch: int
     noise_items: int
     seed: int
+    corruption_groups: int = 0
+
+    @property
+    def noise_groups(self) -> int:
+        return len(self.group_first) - self.signal_groups - self.corruption_groups
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ class Run:
     w_enc (M, H, K) and w_dec (M, K, H), contiguous, and the tensors of `state` are changed by a step, in place:
     `state["w_enc"]` and `state["w_dec"]` hold what RULES[optimizer].state names, in that order, each of its weight's
     shape. mean, std (H,) normalise the encoder's input; foreground (K,) is 1 where a latent is for signal. `options`
-    are the optimiser's, all of RULES[optimizer].options.
+    are the optimiser's, all of RULES[optimizer].options. `leak`, in [0, 1), is the slope of the encoder's rectifier
+    below 0; with `rectified_output` the reconstruction is max(decode, 0).
     """
 
     w_enc: Tensor
@@ -64,6 +72,8 @@ class Run:
     pool: int
     optimizer: str = "adadelta"
     options: dict[str, float] = field(default_factory=dict)
+    leak: float = 0.0
+    rectified_output: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int, int, int, int]:
@@ -93,3 +103,14 @@ def fresh_state(w_enc: Tensor, w_dec: Tensor, optimizer: str) -> dict[str, tuple
     count = len(RULES[optimizer].state)
     weights = {"w_enc": w_enc, "w_dec": w_dec}
     return {n: tuple(w.new_zeros(w.shape) for _ in range(count)) for n, w in weights.items()}
+
+
+def unserved(runs: Sequence[Run], able: Collection[str] = ()) -> str | None:
+    """Why a back-end that is `able` to do no more than these of corruption, leak and rectified output refuses runs."""
+    asked = {
+        "corruption": any(run.crops.corruption_groups for run in runs),
+        "leak": any(run.leak for run in runs),
+        "rectified output": any(run.rectified_output for run in runs),
+    }
+    lacking = [name for name, wanted in asked.items() if wanted and name not in able]
+    return f"its whole steps have no {' and no '.join(lacking)}; use eager" if lacking else None

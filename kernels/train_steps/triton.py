@@ -49,7 +49,7 @@ from ..optimiser import RULES
 from ..optimiser.triton import changed
 from ..registry import interpreting
 from ..triton_common import launch, power_of_two, tl, triton
-from .run import Run
+from .run import Run, unserved
 
 # Words of `numbers`, int64 on the GPU; from TABLES on group_first, group_starts (G,), starts_before, shift (R,).
 STEP, PLACE, KEY_LOW, KEY_HIGH, NOISE_ITEMS, TABLES = range(6)
@@ -675,7 +675,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
         largest = max((frames + taps) * max(bins, latents), taps * bins * latents)
         if largest >= 2**30:
             return f"an item or a weight would have {largest} numbers and it takes fewer than 2^30; use fewer frames"
-    return None
+    return unserved(runs)
 
 
 def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:

@@ -37,7 +37,8 @@ def train_steps(runs: Sequence[Run], first: int, steps: int, backend: str = "aut
 
     Args:
         runs: one or more (see `partae_fast.kernels.train_steps.Run`) that agree in B, N, H, K, M, P, in optimiser, in
-            type and device, and in how many groups there are. More than one are a population: trained side by side.
+            type and device, in how many groups there are, and in leak and rectified output. More than one are a
+            population: trained side by side.
         first: the number of the first step, from 0; draws and Adam's correction depend on it.
         steps: how many. The caller bounds them: nothing is reported, and no interrupt served, before the end.
         backend: "auto" or a name of `pf.backends()`.
@@ -67,8 +68,10 @@ def _check(runs: Sequence[Run], first: int, steps: int) -> None:
 def alike(run: Run) -> str:
     """What all runs of a call must have in common, in words."""
     shape = " ".join(f"{name} {size}" for name, size in zip("BNHKMP", run.shape, strict=True))
-    groups = f"{run.crops.signal_groups} of {len(run.crops.group_first)} groups signal"
-    return f"{shape}, {run.optimizer}, {run.w_enc.dtype} on {run.w_enc.device}, {groups}"
+    crops = run.crops
+    groups = f"{crops.signal_groups} of {len(crops.group_first)} groups signal and {crops.corruption_groups} corruption"
+    rectifiers = f"leak {run.leak:g}, output {'rectified' if run.rectified_output else 'as decoded'}"
+    return f"{shape}, {run.optimizer}, {run.w_enc.dtype} on {run.w_enc.device}, {groups}, {rectifiers}"
 
 
 def _check_run(run: Run) -> None:
@@ -82,6 +85,8 @@ def _check_run(run: Run) -> None:
         raise ValueError(f"the source has {run.crops.source.shape[1]} bins and w_enc {bins}; give both the same")
     if run.optimizer not in RULES or set(run.options) != set(RULES[run.optimizer].options):
         raise ValueError(f"optimizer {run.optimizer!r} with {sorted(run.options)}: see kernels.optimiser.RULES")
+    if not 0 <= run.leak < 1:
+        raise ValueError(f"leak is {run.leak}; it must be from 0 up to, not including, 1")
     source = run.crops.source
     if _finite.get(source) != source._version:
         if not torch.isfinite(source).all():

@@ -201,6 +201,7 @@ class Trainer:
         """One step, op by op; returns its loss, on the device."""
         model = self.model
         x, noise_only = self.sampler.batch_at(step)
+        target = self.sampler.target_at(step) if self.sampler.crops.corruption_groups else None
         for parameter in model.parameters():
             parameter.grad = None
         loss = functional.partitioned_loss(
@@ -213,6 +214,7 @@ class Trainer:
             model.foreground,
             self.penalty,
             model.pool,
+            target,
             backend=self.backend,
         )
         loss.backward()

@@ -37,6 +37,33 @@ def test_an_item_is_the_sum_of_one_crop_of_each_of_its_groups():
     assert x[:, 0, 0].tolist() == [100, 100, 11, 11, 11]
 
 
+def test_corruption_is_in_every_input_and_in_no_target():
+    signal, noise = [[np.full((4, 2), 1.0)]], [[np.full((4, 2), 10.0)]]
+    corruption = [[np.full((4, 2), 100.0)], [np.full((4, 2), 1000.0)]]
+    drawn = signal, noise, 4, 3, 0.4, 0, 5
+    x, noise_only = sampler.batch_at(*drawn, corruption)
+    assert noise_only.tolist() == [1, 0, 0]
+    assert x[:, 0, 0].tolist() == [1110, 1101, 1101]
+    assert sampler.target_at(*drawn)[:, 0, 0].tolist() == [10, 1, 1]
+
+
+def test_corruption_groups_are_numbered_after_the_others():
+    signal, noise, corruption = [[counting(50)]], [[counting(40)]] * 2, [[counting(60)]]
+    x, _ = sampler.batch_at(signal, noise, 4, 2, 0.0, 3, 7, corruption)
+    wanted = sampler.target_at(signal, noise, 4, 2, 0.0, 3, 7)
+    wanted += [sampler.crop(corruption[0], 3, 3, 7, item, 4) for item in range(2)]
+    assert np.array_equal(x, wanted)
+
+
+def test_inputs_are_normalised_with_their_corruption():
+    random = np.random.default_rng(0)
+    signal, corruption = [[random.random((400, 3))]], [[random.gamma(1.0, [1.0, 2.0, 3.0], (300, 3))]]
+    for found, wanted in zip(
+        sampler.statistics(signal, 8, corruption), sampler.statistics([*signal, *corruption], 8), strict=True
+    ):
+        assert np.array_equal(found, wanted)
+
+
 def test_the_mixture_has_the_moments_of_the_batches():
     random = np.random.default_rng(0)
     groups = [[random.gamma(2.0, 1.0, (400, 3))], [random.gamma(1.0, [1.0, 2.0, 3.0], (300, 3))]]

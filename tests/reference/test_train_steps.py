@@ -6,7 +6,7 @@ import pytest
 from partae_fast.reference import train_steps as training
 from partae_fast.reference.initialisation import orthogonal
 from partae_fast.reference.partitioned_loss import model_loss
-from partae_fast.reference.sampler import batch_at, statistics
+from partae_fast.reference.sampler import batch_at, statistics, target_at
 
 
 @pytest.fixture
@@ -45,15 +45,17 @@ def test_training_goes_down_and_leaves_its_input_alone(problem, optimizer):
     assert set(learner.state) == set(weights)
 
 
-def test_a_run_is_its_steps(problem):
+@pytest.mark.parametrize("corruption", [[], [[np.random.default_rng(1).random((70, 5))]]], ids=["plain", "corrupted"])
+def test_a_run_is_its_steps(problem, corruption):
     weights, signal, noise = problem
     setting = training.Setting(FOREGROUND, pool=4)
     start, settings = training.beginner(weights), {"frames": 32, "batch": 4, "noise_only": 0.5, "seed": 9}
-    whole, losses = training.train_steps(start, signal, noise, setting, 4, **settings)
+    whole, losses = training.train_steps(start, signal, noise, setting, 4, **settings, corruption=corruption)
     learner = training.Learner(weights)
-    mean, std = statistics(signal, 32)
+    mean, std = statistics(signal, 32, corruption)
     for step in range(4):
-        x, y = batch_at(signal, noise, 32, 4, 0.5, 9, step)
-        learner, loss = training.train_step(learner, x, y, mean, std, setting)
+        x, y = batch_at(signal, noise, 32, 4, 0.5, 9, step, corruption)
+        target = target_at(signal, noise, 32, 4, 0.5, 9, step)
+        learner, loss = training.train_step(learner, x, y, mean, std, setting, target=target)
         assert loss == losses[step]
     assert all(np.array_equal(whole.weights[name], learner.weights[name]) for name in weights)

@@ -102,10 +102,10 @@ class Interrupting(CropSampler):
 
 @pytest.fixture
 def op_by_op(make_model, material):
-    """at, times, settings -> Trainer that calls op by op, and is interrupted while it draws that step's batch"""
+    """at, times, corruption, settings -> Trainer that calls op by op, interrupted while it draws that step's batch"""
 
-    def make(at=-1, times=1, **settings):
-        sampler = Interrupting(*material(), frames=FRAMES, batch=BATCH)
+    def make(at=-1, times=1, corruption=(), **settings):
+        sampler = Interrupting(*material(), frames=FRAMES, batch=BATCH, corruption=corruption)
         sampler.at, sampler.times = at, times
         trainer = Trainer(make_model(), sampler, backend="eager", **settings)
         assert trainer.fused() is None
@@ -116,6 +116,12 @@ def op_by_op(make_model, material):
 
 def test_op_by_op_agrees_with_whole_steps(op_by_op, make_trainer):
     np.testing.assert_allclose(op_by_op().run(10).loss, make_trainer().run(10).loss, rtol=1e-5)
+
+
+def test_op_by_op_agrees_with_whole_steps_on_corrupted_input(op_by_op, make_model, make_sampler, material):
+    corruption = material(1)[1]
+    whole = Trainer(make_model(), make_sampler(corruption=corruption), backend="eager")
+    np.testing.assert_allclose(op_by_op(corruption=corruption).run(10).loss, whole.run(10).loss, rtol=1e-5)
 
 
 def test_ctrl_c_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(tmp_path, op_by_op):
