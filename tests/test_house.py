@@ -103,11 +103,12 @@ def test_reference_and_bench_are_for_checks_alone(path):
 
 # What each layer may not know, from the kernels' side up to the command line.
 ABOVE = {
-    "functional.py": ("models", "training", "denoising", "experiments", "cli", "demo", "audio"),
-    "models": ("training", "experiments", "cli", "demo"),
-    "audio": ("models", "training", "denoising", "experiments", "cli", "demo", "functional", "kernels"),
-    "training": ("experiments", "cli", "demo"),
-    "denoising": ("training", "experiments", "cli", "demo"),
+    "functional.py": ("models", "training", "denoising", "evaluation", "experiments", "cli", "demo", "audio"),
+    "models": ("training", "evaluation", "experiments", "cli", "demo"),
+    "audio": ("models", "training", "denoising", "evaluation", "experiments", "cli", "demo", "functional", "kernels"),
+    "training": ("evaluation", "experiments", "cli", "demo"),
+    "denoising": ("training", "evaluation", "experiments", "cli", "demo"),
+    "evaluation": ("experiments", "cli", "demo"),
     "experiments": ("cli", "demo"),
     "demo.py": ("cli",),
 }

@@ -1,0 +1,127 @@
+"""Denoisers to compare: what others use, two simple filters, a ceiling, and ours. All have one form.
+
+A denoiser is f(mixture (T,), noise_only (any length,), rate in Hz) -> estimate (T,), float32; both inputs are float32.
+"""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.spectrogram import Spectrogram
+from ..denoising.denoise import Separator, denoise
+from ..errors import UserError
+from ..training.fit import fit
+
+Audio = NDArray[np.float32]
+Denoiser = Callable[[Audio, Audio, int], Audio]
+
+# The gate's and the Wiener filter's window and hop: 256 and 64 samples at 22.05 kHz, and as long at other rates.
+_HOPS, _HOP_SECONDS = 4, 64 / 22050
+_MEMORY = 0.98  # of the Wiener filter's signal-to-noise ratio, the share that comes from the frame before
+_LEAST_RATIO = 10**-2.5
+_OVER = 4.0  # the gate takes the noise for this much stronger than it is
+_SMALLEST = 1e-20  # below the power of float32 audio; in place of 0 where something is divided by a power
+
+
+def noisereduce(stationary: bool) -> Denoiser:
+    """noisereduce (Sainburg 2019), with its default settings.
+
+    Arguments:
+        stationary: its threshold for each frequency is from the noise-only audio; else it follows the mixture's own
+            level over 2 s, and the noise-only audio, which it is given too, does not matter to it.
+
+    Raises UserError where noisereduce is not installed.
+    """
+    if importlib.util.find_spec("noisereduce") is None:
+        raise UserError("noisereduce is not installed; `pip install partae-fast[evaluate]`, or leave it out")
+
+    def denoiser(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
+        from noisereduce import reduce_noise  # pyright: ignore[reportMissingImports]
+
+        # Its mask is smoothed over 500 Hz; it refuses less than two bins of its 1024-point FFT.
+        smoothing = max(500, math.ceil(rate / 512))
+        done = reduce_noise(mixture, rate, stationary, noise_only, freq_mask_smooth_hz=smoothing)
+        return np.asarray(done, np.float32)
+
+    return denoiser
+
+
+def wiener(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
+    """The Wiener filter g = r / (1 + r) of each frame and bin, r the signal's power over the noise's.
+
+    With p = |Y|^2 / psd, psd the mean of |N|^2 in the noise-only audio, r is 0.98 g^2 p of the frame before plus
+    0.02 max(p - 1, 0), and at least -25 dB (Scalart & Filho 1996, with r as Ephraim & Malah 1984 estimate it).
+    """
+    grid = _grid(rate)
+    spectra = grid.stft(mixture)
+    over_noise = np.abs(spectra) ** 2 / np.maximum(_psd(grid, noise_only), _SMALLEST)
+    gain = np.empty_like(over_noise)
+    before = np.ones_like(over_noise[0])
+    for frame, p in enumerate(over_noise):
+        ratio = np.maximum(_MEMORY * before + (1 - _MEMORY) * np.maximum(p - 1, 0), _LEAST_RATIO)
+        gain[frame] = ratio / (1 + ratio)
+        before = gain[frame] ** 2 * p
+    return grid.istft(spectra * gain, len(mixture))
+
+
+def gate(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
+    """The mask without any training: max(1 - 4 psd / smooth(|Y|^2), 0), smoothed over 3 frames x 3 bins."""
+    grid = _grid(rate)
+    spectra = grid.stft(mixture)
+    power = np.maximum(_smooth(np.abs(spectra) ** 2), _SMALLEST)
+    return grid.istft(spectra * np.maximum(1 - _OVER * _psd(grid, noise_only) / power, 0), len(mixture))
+
+
+def ratio_mask(song: Audio) -> Denoiser:
+    """The true ratio mask |S|^2 / (|S|^2 + |N|^2), from the clean song (T,): a ceiling, and no denoiser."""
+
+    def denoiser(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
+        grid = _grid(rate)
+        spectra = grid.stft(mixture)
+        signal, noise = (np.abs(grid.stft(part)) ** 2 for part in (song, mixture - song))
+        return grid.istft(spectra * (signal / np.maximum(signal + noise, _SMALLEST)), len(mixture))
+
+    return denoiser
+
+
+def trained(band: tuple[float, float], **settings: Any) -> Denoiser:
+    """Ours, trained on nothing but the mixture that it is to denoise and the noise-only audio.
+
+    Arguments:
+        band: low and high in Hz, as a user who knows the song would give them.
+        settings: others of `fit`: preset, steps, seed.
+    """
+
+    def denoiser(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
+        model = fit(
+            [(mixture, rate)], noise=[(noise_only, rate)], low=band[0], high=band[1], progress=False, **settings
+        )
+        return denoise(mixture, rate, model)
+
+    return denoiser
+
+
+def with_model(model: Separator) -> Denoiser:
+    """Ours, with a model that is there already; the noise-only audio does not matter to it."""
+    return lambda mixture, noise_only, rate: denoise(mixture, rate, model)
+
+
+def _grid(rate: int) -> Spectrogram:
+    hop = max(1, round(_HOP_SECONDS * rate))
+    return Spectrogram(rate=rate, n_fft=_HOPS * hop, hop=hop, low=0.0, high=None)  # pyright: ignore[reportArgumentType]
+
+
+def _psd(grid: Spectrogram, noise_only: Audio) -> NDArray[np.floating]:
+    """Mean of |N|^2 in each bin, (bins,)."""
+    return (np.abs(grid.stft(noise_only)).astype(np.float64) ** 2).mean(axis=0)
+
+
+def _smooth(power: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Means over 3 frames x 3 bins; the outermost stand in for what lies beyond them."""
+    from scipy.ndimage import uniform_filter
+
+    return uniform_filter(power.astype(np.float64), 3, mode="nearest")
