@@ -2,8 +2,8 @@
 
 A batch is cut into cells: an item, or where items are long or few a stretch of its pool windows with as many windows
 on either side as their filters reach. A cell is worked through in a thread's own scratch, which stays in its caches:
-draw the crops; -x and the normalised x; encode and pool; add the decoder's runs to -x, which leaves the error; its
-square; dot products and weight gradients over runs. No batch exists.
+draw the crops; -target and the normalised x; encode and pool; add the decoder's runs to -target, which leaves the
+error; its square; dot products and weight gradients over runs. No batch exists.
 
 The cells are shared out, in order, among PARTIALS sums of gradients. A step is those sums, then their ordered sum and
 the optimiser on slices of the weights; each waits for the other by a count of the units that are done. Cells, sums and
@@ -47,6 +47,7 @@ _WORTH_IT = 1 << 62  # operations: a launch is many steps, and threads are woken
 # Places in `sizes`, the whole numbers that the kernels are told of a run.
 FRAMES_OF_ITEM, BINS, LATENTS, TAPS, POOL, BATCH, RULE = 0, 1, 2, 3, 4, 5, 6
 HALO, NEAR, CELL_WINDOWS, CELLS_PER_ITEM, PARTIAL_SUMS, NOISE_ITEMS, SIGNAL_GROUPS = 7, 8, 9, 10, 11, 12, 13
+NOISE_GROUPS, CORRUPTION_GROUPS = 14, 15
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,11 @@ def first_row(crops, step, item, group):
 
 
 @kernel
-def _fill(error, normalised, address, rows, frames, begin, mean, inverse, bins):
-    """-x and (x - mean) * inverse, of the frames from `begin` on, as many as there is room for; zeros outside the item.
+def _fill(error, normalised, address, rows, own, frames, begin, mean, inverse, bins):
+    """-target and (x - mean) * inverse, of the frames from `begin` on, as many as there is room for; zeros outside.
 
-    x is the sum of the source's runs of `frames` frames that start at `rows`. mean and inverse stand several times, end
-    to end.
+    target is the sum of the source's runs of `frames` frames that start at the first `own` of `rows`, x that of all.
+    mean and inverse stand several times, end to end.
     """
     count = error.size // bins
     low, high = max(0, -begin), min(count, frames - begin)
@@ -138,7 +139,7 @@ def _fill(error, normalised, address, rows, frames, begin, mean, inverse, bins):
         size = min(block, high * bins - at)
         # Views, for an index that may be negative keeps a loop from being vectorised.
         negative, normal = error[at : at + size], normalised[at : at + size]
-        for group in range(rows.size):
+        for group in range(own):
             source = carray(_floats_at(address + 4 * ((rows[group] + begin) * bins + at)), (size,))
             if group == 0:
                 for j in range(size):
@@ -146,8 +147,18 @@ def _fill(error, normalised, address, rows, frames, begin, mean, inverse, bins):
             else:
                 for j in range(size):
                     negative[j] -= source[j]
+        if own == rows.size:
+            for j in range(size):
+                normal[j] = (-negative[j] - mean[j]) * inverse[j]
+            continue
         for j in range(size):
-            normal[j] = (-negative[j] - mean[j]) * inverse[j]
+            normal[j] = -negative[j]
+        for group in range(own, rows.size):
+            source = carray(_floats_at(address + 4 * ((rows[group] + begin) * bins + at)), (size,))
+            for j in range(size):
+                normal[j] += source[j]
+        for j in range(size):
+            normal[j] = (normal[j] - mean[j]) * inverse[j]
 
 
 @kernel
@@ -165,7 +176,7 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
     weights, panels, crops, address, mean, inverse, weighted = model
     error, normalised, values, positions, slots, starts, heights, dots, rows = scratch
     frames, bins, latents, taps, pool = sizes[FRAMES_OF_ITEM], sizes[BINS], sizes[LATENTS], sizes[TAPS], sizes[POOL]
-    near, signal_groups = sizes[NEAR], sizes[SIGNAL_GROUPS]
+    near = sizes[NEAR]
     width, length, before = panels.shape[2], taps * bins, taps // 2
     windows = (frames + pool - 1) // pool
     outer_first, outer_last = max(0, first - sizes[HALO]), min(windows, last + sizes[HALO])
@@ -173,11 +184,14 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
     count = min(outer_last * pool, frames) - begin
 
     silent = item < sizes[NOISE_ITEMS]
-    groups = crops[4].size - signal_groups if silent else signal_groups
-    for g in range(groups):
-        rows[g] = first_row(crops, step, item, signal_groups + g if silent else g)
+    own, first_own = (sizes[NOISE_GROUPS], sizes[SIGNAL_GROUPS]) if silent else (sizes[SIGNAL_GROUPS], 0)
+    for g in range(own):
+        rows[g] = first_row(crops, step, item, first_own + g)
+    drawn = own + sizes[CORRUPTION_GROUPS]
+    for g in range(own, drawn):
+        rows[g] = first_row(crops, step, item, sizes[SIGNAL_GROUPS] + sizes[NOISE_GROUPS] + g - own)
     used = ((count + FRAMES - 1) // FRAMES * FRAMES + taps - 1) * bins
-    _fill(error[:used], normalised[:used], address, rows[:groups], frames, begin - before, mean, inverse, bins)
+    _fill(error[:used], normalised[:used], address, rows[:drawn], own, frames, begin - before, mean, inverse, bins)
 
     # Encode: frame t of the cell owns the run that starts at t * bins, of `normalised` as of `error`.
     spare = outer_last - outer_first  # takes what lies past the end of the last window
@@ -197,7 +211,7 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
             else:
                 convolve_and_pool(best, where, slots, t, t, normalised, t * bins, bins, panels, at, length, 2)
 
-    # Decode: what the latents reconstruct is added to -x.
+    # Decode: what the latents reconstruct is added to -target.
     decoder = latents * length
     for w_first in range(0, spare, near):
         for k in range(latents):
@@ -379,7 +393,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
         return f"it mixes up to {GROUPS} groups and these are {groups}; use eager"
     if runs[0].w_enc.dtype != torch.float32 or runs[0].crops.source.dtype != torch.float32:
         return "its whole steps take float32 weights and recordings; convert them or use eager"
-    return unserved(runs)
+    return unserved(runs, able={"corruption"})
 
 
 def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
@@ -459,11 +473,13 @@ class _Packed:
 
 def _sizes(run: Run, cut: Plan) -> np.ndarray:
     """The whole numbers that the kernels are told of a run."""
-    sizes = np.empty(14, dtype=np.int64)
+    sizes = np.empty(16, dtype=np.int64)
     sizes[[BATCH, FRAMES_OF_ITEM, BINS, LATENTS, TAPS, POOL]] = run.shape
     sizes[[HALO, NEAR, CELL_WINDOWS]] = cut.halo, cut.near_windows, cut.cell_windows
     sizes[[CELLS_PER_ITEM, PARTIAL_SUMS, RULE]] = cut.cells_per_item, cut.partials, RULE_NUMBERS[run.optimizer]
-    sizes[[NOISE_ITEMS, SIGNAL_GROUPS]] = run.crops.noise_items, run.crops.signal_groups
+    crops = run.crops
+    sizes[[NOISE_ITEMS, SIGNAL_GROUPS]] = crops.noise_items, crops.signal_groups
+    sizes[[NOISE_GROUPS, CORRUPTION_GROUPS]] = crops.noise_groups, crops.corruption_groups
     return sizes
 
 

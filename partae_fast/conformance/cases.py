@@ -32,6 +32,7 @@ class Case:
     normalised: bool = True
     share: float = 0.25  # of background latents
     noise_only: float = 0.5  # of items
+    corruption: int = 0  # groups, in whole steps
 
 
 # Small enough for Triton's interpreter, which takes about half a millisecond for a program.
@@ -56,6 +57,7 @@ TINY = [
     Case("no item noise-only", 3, 16, 4, 4, 3, 4, noise_only=0.0),
     Case("no foreground", 2, 16, 4, 4, 3, 4, share=1.0),
     Case("no background", 2, 16, 4, 4, 3, 4, share=0.0),
+    Case("corrupted input", 3, 29, 5, 4, 3, 4, corruption=2),
 ]
 
 # Around the sizes that kernels cut their work by, and the paper's configuration.
@@ -70,6 +72,7 @@ LARGER = [
     Case("many items", 67, 19, 5, 3, 3, 4),
     Case("the paper's", 3, 512, 32, 32, 9, 16),
     Case("finer pool, wider band", 2, 320, 64, 32, 9, 4),
+    Case("corrupted input in many cells", 1, 1500, 7, 20, 4, 5, corruption=1),
 ]
 
 

@@ -27,6 +27,7 @@ class Problem:
 
     signal: list[list[np.ndarray]]
     noise: list[list[np.ndarray]]
+    corruption: list[list[np.ndarray]]
     sampler: CropSampler
     weights: dict[str, np.ndarray]
     foreground: np.ndarray
@@ -35,7 +36,10 @@ class Problem:
 
 @functools.lru_cache(maxsize=128)
 def problem(case: Case) -> Problem:
-    """Two signal groups, one of several recordings, and as many noise groups; the optimisers take turns."""
+    """Two signal groups, one of several recordings, as many noise groups, and corruption groups where the case has any.
+
+    The optimisers take turns.
+    """
     rng = np.random.default_rng(sum(case.name.encode()))
 
     def recording(extra: int) -> np.ndarray:
@@ -50,11 +54,12 @@ def problem(case: Case) -> Problem:
     if case.kind == "negative":
         w_enc = np.zeros_like(w_enc)
     weights = {"w_enc": w_enc.astype(np.float32), "w_dec": w_dec.astype(np.float32)}
+    corruption = [[recording(2 + i), recording(6)] for i in range(case.corruption)]
     silent = round(case.batch * case.noise_only) / case.batch
-    sampler = CropSampler(signal, noise, case.frames, case.batch, silent, seed=2**40 + 3)
+    sampler = CropSampler(signal, noise, case.frames, case.batch, silent, 2**40 + 3, corruption)
     foreground = np.arange(case.latents) >= round(case.latents * case.share)
     optimizer = list(RULES)[sum(case.name.encode()) % len(RULES)]
-    return Problem(signal, noise, sampler, weights, foreground.astype(np.float64), optimizer)
+    return Problem(signal, noise, corruption, sampler, weights, foreground.astype(np.float64), optimizer)
 
 
 @functools.lru_cache(maxsize=128)
@@ -62,16 +67,16 @@ def truth(case: Case) -> tuple[reference.Learner, list[float]]:
     """What the reference makes of it."""
     p = problem(case)
     setting = reference.Setting(p.foreground, case.pool, 0.75, p.optimizer, OPTIONS[p.optimizer])
-    sizes = {"frames": case.frames, "batch": case.batch, "noise_only": p.sampler.noise_only}
+    drawn = case.frames, case.batch, p.sampler.noise_only, p.sampler.seed
     start = reference.beginner(p.weights)
-    return reference.train_steps(start, p.signal, p.noise, setting, STEPS, **sizes, seed=p.sampler.seed, first=FIRST)
+    return reference.train_steps(start, p.signal, p.noise, setting, STEPS, *drawn, FIRST, p.corruption)
 
 
 def make_run(case: Case, dtype: torch.dtype, device: torch.device) -> Run:
     """The case's problem as an implementation is given it."""
     p = problem(case)
     w_enc, w_dec = (torch.tensor(p.weights[name]).to(device, dtype) for name in ("w_enc", "w_dec"))
-    mean, std = (torch.tensor(v).to(device, dtype) for v in statistics(p.signal, case.frames))
+    mean, std = (torch.tensor(v).to(device, dtype) for v in statistics(p.signal, case.frames, p.corruption))
     return Run(
         w_enc,
         w_dec,

@@ -11,7 +11,7 @@ from ..reference import decode as rd
 from ..reference import encode as re
 from ..reference import optimisers as ro
 from ..reference import partitioned_loss as rl
-from ..reference.sampler import batch_at, statistics
+from ..reference.sampler import batch_at, statistics, target_at
 from . import train_steps as steps
 from .cases import TINY, Case, array, tensors
 from .optimiser import OPTIONS
@@ -134,12 +134,13 @@ def _optimiser(rule: str, peer: Callable[[list], torch.optim.Optimizer]) -> Call
 def _train_steps(case: Case, a: dict):
     """Beside the same model written with autograd and PyTorch's optimisers."""
     p, (learner, losses) = steps.problem(case), steps.truth(case)
-    mean, std = (torch.tensor(v) for v in statistics(p.signal, case.frames))
+    mean, std = (torch.tensor(v) for v in statistics(p.signal, case.frames, p.corruption))
     weights = {name: torch.nn.Parameter(torch.tensor(w).double()) for name, w in p.weights.items()}
     peer, found, taps = PEERS[p.optimizer](list(weights.values())), [], case.taps
     for step in range(steps.FIRST, steps.FIRST + steps.STEPS):
-        x, y = batch_at(p.signal, p.noise, case.frames, case.batch, p.sampler.noise_only, p.sampler.seed, step)
-        x, y = torch.tensor(x), torch.tensor(y)
+        drawn = p.signal, p.noise, case.frames, case.batch, p.sampler.noise_only, p.sampler.seed, step
+        x, y = (torch.tensor(array) for array in batch_at(*drawn, p.corruption))
+        target = torch.tensor(target_at(*drawn))
         xn = F.pad(((x - mean) / std).transpose(1, 2), (taps // 2, taps - 1 - taps // 2))
         activations = F.conv1d(xn, weights["w_enc"].flip(0).permute(2, 1, 0)).relu()
         values, positions = F.max_pool1d(activations, case.pool, ceil_mode=True, return_indices=True)
@@ -149,7 +150,7 @@ def _train_steps(case: Case, a: dict):
         foreground = torch.tensor(p.foreground)
         active = ((foreground[:, None] * values) ** 2).sum((1, 2))
         share = foreground.mean() if foreground.any() else torch.tensor(1.0)
-        loss = (((x - r) ** 2).sum((1, 2)) + 0.75 * y / share * active).mean()
+        loss = (((target - r) ** 2).sum((1, 2)) + 0.75 * y / share * active).mean()
         peer.zero_grad()
         loss.backward()
         if p.optimizer == "adam" and not found:  # Adam counts its steps itself

@@ -14,6 +14,7 @@ from partae_fast.kernels.train_steps import cpu, fresh_state
 CPU = torch.device("cpu")
 PAPER = Case("the paper's", 3, 512, 32, 32, 9, 16)
 FEW_ITEMS = Case("one item in many cells", 1, 1500, 7, 20, 4, 5)
+CORRUPTED = next(case for case in TINY if case.corruption)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def variants(case, rule="adadelta"):
     return runs
 
 
-@pytest.mark.parametrize("case", [PAPER, FEW_ITEMS, TINY[2]], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [PAPER, FEW_ITEMS, TINY[2], CORRUPTED], ids=lambda case: case.name)
 def test_threads_change_no_bit(case, threads):
     run = make_run(case, torch.float32, CPU)
     threads(1)
@@ -81,7 +82,7 @@ def test_launches_change_no_bit(rule):
 def test_a_population_has_the_bits_of_its_members_alone(rule, count, threads):
     """Five runs and their turns on fewer threads; with four threads two runs are trained one after the other."""
     threads(count)
-    runs = variants(TINY[2], rule)[: 5 if count < 4 else 2]
+    runs = variants(CORRUPTED, rule)[: 5 if count < 4 else 2]
     wanted = [outcome(run, first=2, steps=2 * cpu.TURN + 1) for run in runs]
     losses = cpu.train_steps(runs, 2, 2 * cpu.TURN + 1)
     for run, row, alone in zip(runs, losses, wanted, strict=True):
@@ -105,6 +106,7 @@ def test_a_lone_item_is_cut_for_many_threads_and_many_items_are_not():
 
 def test_filters_that_find_nothing_learn_nothing():
     run = make_run(next(case for case in TINY if case.kind == "negative"), torch.float32, CPU).copy()
+    run = replace(run, options=run.options | {"weight_decay": 0.0})
     before = run.w_dec.clone()
     assert run.w_enc.count_nonzero() == 0
     losses = cpu.train_steps([run], 0, 3)
