@@ -1,11 +1,17 @@
 """How close an estimate is to the signal that it should be, in dB. Float64 inside, whatever comes in."""
 
-from typing import Any
+import importlib.util
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import UserError
+
+_BSS_LIMIT = 100.0  # dB
+# Added to the diagonal of the sources' correlations, which are 1 there: in a band alone a source's correlations have no
+# inverse, and where the filters' equations are near singular rounding would make NaN.
+_BSS_LOAD = 1e-10
 
 
 def snr(reference: ArrayLike, estimate: ArrayLike) -> float:
@@ -48,6 +54,54 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike) -> float:
     return _decibels(target @ target, (target - e) @ (target - e))
 
 
+class Bss(NamedTuple):
+    """The three ratios of `bss`, in dB."""
+
+    sdr: float
+    sir: float
+    sar: float
+
+
+def bss(reference: ArrayLike, interference: ArrayLike, estimate: ArrayLike, taps: int = 512) -> Bss:
+    """Signal-to-distortion, -interference and -artefacts ratios in dB (Vincent, Gribonval & Févotte 2006, section III).
+
+    The estimate is taken apart into what a filter of `taps` taps makes of the reference, what such filters make of
+    reference and interference together beyond that, and a rest: the target, the interference and the artefacts. SDR is
+    target over interference and artefacts, SIR target over interference, SAR target and interference over artefacts.
+
+    Arguments:
+        reference: the clean signal, (T,).
+        interference: the noise that was mixed with it, (T,).
+        estimate: (T,), at any level.
+        taps: length of the filters in samples; with 1 nothing but the level is forgiven.
+
+    Every ratio is held within -100 .. 100, as a part that is rounding alone would have it anywhere. An estimate that
+    has nothing of either source has SIR -100, and a silent one -100 thrice.
+
+    Raises UserError as `snr` does, for the interference too, and where fast_bss_eval is not installed.
+    """
+    s, e = _pair(reference, estimate)
+    n, _ = _pair(interference, estimate, "interference")
+    if importlib.util.find_spec("fast_bss_eval") is None:
+        raise UserError("SDR, SIR and SAR need fast_bss_eval; `pip install partae-fast[evaluate]`")
+    import torch
+    from fast_bss_eval import bss_eval_sources  # pyright: ignore[reportMissingImports]
+
+    if not e.any():
+        return Bss(-_BSS_LIMIT, -_BSS_LIMIT, -_BSS_LIMIT)
+    # As tensors: its NumPy half does not run with NumPy 2.
+    sources, estimates = torch.from_numpy(np.stack([s, n])), torch.from_numpy(np.stack([e, e]))
+    ratios: Any = bss_eval_sources(
+        sources,  # pyright: ignore[reportArgumentType]
+        estimates,  # pyright: ignore[reportArgumentType]
+        filter_length=taps,
+        clamp_db=_BSS_LIMIT,
+        compute_permutation=False,  # the first estimate is compared with the first source
+        load_diag=_BSS_LOAD,
+    )
+    return Bss(*(float(np.nan_to_num(float(ratio[0]), nan=-_BSS_LIMIT)) for ratio in ratios))
+
+
 def band(signal: ArrayLike, rate: float, low: float, high: float) -> NDArray[np.float64]:
     """The part of `signal` (T,) from `low` to `high` Hz, both included, (T,): its other frequencies set to 0.
 
@@ -64,14 +118,16 @@ def band(signal: ArrayLike, rate: float, low: float, high: float) -> NDArray[np.
     return np.fft.irfft(spectrum, len(signal))
 
 
-def _pair(reference: ArrayLike, estimate: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _pair(
+    reference: ArrayLike, estimate: ArrayLike, name: str = "reference"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     s, e = np.asarray(reference, np.float64), np.asarray(estimate, np.float64)
     if s.ndim != 1 or s.shape != e.shape:
-        raise UserError(f"metrics: reference is {s.shape} and estimate {e.shape}; both must be (samples,), as many")
+        raise UserError(f"metrics: {name} is {s.shape} and estimate {e.shape}; both must be (samples,), as many")
     if not (np.isfinite(s).all() and np.isfinite(e).all()):
-        raise UserError("metrics: reference or estimate has NaN or Inf; every sample must be a finite number")
+        raise UserError(f"metrics: {name} or estimate has NaN or Inf; every sample must be a finite number")
     if not s.any():
-        raise UserError("metrics: the reference is silent, so there is no ratio to it; give one with sound")
+        raise UserError(f"metrics: the {name} is silent, so there is no ratio to it; give one with sound")
     return s, e
 
 

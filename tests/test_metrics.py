@@ -1,5 +1,6 @@
 """Metrics: values worked out by hand, the invariances that the definitions promise, and the odd cases."""
 
+import importlib.util
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partae_fast.errors import UserError
-from partae_fast.metrics import band, si_sdr, snr
+from partae_fast.metrics import band, bss, si_sdr, snr
 
 LEVELS = st.floats(0.01, 100)
 
@@ -90,3 +91,53 @@ def test_a_band_taken_twice_is_the_band_and_the_rest_is_at_right_angles(length, 
 def test_a_band_that_is_none_is_refused(low, high):
     with pytest.raises(UserError, match="give 0 <= low <= high"):
         band(np.ones(10), 8000, low, high)
+
+
+@pytest.fixture
+def clicks():
+    """Song, noise and a rest: a click each, so far apart that no filter of 512 taps makes one of another."""
+    pytest.importorskip("fast_bss_eval")
+    return np.eye(4096)[[100, 1500, 3000]]
+
+
+@pytest.mark.parametrize("taps", [1, 512])
+def test_bss_of_parts_at_right_angles_is_what_their_levels_say(clicks, taps):
+    s, n, rest = clicks
+    found = bss(s, n, s + 0.1 * n + 0.01 * rest, taps)
+    wanted = (1 / (0.1**2 + 0.01**2), 1 / 0.1**2, (1 + 0.1**2) / 0.01**2)
+    assert found == pytest.approx([10 * math.log10(ratio) for ratio in wanted], abs=1e-4)
+    assert bss(5 * s, 3 * n, -2 * (s + 0.1 * n + 0.01 * rest), taps) == pytest.approx(found, abs=1e-4)
+
+
+def test_bss_forgives_what_a_filter_of_its_length_does(clicks):
+    s, n, _ = clicks
+    filtered = s + 0.5 * np.roll(s, 300) + 0.1 * n
+    assert bss(s, n, filtered).sdr == pytest.approx(10 * math.log10(1.25 / 0.01), abs=1e-4)
+    assert bss(s, n, filtered, taps=100).sdr == pytest.approx(10 * math.log10(1 / 0.26), abs=1e-4)
+
+
+def test_bss_is_a_number_at_every_end(clicks):
+    s, n, rest = clicks
+    for estimate in (s, n, rest, s + n, s + rest, np.zeros_like(s)):
+        for taps in (1, 512):
+            assert all(-100 <= ratio <= 100 for ratio in bss(s, n, estimate, taps))
+    assert bss(s, n, s) == pytest.approx((100, 100, 100), abs=1e-3)
+    assert bss(s, n, np.zeros_like(s)) == (-100, -100, -100)
+    assert bss(s, n, n)[:2] == pytest.approx((-100, -100), abs=1e-3)
+
+
+def test_bss_in_a_band_is_a_number_where_nothing_is_outside():
+    pytest.importorskip("fast_bss_eval")
+    s, n, rest = (band(x, 8000, 1000, 2000) for x in np.random.default_rng(0).standard_normal((3, 20_000)))
+    sdr, sir, sar = bss(s, n, s + 0.1 * n + 0.1 * rest)
+    assert sir == pytest.approx(20, abs=1) and sar == pytest.approx(20, abs=1) and sdr == pytest.approx(17, abs=1)
+
+
+def test_bss_refuses_what_has_no_ratio_and_says_what_to_install(monkeypatch):
+    with pytest.raises(UserError, match="the interference is silent"):
+        bss(np.ones(4), np.zeros(4), np.ones(4))
+    with pytest.raises(UserError, match=r"interference is \(5,\) and estimate \(4,\)"):
+        bss(np.ones(4), np.ones(5), np.ones(4))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"need fast_bss_eval; `pip install partae-fast\[evaluate\]`"):
+        bss(np.ones(4), np.ones(4), np.ones(4))
