@@ -15,7 +15,7 @@ from .denoising import Mask, denoise
 from .errors import UserError
 from .functional import decode, encode, partitioned_loss
 from .kernels import Backend, BackendUnavailable, backends
-from .models import ConvPartitionedAutoencoder, load, save
+from .models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder, load, save
 from .sampling import CropSampler
 from .training.fit import fit
 from .training.grid import Member
@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Backend",
     "BackendUnavailable",
+    "ConvDenoisingAutoencoder",
     "ConvPartitionedAutoencoder",
     "CropSampler",
     "History",

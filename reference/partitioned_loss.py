@@ -5,6 +5,9 @@
 
 y (`noise_only`) is 1 where the item is noise-only, C (`foreground`) is 1 where the latent is for signal, and mean(C)
 is over the K latents. With no foreground latent the penalty term is 0.
+
+The target is the input x itself, or for a denoising autoencoder (the paper's baseline, section 4) x before its
+corruption: its loss is this one with a penalty of 0.
 """
 
 import numpy as np

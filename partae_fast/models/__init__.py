@@ -1,6 +1,7 @@
 """The published systems, one file each, and how they are kept on disk."""
 
 from .conv_partitioned import ConvPartitionedAutoencoder
+from .denoising_conv import ConvDenoisingAutoencoder
 from .storage import load, save
 
-__all__ = ["ConvPartitionedAutoencoder", "load", "save"]
+__all__ = ["ConvDenoisingAutoencoder", "ConvPartitionedAutoencoder", "load", "save"]

@@ -23,7 +23,10 @@ FORMAT, VERSION = "partae-model", "1"
 _SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
 
 # Where the class of each kind of model is, imported when a file asks for it.
-KINDS = {"conv_partitioned": "partae_fast.models.conv_partitioned:ConvPartitionedAutoencoder"}
+KINDS = {
+    "conv_partitioned": "partae_fast.models.conv_partitioned:ConvPartitionedAutoencoder",
+    "conv_denoising": "partae_fast.models.denoising_conv:ConvDenoisingAutoencoder",
+}
 
 
 def save(model: torch.nn.Module, path: str | os.PathLike[str], overwrite: bool = True) -> None:

@@ -38,7 +38,7 @@ class Trainer:
     model's device. With the same settings, recordings, device and library versions two runs give equal bits.
 
     Args:
-        model: a ConvPartitionedAutoencoder, on the device to train on; trained in place.
+        model: a ConvPartitionedAutoencoder or ConvDenoisingAutoencoder, on the device to train on; trained in place.
         sampler: batches, of the model's bins.
         penalty: weight of what noise-only items put into foreground latents, >= 0.
         optimizer: "adadelta" (rho 0.95, epsilon 1e-6), "adam", or "sgd" (momentum 0.9).

@@ -14,7 +14,7 @@ from partae_fast import sealed
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.denoising.mask import Mask
 from partae_fast.errors import UserError
-from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
+from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
 from partae_fast.models.storage import FORMAT, VERSION, describe, load, save
 
 
@@ -24,6 +24,11 @@ def model():
     made.mean.copy_(torch.arange(5.0))
     made.noise_mean_square.copy_(torch.arange(5.0) + 1)
     return made
+
+
+@pytest.fixture
+def denoising():
+    return ConvDenoisingAutoencoder(bins=5, latents=4, taps=3, pool=2, seed=7)
 
 
 @pytest.fixture
@@ -42,6 +47,16 @@ def test_what_is_saved_comes_back(model, path):
     assert model.state_dict().keys() == again.state_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_each_kind_comes_back_as_itself(model, denoising, path):
+    x = torch.rand(2, 20, 5)
+    for made in (model, denoising):
+        save(made, path)
+        again = load(path)
+        assert type(again) is type(made)
+        assert again.config() == made.config()
+        assert all(torch.equal(a, b) for a, b in zip(again.separate(x), made.separate(x), strict=True))
 
 
 def test_a_model_without_spectrogram_or_mask(model, path):

@@ -6,78 +6,115 @@ python -m tests.training.agreement BACKEND STEPS    prints both measures as JSON
 
 import json
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from partae_fast.kernels.optimiser import RULES
 from partae_fast.kernels.train_steps import Run, fresh_state
+from partae_fast.models import ConvDenoisingAutoencoder
 from partae_fast.reference import encode as reference_encode
 from partae_fast.reference import sampler as reference_sampler
 from partae_fast.reference import train_steps as reference_training
 from partae_fast.training.steps import train_steps
 from partae_fast.training.trainer import Trainer
 
-from .conftest import BATCH, FRAMES, _make_model, _make_sampler, _material
+from .conftest import BATCH, BINS, FRAMES, _make_model, _material
 
-PENALTY, NOISE_ONLY = 0.75, 0.25
+
+@dataclass(frozen=True)
+class System:
+    """A model and what it is trained on, for every seed."""
+
+    denoising: bool = False  # the plain autoencoder, on corrupted input; the partitioned one if not
+
+    @property
+    def penalty(self):
+        return 0.0 if self.denoising else 0.75
+
+    @property
+    def noise_only(self):
+        return 0.0 if self.denoising else 0.25
+
+    def model(self, seed=0):
+        if self.denoising:
+            return ConvDenoisingAutoencoder(bins=BINS, latents=8, taps=3, pool=8, seed=seed)
+        return _make_model(seed)
+
+    def groups(self, seed=0):
+        """Signal, noise and corruption groups."""
+        signal, noise = _material(seed)
+        return (signal, [], noise) if self.denoising else (signal, noise, [])
+
+    def sampler(self, seed=0):
+        signal, noise, corruption = self.groups(seed)
+        return CropSampler(signal, noise, FRAMES, BATCH, self.noise_only, seed, corruption)
+
+    def statistics(self, seed=0):
+        signal, _, corruption = self.groups(seed)
+        return reference_sampler.statistics(signal, FRAMES, corruption)
+
+
+PARTITIONED, DENOISING = System(), System(denoising=True)
 
 
 # Steps that are large beside what float32 weights resolve: an update is found as the difference of two.
 LARGE_STEPS = {"adadelta": {}, "adam": {"learning_rate": 1e-2}, "sgd": {"learning_rate": 5e-4}}
 
 
-def reference_setting(optimizer="adadelta", **options):
-    model = _make_model()
-    return reference_training.Setting(model.foreground.double().numpy(), model.pool, PENALTY, optimizer, options)
+def reference_setting(system, optimizer="adadelta", **options):
+    model = system.model()
+    return reference_training.Setting(model.foreground.double().numpy(), model.pool, system.penalty, optimizer, options)
 
 
-def start(seed=0):
+def start(system, seed=0):
     """The weights that the library starts from, in float64."""
-    model = _make_model(seed)
+    model = system.model(seed)
     return {name: getattr(model, name).detach().double().numpy() for name in ("w_enc", "w_dec")}
 
 
-def reference_losses(steps, seed=0, optimizer="adadelta"):
-    signal, noise = _material(seed)
-    beginner, setting = reference_training.beginner(start(seed)), reference_setting(optimizer)
-    _, losses = reference_training.train_steps(beginner, signal, noise, setting, steps, FRAMES, BATCH, NOISE_ONLY, seed)
+def reference_losses(steps, seed=0, optimizer="adadelta", system=PARTITIONED):
+    signal, noise, corruption = system.groups(seed)
+    beginner, setting = reference_training.beginner(start(system, seed)), reference_setting(system, optimizer)
+    drawn = {"frames": FRAMES, "batch": BATCH, "noise_only": system.noise_only, "seed": seed, "corruption": corruption}
+    _, losses = reference_training.train_steps(beginner, signal, noise, setting, steps, **drawn)
     return np.array(losses)
 
 
-def losses(backend, steps, seed=0, optimizer="adadelta"):
-    sampler = _make_sampler(seed, noise_only=NOISE_ONLY)
-    trainer = Trainer(_make_model(seed), sampler, penalty=PENALTY, optimizer=optimizer, backend=backend, progress=False)
-    return np.array(trainer.run(steps).loss)
+def losses(backend, steps, seed=0, optimizer="adadelta", system=PARTITIONED):
+    settings = {"penalty": system.penalty, "optimizer": optimizer, "backend": backend, "progress": False}
+    return np.array(Trainer(system.model(seed), system.sampler(seed), **settings).run(steps).loss)
 
 
-def free_running(backend, steps=10, optimizer="adadelta"):
+def free_running(backend, steps=10, optimizer="adadelta", system=PARTITIONED):
     """The largest relative difference of a loss over a run of its own."""
-    truth = reference_losses(steps, optimizer=optimizer)
-    return float(np.max(np.abs(losses(backend, steps, optimizer=optimizer) - truth) / truth))
+    truth = reference_losses(steps, optimizer=optimizer, system=system)
+    return float(np.max(np.abs(losses(backend, steps, optimizer=optimizer, system=system) - truth) / truth))
 
 
 NEAR = 1e-6  # the largest two of a window, relative to the largest of all, between which float32 may not tell
 STEPS_SKIPPED = 5  # at most, of 200, for a near-tie
 
 
-def teacher_forced(backend, steps=200, optimizer="adadelta"):
+def teacher_forced(backend, steps=200, optimizer="adadelta", system=PARTITIONED):
     """The largest relative error of loss and of update over `steps` steps, each begun from the reference's state.
 
     A step in which rounding may decide an argmax is not compared.
     """
-    signal, noise = _material()
-    mean, std = reference_sampler.statistics(signal, FRAMES)
-    setting = reference_setting(optimizer, **LARGE_STEPS[optimizer])
-    learner = reference_training.Learner(start())
+    signal, noise, corruption = system.groups()
+    mean, std = system.statistics()
+    setting = reference_setting(system, optimizer, **LARGE_STEPS[optimizer])
+    learner = reference_training.Learner(start(system))
     worst_loss = worst_update = skipped = 0
     for step in range(steps):
-        x, y = reference_sampler.batch_at(signal, noise, FRAMES, BATCH, NOISE_ONLY, 0, step)
-        following, truth = reference_training.train_step(learner, x, y, mean, std, setting, step)
+        drawn = signal, noise, FRAMES, BATCH, system.noise_only, 0, step
+        (x, y), target = reference_sampler.batch_at(*drawn, corruption), reference_sampler.target_at(*drawn)
+        following, truth = reference_training.train_step(learner, x, y, mean, std, setting, step, target=target)
         if nearest_tie(x, learner.weights["w_enc"], setting.pool, mean, std) < NEAR:
             skipped += 1
         else:
-            loss, updates = one_step(backend, learner, mean, std, setting, step)
+            loss, updates = one_step(backend, learner, system, setting, step)
             worst_loss = max(worst_loss, abs(loss - truth) / truth)
             for name, weight in learner.weights.items():
                 wanted = following.weights[name] - weight
@@ -95,7 +132,7 @@ def nearest_tie(x, w_enc, pool, mean, std):
     return np.min((first - second)[first > 0]) / activations.max()
 
 
-def one_step(backend, learner, mean, std, setting, step):
+def one_step(backend, learner, system, setting, step):
     """One step of the op on a back-end, in float32, from the reference's state: loss and change of weights."""
 
     def tensor(array):
@@ -109,9 +146,9 @@ def one_step(backend, learner, mean, std, setting, step):
     run = Run(
         **{name: weight.clone() for name, weight in weights.items()},
         state=state,
-        crops=_make_sampler(noise_only=NOISE_ONLY).crops,
-        mean=tensor(mean),
-        std=tensor(std),
+        crops=system.sampler().crops,
+        mean=tensor(system.statistics()[0]),
+        std=tensor(system.statistics()[1]),
         foreground=tensor(setting.foreground),
         penalty=setting.penalty,
         pool=setting.pool,

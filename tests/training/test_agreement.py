@@ -28,6 +28,15 @@ def test_free_running(backend, optimizer):
     assert agreement.free_running(backend, 10, optimizer) <= 1e-4
 
 
+@on_cpu
+def test_the_denoising_autoencoder(backend):
+    """By Adam, whose steps are large everywhere: AdaDelta's first ones are near what float32 weights resolve."""
+    loss, update = agreement.teacher_forced(backend, 50, "adam", agreement.DENOISING)
+    assert loss <= 1e-5
+    assert update <= 1e-5
+    assert agreement.free_running(backend, 10, system=agreement.DENOISING) <= 1e-4
+
+
 @pytest.mark.slow
 @optimizers
 def test_statistically(optimizer):

@@ -1,0 +1,81 @@
+"""The convolutional autoencoder of Stowell & Turner 2015, section 3: what its partitioned and its plain form share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .. import functional
+from ..errors import UserError
+from .initialisation import orthogonal
+
+if TYPE_CHECKING:
+    from ..audio.spectrogram import Spectrogram
+    from ..denoising.mask import Mask
+
+
+class ConvAutoencoder(nn.Module):
+    """One convolutional layer, rectified and max-pooled, and one back; no biases.
+
+    The output is at the scale of the input; mean and std are applied at the encoder alone. Models are its subclasses:
+    they say which latents are for signal and what is signal in a spectrogram. The first round(latents * background)
+    latents are for noise, the others for signal.
+
+    Attributes:
+        w_enc (M, H, K), w_dec (M, K, H): parameters.
+        mean, std (H,): buffers, of the training set, per bin; a Trainer sets them from its sampler.
+        noise_mean_square (H,): buffer, the mean square magnitude per bin of noise-only audio; 0 where unknown.
+        foreground (K,): buffer, the mask C: 1 where a latent is for signal.
+        spectrogram, mask: how recordings become input, and output becomes audio; None until set, saved with it.
+        backend: what serves it, "auto" or a name out of `pf.backends()`.
+
+    Raises UserError where an argument is out of range.
+    """
+
+    w_enc: nn.Parameter
+    w_dec: nn.Parameter
+    mean: Tensor
+    std: Tensor
+    noise_mean_square: Tensor
+    foreground: Tensor
+
+    def __init__(self, bins: int, latents: int, taps: int, pool: int, background: float, seed: int) -> None:
+        super().__init__()
+        for name, value in (("bins", bins), ("latents", latents), ("taps", taps), ("pool", pool)):
+            if value < 1:
+                raise UserError(f"{name} is {value}; it must be at least 1")
+        if not 0 <= background <= 1:
+            raise UserError(f"background is {background}; it is a share of the latents, from 0 to 1")
+        self.bins, self.latents_count, self.taps, self.pool, self.seed = bins, latents, taps, pool, seed
+        self.spectrogram: Spectrogram | None = None
+        self.mask: Mask | None = None
+        self.backend = "auto"
+        w_enc, w_dec = orthogonal(taps, bins, latents, seed)
+        self.w_enc, self.w_dec = nn.Parameter(w_enc), nn.Parameter(w_dec)
+        self.register_buffer("mean", torch.zeros(bins))
+        self.register_buffer("std", torch.ones(bins))
+        self.register_buffer("noise_mean_square", torch.zeros(bins))
+        self.register_buffer("foreground", (torch.arange(latents) >= round(latents * background)).float())
+
+    def config(self) -> dict[str, int | float]:
+        """The arguments that construct an equal, untrained model."""
+        names = {"latents": self.latents_count, "taps": self.taps, "pool": self.pool, "seed": self.seed}
+        return {"bins": self.bins, **names}
+
+    def latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and positions, each (B, ceil(N/P), K), of spectrograms x (B, N, H); see `pf.encode`."""
+        return functional.encode(x, self.w_enc, self.pool, self.mean, self.std, self.backend)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The reconstruction (B, N, H) of spectrograms x (B, N, H)."""
+        values, positions = self.latents(x)
+        return functional.decode(values, positions, self.w_dec, x.shape[1], self.backend)
+
+    def separate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Signal and noise, (B, N, H) each, of spectrograms x (B, N, H)."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.config().items())

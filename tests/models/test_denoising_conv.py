@@ -1,0 +1,52 @@
+"""The denoising autoencoder: the partitioned one's network without its partition."""
+
+import pytest
+import torch
+
+import partae_fast as pf
+
+SHAPE = {"bins": 6, "latents": 5, "taps": 3, "pool": 4, "seed": 3}
+
+
+@pytest.fixture
+def x():
+    return torch.rand(2, 30, 6)
+
+
+def test_it_is_the_partitioned_network_with_every_latent_for_signal(x):
+    ours, partitioned = pf.ConvDenoisingAutoencoder(**SHAPE), pf.ConvPartitionedAutoencoder(**SHAPE, background=0.0)
+    assert torch.equal(ours(x), partitioned(x))
+    assert ours.foreground.tolist() == [1.0] * 5
+    assert ours.state_dict().keys() == partitioned.state_dict().keys()
+    assert ours.config() == SHAPE
+
+
+def test_what_it_does_not_reconstruct_is_noise(x):
+    model = pf.ConvDenoisingAutoencoder(**SHAPE)
+    signal, noise = model.separate(x)
+    assert torch.equal(signal, model(x)) and torch.equal(noise, x - signal)
+
+
+def test_it_learns_to_take_the_corruption_away():
+    """Signal in one half of the bins, corruption in the other: training moves the output from one to the other."""
+    rng = torch.Generator().manual_seed(0)
+    song, rain = torch.rand(200, 6, generator=rng), 3 * torch.rand(200, 6, generator=rng)
+    song[:, 3:] = 0
+    rain[:, :3] = 0
+    sampler = pf.CropSampler([[song]], [], frames=32, batch=8, noise_only=0.0, corruption=[[rain]])
+    model = pf.ConvDenoisingAutoencoder(**SHAPE)
+    corrupted, clean = sampler.batch_at(10**6)[0], sampler.target_at(10**6)
+
+    def error():
+        with torch.no_grad():
+            return float(((model(corrupted) - clean) ** 2).sum())
+
+    before = error()
+    pf.Trainer(model, sampler, progress=False).run(300)
+    assert error() < 0.5 * before
+    assert error() < 0.2 * float(((corrupted - clean) ** 2).sum())
+
+
+def test_arguments_out_of_range_are_refused():
+    with pytest.raises(pf.UserError, match="latents is 0; it must be at least 1"):
+        pf.ConvDenoisingAutoencoder(latents=0)
