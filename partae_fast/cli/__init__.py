@@ -15,9 +15,9 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import UserError
 from ..kernels import BackendUnavailable
-from . import bench, demo, denoise, info, reproduce, sweep, train, verify
+from . import bench, demo, denoise, evaluate, info, reproduce, sweep, train, verify
 
-_VERBS = (demo, train, sweep, denoise, reproduce, verify, bench, info)
+_VERBS = (demo, train, sweep, denoise, evaluate, reproduce, verify, bench, info)
 
 _EPILOG = """example, from two recordings to a cleaner one:
   partae train dawn.wav --noise rain.wav --out dawn.safetensors

@@ -1,0 +1,94 @@
+"""Score denoising where the clean signal is known, beside other denoisers.
+
+DATA is a folder with clean/ and noise/: every clean recording is mixed with every noise, or, where both have the same
+names, with its own. The first 60 % of a noise are mixed and the rest is the noise-only audio that every denoiser gets,
+unless noise_only/NAME stands beside. Ours is trained on each mixture anew, with that noise-only audio and in the
+song's band, or is --model.
+
+Peers are noisereduce (install partae-fast[evaluate]), wiener, gate (a spectral gate) and ratio-mask (the true one, a
+ceiling). --out gets evaluation.md, .csv, .json and .png.
+
+examples:
+  partae evaluate recordings --out evaluation
+  partae evaluate recordings --model dawn.safetensors --levels -10 0 --peers noisereduce
+  partae evaluate recordings --steps 2000 --seeds 3 --mismatch -12
+"""
+
+import argparse
+import inspect
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..training.fit import fit
+from ..training.presets import PRESETS, preset_named
+from .options import add_json, add_threads, print_json, use_threads, whole
+
+_DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(fit).parameters.items()}
+_TRAINING = ("preset", "steps", "seeds")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", help="a folder with clean/ and noise/")
+    parser.add_argument("--out", metavar="FOLDER", help="for table, rows and figure")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results in FOLDER")
+    ours = parser.add_argument_group("ours")
+    ours.add_argument("--model", metavar="MODEL", help="score this model, and train none")
+    ours.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default {_DEFAULTS['preset']})")
+    ours.add_argument("--steps", type=whole(0), metavar="N", help="of training (default: as for partae train)")
+    ours.add_argument("--seeds", type=whole(1), metavar="N", help="models for each scene and level (default 1)")
+    scenes = parser.add_argument_group("scenes and peers")
+    scenes.add_argument("--levels", type=float, nargs="+", metavar="DB", help="of the song over the noise, in band")
+    scenes.add_argument("--mismatch", type=float, default=0.0, metavar="DB", help="noise-only audio too loud by this")
+    scenes.add_argument("--low", type=float, metavar="HZ", help="lower end of the band (default: the song's)")
+    scenes.add_argument("--high", type=float, metavar="HZ", help="upper end of the band")
+    scenes.add_argument("--peers", nargs="*", metavar="NAME", help="which (default: all that are installed)")
+    add_threads(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..evaluation.evaluate import LEVELS, evaluate
+    from ..evaluation.results import check_place, environment, write
+    from ..evaluation.scenes import scenes_of
+    from ..evaluation.summary import markdown, summarise
+
+    use_threads(args)
+    if args.out:
+        check_place(Path(args.out), args.overwrite)
+    settings, ours = _ours(args)
+    levels = sorted(set(args.levels or LEVELS))
+    scenes = scenes_of(args.data, args.low, args.high)
+    rows = evaluate(scenes, ours, levels, args.mismatch, args.peers)
+    summary = summarise(rows)
+    settings |= {"data": args.data, "mismatch": args.mismatch, "bands": {s.name: s.band for s in scenes}}
+    report = {"environment": environment(), "settings": settings, "summary": summary, "rows": rows}
+    if args.out:
+        write(Path(args.out), report)
+    if args.json:
+        print_json(report)
+    else:
+        print(markdown(summary), end="")
+        if args.out:
+            print(f"- rows, table and figure are in {args.out}")
+    return 0
+
+
+def _ours(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
+    """What was asked for, and for each seed the denoiser of a scene."""
+    from ..evaluation.peers import trained, with_model
+    from ..models import load
+
+    if args.model:
+        given = [name for name in _TRAINING if getattr(args, name) is not None]
+        if given:
+            raise UserError(f"--model and --{given[0]} were given: score a model, or train; leave one out")
+        denoiser = with_model(load(args.model))
+        return {"model": args.model}, [lambda scene: denoiser]
+    settings = {name: getattr(args, name) for name in ("preset", "steps") if getattr(args, name) is not None}
+    settings = {name: _DEFAULTS[name] for name in ("preset", "steps")} | settings
+    preset_named(settings["preset"])
+    seeds = range(args.seeds or 1)
+    return {**settings, "seeds": len(seeds)}, [
+        lambda scene, seed=seed: trained(scene.band, seed=seed, **settings) for seed in seeds
+    ]

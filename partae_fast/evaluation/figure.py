@@ -1,0 +1,58 @@
+"""The plot of an evaluation: every method over the input's level, and by how much ours is better in each scene."""
+
+from typing import Any
+
+import numpy as np
+
+from ..atomic import atomic_path
+from ..audio.files import PathLike
+from .evaluate import CEILING, OURS
+
+_DASHED = ("input", CEILING)  # what is no denoiser
+
+
+def figure(path: PathLike, summary: dict[str, Any]) -> None:
+    """Draw what `summarise` returns to `path`, in the format of its suffix; UserError where it cannot be written."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    page = Figure(figsize=(12.5, 5.2), layout="constrained")
+    FigureCanvasAgg(page)
+    left, right = page.subplots(1, 2)
+    _levels(left, summary)
+    _scenes(right, summary)
+    with atomic_path(path) as temporary:
+        page.savefig(temporary, dpi=110)
+
+
+def _levels(axes: Any, summary: dict[str, Any]) -> None:
+    levels = summary["levels"]
+    for method, found in summary["means"]["si_sdr"].items():
+        mean, low, high = np.array([found[f"{level:g}"] for level in levels], float).T
+        style = {"linestyle": "--" if method in _DASHED else "-"}
+        if method == OURS:
+            style |= {"color": "black", "linewidth": 2.5}
+        axes.plot(levels, mean, "o", markersize=4, label=method, **style)
+        if method == OURS:
+            axes.fill_between(levels, low, high, alpha=0.15, color="black", linewidth=0)
+    axes.set(xlabel="input in band, dB", ylabel="SI-SDR in band, dB", xticks=levels)
+    axes.set_title(
+        f"means over {len(summary['scenes'])} scenes; {OURS} with its 95 % interval", loc="left", fontsize=10
+    )
+    axes.legend(fontsize=8, loc="lower right")
+    axes.grid(alpha=0.3)
+
+
+def _scenes(axes: Any, summary: dict[str, Any]) -> None:
+    """A row of dots for each scene, one for each level: ours less the peer to beat."""
+    scenes = summary["scenes"]
+    peer = next(name for name in ("noisereduce", "gate", "input") if name in summary["differences"])
+    gains = np.array(summary["differences"][peer]["each"])
+    for level, gain in zip(summary["levels"], gains.T, strict=True):
+        axes.plot(gain, range(len(scenes)), "o", markersize=5, alpha=0.8, label=f"{level:g} dB")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(scenes)), scenes, fontsize=8)
+    axes.set_ylim(len(scenes) - 0.5, -0.5)
+    axes.set(xlabel=f"SI-SDR in band, {OURS} less {peer}, dB")
+    axes.legend(title="input", fontsize=8, title_fontsize=8)
+    axes.grid(alpha=0.3)
