@@ -11,7 +11,7 @@ pass of its op, named as the pass. All implementations of a pass take and return
                         -> grad_values | None, grad_w_dec | None
     partitioned_loss  reconstruction, target, values, noise_only, foreground, penalty
                         -> loss, grad_reconstruction, grad_values
-    adadelta, adam, sgd   (of the op `optimiser`)   weight, gradient, state, step, options
+    adadelta, adam, sgd, nesterov   (of the op `optimiser`)   weight, gradient, state, step, options
                         -> None; weight and the tensors of state (contiguous) are changed
     train_steps       runs, first, steps -> losses; the runs' weights and states are changed
                       (a module of this op also has refusal(runs) -> why it cannot serve them | None)

@@ -42,7 +42,7 @@ OPS = {
     "encode": Op(("encode", "encode_backward"), ("eager", "cpu", "triton")),
     "decode": Op(("decode", "decode_backward"), ("eager", "cpu", "triton")),
     "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
-    "optimiser": Op(("adadelta", "adam", "sgd"), ("eager", "cpu", "triton")),
+    "optimiser": Op(("adadelta", "adam", "sgd", "nesterov"), ("eager", "cpu", "triton")),
     # A step changes a weight by less than what 16 bits resolve.
     "train_steps": Op(("train_steps",), ("eager", "cpu", "triton", "cuda"), (torch.float32, torch.float64)),
 }

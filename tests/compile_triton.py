@@ -140,6 +140,11 @@ def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict
     return arguments, options
 
 
+def no_second(rule: str) -> dict[str, None]:
+    """What says that a rule has one state tensor."""
+    return {"second_ptr": None} if len(RULES[rule].state) == 1 else {}
+
+
 def training_types(kernel, source: str) -> dict[str, str]:
     """What the pointers of a kernel of train_steps point to: float32 but for the source and a few numbers."""
     others = dict.fromkeys(("starts_ptr", "numbers_ptr"), "*i64")
@@ -158,9 +163,9 @@ def training_kernels(size: Size, kind: str):
         return
     draw = training_types(train_steps.draw_kernel, source)
     yield "draw", train_steps.draw_kernel, train_steps.DRAW, {"BITS": 8, **draw}
-    for rule, encoder in (("adadelta", True), ("adadelta", False), ("adam", True), ("sgd", True)):
+    for rule, encoder in (("adadelta", True), ("adadelta", False), ("adam", True), ("sgd", True), ("nesterov", True)):
         types = training_types(train_steps.update_kernel, source)
-        types |= {"second_ptr": None} if rule == "sgd" else {}
+        types |= no_second(rule)
         flags = {"RULE": rule, "ENCODER": encoder, **types}
         yield f"update {rule} ({'enc' if encoder else 'dec'})", train_steps.update_kernel, train_steps.UPDATE, flags
     finish = training_types(train_steps.finish_kernel, source)
@@ -188,8 +193,7 @@ def kernels(size: Size, kind: str):
     loss = partitioned_loss.tile_of(size.latents)
     yield "partitioned_loss", partitioned_loss.partitioned_loss_kernel, loss, {}
     for rule in RULES:
-        flags = {"RULE": rule} | ({"second_ptr": None} if rule == "sgd" else {})
-        yield rule, optimiser.optimiser_kernel, optimiser.TILE, flags
+        yield rule, optimiser.optimiser_kernel, optimiser.TILE, {"RULE": rule} | no_second(rule)
     yield "add_up", triton_common.add_up_kernel, triton_common.ADD_UP, {}
 
 

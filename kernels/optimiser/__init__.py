@@ -13,10 +13,12 @@ class Rule:
 
 # Formulae and sources are in `partae_fast.reference.optimisers`. AdaDelta's rho is that of Zeiler's paper and of the
 # framework that Stowell & Turner used; the error is summed over frames and bins, so plain gradients are large.
+_DECAY = {"weight_decay": 0.0}  # of every rule: this times the weight is added to its gradient
 RULES = {
-    "adadelta": Rule(("square", "delta"), {"learning_rate": 1.0, "rho": 0.95, "epsilon": 1e-6}),
-    "adam": Rule(("mean", "square"), {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}),
-    "sgd": Rule(("velocity",), {"learning_rate": 1e-5, "momentum": 0.9}),
+    "adadelta": Rule(("square", "delta"), {"learning_rate": 1.0, "rho": 0.95, "epsilon": 1e-6, **_DECAY}),
+    "adam": Rule(("mean", "square"), {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, **_DECAY}),
+    "sgd": Rule(("velocity",), {"learning_rate": 1e-5, "momentum": 0.9, **_DECAY}),
+    "nesterov": Rule(("velocity",), {"learning_rate": 1e-5, "momentum": 0.9, **_DECAY}),
 }
 
 
@@ -24,14 +26,14 @@ def settings_at(rule: str, step: int, options: dict[str, float]) -> tuple[float,
     """What a kernel is told at step number `step`, counted from 0, the same places for every rule.
 
     Learning rate (Adam's with its first correction), what is kept of and added to the first running mean, the same of
-    the second, Adam's second correction, epsilon; 0 where a rule has none.
+    the second, Adam's second correction, epsilon, weight decay; 0 where a rule has none.
     """
-    rate = options["learning_rate"]
+    rate, decay = options["learning_rate"], options["weight_decay"]
     if rule == "adadelta":
         rho = options["rho"]
-        return rate, rho, 1 - rho, 0.0, 0.0, 0.0, options["epsilon"]
+        return rate, rho, 1 - rho, 0.0, 0.0, 0.0, options["epsilon"], decay
     if rule == "adam":
         beta1, beta2 = options["beta1"], options["beta2"]
         first, second = 1 / (1 - beta1 ** (step + 1)), 1 / (1 - beta2 ** (step + 1))
-        return rate * first, beta1, 1 - beta1, beta2, 1 - beta2, second, options["epsilon"]
-    return rate, options["momentum"], 0.0, 0.0, 0.0, 0.0, 0.0
+        return rate * first, beta1, 1 - beta1, beta2, 1 - beta2, second, options["epsilon"], decay
+    return rate, options["momentum"], 0.0, 0.0, 0.0, 0.0, 0.0, decay

@@ -21,13 +21,17 @@ RULE_NUMBERS = {rule: number for number, rule in enumerate(RULES)}
 @kernel
 def step_slice(rule, weight, gradient, state, settings, begin, end):
     """Step weight[begin : end]; `rule` is the place in RULES, `state` (what the rule keeps, weights)."""
-    w, g, s = weight[begin:end], gradient[begin:end], state[0][begin:end]
+    w, g, s, decay = weight[begin:end], gradient[begin:end], state[0][begin:end], settings[7]
+    if decay != 0:  # in a pass of its own: inside the rules' loops it would change how their products are rounded
+        g = g + decay * w
     if rule == 0:
         _adadelta(w, g, s, state[1][begin:end], settings)
     elif rule == 1:
         _adam(w, g, s, state[1][begin:end], settings)
-    else:
+    elif rule == 2:
         _sgd(w, g, s, settings)
+    else:
+        _nesterov(w, g, s, settings)
 
 
 @kernel
@@ -64,6 +68,16 @@ def _sgd(weight, gradient, velocity, settings):
 
 
 @kernel
+def _nesterov(weight, gradient, velocity, settings):
+    rate, momentum = settings[0], settings[1]
+    for i in range(weight.size):
+        g = gradient[i]
+        v = momentum * velocity[i] + g
+        velocity[i] = v
+        weight[i] -= rate * (g + momentum * v)
+
+
+@kernel
 def _update(counters, rule, weight, gradient, state, settings):
     unit = next_unit(counters, -1)
     while unit >= 0:
@@ -90,3 +104,7 @@ def adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int,
 
 def sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
     _step("sgd", weight, gradient, state, step, options)
+
+
+def nesterov(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    _step("nesterov", weight, gradient, state, step, options)

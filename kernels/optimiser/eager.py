@@ -9,6 +9,7 @@ def adadelta(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: 
     square, delta = state
     rho, epsilon = options["rho"], options["epsilon"]
     w, g, s, d = wide(weight, gradient, square, delta)
+    g = g + options["weight_decay"] * w
     s = rho * s + (1 - rho) * g**2
     change = (d + epsilon).sqrt() / (s + epsilon).sqrt() * g
     square.copy_(s)
@@ -20,6 +21,7 @@ def adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int,
     mean, square = state
     beta1, beta2 = options["beta1"], options["beta2"]
     w, g, m, s = wide(weight, gradient, mean, square)
+    g = g + options["weight_decay"] * w
     m = beta1 * m + (1 - beta1) * g
     s = beta2 * s + (1 - beta2) * g**2
     mean.copy_(m)
@@ -31,6 +33,16 @@ def adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int,
 def sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
     (velocity,) = state
     w, g, v = wide(weight, gradient, velocity)
-    v = options["momentum"] * v + g
+    v = options["momentum"] * v + (g + options["weight_decay"] * w)
     velocity.copy_(v)
     weight.copy_(w - options["learning_rate"] * v)
+
+
+def nesterov(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    (velocity,) = state
+    momentum = options["momentum"]
+    w, g, v = wide(weight, gradient, velocity)
+    g = g + options["weight_decay"] * w
+    v = momentum * v + g
+    velocity.copy_(v)
+    weight.copy_(w - options["learning_rate"] * (g + momentum * v))

@@ -20,17 +20,19 @@ def changed(
     second,
     RULE: tl.constexpr,
     rate,
-    kept1,  # adadelta: rho; adam: beta1; sgd: momentum
+    kept1,  # adadelta: rho; adam: beta1; sgd, nesterov: momentum
     added1,  # 1 - kept1
     kept2,  # adam: beta2
     added2,  # 1 - kept2
     correction,  # adam: 1 / (1 - beta2^t)
     small,  # epsilon
+    decay,
 ):
-    """Weight, first and second state tensor after a step, float32; sgd has no second, and gives back what it was given.
+    """Weight, first and second state tensor after a step, float32; with one state tensor the second is given back.
 
     adam's `rate` is the learning rate / (1 - beta1^t).
     """
+    gradient += decay * weight
     if RULE == "adadelta":
         first = kept1 * first + added1 * gradient * gradient
         change = tl.sqrt_rn(second + small) / tl.sqrt_rn(first + small) * gradient
@@ -42,11 +44,11 @@ def changed(
         weight -= rate * first / (tl.sqrt_rn(second * correction) + small)
     else:
         first = kept1 * first + gradient
-        weight -= rate * first
+        weight -= rate * (gradient + kept1 * first if RULE == "nesterov" else first)
     return weight, first, second
 
 
-SETTINGS = ("rate", "kept1", "added1", "kept2", "added2", "correction", "small")
+SETTINGS = ("rate", "kept1", "added1", "kept2", "added2", "correction", "small", "decay")
 
 
 @triton.jit(do_not_specialize=["size", *SETTINGS])
@@ -63,6 +65,7 @@ def optimiser_kernel(
     added2,
     correction,
     small,
+    decay,
     RULE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -72,14 +75,14 @@ def optimiser_kernel(
     gradient = tl.load(gradient_ptr + offs_i, mask=mask_i, other=0.0).to(tl.float32)
     first = tl.load(first_ptr + offs_i, mask=mask_i, other=0.0).to(tl.float32)
     second = first
-    if RULE != "sgd":
+    if second_ptr is not None:
         second = tl.load(second_ptr + offs_i, mask=mask_i, other=0.0).to(tl.float32)
     weight, first, second = changed(
-        weight, gradient, first, second, RULE, rate, kept1, added1, kept2, added2, correction, small
+        weight, gradient, first, second, RULE, rate, kept1, added1, kept2, added2, correction, small, decay
     )
     tl.store(weight_ptr + offs_i, weight.to(weight_ptr.dtype.element_ty), mask=mask_i)
     tl.store(first_ptr + offs_i, first.to(first_ptr.dtype.element_ty), mask=mask_i)
-    if RULE != "sgd":
+    if second_ptr is not None:
         tl.store(second_ptr + offs_i, second.to(second_ptr.dtype.element_ty), mask=mask_i)
 
 
@@ -115,3 +118,7 @@ def adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int,
 
 def sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
     _step("sgd", weight, gradient, state, step, options)
+
+
+def nesterov(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    _step("nesterov", weight, gradient, state, step, options)

@@ -32,6 +32,7 @@ RUN = np.dtype(
         *((name, "u8") for name in ("source", "mean", "inverse_std", "foreground")),
         *((name, "u8") for name in ("starts_before", "shift", "group_first", "group_starts")),
         ("options", "f8", 4),
+        ("weight_decay", "f8"),
         ("latent_weight", "f8"),
         ("seed", "u8"),
         ("recordings", "i4"),
@@ -193,8 +194,9 @@ def packed(runs: Sequence[Run], plan: Plan, blocks: int, first: int, steps: int)
         row["foreground"] = pointer(run.foreground.float())
         for name in ("starts_before", "shift", "group_first", "group_starts"):
             row[name] = pointer(np.ascontiguousarray(getattr(crops, name), dtype=np.int64))
-        options = [run.options[name] for name in RULES[run.optimizer].options]
+        options = [run.options[name] for name in RULES[run.optimizer].options if name != "weight_decay"]
         row["options"][: len(options)] = options
+        row["weight_decay"] = run.options["weight_decay"]
         row["latent_weight"] = run.latent_weight
         row["seed"] = crops.seed
         row["recordings"] = len(crops.shift)

@@ -76,15 +76,16 @@ constexpr int LIST = KEYS + MINE;
 constexpr int FIRST = LIST + 2 * MINE;
 constexpr int SCRATCH = FIRST + round_up(WINDOWS * (P + 1), 4);
 constexpr int RUN = SCRATCH + 4 * THREADS;
-enum Optimiser { ADADELTA, ADAM, SGD };
+enum Optimiser { ADADELTA, ADAM, SGD, NESTEROV };
 
 // One run, as `RUN` in cuda.py packs it. Weights and state are rewritten within a launch.
 struct Run {
     float* weights[2];   // w_enc (M, H, K), w_dec (M, K, H)
-    float* state[2][2];  // of w_enc, of w_dec
+    float* state[2][2];  // of w_enc, of w_dec; the second is null where the rule has one
     const float *source, *mean, *inverse_std, *foreground;
     const long long *starts_before, *shift, *group_first, *group_starts;
     double options[4];
+    double weight_decay;
     double latent_weight;
     unsigned long long seed;
     int recordings, noise_items;
@@ -585,24 +586,25 @@ struct Weight {
 };
 
 // Number j of a part's gradients (2, KB, M, HP).
-DEVICE Weight weight_at(const Launch& launch, const Run& run, int part, int j) {
+DEVICE Weight weight_at(const Run& run, int part, int j) {
     const int bank = j / GRADIENT, h = j % HP, i = j / HP % M, k = part * KB + j / HP / M % KB;
     if (h >= H || k >= K) return {nullptr, nullptr, nullptr, 0.0f, 0.0f, 0.0f};
     const int at = bank ? (i * K + k) * H + h : ((M - 1 - i) * H + h) * K + k;
     float *weight = run.weights[bank] + at, *first = run.state[bank][0] + at;
-    float* second = launch.optimiser == SGD ? nullptr : run.state[bank][1] + at;
+    float* second = run.state[bank][1] ? run.state[bank][1] + at : nullptr;
     return {weight, first, second, load_shared_by_all(weight), *first, second ? *second : 0.0f};
 }
 
 // The optimiser's settings of a step. For Adam 1 - beta1^t and 1 - beta2^t.
 struct Rule {
     int optimiser;
-    float options[4], rest[2], correction[2];
+    float options[4], rest[2], correction[2], decay;
 };
 
 DEVICE Rule rule_at(const Launch& launch, const Run& run, unsigned int step) {
     Rule rule;
     rule.optimiser = launch.optimiser;
+    rule.decay = (float)run.weight_decay;
     UNROLL
     for (int i = 0; i < 4; ++i) rule.options[i] = (float)run.options[i];
     UNROLL
@@ -613,8 +615,9 @@ DEVICE Rule rule_at(const Launch& launch, const Run& run, unsigned int step) {
     return rule;
 }
 
-DEVICE void update(const Rule& rule, Weight& at, float g) {
+DEVICE void update(const Rule& rule, Weight& at, float gradient) {
     if (!at.weight) return;
+    const float g = gradient + rule.decay * at.w;
     const float rate = rule.options[0];
     if (rule.optimiser == ADADELTA) {
         const float rho = rule.options[1], epsilon = rule.options[2];
@@ -632,7 +635,7 @@ DEVICE void update(const Rule& rule, Weight& at, float g) {
     } else {
         const float velocity = rule.options[1] * at.a + g;
         *at.first = velocity;
-        *at.weight = at.w - rate * velocity;
+        *at.weight = at.w - rate * (rule.optimiser == NESTEROV ? g + rule.options[1] * velocity : velocity);
     }
 }
 
@@ -666,7 +669,7 @@ DEVICE void update_slice(float* shared, const Launch& launch, const Place& place
         const int count = min(width, end - base), column = thread_index() % width, part = thread_index() / width;
         const int j = 4 * base + thread_index();
         Weight weight;
-        if (thread_index() < 4 * count) weight = weight_at(launch, *place.run, j / (2 * GRADIENT), j % (2 * GRADIENT));
+        if (thread_index() < 4 * count) weight = weight_at(*place.run, j / (2 * GRADIENT), j % (2 * GRADIENT));
         if (part < parts && column < count) {
             const float4* from = reinterpret_cast<const float4*>(launch.partials) + base + column;
             const int last = place.clusters * (part + 1) / parts;
@@ -825,7 +828,7 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
             add_over_cluster(shared, place, [&](int j, const float4& sum) {
                 Weight weights[4];
                 UNROLL
-                for (int n = 0; n < 4; ++n) weights[n] = weight_at(launch, *place.run, place.part, j + n);
+                for (int n = 0; n < 4; ++n) weights[n] = weight_at(*place.run, place.part, j + n);
                 update(rule, weights[0], scale * sum.x);
                 update(rule, weights[1], scale * sum.y);
                 update(rule, weights[2], scale * sum.z);

@@ -236,7 +236,7 @@ def learn_kernel(
     w_dec_ptr,  # (M, H, K), likewise
     rows_ptr,  # w_dec itself, (M, K, H)
     numbers_ptr,
-    settings_ptr,  # float64: what an active foreground latent of a noise-only item costs, then the optimiser's options
+    settings_ptr,  # float64: what an active foreground latent of a noise-only item costs, weight decay, other options
     batch,  # B
     frames,  # N
     windows,  # W
@@ -430,7 +430,8 @@ def update_kernel(
         sums += tl.load(partial_ptrs, mask=(offs_part < programs)[:, None] & mask_q[None, :], other=0.0)
     gradient = tl.sum(sums, axis=0) * scale
 
-    options_ptr = settings_ptr + 1
+    decay = tl.load(settings_ptr + 1)
+    options_ptr = settings_ptr + 2
     rate = tl.load(options_ptr)
     kept1 = tl.load(options_ptr + 1)
     kept2 = kept1
@@ -456,17 +457,17 @@ def update_kernel(
     weight = tl.load(weight_ptr + offs_i, mask=mask_q, other=0.0)
     first = tl.load(first_ptr + offs_i, mask=mask_q, other=0.0)
     second = first
-    if RULE != "sgd":
+    if second_ptr is not None:
         second = tl.load(second_ptr + offs_i, mask=mask_q, other=0.0)
     weight, first, second = changed(
         *(weight, gradient, first, second, RULE, rate.to(tl.float32)),
         *(kept1.to(tl.float32), (1.0 - kept1).to(tl.float32), kept2.to(tl.float32), (1.0 - kept2).to(tl.float32)),
-        *(correction.to(tl.float32), small.to(tl.float32)),
+        *(correction.to(tl.float32), small.to(tl.float32), decay.to(tl.float32)),
     )
     tl.store(weight_ptr + offs_i, weight, mask=mask_q)
     tl.store(filters_ptr + (offs_kh if ENCODER else offs_hk), weight, mask=mask_q)
     tl.store(first_ptr + offs_i, first, mask=mask_q)
-    if RULE != "sgd":
+    if second_ptr is not None:
         tl.store(second_ptr + offs_i, second, mask=mask_q)
 
 
@@ -578,8 +579,9 @@ class Plan:
         words = first, 0, crops.seed & 0xFFFFFFFF, crops.seed >> 32, crops.noise_items
         tables = crops.group_first, crops.group_starts, crops.starts_before, crops.shift
         self.numbers.copy_(torch.cat([torch.tensor(words), *map(torch.from_numpy, tables)]))
-        options = (run.options[name] for name in RULES[run.optimizer].options)
-        self.settings.copy_(torch.tensor([run.latent_weight, *options], dtype=torch.float64))
+        options = (run.options[name] for name in RULES[run.optimizer].options if name != "weight_decay")
+        numbers = run.latent_weight, run.options["weight_decay"], *options
+        self.settings.copy_(torch.tensor(numbers, dtype=torch.float64))
         self.enc.copy_(run.w_enc.transpose(1, 2))
         self.dec.copy_(run.w_dec.transpose(1, 2))
 

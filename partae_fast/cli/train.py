@@ -50,6 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--penalty", type=float, metavar="X", help="on noise in foreground latents (default: preset's)")
     run.add_argument("--optimizer", choices=tuple(RULES), help="default: the preset's")
     run.add_argument("--learning-rate", type=float, metavar="X", help="default: the optimiser's own")
+    run.add_argument("--weight-decay", type=float, default=0.0, metavar="X", help="L2 on the weights (default: 0)")
     run.add_argument("--seed", type=whole(0), default=_DEFAULTS["seed"], metavar="N", help="default %(default)s")
     run.add_argument("--resume", action="store_true", help="go on from MODEL.checkpoint")
     run.add_argument("--overwrite", action="store_true", help="replace a model or checkpoint that exists")
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
             penalty=args.penalty,
             optimizer=args.optimizer,
             learning_rate=args.learning_rate,
+            weight_decay=args.weight_decay,
             backend=args.backend,
             device=args.device,
             seed=args.seed,

@@ -10,9 +10,10 @@ from .cases import Case, array, error, tensors, twice
 
 # None of them a default, and such that a step is not small beside the weights that it changes.
 OPTIONS = {
-    "adadelta": {"learning_rate": 0.05, "rho": 0.9, "epsilon": 0.3},
-    "adam": {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
-    "sgd": {"learning_rate": 1e-4, "momentum": 0.7},
+    "adadelta": {"learning_rate": 0.05, "rho": 0.9, "epsilon": 0.3, "weight_decay": 0.4},
+    "adam": {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.3},
+    "sgd": {"learning_rate": 1e-4, "momentum": 0.7, "weight_decay": 2.0},
+    "nesterov": {"learning_rate": 1e-4, "momentum": 0.8, "weight_decay": 3.0},
 }
 STEP = 3
 
@@ -27,6 +28,10 @@ def adam(case: Case, implementation: Any, dtype: torch.dtype, device: torch.devi
 
 def sgd(case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, _: float) -> dict[str, float]:
     return _check("sgd", case, implementation, dtype, device)
+
+
+def nesterov(case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, _: float) -> dict[str, float]:
+    return _check("nesterov", case, implementation, dtype, device)
 
 
 def _check(rule: str, case: Case, implementation: Any, dtype: torch.dtype, device: torch.device) -> dict[str, float]:

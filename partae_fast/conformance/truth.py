@@ -165,9 +165,10 @@ def _train_steps(case: Case, a: dict):
 
 
 PEERS = {
-    "adadelta": lambda parameters: torch.optim.Adadelta(parameters, lr=0.05, rho=0.9, eps=0.3),
-    "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.02, betas=(0.8, 0.9), eps=1e-3),
-    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-4, momentum=0.7),
+    "adadelta": lambda p: torch.optim.Adadelta(p, lr=0.05, rho=0.9, eps=0.3, weight_decay=0.4),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.02, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.3),
+    "sgd": lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.7, weight_decay=2.0),
+    "nesterov": lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.8, weight_decay=3.0, nesterov=True),
 }
 _CHECKS = {
     "encode": _encode,

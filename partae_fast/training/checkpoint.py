@@ -16,6 +16,8 @@ and its settings
 
 import logging
 import os
+from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,13 +31,14 @@ from .optimisers import Optimiser
 logger = logging.getLogger("partae_fast")
 
 FORMAT, VERSION = "partae-checkpoint", "2"
+LATER = {"weight_decay": 0.0}  # settings of a run that an older checkpoint lacks, and what they were
 
 
 def write_checkpoint(
     path: str | os.PathLike[str],
     model: torch.nn.Module,
     optimiser: Optimiser,
-    losses: list[float],
+    losses: Sequence[float],
     run: dict[str, Any],
     place: dict[str, Any],
 ) -> None:
@@ -49,7 +52,7 @@ def write_checkpoint(
         if not torch.isfinite(tensor).all():
             raise UserError(f"{name} has NaN or infinite values after {len(losses)} steps; the checkpoint is kept")
     tensors |= {f"optimizer.{name}": tensor for name, tensor in optimiser.tensors().items()}
-    tensors["loss"] = torch.tensor(losses, dtype=torch.float64)
+    tensors["loss"] = torch.from_numpy(np.array(losses, np.float64))
     settings = {"step": len(losses), "run": run, "place": place, "program": program()}
     sealed.write(path, FORMAT, VERSION, settings, tensors)
 
@@ -60,14 +63,14 @@ def read_checkpoint(
     optimiser: Optimiser,
     run: dict[str, Any],
     place: dict[str, Any],
-) -> list[float]:
+) -> "array[float]":
     """Put model and optimiser where the checkpoint's run was; returns the losses so far, one per step.
 
     Raises UserError where the file is missing, damaged or no checkpoint, or is of another run, saying what
     differs.
     """
     file = sealed.read(path, FORMAT, VERSION)
-    changed = differences(file.settings["run"], run)
+    changed = differences({**LATER, **file.settings["run"]}, run)
     if changed:
         raise UserError(
             f"{path}: a checkpoint of another run ({'; '.join(changed)}); go on with the same settings "
@@ -79,12 +82,16 @@ def read_checkpoint(
     model.load_state_dict(weights)
     for name, tensor in optimiser.tensors().items():
         tensor.copy_(file.tensors[f"optimizer.{name}"])
-    return file.tensors["loss"].tolist()
+    return _losses(file)
 
 
-def read_losses(path: str | os.PathLike[str]) -> list[float]:
+def read_losses(path: str | os.PathLike[str]) -> "array[float]":
     """The loss of each step in a checkpoint; raises UserError where it is missing, damaged or no checkpoint."""
-    return sealed.read(path, FORMAT, VERSION).tensors["loss"].tolist()
+    return _losses(sealed.read(path, FORMAT, VERSION))
+
+
+def _losses(file: sealed.Sealed) -> "array[float]":
+    return array("d", file.tensors["loss"].numpy().tobytes())
 
 
 def current_place(backend: str, device: torch.device) -> dict[str, Any]:

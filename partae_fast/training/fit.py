@@ -89,6 +89,7 @@ def fit(
     penalty: float | None = None,
     optimizer: str | None = None,
     learning_rate: float | None = None,
+    weight_decay: float = 0.0,
     backend: str = "auto",
     device: str | torch.device | None = None,
     seed: int = 0,
@@ -122,6 +123,7 @@ def fit(
         bins: bins in the band, for `high` where that is not given.
         steps: training steps in all, those of a resumed checkpoint included.
         penalty, optimizer, learning_rate: as for `Trainer`; by default the preset's, the rate the optimiser's own.
+        weight_decay: this times a weight is added to its gradient, >= 0.
         backend: what computes the steps; see `pf.backends()`.
         device: None for a GPU where there is one and the back-end can use it, else the CPU.
         seed: decides weights and crops, 0 to 2**64 - 1.
@@ -147,6 +149,7 @@ def fit(
         penalty=settings.penalty if penalty is None else penalty,
         optimizer=optimizer or settings.optimizer,
         learning_rate=learning_rate,
+        options={"weight_decay": weight_decay},
         backend=backend,
         checkpoint=checkpoint,
         resume=resume,

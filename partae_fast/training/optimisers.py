@@ -1,5 +1,7 @@
 """An optimiser for any module: the kernels' rules, over named parameters."""
 
+from math import inf
+
 from torch import Tensor
 
 from ..errors import UserError
@@ -8,12 +10,13 @@ from ..kernels.optimiser import RULES
 
 
 class Optimiser:
-    """Steps parameters by one of the rules "adadelta", "adam" and "sgd" (see `partae_fast.kernels.optimiser.RULES`).
+    """Steps parameters by one of the rules in `partae_fast.kernels.optimiser.RULES`.
 
-    `options` replace the rule's defaults, by name. `state` holds what the rule keeps, by parameter and then in the
-    rule's order, zeros before the first step.
+    `options` replace the rule's defaults, by name. Every rule has weight_decay, >= 0: this times a parameter is added
+    to its gradient, and no loss that is reported counts it. `state` holds what the rule keeps, by parameter and then
+    in the rule's order, zeros before the first step.
 
-    Raises UserError for an unknown rule or option.
+    Raises UserError for an unknown rule or option, and for a weight decay below 0.
     """
 
     def __init__(self, rule: str, parameters: dict[str, Tensor], options: dict[str, float]) -> None:
@@ -24,6 +27,8 @@ class Optimiser:
             raise UserError(f"{rule} has no option {unknown[0]!r}; it has {', '.join(RULES[rule].options)}")
         self.rule, self.parameters = rule, parameters
         self.options = {**RULES[rule].options, **options}
+        if not 0 <= self.options["weight_decay"] < inf:
+            raise UserError(f"weight_decay is {self.options['weight_decay']}; it must be 0 or more")
         count = len(RULES[rule].state)
         self.state = {n: tuple(p.new_zeros(p.shape) for _ in range(count)) for n, p in parameters.items()}
 

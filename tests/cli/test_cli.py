@@ -500,6 +500,7 @@ def test_penalty_optimizer_and_rate_are_as_asked_for(partae, here):
     plain = trained("a")
     assert trained("b", "--penalty", 0.75, "--optimizer", "adadelta", "--learning-rate", 1) == plain
     assert trained("c", "--optimizer", "adam") == trained("d", "--optimizer", "adam", "--learning-rate", 1e-3) != plain
+    assert trained("f", "--weight-decay", 0.1) != plain
     code, _, err = partae("train", "song.wav", "--noise", "noise.wav", "--out", "e", "--learning-rate", 0)
     assert code == 2 and "learning_rate is 0.0; it must be above 0" in err
 

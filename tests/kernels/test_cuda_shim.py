@@ -25,9 +25,10 @@ from partae_fast.sampling import CropSampler
 pytestmark = pytest.mark.skipif(cuda_shim.COMPILER is None, reason="g++ is not installed")
 
 OPTIONS = {
-    "adadelta": {"learning_rate": 0.5, "rho": 0.9, "epsilon": 1e-3},
-    "adam": {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
-    "sgd": {"learning_rate": 1e-4, "momentum": 0.7},
+    "adadelta": {"learning_rate": 0.5, "rho": 0.9, "epsilon": 1e-3, "weight_decay": 0.1},
+    "adam": {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.5},
+    "sgd": {"learning_rate": 1e-4, "momentum": 0.7, "weight_decay": 2.0},
+    "nesterov": {"learning_rate": 1e-4, "momentum": 0.8, "weight_decay": 3.0},
 }
 H200 = assumed_limits(90, 232448, 132)
 TOLERANCE = {"ffma": 1e-5, "3xtf32": 1e-5, "tf32": 1e-3}

@@ -60,7 +60,7 @@ LARGE = {  # B, N, H, K, M, P, noise-only share
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("rule", ["adadelta", "adam", "sgd"])
+@pytest.mark.parametrize("rule", ["adadelta", "adam", "sgd", "nesterov"])
 @pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
 def test_agrees_with_the_reference_on_a_gpu(cases, shape, rule):
     problem = cases.Problem(*shape, rule=rule)
@@ -87,7 +87,7 @@ def test_tf32_and_bfloat16_are_near_the_reference(cases, shape, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("rule", ["adadelta", "adam", "sgd"])
+@pytest.mark.parametrize("rule", ["adadelta", "adam", "sgd", "nesterov"])
 @pytest.mark.parametrize("tf32", [False, True])
 def test_a_replayed_graph_gives_the_bits_of_plain_launches(cases, rule, tf32, monkeypatch):
     monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", tf32)

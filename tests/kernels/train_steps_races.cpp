@@ -31,6 +31,7 @@ int main() {
         run.group_starts = group_starts;
         const double options[4] = {1.0, 0.9, 1e-2, 0.0};
         std::copy(options, options + 4, run.options);
+        run.weight_decay = 1e-3;
         run.latent_weight = 0.5;
         run.seed = 7;
         run.recordings = RECORDINGS;

@@ -35,9 +35,10 @@ SHAPES = {  # B, N, H, K, M, P, noise-only share
     "several tiles": (1, 270, 2, 3, 3, 16, 0.0),
 }
 OPTIONS = {
-    "adadelta": {"learning_rate": 0.5, "rho": 0.9, "epsilon": 1e-3},
-    "adam": {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
-    "sgd": {"learning_rate": 1e-3, "momentum": 0.7},
+    "adadelta": {"learning_rate": 0.5, "rho": 0.9, "epsilon": 1e-3, "weight_decay": 0.5},
+    "adam": {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.5},
+    "sgd": {"learning_rate": 1e-3, "momentum": 0.7, "weight_decay": 0.5},
+    "nesterov": {"learning_rate": 1e-3, "momentum": 0.8, "weight_decay": 0.5},
 }
 FIRST, STEPS, SEED = 7, 3, 2**40 + 5
 
@@ -201,7 +202,7 @@ def test_more_steps_than_the_history_holds(monkeypatch):
 
 def test_runs_of_one_call_are_those_of_several():
     problem = Problem(*SMALL)
-    changes = {"penalty": 0.25, "options": {"learning_rate": 0.1, "rho": 0.8, "epsilon": 1e-2}}
+    changes = {"penalty": 0.25, "options": {"learning_rate": 0.1, "rho": 0.8, "epsilon": 1e-2, "weight_decay": 0.1}}
     together = [problem.run(), problem.run(**changes)]
     losses = triton.train_steps(together, FIRST, STEPS)
     for run, row, given in zip(together, losses, ({}, changes), strict=True):
@@ -233,7 +234,7 @@ def test_few_plans_are_kept():
 def test_latents_that_never_fire():
     problem = Problem(*SMALL)
     problem.w_enc[:] = 0
-    run = problem.run()
+    run = problem.run(options=OPTIONS["adadelta"] | {"weight_decay": 0.0})
     losses = triton.train_steps([run], FIRST, 2)
     assert not run.w_enc.any() and torch.equal(run.w_dec, torch.tensor(problem.w_dec))
     agree("losses", losses[0], np.array(problem.truth(2)[1]))

@@ -16,6 +16,21 @@ CASES = [
     ),
     ("adam", torch.optim.Adam, {}, {"lr": 1e-3}),
     ("sgd", torch.optim.SGD, {"learning_rate": 0.1}, {"lr": 0.1, "momentum": 0.9}),
+    ("nesterov", torch.optim.SGD, {"learning_rate": 0.1}, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    ("adadelta", torch.optim.Adadelta, {"weight_decay": 0.1}, {"rho": 0.95, "lr": 1.0, "weight_decay": 0.1}),
+    ("adam", torch.optim.Adam, {"weight_decay": 0.1}, {"weight_decay": 0.1}),
+    (
+        "sgd",
+        torch.optim.SGD,
+        {"learning_rate": 0.1, "weight_decay": 0.1},
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
+    ),
+    (
+        "nesterov",
+        torch.optim.SGD,
+        {"learning_rate": 0.1, "weight_decay": 0.1},
+        {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    ),
     ("adam", torch.optim.Adam, {"beta1": 0.8, "learning_rate": 0.1}, {"betas": (0.8, 0.999), "lr": 0.1}),
 ]
 

@@ -34,7 +34,7 @@ def test_a_small_step_lowers_the_loss_as_its_gradient_says(problem):
     assert after - loss == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize("optimizer", ["adadelta", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adadelta", "adam", "sgd", "nesterov"])
 def test_training_goes_down_and_leaves_its_input_alone(problem, optimizer):
     weights, signal, noise = problem
     before = {name: weight.copy() for name, weight in weights.items()}

@@ -61,7 +61,12 @@ PARTITIONED, DENOISING = System(), System(denoising=True)
 
 
 # Steps that are large beside what float32 weights resolve: an update is found as the difference of two.
-LARGE_STEPS = {"adadelta": {}, "adam": {"learning_rate": 1e-2}, "sgd": {"learning_rate": 5e-4}}
+LARGE_STEPS = {
+    "adadelta": {},
+    "adam": {"learning_rate": 1e-2},
+    "sgd": {"learning_rate": 5e-4},
+    "nesterov": {"learning_rate": 5e-4},
+}
 
 
 def reference_setting(system, optimizer="adadelta", **options):

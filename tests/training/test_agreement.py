@@ -11,7 +11,7 @@ import pytest
 from . import agreement
 
 on_cpu = pytest.mark.parametrize("backend", ["eager", "cpu"])
-optimizers = pytest.mark.parametrize("optimizer", ["adadelta", "adam", "sgd"])
+optimizers = pytest.mark.parametrize("optimizer", ["adadelta", "adam", "sgd", "nesterov"])
 
 
 @on_cpu

@@ -12,7 +12,7 @@ from partae_fast.models.storage import describe, load
 from partae_fast.training.trainer import Trainer
 
 
-@pytest.mark.parametrize("optimizer", ["adadelta", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adadelta", "adam", "sgd", "nesterov"])
 @pytest.mark.parametrize("backend", ["eager", "cpu"])
 def test_resume_equals_one_run_bit_for_bit(tmp_path, optimizer, backend, make_trainer):
     settings = {"optimizer": optimizer, "backend": backend}
@@ -52,6 +52,7 @@ OTHERS = [
     ({"penalty": 0.5}, {}, {}, "penalty was 0.75, is 0.5"),
     ({"optimizer": "adam"}, {}, {}, "optimizer was adadelta, is adam"),
     ({"learning_rate": 0.5}, {}, {}, "learning_rate was 1.0, is 0.5"),
+    ({"options": {"weight_decay": 0.1}}, {}, {}, "weight_decay was 0.0, is 0.1"),
     ({}, {"batch": 5}, {}, "sampler.batch was 4, is 5"),
     ({}, {"frames": 40}, {}, "sampler.frames was 48, is 40"),
     ({}, {"noise_only": 0.5}, {}, "sampler.noise_only was 0.25, is 0.5"),
@@ -70,6 +71,16 @@ def test_another_run_is_refused_with_what_differs(
     model = ConvPartitionedAutoencoder(**settings)
     with pytest.raises(UserError, match=message):
         Trainer(model, make_sampler(**sampling), backend="eager", checkpoint=tmp_path / "c", resume=True, **training)
+
+
+def test_a_checkpoint_without_a_later_option_has_its_default(tmp_path, make_trainer):
+    trainer = make_trainer(checkpoint=tmp_path / "c")
+    del trainer._run["weight_decay"]
+    trainer.run(2)
+    assert "weight_decay" not in describe(tmp_path / "c")["run"]
+    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
+    with pytest.raises(UserError, match=r"weight_decay was 0\.0, is 0\.1"):
+        make_trainer(checkpoint=tmp_path / "c", resume=True, options={"weight_decay": 0.1})
 
 
 def test_another_back_end_goes_on_and_says_so(tmp_path, caplog, make_trainer):

@@ -225,9 +225,11 @@ def test_progress_shows_loss_and_speed_where_asked(capsys, make_trainer):
 REFUSED = [
     ({"penalty": -1.0}, "penalty is -1.0"),
     ({"penalty": float("nan")}, "penalty is nan"),
-    ({"optimizer": "lbfgs"}, "optimizer 'lbfgs' is not known; choose one of adadelta, adam, sgd"),
-    ({"options": {"rate": 1.0}}, "adadelta has no option 'rate'; it has learning_rate, rho, epsilon"),
+    ({"optimizer": "lbfgs"}, "optimizer 'lbfgs' is not known; choose one of adadelta, adam, sgd, nesterov"),
+    ({"options": {"rate": 1.0}}, "adadelta has no option 'rate'; it has learning_rate, rho, epsilon, weight_decay"),
     ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+    ({"options": {"weight_decay": -0.1}}, "weight_decay is -0.1; it must be 0 or more"),
+    ({"options": {"weight_decay": float("nan")}}, "weight_decay is nan"),
     ({"checkpoint": "/nowhere/at/all"}, "does not exist"),
 ]
 
