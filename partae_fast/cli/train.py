@@ -3,6 +3,9 @@
 What is noise is said by recordings of noise alone (--noise), by labels for the recordings (--labels: Audacity label
 tracks; time outside every label is noise), or by both.
 
+At its end it says what can be told without clean audio: how much noise-only audio is attenuated, how much of the rest
+is kept, how well both parts together match the recordings, and a warning where noise and signal were not told apart.
+
 While it trains, a checkpoint stands beside the model, as MODEL.checkpoint. After Ctrl-C or a power cut the same command
 with --resume goes on from there, to the same bits as if it had never stopped.
 
@@ -16,13 +19,15 @@ import argparse
 import inspect
 import logging
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from ..atomic import check_writable
 from ..errors import UserError
+from ..evaluation.report import report
 from ..kernels.optimiser import RULES
 from ..models import save
-from ..training.fit import fit
+from ..training.fit import fit_material, prepare
 from .options import (
     add_json,
     add_material,
@@ -37,7 +42,7 @@ from .options import (
 
 logger = logging.getLogger("partae_fast")
 
-_DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(fit).parameters.items()}
+_DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(fit_material).parameters.items()}
 _LAST = 100  # steps over which the loss that is printed is averaged
 
 
@@ -65,12 +70,11 @@ def run(args: argparse.Namespace) -> int:
     _check_places(out, checkpoint, args.resume, args.overwrite)
     started = time.monotonic()
     try:
-        model = fit(
-            args.recordings,
-            noise=args.noise,
-            labels=args.labels,
-            preset=args.preset,
-            **spectrogram_of(args),
+        material = prepare(
+            args.recordings, noise=args.noise, labels=args.labels, preset=args.preset, **spectrogram_of(args)
+        )
+        model = fit_material(
+            material,
             steps=args.steps,
             penalty=args.penalty,
             optimizer=args.optimizer,
@@ -88,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         raise KeyboardInterrupt(_stopped(checkpoint)) from None
     save(model, out, overwrite=args.overwrite)
     checkpoint.unlink(missing_ok=True)
+    judged = report(model, material)
     losses = model.history.loss
     last = losses[-_LAST:]
     result = {
@@ -95,12 +100,15 @@ def run(args: argparse.Namespace) -> int:
         "steps": len(losses),
         "loss": sum(last) / len(last),
         "seconds": round(time.monotonic() - started, 3),
+        "report": asdict(judged),
     }
     if args.json:
         print_json(result)
     else:
         mean = f"loss {result['loss']:.4g} (mean of the last {len(last)} steps)"
         print(f"{out}: {result['steps']} steps, {mean}, {result['seconds']:.1f} s")
+        for line in judged.lines():
+            print(f"  {line}")
     return 0
 
 

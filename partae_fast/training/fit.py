@@ -136,9 +136,42 @@ def fit(
 
     Stowell & Turner 2015.
     """
+    material = prepare(recordings, noise, labels, preset, low, high, rate, n_fft, hop, bins)
+    return fit_material(
+        material,
+        steps=steps,
+        penalty=penalty,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        backend=backend,
+        device=device,
+        seed=seed,
+        checkpoint=checkpoint,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def fit_material(
+    material: Material,
+    steps: int = 4000,
+    penalty: float | None = None,
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float = 0.0,
+    backend: str = "auto",
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    checkpoint: PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | None = None,
+) -> Any:
+    """`fit` on what `prepare` made of the recordings, for a caller that wants both; arguments and errors as there."""
     if steps < 0:
         raise UserError(f"steps is {steps}; it must be 0 or more")
-    material = prepare(recordings, noise, labels, preset, low, high, rate, n_fft, hop, bins)
     settings = material.preset
     frames = crop_frames(material, settings.frames, settings.pool)
     sampler = CropSampler([material.signal], [material.noise], frames, settings.batch, settings.noise_only, seed)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ import partae_fast as pf
 from partae_fast import cli, sealed
 from partae_fast.audio import files
 from partae_fast.cli import train as train_verb
+from partae_fast.evaluation.report import report
+from partae_fast.training.fit import prepare
 
 from .conftest import FAST, RATE, ROOT, sound, write
 
@@ -54,6 +57,16 @@ def test_train_writes_a_model_that_is_fits_own_and_removes_its_checkpoint(partae
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), own.parameters(), strict=True))
     assert result["loss"] == pytest.approx(np.mean(own.history.loss))
     assert not list(here.glob("*.checkpoint"))
+
+
+def test_train_reports_what_can_be_told_without_clean_audio(partae):
+    _, out, _ = partae("train", "song.wav", *TRAIN, "--json")
+    made = prepare(["song.wav"], noise=["noise.wav"])
+    expected = report(pf.load("new.safetensors"), made)
+    found = json.loads(out)["report"]
+    assert found == json.loads(json.dumps(asdict(expected))) and found["warnings"]  # two steps tell nothing apart
+    _, out, _ = partae("train", "song.wav", *TRAIN, "--overwrite")
+    assert [line.strip() for line in out.splitlines()[1:]] == expected.lines()
 
 
 def test_train_takes_the_spectrogram_that_is_asked_for(partae):
@@ -354,7 +367,7 @@ def test_denoise_needs_a_model(refused):
 # The tests may run as root, who may write anywhere; a path below a file is beyond root too.
 @pytest.mark.parametrize("out", ["song.wav/m.safetensors", "nothere/m.safetensors"])
 def test_train_checks_where_the_model_goes_before_it_trains(refused, out, monkeypatch):
-    monkeypatch.setattr(train_verb, "fit", None)
+    monkeypatch.setattr(train_verb, "prepare", None)
     assert out in refused("train", "song.wav", "--noise", "noise.wav", "--out", out)
 
 
@@ -373,7 +386,7 @@ def test_demo_to_a_place_that_cannot_be(refused):
 
 
 def test_train_replaces_no_model_unasked(refused, monkeypatch):
-    monkeypatch.setattr(train_verb, "fit", None)
+    monkeypatch.setattr(train_verb, "prepare", None)
     line = refused("train", "song.wav", "--noise", "noise.wav", "--out", "m.safetensors")
     assert "m.safetensors" in line and "--overwrite" in line
 
@@ -465,7 +478,7 @@ def test_ctrl_c_before_the_first_step(partae, here, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_verb, "fit", stop)
+    monkeypatch.setattr(train_verb, "prepare", stop)
     code, out, err = partae("train", "song.wav", *TRAIN)
     assert (code, out) == (130, "") and "nothing was written" in err and err.count("\n") == 1
 
