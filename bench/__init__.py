@@ -11,9 +11,8 @@
     memory.py      what a step allocates, each version in a process of its own
     common.py      a contest between versions: checked, then timed
     shapes.py      the shapes, their inputs, and the work that cannot be avoided
-    quality.py     how much better a denoised song is
     render.py      rows -> a Markdown table and a plot
     gpu.sh         every GPU test, then every benchmark, on a machine with a GPU
 
-Rows are kept under results/. A version that is wrong is not timed.
+Rows are kept under results/. A version that is wrong is not timed. How good denoising is `partae evaluate` says.
 """

@@ -17,7 +17,6 @@ from partae_fast.bench import (
     memory,
     peers,
     population,
-    quality,
     render,
     shapes,
     startup,
@@ -285,20 +284,6 @@ def test_ceilings_of_this_machine(monkeypatch):
     assert found["one_thread_flop_per_s"] > 1e9
     assert found["bytes_per_s"] > 1e8
     assert 0 < found["barrier_seconds"] < 1e-2
-
-
-def test_quality_mixes_in_band_at_the_level_asked_for():
-    random = np.random.default_rng(0)
-    scene = quality.Scene("noise in noise", *(random.standard_normal(44100) for _ in range(3)), rate=44100)
-    for level in quality.LEVELS:
-        mixture, noise_only, scale = scene.mixture(level)
-        inside = (
-            quality.band(scene.song, 44100, *quality.BAND),
-            quality.band(mixture - scene.song, 44100, *quality.BAND),
-        )
-        ratio = 20 * np.log10(np.linalg.norm(inside[0]) / np.linalg.norm(inside[1]))
-        assert ratio == pytest.approx(level, abs=1e-6)
-        assert np.allclose(noise_only, scale * scene.noise_only)
 
 
 def test_gpu_script_parses():
