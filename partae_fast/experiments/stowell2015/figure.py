@@ -56,4 +56,5 @@ def _panel(axes: Any, rows: Sequence[Row], condition: str) -> None:
         axes.axhline(level(rows, condition, reference), color=colour, linestyle="--", label=f"DAE, {reference}")
     axes.set_xticks(SHARES, [f"{share:g}" for share in SHARES], fontsize=8)
     axes.set(xlabel="latents regularised (%)", title=f"{condition} noise")
+    axes.axhline(0, color="black", linewidth=0.6)  # what silence scores
     axes.grid(alpha=0.3)

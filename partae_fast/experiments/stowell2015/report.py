@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from .claims import CONDITIONS, Claim, curve, level
-from .members import SHARES
-from .scores import PARTLY_CLEAN, REFERENCES, SIGNAL, TRULY_CLEAN, UNTOUCHED, Row, mean_over_noises
+from .claims import CONDITIONS, Claim
+from .members import DENOISING, PARTITIONED, SHARES
+from .scores import REFERENCES, SIGNAL, TRULY_CLEAN, UNTOUCHED, Row, mean_over_noises
 
 
 def report(claims: Sequence[Claim], conditions: Mapping[str, str], rows: Sequence[Row]) -> str:
@@ -25,11 +25,12 @@ def report(claims: Sequence[Claim], conditions: Mapping[str, str], rows: Sequenc
         *(f"| {c.letter} | {c.claim} | **{verdict(c)}** | {c.figures} | {c.rule} |" for c in claims),
         "",
         "SNRs are of magnitudes, in dB, over 128 crops from times that were not trained on; rules use means over the "
-        "noises. The gain is the foreground's SNR against the truly clean less the DAE's. The partitioned model's "
-        "signal is what its foreground reconstructs; at 0 %, where there is none, it is the whole reconstruction.",
+        "noises. Silence would score 0 dB. SI-SDR is the SNR at the best level: less sound alone gains nothing there. "
+        "The gain is the foreground's SNR against the truly clean less the DAE's. The partitioned model's signal is "
+        "what its foreground reconstructs; at 0 %, where there is none, it is the whole reconstruction.",
     ]
     for condition in CONDITIONS:
-        lines += ["", f"## {condition} noise: SNR in dB", "", *_numbers(rows, condition)]
+        lines += ["", f"## {condition} noise: dB", "", *_numbers(rows, condition)]
     return "\n".join(lines) + "\n"
 
 
@@ -39,13 +40,15 @@ def verdict(claim: Claim) -> str:
 
 def _numbers(rows: Sequence[Row], condition: str) -> list[str]:
     """A row for each method and share: its signal against each reference."""
-    lines = ["| method | share % | " + " | ".join(REFERENCES) + " |", "|---|---:|" + "---:|" * len(REFERENCES)]
-    none = {"method": UNTOUCHED, "condition": condition}
-    untouched = [mean_over_noises(rows, **none, reference=reference) for reference in (PARTLY_CLEAN, TRULY_CLEAN)]
-    lines.append(f"| none: the input | | | {untouched[0]:.1f} | {untouched[1]:.1f} |")
-    dae = " | ".join(f"{level(rows, condition, reference):.1f}" for reference in REFERENCES)
-    lines.append(f"| DAE | | {dae} |")
-    curves = [curve(rows, condition, SIGNAL, reference) for reference in REFERENCES]
-    for share in SHARES:
-        lines.append(f"| partitioned | {share:g} | " + " | ".join(f"{found[share]:.1f}" for found in curves) + " |")
+    columns = [*((reference, "snr_db") for reference in REFERENCES), (TRULY_CLEAN, "si_sdr_db")]
+    kinds = [("the input", UNTOUCHED, None, REFERENCES[1:]), ("DAE", DENOISING, None, REFERENCES)]
+    kinds += [(f"partitioned, {share:g} %", PARTITIONED, share, REFERENCES) for share in SHARES]
+    lines = ["| | " + " | ".join(REFERENCES) + f" | {TRULY_CLEAN}, SI-SDR |", "|---|" + "---:|" * len(columns)]
+    for name, method, share, known in kinds:
+        where = {"condition": condition, "method": method, "share": share, "part": SIGNAL}
+        found = [
+            f"{mean_over_noises(rows, measure, reference=reference, **where):.1f}" if reference in known else ""
+            for reference, measure in columns
+        ]
+        lines.append(f"| {name} | " + " | ".join(found) + " |")
     return lines

@@ -35,7 +35,7 @@ def validation_crops(mixture: Mixture, frames: int) -> NDArray[np.float32]:
 
 def untouched(mixture: Mixture, crops: NDArray[np.float32]) -> list[Row]:
     """The rows of the input itself, as if it were an output: where denoising starts from."""
-    row = {"method": UNTOUCHED, **mixture.about(), "share": None, "part": WHOLE}
+    row = {"method": UNTOUCHED, **mixture.about(), "share": None, "part": SIGNAL}
     references = dict(zip(REFERENCES, _references(crops), strict=True))
     return [
         {**row, "reference": name, **_closeness(references[name], references[INPUT])}
