@@ -375,7 +375,7 @@ class Sweep:
     def _draw(self) -> None:
         from .sweep_figure import figure
 
-        losses = {member.name: trainer.history.loss for trainer, member in self._member.items()}
+        losses: dict[str, Sequence[float]] = {m.name: trainer.history.loss for trainer, m in self._member.items()}
         for row in self._earlier:
             checkpoint = self._checkpoint(row["name"])
             losses[row["name"]] = read_losses(checkpoint) if checkpoint.exists() else []

@@ -1,6 +1,6 @@
 """The plot of a sweep: losses over steps, and what came out against each setting that differs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ _NAMED = 16  # curves that a legend can name
 _SETTINGS = 6  # columns; further settings are in the table
 
 
-def figure(path: PathLike, rows: Sequence[dict[str, Any]], losses: dict[str, list[float]]) -> None:
+def figure(path: PathLike, rows: Sequence[dict[str, Any]], losses: Mapping[str, Sequence[float]]) -> None:
     """Draw a sweep to `path`, in the format of its suffix.
 
     Arguments:
@@ -46,7 +46,7 @@ def _differing(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [name for name in names if len({row.get(name) for row in rows}) > 1][:_SETTINGS]
 
 
-def _curves(axes: Any, rows: Sequence[dict[str, Any]], losses: dict[str, list[float]]) -> None:
+def _curves(axes: Any, rows: Sequence[dict[str, Any]], losses: Mapping[str, Sequence[float]]) -> None:
     for row in rows:
         curve = losses[row["name"]]
         if not curve:
