@@ -26,7 +26,7 @@ OURS = "partae"
 METRICS = ("si_sdr", "snr", "sdr", "sir", "sar")
 FULL = "_full"  # ends the name of a score over all frequencies; without it, it is in the band
 MODES = {"noisereduce-stationary": True, "noisereduce-nonstationary": False}
-_LIMIT = 100.0  # dB; no score is outside of -100 .. 100, so that a silent estimate leaves a mean
+_LIMIT = 100.0  # dB; no level and no score is beyond it, so that a silent estimate leaves a mean
 
 
 def evaluate(
@@ -51,9 +51,12 @@ def evaluate(
     is not installed. The method "input" is the mixture itself, and "noisereduce" is whichever of its two modes has the
     higher SI-SDR in the band, chosen for each scene and level with the knowledge of the song.
 
-    Raises UserError for a peer that is not known or, where named, not installed, for scenes of one name, and, with the
-    scene's name before it, for a scene that cannot be trained on.
+    Raises UserError for a level beyond 100 dB, a peer that is not known or, where named, not installed, scenes of one
+    name, and, with its name before it, a scene that cannot be trained on.
     """
+    out_of_range = [value for value in (*levels, mismatch) if not abs(value) <= _LIMIT]
+    if out_of_range:
+        raise UserError(f"a level or mismatch is {out_of_range[0]:g} dB; it must lie within -{_LIMIT:g} .. {_LIMIT:g}")
     others = _available(others)
     names = [scene.name for scene in scenes]
     if len(set(names)) < len(names):

@@ -11,7 +11,7 @@ from typing import Any
 from ..atomic import atomic_path, check_writable
 from ..errors import UserError
 from .figure import figure
-from .summary import markdown
+from .summary import cases, markdown
 
 _NAMES = {suffix: f"evaluation.{suffix}" for suffix in ("md", "csv", "json", "png")}
 _PACKAGES = ("partae-fast", "torch", "numpy", "scipy", "soxr", "noisereduce", "fast_bss_eval")
@@ -58,5 +58,5 @@ def write(folder: Path, report: dict[str, Any]) -> None:
     with atomic_path(folder / _NAMES["md"]) as path:
         told = {**report["settings"], **report["environment"]["versions"]}
         about = ", ".join(f"{name} {value}" for name, value in told.items() if name != "bands")
-        path.write_text(f"{report['environment']['date']}: {about}\n\n{markdown(report['summary'])}")
+        path.write_text(f"{report['environment']['date']}: {about}\n\n{markdown(report['summary'])}\n{cases(rows)}")
     figure(folder / _NAMES["png"], report["summary"])

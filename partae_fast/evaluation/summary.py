@@ -108,6 +108,22 @@ def markdown(summary: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cases(rows: Sequence[Row]) -> str:
+    """A table of SI-SDR in the band for each scene, level and method, means over seeds."""
+    methods = [*dict.fromkeys(row["method"] for row in rows)]
+    found: dict[tuple[str, float], dict[str, list[float]]] = {}
+    for row in rows:
+        found.setdefault((row["scene"], row["level"]), {}).setdefault(row["method"], []).append(row["si_sdr"])
+    lines = _table(
+        ["scene", "level", *methods],
+        [
+            [scene, f"{level:g}", *(f"{np.mean(scores[method]):.1f}" for method in methods)]
+            for (scene, level), scores in found.items()
+        ],
+    )
+    return "\n".join(["SI-SDR in band in dB, scene by scene:", "", *lines]) + "\n"
+
+
 def _scores(means: dict[str, Any]) -> list[str]:
     """A table of all metrics, in the band and over all frequencies."""
     heads = [_TITLES[metric.removesuffix(FULL)] + (", full" if metric.endswith(FULL) else "") for metric in means]

@@ -1,6 +1,7 @@
 """Rows, means, intervals and the files of an evaluation, by denoisers whose scores are known."""
 
 import csv
+import importlib.util
 import json
 
 import numpy as np
@@ -19,6 +20,7 @@ from .conftest import RATE, hiss, song
 SCENES = [
     Scene(f"scene {seed}", song(1.0), hiss(1.0, seed), hiss(1.0, seed + 9), RATE, (2000.0, 5000.0)) for seed in (1, 2)
 ]
+HAS_BSS = evaluation.has_bss
 
 
 def nearer(share):
@@ -76,6 +78,16 @@ def test_bss_is_scored_where_it_can_be(monkeypatch):
     assert rows[1]["sdr"] == pytest.approx(20, abs=1) and rows[1]["sdr_full"] > rows[0]["sdr_full"] + 19
 
 
+def test_bss_is_left_out_and_said_where_it_is_missing(monkeypatch, caplog):
+    HAS_BSS.cache_clear()
+    monkeypatch.setattr(evaluation, "has_bss", HAS_BSS)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    rows = evaluate(SCENES[:1], [nearer(0.1)], levels=[0.0, 5.0], others=[])
+    HAS_BSS.cache_clear()
+    assert len(rows) == 4 and all("sdr" not in row and "si_sdr" in row for row in rows)
+    assert caplog.text.count("left out: SDR, SIR and SAR need fast_bss_eval") == 1
+
+
 def test_noisereduce_is_the_better_of_its_modes_for_each_scene_and_level(monkeypatch):
     """The modes' scores are made to change places from scene to scene."""
 
@@ -112,6 +124,9 @@ def test_bad_wishes_are_refused_before_the_work_and_a_scene_that_fails_is_named(
 
     with pytest.raises(UserError, match="peer 'nosuch' is not known; choose of noisereduce, wiener"):
         evaluate(SCENES, [nearer(1.0)], others=["nosuch"])
+    for wrong in ({"levels": [np.nan]}, {"levels": [0.0, 200.0]}, {"mismatch": -np.inf}):
+        with pytest.raises(UserError, match=r"it must lie within -100 \.\. 100"):
+            evaluate(SCENES, [nearer(1.0)], **wrong)
     with pytest.raises(UserError, match="two scenes are called scene 1"):
         evaluate([SCENES[0], SCENES[0]], [nearer(1.0)])
     with pytest.raises(UserError, match="scene 1 at -10 dB: partae: too short"):
@@ -188,7 +203,9 @@ def test_results_are_written_whole_and_not_over_others(tmp_path):
     assert json.loads((folder / "evaluation.json").read_text())["rows"] == rows
     read = list(csv.DictReader((folder / "evaluation.csv").read_text().splitlines()))
     assert [(r["scene"], float(r["si_sdr"])) for r in read] == [(r["scene"], r["si_sdr"]) for r in rows]
-    assert "steps 3" in (folder / "evaluation.md").read_text() and (folder / "evaluation.png").stat().st_size > 10_000
+    told = (folder / "evaluation.md").read_text()
+    assert "steps 3" in told and "| s1 | -5 | -5.0 | 3.5 | 3.0 |" in told
+    assert (folder / "evaluation.png").stat().st_size > 10_000
     assert {"date", "threads", "versions"} <= set(report["environment"])
     results.check_place(folder, True)
     with pytest.raises(UserError, match="exists already"):
