@@ -14,7 +14,7 @@ import torch
 from partae_fast import cli
 from partae_fast.audio import files
 from partae_fast.errors import UserError
-from partae_fast.experiments.stowell2015 import claims, data, members, scores
+from partae_fast.experiments.stowell2015 import claims, data, members, report, scores
 from partae_fast.experiments.stowell2015.data import Mixture, Part
 from partae_fast.sampling import CropSampler
 from partae_fast.training.grid import Member
@@ -267,6 +267,24 @@ def add(decibels, **at):
 )
 def test_each_claim_can_fail(change, broken):
     assert verdicts(made_up(change)) == {**ALL_HOLD, **dict.fromkeys(broken, False)}
+
+
+def test_models_that_are_worse_than_silence_at_their_own_task_are_named():
+    row = {"condition": "matched", "intrinsic": "a", "extrinsic": "a", "part": "whole"}
+    denoising = {**row, "method": "denoising", "share": None}
+    partitioned = {**row, "method": "partitioned", "share": 50.0}
+    rows = [
+        {**denoising, "reference": "partly clean", "snr_db": -3.0},
+        {**denoising, "reference": "truly clean", "snr_db": -9.0},
+        {**partitioned, "reference": "input", "snr_db": 0.1},
+        {**partitioned, "reference": "truly clean", "snr_db": -9.0},
+        {**partitioned, "part": "signal", "reference": "input", "snr_db": -9.0},
+        {**row, "method": "none", "share": None, "reference": "partly clean", "snr_db": -9.0},
+    ]
+    name = "method=denoising_condition=matched_intrinsic=a_extrinsic=a_share=None"
+    assert report.broken_out(rows) == [(name, -3.0)]
+    rows[2]["snr_db"] = -0.1
+    assert [snr for _, snr in report.broken_out(rows)] == [-3.0, -0.1]
 
 
 def test_a_run_writes_table_figure_and_verdicts(reproduced):

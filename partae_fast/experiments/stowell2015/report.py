@@ -2,9 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
+from ...training.grid import name_of
 from .claims import CONDITIONS, Claim
 from .members import DENOISING, PARTITIONED, SHARES
-from .scores import REFERENCES, SIGNAL, TRULY_CLEAN, UNTOUCHED, Row, mean_over_noises
+from .scores import (
+    INPUT,
+    PARTLY_CLEAN,
+    REFERENCES,
+    SIGNAL,
+    TRULY_CLEAN,
+    UNTOUCHED,
+    WHOLE,
+    Row,
+    mean_over_noises,
+)
 
 
 def report(claims: Sequence[Claim], conditions: Mapping[str, str], rows: Sequence[Row]) -> str:
@@ -29,9 +40,21 @@ def report(claims: Sequence[Claim], conditions: Mapping[str, str], rows: Sequenc
         "The gain is the foreground's SNR against the truly clean less the DAE's. The partitioned model's signal is "
         "what its foreground reconstructs; at 0 %, where there is none, it is the whole reconstruction.",
     ]
+    broken = [f"{name} ({snr:.1f} dB)" for name, snr in broken_out(rows)]
+    if broken:
+        said = f"Farther from what they were trained for than silence is: {', '.join(broken)}."
+        lines += ["", f"{said} A verdict that leans on such a model says nothing of its method."]
     for condition in CONDITIONS:
         lines += ["", f"## {condition} noise: dB", "", *_numbers(rows, condition)]
     return "\n".join(lines) + "\n"
+
+
+def broken_out(rows: Sequence[Row]) -> list[tuple[str, float]]:
+    """Models whose output is below 0 dB against their own target: name and dB. Their training broke out."""
+    target = {PARTITIONED: INPUT, DENOISING: PARTLY_CLEAN}
+    found = [r for r in rows if r["part"] == WHOLE and target.get(r["method"]) == r["reference"] and r["snr_db"] < 0]
+    settings = ("method", "condition", "intrinsic", "extrinsic", "share")
+    return [(name_of({key: row[key] for key in settings}), row["snr_db"]) for row in found]
 
 
 def verdict(claim: Claim) -> str:
