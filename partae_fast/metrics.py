@@ -84,22 +84,23 @@ def bss(reference: ArrayLike, interference: ArrayLike, estimate: ArrayLike, taps
     n, _ = _pair(interference, estimate, "interference")
     if importlib.util.find_spec("fast_bss_eval") is None:
         raise UserError("SDR, SIR and SAR need fast_bss_eval; `pip install partae-fast[evaluate]`")
-    import torch
-    from fast_bss_eval import bss_eval_sources  # pyright: ignore[reportMissingImports]
+    # Not its bss_eval_sources: without permutation that does not run with NumPy 2; given tensors, PyTorch's solver
+    # was seen to hang, in MKL.
+    from fast_bss_eval.numpy import square_cosine_metrics  # pyright: ignore[reportMissingImports]
 
     if not e.any():
         return Bss(-_BSS_LIMIT, -_BSS_LIMIT, -_BSS_LIMIT)
-    # As tensors: its NumPy half does not run with NumPy 2.
-    sources, estimates = torch.from_numpy(np.stack([s, n])), torch.from_numpy(np.stack([e, e]))
-    ratios: Any = bss_eval_sources(
-        sources,  # pyright: ignore[reportArgumentType]
-        estimates,  # pyright: ignore[reportArgumentType]
-        filter_length=taps,
-        clamp_db=_BSS_LIMIT,
-        compute_permutation=False,  # the first estimate is compared with the first source
-        load_diag=_BSS_LOAD,
-    )
-    return Bss(*(float(np.nan_to_num(float(ratio[0]), nan=-_BSS_LIMIT)) for ratio in ratios))
+    # Shares of the estimate's energy that filters of the reference, and of both, can explain.
+    cosines = square_cosine_metrics(np.stack([s, n]), e[None], filter_length=taps, load_diag=_BSS_LOAD)
+    target, both = (float(squares[0, 0]) for squares in cosines)
+    return Bss(_held(target, 1 - target), _held(target, both - target), _held(both, 1 - both))
+
+
+def _held(part: float, rest: float) -> float:
+    """The ratio in dB, within the limit of `bss`; of nothing, whatever the rest, the least."""
+    if part <= 0:
+        return -_BSS_LIMIT
+    return float(np.clip(10 * np.log10(part / max(rest, 1e-10 * part)), -_BSS_LIMIT, _BSS_LIMIT))
 
 
 def band(signal: ArrayLike, rate: float, low: float, high: float) -> NDArray[np.float64]:
