@@ -1,7 +1,8 @@
 """Compiles the CUDA C kernels ahead of time, with no GPU: `python tests/compile_cuda.py`.
 
-For each architecture and model size that matters, a run in each precision and a population, prints the plan, registers
-and stack a thread, shared memory a block. Exits with 1 where a kernel has a stack: it spills registers to memory.
+For each architecture and model size that matters, a run in each precision, a population, and both with all extras,
+prints the plan, registers and stack a thread, shared memory a block. Exits with 1 where a kernel has a stack: it spills
+registers to memory.
 
 NVRTC does it where it is installed, as it does where there is a GPU (pip install nvidia-cuda-nvrtc), else nvcc. The
 figures are read by the `cuobjdump` that comes with Triton.
@@ -22,7 +23,7 @@ from pathlib import Path
 from compile_triton import Usage, instruction_counts, resource_usage, summary, tool
 
 from partae_fast.kernels.cuda_common import assumed_limits, options, source
-from partae_fast.kernels.train_steps.cuda import PRECISIONS, Plan, plan, why_not
+from partae_fast.kernels.train_steps.cuda import EXTRAS, PRECISIONS, Plan, plan, why_not
 
 # Compute capability, shared memory that a block may have, multiprocessors: of an A100, an H200 and a B200.
 CARDS = {
@@ -118,6 +119,7 @@ def tasks() -> list[tuple[str, int, int, Plan | None]]:
                 continue
             cuts = [(1, plan(shape, limits, precision=precision)) for precision in PRECISIONS]
             cuts.append((POPULATION, plan(shape, limits, 1, POPULATION)))
+            cuts += [(runs, plan(shape, limits, 2, runs, extras=EXTRAS)) for runs in (1, POPULATION)]
             found += [(label, architecture, runs, cut) for runs, cut in cuts if cut is not None]
     return found
 
@@ -128,9 +130,10 @@ def row(task: tuple[str, int, int, Plan | None]) -> tuple[str, bool]:
     begin = f"{label:27}sm_{architecture:<4}{runs:4}  "
     if cut is None:
         return begin + "refused: " + str(why_not(SIZES[label], CARDS[architecture], 1, runs)), False
-    found = compile_plan(cut, architecture)
+    found = compile_plan(cut, architecture, 2 if cut.extras else 1)
     how = (
         f"{cut.precision:7}own {cut.own:2} frames {cut.frames} slices {cut.slices} split {cut.split} lanes {cut.lanes}"
+        f"{' extras' if cut.extras else '':7}"
     )
     figures = f"{found.registers:10}{found.shared:8}{found.stack:6}  {summary(found.instructions)}"
     return begin + how + figures, found.stack > 0
@@ -138,7 +141,7 @@ def row(task: tuple[str, int, int, Plan | None]) -> tuple[str, bool]:
 
 def main() -> int:
     spilled = 0
-    print(f"{'size':27}{'arch':7}runs  {'plan':49}{'registers':>10}{'shared':>8}{'stack':>6}  instructions")
+    print(f"{'size':27}{'arch':7}runs  {'plan':56}{'registers':>10}{'shared':>8}{'stack':>6}  instructions")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         for line, spills in pool.map(row, tasks()):
             spilled += spills

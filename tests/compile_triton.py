@@ -158,11 +158,14 @@ def training_kernels(size: Size, kind: str):
     dot = "tf32x3" if kind == "fp32" else kind
     tile = train_steps.tile_of(size.bins, size.latents, size.taps, dot)
     source = "bf16" if kind == "bf16" else "fp32"
-    yield "learn", train_steps.learn_kernel, tile, training_types(train_steps.learn_kernel, source)
+    types = training_types(train_steps.learn_kernel, source)
+    yield "learn", train_steps.learn_kernel, tile, {"CORRUPTION": 0, **types}
+    yield "learn, corruption", train_steps.learn_kernel, tile, {"CORRUPTION": 1, **types}
     if kind != "fp32":
         return
     draw = training_types(train_steps.draw_kernel, source)
-    yield "draw", train_steps.draw_kernel, train_steps.DRAW, {"BITS": 8, **draw}
+    yield "draw", train_steps.draw_kernel, train_steps.DRAW, {"BITS": 8, "CORRUPTION": 0, **draw}
+    yield "draw, corruption", train_steps.draw_kernel, train_steps.DRAW, {"BITS": 8, "CORRUPTION": 1, **draw}
     for rule, encoder in (("adadelta", True), ("adadelta", False), ("adam", True), ("sgd", True), ("nesterov", True)):
         types = training_types(train_steps.update_kernel, source)
         types |= no_second(rule)

@@ -6,7 +6,7 @@ and the kernel is compiled, once for each plan, and launched.
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ OPTIMISERS = tuple(RULES)  # in the order of the kernel's enum
 PRECISIONS = ("ffma", "tf32", "3xtf32")  # of the encoder's products, in the order of the kernel's PRECISION
 THREADS = 256  # of a block, with up to 255 registers each
 REGISTERS = 244  # of 255, so that an estimate may be short by some
+EXTRAS = ("corruption",)  # each a flag of the kernel, which without them is as it was
 TAPS_MAX = 64  # the encoder's loop over taps is written out
 Shape = tuple[int, int, int, int, int, int]  # B, N, H, K, M, P
 
@@ -44,7 +45,8 @@ LAUNCH = np.dtype(
     [
         *((name, "u8") for name in ("runs", "partials", "loss_partials", "losses", "counter")),
         ("first", "u4"),
-        *((name, "i4") for name in ("steps", "batch", "frames", "signal_groups", "noise_groups", "optimiser")),
+        *((name, "i4") for name in ("steps", "batch", "frames")),
+        *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimiser")),
     ],
     align=True,
 )
@@ -75,6 +77,7 @@ class Plan:
     lanes: int = 1  # tiles at once in a cluster
     precision: str = "ffma"
     population: bool = False
+    extras: tuple[str, ...] = ()  # of EXTRAS, what the runs have beside the paper's model
 
     @property
     def cluster(self) -> int:
@@ -160,6 +163,7 @@ class Plan:
             "LANES": self.lanes,
             "PRECISION": PRECISIONS.index(self.precision),
             "POPULATION": int(self.population),
+            **{name.upper(): int(name in self.extras) for name in EXTRAS},
         }
 
 
@@ -214,14 +218,20 @@ def packed(runs: Sequence[Run], plan: Plan, blocks: int, first: int, steps: int)
     launch["first"], launch["steps"] = first, steps
     launch["batch"], launch["frames"] = crops.batch, crops.frames
     launch["signal_groups"] = crops.signal_groups
-    launch["noise_groups"] = len(crops.group_first) - crops.signal_groups
+    launch["noise_groups"], launch["corruption_groups"] = crops.noise_groups, crops.corruption_groups
     launch["optimiser"] = OPTIMISERS.index(runs[0].optimizer)
     return Packed(launch, losses, tuple(kept))
 
 
 def groups_of(run: Run) -> int:
     """How many crops an item is the sum of, at most."""
-    return max(run.crops.signal_groups, len(run.crops.group_first) - run.crops.signal_groups)
+    return max(run.crops.signal_groups, run.crops.noise_groups) + run.crops.corruption_groups
+
+
+def extras_of(run: Run) -> tuple[str, ...]:
+    """The EXTRAS that the run has."""
+    has = {"corruption": run.crops.corruption_groups > 0}
+    return tuple(name for name in EXTRAS if has[name])
 
 
 def encode_cycles(plan: Plan) -> float:
@@ -305,11 +315,19 @@ def candidates(shape: Shape, limits: Limits, population: bool) -> Iterator[Plan]
 
 
 @functools.cache
-def plan(shape: Shape, limits: Limits, groups: int = 1, runs: int = 1, tf32: bool = False, **wanted) -> Plan | None:
+def plan(
+    shape: Shape,
+    limits: Limits,
+    groups: int = 1,
+    runs: int = 1,
+    tf32: bool = False,
+    extras: tuple[str, ...] = (),
+    **wanted,
+) -> Plan | None:
     """The cut of `shape` that should be fastest on a card, or None where none fits.
 
     `groups` crops are added up in an item, at most. More than one run makes a population. TF32 is taken only where it
-    is allowed. `wanted` fixes fields of the plan, for measurements: precision="ffma", split=2.
+    is allowed; `extras` are of EXTRAS. `wanted` fixes fields of the plan, for measurements: precision="ffma", split=2.
     """
     batch, frames = shape[:2]
     best, least = None, float("inf")
@@ -323,7 +341,7 @@ def plan(shape: Shape, limits: Limits, groups: int = 1, runs: int = 1, tf32: boo
         cycles = step_cycles(candidate, batch, frames, runs, limits)
         if cycles < least:
             best, least = candidate, cycles
-    return best
+    return best and replace(best, extras=extras)
 
 
 def why_not(shape: Shape, limits: Limits, groups: int, runs: int) -> str | None:
@@ -360,15 +378,17 @@ def refusal(runs: Sequence[Run]) -> str | None:
         seen = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
         return f"it takes float32, not {str(seen).removeprefix('torch.')}; convert the model or use eager"
     limits = device_limits(run.w_enc.device.index or 0)
-    return unserved(runs) or why_not(run.shape, limits, groups_of(run), len(runs))
+    return unserved(runs, able=EXTRAS) or why_not(run.shape, limits, groups_of(run), len(runs))
 
 
 @functools.cache
-def prepared(shape: Shape, groups: int, runs: int, tf32: bool, device: int, **wanted) -> tuple[Plan, Kernel, int]:
+def prepared(
+    shape: Shape, groups: int, runs: int, tf32: bool, extras: tuple[str, ...], device: int, **wanted
+) -> tuple[Plan, Kernel, int]:
     """The plan, its kernel and the blocks of a launch, on `device`, the current one; `wanted` is for `plan`."""
     limits = device_limits(device)
     while True:
-        cut = plan(shape, limits, groups, runs, tf32, **wanted)
+        cut = plan(shape, limits, groups, runs, tf32, extras, **wanted)
         if cut is None:
             reason = why_not(shape, limits, groups, runs) or f"no plan has {wanted}"
             raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
@@ -391,7 +411,8 @@ def train_steps(runs: Sequence[Run], first: int, steps: int, **wanted) -> Tensor
         raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
     with torch.cuda.device(runs[0].w_enc.device):
         tf32, device = bool(torch.backends.cuda.matmul.allow_tf32), torch.cuda.current_device()
-        cut, kernel, blocks = prepared(runs[0].shape, groups_of(runs[0]), len(runs), tf32, device, **wanted)
+        needs = groups_of(runs[0]), len(runs), tf32, extras_of(runs[0])
+        cut, kernel, blocks = prepared(runs[0].shape, *needs, device, **wanted)
         given = packed(runs, cut, blocks, first, steps)
         kernel.launch(blocks, given.launch, torch.cuda.current_stream().cuda_stream)
     return given.losses

@@ -32,7 +32,8 @@
 // 1200 by the bandwidth of shared memory; r's exchange 1300 at 13 bytes a cycle; gradients out and back 2600 and weights
 // in 1300 at 28 bytes a cycle from L2; two grid barriers of about 2200: 17000 in all, 8.5 us at 1.98 GHz.
 //
-// Given by -D: H, K, M, P, OWN, FRAMES, SLICES, TAPS (taps a thread owns), THREADS, SPLIT, LANES, PRECISION, POPULATION.
+// Given by -D: H, K, M, P, OWN, FRAMES, SLICES, TAPS (taps a thread owns), THREADS, SPLIT, LANES, PRECISION, POPULATION,
+// and CORRUPTION, 1 where the encoder's input has crops that the target has not.
 #pragma once
 
 #include "../cuda_common.cuh"
@@ -103,7 +104,7 @@ struct Launch {
     double* losses;         // (runs, steps)
     unsigned int* counter;  // of the grid barrier
     unsigned int first;     // number of the first step
-    int steps, batch, frames, signal_groups, noise_groups, optimiser;
+    int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimiser;
 };
 
 // Where a block stands: which run, which latents, which tiles.
@@ -134,15 +135,17 @@ DEVICE float4 load_bins(const float* row, int h) {
     return bins;
 }
 
-// The tile's crops of a step, summed, into xn and, negated, into the error.
+// The tile's crops of a step, summed, into xn and, negated and without those of corruption, into the error.
 DEVICE void draw(float* shared, const Launch& launch, const Place& place, int number, unsigned int step) {
     const Run& run = *place.run;
     const Tile tile = tile_at(place, number);
     long long* starts = reinterpret_cast<long long*>(shared + STARTS);
     const bool noise = tile.item < run.noise_items;
-    const int groups = noise ? launch.noise_groups : launch.signal_groups;
+    const int own = noise ? launch.noise_groups : launch.signal_groups;
+    const int groups = CORRUPTION ? own + launch.corruption_groups : own;
     for (int g = thread_index(); g < groups; g += THREADS) {
-        const int group = noise ? launch.signal_groups + g : g;
+        int group = noise ? launch.signal_groups + g : g;
+        if (CORRUPTION && g >= own) group = launch.signal_groups + launch.noise_groups + (g - own);
         const unsigned long long word = first_word(run.seed, step, tile.item, group);
         const long long crop = run.group_first[group] + (long long)((word * run.group_starts[group]) >> 32);
         int low = 0, high = run.recordings;  // the recording is in [low, high)
@@ -156,18 +159,24 @@ DEVICE void draw(float* shared, const Launch& launch, const Place& place, int nu
     const int frame0 = (tile.first_window - HALO) * P - BEFORE;
     constexpr int TOTAL = XROWS * H4, BATCH = 4;  // loads of a thread on their way at once
     for (int base = thread_index(); base < TOTAL; base += BATCH * THREADS) {
-        float4 x[BATCH];
+        float4 x[BATCH], target[BATCH];
+        auto add_crops = [&](int first, int last) {
+            for (int g = first; g < last; ++g) {
+                const float* crop = run.source + starts[g] * H;
+                UNROLL
+                for (int n = 0; n < BATCH; ++n) {
+                    const int u = base + n * THREADS, h = 4 * (u % H4), frame = frame0 + u / H4;
+                    if (u < TOTAL && frame >= 0 && frame < launch.frames && h < H)
+                        add_scaled(x[n], 1.0f, load_bins(crop + (long long)frame * H, h));
+                }
+            }
+        };
         UNROLL
         for (int n = 0; n < BATCH; ++n) x[n] = zero4();
-        for (int g = 0; g < groups; ++g) {
-            const float* crop = run.source + starts[g] * H;
-            UNROLL
-            for (int n = 0; n < BATCH; ++n) {
-                const int u = base + n * THREADS, h = 4 * (u % H4), frame = frame0 + u / H4;
-                if (u < TOTAL && frame >= 0 && frame < launch.frames && h < H)
-                    add_scaled(x[n], 1.0f, load_bins(crop + (long long)frame * H, h));
-            }
-        }
+        add_crops(0, own);
+        UNROLL
+        for (int n = 0; n < BATCH; ++n) target[n] = x[n];
+        if (CORRUPTION) add_crops(own, groups);
         UNROLL
         for (int n = 0; n < BATCH; ++n) {
             const int u = base + n * THREADS, row = u / H4, h = 4 * (u % H4), frame = frame0 + row;
@@ -181,7 +190,7 @@ DEVICE void draw(float* shared, const Launch& launch, const Place& place, int nu
             at4(shared + XN + row * HS + h) = xn;
             const int error_row = row - HALO * P;
             if (error_row >= 0 && error_row < EROWS)
-                at4(shared + ERROR + error_row * HS + h) = make_float4(-x[n].x, -x[n].y, -x[n].z, -x[n].w);
+                at4(shared + ERROR + error_row * HS + h) = make_float4(-target[n].x, -target[n].y, -target[n].z, -target[n].w);
         }
     }
 }

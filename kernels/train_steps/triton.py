@@ -19,8 +19,8 @@ its own that stays in the caches: (N + M) * (2H + 2K) numbers, and what is kept 
     mix      source -> xn, the sum of the crops, normalised
     encode   xn -> z, dense, a matrix product over taps and bins
     pool     z -> values, positions; and u, the values at their frames among zeros
-    decode   u -> e = r - x, dense. Behind the pool one frame in P counts, but scattering runs would take a masked load
-             for each product, and at P 16 the matrix units go through the zeros in less time than that
+    decode   u -> e = r - target, dense. Behind the pool one frame in P counts, but scattering runs would take a masked
+             load for each product, and at P 16 the matrix units go through the zeros in less time than that
     gather   runs of e -> dots with their filters, and the gradient of w_dec, off the same loads
     turn     dots -> gradients of the values; the penalty; u is zero again
     gather   runs of xn -> the gradient of w_enc
@@ -73,6 +73,7 @@ def draw_kernel(
     groups,  # G
     recordings,  # R
     BITS: tl.constexpr,  # R < 2**BITS
+    CORRUPTION: tl.constexpr,  # corruption groups
     BLOCK: tl.constexpr,
 ):
     offs_b = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -82,9 +83,13 @@ def draw_kernel(
     noise_only = offs_b < tl.load(numbers_ptr + _NOISE_ITEMS)
     first_ptr = numbers_ptr + _TABLES
     before_ptr = first_ptr + 2 * groups
+    last = tl.where(noise_only, groups - CORRUPTION, signal_groups)
     for slot in range(slots):
         group = tl.where(noise_only, signal_groups, 0) + slot
-        drawn = (offs_b < batch) & (group < tl.where(noise_only, groups, signal_groups))
+        drawn = (offs_b < batch) & (group < last)
+        if CORRUPTION:
+            group = tl.where(drawn, group, group - last + (groups - CORRUPTION))
+            drawn = (offs_b < batch) & (group < groups)
         word = philox_word(step, offs_b.to(tl.uint32), group.to(tl.uint32), key_low, key_high)
         count = tl.load(first_ptr + groups + group, mask=drawn, other=0)
         crop = tl.load(first_ptr + group, mask=drawn, other=0)
@@ -243,7 +248,7 @@ def learn_kernel(
     pool,  # P
     slots,
     signal_groups,
-    groups,
+    groups,  # G
     products,  # M + FOLD - 1
     BINS: tl.constexpr,  # H
     LATENTS: tl.constexpr,  # K
@@ -257,6 +262,7 @@ def learn_kernel(
     RUN_K: tl.constexpr,
     RUN_H: tl.constexpr,
     STAGES: tl.constexpr,
+    CORRUPTION: tl.constexpr,  # corruption groups; with any, e holds the target until it is the error
 ):
     FLAT: tl.constexpr = 1024
     BEFORE: tl.constexpr = TAPS // 2
@@ -279,7 +285,7 @@ def learn_kernel(
     for item in tl.range(program, batch, tl.num_programs(0), num_stages=1, disable_licm=True):
         noise_only = item < noise_items
         # mix
-        crops = tl.where(noise_only, groups - signal_groups, signal_groups)
+        crops = tl.where(noise_only, groups - CORRUPTION - signal_groups, signal_groups)
         item_starts = starts_ptr + item * slots.to(tl.int64)
         for bin_start in range(0, BINS, BLOCK_BINS):
             offs_h = bin_start + tl.arange(0, BLOCK_BINS)
@@ -294,6 +300,11 @@ def learn_kernel(
                 for crop in range(crops):
                     crop_ptr = source_ptr + tl.load(item_starts + crop) * BINS
                     x += tl.load(crop_ptr + offs_x, mask=mask, other=0.0).to(tl.float32)
+                if CORRUPTION:
+                    tl.store(e_ptr + BEFORE * BINS + offs_x, x, mask=mask)
+                    for crop in range(crops, crops + CORRUPTION):
+                        crop_ptr = source_ptr + tl.load(item_starts + crop) * BINS
+                        x += tl.load(crop_ptr + offs_x, mask=mask, other=0.0).to(tl.float32)
                 tl.store(xn_ptr + BEFORE * BINS + offs_x, (x - mean[None, :]) * scale[None, :], mask=mask)
         tl.debug_barrier()
 
@@ -348,10 +359,13 @@ def learn_kernel(
                 mask_h = offs_h < BINS
                 mask = (offs_n[:, None] + fold[None, :] < frames) & mask_h[None, :]
                 offs_x = (BEFORE + offs_n[:, None]) * BINS + (fold * BINS + offs_h)[None, :]
-                mean = tl.load(mean_ptr + offs_h, mask=mask_h, other=0.0)
-                std = tl.load(std_ptr + offs_h, mask=mask_h, other=1.0)
-                x = tl.load(xn_ptr + offs_x, mask=mask, other=0.0) * std[None, :] + mean[None, :]
-                error = tl.where(mask, r - x, 0.0)
+                if CORRUPTION:
+                    target = tl.load(e_ptr + offs_x, mask=mask, other=0.0)
+                else:
+                    mean = tl.load(mean_ptr + offs_h, mask=mask_h, other=0.0)
+                    std = tl.load(std_ptr + offs_h, mask=mask_h, other=1.0)
+                    target = tl.load(xn_ptr + offs_x, mask=mask, other=0.0) * std[None, :] + mean[None, :]
+                error = tl.where(mask, r - target, 0.0)
                 tl.store(e_ptr + offs_x, error, mask=mask)
                 squares += error * error
         loss += tl.sum(tl.sum(squares, axis=1), axis=0)
@@ -553,7 +567,7 @@ class Plan:
         batch, frames, bins, latents, taps, _ = run.shape
         crops, device = run.crops, run.w_enc.device
         self.groups, self.recordings = len(crops.group_first), len(crops.shift)
-        self.slots = max(crops.signal_groups, self.groups - crops.signal_groups)
+        self.slots = max(crops.signal_groups, crops.noise_groups) + crops.corruption_groups
         self.programs = min(batch, PER_PROCESSOR * processors(device))
         self.tile = tile_of(bins, latents, taps, dot_of(crops.source))
         padded = frames + taps - 1 + self.tile["FOLD"] - 1
@@ -587,27 +601,29 @@ class Plan:
 
     def draw(self, run: Run) -> None:
         """Launches the draw of a step's crops."""
-        batch, signal_groups = run.crops.batch, run.crops.signal_groups
+        crops = run.crops
         launch(
             draw_kernel,
-            triton.cdiv(batch, DRAW["BLOCK"]),
-            *(self.starts, self.numbers, batch, self.slots, signal_groups, self.groups, self.recordings),
+            triton.cdiv(crops.batch, DRAW["BLOCK"]),
+            *(self.starts, self.numbers, crops.batch, self.slots, crops.signal_groups, self.groups, self.recordings),
             BITS=self.recordings.bit_length(),
+            CORRUPTION=crops.corruption_groups,
             **DRAW,
         )
 
     def step(self, run: Run) -> None:
         """Launches the kernels of one step."""
         batch, frames, bins, latents, taps, pool = run.shape
-        signal_groups = run.crops.signal_groups
+        crops = run.crops
         self.draw(run)
         launch(
             learn_kernel,
             self.programs,
             *(self.partials, self.losses, self.xn, self.e, self.z, self.u, self.values, self.positions, self.dots),
-            *(run.crops.source, self.starts, run.mean, run.std, run.foreground, self.enc, self.dec, run.w_dec),
+            *(crops.source, self.starts, run.mean, run.std, run.foreground, self.enc, self.dec, run.w_dec),
             *(self.numbers, self.settings, batch, frames, run.windows, min(pool, frames), self.slots),
-            *(signal_groups, self.groups, taps + self.tile["FOLD"] - 1),
+            *(crops.signal_groups, self.groups, taps + self.tile["FOLD"] - 1),
+            CORRUPTION=crops.corruption_groups,
             **self.tile,
         )
         for which, (weight, filters) in enumerate(((run.w_enc, self.enc), (run.w_dec, self.dec))):
@@ -651,7 +667,7 @@ def plan_for(run: Run) -> Plan:
     crops = run.crops
     tensors = run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]
     tensors += run.mean, run.std, run.foreground, crops.source
-    counts = crops.signal_groups, len(crops.group_first), len(crops.shift)
+    counts = crops.signal_groups, crops.corruption_groups, len(crops.group_first), len(crops.shift)
     key = (run.shape, run.optimizer, run.w_enc.device, dot_of(crops.source), counts, *(t.data_ptr() for t in tensors))
     if key not in _plans:
         _plans[key] = Plan(run)
@@ -677,7 +693,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
         largest = max((frames + taps) * max(bins, latents), taps * bins * latents)
         if largest >= 2**30:
             return f"an item or a weight would have {largest} numbers and it takes fewer than 2^30; use fewer frames"
-    return unserved(runs)
+    return unserved(runs, able={"corruption"})
 
 
 def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:

@@ -41,7 +41,7 @@ class Case:
     noise_only: float
     plan: Plan
     blocks: int
-    groups: tuple[int, int] = (2, 2)
+    groups: tuple[int, ...] = (2, 2)  # signal, noise, and corruption where there is some
 
 
 def plan(bins, latents, taps, pool, **cut) -> Plan:
@@ -62,6 +62,10 @@ CASES = {
     "clusters": Case(3, 37, 0.34, plan(8, 5, 3, 4, own=3, taps_each=3, lanes=4), 8),
     "split latents": Case(3, 37, 0.34, plan(5, 11, 4, 4, own=3, taps_each=3, split=2), 6),
     "split latents, clusters": Case(3, 41, 0.34, plan(5, 13, 4, 5, own=3, taps_each=2, split=4, lanes=2), 16),
+    "corruption": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, extras=("corruption",)), 2, (2, 1, 2)),
+    "corruption, split latents": Case(
+        3, 37, 0.67, plan(5, 11, 4, 4, own=3, taps_each=3, split=2, extras=("corruption",)), 6, (1, 2, 1)
+    ),
     "TF32 in three": Case(2, 37, 0.5, plan(5, 11, 4, 4, own=3, taps_each=3, threads=32, precision="3xtf32"), 3),
     "TF32 in three, split latents": Case(
         2, 23, 0.5, plan(13, 21, 5, 4, own=3, taps_each=3, slices=2, threads=64, split=2, precision="3xtf32"), 2
@@ -96,9 +100,10 @@ def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[Run, tuple]:
         "w_enc": (rng.standard_normal((p.taps, p.bins, p.latents)) / math.sqrt(p.taps * p.bins)).astype(np.float32),
         "w_dec": (rng.standard_normal((p.taps, p.latents, p.bins)) / math.sqrt(p.taps * p.latents)).astype(np.float32),
     }
+    corruption = [[recording(4), recording(6)], [recording(1)]][: sum(case.groups[2:])]
     foreground = (np.arange(p.latents) >= p.latents // 4).astype(np.float64)
-    sampler = CropSampler(signal, noise, case.frames, case.batch, case.noise_only, seed=2**40 + variant)
-    mean, std = (torch.tensor(v, dtype=torch.float32) for v in statistics(signal, case.frames))
+    sampler = CropSampler(signal, noise, case.frames, case.batch, case.noise_only, 2**40 + variant, corruption)
+    mean, std = (torch.tensor(v, dtype=torch.float32) for v in statistics(signal, case.frames, corruption))
     w_enc, w_dec = (torch.tensor(w) for w in weights.values())
     penalty = 0.75 + variant
     run = Run(
@@ -115,14 +120,14 @@ def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[Run, tuple]:
         OPTIONS[optimizer],
     )
     setting = reference.Setting(foreground, p.pool, penalty, optimizer, OPTIONS[optimizer])
-    return run, (weights, signal, noise, setting, case, sampler.seed)
+    return run, (weights, signal, noise, corruption, setting, case, sampler.seed)
 
 
 def truth(given: tuple, steps: int) -> tuple[reference.Learner, list[float]]:
-    weights, signal, noise, setting, case, seed = given
+    weights, signal, noise, corruption, setting, case, seed = given
     start = reference.beginner(weights)
-    sizes = (case.frames, case.batch, case.noise_only)
-    return reference.train_steps(start, signal, noise, setting, steps, *sizes, seed=seed, first=FIRST)
+    drawn = case.frames, case.batch, case.noise_only, seed, FIRST, corruption
+    return reference.train_steps(start, signal, noise, setting, steps, *drawn)
 
 
 def error(found: torch.Tensor, wanted) -> float:
@@ -203,7 +208,7 @@ class Implementation:
 
     @staticmethod
     def train_steps(runs: list[Run], first: int, steps: int) -> torch.Tensor:
-        cut = cuda.plan(runs[0].shape, H200, groups_of(runs[0]))
+        cut = cuda.plan(runs[0].shape, H200, groups_of(runs[0]), extras=cuda.extras_of(runs[0]))
         assert cut is not None
         return cuda_shim.train_steps(cut, cut.cluster, runs, first, steps)
 
@@ -240,6 +245,7 @@ WATCHED = {
     "population without clusters": (plan(5, 6, 4, 4, own=2, taps_each=3, population=True), 3),
     "one run, clusters of four parts": (plan(5, 13, 4, 4, own=2, taps_each=3, split=4), 8),
     "TF32 in three": (plan(5, 6, 4, 4, own=2, taps_each=3, threads=64, precision="3xtf32"), 2),
+    "extras": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, extras=cuda.EXTRAS), 4),
 }
 # What is watched, and the text of a barrier that is taken away, or replaced.
 MUTANTS = {

@@ -2,7 +2,7 @@
 #include "train_steps/train_steps.cuh"
 
 int main() {
-    constexpr int RECORDINGS = 2, BATCH = 3, LENGTH = 3 * OWN * P, CROP = 2 * OWN * P - 1, GROUPS = 2, STEPS = 4;
+    constexpr int RECORDINGS = 3, BATCH = 3, LENGTH = 3 * OWN * P, CROP = 2 * OWN * P - 1, GROUPS = 3, STEPS = 4;
     constexpr int RUNS = POPULATION ? GRID / CLUSTER : 1;
     constexpr int STARTS_EACH = LENGTH - CROP + 1;
     unsigned int state = 1;
@@ -12,9 +12,11 @@ int main() {
         for (float& n : *made) n = low + (high - low) * number();
         return made->data();
     };
-    // one recording in each group
-    const long long before[RECORDINGS] = {0, STARTS_EACH}, shift[RECORDINGS] = {0, LENGTH - STARTS_EACH};
-    const long long group_first[GROUPS] = {0, STARTS_EACH}, group_starts[GROUPS] = {STARTS_EACH, STARTS_EACH};
+    // one recording in each group: signal, noise, corruption
+    const long long before[RECORDINGS] = {0, STARTS_EACH, 2 * STARTS_EACH};
+    const long long shift[RECORDINGS] = {0, LENGTH - STARTS_EACH, 2 * (LENGTH - STARTS_EACH)};
+    const long long* group_first = before;
+    const long long group_starts[GROUPS] = {STARTS_EACH, STARTS_EACH, STARTS_EACH};
     std::vector<Run> runs(RUNS);
     for (Run& run : runs) {
         for (int bank = 0; bank < 2; ++bank) {
@@ -41,6 +43,7 @@ int main() {
     std::vector<double> loss_partials(3 * GRID), losses(RUNS * STEPS);
     unsigned int counter = 0;
     const Launch launch = {runs.data(), partials.data(), loss_partials.data(), losses.data(), &counter, 0,
-                           STEPS,       BATCH,           CROP,                 1,             1,        ADADELTA};
-    shim::run(GRID, THREADS, CLUSTER, 4 * SHARED_FLOATS + 8, [=] { train_steps(launch); });
+                           STEPS,       BATCH,           CROP,                 1,             1,        CORRUPTION,
+                           ADADELTA};
+    shim::run(GRID, THREADS, CLUSTER, 4 * SHARED_FLOATS + 16, [=] { train_steps(launch); });
 }

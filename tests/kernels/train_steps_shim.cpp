@@ -7,7 +7,7 @@ int run_bytes() { return sizeof(Run); }
 int launch_bytes() { return sizeof(Launch); }
 
 void launch(const Launch* given, int blocks) {
-    int groups = std::max(given->signal_groups, given->noise_groups);
+    int groups = std::max(given->signal_groups, given->noise_groups) + given->corruption_groups;
     shim::run(blocks, THREADS, CLUSTER, shared_bytes(groups), [=] { train_steps(*given); });
 }
 }

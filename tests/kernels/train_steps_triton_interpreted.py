@@ -59,7 +59,7 @@ def poisoned(monkeypatch):
 class Problem:
     """Recordings, weights and settings in one shape, the same for the same shape."""
 
-    def __init__(self, batch, frames, bins, latents, taps, pool, noise_only=0.5, rule="adadelta"):
+    def __init__(self, batch, frames, bins, latents, taps, pool, noise_only=0.5, rule="adadelta", corrupted=0):
         rng = np.random.default_rng((batch, frames, bins, latents, taps, pool))
 
         def recording(extra):
@@ -71,12 +71,14 @@ class Problem:
         self.w_enc = (rng.standard_normal((taps, bins, latents)) / np.sqrt(taps * bins)).astype(np.float32)
         self.w_dec = (rng.standard_normal((taps, latents, bins)) / np.sqrt(taps * latents)).astype(np.float32)
         self.foreground = (np.arange(latents) % 4 != 1).astype(np.float32)
+        self.corruption = [[recording(4), recording(6)], [recording(1)]][:corrupted]
         self.pool, self.rule = pool, rule
 
     def run(self, **changes):
-        sampler = CropSampler(self.signal, self.noise, seed=SEED, **self.sizes)
+        sampler = CropSampler(self.signal, self.noise, seed=SEED, corruption=self.corruption, **self.sizes)
         w_enc, w_dec = torch.tensor(self.w_enc), torch.tensor(self.w_dec)
-        mean, std = (torch.tensor(v, dtype=torch.float32) for v in statistics(self.signal, self.sizes["frames"]))
+        measured = statistics(self.signal, self.sizes["frames"], self.corruption)
+        mean, std = (torch.tensor(v, dtype=torch.float32) for v in measured)
         state = fresh_state(w_enc, w_dec, self.rule)
         foreground = torch.tensor(self.foreground)
         settings = (0.75, self.pool, self.rule, OPTIONS[self.rule])
@@ -85,9 +87,8 @@ class Problem:
     def truth(self, steps=STEPS):
         setting = reference.Setting(self.foreground, self.pool, 0.75, self.rule, OPTIONS[self.rule])
         start = reference.beginner({"w_enc": self.w_enc, "w_dec": self.w_dec})
-        return reference.train_steps(
-            start, self.signal, self.noise, setting, steps, **self.sizes, seed=SEED, first=FIRST
-        )
+        drawn = {**self.sizes, "seed": SEED, "first": FIRST, "corruption": self.corruption}
+        return reference.train_steps(start, self.signal, self.noise, setting, steps, **drawn)
 
 
 def agree(name, got, wanted, tolerance=1e-5):
@@ -137,6 +138,13 @@ def test_every_optimiser(rule):
 
 
 SMALL = (3, 13, 4, 5, 3, 4)
+
+
+@pytest.mark.parametrize(("noise_only", "corrupted"), [(0.5, 1), (0.0, 2), (1.0, 2)])
+def test_corruption_is_in_the_input_and_not_in_the_target(noise_only, corrupted):
+    problem = Problem(*SMALL, noise_only, corrupted=corrupted)
+    run = problem.run()
+    check(problem, run, triton.train_steps([run], FIRST, STEPS))
 
 
 @pytest.mark.slow
@@ -240,15 +248,18 @@ def test_latents_that_never_fire():
     agree("losses", losses[0], np.array(problem.truth(2)[1]))
 
 
-def test_starts_are_those_of_the_eager_form():
-    problem = Problem(70, 8, 2, 2, 1, 4)
+@pytest.mark.parametrize("corrupted", [0, 2])
+def test_starts_are_those_of_the_eager_form(corrupted):
+    problem = Problem(70, 8, 2, 2, 1, 4, corrupted=corrupted)
     crops = problem.run().crops
     plan = triton.plan_for(problem.run())
     plan.begin(problem.run(), FIRST)
     plan.draw(problem.run())
     for item, wanted in enumerate(eager.first_rows(crops, FIRST)):
-        own = wanted[crops.signal_groups :] if item < crops.noise_items else wanted[: crops.signal_groups]
-        np.testing.assert_array_equal(plan.starts[item, : len(own)], own)
+        groups, signal = np.arange(len(wanted)), crops.signal_groups
+        of_signal, of_noise = groups < signal, (groups >= signal) & (groups < signal + crops.noise_groups)
+        rows = wanted[~(of_signal if item < crops.noise_items else of_noise)]
+        np.testing.assert_array_equal(plan.starts[item, : len(rows)], rows)
 
 
 @triton.triton.jit
