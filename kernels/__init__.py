@@ -3,8 +3,8 @@
 An implementation is a module (`eager.py`, `cpu.py`, `triton.py`, `cuda.py`) with one function for each
 pass of its op, named as the pass. All implementations of a pass take and return the same things:
 
-    encode            x, w_enc, pool, mean, std -> values, positions
-    encode_backward   grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w
+    encode            x, w_enc, pool, mean, std, leak=0.0 -> values, positions
+    encode_backward   grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w, leak=0.0
                         -> grad_x | None, grad_w_enc | None
     decode            values, positions, w_dec, frames -> reconstruction
     decode_backward   grad_reconstruction, values, positions, w_dec, need_values, need_w
@@ -16,6 +16,7 @@ pass of its op, named as the pass. All implementations of a pass take and return
     train_steps       runs, first, steps -> losses; the runs' weights and states are changed
                       (a module of this op also has refusal(runs) -> why it cannot serve them | None)
 
+A leak is named where it is given, and never given to a function that has none (a candidate of `partae verify`).
 Shapes are those of `partae_fast.functional`, which checks them; an implementation may rely on shapes, types and
 devices that agree, not on contiguity. The maths of each pass is in `partae_fast.reference`.
 """

@@ -9,6 +9,8 @@ Each op is a `torch.library` custom op, so that a model using it survives `torch
 BackendUnavailable. First derivatives are there for every floating-point input but mean and std; second ones are not.
 """
 
+import inspect
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ def encode(
     pool: int,
     mean: Tensor | None = None,
     std: Tensor | None = None,
+    leak: float = 0.0,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Convolve in time, rectify, keep the maximum of each pool window and its frame (Stowell & Turner 2015, sec. 3).
@@ -35,14 +38,16 @@ def encode(
         w_enc: (M, H, K) filters; a true convolution, output as long as the input, zeros outside the recording.
         pool: P >= 1, the frames in a window; the last window may be short, and P may exceed N.
         mean, std: (H,) both or neither: the input is normalised to (x - mean) / std in the same pass. std > 0.
+        leak: the rectifier's slope below 0, in [0, 1); 0 is the paper's.
 
     Returns:
-        values (B, ceil(N/P), K) of x's type, the pooled maxima, >= 0; and positions, int32 of the same shape, the
-        frames in [0, N) where they stand. A window with nothing positive has value 0, its first frame as position,
-        and no gradient. A NaN in a window makes its value NaN.
+        values (B, ceil(N/P), K) of x's type, the pooled maxima; and positions, int32 of the same shape, the frames in
+        [0, N) where they stand. A window with nothing positive has value 0, its first frame as position, and no
+        gradient; with a leak its value is leak times its maximum. A NaN in a window makes its value NaN.
 
     Raises:
-        ValueError: shapes, types or devices that do not go together. BackendUnavailable: see above.
+        ValueError: shapes, types or devices that do not go together; a leak out of range. BackendUnavailable: see
+        above.
 
     >>> values, positions = encode(torch.rand(2, 100, 8), torch.randn(5, 8, 3), pool=16)
     >>> values.shape
@@ -55,9 +60,10 @@ def encode(
             f" (B, N, H) with {x.shape[2]}; build the filters for the spectrogram's bins"
         )
     _check_pool(pool)
+    _check_leak(leak)
     _check_normalisation(mean, std, x)
     _check_alike(x=x, w_enc=w_enc, mean=mean, std=std)
-    return torch.ops.partae.encode(x, w_enc, pool, mean, std, backend)
+    return torch.ops.partae.encode(x, w_enc, pool, mean, std, float(leak), backend)
 
 
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backend: str = "auto") -> Tensor:
@@ -109,6 +115,8 @@ def partitioned_loss(
     penalty: float,
     pool: int,
     target: Tensor | None = None,
+    leak: float = 0.0,
+    rectified_output: bool = False,
     backend: str = "auto",
 ) -> Tensor:
     """The training loss of the partitioned autoencoder: encode, decode and compare (Stowell & Turner 2015, section 3).
@@ -116,11 +124,12 @@ def partitioned_loss(
         mean over items of  sum (target - r)^2  +  penalty * y / mean(C) * sum (C * values)^2
 
     Args:
-        x, mean, std, w_enc, pool: as for `encode`; w_dec: as for `decode`.
+        x, mean, std, w_enc, pool, leak: as for `encode`; w_dec: as for `decode`.
         noise_only: (B,) the weak label y, in [0, 1]: 1 where the item is noise-only.
         foreground: (K,) the mask C: 1 where the latent is for signal. Where it is 0 throughout, so is the penalty.
         penalty: lambda >= 0, what activity of foreground latents costs in a noise-only item.
         target: (B, N, H), what to reconstruct; x itself unless given.
+        rectified_output: whether r is max(what is decoded, 0).
 
     Returns:
         A scalar: float32, or float64 for float64 input. Gradients reach x, w_enc, w_dec and target.
@@ -130,8 +139,10 @@ def partitioned_loss(
     >>> partitioned_loss(torch.rand(2, 64, 8), None, None, w_enc, w_dec, y, c, penalty=0.75, pool=8).shape
     torch.Size([])
     """
-    values, positions = encode(x, w_enc, pool, mean, std, backend)
+    values, positions = encode(x, w_enc, pool, mean, std, leak, backend)
     reconstruction = decode(values, positions, w_dec, x.shape[1], backend)
+    if rectified_output:
+        reconstruction = reconstruction.relu()
     target = x if target is None else target
     if target.shape != reconstruction.shape:
         raise ValueError(
@@ -167,6 +178,11 @@ def _check_dimensions(**tensors: tuple[Tensor, str]) -> None:
 def _check_pool(pool: int) -> None:
     if pool < 1:
         raise ValueError(f"pool is {pool}; it is a number of frames, at least 1")
+
+
+def _check_leak(leak: float) -> None:
+    if not 0 <= leak < 1:
+        raise ValueError(f"leak is {leak}; it must be from 0 up to, not including, 1")
 
 
 def _check_normalisation(mean: Tensor | None, std: Tensor | None, x: Tensor) -> None:
@@ -207,6 +223,19 @@ def _kernels(op: str, backend: str, like: Tensor):
     return implementation(op, resolve(op, backend, like.device, like.dtype))
 
 
+def _encoder(backend: str, like: Tensor, leak: float):
+    return implementation("encode", resolve("encode", backend, like.device, like.dtype, _no_leak if leak else None))
+
+
+def _no_leak(module: ModuleType) -> str | None:
+    return None if "leak" in inspect.signature(module.encode).parameters else "it has no leaky rectifier; use eager"
+
+
+def _leak(leak: float) -> dict[str, float]:
+    """For a back-end that may not know of it."""
+    return {"leak": leak} if leak else {}
+
+
 def _op(name: str) -> Any:
     return torch.library.custom_op(f"partae::{name}", mutates_args=())
 
@@ -217,13 +246,13 @@ def _or_empty(gradient: Tensor | None, like: Tensor) -> Tensor:
 
 @_op("encode")
 def _encode(
-    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, backend: str
+    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float, backend: str
 ) -> tuple[Tensor, Tensor]:
-    return _kernels("encode", backend, x).encode(x, w_enc, pool, mean, std)
+    return _encoder(backend, x, leak).encode(x, w_enc, pool, mean, std, **_leak(leak))
 
 
 @_encode.register_fake
-def _(x, w_enc, pool, mean, std, backend):
+def _(x, w_enc, pool, mean, std, leak, backend):
     shape = (x.shape[0], window_count(x.shape[1], pool), w_enc.shape[2])
     return x.new_empty(shape), x.new_empty(shape, dtype=torch.int32)
 
@@ -240,21 +269,22 @@ def _encode_backward(
     std: Tensor | None,
     need_x: bool,
     need_w: bool,
+    leak: float,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    grad_x, grad_w = _kernels("encode", backend, x).encode_backward(
-        grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w
+    grad_x, grad_w = _encoder(backend, x, leak).encode_backward(
+        grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w, **_leak(leak)
     )
     return _or_empty(grad_x, x), _or_empty(grad_w, w_enc)
 
 
 @_encode_backward.register_fake
-def _(grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w, backend):
+def _(grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w, leak, backend):
     return x.new_empty(x.shape if need_x else 0), w_enc.new_empty(w_enc.shape if need_w else 0)
 
 
 def _save_encode(ctx, inputs, output):
-    x, w_enc, ctx.pool, mean, std, ctx.backend = inputs
+    x, w_enc, ctx.pool, mean, std, ctx.leak, ctx.backend = inputs
     values, positions = output
     ctx.mark_non_differentiable(positions)
     ctx.set_materialize_grads(False)
@@ -263,13 +293,13 @@ def _save_encode(ctx, inputs, output):
 
 def _differentiate_encode(ctx, grad_values, _):
     if grad_values is None:
-        return (None,) * 6
+        return (None,) * 7
     x, w_enc, values, positions, mean, std = ctx.saved_tensors
     need_x, need_w = ctx.needs_input_grad[:2]
     grad_x, grad_w = torch.ops.partae.encode_backward(
-        grad_values, x, w_enc, values, positions, ctx.pool, mean, std, need_x, need_w, ctx.backend
+        grad_values, x, w_enc, values, positions, ctx.pool, mean, std, need_x, need_w, ctx.leak, ctx.backend
     )
-    return grad_x if need_x else None, grad_w if need_w else None, None, None, None, None
+    return grad_x if need_x else None, grad_w if need_w else None, *(None,) * 5
 
 
 _encode.register_autograd(_differentiate_encode, setup_context=_save_encode)

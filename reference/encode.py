@@ -2,10 +2,11 @@
 
     xn[n, h]   = (x[n, h] - mean[h]) / std[h], and 0 outside the recording
     z[n, k]    = sum_m sum_h  w_enc[m, h, k] xn[n + c - m, h],   c = (M - 1) // 2
-    a[n, k]    = max(z[n, k], 0)
+    a[n, k]    = max(z[n, k], leak z[n, k]),   0 <= leak < 1
     values[p, k], positions[p, k] = max, argmax of a[n, k] over n in window p: p P <= n < min((p + 1) P, N)
 
-The first maximum wins. A window with nothing positive has value 0, its first frame as position, and no gradient.
+The first maximum wins. The paper's leak is 0: a window with nothing positive then has value 0, its first frame as
+position, and no gradient; with a larger one it has its largest z as any other, scaled by the leak, and so its gradient.
 A NaN in a window makes its value NaN.
 """
 
@@ -37,14 +38,20 @@ def convolve(xn: Array, w_enc: Array) -> Array:
     return np.einsum("bnih,ihk->bnk", runs(xn, taps, before), w_enc[::-1], optimize=True)
 
 
+def activations(x: Array, w_enc: Array, mean: Array | None, std: Array | None, leak: float) -> Array:
+    """a (B, N, K)."""
+    z = convolve(normalise(x, mean, std), np.asarray(w_enc, dtype=np.float64))
+    return np.maximum(z, leak * z if leak else 0.0)
+
+
 def encode(
-    x: Array, w_enc: Array, pool: int, mean: Array | None = None, std: Array | None = None
+    x: Array, w_enc: Array, pool: int, mean: Array | None = None, std: Array | None = None, leak: float = 0.0
 ) -> tuple[Array, Array]:
     """Pooled latents: values (B, ceil(N/P), K) float64 and their frames, positions, int32 of the same shape."""
-    a = np.maximum(convolve(normalise(x, mean, std), np.asarray(w_enc, dtype=np.float64)), 0.0)
+    a = activations(x, w_enc, mean, std, leak)
     batch, frames, latents = a.shape
     windows = -(-frames // pool)
-    padded = np.pad(a, ((0, 0), (0, windows * pool - frames), (0, 0)), constant_values=-1.0)
+    padded = np.pad(a, ((0, 0), (0, windows * pool - frames), (0, 0)), constant_values=-np.inf)
     windowed = padded.reshape(batch, windows, pool, latents)
     inside = windowed.argmax(axis=2)  # the first maximum; a NaN counts as larger than any number
     values = np.take_along_axis(windowed, inside[:, :, None], axis=2)[:, :, 0]
@@ -52,10 +59,16 @@ def encode(
     return values, positions.astype(np.int32)
 
 
-def values_at(x: Array, w_enc: Array, positions: Array, mean: Array | None = None, std: Array | None = None) -> Array:
+def values_at(
+    x: Array,
+    w_enc: Array,
+    positions: Array,
+    mean: Array | None = None,
+    std: Array | None = None,
+    leak: float = 0.0,
+) -> Array:
     """The rectified activations at given positions, (B, ceil(N/P), K), in place of the maximum over each window."""
-    a = np.maximum(convolve(normalise(x, mean, std), np.asarray(w_enc, dtype=np.float64)), 0.0)
-    return np.take_along_axis(a, positions.astype(np.int64), axis=1)
+    return np.take_along_axis(activations(x, w_enc, mean, std, leak), positions.astype(np.int64), axis=1)
 
 
 def at_positions(values: Array, positions: Array, frames: int) -> Array:
@@ -77,10 +90,11 @@ def encode_backward(
     pool: int,
     mean: Array | None = None,
     std: Array | None = None,
+    leak: float = 0.0,
 ) -> tuple[Array, Array]:
     """Gradients of sum(grad_values * values) with respect to x (B, N, H) and w_enc (M, H, K).
 
-    With g[n, k] the gradient at the pooled positions where the value is positive, and 0 elsewhere:
+    With g[n, k] the gradient at the pooled positions, times the leak where the value is not positive, and 0 elsewhere:
         d/dw_enc[m, h, k] = sum_n g[n, k] xn[n + c - m, h]
         d/dx[j, h]        = sum_m sum_k g[j - c + m, k] w_enc[m, h, k] / std[h]
     """
@@ -88,7 +102,7 @@ def encode_backward(
     xn = normalise(x, mean, std)
     taps = w_enc.shape[0]
     c = (taps - 1) // 2
-    g = at_positions(np.where(values > 0, grad_values, 0.0), positions, xn.shape[1])
+    g = at_positions(np.where(values > 0, grad_values, leak * grad_values), positions, xn.shape[1])
     grad_w = np.einsum("bnih,bnk->ihk", runs(xn, taps, taps - 1 - c), g, optimize=True)[::-1]
     grad_x = np.einsum("bjmk,mhk->bjh", runs(g, taps, c), w_enc, optimize=True)
     return (grad_x if std is None else grad_x / std), grad_w

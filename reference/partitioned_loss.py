@@ -53,24 +53,29 @@ def model_loss(
     pool: int,
     target: Array | None = None,
     positions: Array | None = None,
+    leak: float = 0.0,
+    rectified_output: bool = False,
 ) -> tuple[float, dict[str, Array]]:
     """Loss of the whole model and its gradients by name: x, w_enc, w_dec.
 
     The gradient of x holds the encoder's part and, where the target is x itself, the target's. `positions`
     overrides the argmax: a float32 implementation that took another frame of a near-tie can then be compared.
+    With `rectified_output` r is max(what is decoded, 0), and has no gradient where that is not positive.
     """
-    values, own = encode(x, w_enc, pool, mean, std)
+    values, own = encode(x, w_enc, pool, mean, std, leak)
     if positions is None:
         positions = own
     else:
-        values = values_at(x, w_enc, positions, mean, std)
-    frames = np.shape(x)[1]
-    r = decode(values, positions, w_dec, frames)
+        values = values_at(x, w_enc, positions, mean, std, leak)
+    decoded = decode(values, positions, w_dec, np.shape(x)[1])
+    r = np.maximum(decoded, 0.0) if rectified_output else decoded
     loss, grad_r, grad_penalty = partitioned_loss(
         r, x if target is None else target, values, noise_only, foreground, penalty
     )
-    grad_values, grad_w_dec = decode_backward(grad_r, values, positions, w_dec)
-    grad_x, grad_w_enc = encode_backward(grad_values + grad_penalty, x, w_enc, values, positions, pool, mean, std)
+    grad_decoded = np.where(decoded > 0, grad_r, 0.0) if rectified_output else grad_r
+    grad_values, grad_w_dec = decode_backward(grad_decoded, values, positions, w_dec)
+    grad_values += grad_penalty
+    grad_x, grad_w_enc = encode_backward(grad_values, x, w_enc, values, positions, pool, mean, std, leak)
     if target is None:
         grad_x = grad_x - grad_r
     return loss, {"x": grad_x, "w_enc": grad_w_enc, "w_dec": grad_w_dec}

@@ -22,6 +22,8 @@ class Setting:
     penalty: float = 0.75
     optimizer: str = "adadelta"
     options: dict[str, float] = field(default_factory=dict)  # of the optimiser
+    leak: float = 0.0
+    rectified_output: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def train_step(
         setting.pool,
         target,
         positions,
+        setting.leak,
+        setting.rectified_output,
     )
     rule = OPTIMISERS[setting.optimizer]
     weights, state = {}, {}

@@ -39,15 +39,16 @@ def loss_of(i, backend, **changes):
     a = {**i, **changes}
     return pf.partitioned_loss(
         a["x"], a["mean"], a["std"], a["w_enc"], a["w_dec"], a["noise_only"], a["foreground"], 0.75, 4,
-        target=a.get("target"), backend=backend,
+        target=a.get("target"), leak=a.get("leak", 0.0), rectified_output=a.get("rectified_output", False),
+        backend=backend,
     )  # fmt: skip
 
 
 @on_cpu
 def test_opcheck(backend):
     i = inputs()
-    opcheck(torch.ops.partae.encode.default, (i["x"], i["w_enc"], 4, i["mean"], i["std"], backend))
-    opcheck(torch.ops.partae.encode.default, (i["x"], i["w_enc"], 4, None, None, backend))
+    opcheck(torch.ops.partae.encode.default, (i["x"], i["w_enc"], 4, i["mean"], i["std"], 0.0, backend))
+    opcheck(torch.ops.partae.encode.default, (i["x"], i["w_enc"], 4, None, None, 0.25, backend))
     values, positions = pf.encode(i["x"].detach(), i["w_enc"].detach(), 4)
     values.requires_grad_()
     opcheck(torch.ops.partae.decode.default, (values, positions, i["w_dec"], 21, backend))
@@ -56,9 +57,15 @@ def test_opcheck(backend):
     opcheck(torch.ops.partae.partitioned_loss.default, arguments)
 
 
+rectifiers = pytest.mark.parametrize(
+    "rectifiers", [{}, {"leak": 1 / 3}, {"rectified_output": True}, {"leak": 0.1, "rectified_output": True}]
+)
+
+
 @on_cpu
-def test_gradcheck_of_the_whole_chain(backend):
-    i = inputs()
+@rectifiers
+def test_gradcheck_of_the_whole_chain(backend, rectifiers):
+    i = inputs() | rectifiers
 
     def loss(x, w_enc, w_dec):
         return loss_of(i, backend, x=x, w_enc=w_enc, w_dec=w_dec)
@@ -67,8 +74,9 @@ def test_gradcheck_of_the_whole_chain(backend):
 
 
 @on_cpu
-def test_gradcheck_with_a_target(backend):
-    i = inputs()
+@rectifiers
+def test_gradcheck_with_a_target(backend, rectifiers):
+    i = inputs() | rectifiers
     target = torch.rand_like(i["x"]).requires_grad_()
 
     def loss(x, target):
@@ -131,9 +139,10 @@ def test_compiles_without_a_break_forward_and_backward():
 @given(
     batch=st.integers(1, 3), frames=st.integers(1, 150), bins=st.integers(1, 40), latents=st.integers(1, 40),
     taps=st.integers(1, 12), pool=st.integers(1, 160), normalised=st.booleans(),
+    corruption=st.integers(0, 2), leak=st.sampled_from([0.0, 0.1, 1 / 3]), rectified_output=st.booleans(),
 )  # fmt: skip
-def test_any_shape(batch, frames, bins, latents, taps, pool, normalised):
-    case = Case("any", batch, frames, bins, latents, taps, pool, normalised=normalised)
+def test_any_shape(batch, frames, bins, latents, taps, pool, normalised, **beyond):
+    case = Case("any", batch, frames, bins, latents, taps, pool, normalised=normalised, **beyond)
     for op, entry in OPS.items():
         for op_pass in entry.passes:
             check = getattr(__import__(f"partae_fast.conformance.{op}", fromlist=[op]), op_pass)
@@ -205,6 +214,20 @@ def test_guards_of_decode(change, says, backend):
     arguments = {"values": values, "positions": positions, "w_dec": torch.rand(4, 3, 5), "frames": 21, **change}
     with pytest.raises(ValueError, match=says):
         pf.decode(**arguments, backend=backend)
+
+
+@on_cpu
+def test_a_leak_shows_what_is_largest_below_zero(backend):
+    x = torch.tensor([3.0, 1.0, 2.0, 1.0, 0.0, 5.0])[None, :, None]
+    values, positions = pf.encode(x, -torch.ones(1, 1, 1), pool=4, leak=0.5, backend=backend)
+    assert values.flatten().tolist() == [-0.5, 0.0]
+    assert positions.flatten().tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("leak", [-0.1, 1.0, float("nan")])
+def test_a_leak_out_of_range_is_refused(leak):
+    with pytest.raises(ValueError, match=f"leak is {leak}; it must be from 0 up to, not including, 1"):
+        pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), pool=2, leak=leak)
 
 
 def test_pool_must_be_positive():

@@ -1,4 +1,4 @@
-"""encode on the CPU: normalisation, convolution, ReLU, pool and argmax in one pass over tiles of frames.
+"""encode on the CPU: normalisation, convolution, rectifier, pool and argmax in one pass over tiles of frames.
 
 A tile of frames is normalised into a scratch that lies in the first-level cache. There the M frames under a filter
 are one contiguous run of M*H numbers, so the convolution is a matrix product of overlapping runs with the filters.
@@ -21,7 +21,7 @@ TILE = 8 * FRAMES  # frames: with M 9 and H 32 the scratch takes 9 KB
 
 
 @kernel
-def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, vectors):
+def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, vectors, leak):
     frames, bins = x.shape[1], x.shape[2]
     windows, latents = values.shape[1], values.shape[2]
     length, width = panels.shape[1], panels.shape[2]
@@ -32,6 +32,7 @@ def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, v
     best = np.empty((per_unit + 1, width), dtype=x.dtype)  # the last row takes what lies past the unit's end
     where = np.empty((per_unit + 1, width), dtype=np.int32)
     slots = np.empty(TILE, dtype=np.int64)
+    floor = x.dtype.type(0.0 if leak == 0 else -np.inf)  # what a window's maximum has to exceed
     unit = next_unit(counters, -1)
     while unit >= 0:
         item = unit // per_item
@@ -40,7 +41,7 @@ def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, v
         end = min(p_last * pool, frames)
         for panel in range(panels.shape[0]):
             for p in range(p_first, p_last):
-                best[p - p_first] = 0
+                best[p - p_first] = floor
                 where[p - p_first] = p * pool
             best[per_unit] = 0
             for begin in range(p_first * pool, end, TILE):
@@ -60,7 +61,8 @@ def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, v
                         )
             for p in range(p_first, p_last):
                 for q in range(min(width, latents - panel * width)):
-                    values[item, p, panel * width + q] = best[p - p_first, q]
+                    top = best[p - p_first, q]
+                    values[item, p, panel * width + q] = leak * top if top < 0 else top
                     positions[item, p, panel * width + q] = where[p - p_first, q]
         unit = next_unit(counters, unit)
 
@@ -97,7 +99,9 @@ def _panels(w_enc: np.ndarray) -> tuple[np.ndarray, int]:
     return panels, vectors
 
 
-def encode(x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
+def encode(
+    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float = 0.0
+) -> tuple[Tensor, Tensor]:
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     windows = window_count(frames, pool)
@@ -109,8 +113,8 @@ def encode(x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor
     positions = torch.empty(batch, windows, latents, dtype=torch.int32)
     units = batch * window_count(windows, max(1, TILE // pool))
     work = 2 * x.numel() * taps * latents
-    out = arrays(values, positions)
-    spread(_encode, units, work, *out, source, panels, pool, np.ascontiguousarray(centre), inverse, taps, vectors)
+    out, normal = arrays(values, positions), (np.ascontiguousarray(centre), inverse)
+    spread(_encode, units, work, *out, source, panels, pool, *normal, taps, vectors, weights.dtype.type(leak))
     return values, positions
 
 
@@ -125,11 +129,12 @@ def encode_backward(
     std: Tensor | None,
     need_x: bool,
     need_w: bool,
+    leak: float = 0.0,
 ) -> tuple[Tensor | None, Tensor | None]:
     _, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     before = taps - 1 - (taps - 1) // 2
-    live = torch.where(values > 0, grad_values, 0)
+    live = torch.where(values > 0, grad_values, leak * grad_values if leak else 0)
     inverse = None if std is None else 1.0 / std
     grad_x = grad_w = None
     if need_x:

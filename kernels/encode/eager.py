@@ -1,5 +1,6 @@
 """encode in plain PyTorch, on any device: a dense convolution, then the pool; dense again in the backward pass."""
 
+import math
 from typing import Any
 
 import torch
@@ -25,12 +26,17 @@ def normalised(x: Tensor, mean: Tensor | None, std: Tensor | None, taps: int) ->
     return F.pad(x.transpose(1, 2), (taps - 1 - c, c))
 
 
-def encode(x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
+def encode(
+    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float = 0.0
+) -> tuple[Tensor, Tensor]:
     wx, ww, wmean, wstd = wide(x, w_enc, mean, std)
-    a = F.conv1d(normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww)).relu()  # (B, K, N)
-    frames = a.shape[2]
-    a = F.pad(a, (0, -frames % pool), value=-1.0)  # a short last window: -1 never wins against a rectified value
-    values, positions = F.max_pool1d(a, pool, return_indices=True)
+    z = F.conv1d(normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww))  # (B, K, N)
+    if not leak:
+        z = z.relu()
+    z = F.pad(z, (0, -z.shape[2] % pool), value=-math.inf)  # a short last window
+    values, positions = F.max_pool1d(z, pool, return_indices=True)
+    if leak:  # after the pool: before it two could become equal
+        values = F.leaky_relu(values, leak)
     return values.transpose(1, 2).to(x.dtype).contiguous(), positions.transpose(1, 2).to(torch.int32).contiguous()
 
 
@@ -45,10 +51,11 @@ def encode_backward(
     std: Tensor | None,
     need_x: bool,
     need_w: bool,
+    leak: float = 0.0,
 ) -> tuple[Tensor | None, Tensor | None]:
     wx, ww, wmean, wstd, g = wide(x, w_enc, mean, std, grad_values)
     xn, kernel = normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww)
-    g = torch.where(values > 0, g, 0.0)
+    g = torch.where(values > 0, g, leak * g if leak else 0.0)
     grad_a = g.new_zeros(x.shape[0], x.shape[1], w_enc.shape[2])
     grad_a = grad_a.scatter_(1, positions.long(), g).transpose(1, 2)  # (B, K, N)
     grad_x = grad_w = None

@@ -3,7 +3,8 @@
 A batch is cut into cells: an item, or where items are long or few a stretch of its pool windows with as many windows
 on either side as their filters reach. A cell is worked through in a thread's own scratch, which stays in its caches:
 draw the crops; -target and the normalised x; encode and pool; add the decoder's runs to -target, which leaves the
-error; its square; dot products and weight gradients over runs. No batch exists.
+error; its square; dot products and weight gradients over runs. No batch exists. Only where the output is rectified are
+the target and the decoder's runs kept apart, for what is cut off counts in the loss and has no gradient.
 
 The cells are shared out, in order, among PARTIALS sums of gradients. A step is those sums, then their ordered sum and
 the optimiser on slices of the weights; each waits for the other by a count of the units that are done. Cells, sums and
@@ -30,7 +31,7 @@ from ..optimiser.cpu import RULE_NUMBERS, step_slice
 from ..shapes import window_count
 from ..simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
 from ..threads import count_up, next_unit, spread, wait_for, wait_until_done
-from .run import Run, unserved
+from .run import Run
 
 PARTIALS = 16  # sums of gradients, and so threads that one run can use
 SMALL_WEIGHTS = 1 << 16  # with more weights than this half as many: each sum is written and read once a step
@@ -47,7 +48,7 @@ _WORTH_IT = 1 << 62  # operations: a launch is many steps, and threads are woken
 # Places in `sizes`, the whole numbers that the kernels are told of a run.
 FRAMES_OF_ITEM, BINS, LATENTS, TAPS, POOL, BATCH, RULE = 0, 1, 2, 3, 4, 5, 6
 HALO, NEAR, CELL_WINDOWS, CELLS_PER_ITEM, PARTIAL_SUMS, NOISE_ITEMS, SIGNAL_GROUPS = 7, 8, 9, 10, 11, 12, 13
-NOISE_GROUPS, CORRUPTION_GROUPS = 14, 15
+NOISE_GROUPS, CORRUPTION_GROUPS, RECTIFIED = 14, 15, 16
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,16 @@ def _fill(error, normalised, address, rows, own, frames, begin, mean, inverse, b
 
 
 @kernel
+def _rectify(error, residual):
+    """Turn decode and -target into the error, 0 where decode is cut off, and the residual max(decode, 0) - target."""
+    zero = error.dtype.type(0)
+    for j in range(error.size):
+        cut = error[j] <= zero  # a NaN is not
+        residual[j] += zero if cut else error[j]
+        error[j] = zero if cut else residual[j]
+
+
+@kernel
 def _blocks_of_runs(count):
     """What `count` runs take in blocks of eight, of which the last may be of four."""
     return count // 8 * 8 + (0 if count % 8 == 0 else 4 if count % 8 <= 4 else 8)
@@ -173,8 +184,8 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
 
     Gradients are without their factor 2 / B, the loss without its 1 / B.
     """
-    weights, panels, crops, address, mean, inverse, weighted = model
-    error, normalised, values, positions, slots, starts, heights, dots, rows = scratch
+    weights, panels, crops, address, mean, inverse, weighted, leak = model
+    error, normalised, values, positions, slots, starts, heights, dots, rows, residual = scratch
     frames, bins, latents, taps, pool = sizes[FRAMES_OF_ITEM], sizes[BINS], sizes[LATENTS], sizes[TAPS], sizes[POOL]
     near = sizes[NEAR]
     width, length, before = panels.shape[2], taps * bins, taps // 2
@@ -191,10 +202,16 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
     for g in range(own, drawn):
         rows[g] = first_row(crops, step, item, sizes[SIGNAL_GROUPS] + sizes[NOISE_GROUPS] + g - own)
     used = ((count + FRAMES - 1) // FRAMES * FRAMES + taps - 1) * bins
-    _fill(error[:used], normalised[:used], address, rows[:drawn], own, frames, begin - before, mean, inverse, bins)
+    rectified = sizes[RECTIFIED] != 0
+    if rectified:
+        error[:used] = 0
+    else:
+        residual = error
+    _fill(residual[:used], normalised[:used], address, rows[:drawn], own, frames, begin - before, mean, inverse, bins)
 
     # Encode: frame t of the cell owns the run that starts at t * bins, of `normalised` as of `error`.
     spare = outer_last - outer_first  # takes what lies past the end of the last window
+    floor = error.dtype.type(0.0 if leak == 0 else -np.inf)  # what a window's maximum has to exceed
     for w in range(spare):
         for t in range(w * pool, min((w + 1) * pool, count)):
             slots[t] = w
@@ -202,7 +219,7 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
     for panel in range(panels.shape[0]):
         best, where = values[panel], positions[panel]
         for w in range(spare + 1):
-            best[w] = 0
+            best[w] = floor
             where[w] = w * pool
         at = panel * length * width
         for t in range(0, count, FRAMES):
@@ -210,6 +227,11 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
                 convolve_and_pool(best, where, slots, t, t, normalised, t * bins, bins, panels, at, length, 1)
             else:
                 convolve_and_pool(best, where, slots, t, t, normalised, t * bins, bins, panels, at, length, 2)
+        if leak != 0:
+            for w in range(spare):
+                for q in range(width):
+                    if best[w, q] < 0:
+                        best[w, q] *= leak
 
     # Decode: what the latents reconstruct is added to -target.
     decoder = latents * length
@@ -222,12 +244,14 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
                     axpy(v, weights, decoder + k * length, error, positions[panel, w, q] * bins, length)
     error[: max(0, before - begin) * bins] = 0
     error[min((before + frames - begin) * bins, used) : used] = 0
+    if rectified:
+        _rectify(error[:used], residual[:used])
 
     # The loss of the cell's own frames.
     total = 0.0
     own_end = (min(last * pool, frames) - begin + before) * bins
     for at in range((first * pool - begin + before) * bins, own_end, 512):
-        total += np.float64(dot(error, at, error, at, min(512, own_end - at)))
+        total += np.float64(dot(residual, at, residual, at, min(512, own_end - at)))
 
     # Gradients of values and filters, a few windows at a time for one latent after the other.
     for w_first in range(first - outer_first, last - outer_first, near):
@@ -236,7 +260,7 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
             for w in range(w_first, min(w_first + near, last - outer_first)):
                 v = values[panel, w, q]
                 heights[active], starts[active] = v, positions[panel, w, q] * bins
-                active += v != 0
+                active += v != 0 or leak != 0
             for c in range(active, _blocks_of_runs(active)):  # up to whole blocks, with runs that add nothing
                 heights[c], starts[c] = 0, starts[0]
             row, c = decoder + k * length, 0
@@ -251,6 +275,10 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
                     v = heights[c]
                     total += np.float64(cost) * np.float64(v) * np.float64(v)
                     dots[c] += cost * v
+            if leak != 0:
+                for c in range(active):
+                    if heights[c] <= 0:
+                        dots[c] *= leak
             add_runs(gradient, k * length, length, dots, starts, active, normalised, None)
     return total
 
@@ -270,9 +298,10 @@ def _scratch(sizes, panels):
     outer = sizes[CELL_WINDOWS] + 2 * sizes[HALO]
     frames = (min(outer * pool, sizes[FRAMES_OF_ITEM] + pool) + FRAMES - 1) // FRAMES * FRAMES
     kind, near = panels.dtype, max(sizes[NEAR], PARTIALS) + 8
+    runs = (frames + sizes[TAPS] - 1) * bins
     return (
-        _aligned((frames + sizes[TAPS] - 1) * bins, kind),
-        _aligned((frames + sizes[TAPS] - 1) * bins, kind),
+        _aligned(runs, kind),
+        _aligned(runs, kind),
         np.empty((panels.shape[0], outer + 1, panels.shape[2]), dtype=kind),
         np.empty((panels.shape[0], outer + 1, panels.shape[2]), dtype=np.int32),
         np.empty(frames, dtype=np.int64),
@@ -280,6 +309,7 @@ def _scratch(sizes, panels):
         np.empty(near, dtype=kind),
         np.empty(near, dtype=kind),
         np.empty(GROUPS, dtype=np.int64),
+        _aligned(runs if sizes[RECTIFIED] != 0 else 0, kind),
     )
 
 
@@ -337,9 +367,10 @@ def _update(sizes, unit, model, state, settings, total):
 @kernel
 def _model(models, g):
     """What belongs to run g."""
-    weights, panels, seeds, starts_before, shift, group_first, group_starts, addresses, mean, inverse, weighted = models
+    weights, panels, seeds, starts_before, shift, group_first, group_starts = models[:7]
+    addresses, mean, inverse, weighted, leaks = models[7:]
     crops = seeds[g], starts_before[g], shift[g], group_first[g], group_starts[g]
-    return weights[g], panels[g], crops, addresses[g], mean[g], inverse[g], weighted[g]
+    return weights[g], panels[g], crops, addresses[g], mean[g], inverse[g], weighted[g], leaks[g]
 
 
 @kernel
@@ -393,7 +424,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
         return f"it mixes up to {GROUPS} groups and these are {groups}; use eager"
     if runs[0].w_enc.dtype != torch.float32 or runs[0].crops.source.dtype != torch.float32:
         return "its whole steps take float32 weights and recordings; convert them or use eager"
-    return unserved(runs, able={"corruption"})
+    return None
 
 
 def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
@@ -461,6 +492,7 @@ class _Packed:
             np.stack([np.tile(run.mean.numpy(), times) for run in runs]).astype(np.float32),
             np.stack([np.tile(1 / run.std.double().numpy(), times) for run in runs]).astype(np.float32),
             np.stack(weighted).astype(np.float32),
+            np.array([run.leak for run in runs], dtype=np.float32),
         )
 
     def unpack(self, runs: Sequence[Run]) -> None:
@@ -473,13 +505,14 @@ class _Packed:
 
 def _sizes(run: Run, cut: Plan) -> np.ndarray:
     """The whole numbers that the kernels are told of a run."""
-    sizes = np.empty(16, dtype=np.int64)
+    sizes = np.empty(17, dtype=np.int64)
     sizes[[BATCH, FRAMES_OF_ITEM, BINS, LATENTS, TAPS, POOL]] = run.shape
     sizes[[HALO, NEAR, CELL_WINDOWS]] = cut.halo, cut.near_windows, cut.cell_windows
     sizes[[CELLS_PER_ITEM, PARTIAL_SUMS, RULE]] = cut.cells_per_item, cut.partials, RULE_NUMBERS[run.optimizer]
     crops = run.crops
     sizes[[NOISE_ITEMS, SIGNAL_GROUPS]] = crops.noise_items, crops.signal_groups
     sizes[[NOISE_GROUPS, CORRUPTION_GROUPS]] = crops.noise_groups, crops.corruption_groups
+    sizes[RECTIFIED] = run.rectified_output
     return sizes
 
 

@@ -11,11 +11,11 @@ from ..encode.eager import encode, encode_backward
 from ..optimiser import eager as optimisers
 from ..partitioned_loss.eager import partitioned_loss
 from ..philox import first_word
-from .run import Crops, Run, unserved
+from .run import Crops, Run
 
 
 def refusal(runs: Sequence[Run]) -> str | None:
-    return unserved(runs, able={"corruption"})
+    return None
 
 
 def first_rows(crops: Crops, step: int) -> np.ndarray:
@@ -50,12 +50,16 @@ def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
 
 def _step(run: Run, step: int) -> Tensor:
     x, target, noise_only = batch_at(run.crops, step, run.w_enc.dtype)
-    values, positions = encode(x, run.w_enc, run.pool, run.mean, run.std)
-    r = decode(values, positions, run.w_dec, x.shape[1])
+    values, positions = encode(x, run.w_enc, run.pool, run.mean, run.std, run.leak)
+    decoded = decode(values, positions, run.w_dec, x.shape[1])
+    r = decoded.relu() if run.rectified_output else decoded
     loss, grad_r, grad_penalty = partitioned_loss(r, target, values, noise_only, run.foreground, run.penalty)
+    if run.rectified_output:
+        grad_r = grad_r.where(decoded > 0, 0.0)
     grad_values, grad_dec = decode_backward(grad_r, values, positions, run.w_dec, True, True)
+    grad_values += grad_penalty
     _, grad_enc = encode_backward(
-        grad_values + grad_penalty, x, run.w_enc, values, positions, run.pool, run.mean, run.std, False, True
+        grad_values, x, run.w_enc, values, positions, run.pool, run.mean, run.std, False, True, run.leak
     )
     update = getattr(optimisers, run.optimizer)
     update(run.w_enc, grad_enc, run.state["w_enc"], step, run.options)

@@ -11,7 +11,8 @@ from .cases import WRONG, Case, array, error, tensors, twice
 
 def _latents(case: Case, t: Any, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """What encode would hand on, as the type under test holds it."""
-    values, positions = reference_encode.encode(array(t.x), array(t.w_enc), case.pool, array(t.mean), array(t.std))
+    normal = array(t.mean), array(t.std)
+    values, positions = reference_encode.encode(array(t.x), array(t.w_enc), case.pool, *normal, case.leak)
     return torch.tensor(values).to(dtype).to(device), torch.tensor(positions).to(device)
 
 

@@ -1,5 +1,7 @@
 """encode and its gradients, against the reference."""
 
+import inspect
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,14 +13,24 @@ from .cases import WRONG, Case, array, error, tensors, twice
 
 
 def _truth(case: Case, t: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
-    return reference.encode(array(t.x), array(t.w_enc), case.pool, array(t.mean), array(t.std))
+    return reference.encode(array(t.x), array(t.w_enc), case.pool, array(t.mean), array(t.std), case.leak)
+
+
+def _leak(case: Case, function: Callable) -> dict[str, float] | None:
+    """What to tell a function of the case's leak; None where it has no such argument."""
+    if not case.leak:
+        return {}
+    return {"leak": case.leak} if "leak" in inspect.signature(function).parameters else None
 
 
 def encode(
     case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
 ) -> dict[str, float]:
+    leak = _leak(case, implementation.encode)
+    if leak is None:
+        return {}
     t = tensors(case, dtype, device)
-    (values, positions), bits = twice(lambda: implementation.encode(t.x, t.w_enc, case.pool, t.mean, t.std))
+    (values, positions), bits = twice(lambda: implementation.encode(t.x, t.w_enc, case.pool, t.mean, t.std, **leak))
     truth, _ = _truth(case, t)
     if values.dtype != dtype or positions.dtype != torch.int32 or positions.shape != truth.shape:
         return {"types": WRONG}
@@ -38,12 +50,12 @@ def _misplacement(
     if (found < windows * case.pool).any() or (found >= np.minimum((windows + 1) * case.pool, case.frames)).any():
         return WRONG
     _, expected = _truth(case, t)
-    chosen = reference.values_at(array(t.x), array(t.w_enc), found, array(t.mean), array(t.std))
+    chosen = reference.values_at(array(t.x), array(t.w_enc), found, array(t.mean), array(t.std), case.leak)
     defined = ~np.isnan(truth)
     scale = np.sqrt(np.mean(truth[defined] ** 2)) if defined.any() else 0.0
     near = np.abs(chosen - truth) <= tolerance * scale
     # Sums of small integers are exact in every type, so that a tie must go to the first, and so must silence.
-    exact = case.kind in ("ties", "negative")
+    exact = case.kind == "ties" or (case.kind == "negative" and not case.leak)
     right = (found == expected) | (near & (not exact))
     return 0.0 if right[defined].all() else WRONG
 
@@ -51,7 +63,8 @@ def _misplacement(
 def encode_backward(
     case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
 ) -> dict[str, float]:
-    if case.kind == "nan":
+    leak = _leak(case, implementation.encode_backward)
+    if case.kind == "nan" or leak is None:
         return {}
     t = tensors(case, dtype, device)
     values, positions = _truth(case, t)
@@ -65,11 +78,12 @@ def encode_backward(
         case.pool,
         array(t.mean),
         array(t.std),
+        case.leak,
     )
 
     def run(need_x: bool = True, need_w: bool = True):
         return implementation.encode_backward(
-            t.grad_values, t.x, t.w_enc, *given, case.pool, t.mean, t.std, need_x, need_w
+            t.grad_values, t.x, t.w_enc, *given, case.pool, t.mean, t.std, need_x, need_w, **leak
         )
 
     (grad_x, grad_w), bits = twice(run)

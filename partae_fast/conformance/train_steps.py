@@ -66,7 +66,8 @@ def problem(case: Case) -> Problem:
 def truth(case: Case) -> tuple[reference.Learner, list[float]]:
     """What the reference makes of it."""
     p = problem(case)
-    setting = reference.Setting(p.foreground, case.pool, 0.75, p.optimizer, OPTIONS[p.optimizer])
+    rectifiers = case.leak, case.rectified_output
+    setting = reference.Setting(p.foreground, case.pool, 0.75, p.optimizer, OPTIONS[p.optimizer], *rectifiers)
     drawn = case.frames, case.batch, p.sampler.noise_only, p.sampler.seed
     start = reference.beginner(p.weights)
     return reference.train_steps(start, p.signal, p.noise, setting, STEPS, *drawn, FIRST, p.corruption)
@@ -89,6 +90,8 @@ def make_run(case: Case, dtype: torch.dtype, device: torch.device) -> Run:
         pool=case.pool,
         optimizer=p.optimizer,
         options=OPTIONS[p.optimizer],
+        leak=case.leak,
+        rectified_output=case.rectified_output,
     )
 
 

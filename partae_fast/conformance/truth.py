@@ -36,12 +36,12 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
             yield case.name, quantity, float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
 
 
-def loops_encode(x, w_enc, pool, mean, std):
+def loops_encode(x, w_enc, pool, mean, std, leak):
     """Values by the formula of the design, one number at a time."""
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     c = (taps - 1) // 2
-    values = np.zeros((batch, -(-frames // pool), latents))
+    values = np.full((batch, -(-frames // pool), latents), -np.inf)
     for b, n, k in np.ndindex(batch, frames, latents):
         z = 0.0
         for m, h in np.ndindex(taps, bins):
@@ -49,7 +49,7 @@ def loops_encode(x, w_enc, pool, mean, std):
                 xn = x[b, n + c - m, h] if mean is None else (x[b, n + c - m, h] - mean[h]) / std[h]
                 z += w_enc[m, h, k] * xn
         values[b, n // pool, k] = max(values[b, n // pool, k], z)
-    return values
+    return np.where(values > 0, values, leak * values)
 
 
 def loops_decode(values, positions, w_dec, frames):
@@ -76,17 +76,17 @@ def differences(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.n
 
 
 def _encode(case: Case, a: dict):
-    values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"])
-    yield "values", values, loops_encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"])
-    yield "positions", re.values_at(a["x"], a["w_enc"], positions, a["mean"], a["std"]), values
+    values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"], case.leak)
+    yield "values", values, loops_encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"], case.leak)
+    yield "positions", re.values_at(a["x"], a["w_enc"], positions, a["mean"], a["std"], case.leak), values
 
 
 def _encode_backward(case: Case, a: dict):
-    mean, std, pool, g = a["mean"], a["std"], case.pool, a["grad_values"]
-    values, positions = re.encode(a["x"], a["w_enc"], pool, mean, std)
-    grad_x, grad_w = re.encode_backward(g, a["x"], a["w_enc"], values, positions, pool, mean, std)
-    yield "x", grad_x, differences(lambda x: np.sum(g * re.encode(x, a["w_enc"], pool, mean, std)[0]), a["x"])
-    yield "w_enc", grad_w, differences(lambda w: np.sum(g * re.encode(a["x"], w, pool, mean, std)[0]), a["w_enc"])
+    rest, g = (case.pool, a["mean"], a["std"], case.leak), a["grad_values"]
+    values, positions = re.encode(a["x"], a["w_enc"], *rest)
+    grad_x, grad_w = re.encode_backward(g, a["x"], a["w_enc"], values, positions, *rest)
+    yield "x", grad_x, differences(lambda x: np.sum(g * re.encode(x, a["w_enc"], *rest)[0]), a["x"])
+    yield "w_enc", grad_w, differences(lambda w: np.sum(g * re.encode(a["x"], w, *rest)[0]), a["w_enc"])
 
 
 def _decode(case: Case, a: dict):
@@ -142,11 +142,13 @@ def _train_steps(case: Case, a: dict):
         x, y = (torch.tensor(array) for array in batch_at(*drawn, p.corruption))
         target = torch.tensor(target_at(*drawn))
         xn = F.pad(((x - mean) / std).transpose(1, 2), (taps // 2, taps - 1 - taps // 2))
-        activations = F.conv1d(xn, weights["w_enc"].flip(0).permute(2, 1, 0)).relu()
+        z = F.conv1d(xn, weights["w_enc"].flip(0).permute(2, 1, 0))
+        activations = F.leaky_relu(z, case.leak) if case.leak else z.relu()
         values, positions = F.max_pool1d(activations, case.pool, ceil_mode=True, return_indices=True)
         u = torch.zeros_like(activations).scatter(2, positions, values)
         padded = F.pad(u, (taps - 1 - taps // 2, taps // 2))
         r = F.conv1d(padded, weights["w_dec"].flip(0).permute(2, 1, 0)).transpose(1, 2)
+        r = r.relu() if case.rectified_output else r
         foreground = torch.tensor(p.foreground)
         active = ((foreground[:, None] * values) ** 2).sum((1, 2))
         share = foreground.mean() if foreground.any() else torch.tensor(1.0)

@@ -41,14 +41,27 @@ class ConvAutoencoder(nn.Module):
     noise_mean_square: Tensor
     foreground: Tensor
 
-    def __init__(self, bins: int, latents: int, taps: int, pool: int, background: float, seed: int) -> None:
+    def __init__(
+        self,
+        bins: int,
+        latents: int,
+        taps: int,
+        pool: int,
+        background: float,
+        seed: int,
+        leak: float,
+        rectified_output: bool,
+    ) -> None:
         super().__init__()
         for name, value in (("bins", bins), ("latents", latents), ("taps", taps), ("pool", pool)):
             if value < 1:
                 raise UserError(f"{name} is {value}; it must be at least 1")
         if not 0 <= background <= 1:
             raise UserError(f"background is {background}; it is a share of the latents, from 0 to 1")
+        if not 0 <= leak < 1:
+            raise UserError(f"leak is {leak}; it must be from 0 up to, not including, 1")
         self.bins, self.latents_count, self.taps, self.pool, self.seed = bins, latents, taps, pool, seed
+        self.leak, self.rectified_output = leak, rectified_output
         self.spectrogram: Spectrogram | None = None
         self.mask: Mask | None = None
         self.backend = "auto"
@@ -61,17 +74,25 @@ class ConvAutoencoder(nn.Module):
 
     def config(self) -> dict[str, int | float]:
         """The arguments that construct an equal, untrained model."""
-        names = {"latents": self.latents_count, "taps": self.taps, "pool": self.pool, "seed": self.seed}
-        return {"bins": self.bins, **names}
+        return {
+            "bins": self.bins,
+            "latents": self.latents_count,
+            "taps": self.taps,
+            "pool": self.pool,
+            "seed": self.seed,
+            "leak": self.leak,
+            "rectified_output": self.rectified_output,
+        }
 
     def latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Values and positions, each (B, ceil(N/P), K), of spectrograms x (B, N, H); see `pf.encode`."""
-        return functional.encode(x, self.w_enc, self.pool, self.mean, self.std, self.backend)
+        return functional.encode(x, self.w_enc, self.pool, self.mean, self.std, self.leak, self.backend)
 
     def forward(self, x: Tensor) -> Tensor:
         """The reconstruction (B, N, H) of spectrograms x (B, N, H)."""
         values, positions = self.latents(x)
-        return functional.decode(values, positions, self.w_dec, x.shape[1], self.backend)
+        decoded = functional.decode(values, positions, self.w_dec, x.shape[1], self.backend)
+        return decoded.relu() if self.rectified_output else decoded
 
     def separate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Signal and noise, (B, N, H) each, of spectrograms x (B, N, H)."""

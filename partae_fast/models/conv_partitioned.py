@@ -18,6 +18,8 @@ class ConvPartitionedAutoencoder(ConvAutoencoder):
         bins: H, the spectrogram's bins. latents: K. taps: M, the frames under a filter. pool: P, frames.
         background: share of background latents, in [0, 1].
         seed: of the random orthonormal filters that training starts from.
+        leak: slope of the encoder's rectifier below 0, in [0, 1); 0 in the paper, 1/3 in its author's later program.
+        rectified_output: whether the reconstruction is max(what is decoded, 0).
 
     Raises UserError where an argument is out of range.
 
@@ -34,8 +36,10 @@ class ConvPartitionedAutoencoder(ConvAutoencoder):
         pool: int = 16,
         background: float = 0.25,
         seed: int = 0,
+        leak: float = 0.0,
+        rectified_output: bool = False,
     ) -> None:
-        super().__init__(bins, latents, taps, pool, background, seed)
+        super().__init__(bins, latents, taps, pool, background, seed, leak, rectified_output)
         self.background = background
 
     def config(self) -> dict[str, int | float]:
@@ -45,7 +49,8 @@ class ConvPartitionedAutoencoder(ConvAutoencoder):
     def separate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Signal and noise, (B, N, H) each: what foreground and background latents reconstruct on their own.
 
-        They add up to the reconstruction, for decoding is linear. Magnitudes as the decoder gives them: some are < 0.
+        They add up to what is decoded, for decoding is linear. Magnitudes as the decoder gives them, some of them < 0,
+        whether or not the reconstruction is rectified.
         """
         values, positions = self.latents(x)
         parts = torch.cat([values * self.foreground, values * (1 - self.foreground)])

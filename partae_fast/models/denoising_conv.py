@@ -15,6 +15,8 @@ class ConvDenoisingAutoencoder(ConvAutoencoder):
     Args:
         bins: H, the spectrogram's bins. latents: K. taps: M, the frames under a filter. pool: P, frames.
         seed: of the random orthonormal filters that training starts from.
+        leak: slope of the encoder's rectifier below 0, in [0, 1); 0 in the paper, 1/3 in its author's later program.
+        rectified_output: whether the reconstruction is max(what is decoded, 0).
 
     Raises UserError where an argument is out of range.
 
@@ -24,8 +26,17 @@ class ConvDenoisingAutoencoder(ConvAutoencoder):
     (torch.Size([2, 100, 8]), torch.Size([2, 100, 8]))
     """
 
-    def __init__(self, bins: int = 32, latents: int = 32, taps: int = 9, pool: int = 16, seed: int = 0) -> None:
-        super().__init__(bins, latents, taps, pool, background=0.0, seed=seed)
+    def __init__(
+        self,
+        bins: int = 32,
+        latents: int = 32,
+        taps: int = 9,
+        pool: int = 16,
+        seed: int = 0,
+        leak: float = 0.0,
+        rectified_output: bool = False,
+    ) -> None:
+        super().__init__(bins, latents, taps, pool, 0.0, seed, leak, rectified_output)
 
     def separate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Signal and noise, (B, N, H) each: the reconstruction, and what it leaves of x; either may be < 0."""

@@ -31,7 +31,8 @@ from .optimisers import Optimiser
 logger = logging.getLogger("partae_fast")
 
 FORMAT, VERSION = "partae-checkpoint", "2"
-LATER = {"weight_decay": 0.0}  # settings of a run that an older checkpoint lacks, and what they were
+# Settings of a run that an older checkpoint lacks, and what they were: its own, and those of its model.
+LATER, LATER_CONFIG = {"weight_decay": 0.0}, {"leak": 0.0, "rectified_output": False}
 
 
 def write_checkpoint(
@@ -70,7 +71,9 @@ def read_checkpoint(
     differs.
     """
     file = sealed.read(path, FORMAT, VERSION)
-    changed = differences({**LATER, **file.settings["run"]}, run)
+    then = {**LATER, **file.settings["run"]}
+    then["config"] = {**LATER_CONFIG, **then["config"]}
+    changed = differences(then, run)
     if changed:
         raise UserError(
             f"{path}: a checkpoint of another run ({'; '.join(changed)}); go on with the same settings "

@@ -181,6 +181,8 @@ class Trainer:
             model.pool,
             optimiser.rule,
             optimiser.options,
+            model.leak,
+            model.rectified_output,
         )
 
     def _take_launch(self, limit: int, backend: str) -> None:
@@ -216,7 +218,9 @@ class Trainer:
             self.penalty,
             model.pool,
             target,
-            backend=self.backend,
+            model.leak,
+            model.rectified_output,
+            self.backend,
         )
         loss.backward()
         self._in_update = True

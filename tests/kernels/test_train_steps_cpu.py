@@ -15,6 +15,7 @@ CPU = torch.device("cpu")
 PAPER = Case("the paper's", 3, 512, 32, 32, 9, 16)
 FEW_ITEMS = Case("one item in many cells", 1, 1500, 7, 20, 4, 5)
 CORRUPTED = next(case for case in TINY if case.corruption)
+RECTIFIED = next(case for case in LARGER if case.rectified_output)
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def variants(case, rule="adadelta"):
     return runs
 
 
-@pytest.mark.parametrize("case", [PAPER, FEW_ITEMS, TINY[2], CORRUPTED], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [PAPER, FEW_ITEMS, TINY[2], CORRUPTED, RECTIFIED], ids=lambda case: case.name)
 def test_threads_change_no_bit(case, threads):
     run = make_run(case, torch.float32, CPU)
     threads(1)
@@ -114,8 +115,9 @@ def test_filters_that_find_nothing_learn_nothing():
     assert torch.isfinite(losses).all() and len(set(losses[0].tolist())) > 1  # of other crops
 
 
-def test_what_is_not_finite_shows_in_the_loss():
-    run = make_run(PAPER, torch.float32, CPU).copy()
+@pytest.mark.parametrize("case", [PAPER, RECTIFIED], ids=lambda case: case.name)
+def test_what_is_not_finite_shows_in_the_loss(case):
+    run = make_run(case, torch.float32, CPU).copy()
     run.w_enc[0, 0, 0] = float("nan")
     assert cpu.train_steps([run], 0, 2).isnan().all()
 

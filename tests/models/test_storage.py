@@ -59,6 +59,20 @@ def test_each_kind_comes_back_as_itself(model, denoising, path):
         assert all(torch.equal(a, b) for a, b in zip(again.separate(x), made.separate(x), strict=True))
 
 
+def test_rectifiers_are_saved_and_files_from_before_them_have_none(model, path):
+    leaky = ConvPartitionedAutoencoder(**model.config() | {"leak": 1 / 3, "rectified_output": True})
+    x = torch.rand(2, 20, 5)
+    save(leaky, path)
+    assert load(path).config() == leaky.config()
+    assert torch.equal(load(path)(x), leaky(x)) and not torch.equal(leaky(x), model(x))
+    save(model, path)
+    whole = sealed.read(path)
+    older = {name: whole.settings["config"].pop(name) for name in ("leak", "rectified_output")}
+    sealed.write(path, FORMAT, VERSION, whole.settings, whole.tensors)
+    assert older == {"leak": 0.0, "rectified_output": False}
+    assert load(path).config() == model.config()
+
+
 def test_a_model_without_spectrogram_or_mask(model, path):
     model.spectrogram = model.mask = None
     save(model, path)

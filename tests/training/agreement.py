@@ -29,6 +29,8 @@ class System:
     """A model and what it is trained on, for every seed."""
 
     denoising: bool = False  # the plain autoencoder, on corrupted input; the partitioned one if not
+    leak: float = 0.0
+    rectified_output: bool = False
 
     @property
     def penalty(self):
@@ -39,9 +41,10 @@ class System:
         return 0.0 if self.denoising else 0.25
 
     def model(self, seed=0):
+        rectifiers = {"leak": self.leak, "rectified_output": self.rectified_output}
         if self.denoising:
-            return ConvDenoisingAutoencoder(bins=BINS, latents=8, taps=3, pool=8, seed=seed)
-        return _make_model(seed)
+            return ConvDenoisingAutoencoder(bins=BINS, latents=8, taps=3, pool=8, seed=seed, **rectifiers)
+        return _make_model(seed, **rectifiers)
 
     def groups(self, seed=0):
         """Signal, noise and corruption groups."""
@@ -58,6 +61,7 @@ class System:
 
 
 PARTITIONED, DENOISING = System(), System(denoising=True)
+RECTIFIED = System(leak=1 / 3, rectified_output=True)
 
 
 # Steps that are large beside what float32 weights resolve: an update is found as the difference of two.
@@ -71,7 +75,8 @@ LARGE_STEPS = {
 
 def reference_setting(system, optimizer="adadelta", **options):
     model = system.model()
-    return reference_training.Setting(model.foreground.double().numpy(), model.pool, system.penalty, optimizer, options)
+    foreground, rectifiers = model.foreground.double().numpy(), (system.leak, system.rectified_output)
+    return reference_training.Setting(foreground, model.pool, system.penalty, optimizer, options, *rectifiers)
 
 
 def start(system, seed=0):
@@ -117,7 +122,7 @@ def teacher_forced(backend, steps=200, optimizer="adadelta", system=PARTITIONED)
         drawn = signal, noise, FRAMES, BATCH, system.noise_only, 0, step
         (x, y), target = reference_sampler.batch_at(*drawn, corruption), reference_sampler.target_at(*drawn)
         following, truth = reference_training.train_step(learner, x, y, mean, std, setting, step, target=target)
-        if nearest_tie(x, learner.weights["w_enc"], setting.pool, mean, std) < NEAR:
+        if nearest_tie(x, learner.weights["w_enc"], setting.pool, mean, std, system.leak) < NEAR:
             skipped += 1
         else:
             loss, updates = one_step(backend, learner, system, setting, step)
@@ -130,12 +135,12 @@ def teacher_forced(backend, steps=200, optimizer="adadelta", system=PARTITIONED)
     return float(worst_loss), float(worst_update)
 
 
-def nearest_tie(x, w_enc, pool, mean, std):
+def nearest_tie(x, w_enc, pool, mean, std, leak):
     """The least difference of a window's largest two activations, over the largest of all."""
-    activations, _ = reference_encode.encode(x, w_enc, 1, mean, std)
+    activations, _ = reference_encode.encode(x, w_enc, 1, mean, std, leak)
     windows = activations.reshape(len(x), -1, pool, w_enc.shape[2])
     second, first = np.moveaxis(np.sort(windows, axis=2)[:, :, -2:], 2, 0)
-    return np.min((first - second)[first > 0]) / activations.max()
+    return np.min((first - second)[(first > 0) | (leak > 0)]) / activations.max()
 
 
 def one_step(backend, learner, system, setting, step):
@@ -160,6 +165,8 @@ def one_step(backend, learner, system, setting, step):
         pool=setting.pool,
         optimizer=setting.optimizer,
         options=RULES[setting.optimizer].options | setting.options,
+        leak=setting.leak,
+        rectified_output=setting.rectified_output,
     )
     loss = float(train_steps([run], step, 1, backend))
     return loss, {n: getattr(run, n).double().numpy() - weights[n].double().numpy() for n in weights}

@@ -23,8 +23,8 @@ def _make_sampler(seed=0, **settings):
     return CropSampler(*_material(seed), **{"frames": FRAMES, "batch": BATCH, "seed": seed} | settings)
 
 
-def _make_model(seed=0):
-    return ConvPartitionedAutoencoder(bins=BINS, latents=8, taps=3, pool=8, background=0.25, seed=seed)
+def _make_model(seed=0, **rectifiers):
+    return ConvPartitionedAutoencoder(BINS, latents=8, taps=3, pool=8, background=0.25, seed=seed, **rectifiers)
 
 
 def _make_trainer(seed=0, **settings):
@@ -46,7 +46,7 @@ def make_sampler():
 
 @pytest.fixture
 def make_model():
-    """seed -> model"""
+    """seed, leak and rectified_output -> model"""
     return _make_model
 
 

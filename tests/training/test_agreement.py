@@ -29,12 +29,13 @@ def test_free_running(backend, optimizer):
 
 
 @on_cpu
-def test_the_denoising_autoencoder(backend):
+@pytest.mark.parametrize("system", [agreement.DENOISING, agreement.RECTIFIED], ids=["denoising", "rectified"])
+def test_other_systems(backend, system):
     """By Adam, whose steps are large everywhere: AdaDelta's first ones are near what float32 weights resolve."""
-    loss, update = agreement.teacher_forced(backend, 50, "adam", agreement.DENOISING)
+    loss, update = agreement.teacher_forced(backend, 50, "adam", system)
     assert loss <= 1e-5
     assert update <= 1e-5
-    assert agreement.free_running(backend, 10, system=agreement.DENOISING) <= 1e-4
+    assert agreement.free_running(backend, 10, system=system) <= 1e-4
 
 
 @pytest.mark.slow

@@ -75,9 +75,10 @@ def test_another_run_is_refused_with_what_differs(
 
 def test_a_checkpoint_without_a_later_option_has_its_default(tmp_path, make_trainer):
     trainer = make_trainer(checkpoint=tmp_path / "c")
-    del trainer._run["weight_decay"]
+    del trainer._run["weight_decay"], trainer._run["config"]["leak"], trainer._run["config"]["rectified_output"]
     trainer.run(2)
-    assert "weight_decay" not in describe(tmp_path / "c")["run"]
+    run = describe(tmp_path / "c")["run"]
+    assert "weight_decay" not in run and "leak" not in run["config"]
     assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
     with pytest.raises(UserError, match=r"weight_decay was 0\.0, is 0\.1"):
         make_trainer(checkpoint=tmp_path / "c", resume=True, options={"weight_decay": 0.1})

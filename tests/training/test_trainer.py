@@ -118,10 +118,15 @@ def test_op_by_op_agrees_with_whole_steps(op_by_op, make_trainer):
     np.testing.assert_allclose(op_by_op().run(10).loss, make_trainer().run(10).loss, rtol=1e-5)
 
 
-def test_op_by_op_agrees_with_whole_steps_on_corrupted_input(op_by_op, make_model, make_sampler, material):
+@pytest.mark.parametrize("rectifiers", [{}, {"leak": 0.25, "rectified_output": True}], ids=["plain", "rectified"])
+def test_op_by_op_agrees_with_whole_steps_on_corrupted_input(rectifiers, op_by_op, make_model, make_sampler, material):
     corruption = material(1)[1]
-    whole = Trainer(make_model(), make_sampler(corruption=corruption), backend="eager")
-    np.testing.assert_allclose(op_by_op(corruption=corruption).run(10).loss, whole.run(10).loss, rtol=1e-5)
+    singly, whole = (
+        Trainer(make_model(**rectifiers), sampler, backend="eager")
+        for sampler in (op_by_op(corruption=corruption).sampler, make_sampler(corruption=corruption))
+    )
+    assert singly.fused() is None and whole.fused() == "eager"
+    np.testing.assert_allclose(singly.run(10).loss, whole.run(10).loss, rtol=1e-5)
 
 
 def test_ctrl_c_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(tmp_path, op_by_op):
