@@ -78,7 +78,8 @@ def test_the_preset_is_the_paper():
         == PAPER
     )
     model = quick([(song(4), RATE)], [(hiss(4), RATE)])
-    assert model.config() == {"bins": 32, "latents": 32, "taps": 9, "pool": 16, "background": 0.25, "seed": 0}
+    shape = {"bins": 32, "latents": 32, "taps": 9, "pool": 16, "background": 0.25}
+    assert model.config() == {**shape, "seed": 0, "leak": 0.0, "rectified_output": False}
     assert model.spectrogram.bins == 32
     assert model.mask == Mask(exponent=2.0)
 
