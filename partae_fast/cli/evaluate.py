@@ -20,6 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..evaluation.evaluate import LEVELS, PEERS, evaluate
+from ..evaluation.peers import trained, with_model
+from ..evaluation.results import check_place, environment, write
+from ..evaluation.scenes import scenes_of
+from ..evaluation.summary import markdown, summarise
+from ..models import load
 from ..training.fit import fit
 from ..training.presets import PRESETS, preset_named
 from .options import add_json, add_threads, print_json, use_threads, whole
@@ -38,27 +44,27 @@ def add(parser: argparse.ArgumentParser) -> None:
     ours.add_argument("--steps", type=whole(0), metavar="N", help="of training (default: as for partae train)")
     ours.add_argument("--seeds", type=whole(1), metavar="N", help="models for each scene and level (default 1)")
     scenes = parser.add_argument_group("scenes and peers")
-    scenes.add_argument("--levels", type=float, nargs="+", metavar="DB", help="of the song over the noise, in band")
+    told = " ".join(f"{level:g}" for level in LEVELS)
+    scenes.add_argument(
+        "--levels", type=float, nargs="+", metavar="DB", help=f"of the song over the noise, in band (default {told})"
+    )
     scenes.add_argument("--mismatch", type=float, default=0.0, metavar="DB", help="noise-only audio too loud by this")
     scenes.add_argument("--low", type=float, metavar="HZ", help="lower end of the band (default: the song's)")
     scenes.add_argument("--high", type=float, metavar="HZ", help="upper end of the band")
-    scenes.add_argument("--peers", nargs="*", metavar="NAME", help="which (default: all that are installed)")
+    scenes.add_argument(
+        "--peers", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)} (default: all that are installed)"
+    )
     add_threads(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..evaluation.evaluate import LEVELS, evaluate
-    from ..evaluation.results import check_place, environment, write
-    from ..evaluation.scenes import scenes_of
-    from ..evaluation.summary import markdown, summarise
-
     use_threads(args)
-    if args.out:
-        check_place(Path(args.out), args.overwrite)
     settings, ours = _ours(args)
     levels = sorted(set(args.levels or LEVELS))
     scenes = scenes_of(args.data, args.low, args.high)
+    if args.out:
+        check_place(Path(args.out), args.overwrite)
     rows = evaluate(scenes, ours, levels, args.mismatch, args.peers)
     summary = summarise(rows)
     settings |= {"data": args.data, "mismatch": args.mismatch, "bands": {s.name: s.band for s in scenes}}
@@ -76,9 +82,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _ours(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
     """What was asked for, and for each seed the denoiser of a scene."""
-    from ..evaluation.peers import trained, with_model
-    from ..models import load
-
     if args.model:
         given = [name for name in _TRAINING if getattr(args, name) is not None]
         if given:
