@@ -89,11 +89,22 @@ def cuts_the_last_window(x, w_enc, pool, mean, std):
     return values, positions
 
 
+def ignores_the_leak(x, w_enc, pool, mean, std, leak=0.0):
+    return eager.encode(x, w_enc, pool, mean, std)
+
+
 @pytest.mark.parametrize(
-    "wrong", [last_of_ties, forgets_an_element, other_bits_each_time, drops_nan, cuts_the_last_window]
+    "wrong",
+    [last_of_ties, forgets_an_element, other_bits_each_time, drops_nan, cuts_the_last_window, ignores_the_leak],
 )
 def test_a_wrong_encode_is_caught(wrong):
     assert not checked(wrong).passed
+
+
+def test_a_candidate_that_has_no_leak_is_not_given_any():
+    without = checked(lambda x, w_enc, pool, mean, std: eager.encode(x, w_enc, pool, mean, std))
+    assert without.passed
+    assert 50 <= without.cases < checked(eager.encode).cases
 
 
 def test_a_gradient_that_nobody_asked_for_is_caught():
