@@ -39,7 +39,7 @@ def figure(path: PathLike, rows: Sequence[Row], caption: str) -> None:
     page.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     page.suptitle(caption, fontsize=9)
     with atomic_path(path) as temporary:
-        page.savefig(temporary, dpi=150, metadata={"Date": None} if temporary.suffix == ".svg" else None)
+        page.savefig(temporary, dpi=150)
 
 
 def _panel(axes: Any, rows: Sequence[Row], condition: str) -> None:
