@@ -8,8 +8,8 @@ from .scores import INPUT, PARTLY_CLEAN, SIGNAL, TRULY_CLEAN, WHOLE, Row, mean_o
 
 MATCHED, UNMATCHED = CONDITIONS = ("matched", "unmatched")
 
-# The share that the paper's later figures and the preset have; and what is a broad range: half of the seven shares
-# that leave latents to both sides, side by side.
+# The share that the preset has; and what is a broad range: half of the seven shares that leave latents to both sides,
+# side by side.
 USUAL_SHARE, BROAD = 75.0, 4
 
 
