@@ -69,6 +69,12 @@ def _convolve(
     return z
 
 
+@triton.jit
+def _ordered(bits):
+    """A float's bits as an integer that orders as floats do; and back again."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
 @triton.jit(do_not_specialize=["frames", "windows", "total_windows", "pool", "taps"])
 def encode_kernel(
     x_ptr,  # (B, N, H)
@@ -87,6 +93,7 @@ def encode_kernel(
     w_tap_stride,
     w_bin_stride,
     w_latent_stride,
+    leak,  # the rectifier's slope below 0, or None
     NORMALISE: tl.constexpr,
     PRECISION: tl.constexpr,
     ONE_CHUNK: tl.constexpr,  # P <= BLOCK_P: with a loop that is none, a third of the registers is saved
@@ -98,6 +105,7 @@ def encode_kernel(
 ):
     ROWS: tl.constexpr = BLOCK_W * BLOCK_P
     NAN_KEY: tl.constexpr = 0x7FC00000  # the bits of a NaN: above those of infinity
+    NO_KEY: tl.constexpr = -1 if leak is None else -0x80000000  # below the key of any frame
     latent_blocks = tl.cdiv(latents, BLOCK_K)
     tile = tl.program_id(0) // latent_blocks
     offs_k = (tl.program_id(0) % latent_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
@@ -111,7 +119,7 @@ def encode_kernel(
     before = taps // 2  # the run under frame n is frames n - before to n + after
     after = taps - 1 - before
 
-    best_key = tl.full((BLOCK_W, BLOCK_K), -1, tl.int32)
+    best_key = tl.full((BLOCK_W, BLOCK_K), NO_KEY, tl.int32)
     best_inside = tl.zeros((BLOCK_W, BLOCK_K), tl.int32)
     chunk_stop = BLOCK_P if ONE_CHUNK else pool
     for chunk in range(0, chunk_stop, BLOCK_P):
@@ -154,10 +162,13 @@ def encode_kernel(
             )
 
         # Non-negative floats order as their bits do: one integer maximum rectifies, keeps a NaN, finds the frame.
-        key = tl.where(z > 0, z.to(tl.int32, bitcast=True), 0)
+        if leak is None:
+            key = tl.where(z > 0, z.to(tl.int32, bitcast=True), 0)
+        else:  # negative floats do so once all bits but the sign are turned over; zeros are one
+            key = _ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
         key = tl.where(z != z, NAN_KEY, key)
         row_used = row_exists & (row_inside < pool) & (row_frame < frames)
-        key = tl.where(row_used[:, None], key, -1)
+        key = tl.where(row_used[:, None], key, NO_KEY)
         chunk_key, chunk_inside = tl.max(  # (BLOCK_W, BLOCK_K); the first of equals
             tl.reshape(key, (BLOCK_W, BLOCK_P, BLOCK_K)), axis=1, return_indices=True
         )
@@ -169,7 +180,11 @@ def encode_kernel(
     position = ((offs_w % windows) * pool)[:, None] + best_inside
     offs_out = offs_w.to(tl.int64)[:, None] * latents + offs_k[None, :]
     mask_out = (offs_w < total_windows)[:, None] & mask_k[None, :]
-    value = best_key.to(tl.float32, bitcast=True)
+    if leak is None:
+        value = best_key.to(tl.float32, bitcast=True)
+    else:
+        value = _ordered(best_key).to(tl.float32, bitcast=True)
+        value = tl.where(value < 0, leak * value, value)
     tl.store(values_ptr + offs_out, value.to(values_ptr.dtype.element_ty), mask=mask_out)
     tl.store(positions_ptr + offs_out, position, mask=mask_out)
 
@@ -200,7 +215,9 @@ def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: 
     }
 
 
-def encode(x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None) -> tuple[Tensor, Tensor]:
+def encode(
+    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float = 0.0
+) -> tuple[Tensor, Tensor]:
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     windows = window_count(frames, pool)
@@ -222,6 +239,7 @@ def encode(x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor
         programs,
         *(x, mean, std, w_enc, values, positions),
         *(frames, windows, batch * windows, pool, taps, bins, latents, *w_enc.stride()),
+        leak=leak or None,
         NORMALISE=mean is not None,
         PRECISION="tf32" if on_tensor_cores else "ieee",
         **tile,
@@ -240,10 +258,11 @@ def encode_backward(
     std: Tensor | None,
     need_x: bool,
     need_w: bool,
+    leak: float = 0.0,
 ) -> tuple[Tensor | None, Tensor | None]:
     _, bins, latents = w_enc.shape
     pool = min(pool, x.shape[1])
-    amplitudes = torch.where(values > 0, grad_values, 0.0)
+    amplitudes = torch.where(values > 0, grad_values, leak * grad_values if leak else 0.0)
     grad_x = grad_w = None
     if need_x:
         rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): a run meets its taps from the last to the first

@@ -15,13 +15,13 @@ from torch import Tensor
 from ..cuda_common import CLUSTERS, Kernel, Limits, compiled, device_limits, installed
 from ..optimiser import RULES
 from ..registry import BackendUnavailable
-from .run import Run, unserved
+from .run import Run
 
 OPTIMISERS = tuple(RULES)  # in the order of the kernel's enum
 PRECISIONS = ("ffma", "tf32", "3xtf32")  # of the encoder's products, in the order of the kernel's PRECISION
 THREADS = 256  # of a block, with up to 255 registers each
 REGISTERS = 244  # of 255, so that an estimate may be short by some
-EXTRAS = ("corruption",)  # each a flag of the kernel, which without them is as it was
+EXTRAS = ("corruption", "leak", "rectified_output")  # each a flag of the kernel, which without them is as it was
 TAPS_MAX = 64  # the encoder's loop over taps is written out
 Shape = tuple[int, int, int, int, int, int]  # B, N, H, K, M, P
 
@@ -47,6 +47,7 @@ LAUNCH = np.dtype(
         ("first", "u4"),
         *((name, "i4") for name in ("steps", "batch", "frames")),
         *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimiser")),
+        ("leak", "f4"),
     ],
     align=True,
 )
@@ -219,6 +220,7 @@ def packed(runs: Sequence[Run], plan: Plan, blocks: int, first: int, steps: int)
     launch["batch"], launch["frames"] = crops.batch, crops.frames
     launch["signal_groups"] = crops.signal_groups
     launch["noise_groups"], launch["corruption_groups"] = crops.noise_groups, crops.corruption_groups
+    launch["leak"] = runs[0].leak
     launch["optimiser"] = OPTIMISERS.index(runs[0].optimizer)
     return Packed(launch, losses, tuple(kept))
 
@@ -230,8 +232,8 @@ def groups_of(run: Run) -> int:
 
 def extras_of(run: Run) -> tuple[str, ...]:
     """The EXTRAS that the run has."""
-    has = {"corruption": run.crops.corruption_groups > 0}
-    return tuple(name for name in EXTRAS if has[name])
+    has = run.crops.corruption_groups > 0, run.leak > 0, run.rectified_output
+    return tuple(name for name, had in zip(EXTRAS, has, strict=True) if had)
 
 
 def encode_cycles(plan: Plan) -> float:
@@ -378,7 +380,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
         seen = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
         return f"it takes float32, not {str(seen).removeprefix('torch.')}; convert the model or use eager"
     limits = device_limits(run.w_enc.device.index or 0)
-    return unserved(runs, able=EXTRAS) or why_not(run.shape, limits, groups_of(run), len(runs))
+    return why_not(run.shape, limits, groups_of(run), len(runs))
 
 
 @functools.cache

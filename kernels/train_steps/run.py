@@ -1,6 +1,5 @@
 """What `train_steps` is given: where a step's items come from, and the model that learns from them."""
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,12 +24,14 @@ class Crops:
     noise_items     items 0 .. noise_items - 1 of a batch are noise-only
     seed            0 to 2**64 - 1
     corruption_groups  how many of the groups are corruption
+    target          (T, H), what is to come out of each row of `source`, of its type; None: every row itself
 
-    A noise-only item is the sum of one crop of each noise group, any other of one crop of each signal group: that is
-    its target. Its input x is that and one crop of each corruption group. The crop of group g in item b of step s has
-    the number c = group_first[g] + ((word * group_starts[g]) >> 32), where word is the first of Philox-4x32-10 with key
-    (seed's low word, high word) and counter (s, b, g, 0); with r the last recording that has starts_before[r] <= c, it
-    is source[c + shift[r] :][:frames]. Groups of an item are added in order.
+    A noise-only item has one crop of each noise group, any other one of each signal group: the sum of those rows of
+    `target` is its target. Its input x is the sum of those rows of `source` and one crop of each corruption group. The
+    crop of group g in item b of step s has the number c = group_first[g] + ((word * group_starts[g]) >> 32), where word
+    is the first of Philox-4x32-10 with key (seed's low word, high word) and counter (s, b, g, 0); with r the last
+    recording that has starts_before[r] <= c, its rows are [c + shift[r] :][:frames]. Groups of an item are added in
+    order.
     """
 
     source: Tensor
@@ -44,10 +45,15 @@ class Crops:
     noise_items: int
     seed: int
     corruption_groups: int = 0
+    target: Tensor | None = None
 
     @property
     def noise_groups(self) -> int:
         return len(self.group_first) - self.signal_groups - self.corruption_groups
+
+    @property
+    def target_is_input(self) -> bool:
+        return self.target is None and self.corruption_groups == 0
 
 
 @dataclass(frozen=True)
@@ -103,14 +109,3 @@ def fresh_state(w_enc: Tensor, w_dec: Tensor, optimizer: str) -> dict[str, tuple
     count = len(RULES[optimizer].state)
     weights = {"w_enc": w_enc, "w_dec": w_dec}
     return {n: tuple(w.new_zeros(w.shape) for _ in range(count)) for n, w in weights.items()}
-
-
-def unserved(runs: Sequence[Run], able: Collection[str] = ()) -> str | None:
-    """Why a back-end that is `able` to do no more than these of corruption, leak and rectified output refuses runs."""
-    asked = {
-        "corruption": any(run.crops.corruption_groups for run in runs),
-        "leak": any(run.leak for run in runs),
-        "rectified output": any(run.rectified_output for run in runs),
-    }
-    lacking = [name for name, wanted in asked.items() if wanted and name not in able]
-    return f"its whole steps have no {' and no '.join(lacking)}; use eager" if lacking else None

@@ -33,7 +33,8 @@
 // in 1300 at 28 bytes a cycle from L2; two grid barriers of about 2200: 17000 in all, 8.5 us at 1.98 GHz.
 //
 // Given by -D: H, K, M, P, OWN, FRAMES, SLICES, TAPS (taps a thread owns), THREADS, SPLIT, LANES, PRECISION, POPULATION,
-// and CORRUPTION, 1 where the encoder's input has crops that the target has not.
+// and, 1 or 0, CORRUPTION (the encoder's input has crops that the target has not), LEAK (a rectifier with a slope below
+// 0) and RECTIFIED_OUTPUT (r is max(decode, 0)).
 #pragma once
 
 #include "../cuda_common.cuh"
@@ -105,6 +106,7 @@ struct Launch {
     unsigned int* counter;  // of the grid barrier
     unsigned int first;     // number of the first step
     int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimiser;
+    float leak;
 };
 
 // Where a block stands: which run, which latents, which tiles.
@@ -345,7 +347,8 @@ DEVICE void encode(float* shared) {
 
 #endif
 
-// Key of a pooled latent that is not zero: its position in the tile, then its number. Others come last.
+// Key of a pooled latent that is not zero, with a LEAK of any that exists: its position in the tile, then its number.
+// Others come last.
 constexpr int NO_KEY = 0x7FFFFFFF;
 
 // Each window's largest activation and its key. A NaN stays.
@@ -355,7 +358,7 @@ DEVICE void pool(float* shared, const Launch& launch, const Tile& tile) {
         const int window = u / KB, k = u % KB;
         const int begin = (tile.first_window - HALO + window) * P;
         const int count = begin < 0 ? 0 : min(P, launch.frames - begin);
-        float best = 0.0f;
+        float best = LEAK && count > 0 ? number_of(0xFF800000u) : 0.0f;  // minus infinity
         int where = window * P;
         UNROLL_BY(4)
         for (int j = 0; j < count; ++j) {
@@ -368,8 +371,8 @@ DEVICE void pool(float* shared, const Launch& launch, const Tile& tile) {
                 where = window * P + j;
             }
         }
-        shared[VALUES + u] = best;
-        keys[u] = best == 0.0f ? NO_KEY : where * KB + k;
+        shared[VALUES + u] = LEAK && best < 0.0f ? launch.leak * best : best;
+        keys[u] = (LEAK ? count <= 0 : best == 0.0f) ? NO_KEY : where * KB + k;
     }
 }
 
@@ -399,6 +402,12 @@ DEVICE void sort(float* shared) {
     }
 }
 
+// `kept` where `by` is positive, else 0. A NaN is not cut off.
+DEVICE float4 rectified(const float4& by, const float4& kept) {
+    return make_float4(by.x <= 0.0f ? 0.0f : kept.x, by.y <= 0.0f ? 0.0f : kept.y, by.z <= 0.0f ? 0.0f : kept.z,
+                       by.w <= 0.0f ? 0.0f : kept.w);
+}
+
 // The reconstruction onto the error; returns this thread's part of the squared error of own frames.
 DEVICE double decode(float* shared, const Launch& launch, const Place& place, const Tile& tile, bool active) {
     const int* first = reinterpret_cast<const int*>(shared + FIRST);
@@ -407,6 +416,13 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
     double loss = 0.0;
     auto add = [&](int row, int h, const float4& r) {
         float4& error = at4(shared + ERROR + row * HS + h);
+        if (RECTIFIED_OUTPUT) {
+            float4 residual = error;
+            add_scaled(residual, 1.0f, rectified(r, r));
+            if (row >= BEFORE && row < own_end && place.part == 0) loss += dot(residual, residual, 0.0f);
+            error = rectified(r, residual);
+            return;
+        }
         add_scaled(error, 1.0f, r);
         if (row >= BEFORE && row < own_end && place.part == 0)
             loss += dot(error, error, 0.0f);
@@ -536,7 +552,7 @@ DEVICE void decode_gradient(float* shared, Sums& sums) {
 }
 
 // Gradient of own values, up to 2 / B; returns this thread's part of the penalty.
-DEVICE double value_gradient(float* shared, const Place& place, const Tile& tile) {
+DEVICE double value_gradient(float* shared, const Launch& launch, const Place& place, const Tile& tile) {
     const bool noise = tile.item < place.run->noise_items;
     double loss = 0.0;
     for (int u = thread_index(); u < OWN * KB; u += THREADS) {
@@ -551,7 +567,7 @@ DEVICE double value_gradient(float* shared, const Place& place, const Tile& tile
             gradient += (float)weight * value;
             loss += weight * value * value;
         }
-        shared[GRADS + u] = value > 0.0f ? gradient : 0.0f;
+        shared[GRADS + u] = value > 0.0f ? gradient : LEAK ? launch.leak * gradient : 0.0f;
     }
     return loss;
 }
@@ -777,7 +793,7 @@ DEVICE double train_on_tile(float* shared, const Launch& launch, const Place& pl
     if (dec_to) store_gradients(dec_to, dec);
     if (active) {
         block_barrier();  // the dots are whole
-        loss += value_gradient(shared, place, tile);
+        loss += value_gradient(shared, launch, place, tile);
         block_barrier();  // the values' gradients are whole
         encode_gradient(shared, enc);
     }

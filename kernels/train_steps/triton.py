@@ -49,7 +49,7 @@ from ..optimiser import RULES
 from ..optimiser.triton import changed
 from ..registry import interpreting
 from ..triton_common import launch, power_of_two, tl, triton
-from .run import Run, unserved
+from .run import Run
 
 # Words of `numbers`, int64 on the GPU; from TABLES on group_first, group_starts (G,), starts_before, shift (R,).
 STEP, PLACE, KEY_LOW, KEY_HIGH, NOISE_ITEMS, TABLES = range(6)
@@ -262,7 +262,9 @@ def learn_kernel(
     RUN_K: tl.constexpr,
     RUN_H: tl.constexpr,
     STAGES: tl.constexpr,
+    leak,  # the rectifier's slope below 0, or None
     CORRUPTION: tl.constexpr,  # corruption groups; with any, e holds the target until it is the error
+    RECTIFIED: tl.constexpr,  # whether r is max(decode, 0)
 ):
     FLAT: tl.constexpr = 1024
     BEFORE: tl.constexpr = TAPS // 2
@@ -330,15 +332,18 @@ def learn_kernel(
             offs_k = offs_v % LATENTS
             start = offs_v // LATENTS * pool
             stop = tl.minimum(start + pool, tl.where(mask_v, frames, 0))
-            best = tl.zeros((FLAT,), tl.float32)
+            floor = 0.0 if leak is None else float("-inf")
+            best = tl.full((FLAT,), floor, tl.float32)
             position = start
             for inside in range(0, pool, 4):
                 for i in tl.static_range(4):
                     offs_n = start + (inside + i)
-                    z = tl.load(z_ptr + offs_n * LATENTS + offs_k, mask=offs_n < stop, other=0.0)
+                    z = tl.load(z_ptr + offs_n * LATENTS + offs_k, mask=offs_n < stop, other=floor)
                     better = (z > best) | ((z != z) & (best == best))
                     best = tl.where(better, z, best)
                     position = tl.where(better, offs_n, position)
+            if leak is not None:
+                best = tl.where(best < 0, leak * best, best)
             tl.store(values_ptr + offs_v, best, mask=mask_v)
             tl.store(positions_ptr + offs_v, position, mask=mask_v)
             tl.store(u_ptr + (position + (TAPS - 1 - BEFORE)) * LATENTS + offs_k, best, mask=mask_v)
@@ -365,8 +370,13 @@ def learn_kernel(
                     mean = tl.load(mean_ptr + offs_h, mask=mask_h, other=0.0)
                     std = tl.load(std_ptr + offs_h, mask=mask_h, other=1.0)
                     target = tl.load(xn_ptr + offs_x, mask=mask, other=0.0) * std[None, :] + mean[None, :]
-                error = tl.where(mask, r - target, 0.0)
-                tl.store(e_ptr + offs_x, error, mask=mask)
+                if RECTIFIED:
+                    cut = r <= 0
+                    error = tl.where(mask, tl.where(cut, 0.0, r) - target, 0.0)
+                    tl.store(e_ptr + offs_x, tl.where(cut, 0.0, error), mask=mask)
+                else:
+                    error = tl.where(mask, r - target, 0.0)
+                    tl.store(e_ptr + offs_x, error, mask=mask)
                 squares += error * error
         loss += tl.sum(tl.sum(squares, axis=1), axis=0)
         tl.debug_barrier()
@@ -390,7 +400,8 @@ def learn_kernel(
             foreground = tl.load(foreground_ptr + offs_k, mask=mask_v, other=0.0)
             cost = item_weight * foreground * foreground * value
             grad = tl.load(dots_ptr + offs_v * 4, mask=mask_v, other=0.0) + cost
-            tl.store(values_ptr + offs_v, tl.where(value > 0, grad, 0.0), mask=mask_v)
+            below = 0.0 if leak is None else leak * grad
+            tl.store(values_ptr + offs_v, tl.where(value > 0, grad, below), mask=mask_v)
             tl.store(u_ptr + (position + (TAPS - 1 - BEFORE)) * LATENTS + offs_k, 0.0, mask=mask_v)
             loss += tl.sum(cost * value, axis=0)
         tl.debug_barrier()
@@ -623,7 +634,9 @@ class Plan:
             *(crops.source, self.starts, run.mean, run.std, run.foreground, self.enc, self.dec, run.w_dec),
             *(self.numbers, self.settings, batch, frames, run.windows, min(pool, frames), self.slots),
             *(crops.signal_groups, self.groups, taps + self.tile["FOLD"] - 1),
+            leak=run.leak or None,
             CORRUPTION=crops.corruption_groups,
+            RECTIFIED=run.rectified_output,
             **self.tile,
         )
         for which, (weight, filters) in enumerate(((run.w_enc, self.enc), (run.w_dec, self.dec))):
@@ -668,7 +681,8 @@ def plan_for(run: Run) -> Plan:
     tensors = run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]
     tensors += run.mean, run.std, run.foreground, crops.source
     counts = crops.signal_groups, crops.corruption_groups, len(crops.group_first), len(crops.shift)
-    key = (run.shape, run.optimizer, run.w_enc.device, dot_of(crops.source), counts, *(t.data_ptr() for t in tensors))
+    kind = run.shape, run.optimizer, run.leak, run.rectified_output, run.w_enc.device, dot_of(crops.source)
+    key = (*kind, counts, *(t.data_ptr() for t in tensors))
     if key not in _plans:
         _plans[key] = Plan(run)
     _plans.move_to_end(key)
@@ -693,7 +707,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
         largest = max((frames + taps) * max(bins, latents), taps * bins * latents)
         if largest >= 2**30:
             return f"an item or a weight would have {largest} numbers and it takes fewer than 2^30; use fewer frames"
-    return unserved(runs, able={"corruption"})
+    return None
 
 
 def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:

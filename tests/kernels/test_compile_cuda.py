@@ -46,9 +46,11 @@ def test_nvcc_stands_in_for_nvrtc(monkeypatch):
     assert compile_cuda.usage(KERNEL, {"SIZE": 100}, 90, 0).stack > 0
 
 
+@pytest.mark.parametrize("extras", [(), compile_cuda.EXTRAS], ids=["plain", "all extras"])
 @pytest.mark.parametrize("architecture", compile_cuda.CARDS)
-def test_the_paper_configuration_does_not_spill(architecture):
-    cut = compile_cuda.plan(compile_cuda.SIZES["B16 N512 H32 K32 M9 P16"], compile_cuda.CARDS[architecture])
-    assert cut is not None
+def test_the_paper_configuration_does_not_spill(architecture, extras):
+    shape, limits = compile_cuda.SIZES["B16 N512 H32 K32 M9 P16"], compile_cuda.CARDS[architecture]
+    cut = compile_cuda.plan(shape, limits, extras=extras)
+    assert cut is not None and cut.extras == extras
     found = compile_cuda.compile_plan(cut, architecture)
     assert found.stack == 0 and found.registers <= 255

@@ -66,6 +66,17 @@ CASES = {
     "corruption, split latents": Case(
         3, 37, 0.67, plan(5, 11, 4, 4, own=3, taps_each=3, split=2, extras=("corruption",)), 6, (1, 2, 1)
     ),
+    "leak": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, slices=2, extras=("leak",)), 2),
+    "leak, pool longer than the recording": Case(
+        2, 13, 0.5, plan(5, 4, 3, 16, own=1, taps_each=3, extras=("leak",)), 2
+    ),
+    "rectified output": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, extras=("rectified_output",)), 2),
+    "all extras, split latents": Case(
+        3, 37, 0.34, plan(5, 11, 4, 4, own=3, taps_each=3, split=2, extras=cuda.EXTRAS), 6, (2, 1, 1)
+    ),
+    "all extras, latents in four": Case(
+        3, 41, 0.34, plan(5, 13, 4, 5, own=3, taps_each=2, split=4, lanes=2, extras=cuda.EXTRAS), 16, (2, 1, 1)
+    ),
     "TF32 in three": Case(2, 37, 0.5, plan(5, 11, 4, 4, own=3, taps_each=3, threads=32, precision="3xtf32"), 3),
     "TF32 in three, split latents": Case(
         2, 23, 0.5, plan(13, 21, 5, 4, own=3, taps_each=3, slices=2, threads=64, split=2, precision="3xtf32"), 2
@@ -106,6 +117,7 @@ def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[Run, tuple]:
     mean, std = (torch.tensor(v, dtype=torch.float32) for v in statistics(signal, case.frames, corruption))
     w_enc, w_dec = (torch.tensor(w) for w in weights.values())
     penalty = 0.75 + variant
+    extras = (0.3 if "leak" in p.extras else 0.0), "rectified_output" in p.extras
     run = Run(
         w_enc,
         w_dec,
@@ -118,8 +130,10 @@ def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[Run, tuple]:
         p.pool,
         optimizer,
         OPTIONS[optimizer],
+        *extras,
     )
-    setting = reference.Setting(foreground, p.pool, penalty, optimizer, OPTIONS[optimizer])
+    assert cuda.extras_of(run) == p.extras
+    setting = reference.Setting(foreground, p.pool, penalty, optimizer, OPTIONS[optimizer], *extras)
     return run, (weights, signal, noise, corruption, setting, case, sampler.seed)
 
 

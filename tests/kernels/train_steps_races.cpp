@@ -44,6 +44,6 @@ int main() {
     unsigned int counter = 0;
     const Launch launch = {runs.data(), partials.data(), loss_partials.data(), losses.data(), &counter, 0,
                            STEPS,       BATCH,           CROP,                 1,             1,        CORRUPTION,
-                           ADADELTA};
+                           ADADELTA,    0.25f};
     shim::run(GRID, THREADS, CLUSTER, 4 * SHARED_FLOATS + 16, [=] { train_steps(launch); });
 }

@@ -59,7 +59,7 @@ def poisoned(monkeypatch):
 class Problem:
     """Recordings, weights and settings in one shape, the same for the same shape."""
 
-    def __init__(self, batch, frames, bins, latents, taps, pool, noise_only=0.5, rule="adadelta", corrupted=0):
+    def __init__(self, batch, frames, bins, latents, taps, pool, noise_only=0.5, rule="adadelta", **extras):
         rng = np.random.default_rng((batch, frames, bins, latents, taps, pool))
 
         def recording(extra):
@@ -71,8 +71,9 @@ class Problem:
         self.w_enc = (rng.standard_normal((taps, bins, latents)) / np.sqrt(taps * bins)).astype(np.float32)
         self.w_dec = (rng.standard_normal((taps, latents, bins)) / np.sqrt(taps * latents)).astype(np.float32)
         self.foreground = (np.arange(latents) % 4 != 1).astype(np.float32)
-        self.corruption = [[recording(4), recording(6)], [recording(1)]][:corrupted]
+        self.corruption = [[recording(4), recording(6)], [recording(1)]][: extras.get("corrupted", 0)]
         self.pool, self.rule = pool, rule
+        self.rectifiers = extras.get("leak", 0.0), extras.get("rectified_output", False)
 
     def run(self, **changes):
         sampler = CropSampler(self.signal, self.noise, seed=SEED, corruption=self.corruption, **self.sizes)
@@ -81,11 +82,12 @@ class Problem:
         mean, std = (torch.tensor(v, dtype=torch.float32) for v in measured)
         state = fresh_state(w_enc, w_dec, self.rule)
         foreground = torch.tensor(self.foreground)
-        settings = (0.75, self.pool, self.rule, OPTIONS[self.rule])
+        settings = (0.75, self.pool, self.rule, OPTIONS[self.rule], *self.rectifiers)
         return replace(Run(w_enc, w_dec, state, sampler.crops, mean, std, foreground, *settings), **changes)
 
     def truth(self, steps=STEPS):
-        setting = reference.Setting(self.foreground, self.pool, 0.75, self.rule, OPTIONS[self.rule])
+        settings = (0.75, self.rule, OPTIONS[self.rule], *self.rectifiers)
+        setting = reference.Setting(self.foreground, self.pool, *settings)
         start = reference.beginner({"w_enc": self.w_enc, "w_dec": self.w_dec})
         drawn = {**self.sizes, "seed": SEED, "first": FIRST, "corruption": self.corruption}
         return reference.train_steps(start, self.signal, self.noise, setting, steps, **drawn)
@@ -145,6 +147,30 @@ def test_corruption_is_in_the_input_and_not_in_the_target(noise_only, corrupted)
     problem = Problem(*SMALL, noise_only, corrupted=corrupted)
     run = problem.run()
     check(problem, run, triton.train_steps([run], FIRST, STEPS))
+
+
+RECTIFIERS = [
+    {"leak": 1 / 3},
+    {"rectified_output": True},
+    {"leak": 0.25, "rectified_output": True, "corrupted": 1},
+]
+
+
+@pytest.mark.parametrize("extras", RECTIFIERS, ids=str)
+def test_a_leak_and_a_rectified_output(extras):
+    problem = Problem(2, 19, 3, 5, 4, 5, **extras)
+    run = problem.run()
+    check(problem, run, triton.train_steps([run], FIRST, STEPS))
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.5])
+def test_filters_that_find_nothing_learn_by_a_leak_alone(leak):
+    problem = Problem(*SMALL, leak=leak)
+    problem.w_enc[:] = -np.abs(problem.w_enc)
+    run = problem.run(options=OPTIONS["adadelta"] | {"weight_decay": 0.0})
+    run.mean.zero_()  # the encoder's input is positive
+    triton.train_steps([run], FIRST, 1)
+    assert torch.equal(run.w_enc, torch.tensor(problem.w_enc)) == (leak == 0)
 
 
 @pytest.mark.slow
