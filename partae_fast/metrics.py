@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import UserError
 
 _BSS_LIMIT = 100.0  # dB
-# Added to the diagonal of the sources' correlations, which are 1 there: in a band alone a source's correlations have no
-# inverse, and where the filters' equations are near singular rounding would make NaN.
-_BSS_LOAD = 1e-10
+# Added to the diagonal of the sources' correlations, which is 1: white noise at -60 dB. Sources in a band have nothing
+# outside it, and filters that are free there explain rounding: a finch in diffuse noise, after a gate, has SIR 27.5 dB
+# over all frequencies, and in its band 23.0 dB with 1e-10 here, 27.1 with 1e-6 and 27.6 with 1e-4.
+_BSS_LOAD = 1e-6
 
 
 def snr(reference: ArrayLike, estimate: ArrayLike) -> float:
@@ -75,8 +76,8 @@ def bss(reference: ArrayLike, interference: ArrayLike, estimate: ArrayLike, taps
         estimate: (T,), at any level.
         taps: length of the filters in samples; with 1 nothing but the level is forgiven.
 
-    Every ratio is held within -100 .. 100, as a part that is rounding alone would have it anywhere. An estimate that
-    has nothing of either source has SIR -100, and a silent one -100 thrice.
+    Every ratio is held within -100 .. 100, and what lies 60 dB below the sources counts as rounding: of the song itself
+    SDR and SAR are 60. An estimate that has nothing of either source has SIR -100, and a silent one -100 thrice.
 
     Raises UserError as `snr` does, for the interference too, and where fast_bss_eval is not installed.
     """
