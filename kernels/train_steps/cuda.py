@@ -379,6 +379,8 @@ def refusal(runs: Sequence[Run]) -> str | None:
     if run.w_enc.dtype != torch.float32 or run.crops.source.dtype != torch.float32:
         seen = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
         return f"it takes float32, not {str(seen).removeprefix('torch.')}; convert the model or use eager"
+    if any(run.crops.target is not None for run in runs):
+        return "it takes no recordings that have targets of their own; use eager"
     limits = device_limits(run.w_enc.device.index or 0)
     return why_not(run.shape, limits, groups_of(run), len(runs))
 

@@ -702,6 +702,8 @@ def refusal(runs: Sequence[Run]) -> str | None:
         if source.dtype not in (torch.float32, torch.bfloat16):
             kind = str(source.dtype).removeprefix("torch.")
             return f"it takes recordings in float32 or bfloat16, not {kind}; convert them or use eager"
+        if run.crops.target is not None:
+            return "it takes no recordings that have targets of their own; use eager"
         if not interpreting() and run.w_enc.device.type != "cuda":
             return f"it needs tensors on a cuda device and these are on {run.w_enc.device}; move them or use eager"
         largest = max((frames + taps) * max(bins, latents), taps * bins * latents)

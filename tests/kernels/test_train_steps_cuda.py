@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -102,6 +103,15 @@ def test_tensors_on_the_cpu_are_refused(monkeypatch):
     monkeypatch.setattr(cuda, "installed", lambda: True)
     with pytest.raises(BackendUnavailable, match="tensors on a CUDA device and these are on cpu"):
         cuda.train_steps([some_run()], 0, 1)
+
+
+def test_targets_of_recordings_own_are_refused(monkeypatch):
+    monkeypatch.setattr(cuda, "installed", lambda: True)
+    run = some_run()
+    weight = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=torch.float32)
+    run = replace(run, w_enc=weight, crops=replace(run.crops, target=run.crops.source))
+    reason = cuda.refusal([run])
+    assert reason is not None and "no recordings that have targets of their own" in reason
 
 
 def test_cupy_is_named_where_it_is_missing(monkeypatch):

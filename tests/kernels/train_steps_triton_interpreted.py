@@ -334,5 +334,7 @@ def test_what_is_refused():
     )
     crops = replace(run.crops, source=run.crops.source.double())
     assert "float32 or bfloat16, not float64" in str(triton.refusal([replace(run, crops=crops)]))
+    crops = replace(run.crops, target=run.crops.source)
+    assert "no recordings that have targets" in str(triton.refusal([replace(run, crops=crops)]))
     crops = replace(run.crops, frames=2**29)
     assert "fewer than 2^30" in str(triton.refusal([replace(run, crops=crops)]))
