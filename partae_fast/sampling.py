@@ -20,8 +20,9 @@ from .kernels.train_steps import Crops
 
 logger = logging.getLogger("partae_fast")
 
-Recording = Any  # an array or a tensor (frames, bins)
+Recording = Any  # an array or a tensor (frames, bins), or a tuple of two: what goes in, and what is to come out of it
 Group = Sequence[Recording]
+_Pair = tuple[np.ndarray, np.ndarray]  # a recording and its target, one object where it is its own
 
 _CHUNK = 65536  # frames that are widened to float64 at once
 _LANES = 4096  # draws that are made at once, over as many steps as that takes
@@ -32,28 +33,33 @@ class CropSampler:
 
     A signal-plus-noise item is the sum of one random crop of each group in `signal`, a noise-only item the
     sum of one crop of each group in `noise`. Items 0 .. round(batch * noise_only) - 1 are noise-only. One crop
-    of each group in `corruption` is added to every item but not to its target, what a model is to make of it.
+    of each group in `corruption` is added to every item but not to its target, what a model is to make of it. A
+    recording may have a target of its own, as a remix has its clean part and noise has silence: an item's target is
+    then the sum of its crops' targets, the same frames of each.
     Within a group every crop of every recording is equally likely; a recording shorter than `frames` has
     none and is left out.
 
     Args:
-        signal: groups; a group is a list of recordings, each an array or tensor (T, bins) of magnitudes >= 0.
+        signal: groups; a group is a list of recordings, each an array or tensor (T, bins) of magnitudes >= 0, or a
+            tuple of two of one shape: the recording, and its target. One alone is its own target.
         noise: groups likewise; may be empty where `noise_only` is 0.
         frames: frames in a crop, >= 1.
         batch: items in a batch, >= 1.
         noise_only: share of the items that are noise-only, 0 to 1.
         seed: 0 to 2**64 - 1.
-        corruption: groups likewise, what a denoising autoencoder learns to take away; may be empty.
+        corruption: groups of recordings alone, what a denoising autoencoder learns to take away; may be empty.
 
-    Raises UserError for empty groups, recordings of different bins, none as long as a crop, or magnitudes
-    that are negative, NaN or infinite (naming group and recording), and for settings out of range.
+    Raises UserError for empty groups, recordings of different bins, none as long as a crop, targets of another shape
+    or of a corruption, or magnitudes that are negative, NaN or infinite (naming group and recording), and for
+    settings out of range.
 
     `crops` is what a kernel that draws its own crops is given; see `partae_fast.kernels.train_steps.Crops`. Its
-    `source` (all frames, bins) follows `.to(device)`.
+    `source` (all frames, bins) follows `.to(device)`, and so does `target`, likewise, None where every recording is
+    its own.
 
     Also `mean` and `std` (bins,) float32, of the expected mixture of signal and corruption groups, std no lower
     than a thousandth of its mean over bins; and `noise_mean_square` (bins,) float32, of the noise groups' (zeros
-    where there are none).
+    where there are none). All are of what goes in.
 
     Stowell & Turner 2015, section 4 (noise-only items, corruption); Salmon et al. 2011 (Philox).
 
@@ -74,10 +80,11 @@ class CropSampler:
         corruption: Sequence[Group] = (),
     ) -> None:
         _check_settings(signal, noise, frames, batch, noise_only, seed)
+        _check_corruption(corruption)
         self._signal_groups, self._noise_groups = len(signal), len(noise)
         self._corruption_groups = len(corruption)
         groups = self._kept([*signal, *noise, *corruption], frames)
-        self.bins = int(groups[0][0].shape[1])
+        self.bins = int(groups[0][0][0].shape[1])
         self._lay_out(groups)
         self._measure(groups)
         self._plan(frames, batch, noise_only, seed)
@@ -97,6 +104,7 @@ class CropSampler:
             self.noise_items,
             self.seed,
             self._corruption_groups,
+            self.target,
         )
 
     def batch_at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -104,25 +112,29 @@ class CropSampler:
 
         Both are float32, on the device of `source`; noise_only is 1 where the item is noise-only.
         """
-        x = self.target_at(step)
+        x = self._own(step, self.source)
         if self._corruption_groups:
             starts = self.starts_at(step)[-self._corruption_groups * self.batch :]
-            self._mix(starts.reshape(self._corruption_groups, self.batch), x, onto=True)
+            self._mix(starts.reshape(self._corruption_groups, self.batch), self.source, x, onto=True)
         return x, self._noise_flags.clone()
 
     def target_at(self, step: int) -> torch.Tensor:
-        """What a model is to make of the x of `batch_at(step)`: the items before their corruption, x without any."""
+        """What a model is to make of the x of `batch_at(step)`: the targets of its crops, without corruption."""
+        return self._own(step, self.source if self.target is None else self.target)
+
+    def _own(self, step: int, recordings: torch.Tensor) -> torch.Tensor:
+        """The sum of each item's crops (batch, frames, bins), but for corruption, out of `source` or `target`."""
         starts, signal_items = self.starts_at(step), self.batch - self.noise_items
         silent = self.noise_items * self._noise_groups
         halves = [
             starts[:silent].reshape(self._noise_groups, self.noise_items),
             starts[silent : silent + self._signal_groups * signal_items].reshape(self._signal_groups, signal_items),
         ]
-        target = torch.empty((self.batch, self.frames, self.bins), device=self.source.device)
-        for part, half in zip((target[: self.noise_items], target[self.noise_items :]), halves, strict=True):
+        mixed = torch.empty((self.batch, self.frames, self.bins), device=self.source.device)
+        for part, half in zip((mixed[: self.noise_items], mixed[self.noise_items :]), halves, strict=True):
             if half.size:
-                self._mix(half, part)
-        return target
+                self._mix(half, recordings, part)
+        return mixed
 
     def starts_at(self, step: int) -> np.ndarray:
         """The rows of `source` where a step's crops start, int64.
@@ -148,6 +160,7 @@ class CropSampler:
         if dtype not in (None, torch.float32, torch.bfloat16):
             raise UserError(f"recordings cannot be kept in {dtype}; choose torch.float32 or torch.bfloat16")
         self.source = self.source.to(device, dtype)
+        self.target = None if self.target is None else self.target.to(device, dtype)
         self._offsets = self._offsets.to(device)
         self._noise_flags = self._noise_flags.to(device)
         return self
@@ -181,7 +194,9 @@ class CropSampler:
     def fingerprint(self) -> dict[str, Any]:
         """All that decides which batches are drawn, the recordings as a SHA-256 of their values."""
         digest = hashlib.sha256()
-        for part in (self.starts_before, self.shift, self.group_first, self.source.cpu().float().numpy()):
+        recordings = [self.source] if self.target is None else [self.source, self.target]
+        values = [part.cpu().float().numpy() for part in recordings]
+        for part in (self.starts_before, self.shift, self.group_first, *values):
             digest.update(np.ascontiguousarray(part).data)
         found = {
             "seed": self.seed,
@@ -202,8 +217,8 @@ class CropSampler:
         first_corruption = self._signal_groups + self._noise_groups
         return groups[: self._signal_groups], groups[self._signal_groups : first_corruption], groups[first_corruption:]
 
-    def _kept(self, groups: Sequence[Group], frames: int) -> list[list[np.ndarray]]:
-        """The recordings of each group that are long enough for a crop, checked, float32."""
+    def _kept(self, groups: Sequence[Group], frames: int) -> list[list[_Pair]]:
+        """The recordings of each group that are long enough for a crop, and their targets, checked, float32."""
         names = [f"signal[{i}]" for i in range(self._signal_groups)]
         names += [f"noise[{i}]" for i in range(self._noise_groups)]
         names += [f"corruption[{i}]" for i in range(self._corruption_groups)]
@@ -211,21 +226,24 @@ class CropSampler:
         _check_bins(names, kept)
         return kept
 
-    def _lay_out(self, groups: list[list[np.ndarray]]) -> None:
-        """Put each recording into `source` once, a recording of several groups too, and note its rows."""
-        rows: dict[int, range] = {}
-        parts, total = [], 0
-        for recording in (r for group in groups for r in group):
-            if id(recording) not in rows:
-                rows[id(recording)] = range(total, total + len(recording))
-                parts.append(recording)
-                total += len(recording)
-        self.source = torch.from_numpy(np.concatenate(parts))
-        self._rows = [[rows[id(recording)] for recording in group] for group in groups]
+    def _lay_out(self, groups: list[list[_Pair]]) -> None:
+        """Put each recording into `source`, and its target beside it; with one target once, and note its rows."""
+        rows: dict[tuple[int, int], range] = {}
+        sources, targets, total = [], [], 0
+        for source, target in (pair for group in groups for pair in group):
+            if (id(source), id(target)) not in rows:
+                rows[id(source), id(target)] = range(total, total + len(source))
+                sources.append(source)
+                targets.append(target)
+                total += len(source)
+        own = any(target is not source for source, target in zip(sources, targets, strict=True))
+        self.source = torch.from_numpy(np.concatenate(sources))
+        self.target = torch.from_numpy(np.concatenate(targets)) if own else None
+        self._rows = [[rows[id(source), id(target)] for source, target in group] for group in groups]
 
-    def _measure(self, groups: list[list[np.ndarray]]) -> None:
+    def _measure(self, groups: list[list[_Pair]]) -> None:
         """Take the statistics."""
-        signal, noise, corruption = self._by_role(groups)
+        signal, noise, corruption = self._by_role([[source for source, _ in group] for group in groups])
         mean, variance = _mixture([*signal, *corruption])
         self.mean, self.std = torch.from_numpy(mean).float(), _floored(np.sqrt(variance))
         mean, variance = _mixture(noise) if noise else (np.zeros(self.bins), np.zeros(self.bins))
@@ -270,14 +288,14 @@ class CropSampler:
         crops = within.astype(np.int64) + self.group_first[self._group_of]
         return crops + self.shift[np.searchsorted(self.starts_before, crops, side="right") - 1]
 
-    def _mix(self, starts: np.ndarray, out: torch.Tensor, onto: bool = False) -> None:
+    def _mix(self, starts: np.ndarray, recordings: torch.Tensor, out: torch.Tensor, onto: bool = False) -> None:
         """Fill `out` (items, frames, bins) with sums of the crops that start at `starts` (groups, items).
 
-        With `onto` they are added to what it holds.
+        `recordings` is `source` or `target`. With `onto` the crops are added to what `out` holds.
         """
-        if self.source.is_cpu and self.source.dtype == torch.float32:
+        if recordings.is_cpu and recordings.dtype == torch.float32:
             # By NumPy: an index of PyTorch's wakes OpenMP, whose threads then spin on cores that the kernels need.
-            source, crops = self.source.numpy(), out.numpy()
+            source, crops = recordings.numpy(), out.numpy()
             for group, starts_of_group in enumerate(starts.tolist()):
                 for crop, start in zip(crops, starts_of_group, strict=True):
                     if group == 0 and not onto:
@@ -285,10 +303,10 @@ class CropSampler:
                     else:
                         crop += source[start : start + self.frames]
             return
-        rows = torch.from_numpy(starts).to(self.source.device)[:, :, None] + self._offsets
+        rows = torch.from_numpy(starts).to(recordings.device)[:, :, None] + self._offsets
         flat = out.view(-1, self.bins)
         for i, group in enumerate(rows):
-            crops = self.source.index_select(0, group.reshape(-1))
+            crops = recordings.index_select(0, group.reshape(-1))
             if i == 0 and not onto:
                 flat.copy_(crops)
             else:
@@ -312,18 +330,31 @@ def _check_settings(
         logger.warning("batch %d * noise_only %g rounds to 0: no item will be noise-only", batch, noise_only)
 
 
-def _kept(name: str, group: Group, frames: int) -> list[np.ndarray]:
-    """The recordings of a group that are long enough for a crop, checked, float32."""
+def _check_corruption(corruption: Sequence[Group]) -> None:
+    for g, group in enumerate(corruption):
+        for i, recording in enumerate(group):
+            if _is_pair(recording):
+                raise UserError(
+                    f"corruption[{g}] recording {i} has a target; corruption is in no target: give the recording alone"
+                )
+
+
+def _is_pair(recording: Recording) -> bool:
+    return isinstance(recording, tuple) and len(recording) == 2
+
+
+def _kept(name: str, group: Group, frames: int) -> list[_Pair]:
+    """The recordings of a group that are long enough for a crop, and their targets, checked, float32."""
     if not len(group):
         raise UserError(f"{name} has no recording; give at least one")
-    recordings = [_checked(f"{name} recording {i}", recording) for i, recording in enumerate(group)]
-    longest = max(map(len, recordings))
+    recordings = [_paired(f"{name} recording {i}", recording) for i, recording in enumerate(group)]
+    longest = max(len(source) for source, _ in recordings)
     if longest < frames:
         raise UserError(
             f"{name}: the longest recording has {longest} frames and a crop has {frames}; "
             "give longer recordings or fewer frames"
         )
-    kept = [r for r in recordings if len(r) >= frames]
+    kept = [pair for pair in recordings if len(pair[0]) >= frames]
     if len(kept) < len(recordings):
         logger.warning(
             "%s: %d of %d recordings are shorter than %d frames: left out",
@@ -335,11 +366,26 @@ def _kept(name: str, group: Group, frames: int) -> list[np.ndarray]:
     return kept
 
 
-def _checked(name: str, recording: Recording) -> np.ndarray:
+def _paired(name: str, recording: Recording) -> _Pair:
+    """The recording and its target."""
+    source, target = recording if _is_pair(recording) else (recording, recording)
+    checked = _checked(name, source)
+    if target is source:
+        return checked, checked
+    wanted = _checked(f"{name}'s target", target)
+    if wanted.shape != checked.shape:
+        raise UserError(f"{name} has shape {checked.shape} and its target {wanted.shape}; give both the same")
+    return checked, wanted
+
+
+def _checked(name: str, recording: Any) -> np.ndarray:
     """The recording as float32 (T, bins); itself where it is that already."""
     values = recording.detach().cpu().numpy() if isinstance(recording, torch.Tensor) else np.asarray(recording)
     if values.ndim != 2 or values.shape[1] == 0:
-        raise UserError(f"{name} has shape {values.shape}, wanted (frames, bins); a group is a list of recordings")
+        raise UserError(
+            f"{name} has shape {values.shape}, wanted (frames, bins); a group is a list of recordings, "
+            "each alone or in a tuple with its target"
+        )
     if np.iscomplexobj(values):
         raise UserError(f"{name} is complex; give its magnitude")
     values = np.ascontiguousarray(values, dtype=np.float32)
@@ -351,10 +397,10 @@ def _checked(name: str, recording: Recording) -> np.ndarray:
     return values
 
 
-def _check_bins(names: list[str], groups: list[list[np.ndarray]]) -> None:
-    bins = groups[0][0].shape[1]
+def _check_bins(names: list[str], groups: list[list[_Pair]]) -> None:
+    bins = groups[0][0][0].shape[1]
     for name, group in zip(names, groups, strict=True):
-        for recording in group:
+        for recording, _ in group:
             if recording.shape[1] != bins:
                 raise UserError(
                     f"{name} has a recording of {recording.shape[1]} bins and {names[0]} has {bins}; "

@@ -76,8 +76,8 @@ def train_step(
 
 def train_steps(
     learner: Learner,
-    signal: list[Group],
-    noise: list[Group],
+    signal: Sequence[Group],
+    noise: Sequence[Group],
     setting: Setting,
     steps: int,
     frames: int = 512,
@@ -85,7 +85,7 @@ def train_steps(
     noise_only: float = 0.25,
     seed: int = 0,
     first: int = 0,
-    corruption: Sequence[Group] = (),
+    corruption: Sequence[list[Array]] = (),
 ) -> tuple[Learner, list[float]]:
     """The learner after the steps first .. first + steps - 1, and the loss of each."""
     mean, std = statistics(signal, frames, corruption)

@@ -23,6 +23,14 @@ def groups(seed, *lengths):
     return [recordings(seed + i, each) for i, each in enumerate(lengths)]
 
 
+def remixed(seed, *lengths):
+    """Groups whose every second recording has a target of its own, the first not."""
+    return [
+        [r if i % 2 == 0 else (r, (r * 0.75).astype(np.float32)) for i, r in enumerate(group)]
+        for group in groups(seed, *lengths)
+    ]
+
+
 def test_random_words_are_the_references():
     counters = np.random.default_rng(0).integers(0, 2**32, (50, 3)).astype(np.uint64)
     seed = 0xFEDCBA9876543210
@@ -36,16 +44,17 @@ def test_random_words_are_the_references():
     signal=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), min_size=1, max_size=3),
     noise=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), min_size=1, max_size=2),
     corruption=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=3), max_size=2),
+    make=st.sampled_from([groups, remixed]),
     frames=st.integers(1, 20),
     batch=st.integers(1, 9),
     noise_only=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
     seed=st.sampled_from([0, 1, 2**63 + 5]),
     step=st.sampled_from([0, 1, 63, 100_000, 2**32 - 1]),
 )
-def test_batches_are_the_references(signal, noise, corruption, frames, batch, noise_only, seed, step):
+def test_batches_are_the_references(signal, noise, corruption, make, frames, batch, noise_only, seed, step):
     # The last recording of each group is long enough, whatever was drawn.
-    signal = groups(0, *[[*lengths, frames] for lengths in signal])
-    noise = groups(10, *[[*lengths, frames + 1] for lengths in noise])
+    signal = make(0, *[[*lengths, frames] for lengths in signal])
+    noise = make(10, *[[*lengths, frames + 1] for lengths in noise])
     corruption = groups(20, *[[*lengths, frames] for lengths in corruption])
     ours = CropSampler(signal, noise, frames, batch, noise_only, seed, corruption)
     (x, flags), target = ours.batch_at(step), ours.target_at(step)
@@ -58,8 +67,11 @@ def test_batches_are_the_references(signal, noise, corruption, frames, batch, no
         assert np.array_equal(target.numpy(), wanted_target)
     np.testing.assert_allclose(target.numpy(), wanted_target, rtol=1e-6)
     np.testing.assert_allclose(x.numpy(), wanted, rtol=1e-6)
-    if not corruption:
-        assert torch.equal(x, target)
+    assert (ours.target is None) == (ours.crops.target is None)
+    if make is groups:
+        assert ours.target is None
+    if ours.crops.target_is_input:
+        assert not corruption and torch.equal(x, target)
 
 
 def test_statistics_are_of_the_corrupted_input():
@@ -109,6 +121,30 @@ def test_a_recording_of_two_groups_is_kept_once():
     )
 
 
+def test_a_remix_is_learned_without_its_noise_and_noise_as_silence():
+    (song,), (hiss,), (other,) = groups(0, [60], [60], [40])
+    silence = np.zeros_like
+    ours = CropSampler([[(song + hiss, song)]], [[(other, silence(other))]], frames=8, batch=4, noise_only=0.5)
+    clean = CropSampler([[song]], [[other]], frames=8, batch=4, noise_only=0.5)
+    remix = CropSampler([[song + hiss]], [[other]], frames=8, batch=4, noise_only=0.5)
+    target = ours.target_at(3)
+    assert not target[:2].any()
+    assert torch.equal(target[2:], clean.target_at(3)[2:])
+    assert torch.equal(ours.batch_at(3)[0], remix.batch_at(3)[0])
+    for name in ("mean", "std", "noise_mean_square"):  # of what goes in
+        assert torch.equal(getattr(ours, name), getattr(remix, name))
+
+
+def test_a_recording_is_laid_out_once_for_each_of_its_targets():
+    (song, one, other), (hiss,) = recordings(0, [50, 50, 50]), recordings(9, [30])
+    signal = [[(song, one), song], [(song, other)], [(song, one), (song, song)]]
+    ours = CropSampler(signal, [[hiss]], frames=8, batch=4)
+    assert np.array_equal(ours.source, np.concatenate([song, song, song, hiss]))
+    assert np.array_equal(ours.target, np.concatenate([one, song, other, hiss]))
+    alone = CropSampler([[(song, song)]], [[hiss]], frames=8, batch=4)
+    assert alone.target is None and alone.fingerprint() == CropSampler([[song]], [[hiss]], 8, 4).fingerprint()
+
+
 def test_any_order_of_steps_gives_the_same_batches():
     ours = CropSampler(*[groups(0, [50])] * 2, frames=8, batch=4)
     first = ours.batch_at(7)[0]
@@ -140,6 +176,10 @@ def test_the_fingerprint_tells_samplers_apart():
     assert base == fingerprint()
     others = [fingerprint(seed=1), fingerprint(lengths=(25, 25)), fingerprint(frames=9), fingerprint(batch=5)]
     others.append(fingerprint(corruption=groups(9, [50])))
+    for target in groups(20, [50], [50]):
+        pair = groups(0, [50])[0][0], target[0]
+        others.append(CropSampler([[pair]], groups(9, [50]), frames=8, batch=4).fingerprint())
+    assert others[-1] != others[-2]
     assert all(other != base for other in others)
     assert "corruption_groups" not in base  # as in checkpoints that were written before there was corruption
     assert others[0]["recordings_sha256"] != base["recordings_sha256"] != others[1]["recordings_sha256"]
@@ -175,6 +215,14 @@ REFUSED = [
     ({"signal": [GOOD[0][0]]}, r"signal\[0\] recording 0 has shape \(5,\)"),
     ({"signal": [[np.ones((50, 5), complex)]]}, "complex"),
     ({"signal": [[np.ones((50, 5))]]}, "every bin of the signal is constant"),
+    ({"signal": [[GOOD[0] * 2]]}, r"signal\[0\] recording 0 has shape \(2, 50, 5\).*each alone or in a tuple with its"),
+    (
+        {"signal": [[(GOOD[0][0], GOOD[0][0][:49])]]},
+        r"signal\[0\] recording 0 has shape \(50, 5\) and its target \(49, 5\); give both the same",
+    ),
+    ({"noise": [[GOOD[0][0], (GOOD[0][0], -GOOD[0][0])]]}, r"noise\[0\] recording 1's target has negative magnitudes"),
+    ({"noise": [[(GOOD[0][0], GOOD[0][0] * np.nan)]]}, r"noise\[0\] recording 0's target has NaN or infinite"),
+    ({"corruption": [[(GOOD[0][0], GOOD[0][0])]]}, r"corruption\[0\] recording 0 has a target; .* the recording alone"),
     ({"frames": 0}, "frames 0"),
     ({"batch": 0}, "batch 0"),
     ({"noise_only": 1.5}, "noise_only 1.5"),
@@ -200,8 +248,9 @@ def test_steps_out_of_range_are_refused(step):
     "change", [{"seed": 5}, {"batch": 7}, {"noise_only": 0.5}, {"frames": 30}, {"frames": 45, "batch": 3, "seed": 1}]
 )
 @pytest.mark.parametrize("corruption", [[], groups(12, [48, 33])], ids=["plain", "corrupted"])
-def test_other_settings_are_another_sampler_over_the_same_source(change, corruption):
-    signal, noise = groups(0, [50, 32], [40, 60]), groups(9, [64])
+@pytest.mark.parametrize("make", [groups, remixed])
+def test_other_settings_are_another_sampler_over_the_same_source(change, corruption, make):
+    signal, noise = make(0, [50, 32], [40, 60]), groups(9, [64])
     base = CropSampler(signal, noise, frames=8, batch=4, corruption=corruption)
     before = base.batch_at(3)[0]
     ours = base.with_settings(**change)
@@ -211,7 +260,7 @@ def test_other_settings_are_another_sampler_over_the_same_source(change, corrupt
         assert all(torch.equal(a, b) for a, b in zip(ours.batch_at(step), fresh.batch_at(step), strict=True))
     for name in ("mean", "std", "noise_mean_square"):
         assert torch.equal(getattr(ours, name), getattr(fresh, name))
-    assert ours.source is base.source
+    assert ours.source is base.source and ours.target is base.target
     assert torch.equal(before, base.batch_at(3)[0]) and base.frames == 8
 
 
@@ -226,9 +275,10 @@ def test_other_settings_are_checked_too():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_the_gpu_gets_the_same_batches():
-    ours = CropSampler(groups(0, [50], [60]), groups(3, [40]), frames=8, batch=6, corruption=groups(7, [30]))
-    here = ours.batch_at(3)
-    there = ours.to("cuda").batch_at(3)
+    ours = CropSampler(remixed(0, [50], [60, 40]), groups(3, [40]), frames=8, batch=6, corruption=groups(7, [30]))
+    here = *ours.batch_at(3), ours.target_at(3)
+    ours.to("cuda")
+    there = *ours.batch_at(3), ours.target_at(3)
     assert all(t.is_cuda and torch.equal(h, t.cpu()) for h, t in zip(here, there, strict=True))
 
 
@@ -245,3 +295,11 @@ def test_recordings_in_bfloat16_take_half_and_batches_are_sums_of_the_rounded():
     assert again.source is halved.source and again.source.dtype == torch.bfloat16
     with pytest.raises(UserError, match=r"cannot be kept in torch\.float16; choose torch\.float32 or torch\.bfloat16"):
         halved.to("cpu", torch.float16)
+
+
+def test_targets_in_bfloat16_are_sums_of_the_rounded():
+    one, other, noise = groups(0, [60], [60], [50])
+    halved = CropSampler([[(one[0], other[0])]], [noise], frames=20, batch=4).to("cpu", torch.bfloat16)
+    wanted = CropSampler([[torch.tensor(other[0]).bfloat16().float()]], [noise], frames=20, batch=4, noise_only=0)
+    assert halved.target.dtype == torch.bfloat16
+    assert torch.equal(halved.with_settings(noise_only=0).target_at(3), wanted.target_at(3))

@@ -123,12 +123,14 @@ def first_row(crops, step, item, group):
 
 
 @kernel
-def _fill(error, normalised, address, rows, own, frames, begin, mean, inverse, bins):
+def _fill(error, normalised, addresses, rows, own, frames, begin, mean, inverse, bins):
     """-target and (x - mean) * inverse, of the frames from `begin` on, as many as there is room for; zeros outside.
 
-    target is the sum of the source's runs of `frames` frames that start at the first `own` of `rows`, x that of all.
-    mean and inverse stand several times, end to end.
+    x is the sum of the source's runs of `frames` frames that start at `rows`, target that of the first `own` in its
+    recordings: `addresses` are the source's and theirs, equal where the source is the target. mean and inverse stand
+    several times, end to end.
     """
+    sources, targets = addresses
     count = error.size // bins
     low, high = max(0, -begin), min(count, frames - begin)
     error[: low * bins] = 0
@@ -141,21 +143,20 @@ def _fill(error, normalised, address, rows, own, frames, begin, mean, inverse, b
         # Views, for an index that may be negative keeps a loop from being vectorised.
         negative, normal = error[at : at + size], normalised[at : at + size]
         for group in range(own):
-            source = carray(_floats_at(address + 4 * ((rows[group] + begin) * bins + at)), (size,))
+            target = carray(_floats_at(targets + 4 * ((rows[group] + begin) * bins + at)), (size,))
             if group == 0:
                 for j in range(size):
-                    negative[j] = -source[j]
+                    negative[j] = -target[j]
             else:
                 for j in range(size):
-                    negative[j] -= source[j]
-        if own == rows.size:
+                    negative[j] -= target[j]
+        if own == rows.size and targets == sources:
             for j in range(size):
                 normal[j] = (-negative[j] - mean[j]) * inverse[j]
             continue
-        for j in range(size):
-            normal[j] = -negative[j]
-        for group in range(own, rows.size):
-            source = carray(_floats_at(address + 4 * ((rows[group] + begin) * bins + at)), (size,))
+        normal[:] = 0
+        for group in range(rows.size):
+            source = carray(_floats_at(sources + 4 * ((rows[group] + begin) * bins + at)), (size,))
             for j in range(size):
                 normal[j] += source[j]
         for j in range(size):
@@ -184,7 +185,7 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
 
     Gradients are without their factor 2 / B, the loss without its 1 / B.
     """
-    weights, panels, crops, address, mean, inverse, weighted, leak = model
+    weights, panels, crops, addresses, mean, inverse, weighted, leak = model
     error, normalised, values, positions, slots, starts, heights, dots, rows, residual = scratch
     frames, bins, latents, taps, pool = sizes[FRAMES_OF_ITEM], sizes[BINS], sizes[LATENTS], sizes[TAPS], sizes[POOL]
     near = sizes[NEAR]
@@ -207,7 +208,7 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
         error[:used] = 0
     else:
         residual = error
-    _fill(residual[:used], normalised[:used], address, rows[:drawn], own, frames, begin - before, mean, inverse, bins)
+    _fill(residual[:used], normalised[:used], addresses, rows[:drawn], own, frames, begin - before, mean, inverse, bins)
 
     # Encode: frame t of the cell owns the run that starts at t * bins, of `normalised` as of `error`.
     spare = outer_last - outer_first  # takes what lies past the end of the last window
@@ -368,9 +369,9 @@ def _update(sizes, unit, model, state, settings, total):
 def _model(models, g):
     """What belongs to run g."""
     weights, panels, seeds, starts_before, shift, group_first, group_starts = models[:7]
-    addresses, mean, inverse, weighted, leaks = models[7:]
+    sources, targets, mean, inverse, weighted, leaks = models[7:]
     crops = seeds[g], starts_before[g], shift[g], group_first[g], group_starts[g]
-    return weights[g], panels[g], crops, addresses[g], mean[g], inverse[g], weighted[g], leaks[g]
+    return weights[g], panels[g], crops, (sources[g], targets[g]), mean[g], inverse[g], weighted[g], leaks[g]
 
 
 @kernel
@@ -477,7 +478,12 @@ class _Packed:
         wide[:, :latents] = encoders
         columns = wide.reshape(len(runs), panels, cut.width, -1).transpose(0, 1, 3, 2)
         self.panels = aligned(columns.shape, columns)
-        self.sources = [c.source.detach().contiguous() for c in crops]  # kept while their addresses are in use
+        # Kept while their addresses are in use.
+        self.sources = [c.source.detach().contiguous() for c in crops]
+        self.targets = [
+            source if c.target is None else c.target.detach().contiguous()
+            for c, source in zip(crops, self.sources, strict=True)
+        ]
         times = max(1, FILL // bins)
         weighted = [run.foreground.double().numpy() ** 2 * run.latent_weight for run in runs]
         self.models = (
@@ -489,6 +495,7 @@ class _Packed:
             np.stack([c.group_first for c in crops]),
             np.stack([c.group_starts for c in crops]),
             np.array([source.data_ptr() for source in self.sources], dtype=np.int64),
+            np.array([target.data_ptr() for target in self.targets], dtype=np.int64),
             np.stack([np.tile(run.mean.numpy(), times) for run in runs]).astype(np.float32),
             np.stack([np.tile(1 / run.std.double().numpy(), times) for run in runs]).astype(np.float32),
             np.stack(weighted).astype(np.float32),

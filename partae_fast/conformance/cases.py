@@ -33,6 +33,7 @@ class Case:
     share: float = 0.25  # of background latents
     noise_only: float = 0.5  # of items
     corruption: int = 0  # groups, in whole steps
+    targets: bool = False  # of their own, for some recordings, in whole steps
     leak: float = 0.0
     rectified_output: bool = False  # in whole steps
 

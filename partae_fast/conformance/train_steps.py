@@ -11,7 +11,7 @@ import torch
 from ..kernels.optimiser import RULES
 from ..kernels.train_steps import Run, fresh_state
 from ..reference import train_steps as reference
-from ..reference.sampler import statistics
+from ..reference.sampler import Group, statistics
 from ..sampling import CropSampler
 from .cases import Case, error, twice
 from .optimiser import OPTIONS
@@ -25,8 +25,8 @@ TOLERANCES = {"tf32": 5e-2}
 class Problem:
     """Recordings, and the weights that training starts from, float32 numbers: a case's, the same on each call."""
 
-    signal: list[list[np.ndarray]]
-    noise: list[list[np.ndarray]]
+    signal: list[Group]
+    noise: list[Group]
     corruption: list[list[np.ndarray]]
     sampler: CropSampler
     weights: dict[str, np.ndarray]
@@ -38,7 +38,7 @@ class Problem:
 def problem(case: Case) -> Problem:
     """Two signal groups, one of several recordings, as many noise groups, and corruption groups where the case has any.
 
-    The optimisers take turns.
+    Where recordings have targets of their own, some have none. The optimisers take turns.
     """
     rng = np.random.default_rng(sum(case.name.encode()))
 
@@ -47,14 +47,19 @@ def problem(case: Case) -> Problem:
         drawn = rng.integers(0, 2, size) if case.kind == "ties" else rng.gamma(1.0, 1.0, size)
         return drawn.astype(np.float32)
 
-    signal = [[recording(7), recording(0), recording(20)], [recording(5)]]
-    noise = [[recording(3)], [recording(1), recording(9)]]
+    several, lone = [recording(7), recording(0), recording(20)], recording(5)
+    signal: list[Group] = [several, [lone]]
+    noise: list[Group] = [[recording(3)], [recording(1), recording(9)]]
     w_enc = rng.standard_normal((case.taps, case.bins, case.latents)) / math.sqrt(case.taps * case.bins)
     w_dec = rng.standard_normal((case.taps, case.latents, case.bins)) / math.sqrt(case.taps * case.latents)
     if case.kind == "negative":
         w_enc = np.zeros_like(w_enc)
     weights = {"w_enc": w_enc.astype(np.float32), "w_dec": w_dec.astype(np.float32)}
     corruption = [[recording(2 + i), recording(6)] for i in range(case.corruption)]
+    if case.targets:  # the second group's recording is its own target in the first
+        signal = [[(several[0], recording(7)), lone], [(lone, recording(5))]]
+        hiss = recording(3)
+        noise = [[(hiss, np.zeros_like(hiss))], noise[1]]
     silent = round(case.batch * case.noise_only) / case.batch
     sampler = CropSampler(signal, noise, case.frames, case.batch, silent, 2**40 + 3, corruption)
     foreground = np.arange(case.latents) >= round(case.latents * case.share)

@@ -14,7 +14,7 @@ from ..kernels.train_steps import Run
 # From this batch on a GPU is full without tricks: Triton kernels, a few launches a step, before the persistent one.
 LARGE_BATCH = 256
 
-_finite = WeakIdKeyDictionary()  # sources seen finite, at which version
+_finite = WeakIdKeyDictionary()  # sources and targets seen finite, at which version
 
 
 def serving_backend(runs: Sequence[Run], backend: str = "auto") -> str:
@@ -37,8 +37,8 @@ def train_steps(runs: Sequence[Run], first: int, steps: int, backend: str = "aut
 
     Args:
         runs: one or more (see `partae_fast.kernels.train_steps.Run`) that agree in B, N, H, K, M, P, in optimiser, in
-            type and device, in how many groups there are, and in leak and rectified output. More than one are a
-            population: trained side by side.
+            type and device, in how many groups there are, in whether recordings have targets of their own, and in leak
+            and rectified output. More than one are a population: trained side by side.
         first: the number of the first step, from 0; draws and Adam's correction depend on it.
         steps: how many. The caller bounds them: nothing is reported, and no interrupt served, before the end.
         backend: "auto" or a name of `pf.backends()`.
@@ -70,8 +70,9 @@ def alike(run: Run) -> str:
     shape = " ".join(f"{name} {size}" for name, size in zip("BNHKMP", run.shape, strict=True))
     crops = run.crops
     groups = f"{crops.signal_groups} of {len(crops.group_first)} groups signal and {crops.corruption_groups} corruption"
+    targets = "no targets of their own" if crops.target is None else "targets of their own"
     rectifiers = f"leak {run.leak:g}, output {'rectified' if run.rectified_output else 'as decoded'}"
-    return f"{shape}, {run.optimizer}, {run.w_enc.dtype} on {run.w_enc.device}, {groups}, {rectifiers}"
+    return f"{shape}, {run.optimizer}, {run.w_enc.dtype} on {run.w_enc.device}, {groups}, {targets}, {rectifiers}"
 
 
 def _check_run(run: Run) -> None:
@@ -87,8 +88,20 @@ def _check_run(run: Run) -> None:
         raise ValueError(f"optimizer {run.optimizer!r} with {sorted(run.options)}: see kernels.optimiser.RULES")
     if not 0 <= run.leak < 1:
         raise ValueError(f"leak is {run.leak}; it must be from 0 up to, not including, 1")
-    source = run.crops.source
-    if _finite.get(source) != source._version:
-        if not torch.isfinite(source).all():
-            raise ValueError("a source has NaN or infinite magnitudes; repair or leave out that recording")
-        _finite[source] = source._version
+    _check_finite("source", run.crops.source)
+    if run.crops.target is not None:
+        _check_target(run.crops.target, run.crops.source)
+
+
+def _check_target(target: Tensor, source: Tensor) -> None:
+    found, wanted = (f"{tuple(t.shape)}, {t.dtype} on {t.device}" for t in (target, source))
+    if found != wanted:
+        raise ValueError(f"the target is {found} and the source {wanted}; give both the same")
+    _check_finite("target", target)
+
+
+def _check_finite(name: str, recordings: Tensor) -> None:
+    if _finite.get(recordings) != recordings._version:
+        if not torch.isfinite(recordings).all():
+            raise ValueError(f"a {name} has NaN or infinite magnitudes; repair or leave out that recording")
+        _finite[recordings] = recordings._version

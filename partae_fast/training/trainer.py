@@ -204,7 +204,7 @@ class Trainer:
         """One step, op by op; returns its loss, on the device."""
         model = self.model
         x, noise_only = self.sampler.batch_at(step)
-        target = self.sampler.target_at(step) if self.sampler.crops.corruption_groups else None
+        target = None if self.sampler.crops.target_is_input else self.sampler.target_at(step)
         for parameter in model.parameters():
             parameter.grad = None
         loss = functional.partitioned_loss(

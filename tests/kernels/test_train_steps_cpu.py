@@ -15,6 +15,8 @@ CPU = torch.device("cpu")
 PAPER = Case("the paper's", 3, 512, 32, 32, 9, 16)
 FEW_ITEMS = Case("one item in many cells", 1, 1500, 7, 20, 4, 5)
 CORRUPTED = next(case for case in TINY if case.corruption)
+TARGETS = Case("targets of their own, in many cells", 1, 1500, 7, 20, 4, 5, corruption=1, targets=True)
+FEW_TARGETS = Case("targets of their own", 3, 29, 5, 4, 3, 4, corruption=1, targets=True)
 RECTIFIED = next(case for case in LARGER if case.rectified_output)
 
 
@@ -44,6 +46,8 @@ def variants(case, rule="adadelta"):
     for i in range(5):
         run = make_run(case, torch.float32, CPU).copy()
         crops = replace(run.crops, seed=i, noise_items=i % (case.batch + 1), source=run.crops.source * (1 + i))
+        if crops.target is not None:
+            crops = replace(crops, target=crops.target * (2 + i))
         foreground = (torch.arange(case.latents) >= i).float()
         options = {name: value * (1 - 0.01 * i) for name, value in RULES[rule].options.items()}
         state = fresh_state(run.w_enc, run.w_dec, rule)
@@ -52,7 +56,7 @@ def variants(case, rule="adadelta"):
     return runs
 
 
-@pytest.mark.parametrize("case", [PAPER, FEW_ITEMS, TINY[2], CORRUPTED, RECTIFIED], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [PAPER, FEW_ITEMS, TINY[2], CORRUPTED, TARGETS, RECTIFIED], ids=lambda case: case.name)
 def test_threads_change_no_bit(case, threads):
     run = make_run(case, torch.float32, CPU)
     threads(1)
@@ -78,12 +82,20 @@ def test_launches_change_no_bit(rule):
         assert_same_bits(outcome(run, first=3, steps=7, launches=launches), wanted)
 
 
+@pytest.mark.parametrize("case", [PAPER, CORRUPTED, RECTIFIED], ids=lambda case: case.name)
+def test_a_target_that_is_the_source_changes_no_bit(case):
+    run = make_run(case, torch.float32, CPU)
+    assert run.crops.target is None
+    assert_same_bits(outcome(replace(run, crops=replace(run.crops, target=run.crops.source.clone()))), outcome(run))
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 @pytest.mark.parametrize("rule", list(RULES))
-def test_a_population_has_the_bits_of_its_members_alone(rule, count, threads):
+@pytest.mark.parametrize("case", [CORRUPTED, FEW_TARGETS], ids=lambda case: case.name)
+def test_a_population_has_the_bits_of_its_members_alone(case, rule, count, threads):
     """Five runs and their turns on fewer threads; with four threads two runs are trained one after the other."""
     threads(count)
-    runs = variants(CORRUPTED, rule)[: 5 if count < 4 else 2]
+    runs = variants(case, rule)[: 5 if count < 4 else 2]
     wanted = [outcome(run, first=2, steps=2 * cpu.TURN + 1) for run in runs]
     losses = cpu.train_steps(runs, 2, 2 * cpu.TURN + 1)
     for run, row, alone in zip(runs, losses, wanted, strict=True):

@@ -47,6 +47,21 @@ def test_corruption_is_in_every_input_and_in_no_target():
     assert sampler.target_at(*drawn)[:, 0, 0].tolist() == [10, 1, 1]
 
 
+def test_a_target_of_its_own_is_in_the_target_alone():
+    signal = [[(counting(20), counting(20, first=1000))], [np.full((9, 2), 0.5)]]
+    noise = [[(np.full((4, 2), 7.0), np.zeros((4, 2)))]]
+    drawn = signal, noise, 4, 3, 0.4, 0, 5
+    x, noise_only = sampler.batch_at(*drawn)
+    target = sampler.target_at(*drawn)
+    assert noise_only.tolist() == [1, 0, 0]
+    assert (x[0] == 7.0).all() and not target[0].any()
+    assert np.array_equal(target[1:], x[1:] + 1000)  # the same frames of it
+    plain = [[counting(20)], [np.full((9, 2), 0.5)]]
+    assert np.array_equal(x, sampler.batch_at(plain, [[np.full((4, 2), 7.0)]], *drawn[2:])[0])
+    for found, wanted in zip(sampler.statistics(signal, 4), sampler.statistics(plain, 4), strict=True):
+        assert np.array_equal(found, wanted)
+
+
 def test_corruption_groups_are_numbered_after_the_others():
     signal, noise, corruption = [[counting(50)]], [[counting(40)]] * 2, [[counting(60)]]
     x, _ = sampler.batch_at(signal, noise, 4, 2, 0.0, 3, 7, corruption)

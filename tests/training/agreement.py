@@ -29,6 +29,7 @@ class System:
     """A model and what it is trained on, for every seed."""
 
     denoising: bool = False  # the plain autoencoder, on corrupted input; the partitioned one if not
+    targets: bool = False  # of their own: less than the signal, and silence for noise
     leak: float = 0.0
     rectified_output: bool = False
 
@@ -49,6 +50,9 @@ class System:
     def groups(self, seed=0):
         """Signal, noise and corruption groups."""
         signal, noise = _material(seed)
+        if self.targets:
+            signal = [[(r, np.maximum(r - 0.3, 0).astype(np.float32)) for r in group] for group in signal]
+            noise = [[(r, np.zeros_like(r)) for r in group] for group in noise]
         return (signal, [], noise) if self.denoising else (signal, noise, [])
 
     def sampler(self, seed=0):
@@ -61,6 +65,7 @@ class System:
 
 
 PARTITIONED, DENOISING = System(), System(denoising=True)
+TARGETED = System(targets=True)
 RECTIFIED = System(leak=1 / 3, rectified_output=True)
 
 

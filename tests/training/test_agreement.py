@@ -29,7 +29,11 @@ def test_free_running(backend, optimizer):
 
 
 @on_cpu
-@pytest.mark.parametrize("system", [agreement.DENOISING, agreement.RECTIFIED], ids=["denoising", "rectified"])
+@pytest.mark.parametrize(
+    "system",
+    [agreement.DENOISING, agreement.TARGETED, agreement.RECTIFIED],
+    ids=["denoising", "targets of their own", "rectified"],
+)
 def test_other_systems(backend, system):
     """By Adam, whose steps are large everywhere: AdaDelta's first ones are near what float32 weights resolve."""
     loss, update = agreement.teacher_forced(backend, 50, "adam", system)

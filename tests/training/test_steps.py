@@ -43,6 +43,14 @@ def test_a_source_is_looked_at_once(run, monkeypatch):
     assert len(looks) == 1
 
 
+def test_a_target_that_is_not_finite_is_refused_too(run):
+    run = changed(run, target=run.crops.source.clone())
+    train_steps([run], 0, 1)
+    run.crops.target[3, 1] = float("nan")
+    with pytest.raises(ValueError, match="a target has NaN or infinite magnitudes; repair or leave out"):
+        train_steps([run], 1, 1)
+
+
 def changed(run, **crops):
     return replace(run, crops=replace(run.crops, **crops))
 
@@ -53,6 +61,12 @@ REFUSED = [
     (lambda run: [run, replace(run, pool=3)], "runs differ: .*P 3.*P 5"),
     (lambda run: [run, changed(run, signal_groups=1)], "runs differ: .*1 of 4 groups signal.*2 of 4 groups signal"),
     (lambda run: [run, changed(run, corruption_groups=1)], "runs differ: .*and 0 corruption.*and 1 corruption"),
+    (lambda run: [run, changed(run, target=run.crops.source)], "runs differ: .*no targets of their own.* targets of"),
+    (
+        lambda run: [changed(run, target=run.crops.source[1:])],
+        r"the target is \(\d+, 7\), torch.float32 on cpu and the source \(\d+, 7\), .*; give both the same",
+    ),
+    (lambda run: [changed(run, target=run.crops.source.double())], "the target is .*float64 on cpu and the source"),
     (lambda run: [run, replace(run, leak=0.5)], "runs differ: .*leak 0, .*leak 0.5, "),
     (lambda run: [run, replace(run, rectified_output=True)], "runs differ: .*output as decoded.*output rectified"),
     (lambda run: [replace(run, leak=1.0)], "leak is 1.0; it must be from 0 up to, not including, 1"),

@@ -129,6 +129,17 @@ def test_op_by_op_agrees_with_whole_steps_on_corrupted_input(rectifiers, op_by_o
     np.testing.assert_allclose(singly.run(10).loss, whole.run(10).loss, rtol=1e-5)
 
 
+def test_op_by_op_agrees_with_whole_steps_on_targets_of_their_own(make_model, material):
+    (signal,), (noise,) = material()
+    groups = [[(r, 0.5 * r) for r in signal]], [[(r, 0 * r) for r in noise]]
+    singly, whole = (
+        Trainer(make_model(), sampler(*groups, frames=FRAMES, batch=BATCH), backend="eager")
+        for sampler in (Interrupting, CropSampler)
+    )
+    assert singly.fused() is None and whole.fused() == "eager"
+    np.testing.assert_allclose(singly.run(10).loss, whole.run(10).loss, rtol=1e-5)
+
+
 def test_ctrl_c_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(tmp_path, op_by_op):
     whole = op_by_op()
     whole.run(20)
