@@ -16,7 +16,7 @@ pass of its op, named as the pass. All implementations of a pass take and return
     train_steps       runs, first, steps -> losses; the runs' weights and states are changed
                       (a module of this op also has refusal(runs) -> why it cannot serve them | None)
 
-A leak is named where it is given, and never given to a function that has none (a candidate of `partae verify`).
+A candidate of `partae verify` may do without a leak: it is then checked without one.
 Shapes are those of `partae_fast.functional`, which checks them; an implementation may rely on shapes, types and
 devices that agree, not on contiguity. The maths of each pass is in `partae_fast.reference`.
 """

@@ -9,8 +9,6 @@ Each op is a `torch.library` custom op, so that a model using it survives `torch
 BackendUnavailable. First derivatives are there for every floating-point input but mean and std; second ones are not.
 """
 
-import inspect
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -223,19 +221,6 @@ def _kernels(op: str, backend: str, like: Tensor):
     return implementation(op, resolve(op, backend, like.device, like.dtype))
 
 
-def _encoder(backend: str, like: Tensor, leak: float):
-    return implementation("encode", resolve("encode", backend, like.device, like.dtype, _no_leak if leak else None))
-
-
-def _no_leak(module: ModuleType) -> str | None:
-    return None if "leak" in inspect.signature(module.encode).parameters else "it has no leaky rectifier; use eager"
-
-
-def _leak(leak: float) -> dict[str, float]:
-    """For a back-end that may not know of it."""
-    return {"leak": leak} if leak else {}
-
-
 def _op(name: str) -> Any:
     return torch.library.custom_op(f"partae::{name}", mutates_args=())
 
@@ -248,7 +233,7 @@ def _or_empty(gradient: Tensor | None, like: Tensor) -> Tensor:
 def _encode(
     x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float, backend: str
 ) -> tuple[Tensor, Tensor]:
-    return _encoder(backend, x, leak).encode(x, w_enc, pool, mean, std, **_leak(leak))
+    return _kernels("encode", backend, x).encode(x, w_enc, pool, mean, std, leak)
 
 
 @_encode.register_fake
@@ -272,8 +257,8 @@ def _encode_backward(
     leak: float,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    grad_x, grad_w = _encoder(backend, x, leak).encode_backward(
-        grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w, **_leak(leak)
+    grad_x, grad_w = _kernels("encode", backend, x).encode_backward(
+        grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w, leak
     )
     return _or_empty(grad_x, x), _or_empty(grad_w, w_enc)
 
