@@ -61,6 +61,8 @@ TINY = [
     Case("no foreground", 2, 16, 4, 4, 3, 4, share=1.0),
     Case("no background", 2, 16, 4, 4, 3, 4, share=0.0),
     Case("corrupted input", 3, 29, 5, 4, 3, 4, corruption=2),
+    Case("targets of their own", 3, 27, 5, 4, 3, 4, targets=True),
+    Case("targets of their own, corrupted", 3, 29, 5, 4, 3, 4, corruption=1, targets=True),
     Case("leaky rectifier", 2, 26, 5, 4, 3, 4, leak=1 / 3),
     Case("leaky, nothing positive", 2, 20, 4, 3, 3, 4, kind="negative", normalised=False, leak=0.25),
     Case("leaky, exact ties", 2, 23, 3, 4, 3, 4, kind="ties", normalised=False, leak=0.5),
@@ -80,6 +82,7 @@ LARGER = [
     Case("the paper's", 3, 512, 32, 32, 9, 16),
     Case("finer pool, wider band", 2, 320, 64, 32, 9, 4),
     Case("corrupted input in many cells", 1, 1500, 7, 20, 4, 5, corruption=1),
+    Case("targets of their own in many cells", 1, 1500, 7, 20, 4, 5, corruption=1, targets=True),
     Case("leaky, rectified, corrupted", 2, 900, 33, 20, 5, 6, corruption=1, leak=1 / 3, rectified_output=True),
 ]
 

@@ -228,7 +228,9 @@ class Implementation:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [case for case in TINY if case.kind != "nan"], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [case for case in TINY if case.kind != "nan" and not case.targets], ids=lambda case: case.name
+)
 def test_the_plans_of_a_gpu_conform(case):
     found = conformance.train_steps(case, Implementation, torch.float32, torch.device("cpu"), 1e-5)
     assert max(found.values()) <= 1e-5, found
