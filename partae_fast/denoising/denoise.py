@@ -28,7 +28,7 @@ from ..audio.files import require_finite
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
-from .mask import Mask
+from .mask import Mask, gain_of
 
 PARTS = ("signal", "noise")
 # Frames in a chunk: some 12 s at the paper's settings, of which the halo is 2 %.
@@ -147,11 +147,12 @@ class _Weighting:
         self.spectrogram = spectrogram
         self.channels = channels
         self.floor = np.float32(floor)
-        self.mask = model.mask or Mask()
         self.chunk = max(1, -(-chunk // model.pool)) * model.pool
         # A frame takes from windows that reach into the taps - 1 frames around it, and these windows depend
-        # on taps - 1 frames around them; either way rounded up to whole pools.
-        self.halo = 2 * -(-(model.taps - 1) // model.pool) * model.pool
+        # on taps - 1 frames around them, and its gain on the frames that the mask takes means over; each of the
+        # three rounded up to whole pools.
+        reach = (model.taps - 1, model.taps - 1, (model.mask or Mask()).reach)
+        self.halo = sum(-(-frames // model.pool) * model.pool for frames in reach)
         self.device = _device(model)
         self.seen = 0
 
@@ -213,7 +214,7 @@ class _Weighting:
         magnitudes = np.abs(spectra[..., band]) * np.float32(self.spectrogram.gain)
         with torch.no_grad():
             signal, noise = self.model.separate(torch.from_numpy(magnitudes).to(self.device))
-        gain = self.mask.gain(signal.float().cpu().numpy(), noise.float().cpu().numpy())
+        gain = gain_of(self.model, magnitudes, signal.float().cpu().numpy(), noise.float().cpu().numpy())
         if not np.isfinite(gain).all():
             raise UserError("denoise: the model reconstructs NaN; train it again, or lower the level of the audio")
         own = slice(before, before + count)

@@ -1,49 +1,92 @@
 """How a model's two reconstructions become a gain for each frame and bin of the recording."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from ..errors import UserError
 
 
 @dataclass(frozen=True)
 class Mask:
-    """gain = F^e / (F^e + B^e), F and B the foreground's and the background's reconstruction, e the exponent.
+    """gain = F^e / (F^e + b B^e + n V^e) * max(1 - g V^2 / X^2, 0), in 0 .. 1.
 
-    Both are first rectified: a magnitude is never negative. Where both are then 0 the model saw nothing
-    that it knows, and the gain is 0. Exponent 2 is the Wiener filter's shape, and the gain lies within 0 ..
-    1 for any.
+    F and B are the foreground's and the background's reconstruction, rectified, for a magnitude is never negative;
+    X the recording's own magnitudes; V the root mean square of noise-only audio in each bin. F, B and X^2 are means
+    over `smoothing` frames and as many bins around each. Where F, B and V are 0 the model saw nothing that it knows,
+    and the gain is 0. With exponent 2 the first factor has the Wiener filter's shape; the second is a gate, shut where
+    the recording is no louder than g times the noise's mean square.
 
     Arguments:
-        exponent: a positive number; the larger, the nearer the gain is to 0 or 1.
+        exponent: e, positive; the larger, the nearer the first factor is to 0 or 1.
+        background: b, 0 or more; 0 for a model that has no background.
+        noise: n, 0 or more.
+        gate: g, 0 or more; 0 for no gate.
+        smoothing: frames, and bins, of the means; odd, 1 for none. At the edges the outermost values are repeated.
 
-    Raises UserError for any other exponent.
+    Raises UserError for settings out of range.
 
-    >>> float(Mask().gain(np.float32(3.0), np.float32(1.0)))
-    0.8999999761581421
+    >>> round(float(Mask().gain(np.float32([3.0]), np.float32([1.0]))[0]), 6)
+    0.9
     """
 
     exponent: float = 2.0
+    background: float = 1.0
+    noise: float = 0.0
+    gate: float = 0.0
+    smoothing: int = 1
 
     def __post_init__(self) -> None:
-        number = isinstance(self.exponent, int | float) and not isinstance(self.exponent, bool)
-        if not (number and math.isfinite(self.exponent) and self.exponent > 0):
-            raise UserError(f"mask: exponent is {self.exponent!r}; it must be a positive number, such as 2")
-        object.__setattr__(self, "exponent", float(self.exponent))
+        for name in ("exponent", "background", "noise", "gate"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or value < 0 or (name == "exponent" and value == 0):
+                wanted = "a positive number, such as 2" if name == "exponent" else "a number, 0 or more"
+                raise UserError(f"mask: {name} is {value!r}; it must be {wanted}")
+            object.__setattr__(self, name, float(value))
+        if isinstance(self.smoothing, bool) or self.smoothing not in range(1, 100, 2):
+            raise UserError(f"mask: smoothing is {self.smoothing!r}; it must be an odd whole number, such as 3")
 
-    def gain(self, foreground: NDArray[np.float32], background: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Two reconstructions of one shape -> each element's gain, in 0 .. 1; NaN where either is NaN."""
-        foreground, background = np.maximum(foreground, 0), np.maximum(background, 0)
-        # Powers of the two as they are could pass float32's range; the larger of them becomes 1.
-        larger = np.maximum(foreground, background)
-        larger = np.where(larger == 0, np.float32(1), larger)
-        f, b = (foreground / larger) ** self.exponent, (background / larger) ** self.exponent
-        either = f + b
-        return (f / np.where(either == 0, 1, either)).astype(np.float32)
+    @property
+    def reach(self) -> int:
+        """Frames on either side of a frame that its gain depends on."""
+        return self.smoothing // 2
+
+    def gain(
+        self,
+        foreground: NDArray[np.float32],
+        background: NDArray[np.float32],
+        magnitudes: NDArray[np.float32] | None = None,
+        noise_mean_square: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """F, B and X of one shape (..., N, H) and V^2 (H,) -> each element's gain; NaN where F or B is NaN.
+
+        X and V are needed where `noise` or `gate` is above 0; V^2 is 0 where it is None.
+        """
+        f, b = (self._smooth(np.maximum(part, 0)) for part in (foreground, background))
+        v2 = np.zeros(f.shape[-1], np.float32) if noise_mean_square is None else noise_mean_square
+        v = np.sqrt(v2)
+        # Powers of them as they are could pass float32's range; the largest becomes 1.
+        largest = np.maximum(np.maximum(f, b), v if self.noise else 0)
+        largest = np.where(largest == 0, np.float32(1), largest)
+        f, b = (f / largest) ** self.exponent, (b / largest) ** self.exponent
+        total = f + self.background * b
+        if self.noise:
+            total = total + self.noise * (v / largest) ** self.exponent
+        gain = f / np.where(total == 0, 1, total)
+        if self.gate and magnitudes is not None:
+            power = self._smooth(np.square(magnitudes))
+            gain = gain * np.maximum(1 - self.gate * v2 / np.maximum(power, np.finfo(np.float32).tiny), 0)
+        return gain.astype(np.float32)
+
+    def _smooth(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.smoothing == 1:
+            return values
+        return uniform_filter(values, self.smoothing, mode="nearest", axes=(-2, -1))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for a model's file."""
@@ -51,8 +94,18 @@ class Mask:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "Mask":
-        """The inverse of `to_dict`; raises UserError on a name that is unknown or missing."""
-        if set(settings) != {"exponent"}:
-            odd = ", ".join(sorted({"exponent"} ^ set(settings)))
+        """The inverse of `to_dict`; raises UserError on a name that is unknown."""
+        unknown = set(settings) - {field.name for field in fields(cls)}
+        if unknown or "exponent" not in settings:
+            odd = ", ".join(sorted(unknown or {"exponent"}))
             raise UserError(f"mask: settings unknown or missing: {odd}; the file is of another version")
         return cls(**settings)
+
+
+def gain_of(
+    model: Any, magnitudes: NDArray[np.float32], signal: NDArray[np.float32], noise: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The gain of a model's mask, `Mask()` where it has none, for magnitudes (..., N, H) that it separates so."""
+    known = getattr(model, "noise_mean_square", None)
+    noise_mean_square = None if known is None else known.detach().float().cpu().numpy()
+    return (getattr(model, "mask", None) or Mask()).gain(signal, noise, magnitudes, noise_mean_square)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..denoising.mask import Mask
+from ..denoising.mask import gain_of
 from ..training.fit import Material
 
 _CHUNK = 4096  # frames that the model sees at a time; at the ends of each it has zeros around it
@@ -76,7 +76,6 @@ def report(model: Any, material: Material) -> Report:
 
 def _energies(model: Any, recordings: Sequence[NDArray[np.float32]]) -> dict[str, float]:
     """Sums over all frames and bins of squares: of x, both parts, what passes the mask, what neither part has."""
-    mask = getattr(model, "mask", None) or Mask()
     sums: dict[str, float] = dict.fromkeys(("all", "foreground", "background", "passed", "missed"), 0.0)
     for magnitudes in recordings:
         for start in range(0, len(magnitudes), _CHUNK):
@@ -84,7 +83,7 @@ def _energies(model: Any, recordings: Sequence[NDArray[np.float32]]) -> dict[str
             with torch.no_grad():
                 parts = model.separate(torch.from_numpy(x).to(model.w_enc.device))
             signal, noise = (part.cpu().numpy() for part in parts)
-            found = x, signal, noise, mask.gain(signal, noise) * x, x - signal - noise
+            found = x, signal, noise, gain_of(model, x, signal, noise) * x, x - signal - noise
             for name, part in zip(sums, found, strict=True):
                 sums[name] += float(np.square(part, dtype=np.float64).sum())
     return sums

@@ -430,14 +430,14 @@ def judge(model: Any, sampler: CropSampler) -> dict[str, float | None]:
     A model that tells signal from noise has a low leak and a higher keep. Neither says by itself how well it denoises,
     and the recordings are those that it was trained on.
     """
-    from ..denoising.mask import Mask
+    from ..denoising.mask import gain_of
 
     known = bool(sampler.noise_mean_square.any())
     crops = sampler.with_settings(batch=_JUDGED_ITEMS, noise_only=_JUDGED_NOISE if known else 0.0, seed=_JUDGED_SEED)
     x, noise_only = crops.batch_at(0)
     with torch.no_grad():
         x, signal, noise = (part.cpu().numpy() for part in (x, *model.separate(x)))
-    passed = (getattr(model, "mask", None) or Mask()).gain(signal, noise) * x
+    passed = gain_of(model, x, signal, noise) * x
     energy, kept, missed = (np.square(part, dtype=np.float64).sum((1, 2)) for part in (x, passed, x - signal - noise))
     silent = noise_only.cpu().numpy() > 0
 

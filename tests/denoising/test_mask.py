@@ -63,3 +63,48 @@ def test_another_exponent_is_refused(exponent):
 def test_settings_of_another_version_are_refused(settings):
     with pytest.raises(UserError, match="of another version"):
         Mask.from_dict(settings)
+
+
+def plainly(mask, f, b, x, v2):
+    """The formula, element by element."""
+    reach, gain = mask.smoothing // 2, np.empty(f.shape)
+
+    def mean(values, n, h):
+        rows = np.clip(np.arange(n - reach, n + reach + 1), 0, len(values) - 1)
+        columns = np.clip(np.arange(h - reach, h + reach + 1), 0, values.shape[1] - 1)
+        return values[np.ix_(rows, columns)].mean()
+
+    for n, h in np.ndindex(f.shape):
+        part_f, part_b = (mean(np.maximum(part, 0.0), n, h) ** mask.exponent for part in (f, b))
+        total = part_f + mask.background * part_b + mask.noise * v2[h] ** (mask.exponent / 2)
+        gain[n, h] = total and part_f / total * max(1 - mask.gate * v2[h] / mean(x.astype(float) ** 2, n, h), 0)
+    return gain
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (23, 13)])
+@pytest.mark.parametrize("mask", [Mask(2, 1, 0.5, 2, 3), Mask(1, 0, 0.25, 0, 5), Mask(3, 2, 0, 1.5, 1)])
+def test_noise_gate_and_smoothing(mask, shape):
+    rng = np.random.default_rng(0)
+    f, b, x = (rng.normal(1, 1, shape).astype(np.float32) for _ in range(3))
+    v2 = rng.uniform(0.05, 0.5, shape[1]).astype(np.float32)
+    wanted = plainly(mask, f.astype(float), b.astype(float), np.abs(x), v2)
+    np.testing.assert_allclose(mask.gain(f, b, np.abs(x), v2), wanted, rtol=1e-4, atol=1e-6)
+    many = mask.gain(f[None].repeat(2, 0), b[None].repeat(2, 0), np.abs(x)[None].repeat(2, 0), v2)
+    np.testing.assert_allclose(many[1], wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["background", "noise", "gate"])
+@pytest.mark.parametrize("value", [-1, float("nan"), "1", None])
+def test_another_weight_is_refused(name, value):
+    with pytest.raises(UserError, match=f"{name} is .*it must be a number, 0 or more"):
+        Mask(**{name: value})
+
+
+@pytest.mark.parametrize("smoothing", [0, 2, -3, 1.5, "3", True])
+def test_another_smoothing_is_refused(smoothing):
+    with pytest.raises(UserError, match="odd whole number"):
+        Mask(smoothing=smoothing)
+
+
+def test_settings_of_before_the_gate_are_read():
+    assert Mask.from_dict({"exponent": 1.5}) == Mask(1.5)
