@@ -26,8 +26,8 @@ def encode(
     pool: int,
     mean: Tensor | None = None,
     std: Tensor | None = None,
-    leak: float = 0.0,
     backend: str = "auto",
+    leak: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Convolve in time, rectify, keep the maximum of each pool window and its frame (Stowell & Turner 2015, sec. 3).
 
@@ -113,9 +113,9 @@ def partitioned_loss(
     penalty: float,
     pool: int,
     target: Tensor | None = None,
+    backend: str = "auto",
     leak: float = 0.0,
     rectified_output: bool = False,
-    backend: str = "auto",
 ) -> Tensor:
     """The training loss of the partitioned autoencoder: encode, decode and compare (Stowell & Turner 2015, section 3).
 
@@ -137,7 +137,7 @@ def partitioned_loss(
     >>> partitioned_loss(torch.rand(2, 64, 8), None, None, w_enc, w_dec, y, c, penalty=0.75, pool=8).shape
     torch.Size([])
     """
-    values, positions = encode(x, w_enc, pool, mean, std, leak, backend)
+    values, positions = encode(x, w_enc, pool, mean, std, backend, leak)
     reconstruction = decode(values, positions, w_dec, x.shape[1], backend)
     if rectified_output:
         reconstruction = reconstruction.relu()

@@ -230,6 +230,15 @@ def test_a_leak_out_of_range_is_refused(leak):
         pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), pool=2, leak=leak)
 
 
+def test_the_backend_comes_before_what_came_later():
+    i = inputs()
+    with pytest.raises(ValueError, match="backend 'none' is not known"):
+        pf.encode(i["x"], i["w_enc"], 4, i["mean"], i["std"], "none")
+    given = [i[name] for name in ("x", "mean", "std", "w_enc", "w_dec", "noise_only", "foreground")]
+    with pytest.raises(ValueError, match="backend 'none' is not known"):
+        pf.partitioned_loss(*given, 0.75, 4, None, "none")
+
+
 def test_pool_must_be_positive():
     with pytest.raises(ValueError, match="pool is 0"):
         pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), pool=0)

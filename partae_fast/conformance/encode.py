@@ -17,7 +17,7 @@ def _truth(case: Case, t: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _leak(case: Case, function: Callable) -> dict[str, float] | None:
-    """What to tell a function of the case's leak; None where it has no such argument."""
+    """What to tell a function of the case's leak; None where it is a candidate that has no such argument."""
     if not case.leak:
         return {}
     return {"leak": case.leak} if "leak" in inspect.signature(function).parameters else None

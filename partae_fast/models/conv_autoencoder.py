@@ -86,7 +86,7 @@ class ConvAutoencoder(nn.Module):
 
     def latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Values and positions, each (B, ceil(N/P), K), of spectrograms x (B, N, H); see `pf.encode`."""
-        return functional.encode(x, self.w_enc, self.pool, self.mean, self.std, self.leak, self.backend)
+        return functional.encode(x, self.w_enc, self.pool, self.mean, self.std, self.backend, self.leak)
 
     def forward(self, x: Tensor) -> Tensor:
         """The reconstruction (B, N, H) of spectrograms x (B, N, H)."""

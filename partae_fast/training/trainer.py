@@ -218,9 +218,9 @@ class Trainer:
             self.penalty,
             model.pool,
             target,
+            self.backend,
             model.leak,
             model.rectified_output,
-            self.backend,
         )
         loss.backward()
         self._in_update = True
