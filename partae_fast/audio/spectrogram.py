@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
 
-# Samples in one pass through the FFT: 8 MiB of float64, so that hours need no more memory than seconds.
-SAMPLES_PER_BLOCK = 2**20
+# Samples in one pass through the FFT: windowed frames and their spectra, 512 KiB, stay in the second-level cache.
+SAMPLES_PER_BLOCK = 2**16
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Spectrogram:
         padded = self._padded(audio)
         out = np.empty((self._frames_in(padded), self.bins), np.float32)
         for start, spectrum in self._blocks(padded):
-            np.abs(spectrum[:, self._band], out=out[start : start + len(spectrum)], casting="same_kind")
+            np.abs(spectrum[:, self._band], out=out[start : start + len(spectrum)])
         out *= np.float32(self.gain)
         return out
 
@@ -158,17 +159,15 @@ class Spectrogram:
         count = len(spectra)
         # One row holds one hop; part j of frame n falls on row n + j.
         total = np.zeros((count + overlap - 1 if count else 0, self.hop), np.float32)
-        weight = np.zeros_like(total)
-        squared = (self._window**2).reshape(overlap, self.hop)
+        spectra, window = spectra.astype(np.complex64, copy=False), self._window
         step = max(1, SAMPLES_PER_BLOCK // self.n_fft)
         for start in range(0, count, step):
-            frames = np.fft.irfft(spectra[start : start + step].astype(np.complex128), self.n_fft)
-            parts = (frames * self._window).reshape(-1, overlap, self.hop)
+            frames = np.asarray(scipy.fft.irfft(spectra[start : start + step], self.n_fft))
+            frames *= window
+            parts = frames.reshape(-1, overlap, self.hop)
             for j in range(overlap):
-                rows = slice(start + j, start + j + len(parts))
-                total[rows] += parts[:, j]
-                weight[rows] += squared[j]
-        return total.reshape(-1), weight.reshape(-1)
+                total[start + j : start + j + len(parts)] += parts[:, j]
+        return total.reshape(-1), self._weight(count).reshape(-1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for a model's file."""
@@ -188,8 +187,20 @@ class Spectrogram:
         return slice(self.first, self.first + self.bins)
 
     @property
-    def _window(self) -> NDArray[np.float64]:
-        return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)
+    def _window(self) -> NDArray[np.float32]:
+        return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)).astype(np.float32)
+
+    def _weight(self, count: int) -> NDArray[np.float32]:
+        """The sum of the squared windows of `count` frames, a row a hop; between the ends all rows are equal."""
+        overlap = self.n_fft // self.hop
+        squared = (self._window**2).reshape(overlap, self.hop)
+        few = min(count, overlap)
+        rows = np.zeros((few + overlap - 1 if few else 0, self.hop), np.float32)
+        for n in range(few):
+            rows[n : n + overlap] += squared
+        times = np.ones(len(rows), int)
+        times[few - 1 : few] += count - few
+        return np.repeat(rows, times, axis=0)
 
     def _frames_in(self, padded: NDArray[np.floating]) -> int:
         return max(0, (len(padded) - self.n_fft) // self.hop + 1)
@@ -206,14 +217,15 @@ class Spectrogram:
         padded[self.n_fft // 2 : self.n_fft // 2 + len(audio)] = audio
         return padded
 
-    def _blocks(self, padded: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.complexfloating]]]:
-        """Each block's first frame and spectra, in float64."""
+    def _blocks(self, padded: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.complex64]]]:
+        """Each block's first frame and spectra."""
         if len(padded) < self.n_fft:
             return
+        padded, window = padded.astype(np.float32, copy=False), self._window
         frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop]
         step = max(1, SAMPLES_PER_BLOCK // self.n_fft)
         for start in range(0, len(frames), step):
-            yield start, np.fft.rfft(frames[start : start + step] * self._window)
+            yield start, np.asarray(scipy.fft.rfft(frames[start : start + step] * window, overwrite_x=True))
 
 
 def _is_number(value: Any) -> bool:
