@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
@@ -155,6 +154,8 @@ class Spectrogram:
         Spectra (frames, n_fft//2 + 1) -> two arrays ((frames - 1) * hop + n_fft,) whose quotient is the
         audio. A stream adds up what neighbouring chunks say of the same samples, then divides.
         """
+        from scipy.fft import irfft
+
         overlap = self.n_fft // self.hop
         count = len(spectra)
         # One row holds one hop; part j of frame n falls on row n + j.
@@ -162,7 +163,7 @@ class Spectrogram:
         spectra, window = spectra.astype(np.complex64, copy=False), self._window
         step = max(1, SAMPLES_PER_BLOCK // self.n_fft)
         for start in range(0, count, step):
-            frames = np.asarray(scipy.fft.irfft(spectra[start : start + step], self.n_fft))
+            frames = np.asarray(irfft(spectra[start : start + step], self.n_fft))
             frames *= window
             parts = frames.reshape(-1, overlap, self.hop)
             for j in range(overlap):
@@ -219,13 +220,15 @@ class Spectrogram:
 
     def _blocks(self, padded: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.complex64]]]:
         """Each block's first frame and spectra."""
+        from scipy.fft import rfft
+
         if len(padded) < self.n_fft:
             return
         padded, window = padded.astype(np.float32, copy=False), self._window
         frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop]
         step = max(1, SAMPLES_PER_BLOCK // self.n_fft)
         for start in range(0, len(frames), step):
-            yield start, np.asarray(scipy.fft.rfft(frames[start : start + step] * window, overwrite_x=True))
+            yield start, np.asarray(rfft(frames[start : start + step] * window, overwrite_x=True))
 
 
 def _is_number(value: Any) -> bool:

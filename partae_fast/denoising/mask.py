@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 from ..errors import UserError
 
@@ -65,28 +64,22 @@ class Mask:
     ) -> NDArray[np.float32]:
         """F, B and X of one shape (..., N, H) and V^2 (H,) -> each element's gain; NaN where F or B is NaN.
 
-        X and V are needed where `noise` or `gate` is above 0; V^2 is 0 where it is None.
+        X and V are needed where `noise` or `gate` is above 0; V^2 is 0 where it is None. Where `background` is 0, B is
+        not looked at.
         """
-        f, b = (self._smooth(np.maximum(part, 0)) for part in (foreground, background))
-        v2 = np.zeros(f.shape[-1], np.float32) if noise_mean_square is None else noise_mean_square
-        v = np.sqrt(v2)
-        # Powers of them as they are could pass float32's range; the largest becomes 1.
-        largest = np.maximum(np.maximum(f, b), v if self.noise else 0)
-        largest = np.where(largest == 0, np.float32(1), largest)
-        f, b = (f / largest) ** self.exponent, (b / largest) ** self.exponent
-        total = f + self.background * b
-        if self.noise:
-            total = total + self.noise * (v / largest) ** self.exponent
-        gain = f / np.where(total == 0, 1, total)
-        if self.gate and magnitudes is not None:
-            power = self._smooth(np.square(magnitudes))
-            gain = gain * np.maximum(1 - self.gate * v2 / np.maximum(power, np.finfo(np.float32).tiny), 0)
-        return gain.astype(np.float32)
+        from .mask_cpu import gain  # here: Numba's import takes longer than all of ours
 
-    def _smooth(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.smoothing == 1:
-            return values
-        return uniform_filter(values, self.smoothing, mode="nearest", axes=(-2, -1))
+        shape = foreground.shape
+        whole = (math.prod(shape[:-2]), *(1, *shape)[-2:])
+        gate = 0.0 if magnitudes is None else self.gate
+        f, b, x = (
+            np.ascontiguousarray(part, np.float32).reshape(whole)
+            for part in (foreground, background, foreground if magnitudes is None else magnitudes)
+        )
+        v2 = np.zeros(whole[2], np.float32) if noise_mean_square is None else noise_mean_square
+        v2 = np.ascontiguousarray(v2, np.float32)
+        weights = (self.exponent, self.background, self.noise, gate)
+        return gain(f, b, x, v2, weights, self.smoothing).reshape(shape)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for a model's file."""

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from partae_fast.denoising import Mask
 from partae_fast.errors import UserError
+from partae_fast.kernels import threads
 
 MAGNITUDES = st.floats(0, 2.0**126, width=32)
 
@@ -81,16 +83,33 @@ def plainly(mask, f, b, x, v2):
     return gain
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (23, 13)])
-@pytest.mark.parametrize("mask", [Mask(2, 1, 0.5, 2, 3), Mask(1, 0, 0.25, 0, 5), Mask(3, 2, 0, 1.5, 1)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (23, 13), (65, 3)])
+@pytest.mark.parametrize(
+    "mask", [Mask(2, 1, 0.5, 2, 3), Mask(2, 0, 0.25, 2, 3), Mask(1, 0, 0.25, 0, 5), Mask(3, 2, 0, 1.5, 1)]
+)
 def test_noise_gate_and_smoothing(mask, shape):
     rng = np.random.default_rng(0)
     f, b, x = (rng.normal(1, 1, shape).astype(np.float32) for _ in range(3))
     v2 = rng.uniform(0.05, 0.5, shape[1]).astype(np.float32)
     wanted = plainly(mask, f.astype(float), b.astype(float), np.abs(x), v2)
-    np.testing.assert_allclose(mask.gain(f, b, np.abs(x), v2), wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(mask.gain(f, b, np.abs(x), v2), wanted, rtol=1e-5, atol=1e-6)
     many = mask.gain(f[None].repeat(2, 0), b[None].repeat(2, 0), np.abs(x)[None].repeat(2, 0), v2)
-    np.testing.assert_allclose(many[1], wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(many[1], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_threads_and_strides_change_no_bit(monkeypatch):
+    monkeypatch.setattr(threads, "WORTH_WAKING", 0)
+    rng, mask, before = np.random.default_rng(0), Mask(2, 1, 0.5, 2, 3), torch.get_num_threads()
+    f, b, x = rng.uniform(0, 1, (3, 2, 17, 300)).astype(np.float32).swapaxes(2, 3)
+    v2 = rng.uniform(0.05, 0.5, 17).astype(np.float32)
+    try:
+        torch.set_num_threads(1)
+        alone = mask.gain(f, b, x, v2)
+        torch.set_num_threads(3)
+        np.testing.assert_array_equal(mask.gain(f.copy(), b.copy(), x.copy(), v2), alone)
+    finally:
+        torch.set_num_threads(before)
+    assert 0 < alone.mean() < 1
 
 
 @pytest.mark.parametrize("name", ["background", "noise", "gate"])

@@ -1,0 +1,107 @@
+"""The mask's gain by a kernel for the CPU: box means, powers and gate of one frame after another. See mask.py."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels.jit import kernel
+from ..kernels.threads import next_unit, spread
+
+TILE = 64  # frames in a unit
+OPERATIONS = 50  # for each gain, about: more where means reach farther
+
+
+@kernel
+def _gain(counters, out, foreground, background, magnitudes, mean_square, root, settings, reach):
+    frames, bins = out.shape[1], out.shape[2]
+    exponent, weight, noise, gate = settings
+    one, zero, tiny = np.float32(1), np.float32(0), np.finfo(np.float32).tiny
+    tiles = (frames + TILE - 1) // TILE
+    sums = np.empty(bins + 2 * reach, np.float32)
+    f, b, v, power = np.zeros((4, bins), np.float32)
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        item = unit // tiles
+        begin = (unit % tiles) * TILE
+        for n in range(begin, min(begin + TILE, frames)):
+            gains = out[item, n]
+            _mean(f, sums, foreground[item], n, reach, False)
+            if weight > 0:
+                _mean(b, sums, background[item], n, reach, False)
+            for h in range(bins):
+                # Powers of them as they are could pass float32's range; the largest becomes 1.
+                largest = f[h] if f[h] > b[h] else b[h]
+                largest = root[h] if noise > 0 and root[h] > largest else largest
+                largest = one if largest == 0 else largest
+                f[h] /= largest
+                b[h] /= largest
+                v[h] = root[h] / largest
+            _raise(f, exponent)
+            _raise(b, exponent)
+            _raise(v, exponent)
+            for h in range(bins):
+                total = f[h] + weight * b[h] + (noise * v[h] if noise > 0 else zero)
+                gains[h] = f[h] / (one if total == 0 else total)
+            if gate > 0:
+                _mean(power, sums, magnitudes[item], n, reach, True)
+                for h in range(bins):
+                    shut = one - gate * mean_square[h] / (tiny if power[h] < tiny else power[h])
+                    gains[h] *= zero if shut < 0 else shut
+        unit = next_unit(counters, unit)
+
+
+@kernel
+def _mean(mean, sums, values, n, reach, squared):
+    """mean[h] of max(values, 0), or of their squares, over the frames and bins within reach of (n, h)."""
+    frames, bins = values.shape
+    middle = sums[reach : reach + bins]
+    middle[:] = 0
+    for m in range(n - reach, n + reach + 1):
+        row = values[min(max(m, 0), frames - 1)]
+        if squared:
+            for h in range(bins):
+                middle[h] += row[h] * row[h]
+        else:
+            for h in range(bins):
+                middle[h] += np.float32(0) if row[h] < 0 else row[h]  # which lets NaN through
+    sums[:reach] = middle[0]
+    sums[reach + bins :] = middle[bins - 1]
+    mean[:] = 0
+    for i in range(2 * reach + 1):
+        shifted = sums[i : i + bins]
+        for h in range(bins):
+            mean[h] += shifted[h]
+    share = np.float32(1 / (2 * reach + 1) ** 2)
+    for h in range(bins):
+        mean[h] *= share
+
+
+@kernel
+def _raise(values, exponent):
+    """Each of the values to the power of exponent, in place."""
+    if exponent == 2:
+        for h in range(values.size):
+            values[h] *= values[h]
+    elif exponent != 1:
+        for h in range(values.size):
+            values[h] **= exponent
+
+
+def gain(
+    foreground: NDArray[np.float32],
+    background: NDArray[np.float32],
+    magnitudes: NDArray[np.float32],
+    mean_square: NDArray[np.float32],
+    settings: tuple[float, float, float, float],
+    smoothing: int,
+) -> NDArray[np.float32]:
+    """F, B and X (B, N, H) and V^2 (H,), contiguous; e, b, n and g -> gains (B, N, H).
+
+    B is not read where b is 0, nor X where g is.
+    """
+    out = np.empty_like(foreground)
+    items, frames, _ = out.shape
+    units = items * (-(-frames // TILE))
+    given = (foreground, background, magnitudes, mean_square, np.sqrt(mean_square))
+    numbers = tuple(np.float32(value) for value in settings)
+    spread(_gain, units, out.size * (OPERATIONS + 3 * smoothing), out, *given, numbers, smoothing // 2)
+    return out
