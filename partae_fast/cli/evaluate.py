@@ -89,8 +89,8 @@ def _ours(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
         denoiser = with_model(load(args.model))
         return {"model": args.model}, [lambda scene: denoiser]
     settings = {name: getattr(args, name) for name in ("preset", "steps") if getattr(args, name) is not None}
-    settings = {name: _DEFAULTS[name] for name in ("preset", "steps")} | settings
-    preset_named(settings["preset"])
+    settings.setdefault("preset", _DEFAULTS["preset"])
+    settings.setdefault("steps", preset_named(settings["preset"]).steps)
     seeds = range(args.seeds or 1)
     return {**settings, "seeds": len(seeds)}, [
         lambda scene, seed=seed: trained(scene.band, seed=seed, **settings) for seed in seeds

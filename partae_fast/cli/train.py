@@ -27,7 +27,7 @@ from ..errors import UserError
 from ..evaluation.report import report
 from ..kernels.optimiser import RULES
 from ..models import save
-from ..training.fit import fit_material, prepare
+from ..training.fit import checkpoints, fit_material, prepare
 from .options import (
     add_json,
     add_material,
@@ -51,7 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="MODEL", help="the model to write, by habit NAME.safetensors")
     add_spectrogram(parser)
     run = parser.add_argument_group("training")
-    run.add_argument("--steps", type=whole(1), default=_DEFAULTS["steps"], metavar="N", help="default %(default)s")
+    run.add_argument("--steps", type=whole(1), metavar="N", help="default: the preset's")
     run.add_argument("--penalty", type=float, metavar="X", help="on noise in foreground latents (default: preset's)")
     run.add_argument("--optimizer", choices=tuple(RULES), help="default: the preset's")
     run.add_argument("--learning-rate", type=float, metavar="X", help="default: the optimiser's own")
@@ -91,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_stopped(checkpoint)) from None
     save(model, out, overwrite=args.overwrite)
-    checkpoint.unlink(missing_ok=True)
+    for path in checkpoints(checkpoint):
+        path.unlink(missing_ok=True)
     judged = report(model, material)
     losses = model.history.loss
     last = losses[-_LAST:]

@@ -30,7 +30,7 @@ class Report:
     kept: how much of what may have signal remains, 0 being all. That has noise in it too: more is not better, but far
         less than the share of the signal is too little.
     reconstruction: signal-to-noise ratio of foreground plus background against the magnitudes. A model that has learnt
-        little is near 0.
+        little is near 0. None for one without a partition, whose noise is whatever it does not reconstruct.
     warnings: a line for each sign that the partition failed: the foreground has less than 0.1 % of the energy of what
         may have signal, the background less than 1 % of that of what is noise-only, or the latter is attenuated by less
         than 3 dB more than the former.
@@ -38,7 +38,7 @@ class Report:
 
     reduction: float
     kept: float
-    reconstruction: float
+    reconstruction: float | None
     warnings: tuple[str, ...]
 
     def lines(self) -> list[str]:
@@ -46,7 +46,7 @@ class Report:
         return [
             f"noise-only audio is attenuated by {self.reduction:.1f} dB",
             f"{self.kept:.1f} dB of what may have signal is kept",
-            f"reconstruction SNR {self.reconstruction:.1f} dB",
+            *([] if self.reconstruction is None else [f"reconstruction SNR {self.reconstruction:.1f} dB"]),
             *(f"warning: {warning}" for warning in self.warnings),
         ]
 
@@ -64,14 +64,16 @@ def report(model: Any, material: Material) -> Report:
     warnings = []
     if mixed["foreground"] < _LEAST_FOREGROUND * mixed["all"]:
         warnings.append("the foreground is silent: nothing passes as signal; try a lower penalty or more steps")
-    if noise["background"] < _LEAST_BACKGROUND * noise["all"]:
+    partitioned = bool((model.foreground == 0).any())
+    if partitioned and noise["background"] < _LEAST_BACKGROUND * noise["all"]:
         warnings.append("the background is empty: noise has no place; try a higher penalty or more steps")
     if kept + reduction < _LEAST_CONTRAST:
         warnings.append(
             "noise-only audio is attenuated little more than what may have signal, so nothing was told apart; try a "
             "higher penalty, more steps, or noise-only audio that is more like the noise in the recordings"
         )
-    return Report(reduction, kept, _decibels(both["all"], both["missed"]), tuple(warnings))
+    reconstruction = _decibels(both["all"], both["missed"]) if partitioned else None
+    return Report(reduction, kept, reconstruction, tuple(warnings))
 
 
 def _energies(model: Any, recordings: Sequence[NDArray[np.float32]]) -> dict[str, float]:

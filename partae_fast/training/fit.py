@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import uniform_filter
 
 from .. import labels as labelling
 from ..audio import files
@@ -19,8 +20,9 @@ from ..audio.resample import resample
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..sampling import CropSampler
-from .presets import Preset, preset_named
-from .trainer import Trainer
+from .presets import DEFAULT, Preset, preset_named
+from .remix import mean_square_of, remixes
+from .trainer import History, Trainer
 
 logger = logging.getLogger("partae_fast")
 
@@ -32,6 +34,9 @@ _LEAST_POOLS = 8  # pool windows in the shortest crop that is trained on
 # White noise of that RMS has magnitudes about sqrt(n_fft / 2) times it; float32 rounds at 6e-8.
 _NOTHING = 1e-6
 _EDGE_FRAMES = 16
+_MISMATCH = 6.0  # dB that recordings of noise may differ from the noise in the others, by a rough estimate
+_COMPARED = 1 << 16  # frames that are looked at for it
+_HEARD = 1e-6  # of the loudest bin: a quieter one is rounding, or beyond what a recording holds
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,14 @@ def fit(
     recordings: Sequence[Audio],
     noise: Sequence[Audio] | None = None,
     labels: PathLike | Sequence[PathLike] | None = None,
-    preset: str = "stowell2015",
+    preset: str = DEFAULT,
     low: float | None = None,
     high: float | None = None,
     rate: int | None = None,
     n_fft: int | None = None,
     hop: int | None = None,
     bins: int | None = None,
-    steps: int = 4000,
+    steps: int | None = None,
     penalty: float | None = None,
     optimizer: str | None = None,
     learning_rate: float | None = None,
@@ -121,16 +126,18 @@ def fit(
         n_fft, hop: window and hop in samples; by default the preset's, times the power of two that keeps
             their duration closest to the preset's.
         bins: bins in the band, for `high` where that is not given.
-        steps: training steps in all, those of a resumed checkpoint included.
-        penalty, optimizer, learning_rate: as for `Trainer`; by default the preset's, the rate the optimiser's own.
+        steps: training steps in all, those of a resumed checkpoint included; by default the preset's.
+        penalty, optimizer, learning_rate: as for `Trainer`; by default the preset's. Another optimizer starts at its
+            own learning rate. They are for the partitioned autoencoder, where a preset trains another after it.
         weight_decay: this times a weight is added to its gradient, >= 0.
         backend: what computes the steps; see `pf.backends()`.
         device: None for a GPU where there is one and the back-end can use it, else the CPU.
         seed: decides weights and crops, 0 to 2**64 - 1.
-        checkpoint, resume, overwrite, progress: as for `Trainer`.
+        checkpoint, resume, overwrite, progress: as for `Trainer`. A preset that trains two models keeps the second's
+            checkpoint beside the first's: see `checkpoints`.
 
-    Returns: a ConvPartitionedAutoencoder with `spectrogram`, `mask`, noise statistics, and `history` of the
-    loss.
+    Returns: a ConvPartitionedAutoencoder, or the ConvDenoisingAutoencoder that learned from it (preset "field": see
+    `partae_fast.training.remix`), with `spectrogram`, `mask`, noise statistics, and `history` of the loss.
 
     Raises UserError, one line, for whatever is wrong with files, labels or settings.
 
@@ -156,7 +163,7 @@ def fit(
 
 def fit_material(
     material: Material,
-    steps: int = 4000,
+    steps: int | None = None,
     penalty: float | None = None,
     optimizer: str | None = None,
     learning_rate: float | None = None,
@@ -170,37 +177,62 @@ def fit_material(
     progress: bool | None = None,
 ) -> Any:
     """`fit` on what `prepare` made of the recordings, for a caller that wants both; arguments and errors as there."""
+    settings = material.preset
+    steps = settings.steps if steps is None else steps
     if steps < 0:
         raise UserError(f"steps is {steps}; it must be 0 or more")
-    settings = material.preset
     frames = crop_frames(material, settings.frames, settings.pool)
-    sampler = CropSampler([material.signal], [material.noise], frames, settings.batch, settings.noise_only, seed)
-    model = _model(material, seed).to(chosen_device(device, backend))
+    chosen = chosen_device(device, backend)
+    later = round(steps * settings.remixed)
+    optimizer, own = optimizer or settings.optimizer, optimizer in (None, settings.optimizer)
+    common: Any = {"backend": backend, "resume": resume, "overwrite": overwrite, "progress": progress}
+    common["options"] = {"weight_decay": weight_decay}
+    first, second = (None, None) if checkpoint is None else checkpoints(checkpoint)
     trainer = Trainer(
-        model,
-        sampler,
+        _model(material, seed).to(chosen),
+        CropSampler([material.signal], [material.noise], frames, settings.batch, settings.noise_only, seed),
         penalty=settings.penalty if penalty is None else penalty,
-        optimizer=optimizer or settings.optimizer,
-        learning_rate=learning_rate,
-        options={"weight_decay": weight_decay},
-        backend=backend,
-        checkpoint=checkpoint,
-        resume=resume,
-        overwrite=overwrite,
-        progress=progress,
+        optimizer=optimizer,
+        learning_rate=settings.learning_rate if learning_rate is None and own else learning_rate,
+        falling_over=steps - later if settings.falling else 0,
+        checkpoint=first,
+        **common,
     )
-    if checkpoint is not None and trainer.step >= steps:
-        logger.info("%s: %d steps were done already, and %d are asked for", checkpoint, trainer.step, steps)
-    trainer.run(max(0, steps - trainer.step))
-    model.history = trainer.history
+    _train(trainer, steps - later)
+    model, losses = trainer.model, trainer.history.loss
+    if settings.remixed:
+        sampler = remixes(model, material.signal, material.noise, frames, settings.batch, settings.noise_only, seed)
+        trainer = Trainer(
+            _second(material, seed).to(chosen),
+            sampler,
+            penalty=0.0,
+            optimizer="adam",
+            checkpoint=second,
+            **common,
+        )
+        _train(trainer, later)
+        model, losses = trainer.model, losses + trainer.history.loss
+        model.noise_mean_square.copy_(torch.from_numpy(mean_square_of(material.noise)))
+    model.history = History(losses)
     return model
+
+
+def checkpoints(path: PathLike) -> tuple[Path, Path]:
+    """Where training keeps its checkpoint, and where a second model that learns from the first keeps its own."""
+    return Path(path), Path(f"{os.fspath(path)}.remixed")
+
+
+def _train(trainer: Trainer, steps: int) -> None:
+    if trainer.checkpoint is not None and trainer.step >= steps > 0:
+        logger.info("%s: %d steps were done already, and %d are asked for", trainer.checkpoint, trainer.step, steps)
+    trainer.run(max(0, steps - trainer.step))
 
 
 def prepare(
     recordings: Sequence[Audio],
     noise: Sequence[Audio] | None = None,
     labels: PathLike | Sequence[PathLike] | None = None,
-    preset: str = "stowell2015",
+    preset: str = DEFAULT,
     low: float | None = None,
     high: float | None = None,
     rate: int | None = None,
@@ -217,7 +249,10 @@ def prepare(
     signal_sources = _labelled(signal_sources, labels)
     asked = _Asked(low, high, rate, n_fft, hop, bins)
     spectrogram = _spectrogram(settings, [*signal_sources, *noise_sources], asked)
-    signal, noise_only = _features(spectrogram, signal_sources, noise_sources)
+    signal, noise_only, given = _features(spectrogram, signal_sources, noise_sources)
+    if settings.match_noise and given:
+        _match(signal, given, spectrogram)
+    noise_only += given
     return Material(settings, _level(settings.level, spectrogram, signal, noise_only), signal, noise_only)
 
 
@@ -307,9 +342,9 @@ def _rate(preset: Preset, high: float, own: int) -> int:
 
 def _features(
     spectrogram: Spectrogram, signal_sources: list[_Source], noise_sources: list[_Source]
-) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Magnitudes (frames, bins) of all that may have signal, and of all that is noise-only."""
-    signal, noise = [], []
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """Magnitudes (frames, bins) of all that may have signal, of what labels leave as noise, and of recordings of it."""
+    signal, noise, given = [], [], []
     for source in signal_sources:
         for magnitudes, seconds in _magnitudes(spectrogram, source):
             if source.events is None:
@@ -320,8 +355,8 @@ def _features(
             noise += [quiet] if len(quiet) else []
             signal += [rest] if len(rest) else []
     for source in noise_sources:
-        noise += [magnitudes for magnitudes, _ in _magnitudes(spectrogram, source)]
-    if not noise:
+        given += [magnitudes for magnitudes, _ in _magnitudes(spectrogram, source)]
+    if not (noise or given):
         raise UserError(
             "the labels leave no stretch that is noise-only; give noise, or labels with gaps between events"
         )
@@ -329,7 +364,34 @@ def _features(
         raise UserError(
             "the labels say that all is noise-only, so there is no signal to learn; add recordings with some"
         )
-    return signal, noise
+    return signal, noise, given
+
+
+def _match(signal: list[NDArray[np.float32]], noise: list[NDArray[np.float32]], spectrogram: Spectrogram) -> None:
+    """Bring recordings of noise to the level of the noise in the others, where they are far from it.
+
+    Compared are the quiet moments of each bin, its lower quartile over time, and of the bins' ratios the lower quartile
+    again, for songs raise the others. In real noise, cut in time, this was 2 dB too low to 3 dB too high.
+    """
+    ratios = _quiet(signal) / np.maximum(_quiet(noise), np.finfo(np.float32).tiny)
+    heard = _quiet(noise) > _HEARD * _quiet(noise).max()
+    mismatch = 10 * math.log10(max(float(np.quantile(ratios[heard], 0.25)), 1e-12)) if heard.any() else 0.0
+    if abs(mismatch) <= _MISMATCH:
+        return
+    logger.warning(
+        "recordings of noise are about %.0f dB %s than the noise in the others: brought to their level",
+        abs(mismatch),
+        "quieter" if mismatch > 0 else "louder",
+    )
+    for magnitudes in noise:
+        magnitudes *= np.float32(10 ** (mismatch / 20))
+
+
+def _quiet(recordings: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The power (bins,) in quiet moments: the lower quartile over time of means over 3 frames and 3 bins."""
+    each = max(1, _COMPARED // len(recordings))
+    power = [uniform_filter(np.square(m[:each]), 3, mode="nearest") for m in recordings]
+    return np.quantile(np.concatenate(power), 0.25, axis=0)
 
 
 def _magnitudes(spectrogram: Spectrogram, source: _Source) -> list[tuple[NDArray[np.float32], float]]:
@@ -419,11 +481,22 @@ def _model(material: Material, seed: int) -> Any:
     return model
 
 
+def _second(material: Material, seed: int) -> Any:
+    """The model that learns from the preset's first, before its first step."""
+    from ..models.denoising_conv import ConvDenoisingAutoencoder
+
+    preset = material.preset
+    sizes = {"latents": preset.latents, "taps": preset.taps, "pool": preset.pool}
+    model = ConvDenoisingAutoencoder(bins=material.spectrogram.bins, **sizes, seed=seed)
+    equip(model, material)
+    return model
+
+
 def equip(model: Any, material: Material) -> None:
     """Tell a model what denoising needs to know of its material: spectrogram and mask."""
     from ..denoising.mask import Mask
 
-    model.spectrogram, model.mask = material.spectrogram, Mask(exponent=material.preset.mask_exponent)
+    model.spectrogram, model.mask = material.spectrogram, Mask(**material.preset.mask)
 
 
 def chosen_device(device: str | torch.device | None, backend: str) -> torch.device:

@@ -1,6 +1,7 @@
-"""The settings of published systems, by name."""
+"""The settings of whole systems, by name: those of a paper, and those for recordings from the field."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import UserError
 
@@ -25,7 +26,12 @@ class Preset:
     noise_only: float  # share of the items
     batch: int
     optimizer: str
-    mask_exponent: float
+    learning_rate: float | None  # None for the optimiser's own
+    falling: bool  # whether the learning rate falls as training goes on
+    steps: int  # of training, in all
+    remixed: float = 0.0  # share of the steps that a denoising autoencoder takes on remixes (`training.remix`)
+    match_noise: bool = False  # whether recordings of noise are brought to the level of the noise in the others
+    mask: dict[str, Any] = field(default_factory=dict)  # settings of `denoising.Mask`
 
 
 PRESETS = {
@@ -53,9 +59,38 @@ PRESETS = {
         noise_only=0.25,
         batch=16,
         optimizer="adadelta",
-        mask_exponent=2.0,
+        learning_rate=None,
+        falling=False,
+        steps=4000,
+    ),
+    # bench/results/quality/field.md says what was tried and what it gave.
+    "field": Preset(
+        source="bench/results/quality/field.md: for recordings from the field, the default",
+        rate=22050,
+        n_fft=256,
+        hop=64,
+        low=80.0,
+        high=11025.0,
+        level=0.2,
+        frames=128,
+        latents=64,
+        taps=9,
+        pool=4,
+        background=0.25,
+        penalty=100.0,
+        noise_only=0.5,
+        batch=8,
+        optimizer="adam",
+        learning_rate=2e-3,
+        falling=True,
+        steps=1500,
+        remixed=0.4,
+        match_noise=True,
+        mask={"exponent": 1.0, "background": 0.0, "noise": 0.12, "gate": 1.5, "smoothing": 3},
     ),
 }
+
+DEFAULT = "field"
 
 
 def preset_named(name: str) -> Preset:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 from array import array
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from .loop import BURST_SECONDS, BURST_STEPS, Pace, late_interrupt, progress_bar
 from .optimisers import Optimiser
 from .steps import serving_backend, train_steps
 
+_STAIRS = 10  # in which a learning rate falls
+
 
 @dataclass
 class History:
@@ -44,6 +47,7 @@ class Trainer:
         penalty: weight of what noise-only items put into foreground latents, >= 0.
         optimizer: "adadelta" (rho 0.95, epsilon 1e-6), "adam", "sgd" (momentum 0.9) or "nesterov" (likewise).
         backend: what computes the steps; see `pf.backends()`.
+        falling_over: steps over which the learning rate falls to a tenth, in ten equal stairs; 0 keeps it.
         learning_rate: None for 1.0 with AdaDelta, 0.001 with Adam, 1e-5 with SGD and Nesterov.
         options: other settings of the optimiser, by name; see `partae_fast.kernels.optimiser.RULES`.
         checkpoint: a file to write as training goes, at its end and when it is interrupted; None for none.
@@ -80,6 +84,7 @@ class Trainer:
         resume: bool = False,
         overwrite: bool = False,
         progress: bool | None = None,
+        falling_over: int = 0,
     ) -> None:
         _check_settings(model, sampler, penalty, optimizer, learning_rate)
         self.model, self.penalty, self.backend = model, float(penalty), backend
@@ -99,7 +104,9 @@ class Trainer:
             "optimizer": optimizer,
             **self._optimiser.options,
             "sampler": sampler.fingerprint() if self.checkpoint else {},
+            **({"falling_over": falling_over} if falling_over else {}),
         }
+        self._stair, self._learning_rate = falling_over / _STAIRS, self._optimiser.options["learning_rate"]
         self._place = current_place(backend, device)
         self._pace = Pace()
         self._updates, self._in_update = 0, False  # steps whose update is whole; whether one is under way
@@ -127,10 +134,11 @@ class Trainer:
             backend = self.fused()
             while self.step < end and not interrupted:
                 try:
+                    alike = min(end - self.step, self._take_stair())
                     if backend:
-                        self._take_launch(end - self.step, backend)
+                        self._take_launch(alike, backend)
                     else:
-                        self.burst(end - self.step, interrupted)
+                        self.burst(alike, interrupted)
                 except KeyboardInterrupt:
                     self.stop()
                     raise
@@ -143,6 +151,14 @@ class Trainer:
             if interrupted:
                 raise KeyboardInterrupt
         return History(self.history.loss[first:])
+
+    def _take_stair(self) -> int:
+        """Set the learning rate of the next step; returns for how many steps it stays."""
+        if not self._stair:
+            return sys.maxsize
+        number = min(int(self.step / self._stair), _STAIRS - 1)
+        self._optimiser.options["learning_rate"] = self._learning_rate * (_STAIRS - number) / _STAIRS
+        return sys.maxsize if number == _STAIRS - 1 else math.ceil((number + 1) * self._stair) - self.step
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint now, where the trainer has one."""

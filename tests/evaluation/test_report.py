@@ -80,6 +80,8 @@ def test_a_partition_just_within_the_thresholds_is_not_warned_of(model):
 def test_a_trained_model_takes_noise_away_and_keeps_the_song():
     recordings = {"recordings": [(song() + hiss(3.0, 1), RATE)], "noise": [(hiss(2.0, 2), RATE)]}
     made = prepare(**recordings)
-    before, after = (report(fit(**recordings, steps=steps, progress=False), made) for steps in (0, 300))
+    before, after = (
+        report(fit(**recordings, preset="stowell2015", steps=steps, progress=False), made) for steps in (0, 300)
+    )
     assert after.reduction > 10 and after.kept > -6 and after.reconstruction > 3 and after.warnings == ()
     assert before.reconstruction < 1 and before.warnings

@@ -1,0 +1,110 @@
+"""Preset `field`: two models, the second from remixes of what the first took apart, and the level of the noise."""
+
+import logging
+
+import numpy as np
+import pytest
+
+import partae_fast as pf
+from partae_fast.metrics import si_sdr
+from partae_fast.sampling import CropSampler
+from partae_fast.training.fit import checkpoints, prepare
+from partae_fast.training.presets import DEFAULT, PRESETS
+from partae_fast.training.remix import mean_square_of, remixes
+
+RATE = 22050
+
+
+def hiss(seconds, seed=0, level=0.05):
+    return np.random.default_rng(seed).normal(0.0, level, round(seconds * RATE)).astype(np.float32)
+
+
+def chirps(seconds, level=0.2):
+    """In each half second a chirp of 80 ms from 3 to 5 kHz."""
+    t = np.arange(round(seconds * RATE)) / RATE % 0.5
+    return (level * np.sin(2 * np.pi * (3000 + 12500 * t) * t) * (t < 0.08)).astype(np.float32)
+
+
+def brief(noisy, noise, **settings):
+    return pf.fit([(noisy, RATE)], [(noise, RATE)], **{"steps": 10, "backend": "cpu", "progress": False} | settings)
+
+
+def test_it_is_the_default_and_its_noise_statistics_are_of_noise_alone():
+    noisy, noise = chirps(3) + hiss(3), hiss(2, 1)
+    model = brief(noisy, noise)
+    assert DEFAULT == "field"
+    assert isinstance(model, pf.ConvDenoisingAutoencoder)
+    assert len(model.history.loss) == 10
+    assert model.mask == pf.denoising.Mask(**PRESETS["field"].mask)
+    material = prepare([(noisy, RATE)], [(noise, RATE)])
+    np.testing.assert_array_equal(model.noise_mean_square, mean_square_of(material.noise))
+
+
+def test_it_denoises(tmp_path):
+    song = chirps(6)
+    noisy = song + hiss(6)
+    model = brief(noisy, hiss(4, 1), steps=300)
+    pf.save(model, tmp_path / "model.safetensors")
+    after = si_sdr(song, pf.denoise(noisy, RATE, pf.load(tmp_path / "model.safetensors")))
+    assert after > si_sdr(song, noisy) + 6
+
+
+@pytest.mark.parametrize("before", [2, 8])
+def test_a_run_that_stopped_in_either_stage_goes_on_to_the_same_bits(tmp_path, monkeypatch, before):
+    noisy, noise = chirps(3) + hiss(3), hiss(2, 1)
+    whole = brief(noisy, noise)
+    path = tmp_path / "checkpoint"
+    launch, taken = pf.Trainer._take_launch, []
+
+    def until(trainer, limit, backend):
+        if len(taken) == before:
+            raise KeyboardInterrupt
+        taken.append(1)
+        launch(trainer, 1, backend)
+
+    monkeypatch.setattr(pf.Trainer, "_take_launch", until)
+    with pytest.raises(KeyboardInterrupt):
+        brief(noisy, noise, checkpoint=path)
+    assert [p.exists() for p in checkpoints(path)] == [True, before == 8]
+    monkeypatch.undo()
+    resumed = brief(noisy, noise, checkpoint=path, resume=True)
+    assert list(resumed.history.loss) == list(whole.history.loss)
+    for name, tensor in whole.state_dict().items():
+        assert tensor.equal(resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("decibels", [-12, -3, 0, 3, 12])
+def test_noise_far_from_the_level_is_brought_to_it(caplog, decibels):
+    noisy, noise = chirps(4) + hiss(4), hiss(4, 1) * np.float32(10 ** (decibels / 20))
+    with caplog.at_level(logging.WARNING, "partae_fast"):
+        material = prepare([(noisy, RATE)], [(noise, RATE)])
+    found = 10 * np.log10(mean_square_of(material.noise).mean() / mean_square_of(material.signal).mean())
+    matched = 10 * np.log10(np.mean(hiss(4) ** 2) / np.mean(noisy**2))
+    assert found == pytest.approx(matched + (decibels if abs(decibels) < 6 else 0), abs=1.5)
+    assert ("brought to their level" in caplog.text) == (abs(decibels) == 12)
+
+
+def test_remixes_have_the_signal_as_target_and_silence_for_noise():
+    material = prepare([(chirps(3) + hiss(3), RATE)], [(hiss(2, 1), RATE)])
+    model = pf.ConvPartitionedAutoencoder(bins=material.spectrogram.bins, latents=8, taps=3, pool=4)
+    sampler = remixes(model, material.signal, material.noise, 64, 8, 0.5, 3)
+    again = remixes(model, material.signal, material.noise, 64, 8, 0.5, 3)
+    x, noise_only = sampler.batch_at(5)
+    target = sampler.target_at(5)
+    assert x.equal(again.batch_at(5)[0])
+    assert target[noise_only > 0].abs().max() == 0
+    assert x[noise_only > 0].abs().max() > 0
+    assert target[noise_only == 0].abs().max() > 0
+    added = (x - target)[noise_only == 0]
+    assert added.min() < 0 < added.max()  # phases differ: noise takes away here and adds there
+
+
+def test_remixes_add_the_power_of_noise():
+    rng = np.random.default_rng(0)
+    silent = [rng.uniform(0.0, 1e-6, (400, 6)).astype(np.float32)]
+    noise = [rng.uniform(0.5, 1.5, (500, 6)).astype(np.float32)]
+    model = pf.ConvPartitionedAutoencoder(bins=6, latents=4, taps=3, pool=4)
+    sampler: CropSampler = remixes(model, silent, noise, 32, 16, 0.0, 0)
+    power = float(np.mean([(sampler.batch_at(i)[0] ** 2).mean() for i in range(40)]))
+    # Half of the noise is what the model took away of the silence: nothing.
+    assert power == pytest.approx(0.5 * float(np.mean(noise[0] ** 2)), rel=0.35)
