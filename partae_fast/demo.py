@@ -28,7 +28,7 @@ RATE = 22050
 SECONDS = 60.0  # of the noisy recording
 NOISE_SECONDS = 60.0  # of the recording of noise alone
 INPUT_DB = -3.0  # songs against noise in the model's band, 1.7 to 7.2 kHz
-STEPS = 2000  # by then the loss has stopped falling fast
+BAND = 1700.0, 7200.0  # Hz, of the songs
 OUTPUTS = ("noisy.wav", "denoised.wav", "noise.wav", "model.safetensors", "figure.png", "metrics.json")
 FIGURE_SECONDS = 12.0  # from the middle of the recording: few enough to tell single songs apart
 
@@ -58,7 +58,7 @@ class Scene:
 
 def demo(
     out: str | os.PathLike[str],
-    steps: int = STEPS,
+    steps: int | None = None,
     seconds: float = SECONDS,
     seed: int = 0,
     overwrite: bool = False,
@@ -67,8 +67,8 @@ def demo(
     """Make up a scene, train on it, denoise it; write `OUTPUTS` into the folder `out`, created if it is not there.
 
     noisy.wav is what the model hears, denoised.wav and noise.wav the two parts that it makes of it; the figure shows
-    some seconds of all three. SI-SDR is taken from the file denoised.wav, in the model's band, and over all frequencies
-    beside.
+    some seconds of all three. SI-SDR is taken from the file denoised.wav, in the songs' band, and over all frequencies
+    beside. `steps` None takes as many as `fit`.
 
     Returns what is in metrics.json, and `files`, the paths. Raises UserError where the results cannot be written, or
     are there already and `overwrite` is false.
@@ -92,8 +92,8 @@ def demo(
         denoise_file(model, places["noisy.wav"], places[name], part, overwrite=overwrite)
     _draw(places, model)
     metrics = {
-        **_scores(made, places, untrained, model.spectrogram),
-        "steps": steps,
+        **_scores(made, places, untrained),
+        "steps": len(model.history.loss),
         "training_seconds": round(training, 2),
         "seconds": round(time.monotonic() - started, 2),
     }
@@ -121,18 +121,17 @@ def _draw(places: dict[str, Path], model: Any) -> None:
     figure(places["figure.png"], noisy, signal, noise, RATE, model, title="partae demo")
 
 
-def _scores(made: Scene, places: dict[str, Path], untrained: Any, spectrogram: Any) -> dict[str, Any]:
+def _scores(made: Scene, places: dict[str, Path], untrained: Any) -> dict[str, Any]:
     """SI-SDR in dB before, with the model as it was before training, and after."""
     from .denoising.denoise import denoise
     from .metrics import band, si_sdr
 
     noisy, denoised = (files.read(places[name])[0][:, 0] for name in ("noisy.wav", "denoised.wav"))
     estimates = {"noisy": noisy, "untrained": denoise(noisy, RATE, untrained), "denoised": denoised}
-    limits = (spectrogram.low, spectrogram.high)
-    clean = band(made.clean, RATE, *limits)
+    clean = band(made.clean, RATE, *BAND)
     return {
-        "band_hz": list(limits),
-        "si_sdr_db": {n: round(si_sdr(clean, band(e, RATE, *limits)), 2) for n, e in estimates.items()},
+        "band_hz": list(BAND),
+        "si_sdr_db": {n: round(si_sdr(clean, band(e, RATE, *BAND)), 2) for n, e in estimates.items()},
         "si_sdr_db_all_frequencies": {n: round(si_sdr(made.clean, e), 2) for n, e in estimates.items()},
     }
 
@@ -140,14 +139,12 @@ def _scores(made: Scene, places: dict[str, Path], untrained: Any, spectrogram: A
 def scene(seconds: float = SECONDS, noise_seconds: float = NOISE_SECONDS, seed: int = 0) -> Scene:
     """Make up a scene; the same seed gives the same one."""
     from .metrics import band
-    from .training.presets import PRESETS
 
     random = np.random.default_rng(seed)
     length, noise_length = round(seconds * RATE), round(noise_seconds * RATE)
     crowd = babble(length + noise_length, random) + breeze(length + noise_length, random)
     clean = reverberant(songs(length, random), random)
-    preset = PRESETS["stowell2015"]
-    heard, masking = (band(part, RATE, preset.low, preset.high) for part in (clean, crowd[:length]))
+    heard, masking = (band(part, RATE, *BAND) for part in (clean, crowd[:length]))
     crowd *= math.sqrt((heard @ heard) / (masking @ masking)) * 10 ** (-INPUT_DB / 20)
     noisy = clean + crowd[:length]
     loudest = max(np.abs(noisy).max(), np.abs(crowd).max()) / 0.7

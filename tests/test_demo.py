@@ -39,7 +39,7 @@ def test_demo_writes_every_file_and_scores_the_one_that_it_wrote(tmp_path):
     clean = band(demo.scene(8.0, 8.0).clean, demo.RATE, 1700, 7200)
     score = si_sdr(clean, band(denoised[:, 0], demo.RATE, 1700, 7200))
     assert metrics["si_sdr_db"]["denoised"] == pytest.approx(score, abs=0.006)
-    assert load(tmp_path / "out" / "model.safetensors").spectrogram.bins == 32
+    assert load(tmp_path / "out" / "model.safetensors").spectrogram.bins == 128
     assert (tmp_path / "out" / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 

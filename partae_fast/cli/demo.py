@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(result)
         return 0
     low, high = result["band_hz"]
-    print(f"SI-SDR of the songs from {low / 1000:.1f} to {high / 1000:.1f} kHz, where the model works:")
+    print(f"SI-SDR of the songs from {low / 1000:.1f} to {high / 1000:.1f} kHz:")
     for name, label in (("noisy", "noisy input"), ("untrained", "untrained model"), ("denoised", "denoised")):
         print(f"  {label:<16}{result['si_sdr_db'][name]:6.1f} dB")
     print(f"{result['steps']} steps in {result['training_seconds']:.1f} s, all in {result['seconds']:.1f} s")

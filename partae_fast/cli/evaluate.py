@@ -41,6 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     ours = parser.add_argument_group("ours")
     ours.add_argument("--model", metavar="MODEL", help="score this model, and train none")
     ours.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default {_DEFAULTS['preset']})")
+    ours.add_argument("--in-band", action="store_true", help="train on the song's band alone, not on the preset's")
     ours.add_argument("--steps", type=whole(0), metavar="N", help="of training (default: as for partae train)")
     ours.add_argument("--seeds", type=whole(1), metavar="N", help="models for each scene and level (default 1)")
     scenes = parser.add_argument_group("scenes and peers")
@@ -93,5 +94,5 @@ def _ours(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
     settings.setdefault("steps", preset_named(settings["preset"]).steps)
     seeds = range(args.seeds or 1)
     return {**settings, "seeds": len(seeds)}, [
-        lambda scene, seed=seed: trained(scene.band, seed=seed, **settings) for seed in seeds
+        lambda scene, seed=seed: trained(scene.band if args.in_band else None, seed=seed, **settings) for seed in seeds
     ]

@@ -88,18 +88,17 @@ def ratio_mask(song: Audio) -> Denoiser:
     return denoiser
 
 
-def trained(band: tuple[float, float], **settings: Any) -> Denoiser:
+def trained(band: tuple[float, float] | None = None, **settings: Any) -> Denoiser:
     """Ours, trained on nothing but the mixture that it is to denoise and the noise-only audio.
 
     Arguments:
-        band: low and high in Hz, as a user who knows the song would give them.
+        band: low and high in Hz, as a user who knows the song may give them; None for the preset's.
         settings: others of `fit`: preset, steps, seed.
     """
 
     def denoiser(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
-        model = fit(
-            [(mixture, rate)], noise=[(noise_only, rate)], low=band[0], high=band[1], progress=False, **settings
-        )
+        low, high = band or (None, None)
+        model = fit([(mixture, rate)], noise=[(noise_only, rate)], low=low, high=high, progress=False, **settings)
         return denoise(mixture, rate, model)
 
     return denoiser
