@@ -6,6 +6,7 @@
     peers.py       the same mathematics as one would write it in PyTorch
     encode.py ...  one file for each op, `startup.py` for the first step
     train_step.py  whole training steps: the floor, ours, the peers
+    denoise.py     denoising from file to file, beside noisereduce
     population.py  several models side by side
     curves.py      time of a step over each of its sizes
     memory.py      what a step allocates, each version in a process of its own

@@ -14,7 +14,7 @@ from partae_fast.conformance.candidate import Candidate, load_candidate, passes
 from partae_fast.errors import UserError
 from partae_fast.kernels import backends
 
-from . import curves, population, startup, train_step
+from . import curves, denoise, population, startup, train_step
 from .ceilings import ceilings
 from .render import curves_text, plot, table
 from .shapes import shapes
@@ -23,7 +23,8 @@ from .timing import environment
 CONTESTS = ("encode", "decode", "partitioned_loss")
 STEP = "train-step"
 STARTUP = "startup"
-OPS = (*CONTESTS, STEP, STARTUP)
+DENOISE = "denoise"
+OPS = (*CONTESTS, STEP, STARTUP, DENOISE)
 STEP_ROUNDS, CURVE_ROUNDS, QUICK_ROUNDS = 11, 5, 3
 
 
@@ -55,7 +56,7 @@ def main(
     devices = _devices(device)
     report = _empty_report()
     complete = True
-    for place in devices if op != STARTUP else []:
+    for place in devices if op not in (STARTUP, DENOISE) else []:
         report["ceilings"][place] = ceilings(place)
         for name in CONTESTS if op is None else [op] if op in CONTESTS else []:
             complete &= _contests(name, place, report, mine)
@@ -63,6 +64,8 @@ def main(
             complete &= _steps(place, report, QUICK_ROUNDS if quick else STEP_ROUNDS, not quick)
     if op in (None, STARTUP):
         report["startup_seconds"] = startup.seconds()
+    if op in (None, DENOISE):
+        complete &= _denoising(report)
     print(table(report))
     if json_path:
         _write(json_path, report)
@@ -112,6 +115,16 @@ def _steps(device: str, report: dict[str, Any], rounds: int, with_memory: bool) 
     found, also_wrong = population.compare(train_step.configurations(device)[0], device, limits, rounds)
     report["rows"] += [row.to_dict() for row in found]
     return not wrong + also_wrong
+
+
+def _denoising(report: dict[str, Any]) -> bool:
+    """Append the rows of denoising from file to file; False where a version of ours was wrong."""
+    found, skipped, wrong = denoise.compare()
+    report["rows"] += found
+    report["skipped"] |= skipped
+    for name in wrong:
+        print(f"{name}: not timed: its chunks differ from the recording in one piece")
+    return not wrong
 
 
 def _curves(report: dict[str, Any], rounds: int, results: str | os.PathLike[str] | None) -> bool:

@@ -10,13 +10,14 @@ from typing import Any
 
 from . import curves
 
-STEPS = ("train step", "population")
+DENOISE = "denoise"
+APART = ("train step", "population", DENOISE)  # ops whose rows have a table of their own
 
 
 def table(report: dict[str, Any]) -> str:
     """The report as Markdown: where it was measured, the ceilings, a row for each version."""
     lines = [*_head(report)]
-    ops = [row for row in report["rows"] if row["op"] not in STEPS]
+    ops = [row for row in report["rows"] if row["op"] not in APART]
     if ops:
         lines += [
             "",
@@ -26,6 +27,7 @@ def table(report: dict[str, Any]) -> str:
         lines += [_row(row) for row in ops]
     lines += _steps([row for row in report["rows"] if row["op"] == "train step"])
     lines += _population([row for row in report["rows"] if row["op"] == "population"])
+    lines += _denoising([row for row in report["rows"] if row["op"] == DENOISE])
     if report.get("skipped"):
         lines += ["", "Not timed:"] + [f"- {name}: {reason}" for name, reason in report["skipped"].items()]
     if "startup_seconds" in report:
@@ -142,6 +144,27 @@ def _population(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def _denoising(rows: list[dict[str, Any]]) -> list[str]:
+    """Denoising from file to file."""
+    if not rows:
+        return []
+    lines = [
+        "",
+        f"Denoising from file to file: {rows[0]['audio_seconds']} s of one channel at {rows[0]['rate']} Hz.",
+        "",
+        "| version | median s | 10-90 % | times real time | vs best peer |",
+        "|---|---:|---|---:|---:|",
+    ]
+    for row in rows:
+        name = row["version"] if row["peer"] else f"**{row['version']}**"
+        ratio = "" if row["ratio_to_best_peer"] is None or row["peer"] else f"{row['ratio_to_best_peer']:.1f}x"
+        lines.append(
+            f"| {name} | {row['seconds']:.3g} | {row['seconds_10']:.3g}-{row['seconds_90']:.3g}"
+            f" | {row['times_real_time']:.0f} | {ratio} |"
+        )
+    return lines
+
+
 def plot(report: dict[str, Any], path: Path) -> None:
     """Curves, or bars of each contest's times relative to its best peer, one panel a shape."""
     if "curves" in report:
@@ -151,7 +174,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
 
     contests: dict[tuple, list[dict]] = {}
     for row in report["rows"]:
-        if row["op"] != "population":
+        if row["op"] not in ("population", DENOISE):
             key = row["device"], row["type"], tuple(row["shapes"].items())
             contests.setdefault(key, []).append(row)
     figure = Figure(figsize=(9, 2.6 * len(contests)), layout="constrained")
@@ -204,7 +227,7 @@ def main(files: list[str]) -> None:
         file = Path(name)
         report = json.loads(file.read_text())
         file.with_suffix(".md").write_text((curves_text if "curves" in report else table)(report) + "\n")
-        if report.get("rows") or report.get("curves"):
+        if report.get("curves") or any(row["op"] != DENOISE for row in report.get("rows", [])):
             plot(report, file.with_suffix(".png"))
 
 

@@ -19,7 +19,7 @@ from .options import add_threads, use_threads
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("op", nargs="?", metavar="OP", help="an op, train-step or startup (default: all)")
+    parser.add_argument("op", nargs="?", metavar="OP", help="an op, train-step, startup or denoise (default: all)")
     parser.add_argument("--json", metavar="FILE", help="write the rows to FILE too")
     parser.add_argument("--candidate", metavar="FILE.py:FUNCTION", help="time this function too")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="time on this alone (default: all that there are)")

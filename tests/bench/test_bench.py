@@ -14,6 +14,7 @@ from partae_fast.bench import (
     command,
     common,
     curves,
+    denoise,
     memory,
     peers,
     population,
@@ -48,6 +49,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(peers, "COMPILED", {})
     monkeypatch.setattr(command, "ceilings", lambda device: CEILINGS)
     monkeypatch.setattr(ceilings, "ceilings", lambda device: CEILINGS)
+    monkeypatch.setattr(denoise.compare, "__defaults__", (2, 12))
     monkeypatch.setattr(startup, "seconds", lambda: {"cold": 2.0, "warm": 1.0})
 
 
@@ -63,8 +65,11 @@ def test_every_contest_is_checked_and_timed(tmp_path, capsys):
         "partitioned_loss",
         "train step",
         "population",
+        "denoise",
     ]
     for row in report["rows"]:
+        if row["op"] == "denoise":
+            continue
         assert row["error"] <= common.GATE_BEHIND_ARGMAX
         assert 0 < row["seconds_10"] <= row["seconds"] <= row["seconds_90"]
         assert row["floor_seconds"] > 0
@@ -274,6 +279,28 @@ def test_a_device_that_is_not_there():
 def test_floor_is_the_slower_of_arithmetic_and_memory():
     assert timing.Work(2e11, 1e9).floor(CEILINGS) == pytest.approx(2.0)
     assert timing.Work(1e9, 2e10).floor(CEILINGS) == pytest.approx(2.0)
+
+
+def test_denoising_from_file_to_file(tmp_path, capsys):
+    assert command.main("denoise", tmp_path / "rows.json") == 0
+    report = json.loads((tmp_path / "rows.json").read_text())
+    rows = {row["version"]: row for row in report["rows"]}
+    ours = rows["partae default"]
+    assert ours["times_real_time"] == pytest.approx(12 / ours["seconds"])
+    peers_there = [row for row in rows.values() if row["peer"]]
+    assert len(peers_there) == 2 or "noisereduce" in report["skipped"]["noisereduce stationary"]
+    best = min((row["seconds"] for row in peers_there), default=None)
+    assert ours["ratio_to_best_peer"] == (best and pytest.approx(best / ours["seconds"]))
+    assert "| **partae paper's** |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [1e-4, float("nan")])
+def test_denoising_whose_chunks_differ_is_not_timed(wrong, monkeypatch, capsys):
+    monkeypatch.setattr(denoise, "error", lambda model, audio: wrong)
+    assert command.main("denoise") == 1
+    out = capsys.readouterr().out
+    assert "partae default: not timed" in out
+    assert "**partae" not in out
 
 
 @pytest.mark.slow
