@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import uniform_filter
 
 from .. import labels as labelling
 from ..audio import files
@@ -94,7 +93,6 @@ def fit(
     penalty: float | None = None,
     optimizer: str | None = None,
     learning_rate: float | None = None,
-    weight_decay: float = 0.0,
     backend: str = "auto",
     device: str | torch.device | None = None,
     seed: int = 0,
@@ -102,6 +100,7 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | None = None,
+    weight_decay: float = 0.0,
 ) -> Any:
     """Train a model to tell the signal in `recordings` from noise; returns it, ready to denoise.
 
@@ -129,12 +128,12 @@ def fit(
         steps: training steps in all, those of a resumed checkpoint included; by default the preset's.
         penalty, optimizer, learning_rate: as for `Trainer`; by default the preset's. Another optimizer starts at its
             own learning rate. They are for the partitioned autoencoder, where a preset trains another after it.
-        weight_decay: this times a weight is added to its gradient, >= 0.
         backend: what computes the steps; see `pf.backends()`.
         device: None for a GPU where there is one and the back-end can use it, else the CPU.
         seed: decides weights and crops, 0 to 2**64 - 1.
         checkpoint, resume, overwrite, progress: as for `Trainer`. A preset that trains two models keeps the second's
             checkpoint beside the first's: see `checkpoints`.
+        weight_decay: this times a weight is added to its gradient, >= 0.
 
     Returns: a ConvPartitionedAutoencoder, or the ConvDenoisingAutoencoder that learned from it (preset "field": see
     `partae_fast.training.remix`), with `spectrogram`, `mask`, noise statistics, and `history` of the loss.
@@ -167,7 +166,6 @@ def fit_material(
     penalty: float | None = None,
     optimizer: str | None = None,
     learning_rate: float | None = None,
-    weight_decay: float = 0.0,
     backend: str = "auto",
     device: str | torch.device | None = None,
     seed: int = 0,
@@ -175,6 +173,7 @@ def fit_material(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | None = None,
+    weight_decay: float = 0.0,
 ) -> Any:
     """`fit` on what `prepare` made of the recordings, for a caller that wants both; arguments and errors as there."""
     settings = material.preset
@@ -389,6 +388,8 @@ def _match(signal: list[NDArray[np.float32]], noise: list[NDArray[np.float32]], 
 
 def _quiet(recordings: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     """The power (bins,) in quiet moments: the lower quartile over time of means over 3 frames and 3 bins."""
+    from scipy.ndimage import uniform_filter
+
     each = max(1, _COMPARED // len(recordings))
     power = [uniform_filter(np.square(m[:each]), 3, mode="nearest") for m in recordings]
     return np.quantile(np.concatenate(power), 0.25, axis=0)

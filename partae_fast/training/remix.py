@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 from ..denoising.mask import Mask
 from ..sampling import CropSampler
@@ -86,6 +85,8 @@ def mean_square_of(noise: Sequence[Magnitudes]) -> Magnitudes:
 
 def _smoothed_power(magnitudes: Magnitudes) -> Magnitudes:
     """Power in means over 3 frames and 3 bins, of ENOUGH frames at most."""
+    from scipy.ndimage import uniform_filter
+
     return uniform_filter(np.square(magnitudes[:ENOUGH]), 3, mode="nearest")
 
 
