@@ -58,6 +58,18 @@ def test_equal_settings_give_equal_bits(make_trainer):
     assert torch.equal(one.model.w_dec, other.model.w_dec)
 
 
+@pytest.mark.parametrize("over", [10, 25, 3])
+def test_a_learning_rate_falls_in_ten_stairs_to_a_tenth(over, make_trainer):
+    falling = make_trainer(optimizer="adam", learning_rate=2e-3, falling_over=over)
+    losses = falling.run(12).loss + falling.run(18).loss
+    by_hand = make_trainer(optimizer="adam", learning_rate=2e-3)
+    for step in range(30):
+        by_hand._optimiser.options["learning_rate"] = 2e-3 * (10 - min(9, 10 * step // over)) / 10
+        by_hand.run(1)
+    assert losses == by_hand.history.loss
+    assert falling.model.w_enc.equal(by_hand.model.w_enc)
+
+
 def test_the_models_statistics_are_the_samplers(make_trainer):
     trainer = make_trainer()
     for name in ("mean", "std", "noise_mean_square"):
