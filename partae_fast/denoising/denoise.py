@@ -209,18 +209,18 @@ class _Weighting:
 
     def _weighted(self, samples: Audio, before: int, count: int) -> NDArray[np.complex64]:
         """Samples of a chunk and its halo -> its own weighted spectra (channels, count, n_fft//2 + 1)."""
+        from .mask_cpu import apply  # here, as in Mask.gain
+
         band = slice(self.spectrogram.first, self.spectrogram.first + self.spectrogram.bins)
         spectra = np.stack([self.spectrogram.spectra(channel) for channel in samples.T])
         magnitudes = np.abs(spectra[..., band]) * np.float32(self.spectrogram.gain)
         with torch.no_grad():
             signal, noise = self.model.separate(torch.from_numpy(magnitudes).to(self.device))
-        gain = gain_of(self.model, magnitudes, signal.float().cpu().numpy(), noise.float().cpu().numpy())
-        if not np.isfinite(gain).all():
-            raise UserError("denoise: the model reconstructs NaN; train it again, or lower the level of the audio")
         own = slice(before, before + count)
-        out = np.zeros_like(spectra[:, own])
-        out[..., band] = spectra[:, own, band] * (np.maximum(gain[:, own], self.floor) - self.floor)
-        return out
+        gain = gain_of(self.model, magnitudes, signal.float().cpu().numpy(), noise.float().cpu().numpy())[:, own]
+        if not apply(spectra[:, own], gain, self.spectrogram.first, self.floor):
+            raise UserError("denoise: the model reconstructs NaN; train it again, or lower the level of the audio")
+        return spectra[:, own]
 
 
 class _Fifo:

@@ -1,4 +1,7 @@
-"""The mask's gain by a kernel for the CPU: box means, powers and gate of one frame after another. See mask.py."""
+"""The mask on the CPU, by kernels: gains from box means, powers and gate, frame after frame, and spectra times gains.
+
+The formula is in mask.py.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,3 +108,39 @@ def gain(
     numbers = tuple(np.float32(value) for value in settings)
     spread(_gain, units, out.size * (OPERATIONS + 3 * smoothing), out, *given, numbers, smoothing // 2)
     return out
+
+
+@kernel
+def _apply(counters, parts, gains, first, floor, finite):
+    frames, bins = gains.shape[1], gains.shape[2]
+    tiles = (frames + TILE - 1) // TILE
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        item = unit // tiles
+        begin = (unit % tiles) * TILE
+        for n in range(begin, min(begin + TILE, frames)):
+            row, gain = parts[item, n], gains[item, n]
+            row[: 2 * first] = 0
+            row[2 * (first + bins) :] = 0
+            band, total = row[2 * first : 2 * (first + bins)], np.float32(0)
+            for h in range(bins):
+                total += gain[h]
+                factor = gain[h] - floor
+                factor = np.float32(0) if factor < 0 else factor
+                band[2 * h] *= factor
+                band[2 * h + 1] *= factor
+            if not np.isfinite(total):
+                finite[0] = False
+        unit = next_unit(counters, unit)
+
+
+def apply(spectra: NDArray[np.complex64], gains: NDArray[np.float32], first: int, floor: float) -> bool:
+    """Multiply spectra (C, N, F), in place, by max(gain, floor) - floor; False where a gain is not finite.
+
+    gains: (C, N, H), of bins first .. first + H - 1; other bins become 0.
+    """
+    items, frames, _ = gains.shape
+    finite = np.ones(1, np.bool_)
+    units, work = items * (-(-frames // TILE)), 4 * gains.size
+    spread(_apply, units, work, spectra.view(np.float32), gains, first, np.float32(floor), finite)
+    return bool(finite[0])
