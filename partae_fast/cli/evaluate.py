@@ -3,7 +3,7 @@
 DATA is a folder with clean/ and noise/: every clean recording is mixed with every noise, or, where both have the same
 names, with its own. The first 60 % of a noise are mixed and the rest is the noise-only audio that every denoiser gets,
 unless noise_only/NAME stands beside. Ours is trained on each mixture anew, with that noise-only audio and in the
-song's band, or is --model.
+preset's band, or is --model. Scores are of the song's band and of all frequencies.
 
 Peers are noisereduce (install partae-fast[evaluate]), wiener, gate (a spectral gate) and ratio-mask (the true one, a
 ceiling). --out gets evaluation.md, .csv, .json and .png.

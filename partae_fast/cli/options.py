@@ -1,12 +1,11 @@
 """Options that several verbs have, and how results are printed."""
 
 import argparse
-import inspect
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from ..kernels import OPS
-from ..training.fit import fit
 from ..training.presets import PRESETS
 
 _SPECTROGRAM = ("low", "high", "rate", "n_fft", "hop", "bins")
@@ -34,10 +33,9 @@ def add_material(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", nargs="+", metavar="FILE", help="Audacity label tracks of the recordings")
 
 
-def add_spectrogram(parser: argparse.ArgumentParser) -> None:
-    """The preset, and what is not to be as it has it."""
-    default = inspect.signature(fit).parameters["preset"].default
-    parser.add_argument("--preset", default=default, help=f"{' or '.join(PRESETS)} (default %(default)s)")
+def add_spectrogram(parser: argparse.ArgumentParser, default: str, presets: Iterable[str] = PRESETS) -> None:
+    """The preset, one of `presets`, and what is not to be as it has it."""
+    parser.add_argument("--preset", default=default, help=f"{' or '.join(presets)} (default %(default)s)")
     band = parser.add_argument_group(
         "spectrogram", "by default the labels' band where they have one, else the preset's"
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..training.grid import SETTINGS
+from ..training.presets import PRESETS
 from ..training.sweep import Sweep
 from .options import (
     add_json,
@@ -32,6 +33,7 @@ from .options import (
 )
 
 _STEPS = inspect.signature(Sweep).parameters["steps"].default
+_PRESET = inspect.signature(Sweep.of_recordings).parameters["preset"].default
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"a setting and its values, as often as wanted: {', '.join(SETTINGS)}",
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="for models, table and plot")
-    add_spectrogram(parser)
+    add_spectrogram(parser, _PRESET, [name for name, preset in PRESETS.items() if not preset.remixed])
     run = parser.add_argument_group("training")
     run.add_argument("--steps", type=whole(1), default=_STEPS, metavar="N", help="of each model (default %(default)s)")
     run.add_argument("--resume", action="store_true", help="go on with the sweep in FOLDER, or add to it")

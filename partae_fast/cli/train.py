@@ -4,10 +4,12 @@ What is noise is said by recordings of noise alone (--noise), by labels for the 
 tracks; time outside every label is noise), or by both.
 
 At its end it says what can be told without clean audio: how much noise-only audio is attenuated, how much of the rest
-is kept, how well both parts together match the recordings, and a warning where noise and signal were not told apart.
+is kept, of a partitioned model how well both parts together match the recordings, and a warning where noise and signal
+were not told apart.
 
-While it trains, a checkpoint stands beside the model, as MODEL.checkpoint. After Ctrl-C or a power cut the same command
-with --resume goes on from there, to the same bits as if it had never stopped.
+While it trains, a checkpoint stands beside the model, as MODEL.checkpoint, and MODEL.checkpoint.remixed of the second
+model that preset field trains. After Ctrl-C or a power cut the same command with --resume goes on from there, to the
+same bits as if it had never stopped.
 
 examples:
   partae train dawn1.wav dawn2.wav --noise rain.wav --out dawn.safetensors
@@ -28,6 +30,7 @@ from ..evaluation.report import report
 from ..kernels.optimiser import RULES
 from ..models import save
 from ..training.fit import checkpoints, fit_material, prepare
+from ..training.presets import DEFAULT
 from .options import (
     add_json,
     add_material,
@@ -49,15 +52,19 @@ _LAST = 100  # steps over which the loss that is printed is averaged
 def add(parser: argparse.ArgumentParser) -> None:
     add_material(parser)
     parser.add_argument("--out", required=True, metavar="MODEL", help="the model to write, by habit NAME.safetensors")
-    add_spectrogram(parser)
-    run = parser.add_argument_group("training")
-    run.add_argument("--steps", type=whole(1), metavar="N", help="default: the preset's")
+    add_spectrogram(parser, DEFAULT)
+    run = parser.add_argument_group(
+        "training", "penalty, optimizer and learning rate are of the partitioned model, not of one that learns from it"
+    )
+    run.add_argument("--steps", type=whole(1), metavar="N", help="in all (default: the preset's)")
     run.add_argument("--penalty", type=float, metavar="X", help="on noise in foreground latents (default: preset's)")
     run.add_argument("--optimizer", choices=tuple(RULES), help="default: the preset's")
-    run.add_argument("--learning-rate", type=float, metavar="X", help="default: the optimiser's own")
-    run.add_argument("--weight-decay", type=float, default=0.0, metavar="X", help="L2 on the weights (default: 0)")
+    run.add_argument(
+        "--learning-rate", type=float, metavar="X", help="default: the preset's, or another optimizer's own"
+    )
+    run.add_argument("--weight-decay", type=float, default=0.0, metavar="X", help="L2 on all weights (default: 0)")
     run.add_argument("--seed", type=whole(0), default=_DEFAULTS["seed"], metavar="N", help="default %(default)s")
-    run.add_argument("--resume", action="store_true", help="go on from MODEL.checkpoint")
+    run.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     run.add_argument("--overwrite", action="store_true", help="replace a model or checkpoint that exists")
     add_place(run)
     add_threads(parser)
@@ -95,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         path.unlink(missing_ok=True)
     judged = report(model, material)
     losses = model.history.loss
-    last = losses[-_LAST:]
+    last = losses[-min(_LAST, material.preset.split(len(losses))[1] or _LAST) :]  # of the last model alone
     result = {
         "model": str(out),
         "steps": len(losses),
@@ -123,9 +130,10 @@ def _check_places(out: Path, checkpoint: Path, resume: bool, overwrite: bool) ->
     check_writable(out, overwrite=True)
     if out.exists() and not overwrite:
         raise UserError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
-    check_writable(checkpoint, overwrite=True)
-    if checkpoint.exists() and not (resume or overwrite):
-        raise UserError(f"{checkpoint}: an earlier run stopped here; go on with --resume, or anew with --overwrite")
+    for path in checkpoints(checkpoint):
+        check_writable(path, overwrite=True)
+        if path.exists() and not (resume or overwrite):
+            raise UserError(f"{path}: an earlier run stopped here; go on with --resume, or anew with --overwrite")
     if resume and not checkpoint.exists():
         logger.warning("%s: there is no checkpoint to resume; training starts at the first step", checkpoint)
 

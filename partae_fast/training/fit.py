@@ -125,14 +125,15 @@ def fit(
         n_fft, hop: window and hop in samples; by default the preset's, times the power of two that keeps
             their duration closest to the preset's.
         bins: bins in the band, for `high` where that is not given.
-        steps: training steps in all, those of a resumed checkpoint included; by default the preset's.
+        steps: training steps in all, those of a resumed checkpoint included; by default the preset's. Where the
+            preset's learning rate falls as training goes on, a run is resumed for as many as it was begun for.
         penalty, optimizer, learning_rate: as for `Trainer`; by default the preset's. Another optimizer starts at its
             own learning rate. They are for the partitioned autoencoder, where a preset trains another after it.
         backend: what computes the steps; see `pf.backends()`.
         device: None for a GPU where there is one and the back-end can use it, else the CPU.
         seed: decides weights and crops, 0 to 2**64 - 1.
         checkpoint, resume, overwrite, progress: as for `Trainer`. A preset that trains two models keeps the second's
-            checkpoint beside the first's: see `checkpoints`.
+            checkpoint beside the first's (see `checkpoints`); it is of no use without that.
         weight_decay: this times a weight is added to its gradient, >= 0.
 
     Returns: a ConvPartitionedAutoencoder, or the ConvDenoisingAutoencoder that learned from it (preset "field": see
@@ -182,7 +183,7 @@ def fit_material(
         raise UserError(f"steps is {steps}; it must be 0 or more")
     frames = crop_frames(material, settings.frames, settings.pool)
     chosen = chosen_device(device, backend)
-    later = round(steps * settings.remixed)
+    earlier, later = settings.split(steps)
     optimizer, own = optimizer or settings.optimizer, optimizer in (None, settings.optimizer)
     common: Any = {"backend": backend, "resume": resume, "overwrite": overwrite, "progress": progress}
     common["options"] = {"weight_decay": weight_decay}
@@ -193,11 +194,13 @@ def fit_material(
         penalty=settings.penalty if penalty is None else penalty,
         optimizer=optimizer,
         learning_rate=settings.learning_rate if learning_rate is None and own else learning_rate,
-        falling_over=steps - later if settings.falling else 0,
+        falling_over=earlier if settings.falling else 0,
         checkpoint=first,
         **common,
     )
-    _train(trainer, steps - later)
+    if settings.remixed and first and second and not (resume and first.exists()):
+        _clear(second, overwrite)
+    _train(trainer, earlier)
     model, losses = trainer.model, trainer.history.loss
     if settings.remixed:
         sampler = remixes(model, material.signal, material.noise, frames, settings.batch, settings.noise_only, seed)
@@ -221,9 +224,16 @@ def checkpoints(path: PathLike) -> tuple[Path, Path]:
     return Path(path), Path(f"{os.fspath(path)}.remixed")
 
 
+def _clear(second: Path, overwrite: bool) -> None:
+    """Remove the second model's checkpoint, for it is of another run where the first model begins anew."""
+    if second.exists() and not overwrite:
+        raise UserError(f"{second}: a checkpoint exists without the first model's; overwrite it or name another")
+    second.unlink(missing_ok=True)
+
+
 def _train(trainer: Trainer, steps: int) -> None:
     if trainer.checkpoint is not None and trainer.step >= steps > 0:
-        logger.info("%s: %d steps were done already, and %d are asked for", trainer.checkpoint, trainer.step, steps)
+        logger.info("%s: %d steps were done already, and its model takes %d", trainer.checkpoint, trainer.step, steps)
     trainer.run(max(0, steps - trainer.step))
 
 
@@ -392,7 +402,7 @@ def _quiet(recordings: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
     each = max(1, _COMPARED // len(recordings))
     power = [uniform_filter(np.square(m[:each]), 3, mode="nearest") for m in recordings]
-    return np.quantile(np.concatenate(power), 0.25, axis=0)
+    return np.quantile(np.concatenate(power), 0.25, axis=0).astype(np.float32)
 
 
 def _magnitudes(spectrogram: Spectrogram, source: _Source) -> list[tuple[NDArray[np.float32], float]]:
@@ -487,8 +497,9 @@ def _second(material: Material, seed: int) -> Any:
     from ..models.denoising_conv import ConvDenoisingAutoencoder
 
     preset = material.preset
-    sizes = {"latents": preset.latents, "taps": preset.taps, "pool": preset.pool}
-    model = ConvDenoisingAutoencoder(bins=material.spectrogram.bins, **sizes, seed=seed)
+    model = ConvDenoisingAutoencoder(
+        material.spectrogram.bins, latents=preset.latents, taps=preset.taps, pool=preset.pool, seed=seed
+    )
     equip(model, material)
     return model
 

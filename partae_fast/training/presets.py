@@ -33,6 +33,11 @@ class Preset:
     match_noise: bool = False  # whether recordings of noise are brought to the level of the noise in the others
     mask: dict[str, Any] = field(default_factory=dict)  # settings of `denoising.Mask`
 
+    def split(self, steps: int) -> tuple[int, int]:
+        """Of so many steps in all, those of the partitioned autoencoder and those of the one that learns from it."""
+        later = round(steps * self.remixed)
+        return steps - later, later
+
 
 PRESETS = {
     # 50 % hop; 1700 to 7200 Hz holds bins 10 to 41, 32 of them. The paper gives no level, and it matters: squared
@@ -83,10 +88,10 @@ PRESETS = {
         optimizer="adam",
         learning_rate=2e-3,
         falling=True,
-        steps=1500,
+        steps=1000,
         remixed=0.4,
         match_noise=True,
-        mask={"exponent": 1.0, "background": 0.0, "noise": 0.12, "gate": 1.5, "smoothing": 3},
+        mask={"exponent": 1.0, "background": 0.0, "noise": 0.1, "gate": 1.5, "smoothing": 3},
     ),
 }
 

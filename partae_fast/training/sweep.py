@@ -27,6 +27,7 @@ from .checkpoint import differences, read_losses
 from .fit import Audio, PathLike, chosen_device, crop_frames, equip, prepare
 from .grid import RESULTS, Member, combinations, members_of
 from .loop import Pace, late_interrupt, progress_bar
+from .presets import preset_named
 from .steps import alike, serving_backend
 from .trainer import Trainer, launch
 
@@ -156,13 +157,16 @@ class Sweep:
 
         Args:
             grid: as for `of_grid`; what is not in it is the preset's, and seed 0. The models are ready to denoise.
-            recordings, noise, labels, preset, device: as for `pf.fit`.
+            recordings, noise, labels, device: as for `pf.fit`.
+            preset: one that trains one model.
             spectrogram: its low, high, rate, n_fft, hop and bins, where the preset's are not wanted.
             folder, backend, options: as for `Sweep`.
 
         Raises UserError as `of_grid` and `pf.fit` do.
         """
         found = combinations(grid)
+        if preset_named(preset).remixed:
+            raise UserError(f"preset {preset} trains a second model on what the first makes; sweep stowell2015 instead")
         _check_folder(Path(folder), options.get("resume", False))  # rather than after all recordings are read
         material = prepare(recordings, noise, labels, preset, **(spectrogram or {}))
         settings: dict[str, Any] = {name: getattr(material.preset, name) for name in _PRESET_SETTINGS}

@@ -54,7 +54,8 @@ def test_a_grid_in_and_a_table_a_plot_and_models_out(partae, here):
     torch.set_num_threads(1)
     assert partae("denoise", "s/penalty=2_pool=16.safetensors", "song.wav", "--out", "clean.wav")[0] == 0
     assert partae("sweep", *MATERIAL, "--set", "seed=3", "--steps", 3, "--out", "t", "--quiet")[0] == 0
-    own, model = pf.fit(["song.wav"], noise=["noise.wav"], steps=3, seed=3), pf.load("t/seed=3.safetensors")
+    own = pf.fit(["song.wav"], noise=["noise.wav"], preset="stowell2015", steps=3, seed=3)
+    model = pf.load("t/seed=3.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), own.parameters(), strict=True))
     assert (model.spectrogram, model.mask, model.config()) == (own.spectrogram, own.mask, own.config())
 
@@ -161,3 +162,8 @@ def test_ctrl_c_is_answered_soon(partae, here):
     with open("s/results.json") as file:
         rows = json.load(file)["members"]
     assert [row["status"] for row in rows] == ["unfinished"] * 2 and rows[0]["steps"] == rows[1]["steps"] > 0
+
+
+def test_a_preset_of_two_models_is_refused(partae):
+    code, _, err = partae("sweep", *MATERIAL, "--preset", "field", "--set", "seed=1", "--out", "s")
+    assert code == 2 and "preset field trains a second model" in err

@@ -18,15 +18,16 @@ from .conftest import RATE, hiss, song
 
 @dataclass
 class Factors:
-    """Foreground and background are the magnitudes of each bin times a factor."""
+    """Signal and noise are the magnitudes of each bin times a factor."""
 
-    foreground: list[float]
-    background: list[float]
+    signal: list[float]
+    noise: list[float]
+    foreground = torch.tensor([1.0, 0.0])
     mask = Mask(exponent=2.0)
     w_enc = torch.zeros(1)
 
     def separate(self, x):
-        return x * torch.tensor(self.foreground), x * torch.tensor(self.background)
+        return x * torch.tensor(self.signal), x * torch.tensor(self.noise)
 
 
 def material(signal, noise):
@@ -77,9 +78,17 @@ def test_a_partition_just_within_the_thresholds_is_not_warned_of(model):
     assert not [line for line in told if "silent" in line or "empty" in line]
 
 
+def test_a_model_without_a_partition_has_no_reconstruction_to_judge():
+    model = Factors([0.9, 0.9], [0.0, 0.0])
+    model.foreground = torch.ones(2)
+    found = report(model, material([1.0, 1.0], [1.0, 1.0]))
+    assert found.reconstruction is None and not [line for line in found.lines() if "reconstruction" in line]
+    assert not [line for line in found.warnings if "background" in line]
+
+
 def test_a_trained_model_takes_noise_away_and_keeps_the_song():
     recordings = {"recordings": [(song() + hiss(3.0, 1), RATE)], "noise": [(hiss(2.0, 2), RATE)]}
-    made = prepare(**recordings)
+    made = prepare(**recordings, preset="stowell2015")
     before, after = (
         report(fit(**recordings, preset="stowell2015", steps=steps, progress=False), made) for steps in (0, 300)
     )
