@@ -218,7 +218,7 @@ class _Weighting:
             signal, noise = self.model.separate(torch.from_numpy(magnitudes).to(self.device))
         own = slice(before, before + count)
         gain = gain_of(self.model, magnitudes, signal.float().cpu().numpy(), noise.float().cpu().numpy())[:, own]
-        if not apply(spectra[:, own], gain, self.spectrogram.first, self.floor):
+        if not apply(spectra[:, own], gain, self.spectrogram.first, float(self.floor)):
             raise UserError("denoise: the model reconstructs NaN; train it again, or lower the level of the audio")
         return spectra[:, own]
 

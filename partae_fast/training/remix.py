@@ -25,7 +25,7 @@ TEACHER = Mask(background=2.0, noise=1.0, gate=2.0, smoothing=3)
 LOUDEST = 0.999  # the quantile of noise-only power, over frames, that stands for this
 GAIN_DB = 3.0  # noise is remixed at up to this much above or below its own level
 ENOUGH = 1 << 15  # frames of remixes: short recordings are remixed several times
-MOST = 1 << 18  # frames of recordings that are remixed, which bounds memory; more are left out
+MOST = 1 << 18  # frames of signal, and of noise, that are remixed, which bounds memory; more are left out
 _CHUNK = 4096  # frames that the model sees at a time
 
 
@@ -50,8 +50,7 @@ def remixes(
     gains = list(_gains(model, signal, noise))
     wanted = [gain * x for gain, x in zip(gains, signal, strict=True)]
     rest = [x - part for part, x in zip(wanted, signal, strict=True)]
-    sources = [[n for n in noise if len(n) >= frames], [n for n in rest if len(n) >= frames]]
-    sources = [recordings for recordings in sources if recordings]
+    sources = [list(_shortened(noise, frames, rng)), rest]
     times = min(16, math.ceil(ENOUGH / sum(map(len, wanted))))
     mixed = [(_mixed(part, sources, frames, rng), part) for part in wanted for _ in range(times)]
     silence = [(n, np.zeros_like(n)) for recordings in sources for n in recordings]
@@ -71,7 +70,8 @@ def _shortened(signal: Sequence[Magnitudes], frames: int, rng: np.random.Generat
 def _gains(model: Any, signal: Sequence[Magnitudes], noise: Sequence[Magnitudes]) -> Iterator[Magnitudes]:
     """The teacher's gain for every frame and bin of the recordings."""
     mean_square = mean_square_of(noise)
-    loudest = np.sqrt(np.quantile(np.concatenate([_smoothed_power(n) for n in noise]), LOUDEST, axis=0))
+    each = max(1, ENOUGH // len(noise))
+    loudest = np.sqrt(np.quantile(np.concatenate([_smoothed_power(n[:each]) for n in noise]), LOUDEST, axis=0))
     for x in signal:
         parts = _separated(model, x)
         yield TEACHER.gain(parts[0], np.minimum(parts[1], loudest), x, mean_square).astype(np.float32)
@@ -79,15 +79,15 @@ def _gains(model: Any, signal: Sequence[Magnitudes], noise: Sequence[Magnitudes]
 
 def mean_square_of(noise: Sequence[Magnitudes]) -> Magnitudes:
     """The mean square of each bin, (bins,), over all frames."""
-    total = sum(np.einsum("th,th->h", n, n, dtype=np.float64) for n in noise)
-    return (total / sum(map(len, noise))).astype(np.float32)
+    squares = [np.einsum("th,th->h", n, n, dtype=np.float64) for n in noise]
+    return (np.sum(squares, axis=0) / sum(map(len, noise))).astype(np.float32)
 
 
 def _smoothed_power(magnitudes: Magnitudes) -> Magnitudes:
-    """Power in means over 3 frames and 3 bins, of ENOUGH frames at most."""
+    """Power in means over 3 frames and 3 bins."""
     from scipy.ndimage import uniform_filter
 
-    return uniform_filter(np.square(magnitudes[:ENOUGH]), 3, mode="nearest")
+    return np.asarray(uniform_filter(np.square(magnitudes), 3, mode="nearest"), np.float32)
 
 
 def _separated(model: Any, x: Magnitudes) -> tuple[Magnitudes, Magnitudes]:
@@ -111,10 +111,10 @@ def _mixed(
     out = np.empty_like(wanted)
     for start in range(0, len(wanted), frames):
         s = wanted[start : start + frames]
-        recordings = sources[rng.integers(len(sources))]
+        recordings = sources[int(rng.integers(len(sources)))]
         starts = np.array([len(n) - len(s) + 1 for n in recordings])
-        n = recordings[rng.choice(len(recordings), p=starts / starts.sum())]
-        first = rng.integers(len(n) - len(s) + 1)
+        n = recordings[int(rng.choice(len(recordings), p=starts / starts.sum()))]
+        first = int(rng.integers(len(n) - len(s) + 1))
         n = n[first : first + len(s)] * np.float32(10 ** (rng.uniform(-GAIN_DB, GAIN_DB) / 20))
         angle = rng.random(s.shape, np.float32) * np.float32(2 * np.pi)
         out[start : start + frames] = np.sqrt(np.maximum(s * s + n * n + 2 * s * n * np.cos(angle), 0))
