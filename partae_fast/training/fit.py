@@ -35,6 +35,7 @@ _NOTHING = 1e-6
 _EDGE_FRAMES = 16
 _MISMATCH = 6.0  # dB that recordings of noise may differ from the noise in the others, by a rough estimate
 _COMPARED = 1 << 16  # frames that are looked at for it
+_SILENCE = 1e-8  # of the power of the loudest frame
 _HEARD = 1e-6  # of the loudest bin: a quieter one is rounding, or beyond what a recording holds
 
 
@@ -397,12 +398,16 @@ def _match(signal: list[NDArray[np.float32]], noise: list[NDArray[np.float32]], 
 
 
 def _quiet(recordings: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The power (bins,) in quiet moments: the lower quartile over time of means over 3 frames and 3 bins."""
+    """The power (bins,) in quiet moments: the lower quartile over time of means over 3 frames and 3 bins.
+
+    Frames of digital silence are not counted.
+    """
     from scipy.ndimage import uniform_filter
 
     each = max(1, _COMPARED // len(recordings))
-    power = [uniform_filter(np.square(m[:each]), 3, mode="nearest") for m in recordings]
-    return np.quantile(np.concatenate(power), 0.25, axis=0).astype(np.float32)
+    power = np.concatenate([uniform_filter(np.square(m[:each]), 3, mode="nearest") for m in recordings])
+    level = power.mean(axis=1)
+    return np.quantile(power[level > _SILENCE * level.max()], 0.25, axis=0).astype(np.float32)
 
 
 def _magnitudes(spectrogram: Spectrogram, source: _Source) -> list[tuple[NDArray[np.float32], float]]:

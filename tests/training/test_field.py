@@ -84,6 +84,14 @@ def test_noise_far_from_the_level_is_brought_to_it(caplog, decibels):
     assert ("brought to their level" in caplog.text) == (abs(decibels) == 12)
 
 
+def test_digital_silence_says_nothing_of_the_level(caplog):
+    quiet = np.zeros(2 * RATE, np.float32)
+    noisy, noise = np.concatenate([quiet, chirps(3) + hiss(3), quiet]), np.concatenate([hiss(2, 1), quiet, quiet])
+    with caplog.at_level(logging.WARNING, "partae_fast"):
+        prepare([(noisy, RATE)], [(noise, RATE)])
+    assert "brought to their level" not in caplog.text
+
+
 def test_remixes_have_the_signal_as_target_and_silence_for_noise():
     material = prepare([(chirps(3) + hiss(3), RATE)], [(hiss(2, 1), RATE)])
     model = pf.ConvPartitionedAutoencoder(bins=material.spectrogram.bins, latents=8, taps=3, pool=4)
