@@ -20,6 +20,7 @@ from partae_fast.denoising.mask import Mask
 from partae_fast.errors import UserError
 from partae_fast.evaluation import peers
 from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
+from partae_fast.training.presets import DEFAULT, PRESETS
 
 from .timing import QUANTILES, measure
 
@@ -80,9 +81,11 @@ def recording(seconds: int) -> np.ndarray:
 
 def models(audio: np.ndarray) -> dict[str, Any]:
     """The default's and the paper's model, with the statistics of the audio's beginning, which is noise."""
-    default = ConvDenoisingAutoencoder(bins=128, latents=32, taps=9, pool=4)
-    bands = Spectrogram(rate=RATE, n_fft=256, hop=64, low=80.0, high=RATE / 2), Spectrogram(rate=RATE)
-    default.mask = Mask(exponent=2, background=0, noise=0.25, gate=2, smoothing=3)
+    preset = PRESETS[DEFAULT]
+    own = Spectrogram(rate=RATE, n_fft=preset.n_fft, hop=preset.hop, low=preset.low, high=preset.high)
+    default = ConvDenoisingAutoencoder(own.bins, latents=preset.latents, taps=preset.taps, pool=preset.pool)
+    default.mask = Mask(**preset.mask)
+    bands = own, Spectrogram(rate=RATE)
     paper = ConvPartitionedAutoencoder()
     paper.mask = Mask()
     for model, spectrogram in zip((default, paper), bands, strict=True):
