@@ -93,6 +93,6 @@ def _ours(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
     settings.setdefault("preset", _DEFAULTS["preset"])
     settings.setdefault("steps", preset_named(settings["preset"]).steps)
     seeds = range(args.seeds or 1)
-    return {**settings, "seeds": len(seeds)}, [
+    return {**settings, "seeds": len(seeds), "in_band": args.in_band}, [
         lambda scene, seed=seed: trained(scene.band if args.in_band else None, seed=seed, **settings) for seed in seeds
     ]

@@ -20,7 +20,7 @@ from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..sampling import CropSampler
 from .presets import DEFAULT, Preset, preset_named
-from .remix import mean_square_of, remixes
+from .remix import mean_square_of, remixes, smoothed_power
 from .trainer import History, Trainer
 
 logger = logging.getLogger("partae_fast")
@@ -402,10 +402,8 @@ def _quiet(recordings: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
     Frames of digital silence are not counted.
     """
-    from scipy.ndimage import uniform_filter
-
     each = max(1, _COMPARED // len(recordings))
-    power = np.concatenate([uniform_filter(np.square(m[:each]), 3, mode="nearest") for m in recordings])
+    power = np.concatenate([smoothed_power(m[:each]) for m in recordings])
     level = power.mean(axis=1)
     return np.quantile(power[level > _SILENCE * level.max()], 0.25, axis=0).astype(np.float32)
 

@@ -71,10 +71,10 @@ def _gains(model: Any, signal: Sequence[Magnitudes], noise: Sequence[Magnitudes]
     """The teacher's gain for every frame and bin of the recordings."""
     mean_square = mean_square_of(noise)
     each = max(1, ENOUGH // len(noise))
-    loudest = np.sqrt(np.quantile(np.concatenate([_smoothed_power(n[:each]) for n in noise]), LOUDEST, axis=0))
+    loudest = np.sqrt(np.quantile(np.concatenate([smoothed_power(n[:each]) for n in noise]), LOUDEST, axis=0))
     for x in signal:
         parts = _separated(model, x)
-        yield TEACHER.gain(parts[0], np.minimum(parts[1], loudest), x, mean_square).astype(np.float32)
+        yield TEACHER.gain(parts[0], np.minimum(parts[1], loudest), x, mean_square)
 
 
 def mean_square_of(noise: Sequence[Magnitudes]) -> Magnitudes:
@@ -83,7 +83,7 @@ def mean_square_of(noise: Sequence[Magnitudes]) -> Magnitudes:
     return (np.sum(squares, axis=0) / sum(map(len, noise))).astype(np.float32)
 
 
-def _smoothed_power(magnitudes: Magnitudes) -> Magnitudes:
+def smoothed_power(magnitudes: Magnitudes) -> Magnitudes:
     """Power in means over 3 frames and 3 bins."""
     from scipy.ndimage import uniform_filter
 
