@@ -1,14 +1,17 @@
 """The command line `partae`: one file for each verb, each with `add`, its arguments, and `run`, what it does.
 
 Exit codes: 0 done; 1 a check failed (`verify`), a model failed (`sweep`) or a fault of the program; 2 a mistake of the
-user's, said in one line on stderr; 130 stopped by Ctrl-C. Results go to stdout, the log and the errors to stderr.
+user's, said in one line on stderr; 130 stopped by Ctrl-C, 143 by SIGTERM, both in the same way. Results go to stdout,
+the log and the errors to stderr.
 """
 
 import argparse
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
@@ -35,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `partae` with `arguments`, by default those of the process; returns the exit code."""
     args = _parser().parse_args(arguments)
-    with _logging(logging.WARNING if args.quiet else logging.INFO):
+    with _logging(logging.WARNING if args.quiet else logging.INFO), _stoppable() as signals:
         try:
             return args.run(args)
         except (UserError, BackendUnavailable) as error:
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             return _say(args.verb, str(error), 2)
         except KeyboardInterrupt as stop:
-            return _say(args.verb, str(stop) or "stopped", 130)
+            return _say(args.verb, str(stop) or "stopped", 128 + (signals[0] if signals else signal.SIGINT))
         except BrokenPipeError:
             # Whoever read stdout has left (`partae info ... | head`). Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,6 +56,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _say(verb: str, message: str, code: int) -> int:
     print(f"partae {verb}: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """SIGTERM stops as Ctrl-C does, so a scheduler's kill leaves what Ctrl-C leaves; its number is then in the list."""
+    signals: list[int] = []
+
+    def stop(number: int, frame: object) -> NoReturn:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield signals
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield signals
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:
