@@ -1,8 +1,8 @@
 """The command line `partae`: one file for each verb, each with `add`, its arguments, and `run`, what it does.
 
 Exit codes: 0 done; 1 a check failed (`verify`), a model failed (`sweep`) or a fault of the program; 2 a mistake of the
-user's, said in one line on stderr; 130 stopped by Ctrl-C, 143 by SIGTERM, both in the same way. Results go to stdout,
-the log and the errors to stderr.
+user's, said in one line on stderr; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a terminal that closed, all in the
+same way. Results go to stdout, the log and the errors to stderr.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import NoReturn
 
 from .. import __version__
@@ -60,21 +61,31 @@ def _say(verb: str, message: str, code: int) -> int:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[list[int]]:
-    """SIGTERM stops as Ctrl-C does, so a scheduler's kill leaves what Ctrl-C leaves; its number is then in the list."""
-    signals: list[int] = []
+    """What asks a program to end, a batch system or a terminal that closes, does what Ctrl-C does at that moment.
 
-    def stop(number: int, frame: object) -> NoReturn:
-        signals.append(number)
-        raise KeyboardInterrupt
+    So whatever puts Ctrl-C off, such as an update of the weights, puts that off too. Its number is put into the list.
+    Where another handler is set (nohup's among them), or off the main thread, nothing is changed.
+    """
+    stopping: list[int] = []
 
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield signals
-        return
-    signal.signal(signal.SIGTERM, stop)
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.append(number)
+        interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(interrupt):  # a shell's background job ignores Ctrl-C
+            raise KeyboardInterrupt
+        interrupt(signal.SIGINT, frame)
+
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        ours = [number for number in wanted if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, stop)
     try:
-        yield signals
+        yield stopping
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:
