@@ -9,10 +9,11 @@ import logging
 import math
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +37,43 @@ FORMATS = {
 }
 # A WAV header counts bytes in 32 bits. The rest of the file (header, other chunks) fits in the margin.
 WAV_LIMIT = 2**32 - 2**20
-SUBTYPE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+# Subtypes that lose nothing, and the bytes of a sample (at most, of those that are packed).
+SUBTYPE_BYTES = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "ALAC_16": 2,
+    "ALAC_20": 3,
+    "ALAC_24": 3,
+    "ALAC_32": 4,
+}
+_RIFF_TAGS = frozenset(("title", "copyright", "software", "artist", "comment", "date", "album", "tracknumber", "genre"))
+# The strings that libsndfile puts into a header of each format.
+TAGS = {
+    "WAV": _RIFF_TAGS,
+    "RF64": _RIFF_TAGS,
+    "W64": frozenset(),
+    "AIFF": frozenset(("title", "copyright", "software", "artist", "comment")),
+    "FLAC": _RIFF_TAGS | {"license"},
+    "CAF": _RIFF_TAGS | {"license"},
+}
+FLOATING = ("FLOAT", "DOUBLE")
+# What may become of samples beyond full scale where the subtype holds integers.
+CLIPPING = ("clip", "float", "scale")
 BLOCK = 2**16
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says; `format` and `subtype` as libsndfile calls them: "FLAC", "PCM_16"."""
+    """What a file's header says; `format` and `subtype` as libsndfile calls them: "FLAC", "PCM_16".
+
+    tags: the strings in the header, such as "title", "artist", "comment" and "date": recorders put there when and
+    with what a recording was made.
+    """
 
     path: Path
     rate: int
@@ -50,6 +81,7 @@ class AudioInfo:
     frames: int
     format: str
     subtype: str
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -155,7 +187,7 @@ class AudioWriter:
     def __init__(self, file: Any, name: str):
         self._file = file
         self._name = name
-        self._integer = file.subtype not in ("FLOAT", "DOUBLE")
+        self._integer = file.subtype not in FLOATING
         self.frames = 0
         self.clipped = 0
 
@@ -167,6 +199,43 @@ class AudioWriter:
             self._file.write(samples)
         self.frames += len(samples)
 
+    def finish(self) -> None:
+        """Called once all samples are there."""
+        if self.clipped:
+            logger.warning(
+                "%s: %d samples beyond full scale were clipped; lower the input's level, or have it written as float",
+                self._name,
+                self.clipped,
+            )
+
+
+class _ScalingWriter(AudioWriter):
+    """Keeps the samples beside the file until all are there, then writes them so low that none clips."""
+
+    def __init__(self, file: Any, name: str, kept: IO[bytes]):
+        super().__init__(file, name)
+        self._kept = kept
+        # The largest positive sample that an integer holds is one step below full scale.
+        self._ceiling = 1 - 2.0 ** (1 - 8 * SUBTYPE_BYTES[file.subtype])
+        self._peak = 0.0
+
+    def write(self, samples: NDArray[np.floating]) -> None:
+        samples = np.ascontiguousarray(samples, np.float32)
+        self._peak = max(self._peak, float(np.abs(samples).max(initial=0)))
+        self._kept.write(samples.data)
+        self.frames += len(samples)
+
+    def finish(self) -> None:
+        clips = self._peak > 1
+        factor = np.float32(self._ceiling / self._peak if clips else 1)
+        self._kept.seek(0)
+        frame = 4 * self._file.channels
+        with _translated(self._name, "cannot be written", "check the space on the disk"):
+            while block := self._kept.read(BLOCK // frame * frame or frame):
+                self._file.write(np.frombuffer(block, np.float32).reshape(-1, self._file.channels) * factor)
+        if clips:
+            logger.warning("%s: scaled by %.2f dB, so that nothing clips", self._name, 20 * math.log10(factor))
+
 
 @contextlib.contextmanager
 def writing(
@@ -176,38 +245,76 @@ def writing(
     frames: int,
     subtype: str | None = None,
     overwrite: bool = False,
+    clipping: str = "clip",
+    tags: Mapping[str, str] | None = None,
 ) -> Iterator[AudioWriter]:
     """An AudioWriter whose file appears at `path`, whole, when the block ends; not at all where it raises.
 
     The suffix says the format. A WAV that would pass 4 GB becomes RF64, which has the same suffix and is
-    read by the same programs. Samples beyond -1 .. 1 are clipped where the subtype holds integers, and a
-    warning is logged.
+    read by the same programs.
 
     Arguments:
         frames: how many there will be, to choose between WAV and RF64.
-        subtype: such as "PCM_16"; the format's own default where it is None or the format does not have it.
+        subtype: such as "PCM_16". Where the format does not have it, 24 bits for one of more than 16, else the
+            format's own default; that too where it loses samples or changes their number (ADPCM, mu-law).
+        clipping: what becomes of samples beyond -1 .. 1 where the subtype holds integers. "clip": they are
+            clipped. "float": a subtype that holds floats is written instead. "scale": the whole file is scaled
+            down so that its peak fits; until the end the samples are kept beside the file, 4 bytes each. The
+            log says what was done.
+        tags: strings for the header, as in `AudioInfo.tags`. What the format has no place for is left out, and
+            the log says so.
 
-    Raises UserError where the file cannot be written, or exists and `overwrite` is false.
+    Raises UserError where the file cannot be written, exists and `overwrite` is false, or the format holds no
+    floats and is asked to.
     """
     import soundfile
 
+    if clipping not in CLIPPING:
+        raise UserError(f"{path}: clipping is {clipping!r}; it must be one of {', '.join(CLIPPING)}")
     kind = output_format(path)
-    if subtype is None or not soundfile.check_format(kind, subtype):
-        subtype = str(soundfile.default_subtype(kind))
-    if kind == "WAV" and frames * channels * SUBTYPE_BYTES.get(subtype, 8) > WAV_LIMIT:
+    subtype = _subtype(path, kind, subtype, clipping)
+    if kind == "WAV" and frames * channels * SUBTYPE_BYTES[subtype] > WAV_LIMIT:
         kind = "RF64"
     with atomic_path(path, overwrite) as temporary:
         with _translated(path, f"cannot be {kind} at {rate} Hz with {channels} channels", "use .wav"):
             file = soundfile.SoundFile(temporary, "w", rate, channels, subtype, format=kind)
-        with file:
-            writer = AudioWriter(file, str(path))
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(file)
+            _put_tags(file, path, tags or {})
+            if clipping == "scale" and subtype not in FLOATING:
+                # Without a name, where the system can do so: however this ends, nothing is left of it.
+                kept = opened.enter_context(tempfile.TemporaryFile(dir=temporary.parent))
+                writer = _ScalingWriter(file, str(path), kept)
+            else:
+                writer = AudioWriter(file, str(path))
             yield writer
-    if writer.clipped:
-        logger.warning(
-            "%s: %d samples beyond full scale were clipped; lower the input's level or make it float",
-            path,
-            writer.clipped,
-        )
+            writer.finish()
+
+
+def _subtype(path: PathLike, kind: str, wanted: str | None, clipping: str) -> str:
+    """The subtype to write for the one that is wanted; see `writing`."""
+    from soundfile import check_format, default_subtype
+
+    if clipping == "float" and wanted not in FLOATING:
+        if not check_format(kind, "FLOAT"):
+            raise UserError(f"{path}: {kind} holds no floats, which were asked for against clipping; use .wav")
+        logger.info("%s: written as float, so that nothing clips", path)
+        return "FLOAT"
+    # An AIFF of single bytes is padded to an even number of them, and read back with one frame more.
+    lossless = SUBTYPE_BYTES.keys() - (("PCM_S8", "PCM_U8") if kind == "AIFF" else ())
+    if wanted in lossless and check_format(kind, wanted):
+        return str(wanted)
+    if SUBTYPE_BYTES.get(wanted or "", 0) > 2:
+        return "PCM_24"  # which every format in FORMATS has
+    return str(default_subtype(kind))
+
+
+def _put_tags(file: Any, path: PathLike, tags: Mapping[str, str]) -> None:
+    left_out = sorted(tags.keys() - TAGS[file.format])
+    for name in tags.keys() & TAGS[file.format]:
+        setattr(file, name, tags[name])
+    if left_out:
+        logger.info("%s: %s has no place for the tags %s: left out", path, file.format, ", ".join(left_out))
 
 
 def write(
@@ -216,10 +323,12 @@ def write(
     rate: int,
     subtype: str | None = None,
     overwrite: bool = False,
+    clipping: str = "clip",
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Write samples (T,) or (T, channels) at `rate`; arguments and errors are those of `writing`."""
     channels = 1 if samples.ndim == 1 else samples.shape[1]
-    with writing(path, rate, channels, len(samples), subtype, overwrite) as writer:
+    with writing(path, rate, channels, len(samples), subtype, overwrite, clipping, tags) as writer:
         writer.write(samples)
 
 
@@ -251,4 +360,5 @@ def _translated(path: PathLike, fault: str, remedy: str) -> Iterator[None]:
 def _info(path: Path, file: Any) -> AudioInfo:
     if not file.frames:
         raise UserError(f"{path}: has a header and no samples; get it again from where it came")
-    return AudioInfo(path, file.samplerate, file.channels, file.frames, file.format, file.subtype)
+    tags = file.copy_metadata()
+    return AudioInfo(path, file.samplerate, file.channels, file.frames, file.format, file.subtype, tags)

@@ -44,7 +44,28 @@ def test_one_channel_may_be_flat_and_the_default_subtype_is_taken(tmp_path):
     files.write(tmp_path / "b.flac", noise(10), 8000, subtype="FLOAT")  # which FLAC does not have
     for name in ("a.wav", "b.flac"):
         np.testing.assert_array_equal(files.read(tmp_path / name)[0], noise(10))
-        assert files.info(tmp_path / name).subtype == "PCM_16"
+    assert files.info(tmp_path / "a.wav").subtype == "PCM_16"
+    assert files.info(tmp_path / "b.flac").subtype == "PCM_24"
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "written"),
+    [
+        ("a.wav", "PCM_U8", "PCM_U8"),
+        ("a.wav", "DOUBLE", "DOUBLE"),
+        ("a.caf", "ALAC_24", "ALAC_24"),
+        ("a.wav", "ALAC_24", "PCM_24"),
+        ("a.flac", "PCM_32", "PCM_24"),
+        ("a.wav", "MS_ADPCM", "PCM_16"),  # which would lose samples, and add some to fill its last block
+        ("a.wav", "ULAW", "PCM_16"),
+        ("a.wav", "VORBIS", "PCM_16"),
+        ("a.aiff", "PCM_S8", "PCM_16"),
+    ],
+)
+def test_the_subtype_is_the_nearest_that_loses_nothing(tmp_path, name, wanted, written):
+    files.write(tmp_path / name, noise(1003), 8000, wanted)
+    about = files.info(tmp_path / name)
+    assert (about.subtype, about.frames) == (written, 1003)
 
 
 @pytest.mark.parametrize("size", [1, 100, 1000, 1003, 5000])
@@ -194,6 +215,71 @@ def test_clipping_is_said(tmp_path, caplog):
     assert "2 samples beyond full scale were clipped" in caplog.text
     np.testing.assert_array_equal(files.read(tmp_path / "float.wav")[0], samples)
     np.testing.assert_allclose(files.read(tmp_path / "a.wav")[0], np.clip(samples, -1, 1), atol=1e-4)
+
+
+LOUD = np.float32([[0.5, 0.1], [1.5, 0.2], [-2.0, 0.3], [-1.0, -0.4]])
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff"])
+def test_floats_are_written_against_clipping(tmp_path, caplog, name):
+    with caplog.at_level(logging.INFO, "partae_fast"):
+        files.write(tmp_path / name, LOUD, 8000, "PCM_16", clipping="float")
+    assert caplog.messages == [f"{tmp_path / name}: written as float, so that nothing clips"]
+    np.testing.assert_array_equal(files.read(tmp_path / name)[0], LOUD)
+    with pytest.raises(UserError, match=r"a.flac: FLAC holds no floats.* use .wav"):
+        files.write(tmp_path / "a.flac", LOUD, 8000, "PCM_16", clipping="float")
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize(("name", "subtype"), [("a.wav", "PCM_16"), ("a.flac", "PCM_24"), ("a.wav", "PCM_U8")])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_file_is_scaled_as_a_whole_so_that_nothing_clips(tmp_path, caplog, monkeypatch, name, subtype, size):
+    monkeypatch.setattr(files, "BLOCK", 16)  # two frames at a time
+    path = tmp_path / name
+    with files.writing(path, 8000, 2, 4, subtype, clipping="scale") as writer:
+        for start in range(0, 4, size):
+            writer.write(LOUD[start : start + size])
+    assert "scaled by -6.0" in caplog.text and "clipped" not in caplog.text
+    step = 2.0 ** (1 - 8 * files.SUBTYPE_BYTES[subtype])
+    np.testing.assert_allclose(files.read(path)[0], LOUD * (1 - step) / 2, rtol=0, atol=step)
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_what_would_not_clip_is_not_scaled(tmp_path, caplog, subtype):
+    samples = LOUD / 2 if subtype == "PCM_16" else LOUD
+    files.write(tmp_path / "a.wav", samples, 8000, subtype, clipping="scale")
+    assert not caplog.records
+    np.testing.assert_allclose(files.read(tmp_path / "a.wav")[0], samples, rtol=0, atol=2**-15)
+    files.write(tmp_path / "b.wav", LOUD[:0], 8000, "PCM_16", clipping="scale")
+    with pytest.raises(UserError, match="clipping is 'never'; it must be one of clip, float, scale"):
+        files.write(tmp_path / "c.wav", samples, 8000, clipping="never")
+
+
+def test_nothing_is_left_where_scaling_fails(tmp_path):
+    with pytest.raises(RuntimeError), files.writing(tmp_path / "a.wav", 8000, 1, 50, clipping="scale") as writer:
+        writer.write(noise(50))
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+TAGS = {
+    "title": "dawn, São Paulo",
+    "artist": "AudioMoth 24F319055FDF2902",
+    "comment": "Recorded at 05:30:00 22/05/2019 (UTC) by AudioMoth at gain setting 2 while battery state was 4.1V",
+    "date": "2019-05-22",
+}
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.caf", "a.rf64", "a.aiff", "a.w64"])
+def test_the_headers_strings_are_kept_where_the_format_has_them(tmp_path, caplog, name):
+    held = {"a.aiff": {"title", "artist", "comment"}, "a.w64": set()}.get(name, set(TAGS))
+    with caplog.at_level(logging.INFO, "partae_fast"):
+        files.write(tmp_path / name, noise(100), 8000, tags=TAGS)
+    about = files.info(tmp_path / name)
+    assert about.tags == {key: text for key, text in TAGS.items() if key in held}
+    np.testing.assert_array_equal(files.read(tmp_path / name)[0], noise(100))
+    assert ("no place for the tags" in caplog.text) == (held != set(TAGS))
 
 
 def test_a_wav_past_4_gb_becomes_rf64(tmp_path):

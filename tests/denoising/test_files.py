@@ -39,7 +39,7 @@ def test_a_file_is_denoised_as_its_array_is(tmp_path, part, rate):
     [
         ("a.wav", "PCM_24", "b.flac", "PCM_24"),
         ("a.flac", "PCM_16", "b.wav", "PCM_16"),
-        ("a.wav", "FLOAT", "b.flac", "PCM_16"),
+        ("a.wav", "FLOAT", "b.flac", "PCM_24"),
         ("a.ogg", "VORBIS", "b.wav", "PCM_16"),
     ],
 )
