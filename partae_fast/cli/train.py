@@ -29,6 +29,7 @@ from ..errors import UserError
 from ..evaluation.report import report
 from ..kernels.optimiser import RULES
 from ..models import save
+from ..training import figure
 from ..training.fit import checkpoints, fit_material, prepare
 from ..training.presets import DEFAULT
 from .options import (
@@ -52,6 +53,9 @@ _LAST = 100  # steps over which the loss that is printed is averaged
 def add(parser: argparse.ArgumentParser) -> None:
     add_material(parser)
     parser.add_argument("--out", required=True, metavar="MODEL", help="the model to write, by habit NAME.safetensors")
+    parser.add_argument(
+        "--figure", metavar="PICTURE", help="draw loss, latents and filters to this file, .png, .pdf or .svg"
+    )
     add_spectrogram(parser, DEFAULT)
     run = parser.add_argument_group(
         "training", "penalty, optimizer and learning rate are of the partitioned model, not of one that learns from it"
@@ -75,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     use_threads(args)
     out, checkpoint = Path(args.out), checkpoint_path(args.out)
     _check_places(out, checkpoint, args.resume, args.overwrite)
+    if args.figure:
+        figure.check_place(args.figure, args.overwrite)
     started = time.monotonic()
     try:
         material = prepare(
@@ -101,10 +107,13 @@ def run(args: argparse.Namespace) -> int:
     for path in checkpoints(checkpoint):
         path.unlink(missing_ok=True)
     judged = report(model, material)
+    if args.figure:
+        figure.figure(args.figure, model, material, args.overwrite)
     losses = model.history.loss
     last = losses[-min(_LAST, material.preset.split(len(losses))[1] or _LAST) :]  # of the last model alone
     result = {
         "model": str(out),
+        "figure": args.figure,
         "steps": len(losses),
         "loss": sum(last) / len(last),
         "seconds": round(time.monotonic() - started, 3),

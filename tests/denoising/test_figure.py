@@ -3,23 +3,20 @@
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from partae_fast.audio import Spectrogram
-from partae_fast.denoising.figure import COLUMNS, _decibels, _mosaic, _spectrograms, figure
+from partae_fast.denoising.figure import COLUMNS, RANGE, _decibels, figure, spectrograms
 from partae_fast.denoising.files import denoise_file
 from partae_fast.errors import UserError
 
 from .models import Stub
 
 
-@pytest.mark.parametrize("foreground", ["half", "all", "none"])
-def test_it_is_drawn_for_any_share_of_latents(tmp_path, foreground):
-    model = Stub()
-    model.foreground = {"half": model.foreground, "all": torch.ones(6), "none": torch.zeros(6)}[foreground]
+@pytest.mark.parametrize(("suffix", "begins"), [(".png", b"\x89PNG\r\n\x1a\n"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
+def test_it_is_drawn_in_the_format_of_its_suffix(tmp_path, suffix, begins):
     audio = np.random.default_rng(0).uniform(-1, 1, 5000).astype(np.float32)
-    figure(tmp_path / "a.png", audio, audio, 0 * audio, 22050, model, title="noise")
-    assert (tmp_path / "a.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    figure(tmp_path / f"a{suffix}", audio, audio, 0 * audio, 22050, Stub(), title="$no$ m_a^t_h")
+    assert (tmp_path / f"a{suffix}").read_bytes().startswith(begins)
 
 
 @pytest.mark.parametrize("length", [0, 1, 100])
@@ -48,20 +45,44 @@ def test_panels_share_their_scale_and_their_axes_are_seconds_and_kilohertz():
     time = np.arange(44_100) / 44_100
     audio = np.sin(2 * np.pi * 4000 * time)
     page = Figure()
-    _spectrograms(page, {"input": audio, "signal": 0.1 * audio, "noise": 0.9 * audio}, 44_100, Spectrogram())
-    panels = [axes for axes in page.axes if axes.get_title(loc="left")]
-    assert [axes.get_title(loc="left") for axes in panels] == ["input", "signal", "noise"]
+    parts = {"before": audio, "signal": 0.1 * audio, "noise": 0.9 * audio}
+    panels = spectrograms(page, parts, 44_100, Spectrogram(), start=3.0)
+    assert [axes.get_title(loc="left") for axes in panels] == ["before", "signal", "noise"]
     levels = []
     for axes in panels:
         image = axes.images[0]
-        assert image.get_clim() == (-70, 0)
-        assert image.get_extent() == [0, 1, 0, 22.05]
+        assert image.get_clim() == (-RANGE, 0)
+        assert image.get_extent() == [3, 4, 0, 22.05]
         assert axes.get_ylim() == (0, 22.05 / 2)
+        assert axes.get_ylabel() == "frequency (kHz)"
         levels.append(image.get_array())
+    assert panels[-1].get_xlabel() == "time (s)" and "dB" in page.axes[-1].get_ylabel()
     assert levels[0].max() == pytest.approx(0)
     assert levels[1].max() == pytest.approx(-20, abs=1e-3)
     loudest = np.unravel_index(levels[0].argmax(), levels[0].shape)[0] / levels[0].shape[0] * 22.05
     assert loudest == pytest.approx(4.0, abs=0.1)
+
+
+@pytest.mark.parametrize(("band", "dashed"), [((1700.0, 7200.0), [1.7, 7.2]), ((80.0, 11025.0), [])])
+def test_the_models_band_is_shown_where_it_is_narrower_than_the_picture(band, dashed):
+    from matplotlib.figure import Figure
+
+    audio = np.zeros(4000)
+    panels = spectrograms(Figure(), {"before": audio}, 22050, Spectrogram(low=band[0], high=band[1]))
+    assert [line.get_ydata()[0] for line in panels[0].lines] == dashed
+    assert ("1.7 to 7.2 kHz" in panels[0].get_title(loc="right")) == bool(dashed)
+
+
+def test_bats_get_windows_as_short_as_their_calls():
+    """A click of a millisecond at 384 kHz stays a few milliseconds wide."""
+    from matplotlib.figure import Figure
+
+    audio = np.zeros(384_000 // 4)
+    audio[40_000:40_384] = np.sin(np.arange(384))
+    band = Spectrogram(rate=384_000, n_fft=1024, hop=256, low=15_000.0, high=120_000.0)
+    image = spectrograms(Figure(), {"before": audio}, 384_000, band)[0].images[0].get_array()
+    wide = np.count_nonzero(image.max(axis=0) > -40) / image.shape[1] * 0.25
+    assert wide < 0.005
 
 
 def test_a_short_call_is_not_lost_in_a_long_recording():
@@ -72,18 +93,3 @@ def test_a_short_call_is_not_lost_in_a_long_recording():
     assert len(levels) <= COLUMNS
     assert levels.max() == pytest.approx(10 * np.log10((view.magnitude(audio) ** 2).max()))
     assert np.argmax(levels.max(axis=1)) / len(levels) == pytest.approx(0.5, abs=0.01)
-
-
-def test_filters_are_sorted_by_their_peak_and_scaled_each():
-    filters = np.zeros((2, 3, 5), np.float32)  # (taps, filters, bins)
-    filters[0, 0, 4] = 10.0
-    filters[1, 1, 0] = -0.5
-    filters[0, 2, 2] = 1.0
-    mosaic = _mosaic(filters, columns=2)
-    assert mosaic.shape == (2 * 7, 2 * 3)
-    # On the upper row peaks at bin 0 (negative, second tap) and bin 2; on the lower one at bin 4.
-    assert {(int(y), int(x)): mosaic[y, x] for y, x in np.argwhere(np.nan_to_num(mosaic))} == {
-        (7, 1): -1.0,
-        (9, 3): 1.0,
-        (4, 0): 1.0,
-    }
