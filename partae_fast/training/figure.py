@@ -18,7 +18,7 @@ from .presets import PRESETS
 FORMATS = (".png", ".pdf", ".svg")
 # By partition, in every panel.
 _COLOURS = {"foreground": "tab:blue", "background": "tab:orange"}
-_POINTS = 200  # of the curve: each the mean of as many steps as that leaves
+_POINTS = 100  # of the curve: each the mean of as many steps as that leaves
 _COLUMNS = 32  # filters side by side
 _CHUNK = 4096  # frames that the model sees at a time; at the ends of each it has zeros around it
 _CHUNKS = 32  # of either kind that are looked at, evenly spaced

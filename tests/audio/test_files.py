@@ -313,3 +313,15 @@ def test_the_new_file_has_the_users_permissions(tmp_path):
 def test_real_recordings_are_read(shared_data):
     samples, rate = files.read(shared_data("field/spinetail.flac"))
     assert (samples.shape, rate) == ((861_799, 1), 44100)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+def test_reading_may_begin_anywhere(tmp_path, suffix):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (50_000, 2)).astype(np.float32)
+    soundfile.write(tmp_path / f"a{suffix}", samples, 22050)
+    whole, _ = files.read(tmp_path / f"a{suffix}")
+    part, rate = files.read(tmp_path / f"a{suffix}", frames=20_000, first=10_001)
+    assert rate == 22050 and np.abs(part - whole[10_001:30_001]).max() < 1e-6
+    assert np.abs(np.concatenate([*files.blocks(tmp_path / f"a{suffix}", first=49_000)]) - whole[49_000:]).max() < 1e-6
+    with pytest.raises(UserError, match=r"has 50000 frames and none is numbered 50000"):
+        files.read(tmp_path / f"a{suffix}", first=50_000)
