@@ -21,7 +21,7 @@ from .errors import UserError
 _NO_DIGITS = b"0" * 64
 # Quotes inside `settings` are escaped, so that this is found at the entry itself and nowhere else.
 _DIGITS = re.compile(rb'"sha256":"([0-9a-f]{64})"')
-_LARGEST_HEADER = 100_000_000  # safetensors' own limit
+_LARGEST_HEADER = 2**20  # bytes; ours have a few thousand
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,21 @@ def write(
 
 
 def read(path: str | os.PathLike[str], format: str | None = None, version: str | None = None) -> Sealed:
-    """The contents of a sealed file, checked.
+    """The contents of a sealed file, checked; no more memory is taken than a few times what the file has.
 
-    Raises UserError where the file is missing, is no safetensors file or none of ours, is cut short or
+    Raises UserError where the file is missing, no plain file, no safetensors file or none of ours, is cut short or
     changed, or has another format or version than asked for.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
-    content = _content(path)
-    metadata = _metadata(path, content)
+    content, metadata = _content(path)
     found = _DIGITS.search(content)
     if found is None:
         raise UserError(f"{path}: damaged: its checksum cannot be read; copy or make the file again")
-    blank = content[: found.start(1)] + _NO_DIGITS + content[found.end(1) :]
-    if hashlib.sha256(blank).hexdigest().encode() != found[1]:
+    digest, whole = hashlib.sha256(), memoryview(content)
+    for part in (whole[: found.start(1)], _NO_DIGITS, whole[found.end(1) :]):
+        digest.update(part)
+    if digest.hexdigest().encode() != found[1]:
         raise UserError(f"{path}: damaged: its contents differ from its checksum; copy or make the file again")
     if format is not None and metadata["format"] != format:
         raise UserError(f"{path}: a {metadata['format']} file, and a {format} file is wanted")
@@ -86,11 +86,37 @@ def read(path: str | os.PathLike[str], format: str | None = None, version: str |
             f"{version} is read here; use the program that wrote it, or make the file again"
         )
     try:
-        tensors = load(content)
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a readable safetensors file: {error}") from error
-    settings = json.loads(metadata["settings"])
+        tensors, settings = load(content), json.loads(metadata["settings"])
+    except Exception as error:  # the library has a kind of its own for what it found, and others for what it met
+        raise UserError(f"{path}: not a readable safetensors file: {error!r}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: its settings have no names; make the file again")
     return Sealed(metadata["format"], metadata["version"], settings, tensors, found[1].decode(), len(content))
+
+
+def require_settings(path: str | os.PathLike[str], found: dict[str, Any], wanted: set[str]) -> None:
+    """Raise UserError where a file's settings have other names than these."""
+    if set(found) != wanted:
+        odd = ", ".join(sorted(wanted ^ set(found)))
+        raise UserError(f"{path}: settings unknown or missing: {odd}; the file is of another version")
+
+
+def require_tensors(
+    path: str | os.PathLike[str], found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
+) -> None:
+    """Raise UserError where a file's tensors are not those wanted, each of the same type and shape."""
+    if set(found) != set(wanted):
+        missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+        raise UserError(
+            f"{path}: tensors missing: {', '.join(missing) or 'none'}, "
+            f"unknown: {', '.join(extra) or 'none'}; train it again"
+        )
+    for name, tensor in found.items():
+        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
+            raise UserError(
+                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, wanted {wanted[name].dtype} "
+                f"{tuple(wanted[name].shape)}; train it again"
+            )
 
 
 def _ordered(content: bytes) -> bytes:
@@ -101,40 +127,46 @@ def _ordered(content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
-def _content(path: str | os.PathLike[str]) -> bytes:
+def _content(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
+    """The whole file and its header's metadata; of a file that is not ours no more than the header is read."""
     try:
+        if not os.path.isfile(path) and os.path.exists(path):  # a pipe would have us wait for ever
+            what = "a folder" if os.path.isdir(path) else "a pipe or a device"
+            raise UserError(f"{path}: {what}, and a file is wanted")
         with open(path, "rb") as file:
             head = file.read(9)
-            return head + file.read() if _plausible(head) else head
+            if not _plausible(head):
+                raise UserError(f"{path}: not a safetensors file; models are never read from pickles or other formats")
+            size, end = os.fstat(file.fileno()).st_size, 8 + int.from_bytes(head[:8], "little")
+            head += file.read(end - len(head))
+            if len(head) < end:
+                raise UserError(f"{path}: cut short; copy or make the file again")
+            metadata, length = _metadata(path, head[8:])
+            if size < end + length:
+                raise UserError(f"{path}: cut short; copy or make the file again")
+            if size > end + length:
+                raise UserError(f"{path}: damaged: {size - end - length} bytes too many; copy or make the file again")
+            return head + file.read(length), metadata
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: a folder, and a file is wanted") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _plausible(content: bytes) -> bool:
-    """Whether this may begin a safetensors file: the header's length, then the header."""
+    """Whether this may begin a safetensors file of ours: the header's length, then the header."""
     return content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= _LARGEST_HEADER
 
 
-def _metadata(path: str | os.PathLike[str], content: bytes) -> dict[str, str]:
-    """The header's metadata, once the file's length is what the header says."""
-    length = int.from_bytes(content[:8], "little")
-    if not _plausible(content):
-        raise UserError(f"{path}: not a safetensors file; models are never read from pickles or other formats")
+def _metadata(path: str | os.PathLike[str], header: bytes) -> tuple[dict[str, str], int]:
+    """A header's metadata, and how many bytes follow it as it says."""
     try:
-        header = json.loads(content[8 : 8 + length])
-        metadata = header["__metadata__"]
-        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-        short = len(content) < 8 + length + end
+        entries = json.loads(header)
+        metadata = entries.pop("__metadata__")
+        length = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        ours = all(isinstance(metadata[name], str) for name in ("format", "version", "settings", "sha256"))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
-        if len(content) < 8 + length:
-            raise UserError(f"{path}: cut short; copy or make the file again") from None
         raise UserError(f"{path}: damaged, or a safetensors file of another program") from None
-    if short:
-        raise UserError(f"{path}: cut short; copy or make the file again")
-    if not isinstance(metadata, dict) or not {"format", "version", "settings", "sha256"} <= set(metadata):
+    if not (ours and isinstance(length, int)):
         raise UserError(f"{path}: damaged, or a safetensors file of another program")
-    return metadata
+    return metadata, length

@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(verb: str, message: str, code: int) -> int:
-    print(f"partae {verb}: {' '.join(message.split())}", file=sys.stderr)
+    """The message in one line of characters that can be shown; a file's name, or what is in it, may have others."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    print(f"partae {verb}: {line}", file=sys.stderr)
     return code
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from .. import sealed
 from ..audio import files
 from ..kernels import backends
 from ..models import load, storage
@@ -40,8 +39,8 @@ def _about(path: Path) -> dict[str, Any]:
         return _about_audio(path)
     about = storage.describe(path)
     if about["format"] == checkpoint.FORMAT:
-        losses = sealed.read(path).tensors["loss"]
-        about["loss"] = float(losses[-1]) if len(losses) else None
+        losses = checkpoint.read_losses(path)
+        about["loss"] = losses[-1] if losses else None
     elif about["format"] == storage.FORMAT:
         model = load(path)
         about["statistics"] = {name: _summary(getattr(model, name)) for name in ("mean", "std", "noise_mean_square")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,12 +55,14 @@ class ConvAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("bins", bins), ("latents", latents), ("taps", taps), ("pool", pool)):
-            if value < 1:
-                raise UserError(f"{name} is {value}; it must be at least 1")
+            if not isinstance(value, Integral) or not 1 <= value < 2**31:
+                raise UserError(f"{name} is {value!r}; it must be a whole number, at least 1")
         if not 0 <= background <= 1:
             raise UserError(f"background is {background}; it is a share of the latents, from 0 to 1")
         if not 0 <= leak < 1:
             raise UserError(f"leak is {leak}; it must be from 0 up to, not including, 1")
+        if rectified_output not in (False, True):
+            raise UserError(f"rectified_output is {rectified_output!r}; it must be true or false")
         self.bins, self.latents_count, self.taps, self.pool, self.seed = bins, latents, taps, pool, seed
         self.leak, self.rectified_output = leak, rectified_output
         self.spectrogram: Spectrogram | None = None

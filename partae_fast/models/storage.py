@@ -10,8 +10,11 @@ The tensors are the model's state_dict (weights, mean, std, foreground, noise_me
 The checksum and the rest of the container are described in `partae_fast.sealed`.
 """
 
+import contextlib
 import importlib
+import math
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -37,10 +40,12 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str], overwrite: bool =
         path: the file; its folder must exist. By convention it ends in .safetensors.
         overwrite: whether a file that exists is replaced.
 
-    Raises UserError where the model has NaN or infinite weights, or the file cannot be written.
+    Raises UserError where the model has NaN or infinite weights or a spectrogram of other bins, or the file cannot be
+    written.
     """
     tensors = dict(model.state_dict())
     _check_values(str(path), tensors, "the model has")
+    _check_bins(str(path), model)
     spectrogram, mask = getattr(model, "spectrogram", None), getattr(model, "mask", None)
     settings = {
         **identity(model),
@@ -58,24 +63,24 @@ def load(path: str | os.PathLike[str]) -> Any:
     of another version, or has tensors that are missing, unknown, of another type or shape, or not finite.
     """
     file = sealed.read(path, FORMAT, VERSION)
-    if set(file.settings) != _SETTINGS:
-        odd = ", ".join(sorted(_SETTINGS ^ set(file.settings)))
-        raise UserError(f"{path}: settings unknown or missing: {odd}; the file is of another version")
-    try:
-        model = _class_of(path, file.settings["kind"])(**file.settings["config"])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: its configuration makes no model: {error}") from error
-    _check_tensors(path, file.tensors, model.state_dict())
+    sealed.require_settings(path, file.settings, _SETTINGS)
+    _check_size(path, file.settings["config"], file.tensors)
+    with _named(path, "its configuration makes no model"):
+        model = _class_of(file.settings["kind"])(**file.settings["config"])
+    sealed.require_tensors(path, file.tensors, model.state_dict())
     _check_values(str(path), file.tensors, "the file has")
     model.load_state_dict(file.tensors)
     if file.settings["spectrogram"] is not None:
         from ..audio.spectrogram import Spectrogram
 
-        model.spectrogram = Spectrogram.from_dict(file.settings["spectrogram"])
+        with _named(path, "its spectrogram is none"):
+            model.spectrogram = Spectrogram.from_dict(file.settings["spectrogram"])
+        _check_bins(str(path), model)
     if file.settings["mask"] is not None:
         from ..denoising.mask import Mask
 
-        model.mask = Mask.from_dict(file.settings["mask"])
+        with _named(path, "its mask is none"):
+            model.mask = Mask.from_dict(file.settings["mask"])
     return model
 
 
@@ -119,28 +124,37 @@ def program() -> str:
         return "partae-fast (not installed)"
 
 
-def _class_of(path: str | os.PathLike[str], kind: str) -> type[Any]:
+def _class_of(kind: str) -> type[Any]:
     if kind not in KINDS:
-        raise UserError(f"{path}: a model of kind {kind!r}; this program knows {', '.join(KINDS)}")
+        raise UserError(f"a model of kind {kind!r}; this program knows {', '.join(KINDS)}")
     module, name = KINDS[kind].split(":")
     return getattr(importlib.import_module(module), name)
 
 
-def _check_tensors(
-    path: str | os.PathLike[str], found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
-) -> None:
-    if set(found) != set(wanted):
-        missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str], fault: str) -> Iterator[None]:
+    """What is raised by settings of a wrong kind or value, as a UserError of the file."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{path}: {fault}: {error}; train it again") from error
+
+
+def _check_size(path: str | os.PathLike[str], config: Any, tensors: dict[str, torch.Tensor]) -> None:
+    """A model is made before its tensors are compared: make none that is larger than the file."""
+    given = [config.get(name) for name in ("bins", "latents", "taps")] if isinstance(config, dict) else []
+    counts = [count for count in given if isinstance(count, int)]
+    there = sum(tensor.numel() for tensor in tensors.values())
+    if math.prod(counts) > there:
+        raise UserError(f"{path}: its configuration is of a larger model than its {there} numbers; train it again")
+
+
+def _check_bins(path: str, model: Any) -> None:
+    spectrogram = getattr(model, "spectrogram", None)
+    if spectrogram is not None and spectrogram.bins != model.bins:
         raise UserError(
-            f"{path}: tensors missing: {', '.join(missing) or 'none'}, "
-            f"unknown: {', '.join(extra) or 'none'}; train it again"
+            f"{path}: the spectrogram has {spectrogram.bins} bins and the model {model.bins}; train it again"
         )
-    for name, tensor in found.items():
-        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
-            raise UserError(
-                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, wanted {wanted[name].dtype} "
-                f"{tuple(wanted[name].shape)}; train it again"
-            )
 
 
 def _check_values(path: str, tensors: dict[str, torch.Tensor], who: str) -> None:
@@ -149,3 +163,5 @@ def _check_values(path: str, tensors: dict[str, torch.Tensor], who: str) -> None
             raise UserError(f"{path}: {who} NaN or infinite values in {name}; train it again")
     if "std" in tensors and not (tensors["std"] > 0).all():
         raise UserError(f"{path}: {who} a std that is not positive; train it again")
+    if "noise_mean_square" in tensors and not (tensors["noise_mean_square"] >= 0).all():
+        raise UserError(f"{path}: {who} a noise_mean_square below 0; train it again")

@@ -31,6 +31,7 @@ from .optimisers import Optimiser
 logger = logging.getLogger("partae_fast")
 
 FORMAT, VERSION = "partae-checkpoint", "2"
+_SETTINGS = {"step", "run", "place", "program"}
 # Settings of a run that an older checkpoint lacks, and what they were: its own, and those of its model.
 LATER, LATER_CONFIG = {"weight_decay": 0.0}, {"leak": 0.0, "rectified_output": False}
 
@@ -71,8 +72,9 @@ def read_checkpoint(
     differs.
     """
     file = sealed.read(path, FORMAT, VERSION)
+    losses = _losses(path, file)
     then = {**LATER, **file.settings["run"]}
-    then["config"] = {**LATER_CONFIG, **then["config"]}
+    then["config"] = {**LATER_CONFIG, **then.get("config", {})}
     changed = differences(then, run)
     if changed:
         raise UserError(
@@ -81,20 +83,32 @@ def read_checkpoint(
         )
     for difference in differences(file.settings["place"], place):
         logger.warning("%s: the run goes on, but not in the same bits: %s", path, difference)
-    weights = {n.removeprefix("model."): t for n, t in file.tensors.items() if n.startswith("model.")}
-    model.load_state_dict(weights)
-    for name, tensor in optimiser.tensors().items():
-        tensor.copy_(file.tensors[f"optimizer.{name}"])
-    return _losses(file)
+    ours = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    ours |= {f"optimizer.{name}": tensor for name, tensor in optimiser.tensors().items()}
+    sealed.require_tensors(path, file.tensors, {**ours, "loss": file.tensors["loss"]})
+    for name, tensor in file.tensors.items():
+        if not name.startswith("optimizer.") and not torch.isfinite(tensor).all():
+            raise UserError(f"{path}: NaN or infinite values in {name}; begin anew")
+    with torch.no_grad():
+        for name, tensor in ours.items():
+            tensor.copy_(file.tensors[name])
+    return losses
 
 
 def read_losses(path: str | os.PathLike[str]) -> "array[float]":
     """The loss of each step in a checkpoint; raises UserError where it is missing, damaged or no checkpoint."""
-    return _losses(sealed.read(path, FORMAT, VERSION))
+    return _losses(path, sealed.read(path, FORMAT, VERSION))
 
 
-def _losses(file: sealed.Sealed) -> "array[float]":
-    return array("d", file.tensors["loss"].numpy().tobytes())
+def _losses(path: str | os.PathLike[str], file: sealed.Sealed) -> "array[float]":
+    """The losses in a file whose settings are a checkpoint's."""
+    sealed.require_settings(path, file.settings, _SETTINGS)
+    loss = file.tensors.get("loss")
+    if loss is None or loss.dtype != torch.float64 or tuple(loss.shape) != (file.settings["step"],):
+        raise UserError(f"{path}: it has not one loss for each of its {file.settings['step']} steps; begin anew")
+    if not all(isinstance(file.settings[name], dict) for name in ("run", "place")):
+        raise UserError(f"{path}: it does not say which run it is of; begin anew")
+    return array("d", loss.numpy().tobytes())
 
 
 def current_place(backend: str, device: torch.device) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_it_learns_to_take_the_corruption_away():
 
 
 def test_arguments_out_of_range_are_refused():
-    with pytest.raises(pf.UserError, match="latents is 0; it must be at least 1"):
+    with pytest.raises(pf.UserError, match="latents is 0; it must be a whole number, at least 1"):
         pf.ConvDenoisingAutoencoder(latents=0)
     with pytest.raises(pf.UserError, match=r"leak is 1\.0; it must be from 0 up to, not including, 1"):
         pf.ConvDenoisingAutoencoder(leak=1.0)
