@@ -1,11 +1,13 @@
 """Options that several verbs have, and how results are printed."""
 
 import argparse
+import csv
 import json
 from collections.abc import Iterable
 from typing import Any
 
 from ..kernels import OPS
+from ..labels import FORMATS, GUARD
 from ..training.presets import PRESETS
 
 _SPECTROGRAM = ("low", "high", "rate", "n_fft", "hop", "bins")
@@ -30,7 +32,61 @@ def add_material(parser: argparse.ArgumentParser) -> None:
     """What is trained on."""
     parser.add_argument("recordings", nargs="+", metavar="RECORDING", help="noisy recordings, any rate and channels")
     parser.add_argument("--noise", nargs="+", metavar="FILE", help="recordings of noise alone")
-    parser.add_argument("--labels", nargs="+", metavar="FILE", help="Audacity label tracks of the recordings")
+    parser.add_argument("--labels", nargs="+", metavar="FILE", help="labels: Audacity, Raven, CSV, BirdNET and more")
+    add_label_rules(parser)
+
+
+def add_label_rules(parser: argparse.ArgumentParser) -> None:
+    """Which labels count, and as what."""
+    rules = parser.add_argument_group("labels", "what they say can be seen before: partae labels --help")
+    rules.add_argument(
+        "--guard",
+        type=float,
+        default=GUARD,
+        metavar="SECONDS",
+        help="time around each event that counts as the event does (default %(default)s)",
+    )
+    rules.add_argument(
+        "--signal-labels",
+        type=names,
+        metavar="A,B",
+        help="labels of signal; time with others alone is unknown: never noise, and not learnt from (default: all)",
+    )
+    rules.add_argument(
+        "--noise-labels", type=names, default=[], metavar="C,D", help="labels that do not count: their time is noise"
+    )
+    rules.add_argument(
+        "--min-noise",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="noise-only stretches that are shorter are unknown (default %(default)s)",
+    )
+    rules.add_argument(
+        "--label-format",
+        choices=FORMATS,
+        metavar="NAME",
+        help=f"{', '.join(FORMATS)} (default: as the content shows)",
+    )
+
+
+def names(text: str) -> list[str]:
+    """An argument's type: names with commas between them; one that has a comma itself stands in double quotes."""
+    found = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    if not found or not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of labels such as A,B")
+    return found
+
+
+def label_rules_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_label_rules` adds, as `fit` takes it."""
+    return {
+        "guard": args.guard,
+        "signal_labels": args.signal_labels,
+        "noise_labels": args.noise_labels,
+        "min_noise": args.min_noise,
+        "label_format": args.label_format,
+    }
 
 
 def add_spectrogram(parser: argparse.ArgumentParser, default: str, presets: Iterable[str] = PRESETS) -> None:

@@ -1,7 +1,8 @@
 """Learn a model from noisy recordings and noise alone.
 
-What is noise is said by recordings of noise alone (--noise), by labels for the recordings (--labels: Audacity label
-tracks; time outside every label is noise), or by both.
+What is noise is said by recordings of noise alone (--noise), by labels for the recordings (--labels: Audacity, Raven,
+CSV, BirdNET and more; time outside every label of a recording that is listed is noise), or by both. `partae labels`
+shows beforehand what labels say.
 
 At its end it says what can be told without clean audio: how much noise-only audio is attenuated, how much of the rest
 is kept, of a partitioned model how well both parts together match the recordings, and a warning where noise and signal
@@ -38,6 +39,7 @@ from .options import (
     add_place,
     add_spectrogram,
     add_threads,
+    label_rules_of,
     print_json,
     spectrogram_of,
     use_threads,
@@ -84,7 +86,12 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     try:
         material = prepare(
-            args.recordings, noise=args.noise, labels=args.labels, preset=args.preset, **spectrogram_of(args)
+            args.recordings,
+            noise=args.noise,
+            labels=args.labels,
+            preset=args.preset,
+            **spectrogram_of(args),
+            **label_rules_of(args),
         )
         model = fit_material(
             material,

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,16 @@ class _Source:
     audio: Audio
     rate: int
     events: list[labelling.Event] | None = None  # None where the labels do not speak of it
+    rules: labelling.Rules = field(default_factory=labelling.Rules)
+
+    def recording(self) -> PathLike | labelling.Recording:
+        """What the labels may be about: a file, or samples with their length."""
+        if not isinstance(self.audio, tuple):
+            return self.name
+        return labelling.Recording(self.name, len(np.asarray(self.audio[0])) / self.rate, self.rate)
+
+    def signal_events(self) -> list[labelling.Event]:
+        return [event for event in self.events or [] if self.rules.state(event) == "signal"]
 
 
 @dataclass(frozen=True)
@@ -102,12 +112,19 @@ def fit(
     overwrite: bool = False,
     progress: bool | None = None,
     weight_decay: float = 0.0,
+    guard: float = labelling.GUARD,
+    signal_labels: Sequence[str] | None = None,
+    noise_labels: Sequence[str] = (),
+    min_noise: float = 0.0,
+    label_format: str | None = None,
 ) -> Any:
     """Train a model to tell the signal in `recordings` from noise; returns it, ready to denoise.
 
     Every channel of every recording is a recording. With labels, time outside every event of a recording
-    that they list is noise-only and all else may have signal; the stretches of either kind are joined, and a
-    crop may span a join. Magnitudes are scaled so that the root of their mean square over what may have signal
+    that they list is noise-only, and time inside one has signal; the stretches of either kind are joined, and a
+    crop may span a join. What is unknown in such a recording is left out of both: time with labels that are not
+    asked for, with a label of another channel, and noise-only stretches that are too short. All of a recording that
+    is not listed may have signal. Magnitudes are scaled so that the root of their mean square over what may have signal
     is the preset's level, by the spectrogram's gain, so that quiet recordings train as loud ones do. Where
     recordings are short, crops shrink to the longest multiple of the pool that fits, at least 8 pools, and the
     log says so.
@@ -116,8 +133,8 @@ def fit(
         recordings: files, or pairs (samples (T,) or (T, channels), rate in Hz), with signal and noise in
             them.
         noise: recordings of noise alone, likewise.
-        labels: label files for `recordings`; see `partae_fast.labels.listed` for which recording a file is
-            about.
+        labels: label files for `recordings`: Audacity, Raven, CSV, BirdNET and more; see `partae_fast.labels.listed`
+            for which recording a row is about.
         preset: a name in `PRESETS`; the settings that are not given here.
         low, high: the band in Hz; by default from the labels' frequencies where they have any, else the
             preset's, and no wider than the recordings.
@@ -136,6 +153,11 @@ def fit(
         checkpoint, resume, overwrite, progress: as for `Trainer`. A preset that trains two models keeps the second's
             checkpoint beside the first's (see `checkpoints`); it is of no use without that.
         weight_decay: this times a weight is added to its gradient, >= 0.
+        guard: seconds around each event that count as signal too, >= 0.
+        signal_labels: the labels that are signal; by default all that are not in `noise_labels`.
+        noise_labels: labels that do not count: their time is noise-only where no other label is.
+        min_noise: seconds; noise-only stretches of labelled recordings that are shorter are left out.
+        label_format: one of `partae_fast.labels.FORMATS`; by default what each file's content shows.
 
     Returns: a ConvPartitionedAutoencoder, or the ConvDenoisingAutoencoder that learned from it (preset "field": see
     `partae_fast.training.remix`), with `spectrogram`, `mask`, noise statistics, and `history` of the loss.
@@ -144,7 +166,9 @@ def fit(
 
     Stowell & Turner 2015.
     """
-    material = prepare(recordings, noise, labels, preset, low, high, rate, n_fft, hop, bins)
+    about_labels: Any = {"guard": guard, "signal_labels": signal_labels, "noise_labels": noise_labels}
+    about_labels |= {"min_noise": min_noise, "label_format": label_format}
+    material = prepare(recordings, noise, labels, preset, low, high, rate, n_fft, hop, bins, **about_labels)
     return fit_material(
         material,
         steps=steps,
@@ -249,6 +273,11 @@ def prepare(
     n_fft: int | None = None,
     hop: int | None = None,
     bins: int | None = None,
+    guard: float = labelling.GUARD,
+    signal_labels: Sequence[str] | None = None,
+    noise_labels: Sequence[str] = (),
+    min_noise: float = 0.0,
+    label_format: str | None = None,
 ) -> Material:
     """Spectrograms to train on, from recordings and what is known of noise; arguments and errors as for `fit`."""
     settings = preset_named(preset)
@@ -256,7 +285,8 @@ def prepare(
     if noise is None and labels is None:
         raise UserError("what is noise is not known: give recordings of noise alone, or labels for the recordings")
     noise_sources = [] if noise is None else _sources("noise recording", noise)
-    signal_sources = _labelled(signal_sources, labels)
+    rules = labelling.Rules(guard, signal_labels, noise_labels, min_noise)
+    signal_sources = _labelled(signal_sources, labels, rules, label_format)
     asked = _Asked(low, high, rate, n_fft, hop, bins)
     spectrogram = _spectrogram(settings, [*signal_sources, *noise_sources], asked)
     signal, noise_only, given = _features(spectrogram, signal_sources, noise_sources)
@@ -281,15 +311,23 @@ def _sources(kind: str, given: Sequence[Audio]) -> list[_Source]:
     return sources
 
 
-def _labelled(sources: list[_Source], labels: PathLike | Sequence[PathLike] | None) -> list[_Source]:
-    """The sources, with their events where a label file lists them."""
+def _labelled(
+    sources: list[_Source],
+    labels: PathLike | Sequence[PathLike] | None,
+    rules: labelling.Rules,
+    label_format: str | None,
+) -> list[_Source]:
+    """The sources, with rules and their events where a label file lists them."""
     if labels is None:
+        rules.require_found([])
         return sources
     events: dict[Path, list[labelling.Event]] = {}
+    recordings = [source.recording() for source in sources]
     for path in [labels] if isinstance(labels, str | os.PathLike) else labels:
-        for recording, found in labelling.listed(path, [source.name for source in sources]).items():
+        for recording, found in labelling.listed(path, recordings, label_format).items():
             events.setdefault(recording, []).extend(found)
-    return [replace(source, events=events.get(Path(source.name))) for source in sources]
+    rules.require_found(event for found in events.values() for event in found)
+    return [replace(source, events=events.get(Path(source.name)), rules=rules) for source in sources]
 
 
 def _spectrogram(preset: Preset, sources: list[_Source], asked: _Asked) -> Spectrogram:
@@ -329,7 +367,7 @@ def _band(preset: Preset, sources: list[_Source], asked: _Asked, own: int) -> tu
 
     Where bins are asked for and not the upper end, that is an estimate, for the choice of the rate.
     """
-    labelled = labelling.band([event for source in sources for event in source.events or []])
+    labelled = labelling.band([event for source in sources for event in source.signal_events()])
     default = labelled or (preset.low, preset.high)
     low = default[0] if asked.low is None else asked.low
     if asked.high is not None:
@@ -356,23 +394,24 @@ def _features(
     """Magnitudes (frames, bins) of all that may have signal, of what labels leave as noise, and of recordings of it."""
     signal, noise, given = [], [], []
     for source in signal_sources:
-        for magnitudes, seconds in _magnitudes(spectrogram, source):
+        for magnitudes, seconds, channel in _magnitudes(spectrogram, source):
             if source.events is None:
                 signal.append(magnitudes)
                 continue
-            timeline = labelling.Timeline.from_events(source.events, seconds, name=source.name)
-            quiet, rest = labelling.cut(magnitudes, timeline.noise_frames(len(magnitudes), spectrogram))
-            noise += [quiet] if len(quiet) else []
-            signal += [rest] if len(rest) else []
+            timeline = labelling.Timeline.from_events(source.events, seconds, source.rules, source.name, channel)
+            for frames, kind in ((timeline.noise_frames, noise), (timeline.signal_frames, signal)):
+                its = frames(len(magnitudes), spectrogram)
+                kind += [magnitudes[its]] if its.any() else []
     for source in noise_sources:
-        given += [magnitudes for magnitudes, _ in _magnitudes(spectrogram, source)]
+        given += [magnitudes for magnitudes, *_ in _magnitudes(spectrogram, source)]
     if not (noise or given):
         raise UserError(
-            "the labels leave no stretch that is noise-only; give noise, or labels with gaps between events"
+            "the labels leave no stretch that is noise-only; give noise, labels with gaps between events, or a shorter "
+            "guard"
         )
     if not signal:
         raise UserError(
-            "the labels say that all is noise-only, so there is no signal to learn; add recordings with some"
+            "the labels say that all is noise-only or unknown, so there is no signal to learn; add recordings with some"
         )
     return signal, noise, given
 
@@ -408,8 +447,8 @@ def _quiet(recordings: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.quantile(power[level > _SILENCE * level.max()], 0.25, axis=0).astype(np.float32)
 
 
-def _magnitudes(spectrogram: Spectrogram, source: _Source) -> list[tuple[NDArray[np.float32], float]]:
-    """Magnitudes (frames, bins) of each channel that is not silent, and the recording's length in seconds."""
+def _magnitudes(spectrogram: Spectrogram, source: _Source) -> list[tuple[NDArray[np.float32], float, int]]:
+    """Magnitudes (frames, bins) of each channel that is not silent, the length in seconds, the channel from 1."""
     if isinstance(source.audio, tuple):
         samples = np.asarray(source.audio[0])
         samples = samples[:, None] if samples.ndim == 1 else samples
@@ -425,10 +464,12 @@ def _magnitudes(spectrogram: Spectrogram, source: _Source) -> list[tuple[NDArray
     audible = samples.any(axis=0)
     if not audible.all():
         logger.warning("%s: %d of %d channels are silent: left out", source.name, np.sum(~audible), audible.size)
+    labelling.require_channels(source.events or [], audible.size, source.name)
     resampled = resample(samples[:, audible], source.rate, spectrogram.rate)
     seconds = len(samples) / source.rate
-    found = [(spectrogram.magnitude(channel), seconds) for channel in resampled.T]
-    loudest = max(_interior_level(magnitudes) for magnitudes, _ in found)
+    channels = [int(index) + 1 for index in np.flatnonzero(audible)]
+    found = [(spectrogram.magnitude(its), seconds, c) for its, c in zip(resampled.T, channels, strict=True)]
+    loudest = max(_interior_level(magnitudes) for magnitudes, *_ in found)
     if len(resampled) and loudest <= _NOTHING * float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))):
         raise UserError(
             f"{source.name}: nothing sounds from {spectrogram.low:g} to {spectrogram.high:g} Hz, as in a constant; "

@@ -151,6 +151,7 @@ class Sweep:
         backend: str = "auto",
         device: str | torch.device | None = None,
         spectrogram: Mapping[str, Any] | None = None,
+        about_labels: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> "Sweep":
         """A sweep over all combinations of settings, from recordings; `partae sweep` calls this and nothing else.
@@ -160,6 +161,7 @@ class Sweep:
             recordings, noise, labels, device: as for `pf.fit`.
             preset: one that trains one model.
             spectrogram: its low, high, rate, n_fft, hop and bins, where the preset's are not wanted.
+            about_labels: guard, signal_labels, noise_labels, min_noise and label_format, as for `pf.fit`.
             folder, backend, options: as for `Sweep`.
 
         Raises UserError as `of_grid` and `pf.fit` do.
@@ -168,7 +170,7 @@ class Sweep:
         if preset_named(preset).remixed:
             raise UserError(f"preset {preset} trains a second model on what the first makes; sweep stowell2015 instead")
         _check_folder(Path(folder), options.get("resume", False))  # rather than after all recordings are read
-        material = prepare(recordings, noise, labels, preset, **(spectrogram or {}))
+        material = prepare(recordings, noise, labels, preset, **(spectrogram or {}), **(about_labels or {}))
         settings: dict[str, Any] = {name: getattr(material.preset, name) for name in _PRESET_SETTINGS}
         # As long as asked for, or refused; the preset's length gives way to short recordings, as in `fit`.
         pools = {varied.get("pool", material.preset.pool): 0 for varied in found if "frames" not in varied}
