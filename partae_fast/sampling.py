@@ -107,31 +107,36 @@ class CropSampler:
             self.target,
         )
 
-    def batch_at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch_at(self, step: int, items: range | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch of a step, 0 <= step < 2**32: x (batch, frames, bins) and noise_only (batch,).
 
-        Both are float32, on the device of `source`; noise_only is 1 where the item is noise-only.
+        Both are float32, on the device of `source`; noise_only is 1 where the item is noise-only. With `items`, of step
+        1, only these items of that batch are made.
         """
-        x = self._own(step, self.source)
+        items = range(self.batch) if items is None else items
+        x = self._own(step, self.source, items)
         if self._corruption_groups:
             starts = self.starts_at(step)[-self._corruption_groups * self.batch :]
-            self._mix(starts.reshape(self._corruption_groups, self.batch), self.source, x, onto=True)
-        return x, self._noise_flags.clone()
+            starts = starts.reshape(self._corruption_groups, self.batch)
+            self._mix(starts[:, items.start : items.stop], self.source, x, onto=True)
+        return x, self._noise_flags[items.start : items.stop].clone()
 
-    def target_at(self, step: int) -> torch.Tensor:
-        """What a model is to make of the x of `batch_at(step)`: the targets of its crops, without corruption."""
-        return self._own(step, self.source if self.target is None else self.target)
+    def target_at(self, step: int, items: range | None = None) -> torch.Tensor:
+        """What a model is to make of the x of `batch_at(step, items)`: the crops' targets, without corruption."""
+        items = range(self.batch) if items is None else items
+        return self._own(step, self.source if self.target is None else self.target, items)
 
-    def _own(self, step: int, recordings: torch.Tensor) -> torch.Tensor:
-        """The sum of each item's crops (batch, frames, bins), but for corruption, out of `source` or `target`."""
+    def _own(self, step: int, recordings: torch.Tensor, items: range) -> torch.Tensor:
+        """The sum of each item's crops (items, frames, bins), but for corruption, out of `source` or `target`."""
         starts, signal_items = self.starts_at(step), self.batch - self.noise_items
         silent = self.noise_items * self._noise_groups
-        halves = [
-            starts[:silent].reshape(self._noise_groups, self.noise_items),
-            starts[silent : silent + self._signal_groups * signal_items].reshape(self._signal_groups, signal_items),
-        ]
-        mixed = torch.empty((self.batch, self.frames, self.bins), device=self.source.device)
-        for part, half in zip((mixed[: self.noise_items], mixed[self.noise_items :]), halves, strict=True):
+        noise = starts[:silent].reshape(self._noise_groups, self.noise_items)
+        signal = starts[silent : silent + self._signal_groups * signal_items].reshape(self._signal_groups, signal_items)
+        first, last = items.start - self.noise_items, items.stop - self.noise_items  # among the signal items
+        halves = [noise[:, items.start : items.stop], signal[:, max(first, 0) : max(last, 0)]]
+        mixed = torch.empty((len(items), self.frames, self.bins), device=self.source.device)
+        split = min(max(-first, 0), len(items))
+        for part, half in zip((mixed[:split], mixed[split:]), halves, strict=True):
             if half.size:
                 self._mix(half, recordings, part)
         return mixed

@@ -13,6 +13,7 @@ T = TypeVar("T")
 # A burst of steps ends after about this long. A NaN, an interrupt, or a checkpoint that is due, waits for its end.
 BURST_SECONDS = 0.25
 BURST_STEPS = 1 << 20  # and after this many: their losses stay on the device until then
+COMMON_STEPS = 8  # in a burst of several ranks, whose clocks differ: after each they agree whether to stop
 
 
 class Pace:
@@ -34,16 +35,18 @@ class Pace:
 
 
 @contextlib.contextmanager
-def late_interrupt() -> Iterator[list[int]]:
+def late_interrupt(patient: bool = False) -> Iterator[list[int]]:
     """Ctrl-C fills the list instead of raising, so that it never lands in the middle of an update.
 
-    A second Ctrl-C raises at once. Where another handler is set, or off the main thread, nothing is changed.
+    A second Ctrl-C raises at once, unless `patient`: torchrun passes on what the terminal sent to all already. Where
+    another handler is set, or off the main thread, nothing is changed.
     """
     waiting: list[int] = []
 
     def note(number: int, frame: object) -> None:
         waiting.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not patient:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     ours = (
         threading.current_thread() is threading.main_thread()

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from ..kernels.optimiser import RULES
 from ..kernels.train_steps import Run
 from ..models.storage import identity
 from ..sampling import CropSampler
-from .checkpoint import current_place, read_checkpoint, write_checkpoint
-from .loop import BURST_SECONDS, BURST_STEPS, Pace, late_interrupt, progress_bar
+from .checkpoint import current_place, differences, read_checkpoint, write_checkpoint
+from .distributed import Ranks, Shares
+from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, late_interrupt, progress_bar
 from .optimisers import Optimiser
 from .steps import serving_backend, train_steps
 
@@ -56,6 +57,11 @@ class Trainer:
             yet, training starts at step 0.
         overwrite: begin anew where `checkpoint` exists; without this or `resume` that is refused.
         progress: a bar with loss and steps per second; None shows it on a terminal only.
+        ranks: which of several processes this is, that train one model together: each takes its share of every batch,
+            op by op, and all have the same model at every step, to the same bits with 2 ranks as with up to 4. The
+            losses are those of one process to 1e-5. Of the ranks the first alone writes the checkpoint and shows the
+            bar; all read it, and it may be of another number of ranks.
+        watch: called with the trainer after every burst of steps and at the end of a run.
 
     Raises UserError where bins differ, a setting is out of range, or the checkpoint cannot be written or is
     of another run.
@@ -85,8 +91,12 @@ class Trainer:
         overwrite: bool = False,
         progress: bool | None = None,
         falling_over: int = 0,
+        ranks: Ranks | None = None,
+        watch: "Callable[[Trainer], None] | None" = None,
     ) -> None:
         _check_settings(model, sampler, penalty, optimizer, learning_rate)
+        self.ranks = ranks or Ranks()
+        self._shares = Shares(sampler.batch, self.ranks) if self.ranks.count > 1 else None
         self.model, self.penalty, self.backend = model, float(penalty), backend
         given = {**(options or {}), **({} if learning_rate is None else {"learning_rate": float(learning_rate)})}
         device = model.w_enc.device
@@ -97,21 +107,23 @@ class Trainer:
         self._optimiser = Optimiser(optimizer, dict(model.named_parameters()), given)
         self.history = History()
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        self.checkpoint_every, self.progress = checkpoint_every, progress
+        self.checkpoint_every, self.progress = checkpoint_every, progress if self.ranks.leads else False
+        self.watch = watch
         self._run = {
             **identity(model),
             "penalty": self.penalty,
             "optimizer": optimizer,
             **self._optimiser.options,
-            "sampler": sampler.fingerprint() if self.checkpoint else {},
+            "sampler": sampler.fingerprint() if self.checkpoint or self._shares else {},
             **({"falling_over": falling_over} if falling_over else {}),
         }
         self._stair, self._learning_rate = falling_over / _STAIRS, self._optimiser.options["learning_rate"]
-        self._place = current_place(backend, device)
+        self._place = current_place(backend, device) | {"ranks": self._shares.same_bits if self._shares else "1"}
         self._pace = Pace()
         self._updates, self._in_update = 0, False  # steps whose update is whole; whether one is under way
         if self.checkpoint:
             self._open_checkpoint(self.checkpoint, resume, overwrite)
+        self._check_company()
 
     @property
     def step(self) -> int:
@@ -130,12 +142,17 @@ class Trainer:
             raise UserError(f"steps is {steps}; it must be 0 or more")
         first, end = self.step, self.step + steps
         due = time.monotonic() + self.checkpoint_every
-        with late_interrupt() as interrupted, progress_bar("train", first, end, self.progress) as bar:
-            backend = self.fused()
-            while self.step < end and not interrupted:
+        with (
+            late_interrupt(patient=bool(self._shares)) as interrupted,
+            progress_bar("train", first, end, self.progress) as bar,
+        ):
+            backend, stopping = self.fused(), False
+            while self.step < end and not (stopping or (interrupted and not self._shares)):
                 try:
                     alike = min(end - self.step, self._take_stair())
-                    if backend:
+                    if self._shares:
+                        stopping = self._take_common(min(alike, COMMON_STEPS), interrupted)
+                    elif backend:
                         self._take_launch(alike, backend)
                     else:
                         self.burst(alike, interrupted)
@@ -147,8 +164,10 @@ class Trainer:
                 if time.monotonic() >= due and self.step < end and self.is_finite():
                     self.save_checkpoint()
                     due = time.monotonic() + self.checkpoint_every
+                if self.watch:
+                    self.watch(self)
             self.save_checkpoint()
-            if interrupted:
+            if stopping or any(self.ranks.gather(bool(interrupted))):
                 raise KeyboardInterrupt
         return History(self.history.loss[first:])
 
@@ -162,7 +181,7 @@ class Trainer:
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint now, where the trainer has one."""
-        if self.checkpoint:
+        if self.checkpoint and self.ranks.leads:
             losses = self.history.loss
             write_checkpoint(self.checkpoint, self.model, self._optimiser, losses, self._run, self._place)
 
@@ -171,8 +190,11 @@ class Trainer:
         return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
 
     def fused(self) -> str | None:
-        """The back-end that takes whole steps in one launch, None where ops are called one by one."""
-        run = self.as_run()
+        """The back-end that takes whole steps in one launch, None where ops are called one by one.
+
+        A launch updates the weights inside itself, so several ranks call ops.
+        """
+        run = None if self._shares else self.as_run()
         return None if run is None else serving_backend([run], self.backend)
 
     def as_run(self) -> Run | None:
@@ -181,7 +203,7 @@ class Trainer:
         A sampler that makes its batches in another way than CropSampler is asked for them.
         """
         model, optimiser = self.model, self._optimiser
-        if type(self.sampler).batch_at is not CropSampler.batch_at or "batch_at" in vars(self.sampler):
+        if not self._draws_crops():
             return None
         if {name for name, _ in model.named_parameters()} != {"w_enc", "w_dec"}:
             return None
@@ -218,9 +240,47 @@ class Trainer:
 
     def _take_step(self, step: int) -> torch.Tensor:
         """One step, op by op; returns its loss, on the device."""
+        loss = self._differentiated(step, range(self.sampler.batch))
+        self._update(step)
+        return loss
+
+    def _take_common(self, steps: int, interrupted: list[int]) -> bool:
+        """Take steps with the other ranks, note their losses; returns whether any rank was interrupted."""
+        ends = torch.stack([self._take_shared(self.step + i, interrupted) for i in range(steps)])
+        found = ends.double().cpu().numpy()
+        self.note(found[:, 0])
+        return bool(found[:, 1].any())
+
+    def _take_shared(self, step: int, interrupted: list[int]) -> torch.Tensor:
+        """One step with the other ranks; returns its loss and, not 0, whether a rank was interrupted, on the device."""
+        assert self._shares
+        parameters = list(self.model.parameters())
+        parts = []
+        for items in self._shares.shards.values():
+            part = parameters[0].new_zeros(sum(p.numel() for p in parameters) + 2)
+            if items:
+                loss = self._differentiated(step, items)
+                torch.cat([*(p.grad.reshape(-1) for p in parameters if p.grad is not None), loss[None]], out=part[:-1])
+                part *= len(items) / self.sampler.batch
+            part[-1] = float(bool(interrupted))
+            parts.append(part)
+        total = self._shares.total(parts)
+        gradients = total[:-2].split([p.numel() for p in parameters])
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.view(parameter.shape)
+        self._update(step)
+        return total[-2:]
+
+    def _differentiated(self, step: int, items: range) -> torch.Tensor:
+        """The loss of some items of a step's batch, their mean; its gradients are the parameters'."""
         model = self.model
-        x, noise_only = self.sampler.batch_at(step)
-        target = None if self.sampler.crops.target_is_input else self.sampler.target_at(step)
+        if self._draws_crops():
+            x, noise_only = self.sampler.batch_at(step, items)
+            target = None if self.sampler.crops.target_is_input else self.sampler.target_at(step, items)
+        else:
+            among = slice(items.start, items.stop)
+            x, noise_only = (part[among] for part in self.sampler.batch_at(step))
+            target = None if self.sampler.crops.target_is_input else self.sampler.target_at(step)[among]
         for parameter in model.parameters():
             parameter.grad = None
         loss = functional.partitioned_loss(
@@ -239,11 +299,18 @@ class Trainer:
             model.rectified_output,
         )
         loss.backward()
+        return loss.detach()
+
+    def _update(self, step: int) -> None:
+        """Step the parameters by their gradients."""
         self._in_update = True
         self._optimiser.step(step)
         self._updates += 1
         self._in_update = False
-        return loss.detach()
+
+    def _draws_crops(self) -> bool:
+        """Whether the sampler makes its batches as CropSampler does."""
+        return type(self.sampler).batch_at is CropSampler.batch_at and "batch_at" not in vars(self.sampler)
 
     def note(self, losses: np.ndarray) -> None:
         """Put the losses of the steps just taken into the history; UserError at the first that is not finite."""
@@ -268,6 +335,17 @@ class Trainer:
             self._updates = self.step
         elif path.exists() and not overwrite:
             raise UserError(f"{path}: a checkpoint exists; resume it, overwrite it or name another")
+
+    def _check_company(self) -> None:
+        """Refuse to train with ranks that are about to train something else."""
+        found = self.ranks.gather({**self._run, "step": self.step})
+        for rank, other in enumerate(found):
+            changed = differences(found[0], other)
+            if changed:
+                raise UserError(
+                    f"ranks 0 and {rank} do not train the same ({'; '.join(changed)}, on rank {rank}); "
+                    "give all the same recordings, settings and checkpoint"
+                )
 
 
 def launch(trainers: Sequence[Trainer], steps: int, backend: str) -> np.ndarray:
