@@ -1,6 +1,7 @@
 """Audio files in and out: anything that libsndfile reads; written whole or not at all.
 
-Every problem with a file is a UserError that begins with its name. `soundfile` is imported where a file is
+Every problem with a file is a UserError that begins with its name. What is done with a file that is shorter or longer
+than its header says: `headers`. `soundfile` is imported where a file is
 opened, so that the rest of the library works on a machine without it.
 """
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_path
 from ..errors import UserError
+from .headers import LOSSY, Source, check_claim, shortfall, unclosed_start
 
 logger = logging.getLogger("partae_fast")
 
@@ -64,7 +66,17 @@ TAGS = {
 FLOATING = ("FLOAT", "DOUBLE")
 # What may become of samples beyond full scale where the subtype holds integers.
 CLIPPING = ("clip", "float", "scale")
+# Samples of all channels that are read at a time.
 BLOCK = 2**16
+# Of a lossy file less, for what lies before a fault is lost with its block.
+LOSSY_FRAMES = 2**12
+# Hz: beyond what any recorder of sound takes; a header that says more is damaged.
+RATE_LIMIT = 10_000_000
+# Times full scale, 200 dB: integers of 32 bits that were never scaled stay below. Spectra of such samples can still
+# be squared and summed in float32.
+LOUDEST = 1e10
+# Where what libsndfile calls the fault says little.
+_REASONS = {7: "there is no whole frame of audio in it", 24: "its header gives no rate, or one that is too high"}
 
 
 @dataclass(frozen=True)
@@ -112,21 +124,22 @@ def require_file(path: PathLike, empty: bool = False) -> Path:
 
 
 def info(path: PathLike) -> AudioInfo:
-    """What the header of the audio file says; raises UserError where it is no audio or has no samples."""
-    with _opened(path) as file:
-        return _info(Path(path), file)
+    """What the header of the audio file says; raises UserError where it is no audio or has no samples.
+
+    `frames` is an estimate for MP3, and for any file that turns out damaged when it is read.
+    """
+    with _opened(path) as (_, _, about):
+        return about
 
 
 def read(path: PathLike, frames: int | None = None, first: int = 0) -> tuple[NDArray[np.float32], int]:
     """Samples (T, channels) float32 with full scale at 1, and the rate in Hz; from frame `first`, at most `frames`.
 
-    Integer samples of more than 24 bits are rounded to float32's 24. Raises UserError for a file that is
-    missing, no plain file, empty, no audio, cut short, or without samples, and for samples that are NaN or
-    infinite.
+    Integer samples of more than 24 bits are rounded to float32's 24. Errors and warnings are those of `blocks`.
     """
     rate = info(path).rate
     taken, left = [], math.inf if frames is None else frames
-    for block in blocks(path, BLOCK, first):
+    for block in blocks(path, first=first):
         taken.append(block[: int(min(left, len(block)))])
         left -= len(block)
         if left <= 0:
@@ -134,49 +147,86 @@ def read(path: PathLike, frames: int | None = None, first: int = 0) -> tuple[NDA
     return np.concatenate(taken), rate
 
 
-def blocks(path: PathLike, size: int = BLOCK, first: int = 0) -> Iterator[NDArray[np.float32]]:
-    """The file's samples from frame `first` in blocks (up to `size`, channels) float32; raises as `read` does."""
-    with _opened(path) as file:
-        about = _info(Path(path), file)
-        if not 0 <= first < about.frames:
-            raise UserError(f"{path}: has {about.frames} frames and none is numbered {first}; begin earlier")
-        with _translated(path, f"frame {first} cannot be reached", "get it again"):
-            done = _go_to(file, first, size)
-        while done < about.frames:
-            with _translated(path, f"damaged or cut short after {done} frames", "get it again"):
-                block = file.read(size, dtype="float32", always_2d=True)
+def blocks(path: PathLike, size: int | None = None, first: int = 0) -> Iterator[NDArray[np.float32]]:
+    """The file's samples from frame `first` in blocks (up to `size`, channels) float32, by default of 256 KiB.
+
+    A WAV whose header promises more than there is or no length at all (a recorder died, a copy was cut short) and
+    an MP3 or Ogg that is cut short or damaged give what is in them; a warning says how much that is.
+
+    Raises UserError for a file that is missing, no plain file, empty, no audio or without samples, for a lossless
+    one that is compressed and damaged or cut short, with the time, for samples that are NaN, infinite or more than
+    200 dB above full scale, and where there is no frame `first`.
+    """
+    with _opened(path) as (source, file, about):
+        size = max(1, BLOCK // about.channels) if size is None else size
+        if about.format in LOSSY:
+            size = min(size, LOSSY_FRAMES)
+        done = _go_to(file, first, size, about)
+        while done < file.frames:
+            block = _block(file, size, about, done)
             if not len(block):
-                raise UserError(
-                    f"{path}: cut short: its header promises {about.frames} frames and {done} can be read; "
-                    "get it again or convert it anew"
-                )
+                break
             require_finite(block, about.rate, str(path), first=done)
             done += len(block)
-            yield block
+            yield block.astype(np.float32, copy=False)
+        if warning := shortfall(about.path, source, file, done):
+            logger.warning(warning)
 
 
-def _go_to(file: Any, first: int, size: int) -> int:
-    """Go to frame `first` of a file just opened; returns the frame that was reached, less in a file cut short."""
-    if not first or file.format != "OGG":
-        return file.seek(first) if first else 0
-    done = 0  # libsndfile 1.2.2 seeks to a wrong frame near the end of an Ogg file, so what is before is read
-    while done < first and len(block := file.read(min(size, first - done), dtype="float32")):
-        done += len(block)
-    return done
+def _go_to(file: Any, first: int, size: int, about: AudioInfo) -> int:
+    """Go to frame `first` of a file just opened; returns it."""
+    import soundfile
+
+    reached = 0
+    if about.format in LOSSY:
+        # libsndfile 1.2.2 seeks to a wrong frame near the end of an Ogg file, so what is before is read.
+        while reached < first and len(block := _block(file, min(size, first - reached), about, reached)):
+            reached += len(block)
+    elif first:
+        try:
+            reached = file.seek(min(first, about.frames))
+        except soundfile.LibsndfileError as error:
+            raise UserError(
+                f"{about.path}: damaged or cut short before {first / about.rate:.2f} s; get it again"
+            ) from error
+    if not 0 <= first < about.frames or reached < first:
+        frames = reached if about.format in LOSSY else about.frames
+        raise UserError(f"{about.path}: has {frames} frames and none is numbered {first}; begin earlier")
+    return reached
+
+
+def _block(file: Any, size: int, about: AudioInfo, done: int) -> NDArray[np.floating]:
+    """The next samples; none where a lossy file cannot be decoded any further."""
+    import soundfile
+
+    try:
+        # As float32 a double that is too large would be infinite, and its value could not be told.
+        return file.read(size, dtype="float64" if about.subtype == "DOUBLE" else "float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        if about.format in LOSSY:
+            return np.zeros((0, about.channels), np.float32)
+        start, end = done / about.rate, min(done + size, about.frames) / about.rate
+        raise UserError(
+            f"{about.path}: damaged or cut short between {start:.2f} and {end:.2f} s: {_reason(error)}; get it again"
+        ) from error
 
 
 def require_finite(samples: NDArray[np.floating], rate: float, name: str, first: int = 0) -> None:
-    """Raise UserError if `samples` (T,) or (T, channels) has NaN or Inf, with the time of the first.
+    """Raise UserError, with the time, if `samples` (T,) or (T, channels) has NaN, Inf or more than `LOUDEST`.
 
     first: index in the recording of samples[0], where this is a block of it.
     """
-    bad = ~np.isfinite(samples)
+    # Of a NaN every comparison is false.
+    if samples.size and max(samples.max(), -samples.min()) <= LOUDEST:
+        return
+    bad = ~(np.abs(samples) <= LOUDEST)
     if bad.any():
         where = int(np.argmax(bad if samples.ndim == 1 else bad.any(axis=1)))
         value = samples[where][bad[where]][0] if samples.ndim > 1 else samples[where]
+        remedy = "repair or leave out that part" if not np.isfinite(value) else "scale it down"
         raise UserError(
-            f"{name}: the sample at {(first + where) / rate:.3f} s is {value}; "
-            "every sample must be a finite number: repair or leave out that part"
+            f"{name}: the sample at {(first + where) / rate:.3f} s is {value:g}; every sample must be a finite number "
+            f"of at most {LOUDEST:g}, full scale being 1: {remedy}"
         )
 
 
@@ -289,8 +339,9 @@ def writing(
     if kind == "WAV" and frames * channels * SUBTYPE_BYTES[subtype] > WAV_LIMIT:
         kind = "RF64"
     with atomic_path(path, overwrite) as temporary:
+        handle: Any = os.fsencode(temporary)  # a str would have to be UTF-8
         with _translated(path, f"cannot be {kind} at {rate} Hz with {channels} channels", "use .wav"):
-            file = soundfile.SoundFile(temporary, "w", rate, channels, subtype, format=kind)
+            file = soundfile.SoundFile(handle, "w", rate, channels, subtype, format=kind)
         with contextlib.ExitStack() as opened:
             opened.enter_context(file)
             _put_tags(file, path, tags or {})
@@ -346,16 +397,24 @@ def write(
 
 
 @contextlib.contextmanager
-def _opened(path: PathLike) -> Iterator[Any]:
+def _opened(path: PathLike) -> Iterator[tuple[Source, Any, AudioInfo]]:
+    """The file's bytes, the SoundFile that reads them, and what its header says."""
     import soundfile
 
     path = require_file(path)
     if path.suffix.lower() == ".raw":
         raise UserError(f"{path}: raw samples say neither rate nor channels; convert it to .wav first")
-    with _translated(path, "not usable as audio", "convert it to WAV or FLAC"):
-        file = soundfile.SoundFile(path)
-    with file:
-        yield file
+    with contextlib.ExitStack() as opened:
+        # Not by its name: libsndfile takes none that is not UTF-8.
+        source = opened.enter_context(Source(path))
+        with _translated(path, "not usable as audio", "convert it to WAV or FLAC"):
+            file = header = opened.enter_context(soundfile.SoundFile(source))
+        start = unclosed_start(path) if file.format in ("WAV", "WAVEX", "RF64") else None
+        if start is not None and soundfile.check_format("RAW", file.subtype):
+            source = opened.enter_context(Source(path, start))
+            raw: Any = (file.samplerate, file.channels, file.subtype, "LITTLE", "RAW")
+            file = opened.enter_context(soundfile.SoundFile(source, "r", *raw))
+        yield source, file, _info(path, header, file)
 
 
 @contextlib.contextmanager
@@ -366,12 +425,22 @@ def _translated(path: PathLike, fault: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.rstrip(".")
-        raise UserError(f"{path}: {fault}: {reason}; {remedy}") from error
+        raise UserError(f"{path}: {fault}: {_reason(error)}; {remedy}") from error
 
 
-def _info(path: Path, file: Any) -> AudioInfo:
+def _reason(error: Any) -> str:
+    return _REASONS.get(error.code, error.error_string.removeprefix("Error : ").rstrip("."))
+
+
+def _info(path: Path, header: Any, file: Any) -> AudioInfo:
+    """What `header` says, of as many frames as `file` has."""
     if not file.frames:
         raise UserError(f"{path}: has a header and no samples; get it again from where it came")
-    tags = file.copy_metadata()
-    return AudioInfo(path, file.samplerate, file.channels, file.frames, file.format, file.subtype, tags)
+    if file.samplerate > RATE_LIMIT:
+        raise UserError(
+            f"{path}: its header says {file.samplerate} Hz; no sound is recorded at more than {RATE_LIMIT}: get it "
+            "again, or correct the header"
+        )
+    check_claim(path, file)
+    tags = header.copy_metadata()
+    return AudioInfo(path, file.samplerate, file.channels, file.frames, header.format, file.subtype, tags)
