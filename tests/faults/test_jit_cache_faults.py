@@ -1,0 +1,107 @@
+"""A cache of compiled kernels that is not as Numba left it: the kernel is compiled anew, with a word in the log."""
+
+import errno
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+from partae_fast.kernels import jit
+
+
+def doubled(x):
+    return 2.0 * x
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A cache with the kernel of `doubled`: {file's name: its bytes}."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jit, "cache_folder", lambda: str(folder))
+        assert jit.kernel(doubled)(1.5) == 3.0
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.nb?")}
+    assert sorted(Path(name).suffix for name in files) == [".nbc", ".nbi"]
+    return files
+
+
+@pytest.fixture
+def called(filled, tmp_path, monkeypatch):
+    """called() -> the dispatcher of a new process, as far as its cache goes, once it has been called."""
+    for name, content in filled.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(jit, "cache_folder", lambda: str(tmp_path))
+
+    def call():
+        kernel = jit.kernel(doubled)
+        assert kernel(1.5) == 3.0
+        return kernel
+
+    return call
+
+
+def found(folder: Path, suffix: str) -> Path:
+    (path,) = folder.rglob(f"*{suffix}")
+    return path
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "cut in the first pickle": lambda content: content[:5],
+    "cut in the middle": lambda content: content[: len(content) // 2],
+    "cut by a byte": lambda content: content[:-1],
+    "text": lambda content: b"this was a compiled kernel\n",
+    "zeros, as after a power cut": lambda content: bytes(len(content)),
+    "a bit flipped near the end": lambda content: content[:-100] + bytes([content[-100] ^ 4]) + content[-99:],
+    "another file's content": lambda content: content + content,
+}
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged(called, tmp_path, caplog, filled, suffix, damage):
+    path = found(tmp_path, suffix)
+    path.write_bytes(damage(path.read_bytes()))
+    kernel = called()
+    assert not kernel.stats.cache_hits and sum(kernel.stats.cache_misses.values()) == 1
+    assert f"{path}: damaged; the kernel is compiled anew" in caplog.text
+    caplog.clear()
+    assert sum(called().stats.cache_hits.values()) == 1  # what was compiled anew was kept
+    assert not caplog.text
+
+
+def test_a_bit_flipped_anywhere_is_seen(tmp_path, filled, caplog):
+    """The machine code that it would run is among these bytes."""
+    for name, content in filled.items():
+        path = tmp_path / Path(name).name
+        for place in itertools.chain(range(0, len(content), 97), range(len(content) - 40, len(content))):
+            path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
+            assert not jit._whole(str(path))
+        path.write_bytes(content)
+        assert jit._whole(str(path))
+
+
+def test_whole(called, caplog):
+    assert sum(called().stats.cache_hits.values()) == 1
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_a_file_that_is_gone(called, tmp_path, suffix):
+    found(tmp_path, suffix).unlink()
+    assert not called().stats.cache_hits
+    assert sum(called().stats.cache_hits.values()) == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_cache_that_cannot_be_written(called, tmp_path, monkeypatch, caplog, number):
+    def refuse(source, target):
+        raise OSError(number, os.strerror(number))
+
+    found(tmp_path, ".nbi").unlink()
+    monkeypatch.setattr(os, "replace", refuse)
+    assert not called().stats.cache_hits
+    assert f"a compiled kernel is not kept: {os.strerror(number)}" in caplog.text
+    assert not [path for path in tmp_path.rglob("*") if ".tmp." in path.name]
