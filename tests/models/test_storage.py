@@ -1,14 +1,12 @@
-"""Models on disk: what is saved comes back, and a file that is not whole and right is refused in one line."""
+"""Models on disk: what is saved comes back. Files that are not whole and right: tests/faults."""
 
 import hashlib
 import json
 import os
-import pickle
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from partae_fast import sealed
 from partae_fast.audio.spectrogram import Spectrogram
@@ -96,30 +94,6 @@ def test_the_checksum_is_the_one_that_is_described(model, path):
     assert hashlib.sha256(blank).hexdigest() == digits
 
 
-def test_a_flipped_bit_anywhere_is_caught(path):
-    sealed.write(path, FORMAT, VERSION, {"a": 'a "sha256":"b"'}, {"w": torch.ones(3)})
-    content = path.read_bytes()
-    for place in range(len(content)):
-        for bit in (0, 5):  # 5 turns capitals into small letters, hexadecimal digits too
-            changed = bytearray(content)
-            changed[place] ^= 1 << bit
-            path.write_bytes(changed)
-            with pytest.raises(UserError):
-                sealed.read(path, FORMAT, VERSION)
-
-
-def test_a_file_cut_anywhere_is_caught(path):
-    sealed.write(path, FORMAT, VERSION, {}, {"w": torch.ones(3)})
-    content = path.read_bytes()
-    for length in range(len(content)):
-        path.write_bytes(content[:length])
-        with pytest.raises(UserError, match=r"cut short|not a safetensors file"):
-            sealed.read(path)
-    path.write_bytes(content + b"\0")
-    with pytest.raises(UserError):
-        sealed.read(path)
-
-
 def test_a_failed_save_keeps_the_old_file(model, path):
     save(model, path)
     before = path.read_bytes()
@@ -140,63 +114,6 @@ def test_an_existing_file_can_be_protected(model, path):
 def test_only_known_models_are_saved(path):
     with pytest.raises(UserError, match="Linear cannot be saved"):
         save(torch.nn.Linear(2, 2), path)
-
-
-def forged(model, path, settings=None, version=VERSION, format=FORMAT, **tensors):
-    """A file with a right checksum and something else wrong; a tensor that is None is left out."""
-    save(model, path)
-    whole = sealed.read(path)
-    kept = {n: t for n, t in (whole.tensors | tensors).items() if t is not None}
-    sealed.write(path, format, version, whole.settings | (settings or {}), kept)
-
-
-NAN = torch.full((3, 5, 4), float("nan"))
-FORGERIES = [
-    ({"w_enc": NAN}, "NaN or infinite values in w_enc"),
-    ({"mean": torch.full((5,), float("inf"))}, "NaN or infinite values in mean"),
-    ({"std": torch.zeros(5)}, "std that is not positive"),
-    ({"w_enc": None}, "tensors missing: w_enc, unknown: none"),
-    ({"other": torch.zeros(1)}, "missing: none, unknown: other"),
-    ({"w_enc": torch.zeros(3, 5, 4, dtype=torch.float64)}, r"w_enc is torch.float64 .* wanted torch.float32"),
-    (
-        {"w_enc": torch.zeros(3, 4, 5)},
-        r"w_enc is torch.float32 \(3, 4, 5\), wanted torch.float32 \(3, 5, 4\)",
-    ),
-    ({"version": "2"}, "version 2 of the partae-model format, and version 1 is read here"),
-    ({"format": "partae-checkpoint"}, "a partae-checkpoint file, and a partae-model file is wanted"),
-    ({"settings": {"kind": "os.system"}}, "kind 'os.system'"),
-    ({"settings": {"extra": 1}}, "settings unknown or missing: extra"),
-    ({"settings": {"config": {"bins": 5, "colour": 3}}}, "configuration makes no model"),
-    ({"settings": {"spectrogram": {"rate": 5}}}, "spectrogram"),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), FORGERIES)
-def test_wrong_contents_are_named(model, path, change, message):
-    forged(model, path, **change)
-    with pytest.raises(UserError, match=message) as caught:
-        load(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_is_no_model_at_all(model, path, tmp_path):
-    cases = {"missing": "no such file", ".": "a folder"}
-    for name, content in {
-        "empty": b"",
-        "text": b"hello, this is text and no model",
-        "pickle": pickle.dumps({"w": 1}),
-        "riff": b"RIFF\x00\x00\x00\x00WAVEfmt ",
-    }.items():
-        (tmp_path / name).write_bytes(content)
-        cases[name] = "not a safetensors file"
-    torch.save(model.state_dict(), tmp_path / "torch")
-    cases["torch"] = "not a safetensors file; models are never read from pickles"
-    save_file({"w": torch.ones(2)}, tmp_path / "other", metadata={"format": "pt"})
-    cases["other"] = "safetensors file of another program"
-    for name, message in cases.items():
-        with pytest.raises(UserError, match=message) as caught:
-            load(tmp_path / name)
-        assert "\n" not in str(caught.value)
 
 
 def test_describe_is_plain(model, path):

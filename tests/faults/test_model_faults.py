@@ -1,0 +1,325 @@
+"""Models' files that are not what was saved: each is refused in one line, and nothing in them is run."""
+
+import io
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+import partae_fast as pf
+from partae_fast import sealed
+from partae_fast.errors import UserError
+from partae_fast.models.storage import FORMAT, VERSION, describe
+
+from .forging import forged, joined, parts, resealed
+
+
+class Payload:
+    """What a pickle can do to whoever reads it: here it creates a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a small model's file, with spectrogram and mask."""
+    model = pf.ConvPartitionedAutoencoder(bins=5, latents=4, taps=3, pool=2, background=0.5, seed=7)
+    model.spectrogram = pf.Spectrogram(high=None, bins=5)
+    path = tmp_path_factory.mktemp("whole") / "m.safetensors"
+    pf.save(model, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """refused(content, message): pf.load of a file of that content says so in one line."""
+
+    def check(content, message):
+        path = tmp_path / "bad.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=message) as caught:
+            pf.load(path)
+        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+        assert path.read_bytes() == content
+
+    return check
+
+
+# Damage, which the checksum or the header's own length tells.
+
+
+def test_cut_anywhere(whole, refused):
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for length in {*range(12), *range(12, len(whole), 13), *range(header - 3, header + 3), len(whole) - 1}:
+        refused(whole[:length], "cut short|not a safetensors file")
+
+
+def test_a_bit_flipped_anywhere(tmp_path):
+    """In the smallest of files, so that every byte can be tried."""
+    path = tmp_path / "bad"
+    sealed.write(path, FORMAT, VERSION, {"a": 'a "sha256":"b"'}, {"w": torch.ones(3)})
+    content = path.read_bytes()
+    for place in range(len(content)):
+        for bit in (place % 5, 5):  # 5 turns capitals into small letters, hexadecimal digits too
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+            with pytest.raises(UserError, match=r"damaged|cut short|not a safetensors file") as caught:
+                sealed.read(path, FORMAT, VERSION)
+            assert "\n" not in str(caught.value)
+
+
+DAMAGE = {
+    "empty": (lambda whole: b"", "not a safetensors file"),
+    "a byte too many": (lambda whole: whole + b"\0", "damaged: 1 bytes too many"),
+    "twice": (lambda whole: whole * 2, "damaged: .* bytes too many"),
+    "zeros, as after a power cut": (lambda whole: bytes(len(whole)), "not a safetensors file"),
+    "text": (lambda whole: b"the model is in the other folder\n", "not a safetensors file"),
+    "header of 2^63 bytes": (lambda whole: (2**63).to_bytes(8, "little") + whole[8:], "not a safetensors file"),
+    "header of 100 MB, and there are not": (
+        lambda whole: (100_000_000).to_bytes(8, "little") + whole[8:],
+        "not a safetensors file",
+    ),
+    "header longer than the file": (lambda whole: (2**20).to_bytes(8, "little") + whole[8:], "cut short"),
+    "header shorter than it is": (
+        lambda whole: (int.from_bytes(whole[:8], "little") - 9).to_bytes(8, "little") + whole[8:],
+        "damaged",
+    ),
+    "header nested deep": (lambda whole: (2**19).to_bytes(8, "little") + b'{"a":' + b"[" * 2**19, "damaged"),
+    "header with a long number": (
+        lambda whole: (9006).to_bytes(8, "little") + b'{"a":' + b"9" * 9000 + b"}",
+        "damaged",
+    ),
+    "safetensors of another program": (
+        lambda whole: joined({"w": entry("F32", [1], 0, 4)}, bytes(4)),
+        "another program",
+    ),
+}
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(("make", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_damaged(whole, refused, make, message):
+    refused(make(whole), message)
+
+
+PLACES = {
+    "missing": (lambda path: None, "no such file"),
+    "a folder": (os.mkdir, "a folder, and a file is wanted"),
+    "a pipe, which no one writes to": (os.mkfifo, "a pipe or a device, and a file is wanted"),
+    "a device": (lambda path: os.symlink("/dev/zero", path), "a pipe or a device, and a file is wanted"),
+    "a link to nowhere": (lambda path: os.symlink("nowhere", path), "no such file"),
+    "a link to itself": (lambda path: os.symlink(path, path), "cannot be read: Too many levels of symbolic links"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), PLACES.values(), ids=PLACES)
+def test_no_plain_file(tmp_path, make, message):
+    make(tmp_path / "m")
+    for read in (pf.load, describe):
+        with pytest.raises(UserError, match=message):
+            read(tmp_path / "m")
+
+
+def test_a_large_file_of_another_program_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "large"
+    content = save({"w": torch.ones(2)}, {"format": "pt"})
+    path.write_bytes(content)
+    os.truncate(path, 2**36)  # 64 GiB, of which next to nothing is on the disk
+    with pytest.raises(UserError, match="another program"):
+        pf.load(path)
+    header, data = parts(content)
+    header["__metadata__"] = {"format": FORMAT, "version": VERSION, "settings": "{}", "sha256": "0" * 64}
+    path.write_bytes(joined(header, data))
+    os.truncate(path, 2**36)
+    with pytest.raises(UserError, match="bytes too many"):
+        pf.load(path)
+
+
+# Pickles, and other files that a model is not: never opened by what would run them.
+
+
+def raw(payload):
+    return pickle.dumps(payload)
+
+
+def torch_file(payload):
+    content = io.BytesIO()
+    torch.save(payload, content)
+    return content.getvalue()
+
+
+def old_torch_file(payload):
+    content = io.BytesIO()
+    torch.save(payload, content, _use_new_zipfile_serialization=False)
+    return content.getvalue()
+
+
+def archive(payload):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("m.safetensors", pickle.dumps(payload))
+    return content.getvalue()
+
+
+def numpy_file(payload):
+    content = io.BytesIO()
+    np.save(content, np.array([payload], object), allow_pickle=True)
+    return content.getvalue()
+
+
+PICKLES = {"pickle": raw, "torch": torch_file, "torch before zip": old_torch_file, "zip": archive, "numpy": numpy_file}
+
+
+@pytest.mark.parametrize("kind", PICKLES.values(), ids=PICKLES)
+def test_a_pickle_in_disguise_is_never_unpickled(tmp_path, refused, kind):
+    content = kind(Payload(tmp_path / "owned"))
+    refused(content, "not a safetensors file; models are never read from pickles")
+    with pytest.raises(UserError, match="not a safetensors file"):
+        describe(tmp_path / "bad.safetensors")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_pickle_inside_a_safetensors_file_is_never_unpickled(tmp_path, whole, refused):
+    content = pickle.dumps(Payload(tmp_path / "owned"))
+    header, data = parts(whole)
+    refused(joined(header, data) + archive(Payload(tmp_path / "owned")), "bytes too many")
+    header["__metadata__"]["settings"] = content.decode("latin-1")
+    refused(resealed(header, data), "not a readable")
+    assert not (tmp_path / "owned").exists()
+
+
+# Right checksum, wrong contents: made by another version, another program, or by hand.
+
+
+def placed(**offsets):
+    """The change that moves tensors to other places in the data."""
+
+    def change(header, settings, data):
+        for name, (begin, end) in offsets.items():
+            header[name]["data_offsets"] = [begin, end]
+
+    return change
+
+
+def with_header(name, **values):
+    return lambda header, settings, data: header[name].update(values)
+
+
+def with_settings(**values):
+    return lambda header, settings, data: settings.update(values)
+
+
+def with_config(**values):
+    return lambda header, settings, data: settings["config"].update(values)
+
+
+def filled(name, value):
+    """The change that fills a tensor with a value."""
+
+    def change(header, settings, data):
+        begin, end = header[name]["data_offsets"]
+        return data[:begin] + np.full((end - begin) // 4, value, "<f4").tobytes() + data[end:]
+
+    return change
+
+
+def without(name):
+    def change(header, settings, data):
+        del header[name]
+
+    return change
+
+
+def with_tensor(name, **values):
+    return lambda header, settings, data: header.update({name: values})
+
+
+FORGED = {
+    # the container
+    "overlapping offsets": (placed(std=(0, 20)), "not a readable safetensors file"),
+    "offsets beyond the end": (placed(std=(10**6, 10**6 + 20)), "cut short"),
+    "offsets beyond 64 bits": (placed(std=(2**70, 2**70 + 20)), "cut short"),
+    "offsets below 0": (placed(std=(-20, 0)), "not a readable safetensors file"),
+    "offsets that are text": (placed(std=("0", "20")), "damaged, or"),
+    "offsets that are nothing": (with_header("std", data_offsets=None), "damaged, or"),
+    "a gap between tensors": (without("std"), "not a readable|missing: std"),
+    "unknown dtype": (with_header("std", dtype="F33"), "not a readable safetensors file"),
+    "dtype that PyTorch has not": (with_header("std", dtype="F4", shape=[40]), "not a readable safetensors file"),
+    "dtype of another size": (with_header("std", dtype="F64"), "not a readable safetensors file"),
+    "shape of another size": (with_header("std", shape=[6]), "not a readable safetensors file"),
+    "shape beyond 64 bits": (with_header("std", shape=[2**40, 2**40]), "not a readable safetensors file"),
+    "shape below 0": (with_header("std", shape=[-5]), "not a readable safetensors file"),
+    "a tensor of nothing and 2^62 rows": (
+        with_tensor("w", dtype="F32", shape=[0, 2**62], data_offsets=[0, 0]),
+        "not a readable|unknown: w",
+    ),
+    "settings that are no JSON": (
+        lambda header, settings, data: header["__metadata__"].update(settings="{"),
+        "not a readable safetensors file",
+    ),
+    "metadata that is no text": (lambda header, settings, data: header["__metadata__"].update(format=5), "damaged, or"),
+    "settings that are a list": (
+        lambda header, settings, data: header["__metadata__"].update(settings="[1]"),
+        "its settings have no names",
+    ),
+    # tensors
+    "NaN weights": (filled("w_enc", np.nan), "NaN or infinite values in w_enc"),
+    "infinite weights": (filled("w_dec", np.inf), "NaN or infinite values in w_dec"),
+    "std of 0": (filled("std", 0.0), "std that is not positive"),
+    "power below 0": (filled("noise_mean_square", -1.0), "noise_mean_square below 0"),
+    "wrong dtype": (with_header("std", dtype="I32"), r"std is torch.int32 \(5,\), wanted torch.float32 \(5,\)"),
+    "wrong shape": (with_header("w_enc", shape=[3, 4, 5]), r"w_enc is .* \(3, 4, 5\), wanted .* \(3, 5, 4\)"),
+    "no dimensions": (with_header("std", shape=[5, 1]), r"std is .* \(5, 1\), wanted .* \(5,\)"),
+    # settings
+    "another format": (
+        lambda header, settings, data: header["__metadata__"].update(format="partae-checkpoint"),
+        "a partae-checkpoint file, and a partae-model file is wanted",
+    ),
+    "another version of the format": (
+        lambda header, settings, data: header["__metadata__"].update(version="2"),
+        "version 2 of the partae-model format, and version 1 is read here",
+    ),
+    "an unknown setting": (with_settings(colour="red"), "settings unknown or missing: colour"),
+    "a setting missing": (lambda header, settings, data: settings.pop("mask"), "settings unknown or missing: mask"),
+    "an unknown kind": (with_settings(kind="os.system"), "no model: a model of kind 'os.system'"),
+    "a kind that is no text": (with_settings(kind=["conv_partitioned"]), "its configuration makes no model"),
+    "a configuration that is none": (with_settings(config=None), "its configuration makes no model"),
+    "a configuration unknown": (with_config(colour="red"), "its configuration makes no model"),
+    "a model larger than the file": (with_config(bins=10**6, latents=10**6), "larger model than its"),
+    "a model of 2^70 latents": (with_config(latents=2**70), "larger model than its"),
+    "sizes that are text": (with_config(bins="5"), "bins is '5'; it must be a whole number"),
+    "sizes that are fractions": (with_config(pool=2.5), "pool is 2.5; it must be a whole number"),
+    "sizes below 1": (with_config(pool=0), "pool is 0; it must be a whole number"),
+    "sizes that are no number": (with_config(pool=float("nan")), "pool is nan; it must be a whole number"),
+    "a share beyond 1": (with_config(background=2.0), "background is 2.0"),
+    "a rectifier that is text": (with_config(rectified_output="yes"), "rectified_output is 'yes'"),
+    "a seed beyond 64 bits": (with_config(seed=2**64), "seed"),
+    "a spectrogram of other bins": (
+        lambda header, settings, data: settings["spectrogram"].update(bins=None, high=11025.0),
+        "the spectrogram has 55 bins and the model 5",
+    ),
+    "a spectrogram that is a list": (with_settings(spectrogram=[1]), "its spectrogram is none"),
+    "a spectrogram that lacks a setting": (with_settings(spectrogram={"rate": 5}), "its spectrogram is none"),
+    "a spectrogram of a rate beyond all": (
+        lambda header, settings, data: settings["spectrogram"].update(rate=9**400),
+        "its spectrogram is none",
+    ),
+    "a mask that is a number": (with_settings(mask=2.0), "its mask is none"),
+    "a mask of an exponent that is text": (with_settings(mask={"exponent": "2"}), "its mask is none"),
+    "a mask that knows more": (with_settings(mask={"exponent": 2.0, "colour": 1}), "its mask is none"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), FORGED.values(), ids=FORGED)
+def test_wrong_with_a_right_checksum(whole, refused, change, message):
+    refused(forged(whole, change), message)
