@@ -1,61 +1,26 @@
-"""Denoising of audio files: where each result goes, and the streaming run from file to file."""
+"""Denoising of one audio file into another: streamed, with less at a time where memory runs out."""
 
+import gc
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from ..atomic import check_writable
-from ..audio.files import FORMATS, PathLike, blocks, info, output_format, read, writing
+from ..audio.files import BLOCK, AudioInfo, PathLike, blocks, info, read, writing
 from ..errors import UserError
-from .denoise import Separator, denoise_blocks
+from .denoise import CHUNK, Separator, denoise_blocks
+
+logger = logging.getLogger("partae_fast")
 
 # Seconds of a recording that its figure shows: more would not be legible.
 FIGURE_SECONDS = 60
-
-
-def destinations(
-    inputs: Sequence[PathLike], out: PathLike, overwrite: bool = False, figure: bool = False
-) -> list[tuple[Path, Path]]:
-    """Which file each input becomes: [(source, target), ...].
-
-    `out` is a file for one input, unless it is a folder, ends in "/" or has no suffix; for several it is a
-    folder, created if it is not there. In a folder a result has its input's name, with .wav in place of the
-    suffix of a format that loses samples (.mp3, .ogg): its length would change, and signal and noise would
-    not add up.
-
-    Raises UserError, before anything is written but that folder, where an input is not usable as audio, a
-    target would be one of the inputs or the target of two, exists and `overwrite` is false, or cannot be
-    written.
-    """
-    if not inputs:
-        raise UserError("no input: name at least one recording")
-    sources = [info(path).path for path in inputs]
-    targets = _targets(sources, Path(out), os.fspath(out).endswith(os.sep))
-    used: dict[Path, Path] = {}
-    for source, target in zip(sources, targets, strict=True):
-        for path in (target, figure_path(target)) if figure else (target,):
-            check_writable(path, overwrite)
-        if target.resolve() in used:
-            raise UserError(f"{used[target.resolve()]} and {source} would both become {target}; run them apart")
-        if any(target.exists() and target.samefile(path) for path in sources):
-            raise UserError(f"{target}: is an input, and would be lost; write elsewhere with --out")
-        used[target.resolve()] = source
-    return list(zip(sources, targets, strict=True))
-
-
-def _targets(sources: list[Path], out: Path, folder: bool) -> list[Path]:
-    if len(sources) == 1 and not (folder or out.is_dir() or not out.suffix):
-        output_format(out)
-        return [out]
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file, and {len(sources)} inputs need a folder; name one with --out")
-    if not folder and not out.exists() and out.suffix.lower() in FORMATS:
-        raise UserError(f"{out}: names one file, and there are {len(sources)} inputs; name a folder with --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: the folder cannot be created: {error.strerror}; choose another") from error
-    return [out / (path.name if path.suffix.lower() in FORMATS else path.stem + ".wav") for path in sources]
+# Frames in the smallest chunk that is tried: below it nearly all memory is the chunk's halo.
+LEAST_CHUNK = 128
+# What PyTorch's allocators say where they raise no OutOfMemoryError.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 def figure_path(target: PathLike) -> Path:
@@ -71,29 +36,80 @@ def denoise_file(
     reduction: float | None = None,
     figure: bool = False,
     overwrite: bool = False,
-) -> None:
+    clipping: str = "clip",
+    chunk: int = CHUNK,
+    tell: Callable[[float], None] | None = None,
+) -> AudioInfo:
     """Denoise a file into another, in bounded memory; its samples are those of `denoise` of the whole.
 
     Arguments:
         source: anything that libsndfile reads, at any rate, with any number of channels.
-        target: its suffix says the format; rate, channels, length and, where the format has it, subtype are
-        kept. part, reduction: as for `denoise`.
+        target: its suffix says the format; rate, channels, length, the header's tags, the time of the last change
+            and, where the format has it, subtype are kept.
+        part, reduction: as for `denoise`.
         figure: whether to draw the first minute of the first channel to `figure_path(target)`.
         overwrite: whether a target that exists is replaced.
+        clipping: what becomes of samples beyond full scale, as for `audio.files.writing`.
+        chunk: frames that the model gets at a time. Where memory runs out, of the host or of a GPU, the file is begun
+            again with half of them, and the log says so.
+        tell: called now and then with the share of the file that is done, 0 .. 1.
 
-    Raises UserError as `denoise`, `audio.files.read` and `audio.files.writing` do; `target` is then as it
-    was.
+    Returns what the source's header says. Raises UserError as `denoise`, `audio.files.read` and `audio.files.writing`
+    do, where the source changes while it is read, and where memory is too small for the smallest chunk; `target` is
+    then as it was.
     """
     about = info(source)
+    before = os.stat(source)
     if Path(target).exists() and Path(target).samefile(source):
         raise UserError(f"{target}: is the input itself; write to another file")
     if figure:
         check_writable(figure_path(target), overwrite)
-    with writing(target, about.rate, about.channels, about.frames, about.subtype, overwrite) as writer:
-        for block in denoise_blocks(blocks(source), about.rate, about.channels, model, part, reduction):
-            writer.write(block)
+
+    def attempt(chunk: int) -> bool:
+        """Whether there was memory enough."""
+        try:
+            with writing(
+                target, about.rate, about.channels, about.frames, about.subtype, overwrite, clipping, about.tags
+            ) as writer:
+                pieces = blocks(source, max(1, BLOCK * min(chunk, CHUNK) // CHUNK))
+                for block in denoise_blocks(pieces, about.rate, about.channels, model, part, reduction, chunk):
+                    writer.write(block)
+                    if tell:
+                        tell(writer.frames / about.frames)
+                _require_unchanged(source, before)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    while not attempt(chunk):
+        # Outside the attempt, whose frames hold what it had allocated.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if chunk // 2 < LEAST_CHUNK:
+            raise UserError(
+                f"{source}: memory ran out, with {chunk} frames of {about.channels} channels at a time too; "
+                "close other programs, use fewer --jobs, or another machine"
+            )
+        chunk //= 2
+        logger.warning("%s: memory ran out; begun again with %d frames at a time", source, chunk)
+    # So that what orders recordings by their time finds the denoised ones in the same order.
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
     if figure:
         _draw(model, source, target, part, about.rate)
+    return about
+
+
+def _require_unchanged(source: PathLike, before: os.stat_result) -> None:
+    now = os.stat(source)
+    if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise UserError(f"{source}: changed while it was read; denoise it again once it is complete")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in str(error) for part in _NO_MEMORY)
 
 
 def _draw(model: Separator, source: PathLike, target: PathLike, part: str, rate: int) -> None:

@@ -111,10 +111,43 @@ def test_denoise_attenuates_no_more_than_the_reduction(partae):
 def test_denoise_puts_several_into_a_folder_and_says_so_in_json(partae, here):
     code, out, _ = partae("denoise", "m.safetensors", "song.wav", "noise.wav", "--out", "clean", "--json")
     assert code == 0
-    assert json.loads(out) == [
-        {"input": name, "output": f"clean/{name}", "figure": None} for name in ("song.wav", "noise.wav")
+    found = json.loads(out)
+    assert [(one["input"], one["output"], one["figure"]) for one in found["done"]] == [
+        (name, f"clean/{name}", None) for name in ("song.wav", "noise.wav")
     ]
-    assert sorted(p.name for p in (here / "clean").iterdir()) == ["noise.wav", "song.wav"]
+    journal = "partae-journal.jsonl"
+    assert sorted(p.name for p in (here / "clean").iterdir()) == ["noise.wav", journal, "song.wav"]
+    assert found["journal"] == f"clean/{journal}" and not found["skipped"] and not found["failed"]
+
+
+def test_denoise_of_a_folder_names_what_failed_and_goes_on_at_the_next_start(partae):
+    Path("june").mkdir()
+    os.rename("song.wav", "june/song.wav")
+    Path("june/bad.wav").write_text("no audio")
+    Path("june/notes.txt").write_text("rain")
+    code, out, err = partae("denoise", "m.safetensors", "june", "--out", "clean")
+    assert code == 1
+    done, summary, failed = out.splitlines()
+    assert done == "june/song.wav -> clean/song.wav"
+    assert summary.startswith(
+        "1 done, 0 skipped as done before, 1 failed; 1 other files passed over; 0.00 h of audio in"
+    )
+    assert failed.startswith("failed: june/bad.wav: not usable as audio") and "june/bad.wav: not usable" in err
+    Path("june/bad.wav").unlink()
+    code, out, _ = partae("denoise", "m.safetensors", "june", "--out", "clean")
+    assert code == 0
+    assert out == "0 done, 1 skipped as done before, 0 failed; 1 other files passed over\n"
+
+
+def test_denoise_of_a_folder_that_is_stopped_says_how_to_go_on(partae, monkeypatch):
+    def stop(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("partae_fast.denoising.jobs.denoise_file", stop)
+    code, out, err = partae("denoise", "m.safetensors", "song.wav", "--out", "clean/")
+    assert (code, out) == (130, "")
+    assert err == "partae denoise: stopped; the same command goes on from what is in clean/\n"
+    assert os.listdir("clean") == ["partae-journal.jsonl"]
 
 
 def test_info_of_a_model(partae):

@@ -1,16 +1,17 @@
-"""Files through the denoiser: the samples of the array run, nothing half-written, and where results go."""
+"""Files through the denoiser: the samples of the array run, nothing half-written, less at a time where memory ends."""
 
 import os
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from partae_fast.audio import Spectrogram, files
 from partae_fast.denoising import denoise
-from partae_fast.denoising.files import denoise_file, destinations
+from partae_fast.denoising.files import denoise_file
+from partae_fast.denoising.listing import lone_target
 from partae_fast.errors import UserError
 
 from .models import Fixed, Stub
@@ -86,7 +87,7 @@ def test_the_input_is_never_the_target(tmp_path):
         with pytest.raises(UserError, match="is the input itself"):
             denoise_file(Stub(), source, target, overwrite=True)
         with pytest.raises(UserError, match="is an input, and would be lost"):
-            destinations([source], target, overwrite=True)
+            lone_target([source], target, overwrite=True)
     assert source.read_bytes() == before
 
 
@@ -112,72 +113,79 @@ def test_a_real_recording(tmp_path, shared_data):
     assert (after.frames, after.rate, after.subtype) == (before.frames, before.rate, before.subtype)
 
 
-# Where results go
+def test_tags_and_time_of_change_are_kept(tmp_path):
+    source = recording(tmp_path / "a.wav", subtype="PCM_16")
+    said = "Recorded at 05:30:00 22/05/2019 (UTC) by AudioMoth 24F3190361CBF4CE"
+    with soundfile.SoundFile(source, "r+") as file:
+        file.comment = said
+    os.utime(source, ns=(10**18, 10**18 + 123))
+    about = denoise_file(Stub(), source, tmp_path / "b.wav")
+    assert about.seconds == 20_011 / 44100
+    assert files.info(tmp_path / "b.wav").tags["comment"] == said
+    assert (tmp_path / "b.wav").stat().st_mtime_ns == source.stat().st_mtime_ns == 10**18 + 123
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("in").mkdir()
-    Path("folder").mkdir()
-    for name in ("in/a.wav", "in/b.flac", "a.wav"):
-        recording(name, 100, subtype="PCM_16")
-    recording("in/c.ogg", 2000, subtype="VORBIS")
-    return tmp_path
+def test_samples_beyond_full_scale_become_what_is_asked_for(tmp_path):
+    source = recording(tmp_path / "a.wav", 2000, subtype="PCM_16")
+    with pytest.raises(UserError, match="clipping is 'wrap'"):
+        denoise_file(Stub(), source, tmp_path / "b.wav", clipping="wrap")
+    denoise_file(Stub(), source, tmp_path / "b.wav", clipping="float")
+    assert files.info(tmp_path / "b.wav").subtype == "FLOAT"
 
 
-@pytest.mark.parametrize(
-    ("inputs", "out", "targets"),
-    [
-        (["in/a.wav"], "x.wav", ["x.wav"]),
-        (["in/a.wav"], "x.flac", ["x.flac"]),
-        (["in/a.wav"], "folder", ["folder/a.wav"]),
-        (["in/a.wav"], "new", ["new/a.wav"]),
-        (["in/a.wav"], "new.d/", ["new.d/a.wav"]),
-        (["in/a.wav", "in/b.flac"], "folder", ["folder/a.wav", "folder/b.flac"]),
-        (["in/a.wav", "in/c.ogg"], "new/deep", ["new/deep/a.wav", "new/deep/c.wav"]),
-        (["in/a.wav", "in/b.flac"], "2026.01", ["2026.01/a.wav", "2026.01/b.flac"]),
-    ],
-)
-def test_destinations(here, inputs, out, targets):
-    found = destinations(inputs, out)
-    assert [(str(source), str(target)) for source, target in found] == list(zip(inputs, targets, strict=True))
-    assert all(target.parent.is_dir() and not target.exists() for _, target in found)
+def test_a_recording_that_changes_meanwhile_is_refused(tmp_path):
+    source = recording(tmp_path / "a.wav", 100_000)
+
+    def grow(share):
+        with open(source, "ab") as file:
+            file.write(b"more")
+
+    with pytest.raises(UserError, match=r"a\.wav: changed while it was read"):
+        denoise_file(Stub(), source, tmp_path / "b.wav", tell=grow)
+    assert os.listdir(tmp_path) == ["a.wav"]
 
 
-@pytest.mark.parametrize(
-    ("inputs", "out", "message"),
-    [
-        ([], "x.wav", "no input"),
-        (["in/a.wav"], "x.txt", "cannot write .txt"),
-        (["in/a.wav"], "none/x.wav", "does not exist"),
-        (["in/a.wav"], "a.wav", "exists already"),
-        (["in/a.wav"], "in", "exists already"),
-        (["in/none.wav"], "x.wav", "no such file"),
-        (["in"], "x.wav", "is a folder"),
-        (["in/a.wav", "in/b.flac"], "x.wav", "names one file, and there are 2 inputs"),
-        (["in/a.wav", "in/b.flac"], "a.wav", "is a file, and 2 inputs need a folder"),
-        (["in/a.wav", "in/b.flac"], "a.wav/x", "cannot be created"),
-        (["in/a.wav", "a.wav"], "folder", "would both become"),
-    ],
-)
-def test_destinations_that_cannot_be_are_refused(here, inputs, out, message):
-    before = sorted(here.rglob("*"))
-    with pytest.raises(UserError, match=message):
-        destinations(inputs, out)
-    assert sorted(here.rglob("*")) == before
+class Greedy(Stub):
+    """Has memory for no more than so many frames at a time."""
+
+    def __init__(self, most, error):
+        super().__init__()
+        self.most, self.error, self.asked = most, error, []
+
+    def separate(self, x):
+        self.asked.append(x.shape[1])
+        if x.shape[1] > self.most:
+            raise self.error()
+        return super().separate(x)
 
 
-def test_figures_have_their_places_checked_too(here):
-    Path("x.png").write_bytes(b"mine")
-    assert destinations(["in/a.wav"], "x.wav")
-    with pytest.raises(UserError, match=r"x.png: exists already"):
-        destinations(["in/a.wav"], "x.wav", figure=True)
-    assert destinations(["in/a.wav"], "x.wav", figure=True, overwrite=True)
+OUT_OF_MEMORY = [
+    MemoryError,
+    lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"),
+]
 
 
-def test_a_folder_that_cannot_be_written_is_refused(here, monkeypatch):
-    writable = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK and writable(path, mode))
-    with pytest.raises(UserError, match="cannot be written"):
-        destinations(["in/a.wav"], "folder")
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["host", "GPU", "PyTorch on the host"])
+def test_where_memory_runs_out_less_is_taken_at_a_time(tmp_path, caplog, error):
+    source, model = recording(tmp_path / "a.wav", 200_000), Greedy(1200, error)
+    denoise_file(model, source, tmp_path / "b.wav")
+    denoise_file(Stub(), source, tmp_path / "c.wav")
+    np.testing.assert_allclose(files.read(tmp_path / "b.wav")[0], files.read(tmp_path / "c.wav")[0], rtol=0, atol=1e-6)
+    said = [record.message for record in caplog.records if "memory" in record.message]
+    assert said == [f"{source}: memory ran out; begun again with {n} frames at a time" for n in (2048, 1024)]
+    assert max(model.asked[2:]) <= 1200
+
+
+def test_where_memory_is_too_small_for_anything_the_file_is_refused(tmp_path):
+    source, model = recording(tmp_path / "a.wav"), Greedy(0, MemoryError)
+    with pytest.raises(UserError, match=r"a\.wav: memory ran out, with 128 frames of 1 channels at a time too"):
+        denoise_file(model, source, tmp_path / "b.wav")
+    assert len(model.asked) == 6 and os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_another_fault_is_not_taken_for_want_of_memory(tmp_path):
+    source, model = recording(tmp_path / "a.wav"), Greedy(0, lambda: RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        denoise_file(model, source, tmp_path / "b.wav")
+    assert len(model.asked) == 1
