@@ -38,7 +38,7 @@ def add_material(parser: argparse.ArgumentParser) -> None:
 
 def add_label_rules(parser: argparse.ArgumentParser) -> None:
     """Which labels count, and as what."""
-    rules = parser.add_argument_group("labels", "what they say can be seen before: partae labels --help")
+    rules = parser.add_argument_group("labels", "which labels count, and as what")
     rules.add_argument(
         "--guard",
         type=float,

@@ -81,12 +81,15 @@ def is_birdnet(header: Sequence[str], has: dict[str, int]) -> bool:
 def own_label(header: Sequence[str], has: dict[str, int], rows: Sequence[Sequence[str]]) -> int | None:
     """The column of a Raven table that someone added for labels, where its name is none of the usual ones.
 
-    That is the first that is none of Raven's own, which have a unit or are known, and that is not all numbers.
+    That is the first that is none of Raven's own, which have a unit or are known, and has letters in it; else the first
+    that has numbers.
     """
+    numbers = None
     for index, name in enumerate(header):
         if index in has.values() or "(" in name or plain(name) in _RAVEN or not name.strip():
             continue
-        values = [row[index].strip() for row in rows if index < len(row)]
-        if any(re.search(r"[^\W\d_]", value) for value in values):
+        values = "".join(row[index] for row in rows if index < len(row))
+        if re.search(r"[^\W\d_]", values):
             return index
-    return None
+        numbers = index if numbers is None and values.strip() else numbers
+    return numbers

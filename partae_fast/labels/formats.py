@@ -31,4 +31,15 @@ def _recognised(path: PathLike) -> str:
     place = require_file(path, empty=True)
     with open(place, "rb") as file:
         found = annotations.recognised(place, file.read(4096))
-    return found or tables.recognised(text.text_of(place)) or "audacity"
+    if found:
+        return found
+    content = text.text_of(place)
+    found = tables.recognised(content)
+    if not found:
+        number, line = next(((n, line) for n, line in enumerate(content.split("\n"), 1) if line.strip()), (1, "0"))
+        if not (line.startswith("\\") or text.is_number(line.split("\t")[0])):
+            raise UserError(
+                f"{path}, line {number}: {line.strip()[:60]!r} found; labels must be an Audacity track, "
+                "start<TAB>end<TAB>label in seconds, or a table whose first line names columns, start and end at least"
+            )
+    return found or "audacity"
