@@ -103,12 +103,16 @@ def test_reference_and_bench_are_for_checks_alone(path):
 
 # What each layer may not know, from the kernels' side up to the command line.
 ABOVE = {
-    "functional.py": ("models", "training", "denoising", "evaluation", "experiments", "cli", "demo", "audio"),
-    "models": ("training", "evaluation", "experiments", "cli", "demo"),
-    "audio": ("models", "training", "denoising", "evaluation", "experiments", "cli", "demo", "functional", "kernels"),
-    "training": ("evaluation", "experiments", "cli", "demo"),
-    "denoising": ("training", "evaluation", "experiments", "cli", "demo"),
-    "evaluation": ("experiments", "cli", "demo"),
+    "functional.py": ("models", "training", "denoising", "evaluation", "report", "experiments", "cli", "demo", "audio"),
+    "models": ("training", "evaluation", "report", "experiments", "cli", "demo"),
+    "audio": (
+        *("models", "training", "denoising", "evaluation", "report", "experiments", "cli", "demo"),
+        *("functional", "kernels"),
+    ),
+    "training": ("evaluation", "report", "experiments", "cli", "demo"),
+    "denoising": ("training", "evaluation", "report", "experiments", "cli", "demo"),
+    "evaluation": ("report", "experiments", "cli", "demo"),
+    "report": ("experiments", "cli", "demo"),
     "experiments": ("cli", "demo"),
     "demo.py": ("cli",),
 }
@@ -126,7 +130,7 @@ def run_python(code: str) -> str:
     return done.stdout.strip()
 
 
-LATE = ("numba", "triton", "matplotlib", "soundfile", "soxr", "cupy", "scipy", "tqdm", "safetensors")
+LATE = ("numba", "triton", "matplotlib", "soundfile", "soxr", "cupy", "scipy", "tqdm", "safetensors", "PIL")
 
 
 def test_import_leaves_the_large_libraries_for_later():

@@ -19,9 +19,10 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import UserError
 from ..kernels import BackendUnavailable
-from . import bench, demo, denoise, evaluate, info, reproduce, sweep, train, verify
+from ..training.distributed import launched
+from . import bench, demo, denoise, evaluate, info, labels, report, reproduce, sweep, train, verify
 
-_VERBS = (demo, train, sweep, denoise, evaluate, reproduce, verify, bench, info)
+_VERBS = (demo, labels, train, sweep, denoise, report, evaluate, reproduce, verify, bench, info)
 
 _EPILOG = """example, from two recordings to a cleaner one:
   partae train dawn.wav --noise rain.wav --out dawn.safetensors
@@ -39,8 +40,12 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `partae` with `arguments`, by default those of the process; returns the exit code."""
     args = _parser().parse_args(arguments)
-    with _logging(logging.WARNING if args.quiet else logging.INFO), _stoppable() as signals:
+    ranks = launched()
+    level = logging.WARNING if args.quiet else logging.INFO
+    with _logging(logging.CRITICAL if ranks and ranks.rank else level), _stoppable() as signals:
         try:
+            if ranks and args.verb != "train":
+                raise UserError("torchrun starts several processes, which `train` alone can share; run it without")
             return args.run(args)
         except (UserError, BackendUnavailable) as error:
             if args.debug:

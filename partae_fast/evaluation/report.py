@@ -58,7 +58,12 @@ def report(model: Any, material: Material) -> Report:
         model: with its mask (`Mask()` where it has none).
         material: what `training.fit.prepare` made of the recordings.
     """
-    mixed, noise = _energies(model, material.signal), _energies(model, material.noise)
+    return judge(model, material.signal, material.noise)
+
+
+def judge(model: Any, signal: Sequence[NDArray[np.float32]], noise_only: Sequence[NDArray[np.float32]]) -> Report:
+    """`report` by other recordings: magnitudes (frames, bins) of the model's spectrogram, its gain included."""
+    mixed, noise = _energies(model, signal), _energies(model, noise_only)
     both = {name: mixed[name] + noise[name] for name in mixed}
     reduction, kept = -_decibels(noise["passed"], noise["all"]), _decibels(mixed["passed"], mixed["all"])
     warnings = []
