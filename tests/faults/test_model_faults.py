@@ -12,10 +12,9 @@ from safetensors.torch import save
 
 import partae_fast as pf
 from partae_fast import sealed
+from partae_fast.bench.forging import forged, joined, parts, resealed
 from partae_fast.errors import UserError
 from partae_fast.models.storage import FORMAT, VERSION, describe
-
-from .forging import forged, joined, parts, resealed
 
 
 class Payload:
