@@ -13,6 +13,7 @@
     common.py      a contest between versions: checked, then timed
     shapes.py      the shapes, their inputs, and the work that cannot be avoided
     render.py      rows -> a Markdown table and a plot
+    fuzz.py        files that nobody meant, for as long as one likes, and every reader's answer to them
     gpu.sh         every GPU test, then every benchmark, on a machine with a GPU
 
 Rows are kept under results/. A version that is wrong is not timed. How good denoising is `partae evaluate` says.

@@ -17,10 +17,11 @@ _NAMES = {
     "offset, offset s, offset time, offset seconds, t end, tend, t stop, t max, tmax, max t",
     "duration": "delta time s, duration, duration s, duration seconds, length s, dur",
     "low": "low freq hz, low freq, low frequency, low frequency hz, lower frequency, lower frequency hz, min freq, "
-    "min freq hz, min frequency, min frequency hz, freq min, freq low, low hz, low f, f low, min f, f min, fmin",
+    "min freq hz, min frequency, min frequency hz, freq min, freq low, low hz, low f, f low, min f, f min, fmin, "
+    "low",
     "high": "high freq hz, high freq, high frequency, high frequency hz, upper frequency, upper frequency hz, "
     "max freq, max freq hz, max frequency, max frequency hz, freq max, freq high, high hz, high f, f high, max f, "
-    "f max, fmax",
+    "f max, fmax, high",
     "label": "label, labels, annotation, annotations, species, common name, tag, tags, class, call type, calltype, "
     "category, name, species name, species code, scientific name, code, event, call, text, type, note, notes, "
     "comment, comments",
@@ -32,8 +33,11 @@ _NAMES = {
     "folder": "folder",
     "root": "indir",
 }
-# Raven's columns that are neither above nor have a unit in parentheses.
-_RAVEN = {"begin date", "end date", "begin date time", "begin clock time", "end clock time", "occupancy", "score"}
+# Raven's columns that hold no labels and have no unit in parentheses.
+_RAVEN = {
+    *("begin path", "end path", "begin file", "end file", "begin date", "end date", "begin date time"),
+    *("begin clock time", "end clock time", "occupancy", "score"),
+}
 
 
 def plain(name: str) -> str:

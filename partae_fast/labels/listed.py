@@ -148,7 +148,8 @@ def _tell(path: PathLike, table: Table, found: dict[str | None, Path], given: di
     if others:
         count = sum(row.recording not in found for row in table.rows)
         logger.info("%s: rows about recordings that were not given: %d, of %s", path, count, _some(others))
-    unlisted = [str(recording) for recording in given if recording not in set(found.values())]
+    told = {*found.values()}
+    unlisted = [str(recording) for recording in given if recording not in told]
     if unlisted:
         logger.info("%s: does not list %s: unknown, not noise", path, _some(unlisted))
 

@@ -174,7 +174,8 @@ def _without(stretches: Stretches, others: Stretches) -> Stretches:
         while last < len(others) and others[last][0] < end:
             last += 1
         inside = tuple((max(start, a), min(end, b)) for a, b in others[first:last])
-        left += _between(inside, end, start)
+        # A point stays a point, for it is not noise.
+        left += _between(inside, end, start) if inside else [(start, end)]
     return tuple(left)
 
 

@@ -1,105 +1,24 @@
-"""Weak labels: what is read, what is refused, and which samples and frames are noise-only."""
+"""Which stretches, samples and frames of a recording are signal, noise-only or unknown."""
 
 import itertools
-import logging
-import os
+import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partae_fast.audio import Spectrogram
 from partae_fast.errors import UserError
-from partae_fast.labels import Event, Rules, Timeline, band, cut, listed, read_audacity
+from partae_fast.labels import Event, Rules, Timeline, band, cut, read_audacity, require_channels
 
 
-def track(tmp_path, text, name="a.txt"):
-    path = tmp_path / name
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
-PLAIN = "0.5\t1.25\tsong\n2\t3\t\n4.0\t4.0\tpoint\tin time\n"
-
-
-@pytest.mark.parametrize(
-    "change", [str, lambda t: t.replace("\n", "\r\n"), lambda t: "\ufeff" + t, lambda t: t.strip()]
-)
-def test_a_plain_track(tmp_path, change):
-    assert read_audacity(track(tmp_path, change(PLAIN))) == [
-        Event(0.5, 1.25, "song"),
-        Event(2.0, 3.0, ""),
-        Event(4.0, 4.0, "point\tin time"),
-    ]
-
-
-def test_times_may_have_a_decimal_comma(tmp_path):
-    assert read_audacity(track(tmp_path, "0,5\t1,25\ta\n")) == [Event(0.5, 1.25, "a")]
-
-
-def test_an_extended_track_may_have_frequencies_for_some(tmp_path):
-    text = "1\t2\ta\r\n\\\t2000.5\t4000\r\n3\t4\tb\r\n5\t6\r\n\\\t-1\t900\r\n\r\n"
-    assert read_audacity(track(tmp_path, text)) == [
-        Event(1, 2, "a", 2000.5, 4000.0),
-        Event(3, 4, "b"),
-        Event(5, 6, "", None, 900.0),
-    ]
-
-
-def test_labels_keep_any_character(tmp_path):
-    assert read_audacity(track(tmp_path, "1\t2\tStrofa\u2028è \x0b鳥\n")) == [Event(1, 2, "Strofa\u2028è \x0b鳥")]
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "message"),
-    [
-        ("1\t2\ta\n1.5\n", 2, "start<TAB>end<TAB>label"),
-        ("start\tend\tlabel\n", 1, "'start end'"),
-        ("0.5.1\t1\ta\n", 1, "'0.5.1 1'"),
-        ("1 2 a\n", 1, "start<TAB>end<TAB>label"),
-        ("\n2\t1\ta\n", 2, "from 2 to 1 s"),
-        ("-1\t1\ta\n", 1, "from -1 to 1 s"),
-        ("nan\t1\ta\n", 1, "finite"),
-        ("1\tinf\ta\n", 1, "finite"),
-        ("\\\t1\t2\n", 1, "must follow a time line"),
-        ("1\t2\ta\n\\\t1\t2\n\\\t1\t2\n", 3, "must follow a time line"),
-        ("1\t2\ta\n\\\t5000\t2000\n", 2, "must come first"),
-        ("1\t2\ta\n\\\t5000\n", 2, "<TAB>low<TAB>high"),
-        ("1\t2\ta\n\\\t1\t2\t3\n", 2, "<TAB>low<TAB>high"),
-    ],
-)
-def test_a_malformed_line_is_named(tmp_path, text, line, message):
-    path = track(tmp_path, text)
-    with pytest.raises(UserError) as refusal:
-        read_audacity(path)
-    assert str(refusal.value).startswith(f"{path}, line {line}: ")
-    assert message in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda path: None, "no such file"),
-        (lambda path: path.mkdir(), "is a folder"),
-        (os.mkfifo, "not a plain file"),
-        (lambda path: path.write_bytes(b"fLaC\x00\xff\xfe\x80"), "is not text"),
-    ],
-)
-def test_a_file_that_is_no_track_is_refused(tmp_path, make, message):
-    make(tmp_path / "a.txt")
-    with pytest.raises(UserError, match=message):
-        read_audacity(tmp_path / "a.txt")
-
-
-def test_a_track_without_events_is_noise_only_throughout(tmp_path):
-    for text in ("", "\n\n"):
-        events = read_audacity(track(tmp_path, text))
-        timeline = Timeline.from_events(events, 10.0)
-        assert timeline.noise == ((0.0, 10.0),)
-        assert timeline.noise_samples(100, 10).all()
-        assert timeline.noise_frames(100, Spectrogram()).all()
+def test_a_recording_without_events_is_noise_only_throughout():
+    timeline = Timeline.from_events([], 10.0)
+    assert timeline.noise == ((0.0, 10.0),)
+    assert timeline.noise_samples(100, 10).all()
+    assert timeline.noise_frames(100, Spectrogram()).all()
+    assert not timeline.signal_frames(100, Spectrogram()).any()
 
 
 def test_the_guard_lies_around_each_event_and_within_the_recording():
@@ -167,7 +86,7 @@ def test_labels_past_the_end_are_for_another_recording():
 @pytest.mark.parametrize("guard", [-0.1, float("nan"), float("inf")])
 def test_a_guard_that_is_no_length_is_refused(guard):
     with pytest.raises(UserError, match="guard is"):
-        Timeline.from_events([], 10.0, Rules(guard))
+        Rules(guard)
 
 
 def test_cut_keeps_order_and_needs_a_flag_for_each():
@@ -184,20 +103,94 @@ def test_the_band_holds_every_call():
     assert band([Event(0, 1, "", 2000, None)]) is None
 
 
-def test_a_track_speaks_for_the_only_recording_whatever_its_name(tmp_path):
-    path = track(tmp_path, PLAIN)
-    assert {p.name: len(events) for p, events in listed(path, ["far/other.wav"]).items()} == {"other.wav": 3}
+EVENTS = [Event(1, 2, "wren"), Event(4, 5, "rain"), Event(7, 8, "robin")]
 
 
-def test_of_several_recordings_a_track_speaks_for_its_namesake(tmp_path, caplog):
-    path = track(tmp_path, PLAIN, "b.audacity.txt")
-    with caplog.at_level(logging.INFO, "partae_fast"):
-        assert [p.name for p in listed(path, ["a.wav", "b.wav", "bb.wav"])] == ["b.wav"]
-    assert "the other recordings are unknown" in caplog.text
-    with pytest.raises(UserError, match="0 of the 2 recordings have its name"):
-        listed(path, ["a.wav", "c.wav"])
-    with pytest.raises(UserError, match="2 of the 2 recordings have its name"):
-        listed(path, ["x/b.wav", "y/b.wav"])
+def test_labels_that_are_not_asked_for_are_unknown_and_those_of_noise_do_not_count():
+    chosen = Timeline.from_events(EVENTS, 10.0, Rules(0.5, signal_labels=["wren"], noise_labels=["rain"]))
+    assert chosen.signal == ((0.5, 2.5),)
+    assert chosen.unknown == ((6.5, 8.5),)
+    assert chosen.noise == ((0.0, 0.5), (2.5, 6.5), (8.5, 10.0))
+    rest = Timeline.from_events(EVENTS, 10.0, Rules(0.5, noise_labels=["rain", "robin"]))
+    assert (rest.signal, rest.unknown) == (((0.5, 2.5),), ())
+    assert Timeline.from_events(EVENTS, 10.0, Rules(0, noise_labels=["rain", "robin", "wren"])).noise == ((0.0, 10.0),)
+
+
+def test_signal_goes_before_unknown_and_unknown_before_noise():
+    events = [Event(1, 5, "other"), Event(2, 3, "wren"), Event(4, 8, "rain"), Event(2.9, 3.5, "wren")]
+    timeline = Timeline.from_events(events, 10.0, Rules(0, signal_labels=["wren"], noise_labels=["rain"]))
+    assert timeline.signal == ((2, 3.5),)
+    assert timeline.unknown == ((1, 2), (3.5, 5))
+    assert timeline.noise == ((0.0, 1), (5, 10.0))
+
+
+def test_short_stretches_of_noise_are_unknown():
+    events = [Event(1, 2), Event(2.5, 4), Event(5, 10)]
+    timeline = Timeline.from_events(events, 10.0, Rules(0, min_noise=1.0))
+    assert timeline.noise == ((0.0, 1), (4, 5))
+    assert timeline.unknown == ((2, 2.5),)
+    assert Timeline.from_events(events, 10.0, Rules(0, min_noise=1.5)).noise == ()
+
+
+def test_a_label_of_another_channel_makes_its_time_unknown():
+    events = [Event(1, 2, channel=1), Event(4, 5, channel=2), Event(7, 8)]
+    for channel, signal, unknown in ((1, (1, 2), (4, 5)), (2, (4, 5), (1, 2))):
+        timeline = Timeline.from_events(events, 10.0, Rules(0), channel=channel)
+        assert timeline.signal == tuple(sorted([signal, (7, 8)]))
+        assert timeline.unknown == (unknown,)
+    assert Timeline.from_events(events, 10.0, Rules(0)).signal == ((1, 2), (4, 5), (7, 8))
+    require_channels(events, 2, "a.wav")
+    with pytest.raises(UserError, match=r"^a\.wav: a label is of channel 2 and the recording has 1"):
+        require_channels(events, 1, "a.wav")
+
+
+@settings(max_examples=60)
+@given(
+    spans=st.lists(
+        st.tuples(st.floats(0, 10), st.floats(0, 3), st.sampled_from("abc"), st.sampled_from([None, 1, 2])), max_size=6
+    ),
+    guard=st.sampled_from([0.0, 0.3]),
+    least=st.sampled_from([0.0, 0.7]),
+)
+def test_three_states_share_out_the_recording(spans, guard, least):
+    events = [Event(start, min(start + length, 10.0), label, channel=c) for start, length, label, c in spans]
+    rules = Rules(guard, signal_labels=["a"], noise_labels=["c"], min_noise=least)
+    timeline = Timeline.from_events(events, 10.0, rules, channel=1)
+    stretches = sorted([*timeline.signal, *timeline.unknown, *timeline.noise])
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(stretches))
+    assert math.fsum(end - start for start, end in stretches) == pytest.approx(10.0)
+    for start, end in timeline.noise:
+        assert end - start >= least
+        for event in events:
+            assert event.label == "c" or event.end + guard <= start or event.start - guard >= end
+    # Frames are of one kind at most, and those of none are by something unknown.
+    view = Spectrogram(rate=1000, n_fft=100, hop=50, low=0.0, high=None)
+    noise, signal = timeline.noise_frames(201, view), timeline.signal_frames(201, view)
+    assert not (noise & signal).any()
+    if not timeline.unknown:
+        assert (noise | signal).all()
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"min_noise": -1.0}, "the least noise-only stretch is -1.0 s"),
+        ({"min_noise": math.nan}, "the least noise-only stretch is nan s"),
+        ({"signal_labels": "SP"}, "signal_labels is 'SP'; it must be a list of labels"),
+        ({"signal_labels": ["a", "b"], "noise_labels": ["b"]}, "label 'b' cannot be of signal and of noise"),
+    ],
+)
+def test_rules_that_cannot_be(rules, message):
+    with pytest.raises(UserError, match=message):
+        Rules(**rules)
+
+
+def test_a_label_that_is_nowhere_is_told_with_those_that_are():
+    Rules(signal_labels=["wren"], noise_labels=["rain"]).require_found(EVENTS)
+    with pytest.raises(UserError, match="no event has the label 'wern'; the labels are 'rain', 'robin', 'wren'"):
+        Rules(signal_labels=["wern"]).require_found(EVENTS)
+    with pytest.raises(UserError, match="no event has the label 'x'; the labels are none at all"):
+        Rules(noise_labels=["x"]).require_found([])
 
 
 def test_the_labels_of_a_field_recording(shared_data):
