@@ -1,12 +1,12 @@
 """What loops of training steps have in common: launches of a bounded length, a late Ctrl-C, a progress bar."""
 
 import contextlib
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
+
+from ..interrupts import late_interrupt as late_interrupt
 
 T = TypeVar("T")
 
@@ -32,33 +32,6 @@ class Pace:
         elif seconds > BURST_SECONDS:
             self._steps = max(1, steps // 2)
         return taken
-
-
-@contextlib.contextmanager
-def late_interrupt(patient: bool = False) -> Iterator[list[int]]:
-    """Ctrl-C fills the list instead of raising, so that it never lands in the middle of an update.
-
-    A second Ctrl-C raises at once, unless `patient`: torchrun passes on what the terminal sent to all already. Where
-    another handler is set, or off the main thread, nothing is changed.
-    """
-    waiting: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        waiting.append(number)
-        if not patient:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if ours:
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield waiting
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def progress_bar(name: str, first: int, end: int, progress: bool | None) -> Any:
