@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_path
 from ..errors import UserError
+from ..interrupts import uninterrupted
 from .headers import LOSSY, Source, check_claim, shortfall, unclosed_start
 
 logger = logging.getLogger("partae_fast")
@@ -184,7 +185,8 @@ def _go_to(file: Any, first: int, size: int, about: AudioInfo) -> int:
             reached += len(block)
     elif first:
         try:
-            reached = file.seek(min(first, about.frames))
+            with uninterrupted():
+                reached = file.seek(min(first, about.frames))
         except soundfile.LibsndfileError as error:
             raise UserError(
                 f"{about.path}: damaged or cut short before {first / about.rate:.2f} s; get it again"
@@ -201,7 +203,8 @@ def _block(file: Any, size: int, about: AudioInfo, done: int) -> NDArray[np.floa
 
     try:
         # As float32 a double that is too large would be infinite, and its value could not be told.
-        return file.read(size, dtype="float64" if about.subtype == "DOUBLE" else "float32", always_2d=True)
+        with uninterrupted():  # in libsndfile's reading of the file Ctrl-C would be lost, and the file seem to end
+            return file.read(size, dtype="float64" if about.subtype == "DOUBLE" else "float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         if about.format in LOSSY:
             return np.zeros((0, about.channels), np.float32)
@@ -407,7 +410,7 @@ def _opened(path: PathLike) -> Iterator[tuple[Source, Any, AudioInfo]]:
     with contextlib.ExitStack() as opened:
         # Not by its name: libsndfile takes none that is not UTF-8.
         source = opened.enter_context(Source(path))
-        with _translated(path, "not usable as audio", "convert it to WAV or FLAC"):
+        with _translated(path, "not usable as audio", "convert it to WAV or FLAC"), uninterrupted():
             file = header = opened.enter_context(soundfile.SoundFile(source))
         start = unclosed_start(path) if file.format in ("WAV", "WAVEX", "RF64") else None
         if start is not None and soundfile.check_format("RAW", file.subtype):
