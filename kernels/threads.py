@@ -9,12 +9,13 @@ counter in memory, without the GIL; the caller starts at once and does what the 
 watches a counter for a while before it sleeps.
 """
 
+import contextlib
 import ctypes
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,21 @@ class _Workers:
 
 
 _workers = _Workers()
+_of_this_thread = threading.local()
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Kernels that this thread calls in the block keep to it, for whoever has other threads busy with such calls.
+
+    PyTorch's own number of threads is the whole process's.
+    """
+    before = getattr(_of_this_thread, "alone", False)
+    _of_this_thread.alone = True
+    try:
+        yield
+    finally:
+        _of_this_thread.alone = before
 
 
 def _after_fork() -> None:
@@ -193,12 +209,13 @@ if hasattr(os, "register_at_fork"):
 def spread(part: Any, units: int, work: int, *arguments: Any) -> None:
     """Run the kernel part(counters, *arguments), a loop over units (see `next_unit`), on all threads.
 
-    `work` is about how many scalar operations there are in all: little work is done by the caller alone. A failure in
-    any thread is raised here.
+    `work` is about how many scalar operations there are in all: little work is done by the caller alone, and so is all
+    work within `alone`. A failure in any thread is raised here.
     """
     counters = np.zeros(24, dtype=np.int64)
     counters[_UNITS] = units
-    threads = min(torch.get_num_threads(), units) if work > WORTH_WAKING else 1
+    shared = work > WORTH_WAKING and not getattr(_of_this_thread, "alone", False)
+    threads = min(torch.get_num_threads(), units) if shared else 1
     failures: list[BaseException] = []
 
     def help_out() -> None:

@@ -9,8 +9,8 @@ nothing is attenuated by more than `floor`, and what the model cannot see, bins 
 frequencies above half its rate, is attenuated by exactly that. Where no reduction is given floor is 0, and
 these are silenced.
 
-Memory is bounded: frames go through the model in chunks. A chunk starts on a multiple of the pool and is
-given as many frames on either side as can change it, so that it gets the values that one pass over the
+Memory is bounded: frames go through the model in chunks, a chunk to each thread. A chunk starts on a multiple
+of the pool and is given as many frames on either side as can change it, so that it gets the values that one pass over the
 recording would give it.
 """
 
@@ -24,15 +24,18 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ..audio.files import require_finite
+from ..audio.files import RATE_LIMIT, require_finite
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from .mask import Mask, gain_of
+from .threads import in_order
 
 PARTS = ("signal", "noise")
-# Frames in a chunk: some 12 s at the paper's settings, of which the halo is 2 %.
-CHUNK = 4096
+# Frames in a chunk: some 6 s at the default's rate and hop, of which the halo is 2 %; caches hold less of more.
+CHUNK = 2048
+# Beyond so many channels a chunk is shorter, down to so many frames, for all channels are in memory at once.
+FULL_CHANNELS, LEAST_CHUNK = 8, 256
 # Samples of the input that enter at a time.
 BLOCK = 2**16
 
@@ -95,16 +98,23 @@ def denoise_blocks(
     """`denoise` for a stream: blocks (any length, channels) in, blocks of as many samples in all out.
 
     How the stream is cut into blocks changes no sample. `chunk` is how many frames the model gets at a time,
-    rounded up to whole pools: a bound on memory, which changes no sample by more than rounding.
+    rounded up to whole pools: a bound on memory, which changes no sample by more than rounding. Beyond 8 channels it
+    gets fewer, down to 256.
     """
     if part not in PARTS:
         raise UserError(f"denoise: part is {part!r}; it must be {' or '.join(PARTS)}")
     if reduction is not None and not (math.isfinite(reduction) and reduction >= 0):
         raise UserError(f"denoise: reduction is {reduction} dB; it must be 0 or more, or left out for no limit")
-    if isinstance(rate, bool) or not math.isfinite(rate) or rate != int(rate) or rate < 1:
-        raise UserError(f"denoise: rate is {rate!r} Hz; it must be a whole number of at least 1")
+    if isinstance(rate, bool) or not math.isfinite(rate) or rate != int(rate) or not 1 <= rate <= RATE_LIMIT:
+        raise UserError(f"denoise: rate is {rate!r} Hz; it must be a whole number from 1 to {RATE_LIMIT}")
     if model.spectrogram is None:
         raise UserError("denoise: the model has no spectrogram; set model.spectrogram to that of its training")
+    if rate / 2 <= model.spectrogram.low:
+        raise UserError(
+            f"denoise: a recording at {rate} Hz ends at {rate / 2:g} Hz, where the model's band has not begun: it "
+            f"listens from {model.spectrogram.low:g} to {model.spectrogram.high:g} Hz; take a model that was trained on such "
+            "recordings"
+        )
     floor = 0.0 if reduction is None else 10.0 ** (-reduction / 20)
     weighting = _Weighting(model, model.spectrogram, channels, floor, chunk)
     return _stream(blocks, int(rate), weighting, floor, part)
@@ -147,6 +157,7 @@ class _Weighting:
         self.spectrogram = spectrogram
         self.channels = channels
         self.floor = np.float32(floor)
+        chunk = min(chunk, max(LEAST_CHUNK, chunk * FULL_CHANNELS // max(1, channels)))
         self.chunk = max(1, -(-chunk // model.pool)) * model.pool
         # A frame takes from windows that reach into the taps - 1 frames around it, and these windows depend
         # on taps - 1 frames around them, and its gain on the frames that the mask takes means over; each of the
@@ -163,10 +174,7 @@ class _Weighting:
         weight = np.zeros((n_fft - hop, 1), np.float32)
         # Counted from half a window before the first sample, where frame 0 begins.
         done, skip = 0, n_fft // 2
-        for samples, before, count in self._chunks(blocks):
-            spectra = self._weighted(samples, before, count)
-            sums = [self.spectrogram.overlap_add(channel) for channel in spectra]
-            now, now_weight = np.stack([s for s, _ in sums], axis=1), sums[0][1][:, None]
+        for now, now_weight, count in in_order(self._sums, self._chunks(blocks)):
             now[: n_fft - hop] += total
             now_weight[: n_fft - hop] += weight
             # What later frames cannot reach any more, and no more than came in.
@@ -207,18 +215,24 @@ class _Weighting:
                 held = held[(before + end - start - kept) * hop :]
                 start, before = end, kept
 
+    def _sums(self, samples: Audio, before: int, count: int) -> tuple[Audio, Audio, int]:
+        """Samples of a chunk and its halo -> both sums of its frames, (T, channels) and (T, 1); its frames' number."""
+        spectra = self._weighted(samples, before, count)
+        sums = [self.spectrogram.overlap_add(channel) for channel in spectra]
+        return np.stack([s for s, _ in sums], axis=1), sums[0][1][:, None], count
+
     def _weighted(self, samples: Audio, before: int, count: int) -> NDArray[np.complex64]:
         """Samples of a chunk and its halo -> its own weighted spectra (channels, count, n_fft//2 + 1)."""
-        from .mask_cpu import apply  # here, as in Mask.gain
+        from .mask_cpu import apply, magnitudes  # here, as in Mask.gain
 
-        band = slice(self.spectrogram.first, self.spectrogram.first + self.spectrogram.bins)
-        spectra = np.stack([self.spectrogram.spectra(channel) for channel in samples.T])
-        magnitudes = np.abs(spectra[..., band]) * np.float32(self.spectrogram.gain)
+        spectrogram = self.spectrogram
+        spectra = np.stack([spectrogram.spectra(channel) for channel in samples.T])
+        x = magnitudes(spectra, spectrogram.first, spectrogram.bins, spectrogram.gain)
         with torch.no_grad():
-            signal, noise = self.model.separate(torch.from_numpy(magnitudes).to(self.device))
+            signal, noise = self.model.separate(torch.from_numpy(x).to(self.device))
         own = slice(before, before + count)
-        gain = gain_of(self.model, magnitudes, signal.float().cpu().numpy(), noise.float().cpu().numpy())[:, own]
-        if not apply(spectra[:, own], gain, self.spectrogram.first, float(self.floor)):
+        gain = gain_of(self.model, x, signal.float().cpu().numpy(), noise.float().cpu().numpy())[:, own]
+        if not apply(spectra[:, own], gain, spectrogram.first, float(self.floor)):
             raise UserError("denoise: the model reconstructs NaN; train it again, or lower the level of the audio")
         return spectra[:, own]
 

@@ -1,4 +1,4 @@
-"""The mask on the CPU, by kernels: gains from box means, powers and gate, frame after frame, and spectra times gains.
+"""The mask on the CPU, by kernels: magnitudes; gains from box means, powers and gate; spectra times gains.
 
 The formula is in mask.py.
 """
@@ -11,6 +11,29 @@ from ..kernels.threads import next_unit, spread
 
 TILE = 64  # frames in a unit
 OPERATIONS = 50  # for each gain, about: more where means reach farther
+
+
+@kernel
+def _magnitudes(counters, out, parts, first, scale):
+    frames, bins = out.shape[1], out.shape[2]
+    tiles = (frames + TILE - 1) // TILE
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        item = unit // tiles
+        begin = (unit % tiles) * TILE
+        for n in range(begin, min(begin + TILE, frames)):
+            magnitudes, band = out[item, n], parts[item, n, 2 * first : 2 * (first + bins)]
+            for h in range(bins):
+                magnitudes[h] = scale * np.sqrt(band[2 * h] * band[2 * h] + band[2 * h + 1] * band[2 * h + 1])
+        unit = next_unit(counters, unit)
+
+
+def magnitudes(spectra: NDArray[np.complex64], first: int, bins: int, scale: float) -> NDArray[np.float32]:
+    """Spectra (C, N, F) -> scale * |spectra| of `bins` bins from `first` on, (C, N, bins)."""
+    out = np.empty((*spectra.shape[:2], bins), np.float32)
+    units = len(out) * (-(-out.shape[1] // TILE))
+    spread(_magnitudes, units, 4 * out.size, out, spectra.view(np.float32), first, np.float32(scale))
+    return out
 
 
 @kernel
@@ -30,20 +53,25 @@ def _gain(counters, out, foreground, background, magnitudes, mean_square, root, 
             _mean(f, sums, foreground[item], n, reach, False)
             if weight > 0:
                 _mean(b, sums, background[item], n, reach, False)
-            for h in range(bins):
-                # Powers of them as they are could pass float32's range; the largest becomes 1.
-                largest = f[h] if f[h] > b[h] else b[h]
-                largest = root[h] if noise > 0 and root[h] > largest else largest
-                largest = one if largest == 0 else largest
-                f[h] /= largest
-                b[h] /= largest
-                v[h] = root[h] / largest
-            _raise(f, exponent)
-            _raise(b, exponent)
-            _raise(v, exponent)
-            for h in range(bins):
-                total = f[h] + weight * b[h] + (noise * v[h] if noise > 0 else zero)
-                gains[h] = f[h] / (one if total == 0 else total)
+            if exponent == 1:
+                for h in range(bins):
+                    total = f[h] + weight * b[h] + noise * root[h]
+                    gains[h] = f[h] / (one if total == 0 else total)
+            else:
+                for h in range(bins):
+                    # Powers of them as they are could pass float32's range; the largest becomes 1.
+                    largest = f[h] if f[h] > b[h] else b[h]
+                    largest = root[h] if noise > 0 and root[h] > largest else largest
+                    largest = one if largest == 0 else largest
+                    f[h] /= largest
+                    b[h] /= largest
+                    v[h] = root[h] / largest
+                _raise(f, exponent)
+                _raise(b, exponent)
+                _raise(v, exponent)
+                for h in range(bins):
+                    total = f[h] + weight * b[h] + (noise * v[h] if noise > 0 else zero)
+                    gains[h] = f[h] / (one if total == 0 else total)
             if gate > 0:
                 _mean(power, sums, magnitudes[item], n, reach, True)
                 for h in range(bins):
@@ -84,7 +112,7 @@ def _raise(values, exponent):
     if exponent == 2:
         for h in range(values.size):
             values[h] *= values[h]
-    elif exponent != 1:
+    else:
         for h in range(values.size):
             values[h] **= exponent
 
