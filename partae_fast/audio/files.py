@@ -432,7 +432,7 @@ def _translated(path: PathLike, fault: str, remedy: str) -> Iterator[None]:
 
 
 def _reason(error: Any) -> str:
-    return _REASONS.get(error.code, error.error_string.removeprefix("Error : ").rstrip("."))
+    return _REASONS.get(error.code) or str(error.error_string).removeprefix("Error : ").rstrip(".")
 
 
 def _info(path: Path, header: Any, file: Any) -> AudioInfo:
