@@ -83,6 +83,20 @@ def installed() -> bool:
     return importlib.util.find_spec("cupy") is not None
 
 
+@functools.cache
+def cupy_failure() -> str | None:
+    """Why CuPy, where it is installed, cannot be used; None where it can. The driver may be older than its CUDA."""
+    try:
+        import cupy
+
+        cupy.cuda.runtime.getDeviceCount()
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # of several kinds, by what is missing
+        seen = " ".join(str(error).split())[:200]
+        return f"cupy cannot be used ({seen}); update the driver or install the cupy that fits it, or use triton"
+    return None
+
+
 class _Attribute(ctypes.Structure):
     """CUlaunchAttribute: `number` of the attribute, and the first of its value's 64 bytes."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cuda_common import CLUSTERS, Kernel, Limits, compiled, device_limits, installed
+from ..cuda_common import CLUSTERS, Kernel, Limits, compiled, cupy_failure, device_limits, installed
 from ..optimiser import RULES
 from ..registry import BackendUnavailable
 from .run import Run
@@ -381,6 +381,8 @@ def refusal(runs: Sequence[Run]) -> str | None:
         return f"it takes float32, not {str(seen).removeprefix('torch.')}; convert the model or use eager"
     if any(run.crops.target is not None for run in runs):
         return "it takes no recordings that have targets of their own; use eager"
+    if broken := cupy_failure():
+        return broken
     limits = device_limits(run.w_enc.device.index or 0)
     return why_not(run.shape, limits, groups_of(run), len(runs))
 

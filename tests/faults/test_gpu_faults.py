@@ -1,0 +1,88 @@
+"""No GPU, an old driver, a CuPy that does not fit: one line with why and what to do, and "auto" goes on without."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import partae_fast as pf
+from partae_fast.kernels import BackendUnavailable, cuda_common, registry
+from partae_fast.kernels.train_steps import cuda
+
+CUDA = torch.device("cuda")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """machine(gpu) -> what `pf.backends()` finds on a machine with all back-ends installed, with a GPU or without."""
+    caches = (registry.backends, registry._fastest, cuda_common.cupy_failure)
+
+    def make(gpu):
+        monkeypatch.setattr(registry, "_installed", lambda module: True)
+        monkeypatch.setattr(registry, "interpreting", lambda: False)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+        for cache in caches:
+            cache.cache_clear()
+        return pf.backends()
+
+    yield make
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["triton", "cuda"])
+def test_no_gpu_or_a_driver_too_old_for_pytorch(machine, name):
+    """PyTorch says the same of both: that there is no CUDA device. Of an old driver it warns besides."""
+    assert not machine(gpu=False)[name].available
+    with pytest.raises(BackendUnavailable, match="PyTorch sees no CUDA device; run on a machine with an NVIDIA GPU"):
+        registry.resolve("train_steps", name, CUDA, torch.float32)
+    assert registry.resolve("encode", "auto", torch.device("cpu"), torch.float32) == "cpu"
+
+
+def insufficient():
+    raise RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient\n for CUDA runtime version")
+
+
+def no_library():
+    raise ImportError("libnvrtc.so.13: cannot open shared object file: No such file or directory")
+
+
+def fitting():
+    return 1
+
+
+FAULTS = {
+    "import fails": (None, "import of cupy halted"),
+    "old driver": ((insufficient, fitting), "CUDA driver version is insufficient for CUDA runtime version"),
+    "no compiler": ((fitting, no_library), "libnvrtc.so.13: cannot open"),
+}
+
+
+@pytest.mark.parametrize(("cupy", "message"), FAULTS.values(), ids=FAULTS)
+def test_cupy_that_does_not_fit(machine, monkeypatch, cupy, message):
+    if cupy is not None:
+        runtime, nvrtc = SimpleNamespace(getDeviceCount=cupy[0]), SimpleNamespace(getVersion=cupy[1])
+        cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, nvrtc=nvrtc))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(cuda, "installed", lambda: True)
+    assert machine(gpu=True)["cuda"].available
+    crops = SimpleNamespace(source=SimpleNamespace(dtype=torch.float32), target=None)
+    run = SimpleNamespace(w_enc=SimpleNamespace(device=CUDA, dtype=torch.float32), crops=crops)
+
+    def refuses(module):
+        return module.refusal([run]) if module is cuda else None
+
+    with pytest.raises(BackendUnavailable, match=r"cupy cannot be used.*; update the driver or install") as caught:
+        registry.resolve("train_steps", "cuda", CUDA, torch.float32, refuses)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    monkeypatch.setattr(registry, "implementation", lambda op, backend: cuda if backend == "cuda" else None)
+    assert registry.resolve("train_steps", "auto", CUDA, torch.float32, refuses, "cuda") == "triton"
+
+
+def test_cupy_that_fits(machine, monkeypatch):
+    part = SimpleNamespace(getDeviceCount=fitting, getVersion=fitting)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(runtime=part, nvrtc=part)))
+    machine(gpu=True)
+    assert cuda_common.cupy_failure() is None
