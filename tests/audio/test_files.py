@@ -316,3 +316,12 @@ def test_reading_may_begin_anywhere(tmp_path, suffix):
     assert np.abs(np.concatenate([*files.blocks(tmp_path / f"a{suffix}", first=49_000)]) - whole[49_000:]).max() < 1e-6
     with pytest.raises(UserError, match=r"has 50000 frames and none is numbered 50000"):
         files.read(tmp_path / f"a{suffix}", first=50_000)
+
+
+def test_sixteen_bits_hold_the_nearest_number(tmp_path):
+    steps = np.array([-32768, -3, -1.6, -1.4, -0.4, 0, 0.4, 0.6, 1.4, 100.7, 32767, 32767.4, 40000, -40000])
+    files.write(tmp_path / "a.wav", (steps / 32768).astype(np.float32), 8000, subtype="PCM_16")
+    found = soundfile.read(tmp_path / "a.wav", dtype="int16")[0]
+    assert found.tolist() == [-32768, -3, -2, -1, 0, 0, 0, 1, 1, 101, 32767, 32767, 32767, -32768]
+    files.write(tmp_path / "b.wav", files.read(tmp_path / "a.wav")[0], 8000, subtype="PCM_16")
+    assert (soundfile.read(tmp_path / "b.wav", dtype="int16")[0] == found).all()
