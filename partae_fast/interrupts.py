@@ -3,7 +3,11 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+# What notes an interrupt while it is put off. Signals are served on the main thread alone, so there is one.
+_note: Callable[[int, FrameType | None], None] | None = None
 
 
 @contextlib.contextmanager
@@ -13,24 +17,36 @@ def late_interrupt(patient: bool = False) -> Iterator[list[int]]:
     A second Ctrl-C raises at once, unless `patient`: torchrun passes on what the terminal sent to all already. Where
     another handler is set, or off the main thread, nothing is changed.
     """
+    global _note
     waiting: list[int] = []
 
-    def note(number: int, frame: object) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
+        if waiting and not patient:
+            raise KeyboardInterrupt
         waiting.append(number)
-        if not patient:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if ours:
+    before = signal.getsignal(signal.SIGINT)
+    ours = before in (signal.default_int_handler, signal.SIG_IGN) and _note is None
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield waiting
+        return
+    _note = note
+    if before is signal.default_int_handler:  # what ignores Ctrl-C goes on to do so
         signal.signal(signal.SIGINT, note)
     try:
         yield waiting
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)
+        _note = None
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """A handler of signals that does what Ctrl-C does at that moment, or would do if it were not ignored."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # a shell's background job ignores Ctrl-C
+        handler = _note or signal.default_int_handler
+    handler(signal.SIGINT, frame)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import UserError
+from ..interrupts import interrupt
 from ..kernels import BackendUnavailable
 from ..training.distributed import launched
 from . import bench, demo, denoise, evaluate, info, labels, report, reproduce, sweep, train, verify
@@ -77,10 +78,7 @@ def _stoppable() -> Iterator[list[int]]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.append(number)
-        interrupt = signal.getsignal(signal.SIGINT)
-        if not callable(interrupt):  # a shell's background job ignores Ctrl-C
-            raise KeyboardInterrupt
-        interrupt(signal.SIGINT, frame)
+        interrupt(number, frame)
 
     ours = []
     if threading.current_thread() is threading.main_thread():

@@ -54,6 +54,8 @@ def on_cluster(jobs: Iterator[Job], settings: Settings, scheduler: str, device: 
             for future in running:
                 futures.discard(future)
                 yield _outcome(future, sent.pop(future.key))
+                if client.status != "running":
+                    raise UserError(f"--scheduler {scheduler}: is gone; the same command goes on once there is one")
                 for job in islice(jobs, max(0, _width(client) - len(sent))):
                     send(job)
         finally:
@@ -62,8 +64,7 @@ def on_cluster(jobs: Iterator[Job], settings: Settings, scheduler: str, device: 
 
 def _width(client: Any) -> int:
     """How many jobs to have sent."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
-    return max(1, _AHEAD * sum(worker["nthreads"] for worker in workers.values()))
+    return max(1, _AHEAD * sum(client.nthreads().values()))
 
 
 def _outcome(future: Any, job: Job) -> Outcome:

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -54,9 +55,9 @@ def denoise_file(
             again with half of them, and the log says so.
         tell: called now and then with the share of the file that is done, 0 .. 1.
 
-    Returns what the source's header says. Raises UserError as `denoise`, `audio.files.read` and `audio.files.writing`
-    do, where the source changes while it is read, and where memory is too small for the smallest chunk; `target` is
-    then as it was.
+    Returns what the source's header says, with the number of frames that there were. Raises UserError as `denoise`,
+    `audio.files.read` and `audio.files.writing` do, where the source changes while it is read, and where memory is too
+    small for the smallest chunk; `target` is then as it was.
     """
     about = info(source)
     before = os.stat(source)
@@ -65,25 +66,25 @@ def denoise_file(
     if figure:
         check_writable(figure_path(target), overwrite)
 
-    def attempt(chunk: int) -> bool:
-        """Whether there was memory enough."""
+    def attempt(chunk: int) -> int | None:
+        """How many frames were written; None where there was too little memory."""
         try:
             with writing(
                 target, about.rate, about.channels, about.frames, about.subtype, overwrite, clipping, about.tags
             ) as writer:
-                pieces = blocks(source, max(1, BLOCK * min(chunk, CHUNK) // CHUNK))
+                pieces = blocks(source, max(1, BLOCK * min(chunk, CHUNK) // (CHUNK * about.channels)))
                 for block in denoise_blocks(pieces, about.rate, about.channels, model, part, reduction, chunk):
                     writer.write(block)
                     if tell:
-                        tell(writer.frames / about.frames)
+                        tell(min(1.0, writer.frames / about.frames))
                 _require_unchanged(source, before)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            return False
-        return True
+            return None
+        return writer.frames
 
-    while not attempt(chunk):
+    while (frames := attempt(chunk)) is None:
         # Outside the attempt, whose frames hold what it had allocated.
         gc.collect()
         if torch.cuda.is_available():
@@ -99,7 +100,7 @@ def denoise_file(
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
     if figure:
         _draw(model, source, target, part, about.rate)
-    return about
+    return replace(about, frames=frames)
 
 
 def _require_unchanged(source: PathLike, before: os.stat_result) -> None:

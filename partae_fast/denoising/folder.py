@@ -138,7 +138,8 @@ def _settings(model: Path, part: str, reduction: float | None, clipping: str, fi
     from ..models.storage import describe
 
     loaded = load(model)
-    denoise_blocks([], 1, 1, loaded, part, reduction)
+    rate = loaded.spectrogram.rate if loaded.spectrogram else 1
+    denoise_blocks([], rate, 1, loaded, part, reduction)
     if clipping not in CLIPPING:
         raise UserError(f"clipping is {clipping!r}; it must be one of {', '.join(CLIPPING)}")
     return Settings(model, describe(model)["sha256"], part, reduction, clipping, figure)

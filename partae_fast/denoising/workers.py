@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..interrupts import interrupt
 from .jobs import Job, Outcome, Settings, carry_out, model_of
 
 logger = logging.getLogger("partae_fast")
@@ -156,7 +156,8 @@ def _no_interrupts() -> Iterator[None]:
 def _serve(pipe: Connection, settings: Settings, device: str, threads: int) -> None:
     import torch
 
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # blocked, see _no_interrupts
+    signal.signal(signal.SIGTERM, interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logger.addHandler(logging.NullHandler())  # warnings are in the outcome, and said where the run is
     logger.propagate = False
@@ -169,7 +170,7 @@ def _serve(pipe: Connection, settings: Settings, device: str, threads: int) -> N
         pipe.send(("refused", str(error)))
         return
     pipe.send(("ready", None))
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:
             pipe.send(("end", carry_out(model, pipe.recv(), settings, _seldom(pipe))))
 

@@ -1,5 +1,6 @@
 """Signals: SIGTERM and a terminal that closes leave what Ctrl-C leaves, and say so by the exit code shells expect."""
 
+import contextlib
 import os
 import signal
 
@@ -7,7 +8,7 @@ import pytest
 
 from partae_fast import cli
 from partae_fast.cli import info
-from partae_fast.training.loop import late_interrupt
+from partae_fast.interrupts import late_interrupt, uninterrupted
 
 
 @pytest.mark.parametrize(
@@ -46,14 +47,38 @@ def test_what_puts_ctrl_c_off_puts_sigterm_off(monkeypatch, capsys, number, code
     assert done and capsys.readouterr().err == "partae info: stopped; go on with --resume\n"
 
 
-def test_a_job_that_ignores_ctrl_c_is_stopped_by_sigterm_all_the_same(monkeypatch, capsys):
-    monkeypatch.setattr(info, "run", lambda args: os.kill(os.getpid(), signal.SIGTERM))
+@pytest.mark.parametrize("put_off", [contextlib.nullcontext, uninterrupted], ids=["at once", "put off"])
+def test_a_job_that_ignores_ctrl_c_is_stopped_by_sigterm_all_the_same(monkeypatch, capsys, put_off):
+    done = []
+
+    def run(args):
+        with put_off():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("what was under way")
+        pytest.fail("the signal was not served")
+
+    monkeypatch.setattr(info, "run", run)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         assert cli.main(["info"]) == 143
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "partae info: stopped\n"
+    assert capsys.readouterr().err == "partae info: stopped\n" and len(done) == (put_off is uninterrupted)
+
+
+def test_a_second_ctrl_c_is_not_put_off(monkeypatch, capsys):
+    def run(args):
+        with late_interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+            with late_interrupt() as inner:  # changes nothing
+                os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail(f"the signal was not served: {inner}")
+
+    monkeypatch.setattr(info, "run", run)
+    assert cli.main(["info"]) == 130 and capsys.readouterr().err == "partae info: stopped\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_handlers_of_others_stay(monkeypatch):
