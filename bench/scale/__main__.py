@@ -1,0 +1,18 @@
+"""python -m partae_fast.bench.scale NAME ...: one of the figures of scale."""
+
+import importlib
+import sys
+
+NAMES = ("memory", "folder", "cluster", "soak")
+
+
+def main(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else ""
+    if name not in NAMES:
+        print(f"usage: python -m partae_fast.bench.scale {{{','.join(NAMES)}}} [--help]", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"{__package__}.{name}").main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,81 @@
+"""What the figures of scale share: memory of a process, material, and how a figure is written."""
+
+import argparse
+import json
+import re
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from partae_fast.atomic import atomic_path
+from partae_fast.models import save
+
+from .. import denoise
+from ..timing import environment
+
+RATE = denoise.RATE
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "scale"
+
+
+def options(name: str, summary: str) -> argparse.ArgumentParser:
+    """A parser with what every figure has."""
+    parser = argparse.ArgumentParser(prog=f"python -m partae_fast.bench.scale {name}", description=summary)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for NAME.json and NAME.md")
+    parser.add_argument("--work", type=Path, help="folder for the material (default: a temporary one)")
+    return parser
+
+
+def resident(peak: bool = False) -> int:
+    """Bytes of memory that this process has, or had at most."""
+    try:
+        found = re.search(
+            rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE
+        )
+    except OSError:
+        found = None
+    if found:
+        return 1024 * int(found[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def model_file(path: Path) -> Path:
+    """The default's model, untrained: its filters are as large as a trained one's."""
+    save(denoise.models(denoise.recording(denoise.NOISE_SECONDS + 10))["partae default"], path)
+    return path
+
+
+def quiet(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise and a chirp now and then, (seconds * RATE,) float32, some 30 dB below full scale."""
+    rng = np.random.default_rng(seed)
+    audio = rng.normal(0, 0.01, round(seconds * RATE)).astype(np.float32)
+    time = np.arange(RATE // 10) / RATE
+    chirp = (0.05 * np.hanning(len(time)) * np.sin(2 * np.pi * (3000 + 10_000 * time) * time)).astype(np.float32)
+    for start in range(0, len(audio) - len(chirp), RATE // 2):
+        audio[start : start + len(chirp)] += chirp
+    return audio
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def write(results: Path, name: str, report: dict[str, Any], title: str, lines: list[str]) -> int:
+    """Write and print the figure; 1 where a claim of the report does not hold."""
+    env = environment()
+    versions = ", ".join(f"{key} {value}" for key, value in env["versions"].items())
+    head = (
+        f"Measured {env['date']} at commit {env['commit']} on {env['processor']}, {env['threads']} threads, "
+        f"{versions}; load {env['load']:.1f} at the end."
+    )
+    claims = [f"- {'holds' if holds else '**DOES NOT HOLD**'}: {claim}" for claim, holds in report["claims"].items()]
+    text = "\n".join([f"# {title}", "", head, "", *lines, "", *claims]) + "\n"
+    results.mkdir(parents=True, exist_ok=True)
+    with atomic_path(results / f"{name}.json") as file:
+        file.write_text(json.dumps({"environment": env, **report}, indent=1) + "\n")
+    with atomic_path(results / f"{name}.md") as file:
+        file.write_text(text)
+    say(text)
+    return 0 if all(report["claims"].values()) else 1

@@ -1,0 +1,38 @@
+"""The figures of scale: what is judged is what is claimed, and a claim that does not hold is told by the exit code."""
+
+import json
+
+import pytest
+
+from partae_fast.bench.scale import __main__, common, folder, soak
+
+
+def test_a_claim_that_does_not_hold_is_told(tmp_path, capsys):
+    assert common.write(tmp_path, "x", {"rows": [1], "claims": {"all is well": True}}, "X", ["text"]) == 0
+    assert common.write(tmp_path, "x", {"rows": [1], "claims": {"a": True, "b": False}}, "X", ["text"]) == 1
+    assert "DOES NOT HOLD**: b" in capsys.readouterr().out
+    assert "- holds: a" in (tmp_path / "x.md").read_text()
+    report = json.loads((tmp_path / "x.json").read_text())
+    assert report["claims"] == {"a": True, "b": False} and report["environment"]["processor"]
+
+
+@pytest.mark.parametrize(("last", "holds"), [(101, True), (103, False)])
+def test_growth_is_that_after_the_warm_up(last, holds):
+    sizes = [50, 90, *[100] * 8, *[last] * 2]  # one every ten seconds: the first two are the warm-up
+    samples = [{"seconds": 10.0 * i + 4, "resident_bytes": size} for i, size in enumerate(sizes)]
+    report = soak._judged(samples, 100.0)
+    assert report["growth"] == pytest.approx(last / 100 - 1)
+    assert list(report["claims"].values()) == [holds]
+
+
+def test_corrupt_recordings_are_as_many_as_asked_for_and_of_every_kind(tmp_path):
+    bad = folder._make(tmp_path, 60, 0.1)
+    assert len(bad) == 6 and len(folder._names(tmp_path)) == 60
+    assert sum(folder._whole(tmp_path, tmp_path, name) for name in folder._names(tmp_path)) == 54
+
+
+def test_names_of_figures(capsys):
+    assert __main__.main(["nothere"]) == 2 and "memory,folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        __main__.main(["soak", "--help"])
+    assert "--minutes" in capsys.readouterr().out
