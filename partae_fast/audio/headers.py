@@ -90,17 +90,17 @@ def shortfall(path: Path, source: Source, file: Any, done: int) -> str | None:
         return (
             f"{path}: damaged or cut short: {promised:.2f} s are promised and {there} could be decoded: these are taken"
         )
+    if _CUT.search(file.extra_info):
+        ending = "its end is missing" if file.format in LOSSY else "its header promises more than it holds"
+        return (
+            f"{path}: {ending}, as of a copy cut short or a recorder that was not stopped: the {there} in it are taken"
+        )
     size = path.stat().st_size
     unread = size - source.tell() if file.format in COMPRESSED or _STRAY in file.extra_info else 0
     if unread > max(_TAIL, 0.05 * size):
         raise UserError(
             f"{path}: goes on for {unread} bytes behind the {there} that its header promises; convert it anew, for "
             "example with ffmpeg, to .wav or .flac"
-        )
-    if _CUT.search(file.extra_info):
-        ending = "its end is missing" if file.format in LOSSY else "its header promises more than it holds"
-        return (
-            f"{path}: {ending}, as of a copy cut short or a recorder that was not stopped: the {there} in it are taken"
         )
     return None
 

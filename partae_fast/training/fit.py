@@ -49,6 +49,11 @@ class _Source:
     events: list[labelling.Event] | None = None  # None where the labels do not speak of it
     rules: labelling.Rules = field(default_factory=labelling.Rules)
 
+    @property
+    def file(self) -> PathLike:
+        """What is the same of two sources of the same file, and of no other two."""
+        return self.name if isinstance(self.audio, tuple) else Path(self.name).resolve()
+
     def recording(self) -> PathLike | labelling.Recording:
         """What the labels may be about: a file, or samples with their length."""
         if not isinstance(self.audio, tuple):
@@ -287,6 +292,7 @@ def prepare(
     noise_sources = [] if noise is None else _sources("noise recording", noise)
     rules = labelling.Rules(guard, signal_labels, noise_labels, min_noise)
     signal_sources = _labelled(signal_sources, labels, rules, label_format)
+    _check_apart(signal_sources, noise_sources)
     asked = _Asked(low, high, rate, n_fft, hop, bins)
     spectrogram = _spectrogram(settings, [*signal_sources, *noise_sources], asked)
     signal, noise_only, given = _features(spectrogram, signal_sources, noise_sources)
@@ -308,7 +314,25 @@ def _sources(kind: str, given: Sequence[Audio]) -> list[_Source]:
             sources.append(_Source(str(audio), audio, files.info(audio).rate))
     if not sources:
         raise UserError(f"no {kind} was given; give at least one")
-    return sources
+    return _once(sources)
+
+
+def _once(sources: list[_Source]) -> list[_Source]:
+    """The sources without the files that are given a second time, by whatever name."""
+    kept = {}
+    for source in sources:
+        if source.file in kept:
+            logger.warning("%s: given twice, as %s too: it is used once", source.name, kept[source.file].name)
+        kept.setdefault(source.file, source)
+    return list(kept.values())
+
+
+def _check_apart(recordings: list[_Source], noise: list[_Source]) -> None:
+    """Raise UserError for a file that is given both as a recording and as noise alone."""
+    named = {source.file for source in recordings}
+    for source in noise:
+        if source.file in named:
+            raise UserError(f"{source.name}: given as a recording and as noise alone; leave out one of the two")
 
 
 def _labelled(

@@ -1,0 +1,434 @@
+"""What can be wrong with an audio file or its samples, and what comes of it: one line, or the right samples.
+
+Whatever comes of it, it comes soon, the input stays as it was, and no part of an output is left.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+
+import partae_fast as pf
+from partae_fast.audio import Spectrogram, files
+from partae_fast.audio.headers import unclosed_start
+from partae_fast.denoising import Mask
+from partae_fast.denoising.files import denoise_file
+from partae_fast.errors import UserError
+from partae_fast.training.fit import prepare
+
+from ..denoising.models import Fixed, Stub
+
+RATE = 22050
+LENGTH = 30_000
+STEPS = np.random.default_rng(0).integers(-9000, 9000, (LENGTH, 1), np.int16)
+SAMPLES = (STEPS / 32768).astype(np.float32)
+
+
+@contextlib.contextmanager
+def within(seconds):
+    """Fail a test that hangs, in a system call too."""
+
+    def fail(*_):
+        raise TimeoutError(f"not done within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# How the files are made. A maker writes to a path; what a file should give is in the tables.
+
+
+def wav(tag=1, channels=1, rate=RATE, bits=16, body=None, data=None, riff=None, behind=b""):
+    """A WAV, its header by hand: `data` and `riff` are the lengths that it claims of its samples and of all."""
+
+    body = STEPS.tobytes() if body is None else body
+
+    def make(path):
+        width = channels * bits // 8
+        form = struct.pack("<HHIIHH", tag, channels, rate, rate * width % 2**32, width % 2**16, bits)
+        length = len(body) if data is None else data
+        rest = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", length) + body + behind
+        path.write_bytes(b"RIFF" + struct.pack("<I", len(rest) if riff is None else riff) + rest)
+
+    return make
+
+
+def encoded(format, samples=SAMPLES, rate=RATE, **options):
+    def make(path):
+        soundfile.write(path, samples, rate, format=format, **options)
+
+    return make
+
+
+def cut(make, share):
+    """The file up to a share of its bytes."""
+
+    def cut_make(path):
+        make(path)
+        path.write_bytes(path.read_bytes()[: round(path.stat().st_size * share)])
+
+    return cut_make
+
+
+def changed(make, place, new):
+    """The file with other bytes at `place`, a share of it or the bytes that they follow."""
+
+    def change(path):
+        make(path)
+        held = bytearray(path.read_bytes())
+        at = held.index(place) + len(place) if isinstance(place, bytes) else round(len(held) * place)
+        held[at : at + len(new)] = new
+        path.write_bytes(held)
+
+    return change
+
+
+def flac_of_length(frames):
+    """A FLAC whose header claims so many frames, in the last 36 bits of the 8 bytes that begin at byte 18."""
+
+    def make(path):
+        encoded("FLAC")(path)
+        held = path.read_bytes()
+        claim = (int.from_bytes(held[18:26], "big") >> 36 << 36) | frames
+        path.write_bytes(held[:18] + claim.to_bytes(8, "big") + held[26:])
+
+    return make
+
+
+def with_sample(value, subtype="FLOAT"):
+    """A value at 0.500 s of the second channel."""
+    samples = np.zeros((LENGTH, 2))
+    samples[RATE // 2, 1] = value
+    return encoded("WAV", samples, subtype=subtype)
+
+
+def doubled(path):
+    """An MP3 with more behind the end that its header gives."""
+    encoded("MP3")(path)
+    path.write_bytes(path.read_bytes() * 2)
+
+
+# Faults that end in an error: how the file is made, its suffix, and a piece of the line.
+REFUSED = {
+    "missing": (lambda path: None, ".wav", "no such file"),
+    "folder": (lambda path: path.mkdir(), ".wav", "is a folder"),
+    "pipe": (os.mkfifo, ".wav", "is not a plain file"),
+    "empty": (lambda path: path.write_bytes(b""), ".wav", "is empty, 0 bytes"),
+    "text": (lambda path: path.write_text("not audio\n" * 500), ".wav", "not usable as audio"),
+    "random bytes": (lambda path: path.write_bytes(np.random.default_rng(1).bytes(5000)), ".flac", "not usable"),
+    "raw samples": (lambda path: path.write_bytes(STEPS.tobytes()), ".raw", "say neither rate nor channels"),
+    "cut header": (cut(wav(body=b""), 0.6), ".wav", "not usable as audio"),
+    "zero frames": (wav(body=b""), ".wav", "has a header and no samples"),
+    "zero frames and tags": (
+        wav(body=b"", behind=b"LIST" + struct.pack("<I", 16) + b"INFOICMT" + struct.pack("<I", 4) + b"note"),
+        ".wav",
+        "has a header and no samples",
+    ),
+    "no data chunk": (changed(wav(), b"\x10\x00", b"oops"), ".wav", "not usable as audio: "),
+    "unknown format tag": (wav(tag=0x1234), ".wav", "not usable as audio"),
+    "ADPCM tag on other samples": (wav(tag=2), ".wav", "not usable as audio: Error in ADPCM WAV file"),
+    "0 channels": (wav(channels=0), ".wav", "Channel count is zero"),
+    "1025 channels": (wav(channels=1025), ".wav", "Too many channels"),
+    "rate 0": (wav(rate=0), ".wav", "gives no rate, or one that is too high"),
+    "rate 2^31": (wav(rate=2**31), ".wav", "gives no rate, or one that is too high"),
+    "rate 2^31-1": (wav(rate=2**31 - 1), ".wav", "its header says 2147483647 Hz"),
+    "WAV of false length": (wav(data=100), ".wav", "goes on for 59900 bytes behind the 0.00 s"),
+    "FLAC flipped": (changed(encoded("FLAC"), 0.5, b"\x55"), ".flac", "damaged or cut short between 0.00 and 1.36 s"),
+    "FLAC cut": (cut(encoded("FLAC"), 0.5), ".flac", "damaged or cut short between 0.00 and 1.36 s"),
+    "FLAC of 2^36 frames": (flac_of_length(2**36 - 1), ".flac", "claims 68719476735 samples a channel, 866 h"),
+    "FLAC of no length": (flac_of_length(0), ".flac", "does not say how long it is"),
+    "FLAC of false length": (flac_of_length(100), ".flac", "behind the 0.00 s that its header promises"),
+    "CAF cut": (cut(encoded("CAF"), 0.5), ".caf", "not usable as audio"),
+    "MP3 of 2^32 blocks": (changed(encoded("MP3"), b"Xing\x00\x00\x00\x0f", b"\xff" * 4), ".mp3", "cannot hold them"),
+    "MP3 that goes on": (doubled, ".mp3", "goes on for"),
+    "MP3 of no block": (cut(encoded("MP3"), 0.01), ".mp3", "not usable as audio"),
+    "Ogg flipped": (changed(encoded("OGG"), 0.5, b"\x55" * 9), ".ogg", "damaged inside, so that the times"),
+    "Ogg of no page": (cut(encoded("OGG"), 0.3), ".ogg", ""),
+    "NaN": (with_sample(np.nan), ".wav", "the sample at 0.500 s is nan"),
+    "Inf": (with_sample(-np.inf), ".wav", "the sample at 0.500 s is -inf"),
+    "1e38": (with_sample(1e38), ".wav", "the sample at 0.500 s is 1e+38"),
+    "beyond float32": (with_sample(-1e300, "DOUBLE"), ".wav", "the sample at 0.500 s is -1e+300"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_a_bad_file_gets_one_line_with_its_name(tmp_path, fault):
+    make, suffix, message = REFUSED[fault]
+    path = tmp_path / f"bad{suffix}"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    for job in (lambda: files.read(path), lambda: denoise_file(Stub(), path, tmp_path / "new.wav")):
+        with within(60), pytest.raises(UserError) as refusal:
+            job()
+        line = str(refusal.value)
+        assert line.startswith(f"{path}: ") and message in line and "\n" not in line
+    assert (path.read_bytes() if path.is_file() else None) == before
+    assert set(os.listdir(tmp_path)) <= {path.name}
+
+
+PROMISE = "its header promises more than it holds"
+UNCLOSED = "its header gives no length"
+
+
+def wide(path):
+    soundfile.write(path, np.tile(SAMPLES[:40], (1, 1024)), RATE, format="WAV", subtype="PCM_16")
+
+
+# Faults, and things that only look like one, of which the samples are taken: how the file is made, its suffix, which
+# of SAMPLES it holds (None: those of the format, which loses some), and a piece of the warning, if any.
+TAKEN = {
+    "WAV cut": (cut(wav(), 0.5), ".wav", SAMPLES[: (30_022 - 44) // 2], PROMISE),
+    "WAV cut in a sample": (cut(wav(), 0.50001), ".wav", SAMPLES[: (30_023 - 44) // 2], PROMISE),
+    "odd byte count": (wav(body=STEPS.tobytes()[:1001]), ".wav", SAMPLES[:500], None),
+    "WAV that claims 4 GiB": (wav(data=2**32 - 1, riff=2**32 - 1), ".wav", SAMPLES, PROMISE),
+    "WAV never closed": (wav(data=0, riff=36), ".wav", SAMPLES, UNCLOSED),
+    "WAV never begun to be closed": (wav(data=0, riff=0), ".wav", SAMPLES, UNCLOSED),
+    "RF64 cut": (cut(encoded("RF64"), 0.5), ".wav", SAMPLES[: (30_052 - 104) // 2], PROMISE),
+    "RF64 never closed": (changed(encoded("RF64"), b"ds64\x1c\x00\x00\x00", bytes(24)), ".wav", SAMPLES, UNCLOSED),
+    "W64 cut": (cut(encoded("W64"), 0.5), ".w64", SAMPLES[: (30_052 - 104) // 2], PROMISE),
+    "AIFF cut": (cut(encoded("AIFF"), 0.5), ".aiff", SAMPLES[: (30_027 - 54) // 2], PROMISE),
+    "chunk behind": (wav(behind=b"guan" + struct.pack("<I", 30_000) + b"x" * 30_000), ".wav", SAMPLES, None),
+    "padding behind": (wav(behind=bytes(30_000)), ".wav", SAMPLES, None),
+    "1024 channels": (wide, ".wav", np.tile(SAMPLES[:40], (1, 1024)), None),
+    "another suffix": (encoded("FLAC"), ".wav", SAMPLES, None),
+    "IMA ADPCM": (encoded("WAV", subtype="IMA_ADPCM"), ".wav", None, None),
+    "MS ADPCM": (encoded("WAV", subtype="MS_ADPCM"), ".wav", None, None),
+    "mu-law": (encoded("WAV", subtype="ULAW"), ".wav", None, None),
+    "MP3": (encoded("MP3"), ".mp3", None, None),
+    "Ogg": (encoded("OGG"), ".ogg", None, None),
+    "Opus": (encoded("OGG", SAMPLES, 24000, subtype="OPUS"), ".opus", None, None),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_can_be_read_is_taken_and_what_is_missing_is_told(tmp_path, caplog, case):
+    make, suffix, expected, warning = TAKEN[case]
+    path, new = tmp_path / f"odd{suffix}", tmp_path / "new.wav"
+    make(path)
+    before = path.read_bytes()
+    with caplog.at_level(logging.INFO, "partae_fast"):
+        samples, rate = files.read(path)
+    if expected is None:
+        assert LENGTH <= len(samples) < LENGTH + 2000  # whole blocks
+        assert np.corrcoef(samples[:LENGTH, 0], SAMPLES[:, 0])[0, 1] > 0.6
+    else:
+        np.testing.assert_array_equal(samples, expected)
+    assert len(caplog.messages) == (warning is not None)
+    if warning:
+        assert f"{path}: {warning}" in caplog.text and f"{len(samples) / rate:.2f} s" in caplog.text
+    denoise_file(Stub(), path, new)
+    about = files.info(new)
+    assert (about.frames, about.rate, about.channels) == (len(samples), rate, samples.shape[1])
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("format", "share", "message"),
+    [("MP3", 0.6, "1.36 s are promised and"), ("OGG", 0.8, "its end is missing"), ("OGG", 0.99, "its end is missing")],
+)
+def test_of_a_lossy_file_that_was_cut_what_can_be_decoded_is_taken(tmp_path, caplog, format, share, message):
+    encoded(format)(tmp_path / "whole")
+    cut(encoded(format), share)(tmp_path / "cut")
+    whole, part = files.read(tmp_path / "whole")[0], files.read(tmp_path / "cut")[0]
+    assert 0.3 * len(whole) < len(part) < len(whole)
+    np.testing.assert_allclose(part[:-4000], whole[: len(part) - 4000], atol=1e-6)
+    assert message in caplog.text and f"{len(part) / RATE:.2f} s" in caplog.text
+    denoise_file(Stub(), tmp_path / "cut", tmp_path / "new.wav")
+    assert files.info(tmp_path / "new.wav").frames == len(part)
+
+
+def test_an_mp3_with_a_hole_is_taken_up_to_it(tmp_path, caplog):
+    changed(encoded("MP3"), 0.5, bytes(2000))(tmp_path / "hole.mp3")
+    samples, _ = files.read(tmp_path / "hole.mp3")
+    assert 0.2 * LENGTH < len(samples) < LENGTH and "damaged or cut short: 1.36 s are promised" in caplog.text
+
+
+def test_a_wav_past_4_gib_of_a_program_that_counts_in_32_bits_is_read_whole(tmp_path, caplog):
+    path = tmp_path / "long.wav"
+    wav(data=5 * 2**30 - 2**32)(path)
+    os.truncate(path, 44 + 5 * 2**30)  # zeros that take no room on the disk
+    assert unclosed_start(path) == 44
+    assert files.info(path).frames == 5 * 2**29
+    np.testing.assert_array_equal(files.read(path, frames=LENGTH)[0], SAMPLES)
+    assert not files.read(path, frames=10, first=5 * 2**29 - 10)[0].any()
+
+
+def test_a_name_that_is_not_utf_8_is_like_any_other(tmp_path):
+    path, new = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.wav", b"neu\xff.wav"))
+    encoded("WAV")(tmp_path / "a.wav")
+    os.rename(tmp_path / "a.wav", path)
+    np.testing.assert_array_equal(files.read(path)[0], SAMPLES)
+    denoise_file(Stub(), path, new)
+    assert files.info(new).frames == LENGTH
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="is empty"):
+        files.read(path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [flac_of_length(2**36 - 1), wav(data=2**32 - 1), wav(data=0), wav(channels=1024, body=bytes(2**23))],
+    ids=["FLAC of 2^36 frames", "WAV of 4 GiB", "WAV of no length", "1024 channels"],
+)
+def test_a_claim_takes_no_memory(tmp_path, make):
+    path = tmp_path / "a.wav"
+    make(path)
+    files.read(encoded_small(tmp_path))  # whatever the libraries keep is there
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(UserError):
+            for _ in files.blocks(path):
+                pass
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 2e6
+
+
+def encoded_small(folder):
+    encoded("WAV", SAMPLES[:10])(folder / "small.wav")
+    return folder / "small.wav"
+
+
+# Samples: whatever they are, a model whose gain is 0.9 everywhere gives 0.9 of them. The square of the denormal ones is
+# 0 in float32, so that they count as silence.
+VALUES = {
+    "silence": np.zeros(5000),
+    "constant": np.full(5000, 0.25),
+    "clipped": np.clip(20 * SAMPLES[:5000, 0], -1, 1),
+    "one sample": np.full(1, 0.5),
+    "shorter than a window": SAMPLES[:63, 0],
+    "shorter than a pool": SAMPLES[:900, 0],
+    "tiny": 1e-15 * SAMPLES[:5000, 0].astype(float),
+    "denormal": 1e-39 * SAMPLES[:5000, 0].astype(float),
+    "integers that were never scaled": 2.0**31 * SAMPLES[:5000, 0].astype(float),
+    "the loudest that is taken": files.LOUDEST * np.sign(SAMPLES[:5000, 0]),
+    "float64": SAMPLES[:5000, 0].astype(float) + 1e-12,
+}
+
+
+@pytest.fixture(scope="module")
+def real():
+    """A model as `fit` makes it, not trained, with all that a mask can do."""
+    model = pf.ConvPartitionedAutoencoder(bins=32, latents=8, taps=9, pool=16, background=0.5, seed=0)
+    model.spectrogram = Spectrogram()
+    model.mask = Mask(exponent=2, background=0.5, noise=0.5, gate=1.0, smoothing=3)
+    return model
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_any_finite_samples_come_out_as_they_should(real, case):
+    samples = VALUES[case]
+    everywhere = Fixed(Spectrogram(low=0.0, high=None), 3, 1)
+    largest = max(float(np.abs(samples).max()), 1e-45)
+    found = pf.denoise(samples, RATE, everywhere)
+    np.testing.assert_allclose(found, 0.9 * samples, rtol=0, atol=max(1e-6 * largest, 1e-39))
+    for part in pf.denoise(samples, RATE, real), pf.denoise(samples, RATE, real, "noise"):
+        assert part.dtype == np.float32 and part.shape == samples.shape
+        assert np.abs(part).max() <= 4 * largest  # which NaN is not
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38, -1e11, 1e300])
+def test_samples_beyond_reason_are_refused_with_their_time(real, value):
+    samples = np.zeros((LENGTH, 2))
+    samples[RATE // 2 :, 1] = value
+    with pytest.raises(UserError, match=r"^denoise: the sample at 0\.500 s is "):
+        pf.denoise(samples, RATE, real)
+    with pytest.raises(UserError, match=r"^recording 0: the sample at 0\.500 s is "):
+        prepare([(samples, RATE)], [(SAMPLES, RATE)], preset="stowell2015")
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+@pytest.mark.parametrize("rate", [384_000, 192_000, 96_001, 44_101, 11_025, 8000])
+def test_any_rate_and_number_of_channels_is_kept_and_stays_in_time(rate, channels):
+    time = np.arange(rate // 8 + 1) / rate
+    tones = np.sin(2 * np.pi * (1000 + 300 * np.arange(channels)) * time[:, None])
+    found = pf.denoise(tones, rate, Fixed(Spectrogram(low=0.0, high=None), 3, 1))
+    assert found.shape == tones.shape
+    middle = slice(len(time) // 3, -len(time) // 3)
+    np.testing.assert_allclose(found[middle], 0.9 * tones[middle], rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize(("rate", "channels", "subtype"), [(384_000, 8, "PCM_16"), (8000, 1, "PCM_24")])
+def test_a_files_rate_channels_length_and_subtype_are_kept(tmp_path, rate, channels, subtype):
+    samples = np.tile(SAMPLES[: LENGTH - 1], (1, channels))
+    encoded("WAV", samples, rate, subtype=subtype)(tmp_path / "a.wav")
+    denoise_file(Stub(), tmp_path / "a.wav", tmp_path / "b.wav")
+    about = files.info(tmp_path / "b.wav")
+    assert (about.rate, about.channels, about.frames, about.subtype) == (rate, channels, LENGTH - 1, subtype)
+
+
+@pytest.mark.parametrize("rate", [1, 100, 3000])
+def test_a_recording_that_ends_below_the_models_band_is_refused(tmp_path, rate):
+    wav(rate=rate)(tmp_path / "a.wav")
+    samples, found = files.read(tmp_path / "a.wav")
+    np.testing.assert_array_equal(samples, SAMPLES)
+    assert found == rate
+    with within(60), pytest.raises(UserError, match=f"at {rate} Hz ends at {rate / 2:g} Hz.*from 1700 to 7200 Hz"):
+        denoise_file(Stub(), tmp_path / "a.wav", tmp_path / "b.wav")
+    assert os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_a_rate_beyond_sound_is_refused():
+    with pytest.raises(UserError, match="rate is 2147483647 Hz; it must be a whole number from 1 to 10000000"):
+        pf.denoise(SAMPLES, 2**31 - 1, Stub())
+
+
+# Sets of recordings to train on.
+
+
+@pytest.fixture
+def folder(tmp_path):
+    random = np.random.default_rng(1)
+    for name, rate in (("a.wav", 22050), ("b.wav", 44100), ("quiet.wav", 32000)):
+        soundfile.write(tmp_path / name, 0.05 * random.standard_normal(2 * rate), rate)
+    return tmp_path
+
+
+def test_recordings_of_several_rates_are_brought_to_one(folder):
+    made = prepare([folder / "a.wav", folder / "b.wav"], [folder / "quiet.wav"], preset="stowell2015")
+    assert [len(magnitudes) for magnitudes in (*made.signal, *made.noise)] == [691] * 3
+    assert made.spectrogram.rate == RATE
+
+
+def test_a_file_given_twice_is_used_once_and_said(folder, caplog):
+    (folder / "link.wav").symlink_to(folder / "a.wav")
+    twice = [folder / "a.wav", folder / "b.wav", folder / "link.wav", folder / "a.wav"]
+    made = prepare(twice, [folder / "quiet.wav"], preset="stowell2015")
+    assert len(made.signal) == 2
+    assert caplog.text.count("given twice") == 2 and str(folder / "link.wav") in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("recordings", "noise", "message"),
+    [
+        ([], ["quiet.wav"], "no recording was given"),
+        (["a.wav"], [], "no noise recording was given"),
+        (["a.wav", "b.wav"], ["./a.wav"], r"a.wav: given as a recording and as noise alone; leave out one"),
+        (["a.wav", "none.wav"], ["quiet.wav"], r"none.wav: no such file"),
+        (["a.wav", "short.wav"], ["short.wav"], r"short.wav: given as a recording and as noise alone"),
+    ],
+)
+def test_a_set_that_cannot_be_trained_on_is_refused(folder, monkeypatch, recordings, noise, message):
+    monkeypatch.chdir(folder)
+    soundfile.write("short.wav", np.full(50, 0.1), RATE)
+    with pytest.raises(UserError, match=message):
+        prepare(recordings, noise, preset="stowell2015")
+
+
+def test_the_files_own_strings_reach_the_denoised_file(tmp_path):
+    tags = {"artist": "AudioMoth 24F319055FDF2902", "comment": "Recorded at 05:30:00 22/05/2019 (UTC)"}
+    files.write(tmp_path / "a.wav", SAMPLES, RATE, tags=tags)
+    denoise_file(Stub(), tmp_path / "a.wav", tmp_path / "b.flac")
+    assert files.info(tmp_path / "b.flac").tags.items() >= tags.items()
