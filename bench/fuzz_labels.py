@@ -122,7 +122,9 @@ _RECORDINGS = [Recording(name, 10.0, 8000) for name in ("a.wav", "b/a.wav", "b/b
 _RULES = Rules(signal_labels=("a", "1"), noise_labels=("nocall", ""), min_noise=0.5)
 
 
-_SUFFIXES = dict(zip(annotations.FORMATS, (".TextGrid", ".xml", ".not.mat", ".mat", ".phn"), strict=True))
+_SUFFIXES: dict[str, str] = dict(
+    zip(annotations.FORMATS, (".TextGrid", ".xml", ".not.mat", ".mat", ".phn"), strict=True)
+)
 _FOREIGN = _SUFFIXES if importlib.util.find_spec("crowsetta") else {}
 
 
@@ -133,12 +135,17 @@ def target() -> tuple[st.SearchStrategy[bytes], Any]:
 
 def check(raw: bytes, folder: Path) -> str:
     """Read the bytes in the format that they show, and in each that may be asked for; "refused", or what they show."""
-    shown = _check_format(raw, folder / "a.txt", None)
+    told = shown(raw, folder)
     for format in FORMATS:
         # crowsetta takes its time.
         if format not in _SUFFIXES or (format in _FOREIGN and sum(raw) % 8 == 0):
             _check_format(raw, folder / f"a{_SUFFIXES.get(format, '.txt')}", format)
-    return shown
+    return told
+
+
+def shown(raw: bytes, folder: Path) -> str:
+    """Read the bytes in the format that they show; "refused", or its name."""
+    return _check_format(raw, folder / "a.txt", None)
 
 
 def _check_format(raw: bytes, path: Path, format: str | None) -> str:
