@@ -11,7 +11,7 @@ from ..atomic import atomic_path
 from ..audio.files import PathLike
 from ..audio.spectrogram import Spectrogram
 
-# dB below the loudest point before, where the colour scale ends.
+# dB below the loudest point of the model's band before, where the colour scale ends.
 RANGE = 70.0
 # Columns of an image: about as many as a printed page has dots across it.
 COLUMNS = 1800
@@ -34,8 +34,8 @@ def figure(
 
     Arguments:
         path: the image, in the format of its suffix: .png, .pdf, .svg.
-        audio, signal, noise: (T,) each, at `rate` Hz; one colour scale, in dB below the loudest point of
-        `audio`.
+        audio, signal, noise: (T,) each, at `rate` Hz; one colour scale, in dB below the loudest point that
+        `audio` has in the model's band: rumble below it is often far louder than all that matters.
         model: with `spectrogram`. Dashed lines show its band where that is narrower than the picture.
         title: printed above, as it is.
         start: of the audio in its recording, in seconds, where the time axis begins.
@@ -59,7 +59,7 @@ def figure(
 def spectrograms(
     page: Any, parts: Mapping[str, NDArray[np.floating]], rate: int, band: Spectrogram, start: float = 0.0
 ) -> list[Any]:
-    """A panel for each of `parts`, (T,) at `rate` Hz, on `page`; 0 dB is the loudest point of the first.
+    """A panel for each of `parts`, (T,) at `rate` Hz, on `page`; 0 dB is the loudest point of the first in the band.
 
     band: the model's spectrogram: the picture ends at half its rate, and dashed lines show where its band does.
     start: seconds, as for `figure`. Returns the panels' axes, from above.
@@ -69,7 +69,8 @@ def spectrograms(
     view = Spectrogram(rate=rate, n_fft=n_fft, hop=n_fft // 4, low=0.0, high=rate / 2)
     levels = {name: _decibels(part, view) for name, part in parts.items()}
     before = next(iter(levels.values()))
-    top = max(float(before.max(initial=-200.0)), -200.0)
+    heard = (view.frequencies >= band.low) & (view.frequencies <= band.high)
+    top = max(float(before[:, heard].max(initial=-200.0)), -200.0)
     seconds = max(len(next(iter(parts.values()))) / rate, 1e-3)
     highest = min(rate, band.rate) / 2
     inside = [edge for edge in (band.low, band.high) if 0.02 * highest < edge < 0.98 * highest]
@@ -94,8 +95,9 @@ def spectrograms(
         text = f"dashed: the model's band, {band.low / 1000:.3g} to {band.high / 1000:.3g} kHz"
         panels[0].set_title(text, loc="right", fontsize=7, color="0.3")
     panels[-1].set_xlabel("time (s)")
-    scale = f"level (dB, 0 is the loudest point {next(iter(parts))})"
-    page.colorbar(panels[0].images[0], ax=panels, label=scale, pad=0.01, aspect=50, extend="min")
+    scale = f"level (dB, 0 is the loudest point of the band {next(iter(parts))})"
+    beyond = "both" if before.max(initial=-200.0) > top else "min"
+    page.colorbar(panels[0].images[0], ax=panels, label=scale, pad=0.01, aspect=50, extend=beyond)
     return panels
 
 

@@ -63,6 +63,18 @@ def test_panels_share_their_scale_and_their_axes_are_seconds_and_kilohertz():
     assert loudest == pytest.approx(4.0, abs=0.1)
 
 
+def test_rumble_below_the_band_does_not_darken_what_is_in_it():
+    from matplotlib.figure import Figure
+
+    time = np.arange(22_050) / 22_050
+    rumble, song = np.sin(2 * np.pi * 50 * time), 0.01 * np.sin(2 * np.pi * 4000 * time)
+    page = Figure()
+    image = spectrograms(page, {"before": rumble + song}, 22_050, Spectrogram())[0].images[0]
+    row = round(4000 / 11_025 * image.get_array().shape[0])
+    assert image.get_array()[row - 3 : row + 4].max() == pytest.approx(0, abs=1e-3)
+    assert image.colorbar.extend == "both"
+
+
 @pytest.mark.parametrize(("band", "dashed"), [((1700.0, 7200.0), [1.7, 7.2]), ((80.0, 11025.0), [])])
 def test_the_models_band_is_shown_where_it_is_narrower_than_the_picture(band, dashed):
     from matplotlib.figure import Figure
