@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-# Samples of all channels that one call of the resampler may give, about.
+# Samples of all channels that one call of the resampler should give at most. Beyond a ratio of some 1000 it gives more,
+# for it takes in some 800 samples a channel before it gives any.
 LONGEST = 2**20
 
 
