@@ -1,0 +1,141 @@
+"""What README and docs promise: links lead somewhere, commands parse, messages that are explained are the program's.
+
+docs/troubleshooting.md quotes the beginnings of the lines that the program prints, without the name of the file before
+them, and with … where the program puts a value.
+"""
+
+import argparse
+import ast
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from partae_fast import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TROUBLE = ROOT / "docs" / "troubleshooting.md"
+# Whose warnings a user of `train`, `denoise`, `labels`, `report` or `evaluate` may see.
+PARTS = ("audio", "cli", "denoising", "evaluation", "labels", "report", "training")
+
+
+def pages() -> list:
+    return [pytest.param(page, id=page.name) for page in PAGES]
+
+
+def template(node: ast.expr) -> str | None:
+    """The text of a string in the source, with … for each value that is put into it."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return re.sub(r"%[-+.\d]*[sdgfr]", "…", node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+    return None
+
+
+@cache
+def messages() -> frozenset[str]:
+    """Every string of the library, without what comes before the message itself: FILE, line N."""
+    found = set()
+    for path in (ROOT / "partae_fast").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            text = template(node) if isinstance(node, ast.expr) else None
+            if text:
+                found.add(message(text))
+    return frozenset(found)
+
+
+def message(text: str) -> str:
+    return re.sub(r"^…(, line (…|1))?: ", "", text)
+
+
+def warnings() -> list[str]:
+    """What the parts of the library warn of; those that pass on what another says are left out."""
+    found = []
+    for part in PARTS:
+        for path in (ROOT / "partae_fast" / part).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "logger.warning":
+                    text = message(template(node.args[0]) or "…")
+                    found += [] if text == "…" else [text]
+    return found
+
+
+def quotes() -> list[str]:
+    """The messages in the tables: what is in backticks at the beginning of a row."""
+    return re.findall(r"^\| `([^`]+)` \|", TROUBLE.read_text(), re.MULTILINE)
+
+
+def test_a_message_is_told_from_its_source():
+    source = 'logger.warning("%s: %d of %d channels are " "silent: %.1f", a)\nf"{x}, line {n}: {y!r} found"'
+    expressions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.expr)]
+    found = {message(text) for node in expressions if (text := template(node))}
+    assert {"… of … channels are silent: …", "… found"} <= found
+
+
+@pytest.mark.parametrize("quote", quotes())
+def test_every_message_that_is_explained_is_the_programs(quote):
+    assert any(text.startswith(quote) for text in messages()), f"no line of the program begins so: {quote}"
+
+
+def test_every_warning_is_explained():
+    missing = [text for text in warnings() if not any(text.startswith(quote) for quote in quotes())]
+    assert not missing, f"give each a row in docs/troubleshooting.md: {missing}"
+    assert len(warnings()) > 8 and len(quotes()) > 25
+
+
+@pytest.mark.parametrize("page", pages())
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith(("http://", "https://")):
+            continue
+        place, _, anchor = target.partition("#")
+        linked = page.parent / place if place else page
+        assert linked.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in anchors(linked), f"{page.name}: {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The arguments of `partae` in each command of the page's shell blocks."""
+    found = []
+    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for command in line.split("&&"):
+                words = shlex.split(command, comments=True)
+                begin = next(
+                    (at for at, word in enumerate(words) if word.split("/")[-1] in ("partae", "partae_fast")), None
+                )
+                found += [] if begin is None else [words[begin + 1 :]]
+    return found
+
+
+@pytest.mark.parametrize("page", pages())
+def test_commands_parse(page):
+    for words in commands(page):
+        try:
+            cli._parser().parse_args(words)
+        except SystemExit as stop:
+            assert stop.code == 0, f"{page.name}: partae {' '.join(words)}"
+
+
+@pytest.mark.parametrize("page", pages())
+def test_options_that_are_spoken_of_exist(page):
+    verbs = next(a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction)).choices.values()
+    known = {option for verb in verbs for action in verb._actions for option in action.option_strings}
+    codes = re.findall(r"`((?:partae |--)[^`\n]+)`", page.read_text())
+    spoken = {option for code in codes for option in re.findall(r"--[a-z-]+", code)}
+    others = {"--nproc-per-node", "--version"}  # torchrun's, and of `partae` itself
+    assert spoken <= known | others
+
+
+def test_there_is_something_to_check():
+    assert len(PAGES) >= 4 and sum(len(commands(page)) for page in PAGES) > 20
