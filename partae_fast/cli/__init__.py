@@ -7,6 +7,7 @@ same way. Results go to stdout, the log and the errors to stderr.
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -40,6 +41,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `partae` with `arguments`, by default those of the process; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: the name of a file need not be UTF-8
     args = _parser().parse_args(arguments)
     ranks = launched()
     level = logging.WARNING if args.quiet else logging.INFO

@@ -4,10 +4,13 @@ Whatever comes of it, it comes soon, the input stays as it was, and no part of a
 """
 
 import contextlib
+import errno
+import io
 import logging
 import os
 import signal
 import struct
+import sys
 import tracemalloc
 
 import numpy as np
@@ -15,7 +18,8 @@ import pytest
 import soundfile
 
 import partae_fast as pf
-from partae_fast.audio import Spectrogram, files
+from partae_fast import cli
+from partae_fast.audio import Spectrogram, files, headers
 from partae_fast.audio.headers import unclosed_start
 from partae_fast.denoising import Mask
 from partae_fast.denoising.files import denoise_file
@@ -254,6 +258,25 @@ def test_an_mp3_with_a_hole_is_taken_up_to_it(tmp_path, caplog):
     assert 0.2 * LENGTH < len(samples) < LENGTH and "damaged or cut short: 1.36 s are promised" in caplog.text
 
 
+class DyingCard(headers.Source):
+    """Bytes that end in an error of the card."""
+
+    def readinto(self, buffer):
+        if self.tell() < 12_000:
+            return super().readinto(buffer)
+        self.fault = OSError(errno.EIO, os.strerror(errno.EIO))
+        return 0
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3"])
+def test_an_error_of_the_disk_is_told_as_such(tmp_path, monkeypatch, format):
+    encoded(format, np.tile(SAMPLES, (4, 1)))(tmp_path / "a.wav")
+    monkeypatch.setattr(files, "Source", DyingCard)
+    monkeypatch.setattr(files, "BLOCK", 8000)
+    with pytest.raises(UserError, match=r"a\.wav: cannot be read beyond [0-5]\.\d\d s: Input/output error"):
+        files.read(tmp_path / "a.wav")
+
+
 def test_a_wav_past_4_gib_of_a_program_that_counts_in_32_bits_is_read_whole(tmp_path, caplog):
     path = tmp_path / "long.wav"
     wav(data=5 * 2**30 - 2**32)(path)
@@ -274,6 +297,17 @@ def test_a_name_that_is_not_utf_8_is_like_any_other(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(UserError, match="is empty"):
         files.read(path)
+
+
+def test_a_name_that_is_not_utf_8_can_be_printed(tmp_path, monkeypatch):
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    encoded("WAV")(tmp_path / "a.wav")
+    os.rename(tmp_path / "a.wav", path)
+    printed = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", printed)
+    assert cli.main(["info", str(path)]) == 0
+    printed.seek(0)
+    assert r"caf\udce9.wav" in printed.read()
 
 
 @pytest.mark.parametrize(
