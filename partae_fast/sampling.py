@@ -79,7 +79,7 @@ class CropSampler:
         seed: int = 0,
         corruption: Sequence[Group] = (),
     ) -> None:
-        _check_settings(signal, noise, frames, batch, noise_only, seed)
+        check_settings(signal, noise, frames, batch, noise_only, seed)
         _check_corruption(corruption)
         self._signal_groups, self._noise_groups = len(signal), len(noise)
         self._corruption_groups = len(corruption)
@@ -106,6 +106,10 @@ class CropSampler:
             self._corruption_groups,
             self.target,
         )
+
+    def ready(self, step: int) -> int:
+        """Have at hand what a step draws from; returns for how many steps from this one on that is all they need."""
+        return 2**32 - step
 
     def batch_at(self, step: int, items: range | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch of a step, 0 <= step < 2**32: x (batch, frames, bins) and noise_only (batch,).
@@ -186,7 +190,7 @@ class CropSampler:
         noise_only = self.noise_only if noise_only is None else noise_only
         seed = self.seed if seed is None else seed
         signal, noise, _ = self._by_role(self._rows)
-        _check_settings(signal, noise, frames, batch, noise_only, seed)
+        check_settings(signal, noise, frames, batch, noise_only, seed)
         other = copy.copy(self)
         if frames != self.frames:
             source = self.source.cpu().float().numpy()
@@ -318,7 +322,7 @@ class CropSampler:
                 flat += crops
 
 
-def _check_settings(
+def check_settings(
     signal: Sequence[Group], noise: Sequence[Group], frames: int, batch: int, noise_only: float, seed: int
 ) -> None:
     if frames < 1 or batch < 1:

@@ -10,7 +10,14 @@ were not told apart.
 
 While it trains, a checkpoint stands beside the model, as MODEL.checkpoint, and MODEL.checkpoint.remixed of the second
 model that preset field trains. After Ctrl-C or a power cut the same command with --resume goes on from there, to the
-same bits as if it had never stopped.
+same bits as if it had never stopped. MODEL.history.jsonl is the record of the run: settings, and the loss as it went.
+
+Recordings that do not fit into memory: --cache FOLDER keeps their spectrograms on disk, where the next run finds them,
+and crops are drawn from a part of them, the reservoir, which is renewed as training goes.
+
+Several processes, a GPU for each, train one model together, each on its share of every batch:
+  torchrun --nproc-per-node 2 -m partae_fast train ...
+The model is the same with 2 processes as with 4, and that of one but for rounding. It pays where batches are large.
 
 examples:
   partae train dawn1.wav dawn2.wav --noise rain.wav --out dawn.safetensors
@@ -19,6 +26,7 @@ examples:
 """
 
 import argparse
+import contextlib
 import inspect
 import logging
 import time
@@ -28,11 +36,14 @@ from pathlib import Path
 from ..atomic import check_writable
 from ..errors import UserError
 from ..evaluation.report import report
+from ..exclusive import only_writer
 from ..kernels.optimiser import RULES
 from ..models import save
 from ..training import figure
-from ..training.fit import checkpoints, fit_material, prepare
+from ..training.distributed import Ranks, joined, share_processors
+from ..training.fit import checkpoints, chosen_device, fit_material, prepare
 from ..training.presets import DEFAULT
+from ..training.reservoir import DEFAULT_MIB
 from .options import (
     add_json,
     add_material,
@@ -59,6 +70,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--figure", metavar="PICTURE", help="draw loss, latents and filters to this file, .png, .pdf or .svg"
     )
     add_spectrogram(parser, DEFAULT)
+    memory = parser.add_argument_group("memory")
+    memory.add_argument("--cache", metavar="FOLDER", help="keep spectrograms there (default: in memory)")
+    memory.add_argument(
+        "--reservoir", type=whole(1), metavar="MIB", help=f"of these in memory, with --cache (default: {DEFAULT_MIB})"
+    )
     run = parser.add_argument_group(
         "training", "penalty, optimizer and learning rate are of the partitioned model, not of one that learns from it"
     )
@@ -70,6 +86,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--weight-decay", type=float, default=0.0, metavar="X", help="L2 on all weights (default: 0)")
     run.add_argument("--seed", type=whole(0), default=_DEFAULTS["seed"], metavar="N", help="default %(default)s")
+    run.add_argument(
+        "--log",
+        choices=("tensorboard",),
+        help="also write curves to the folder MODEL.tensorboard, for tensorboard --logdir",
+    )
     run.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     run.add_argument("--overwrite", action="store_true", help="replace a model or checkpoint that exists")
     add_place(run)
@@ -78,12 +99,23 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    use_threads(args)
+    with joined(chosen_device(args.device, args.backend)) as ranks:
+        if not args.threads:
+            share_processors()
+        use_threads(args)
+        with only_writer(args.out) if ranks.leads else contextlib.nullcontext():
+            return _run(args, ranks)
+
+
+def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     out, checkpoint = Path(args.out), checkpoint_path(args.out)
-    _check_places(out, checkpoint, args.resume, args.overwrite)
-    if args.figure:
-        figure.check_place(args.figure, args.overwrite)
-    started = time.monotonic()
+    if args.reservoir and not args.cache:
+        raise UserError("--reservoir is a part of what --cache keeps on disk; give --cache FOLDER too")
+    if ranks.leads:
+        _check_places(out, checkpoint, args.resume, args.overwrite)
+        if args.figure:
+            figure.check_place(args.figure, args.overwrite)
+    started, progress = time.monotonic(), False if args.quiet else None
     try:
         material = prepare(
             args.recordings,
@@ -92,6 +124,8 @@ def run(args: argparse.Namespace) -> int:
             preset=args.preset,
             **spectrogram_of(args),
             **label_rules_of(args),
+            cache=args.cache,
+            progress=progress,
         )
         model = fit_material(
             material,
@@ -106,13 +140,19 @@ def run(args: argparse.Namespace) -> int:
             checkpoint=checkpoint,
             resume=args.resume,
             overwrite=args.overwrite,
-            progress=False if args.quiet else None,
+            progress=progress,
+            history=f"{out}.history.jsonl",
+            tensorboard=f"{out}.tensorboard" if args.log else None,
+            reservoir=args.reservoir,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_stopped(checkpoint)) from None
+    if not ranks.leads:
+        return 0
     save(model, out, overwrite=args.overwrite)
     for path in checkpoints(checkpoint):
         path.unlink(missing_ok=True)
+    material = material.excerpt(args.seed)
     judged = report(model, material)
     if args.figure:
         figure.figure(args.figure, model, material, args.overwrite)

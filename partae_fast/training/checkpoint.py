@@ -34,6 +34,17 @@ FORMAT, VERSION = "partae-checkpoint", "2"
 _SETTINGS = {"step", "run", "place", "program"}
 # Settings of a run that an older checkpoint lacks, and what they were: its own, and those of its model.
 LATER, LATER_CONFIG = {"weight_decay": 0.0}, {"leak": 0.0, "rectified_output": False}
+LATER_PLACE = {"ranks": "1"}
+RECORDINGS = "sampler.recordings_sha256"
+# What settings of a run are called where a user is told that they differ.
+IN_WORDS = {
+    "sampler.bins": "bins of the band",
+    "sampler.frames": "frames in a crop",
+    "sampler.batch": "items in a batch",
+    "sampler.noise_only": "share of noise-only items",
+    "sampler.seed": "seed",
+    "falling_over": "steps over which the learning rate falls",
+}
 
 
 def write_checkpoint(
@@ -79,9 +90,9 @@ def read_checkpoint(
     if changed:
         raise UserError(
             f"{path}: a checkpoint of another run ({'; '.join(changed)}); go on with the same settings "
-            "and recordings, or begin anew with another checkpoint"
+            "and recordings, or begin anew (--overwrite)"
         )
-    for difference in differences(file.settings["place"], place):
+    for difference in differences({**LATER_PLACE, **file.settings["place"]}, place):
         logger.warning("%s: the run goes on, but not in the same bits: %s", path, difference)
     ours = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     ours |= {f"optimizer.{name}": tensor for name, tensor in optimiser.tensors().items()}
@@ -100,13 +111,26 @@ def read_losses(path: str | os.PathLike[str]) -> "array[float]":
     return _losses(path, sealed.read(path, FORMAT, VERSION))
 
 
+def falling_over(path: str | os.PathLike[str]) -> int:
+    """Over how many steps the learning rate of a checkpoint's run falls; 0 where it stays, or there is no checkpoint.
+
+    Raises UserError where the file is damaged or no checkpoint.
+    """
+    if not os.path.exists(path):
+        return 0
+    file = sealed.read(path, FORMAT, VERSION)
+    _losses(path, file)
+    return file.settings["run"].get("falling_over", 0)
+
+
 def _losses(path: str | os.PathLike[str], file: sealed.Sealed) -> "array[float]":
     """The losses in a file whose settings are a checkpoint's."""
     sealed.require_settings(path, file.settings, _SETTINGS)
     loss = file.tensors.get("loss")
     if loss is None or loss.dtype != torch.float64 or tuple(loss.shape) != (file.settings["step"],):
         raise UserError(f"{path}: it has not one loss for each of its {file.settings['step']} steps; begin anew")
-    if not all(isinstance(file.settings[name], dict) for name in ("run", "place")):
+    run, place = file.settings["run"], file.settings["place"]
+    if not (isinstance(run, dict) and isinstance(run.get("config", {}), dict) and isinstance(place, dict)):
         raise UserError(f"{path}: it does not say which run it is of; begin anew")
     return array("d", loss.numpy().tobytes())
 
@@ -124,7 +148,11 @@ def differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> 
         if isinstance(before, dict) and isinstance(after, dict):
             found += differences(before, after, f"{prefix}{name}.")
         elif before != after:
-            found.append(f"{prefix}{name} was {_short(before)}, is {_short(after)}")
+            full = prefix + name
+            if full == RECORDINGS:
+                found.append("the recordings, their labels or their band are others")
+                continue
+            found.append(f"{IN_WORDS.get(full, full)} was {_short(before)}, is {_short(after)}")
     return found
 
 

@@ -172,8 +172,9 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         yield Ranks()
         return
     import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
 
-    store, rank, count = next(dist.rendezvous("env://", timeout=_PATIENCE))
+    store, rank, count = next(rendezvous("env://", timeout=_PATIENCE))
     with _stdout_is_stderr():
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
@@ -210,6 +211,13 @@ def own_device(device: torch.device) -> torch.device:
     return own
 
 
+def share_processors() -> None:
+    """Give each rank its share of the machine's processors, where torchrun has left each only one of them."""
+    told = launched()
+    if told is not None and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // told.local_count))
+
+
 def _is_first(store: Any) -> bool:
     """Whether this is the first rank to fail. Where nobody can be asked somebody else was."""
     try:
@@ -224,10 +232,8 @@ def _company() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()
         raise UserError(
-            f"a rank is gone, or cannot be reached ({reason[0][-120:] if reason else 'no reason given'}); "
-            "the same command with --resume goes on from the checkpoint"
+            "another rank is gone, or cannot be reached; the same command with --resume goes on from the checkpoint"
         ) from error
 
 

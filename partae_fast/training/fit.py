@@ -1,5 +1,6 @@
 """From recordings to a trained model, in one call: features, crops, training."""
 
+import contextlib
 import hashlib
 import logging
 import math
@@ -18,9 +19,16 @@ from ..audio import files
 from ..audio.resample import resample
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
+from ..exclusive import only_writer
 from ..sampling import CropSampler
+from .cache import Cache
+from .checkpoint import falling_over
+from .distributed import Ranks, current, own_device
 from .presets import DEFAULT, Preset, preset_named
-from .remix import mean_square_of, remixes, smoothed_power
+from .record import JsonLines, Record, TensorBoard
+from .remix import MOST, mean_square_of, remixes, smoothed_power
+from .reservoir import DEFAULT_MIB, ReservoirSampler
+from .stored import excerpt, is_stored, parts
 from .trainer import History, Trainer
 
 logger = logging.getLogger("partae_fast")
@@ -78,12 +86,20 @@ class _Asked:
 
 @dataclass(frozen=True)
 class Material:
-    """What models are trained on: magnitudes at the preset's level, (frames, bins) for each recording."""
+    """What models are trained on: magnitudes at the preset's level, (frames, bins) for each recording.
+
+    With a cache they are on disk, each a `partae_fast.training.stored.Stored`.
+    """
 
     preset: Preset
     spectrogram: Spectrogram
     signal: list[NDArray[np.float32]]  # what may have signal
     noise: list[NDArray[np.float32]]  # what is noise-only
+
+    def excerpt(self, seed: int) -> "Material":
+        """What of it fits into memory: all where it is there already, else stretches drawn at random."""
+        found = {kind: excerpt(getattr(self, kind), MOST, self.preset.frames, seed) for kind in ("signal", "noise")}
+        return replace(self, **found)
 
     def sha256(self) -> str:
         """A digest of the magnitudes' values."""
@@ -122,6 +138,10 @@ def fit(
     noise_labels: Sequence[str] = (),
     min_noise: float = 0.0,
     label_format: str | None = None,
+    history: PathLike | None = None,
+    tensorboard: PathLike | None = None,
+    cache: PathLike | None = None,
+    reservoir: float | None = None,
 ) -> Any:
     """Train a model to tell the signal in `recordings` from noise; returns it, ready to denoise.
 
@@ -163,6 +183,18 @@ def fit(
         noise_labels: labels that do not count: their time is noise-only where no other label is.
         min_noise: seconds; noise-only stretches of labelled recordings that are shorter are left out.
         label_format: one of `partae_fast.labels.FORMATS`; by default what each file's content shows.
+        history: a file for the record of the run, lines of JSON: settings, then the loss as training goes (see
+            `partae_fast.training.record`). A run that is resumed goes on in it; else it is replaced.
+        tensorboard: a folder for the same as curves, which `tensorboard --logdir` shows; needs the extra tensorboard.
+        cache: a folder for the spectrograms of recordings that are files: they are computed once, by processes, and
+            read from there by this run and later ones. None keeps them in memory.
+        reservoir: with a cache, the MiB of spectrograms that are in memory at a time (default 1024). Where all are
+            less, all are; else crops are drawn from a part that is renewed as training goes (see
+            `partae_fast.training.reservoir`), what the second model learns from and what is matched is an excerpt, and
+            the bits depend on this number.
+
+    Where a process group of `torch.distributed` is there, its ranks train one model together (see `Trainer`): call
+    `fit` on each with the same arguments. Each returns the model.
 
     Returns: a ConvPartitionedAutoencoder, or the ConvDenoisingAutoencoder that learned from it (preset "field": see
     `partae_fast.training.remix`), with `spectrogram`, `mask`, noise statistics, and `history` of the loss.
@@ -172,7 +204,7 @@ def fit(
     Stowell & Turner 2015.
     """
     about_labels: Any = {"guard": guard, "signal_labels": signal_labels, "noise_labels": noise_labels}
-    about_labels |= {"min_noise": min_noise, "label_format": label_format}
+    about_labels |= {"min_noise": min_noise, "label_format": label_format, "cache": cache, "progress": progress}
     material = prepare(recordings, noise, labels, preset, low, high, rate, n_fft, hop, bins, **about_labels)
     return fit_material(
         material,
@@ -188,6 +220,9 @@ def fit(
         resume=resume,
         overwrite=overwrite,
         progress=progress,
+        history=history,
+        tensorboard=tensorboard,
+        reservoir=reservoir,
     )
 
 
@@ -205,46 +240,64 @@ def fit_material(
     overwrite: bool = False,
     progress: bool | None = None,
     weight_decay: float = 0.0,
+    history: PathLike | None = None,
+    tensorboard: PathLike | None = None,
+    reservoir: float | None = None,
 ) -> Any:
     """`fit` on what `prepare` made of the recordings, for a caller that wants both; arguments and errors as there."""
-    settings = material.preset
+    settings, ranks = material.preset, current()
     steps = settings.steps if steps is None else steps
     if steps < 0:
         raise UserError(f"steps is {steps}; it must be 0 or more")
     frames = crop_frames(material, settings.frames, settings.pool)
     chosen = chosen_device(device, backend)
+    _say_idle(chosen, ranks)
     earlier, later = settings.split(steps)
+    if settings.remixed and later < 1 <= steps:
+        logger.warning(
+            "steps is %d, which leaves none for the second model, the one that denoises: give 2 or more", steps
+        )
     optimizer, own = optimizer or settings.optimizer, optimizer in (None, settings.optimizer)
-    common: Any = {"backend": backend, "resume": resume, "overwrite": overwrite, "progress": progress}
+    common: Any = {"backend": backend, "resume": resume, "overwrite": overwrite, "progress": progress, "ranks": ranks}
     common["options"] = {"weight_decay": weight_decay}
     first, second = (None, None) if checkpoint is None else checkpoints(checkpoint)
-    trainer = Trainer(
-        _model(material, seed).to(chosen),
-        CropSampler([material.signal], [material.noise], frames, settings.batch, settings.noise_only, seed),
-        penalty=settings.penalty if penalty is None else penalty,
-        optimizer=optimizer,
-        learning_rate=settings.learning_rate if learning_rate is None and own else learning_rate,
-        falling_over=earlier if settings.falling else 0,
-        checkpoint=first,
-        **common,
-    )
-    if settings.remixed and first and second and not (resume and first.exists()):
-        _clear(second, overwrite)
-    _train(trainer, earlier)
-    model, losses = trainer.model, trainer.history.loss
-    if settings.remixed:
-        sampler = remixes(model, material.signal, material.noise, frames, settings.batch, settings.noise_only, seed)
+    if first and resume and settings.falling:
+        _check_begun_for(first, settings, steps)
+    with contextlib.ExitStack() as open_files:
+        if first and ranks.leads:
+            open_files.enter_context(only_writer(first))
+        record = _record(material, history if ranks.leads else None, tensorboard if ranks.leads else None, resume)
+        open_files.callback(record.close)
         trainer = Trainer(
-            _second(material, seed).to(chosen),
-            sampler,
-            penalty=0.0,
-            optimizer="adam",
-            checkpoint=second,
+            _model(material, seed).to(chosen),
+            _sampler(material, frames, seed, reservoir),
+            penalty=settings.penalty if penalty is None else penalty,
+            optimizer=optimizer,
+            learning_rate=settings.learning_rate if learning_rate is None and own else learning_rate,
+            falling_over=earlier if settings.falling else 0,
+            checkpoint=first,
+            watch=record.watch,
             **common,
         )
-        _train(trainer, later)
-        model, losses = trainer.model, losses + trainer.history.loss
-        model.noise_mean_square.copy_(torch.from_numpy(mean_square_of(material.noise)))
+        if settings.remixed and first and second and ranks.leads and not (resume and first.exists()):
+            _clear(second, overwrite)
+        _train(trainer, earlier, record)
+        model, losses = trainer.model, trainer.history.loss
+        if settings.remixed:
+            material = material.excerpt(seed)
+            sampler = remixes(model, material.signal, material.noise, frames, settings.batch, settings.noise_only, seed)
+            trainer = Trainer(
+                _second(material, seed).to(chosen),
+                sampler,
+                penalty=0.0,
+                optimizer="adam",
+                checkpoint=second,
+                watch=record.watch,
+                **common,
+            )
+            _train(trainer, later, record)
+            model, losses = trainer.model, losses + trainer.history.loss
+            model.noise_mean_square.copy_(torch.from_numpy(mean_square_of(material.noise)))
     model.history = History(losses)
     return model
 
@@ -261,10 +314,54 @@ def _clear(second: Path, overwrite: bool) -> None:
     second.unlink(missing_ok=True)
 
 
-def _train(trainer: Trainer, steps: int) -> None:
+def _train(trainer: Trainer, steps: int, record: Record) -> None:
+    record.begin(trainer)
     if trainer.checkpoint is not None and trainer.step >= steps > 0:
         logger.info("%s: %d steps were done already, and its model takes %d", trainer.checkpoint, trainer.step, steps)
     trainer.run(max(0, steps - trainer.step))
+    record.end(trainer)
+
+
+def _record(material: Material, history: PathLike | None, tensorboard: PathLike | None, resume: bool) -> Record:
+    """Where the losses are written, if anywhere."""
+    about = {"source": material.preset.source, "spectrogram": material.spectrogram.to_dict()}
+    sinks: list[Any] = [] if history is None else [JsonLines(history, about, resume)]
+    return Record(sinks if tensorboard is None else [*sinks, TensorBoard(tensorboard)])
+
+
+def _sampler(material: Material, frames: int, seed: int, reservoir: float | None) -> CropSampler:
+    """Batches of the preset's kind, from memory where the recordings fit into it."""
+    settings = material.preset
+    common = frames, settings.batch, settings.noise_only, seed
+    recordings, most = [*material.signal, *material.noise], DEFAULT_MIB if reservoir is None else reservoir
+    size = 4 * sum(recording.size for recording in recordings) / 2**20
+    if is_stored(recordings) and size > most:
+        sampler = ReservoirSampler([material.signal], [material.noise], *common, most)
+        logger.info("a reservoir of %.0f of %.0f MiB is renewed every %d steps", most, size, sampler.every)
+        return sampler
+    return CropSampler([material.signal], [material.noise], *common)
+
+
+def _check_begun_for(checkpoint: Path, preset: Preset, steps: int) -> None:
+    """Refuse to resume a run for another number of steps where its learning rate falls over all of them."""
+    begun = falling_over(checkpoint)
+    likely = begun and next((n for n in range(begun, 5 * begun + 5) if preset.split(n)[0] == begun), None)
+    if likely and preset.split(steps)[0] != begun:
+        raise UserError(
+            f"{checkpoint}: begun for {likely} steps, over which its learning rate falls, and now asked for {steps}; "
+            f"go on with --steps {likely}, or begin anew with --overwrite"
+        )
+
+
+def _say_idle(device: torch.device, ranks: Ranks) -> None:
+    """Whether GPUs are left idle, and how to use them."""
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    if ranks.count == 1 < gpus:
+        logger.info(
+            "1 of %d GPUs trains; large batches are faster on all: torchrun --nproc-per-node %d -m partae_fast train",
+            gpus,
+            gpus,
+        )
 
 
 def prepare(
@@ -283,6 +380,8 @@ def prepare(
     noise_labels: Sequence[str] = (),
     min_noise: float = 0.0,
     label_format: str | None = None,
+    cache: PathLike | None = None,
+    progress: bool | None = None,
 ) -> Material:
     """Spectrograms to train on, from recordings and what is known of noise; arguments and errors as for `fit`."""
     settings = preset_named(preset)
@@ -295,7 +394,8 @@ def prepare(
     _check_apart(signal_sources, noise_sources)
     asked = _Asked(low, high, rate, n_fft, hop, bins)
     spectrogram = _spectrogram(settings, [*signal_sources, *noise_sources], asked)
-    signal, noise_only, given = _features(spectrogram, signal_sources, noise_sources)
+    kept = None if cache is None else _filled(Cache(cache, spectrogram), [*signal_sources, *noise_sources], progress)
+    signal, noise_only, given = _features(spectrogram, signal_sources, noise_sources, kept)
     if settings.match_noise and given:
         _match(signal, given, spectrogram)
     noise_only += given
@@ -413,12 +513,12 @@ def _rate(preset: Preset, high: float, own: int) -> int:
 
 
 def _features(
-    spectrogram: Spectrogram, signal_sources: list[_Source], noise_sources: list[_Source]
+    spectrogram: Spectrogram, signal_sources: list[_Source], noise_sources: list[_Source], cache: Cache | None
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
     """Magnitudes (frames, bins) of all that may have signal, of what labels leave as noise, and of recordings of it."""
     signal, noise, given = [], [], []
     for source in signal_sources:
-        for magnitudes, seconds, channel in _magnitudes(spectrogram, source):
+        for magnitudes, seconds, channel in _magnitudes(spectrogram, source, cache):
             if source.events is None:
                 signal.append(magnitudes)
                 continue
@@ -427,7 +527,7 @@ def _features(
                 its = frames(len(magnitudes), spectrogram)
                 kind += [magnitudes[its]] if its.any() else []
     for source in noise_sources:
-        given += [magnitudes for magnitudes, *_ in _magnitudes(spectrogram, source)]
+        given += [magnitudes for magnitudes, *_ in _magnitudes(spectrogram, source, cache)]
     if not (noise or given):
         raise UserError(
             "the labels leave no stretch that is noise-only; give noise, labels with gaps between events, or a shorter "
@@ -471,8 +571,24 @@ def _quiet(recordings: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.quantile(power[level > _SILENCE * level.max()], 0.25, axis=0).astype(np.float32)
 
 
-def _magnitudes(spectrogram: Spectrogram, source: _Source) -> list[tuple[NDArray[np.float32], float, int]]:
-    """Magnitudes (frames, bins) of each channel that is not silent, the length in seconds, the channel from 1."""
+def _filled(cache: Cache, sources: list[_Source], progress: bool | None) -> Cache:
+    """The cache with the spectrograms of all sources that are files; each rank makes its share of them."""
+    ranks = current()
+    recordings = [source.audio for source in sources if not isinstance(source.audio, tuple)]
+    cache.fill(recordings[ranks.rank :: ranks.count], progress=progress if ranks.leads else False)
+    ranks.gather(None)
+    return cache
+
+
+def _magnitudes(
+    spectrogram: Spectrogram, source: _Source, cache: Cache | None
+) -> list[tuple[NDArray[np.float32], float, int]]:
+    """Magnitudes (frames, bins) of each channel that is not silent, the length in seconds, the channel from 1.
+
+    Those of a file are in the cache, where there is one.
+    """
+    if cache is not None and not isinstance(source.audio, tuple):
+        return _cached(cache, spectrogram, source)
     if isinstance(source.audio, tuple):
         samples = np.asarray(source.audio[0])
         samples = samples[:, None] if samples.ndim == 1 else samples
@@ -486,20 +602,40 @@ def _magnitudes(spectrogram: Spectrogram, source: _Source) -> list[tuple[NDArray
         samples, _ = files.read(source.audio)
     files.require_sound(samples, source.name)
     audible = samples.any(axis=0)
-    if not audible.all():
-        logger.warning("%s: %d of %d channels are silent: left out", source.name, np.sum(~audible), audible.size)
-    labelling.require_channels(source.events or [], audible.size, source.name)
+    _check_channels(source, int(audible.sum()), audible.size)
     resampled = resample(samples[:, audible], source.rate, spectrogram.rate)
     seconds = len(samples) / source.rate
     channels = [int(index) + 1 for index in np.flatnonzero(audible)]
     found = [(spectrogram.magnitude(its), seconds, c) for its, c in zip(resampled.T, channels, strict=True)]
     loudest = max(_interior_level(magnitudes) for magnitudes, *_ in found)
-    if len(resampled) and loudest <= _NOTHING * float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))):
+    if len(resampled):
+        _check_band(source, spectrogram, loudest, float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))))
+    return found
+
+
+def _cached(cache: Cache, spectrogram: Spectrogram, source: _Source) -> list[tuple[Any, float, int]]:
+    """What `_magnitudes` gives, on disk."""
+    found = cache.features(source.audio)
+    if not found.channels:
+        files.require_sound(np.zeros(1), source.name)
+    _check_channels(source, len(found.channels), found.count)
+    _check_band(source, spectrogram, found.loudest, found.level)
+    return [(magnitudes, found.seconds, channel) for channel, magnitudes in found.channels]
+
+
+def _check_channels(source: _Source, audible: int, count: int) -> None:
+    if audible < count:
+        logger.warning("%s: %d of %d channels are silent: left out", source.name, count - audible, count)
+    labelling.require_channels(source.events or [], count, source.name)
+
+
+def _check_band(source: _Source, spectrogram: Spectrogram, loudest: float, level: float) -> None:
+    """Refuse a recording of that level whose largest magnitude in the band is rounding."""
+    if loudest <= _NOTHING * level:
         raise UserError(
             f"{source.name}: nothing sounds from {spectrogram.low:g} to {spectrogram.high:g} Hz, as in a constant; "
             "choose another band or leave it out"
         )
-    return found
 
 
 def _interior_level(magnitudes: NDArray[np.float32]) -> float:
@@ -513,7 +649,7 @@ def _level(
 ) -> Spectrogram:
     """The spectrogram with the gain that brings the signal's RMS magnitude to `wanted`; scales the magnitudes too."""
     # Not a BLAS product: its sum may depend on the number of threads, and with it every bit of training.
-    square = sum(float(np.einsum("th,th->", m, m, dtype=np.float64)) for m in signal)
+    square = sum(float(np.einsum("th,th->", m, m, dtype=np.float64)) for recording in signal for m in parts(recording))
     level = math.sqrt(square / sum(m.size for m in signal))
     if not level > 0:
         raise UserError(f"nothing sounds from {spectrogram.low:g} to {spectrogram.high:g} Hz; choose another band")
@@ -582,7 +718,7 @@ def equip(model: Any, material: Material) -> None:
 def chosen_device(device: str | torch.device | None, backend: str) -> torch.device:
     """The device to train on; None means a GPU where there is one and the back-end can use it."""
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() and backend != "cpu" else "cpu")
+        return own_device(torch.device("cuda" if torch.cuda.is_available() and backend != "cpu" else "cpu"))
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
@@ -591,4 +727,4 @@ def chosen_device(device: str | torch.device | None, backend: str) -> torch.devi
         raise UserError(
             "device cuda was asked for and PyTorch sees none; use cpu, or a CUDA build of PyTorch and a GPU"
         )
-    return chosen
+    return own_device(chosen)

@@ -149,7 +149,7 @@ class Trainer:
             backend, stopping = self.fused(), False
             while self.step < end and not (stopping or (interrupted and not self._shares)):
                 try:
-                    alike = min(end - self.step, self._take_stair())
+                    alike = min(end - self.step, self._take_stair(), self.sampler.ready(self.step))
                     if self._shares:
                         stopping = self._take_common(min(alike, COMMON_STEPS), interrupted)
                     elif backend:
@@ -171,13 +171,30 @@ class Trainer:
                 raise KeyboardInterrupt
         return History(self.history.loss[first:])
 
+    @property
+    def kind(self) -> str:
+        """Which model it trains, as the model's file calls it."""
+        return self._run["kind"]
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values: `run`, what is trained on what and how, and `place`, what else the bits depend on."""
+        return {"run": self._run, "place": self._place}
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step."""
+        if not self._stair:
+            return self._learning_rate
+        return self._learning_rate * (_STAIRS - self._stair_of(step)) / _STAIRS
+
+    def _stair_of(self, step: int) -> int:
+        return min(int(step / self._stair), _STAIRS - 1)
+
     def _take_stair(self) -> int:
         """Set the learning rate of the next step; returns for how many steps it stays."""
-        if not self._stair:
+        self._optimiser.options["learning_rate"] = self.learning_rate_at(self.step)
+        if not self._stair or (number := self._stair_of(self.step)) == _STAIRS - 1:
             return sys.maxsize
-        number = min(int(self.step / self._stair), _STAIRS - 1)
-        self._optimiser.options["learning_rate"] = self._learning_rate * (_STAIRS - number) / _STAIRS
-        return sys.maxsize if number == _STAIRS - 1 else math.ceil((number + 1) * self._stair) - self.step
+        return math.ceil((number + 1) * self._stair) - self.step
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint now, where the trainer has one."""

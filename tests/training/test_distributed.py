@@ -187,7 +187,7 @@ def test_ranks_that_would_train_something_else_are_refused(make_model, make_samp
             Trainer(make_model(), make_sampler(seed=ranks.rank), ranks=ranks)
         return str(caught.value)
 
-    assert "sampler.seed was 0, is 1" in together(2, work)[0]
+    assert "seed was 0, is 1" in together(2, work)[0]
 
 
 def test_more_ranks_than_items_are_refused():

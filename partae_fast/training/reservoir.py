@@ -1,0 +1,227 @@
+"""A sampler for recordings that do not fit into memory: crops are drawn from a part of them, which is renewed.
+
+Recordings are cut into segments that overlap by a crop less one frame, so that every crop lies in one. A group's
+segments are taken in a random order, all of them before any a second time. The reservoir holds the next so many; at
+fixed steps the eldest go and as many new ones come. Which are there at a step follows from the seed and the step alone
+(Philox counters), so a resumed run has them too. Between two such steps it is an ordinary CropSampler, whose
+recordings are the segments, and whole steps run in one launch. The segments that come next are read while they do.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from ..kernels.philox import first_word
+from ..sampling import CropSampler, check_settings
+from .stored import Stored
+
+DEFAULT_MIB = 1024
+_CROPS = 8  # in a segment, end to end
+_TURNS = 8  # after which a group's reservoir is all new
+_SHOWN = 8.0  # times that a frame is drawn on average before it goes
+_ORDERS = 1 << 31  # and the group's number: where a counter has a group, for the order of its segments
+_LEAST_SLOTS = 4
+
+
+@dataclass(frozen=True)
+class _Segment:
+    recording: int
+    first: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The segments of a group, and where those that are resident stand."""
+
+    recordings: Sequence[Any]
+    segments: list[_Segment]
+    slots: int
+    turn: int  # segments that come at a time; 0 where all are resident
+    row: int  # of the source, where slot 0 begins
+
+
+class ReservoirSampler(CropSampler):
+    """Batches as CropSampler makes them, with no more of the recordings in memory than `mebibytes`.
+
+    Arguments:
+        signal, noise: groups of recordings, arrays or `Stored`, (T, bins) of finite magnitudes >= 0.
+        frames, batch, noise_only, seed: as for CropSampler.
+        mebibytes: size of the reservoir, in units of 2**20 bytes, shared evenly by the groups that do not fit.
+
+    mean, std and noise_mean_square are of the recordings as a whole, read from end to end in two passes.
+
+    Raises UserError as CropSampler does, and where the reservoir is too small for a few segments of each group.
+    """
+
+    def __init__(
+        self,
+        signal: Sequence[Sequence[Any]],
+        noise: Sequence[Sequence[Any]],
+        frames: int,
+        batch: int,
+        noise_only: float,
+        seed: int,
+        mebibytes: float = DEFAULT_MIB,
+    ) -> None:
+        check_settings(signal, noise, frames, batch, noise_only, seed)
+        self._signal_groups, self._noise_groups, self._corruption_groups = len(signal), len(noise), 0
+        groups = [_long_enough(group, frames) for group in (*signal, *noise)]
+        self.bins = int(groups[0][0].shape[1])
+        self._segment_frames = _CROPS * frames
+        self._mebibytes = mebibytes
+        self._groups = self._shared_out(groups, [_cut(group, frames, self._segment_frames) for group in groups], frames)
+        self._measure([[(recording, recording) for recording in group] for group in groups])
+        last = self._groups[-1]
+        self.source = torch.zeros(last.row + last.slots * self._segment_frames, self.bins)
+        self.target = None
+        self._every = self._steps_between(frames, batch)
+        self._settings = int(frames), int(batch), float(noise_only), int(seed)
+        self._orders: dict[tuple[int, int], NDArray[np.intp]] = {}
+        self._reader = ThreadPoolExecutor(1, "partae-reservoir")
+        self._turn_number = -1
+        self._next: Future[list[NDArray[np.float32]]] | None = None
+        self.seed = int(seed)
+        self.ready(0)
+
+    @property
+    def resident(self) -> int:
+        """Bytes of the recordings that are in memory."""
+        return self.source.numel() * self.source.element_size()
+
+    @property
+    def every(self) -> int:
+        """Steps from one renewal to the next."""
+        return self._every
+
+    def ready(self, step: int) -> int:
+        number = step // self._every
+        if number != self._turn_number:
+            coming = self._next if number == self._turn_number + 1 else None
+            loads = self._loads(number, everything=coming is None)
+            self._place(number, loads, self._read(loads) if coming is None else coming.result())
+            self._next = self._reader.submit(self._read, self._loads(number + 1, everything=False))
+        return (number + 1) * self._every - step
+
+    def with_settings(self, **settings: Any) -> CropSampler:
+        raise UserError("a reservoir is made for its settings; make another for others")
+
+    def fingerprint(self) -> dict[str, Any]:
+        digest = hashlib.sha256()
+        for group in self._groups:
+            for recording in group.recordings:
+                digest.update(_identity(recording))
+        frames, batch, noise_only, seed = self._settings
+        return {
+            "seed": seed,
+            "frames": frames,
+            "batch": batch,
+            "noise_only": noise_only,
+            "bins": self.bins,
+            "signal_groups": self._signal_groups,
+            "noise_groups": self._noise_groups,
+            "recordings_sha256": digest.hexdigest(),
+            "reservoir_mebibytes": self._mebibytes,
+        }
+
+    def _shared_out(self, groups: list[list[Any]], segments: list[list[_Segment]], frames: int) -> list[_Group]:
+        """How many segments of each group are resident: all where they fit, of the others as many of each."""
+        room = int(self._mebibytes * 2**20) // (4 * self.bins * self._segment_frames)
+        slots, left = [0] * len(groups), len(groups)
+        for g in sorted(range(len(groups)), key=lambda g: len(segments[g])):
+            slots[g] = min(len(segments[g]), room // left)
+            room, left = room - slots[g], left - 1
+        if any(count < min(_LEAST_SLOTS, len(its)) for count, its in zip(slots, segments, strict=True)):
+            least = _LEAST_SLOTS * len(groups) * 4 * self.bins * self._segment_frames / 2**20
+            raise UserError(
+                f"a reservoir of {self._mebibytes:g} MiB is too small for crops of {frames} frames, {self.bins} bins; "
+                f"give {math.ceil(least)} MiB or more"
+            )
+        found, row = [], 0
+        for recordings, its, count in zip(groups, segments, slots, strict=True):
+            turn = 0 if count == len(its) else -(-count // _TURNS)
+            found.append(_Group(recordings, its, count, turn, row))
+            row += count * self._segment_frames
+        return found
+
+    def _steps_between(self, frames: int, batch: int) -> int:
+        """From one renewal to the next, so that a frame is drawn so many times on average before it goes."""
+        coming = sum(group.turn for group in self._groups) * self._segment_frames
+        return max(1, round(_SHOWN * coming / (batch * frames))) if coming else 2**32
+
+    def _loads(self, number: int, everything: bool) -> list[tuple[int, int]]:
+        """(group, which in its order) of the segments that come with a renewal, or of all that are there after it."""
+        found = []
+        for g, group in enumerate(self._groups):
+            first, last = number * group.turn, number * group.turn + group.slots
+            found += [(g, load) for load in range(first if everything else last - group.turn, last)]
+        return found
+
+    def _segment(self, g: int, load: int) -> _Segment:
+        """The segment that is number `load` in a group's order, without end."""
+        group = self._groups[g]
+        epoch, at = divmod(load, len(group.segments))
+        if (g, epoch) not in self._orders:
+            items = np.arange(len(group.segments), dtype=np.uint64)
+            words = first_word(self.seed, np.uint64(epoch), items, np.uint64(_ORDERS + g))
+            self._orders = {key: order for key, order in self._orders.items() if key[0] != g or key[1] >= epoch - 1}
+            self._orders[g, epoch] = np.argsort(words, kind="stable")
+        return group.segments[int(self._orders[g, epoch][at])]
+
+    def _read(self, loads: list[tuple[int, int]]) -> list[NDArray[np.float32]]:
+        found = []
+        for g, load in loads:
+            its = self._segment(g, load)
+            found.append(self._groups[g].recordings[its.recording][its.first : its.first + its.frames])
+        return found
+
+    def _place(self, number: int, loads: list[tuple[int, int]], parts: list[NDArray[np.float32]]) -> None:
+        """Put segments into their slots, and number the crops anew."""
+        for (g, load), part in zip(loads, parts, strict=True):
+            row = self._row(g, load)
+            self.source[row : row + len(part)].copy_(torch.from_numpy(np.ascontiguousarray(part, np.float32)))
+        rows = []
+        for g, group in enumerate(self._groups):
+            first = number * group.turn
+            lengths = {self._row(g, load): self._segment(g, load).frames for load in range(first, first + group.slots)}
+            rows.append([range(row, row + lengths[row]) for row in sorted(lengths)])
+        self._rows = rows
+        self._plan(*self._settings)
+        self._turn_number = number
+
+    def _row(self, g: int, load: int) -> int:
+        group = self._groups[g]
+        return group.row + load % group.slots * self._segment_frames
+
+
+def _long_enough(group: Sequence[Any], frames: int) -> list[Any]:
+    kept = [recording for recording in group if len(recording) >= frames]
+    if not kept:
+        longest = max(map(len, group), default=0)
+        raise UserError(
+            f"the longest recording has {longest} frames and a crop has {frames}; give longer ones or fewer frames"
+        )
+    return kept
+
+
+def _cut(group: Sequence[Any], frames: int, most: int) -> list[_Segment]:
+    """Segments of at most `most` frames that overlap by `frames` - 1: a crop of a recording lies in one alone."""
+    return [
+        _Segment(i, first, min(most, len(recording) - first))
+        for i, recording in enumerate(group)
+        for first in range(0, len(recording) - frames + 1, most - frames + 1)
+    ]
+
+
+def _identity(recording: Any) -> bytes:
+    if isinstance(recording, Stored):
+        return recording.identity().encode()
+    return hashlib.sha256(np.ascontiguousarray(recording, np.float32).data).digest()

@@ -1,0 +1,121 @@
+"""Runs of `partae train`: by several processes, recorded, one at a time, gone on with as they were begun."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from partae_fast.exclusive import only_writer
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ("train", "song.wav", "--noise", "noise.wav", "--out", "new.safetensors", "--threads", "1")
+RECORD = Path("new.safetensors.history.jsonl")
+
+
+def rows(path=RECORD):
+    return [line for line in map(json.loads, path.read_text().splitlines()) if "begin" not in line]
+
+
+def torchrun(*arguments, ranks=2):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "-m", "partae_fast"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_processes_train_both_models_to_the_losses_of_one(here, partae):
+    process = torchrun(*TRAIN, "--steps", 20)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.count("20 steps") == 1 and err.count("spectrogram:") == 1  # one of the two speaks
+    assert not Path("new.safetensors.checkpoint").exists()
+    together = rows()
+    assert [(row["model"], row["step"]) for row in together] == [
+        ("conv_partitioned", 10),
+        ("conv_partitioned", 12),
+        ("conv_denoising", 8),
+    ]
+    assert partae(*TRAIN, "--steps", 20, "--overwrite")[0] == 0
+    alone = rows()
+    np.testing.assert_allclose([row["loss"] for row in together], [row["loss"] for row in alone], rtol=1e-4)
+    assert together[0]["loss"] == pytest.approx(alone[0]["loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_stop_of_two_processes_is_gone_on_with_by_one(here, partae):
+    process = torchrun(*TRAIN, "--steps", 1_000_000, "--preset", "stowell2015")
+    try:
+        while "optimiser on cpu" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGTERM)
+        err = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert err.count("partae train: stopped; the checkpoint is new.safetensors.checkpoint") == 1
+    done = json.loads(partae("info", "new.safetensors.checkpoint", "--json")[1])["step"]
+    options = ("--steps", done + 2, "--preset", "stowell2015")
+    code, _, err = partae(*TRAIN, *options, "--resume")
+    assert code == 0 and "not in the same bits: ranks was 2 to 4, is 1" in err
+    assert [row["step"] for row in rows()][-1] == done + 2
+
+
+def test_the_record_stays_and_nothing_else_is_left(here, partae):
+    before = set(os.listdir())
+    assert partae(*TRAIN, "--steps", 5)[0] == 0
+    assert set(os.listdir()) - before == {"new.safetensors", RECORD.name}
+    begun = [json.loads(line) for line in RECORD.read_text().splitlines() if "begin" in line]
+    assert [line["begin"] for line in begun] == ["conv_partitioned", "conv_denoising"]
+    assert begun[0]["spectrogram"]["bins"] == 128 and begun[0]["run"]["optimizer"] == "adam"
+
+
+def test_curves_for_tensorboard_where_they_are_asked_for(here, partae):
+    pytest.importorskip("tensorboard")
+    assert partae(*TRAIN, "--steps", 5, "--log", "tensorboard")[0] == 0
+    found = sorted(path.parent.name for path in Path("new.safetensors.tensorboard").rglob("events*"))
+    assert found == ["1-conv_partitioned", "2-conv_denoising"]
+
+
+def test_a_second_writer_of_a_model_is_refused(partae):
+    with only_writer("new.safetensors"):
+        code, _, err = partae(*TRAIN, "--steps", 2)
+    assert code == 2 and "new.safetensors: another process is writing it" in err and err.count("\n") == 1
+    with only_writer("new.safetensors.checkpoint"):
+        code, _, err = partae(*TRAIN, "--steps", 2, "--quiet")
+    assert code == 2 and "new.safetensors.checkpoint: another process is writing it" in err
+
+
+def test_a_run_is_gone_on_with_for_the_steps_that_it_was_begun_for(here, partae, monkeypatch):
+    from partae_fast.training import fit
+
+    def stop(trainer, steps, record, real=fit._train):
+        real(trainer, steps - 2, record)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "_train", stop)
+        assert partae(*TRAIN, "--steps", 10)[0] == 130
+    code, _, err = partae(*TRAIN, "--steps", 12, "--resume", "--quiet")
+    assert code == 2 and "begun for 10 steps" in err and "--steps 10" in err and err.count("\n") == 1
+    assert partae(*TRAIN, "--steps", 10, "--resume")[0] == 0
+
+
+def test_one_step_leaves_the_second_model_untrained_and_the_log_says_so(partae):
+    code, _, err = partae(*TRAIN, "--steps", 1)
+    assert code == 0 and "leaves none for the second model" in err
+
+
+def test_torchrun_is_for_training_alone(partae, monkeypatch):
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    code, _, err = partae("info")
+    assert code == 2 and "`train` alone" in err

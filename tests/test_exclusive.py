@@ -1,0 +1,61 @@
+"""The second writer is refused, and a writer that was killed is in nobody's way."""
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from partae_fast.errors import UserError
+from partae_fast.exclusive import only_writer
+
+
+def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
+    with only_writer(tmp_path / "m"):
+        with pytest.raises(UserError, match=r"m: another process is writing it; wait"), only_writer(tmp_path / "m"):
+            pytest.fail("two writers")
+        with only_writer(tmp_path / "other"):
+            pass
+    with only_writer(tmp_path / "m"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_one_file_by_two_names_has_one_writer(tmp_path):
+    (tmp_path / "m").touch()
+    (tmp_path / "link").symlink_to("m")
+    with only_writer(tmp_path / "m"), pytest.raises(UserError, match="link: another"), only_writer(tmp_path / "link"):
+        pytest.fail("two writers")
+
+
+def test_what_fails_lets_go(tmp_path):
+    with pytest.raises(RuntimeError), only_writer(tmp_path / "m"):
+        raise RuntimeError
+    with only_writer(tmp_path / "m"):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_writer_holds_nothing(tmp_path):
+    ready, told = multiprocessing.Pipe(duplex=False)
+    child = os.fork()
+    if child == 0:  # holds it until it is killed
+        with only_writer(tmp_path / "m"):
+            told.send(True)
+            signal.pause()
+    try:
+        assert ready.poll(30)
+        with pytest.raises(UserError, match="another process"), only_writer(tmp_path / "m"):
+            pytest.fail("two writers")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert os.listdir(tmp_path) == [".m.lock"]
+    with only_writer(tmp_path / "m"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(UserError, match="does not exist"), only_writer(tmp_path / "none" / "m"):
+        pass
