@@ -4,6 +4,7 @@
     folder.py   ten thousand files, some of them corrupt, killed and started again; files a minute with one and two jobs
     cluster.py  files on a Dask cluster of which a worker is killed
     soak.py     training and denoising over and over in one process
+    ddp.py      training by several processes: steps a second, what they send, and how it goes on on paper
     common.py   what they share
 
 python -m partae_fast.bench.scale memory --hours 24
