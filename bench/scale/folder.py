@@ -97,14 +97,14 @@ _CORRUPT = (
 
 def _make(folder: Path, count: int, corrupt: float) -> set[str]:
     """Write the recordings; returns the names of those that are corrupt."""
-    audio, every = quiet(60), max(1, round(1 / corrupt)) if corrupt else count + 1
+    audio, every = quiet(60), max(1, round(1 / corrupt)) if corrupt else 0
     length, bad = round(SECONDS * RATE), set()
     for number in range(count):
         path = folder / f"{number // PER_FOLDER:03}" / f"{number:06}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         start = (number * 997) % (len(audio) - length)
         soundfile.write(path, audio[start : start + length], RATE, subtype="PCM_16")
-        if number % every == every // 2:
+        if every and number % every == every // 2:
             _CORRUPT[len(bad) % len(_CORRUPT)](path)
             bad.add(str(path.relative_to(folder)))
         if number % 1000 == 0:

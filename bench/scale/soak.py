@@ -20,6 +20,7 @@ from .common import RATE, options, quiet, resident, say, write
 
 WARM_UP = 0.2  # of the time
 MOST_GROWTH = 0.02
+LEAST_CYCLES = 10  # after the warm-up, to tell growth from chance
 
 
 def main(arguments: list[str]) -> int:
@@ -70,5 +71,8 @@ def _judged(samples: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
         statistics.median(sample["resident_bytes"] for sample in part) for part in (after[:fifth], after[-fifth:])
     )
     growth = last / first - 1
-    claims = {f"memory grows by less than {MOST_GROWTH:.0%} after the warm-up": growth < MOST_GROWTH}
+    claims = {
+        f"memory grows by less than {MOST_GROWTH:.0%} after the warm-up": growth < MOST_GROWTH,
+        f"that is of {LEAST_CYCLES} cycles or more": len(after) >= LEAST_CYCLES,
+    }
     return {"rows": samples, "before_bytes": first, "after_bytes": last, "growth": growth, "claims": claims}

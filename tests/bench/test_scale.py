@@ -22,10 +22,13 @@ def test_growth_is_that_after_the_warm_up(last, holds):
     samples = [{"seconds": 10.0 * i + 4, "resident_bytes": size} for i, size in enumerate(sizes)]
     report = soak._judged(samples, 100.0)
     assert report["growth"] == pytest.approx(last / 100 - 1)
-    assert list(report["claims"].values()) == [holds]
+    assert list(report["claims"].values()) == [holds, True]
+    assert list(soak._judged(samples[:8], 100.0)["claims"].values()) == [True, False]
 
 
 def test_corrupt_recordings_are_as_many_as_asked_for_and_of_every_kind(tmp_path):
+    assert not folder._make(tmp_path / "good", 9, 0) and len(folder._names(tmp_path / "good")) == 9
+    tmp_path = tmp_path / "mixed"
     bad = folder._make(tmp_path, 60, 0.1)
     assert len(bad) == 6 and len(folder._names(tmp_path)) == 60
     assert sum(folder._whole(tmp_path, tmp_path, name) for name in folder._names(tmp_path)) == 54
