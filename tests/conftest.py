@@ -5,6 +5,29 @@ from pathlib import Path
 import pytest
 import torch
 
+from .beside import Processes
+
+_PROCESSES = pytest.StashKey[Processes]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    """Long checks in processes of their own begin before the first test."""
+    if not session.config.option.collectonly:
+        session.stash[_PROCESSES] = Processes(session.config.rootpath)
+        session.stash[_PROCESSES].begin(mark for item in session.items for mark in item.iter_markers("beside"))
+
+
+def pytest_sessionfinish(session):
+    if _PROCESSES in session.stash:
+        session.stash[_PROCESSES].stop()
+
+
+@pytest.fixture
+def beside(request):
+    """beside() -> what became of the process that the test's mark names; see `tests.beside`."""
+    return lambda: request.session.stash[_PROCESSES].result(request.node.get_closest_marker("beside"))
+
 
 @pytest.fixture(scope="session")
 def shared_data():

@@ -1,9 +1,6 @@
 """train_steps in Triton: without a GPU through the interpreter, in a process of its own; and on a GPU."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +13,16 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 FILE = Path(__file__).with_name("train_steps_triton_interpreted.py")
 
 
-@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
-def test_steps_through_the_interpreter(which):
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-m", which, str(FILE)],
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+def interpreted(which):
+    return pytest.mark.beside("-m", "pytest", "-x", "-m", which, str(FILE), TRITON_INTERPRET="1")
+
+
+SPEEDS = {"not slow": [interpreted("not slow")], "slow": [interpreted("slow"), pytest.mark.slow]}
+
+
+@pytest.mark.parametrize("which", [pytest.param(which, marks=marks) for which, marks in SPEEDS.items()])
+def test_steps_through_the_interpreter(which, beside):
+    run = beside()
     assert run.returncode == 0, run.stdout + run.stderr
 
 

@@ -1,7 +1,8 @@
 """How far training on a back-end strays from the float64 reference.
 
-python -m tests.training.agreement BACKEND STEPS    prints both measures as JSON (for a process of its own,
-                                                    where TRITON_INTERPRET=1 is set before Triton is imported)
+python -m tests.training.agreement BACKEND STEPS           prints both measures as JSON (for a process of its own,
+                                                           where TRITON_INTERPRET=1 is set before Triton is imported)
+python -m tests.training.agreement statistics OPTIMIZER    prints late losses as JSON
 """
 
 import json
@@ -177,7 +178,20 @@ def one_step(backend, learner, system, setting, step):
     return loss, {n: getattr(run, n).double().numpy() - weights[n].double().numpy() for n in weights}
 
 
+def late_losses(optimizer, steps=1000, last=100, seeds=5):
+    """The mean loss of the last steps over several seeds, by the reference and by back-ends on the CPU."""
+    means = {"reference": np.mean([reference_losses(steps, seed, optimizer)[-last:] for seed in range(seeds)])}
+    for backend in ("eager", "cpu"):
+        means[backend] = np.mean([losses(backend, steps, seed, optimizer)[-last:] for seed in range(seeds)])
+    return means
+
+
+def main(what, how):
+    if what == "statistics":
+        return late_losses(how)
+    loss, update = teacher_forced(what, int(how))
+    return {"loss": loss, "update": update, "free": free_running(what)}
+
+
 if __name__ == "__main__":
-    backend, steps = sys.argv[1], int(sys.argv[2])
-    loss, update = teacher_forced(backend, steps)
-    print(json.dumps({"loss": loss, "update": update, "free": free_running(backend)}))
+    print(json.dumps(main(*sys.argv[1:])))

@@ -1,17 +1,14 @@
 """Training agrees with the float64 reference, in three senses; a longer float32 run is free to part at a near-tie."""
 
 import json
-import os
-import subprocess
-import sys
 
-import numpy as np
 import pytest
 
 from . import agreement
 
 on_cpu = pytest.mark.parametrize("backend", ["eager", "cpu"])
-optimizers = pytest.mark.parametrize("optimizer", ["adadelta", "adam", "sgd", "nesterov"])
+OPTIMIZERS = ["adadelta", "adam", "sgd", "nesterov"]
+optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS)
 
 
 @on_cpu
@@ -42,22 +39,28 @@ def test_other_systems(backend, system):
     assert agreement.free_running(backend, 10, system=system) <= 1e-4
 
 
+def statistics(optimizer):
+    return pytest.param(optimizer, marks=pytest.mark.beside("-m", "tests.training.agreement", "statistics", optimizer))
+
+
 @pytest.mark.slow
-@optimizers
-def test_statistically(optimizer):
+@pytest.mark.parametrize("optimizer", map(statistics, OPTIMIZERS))
+def test_statistically(optimizer, beside):
     """Over five seeds the mean loss of the last 100 of 1000 steps."""
-    truth = np.mean([agreement.reference_losses(1000, seed, optimizer)[-100:] for seed in range(5)])
-    for backend in ("eager", "cpu"):
-        found = np.mean([agreement.losses(backend, 1000, seed, optimizer)[-100:] for seed in range(5)])
-        assert abs(found - truth) <= 0.02 * truth, backend
+    done = beside()
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    truth = found.pop("reference")
+    assert set(found) == {"eager", "cpu"}
+    for backend, loss in found.items():
+        assert abs(loss - truth) <= 0.02 * truth, backend
 
 
 @pytest.mark.slow
-def test_triton_through_the_interpreter():
+@pytest.mark.beside("-m", "tests.training.agreement", "triton", "20", TRITON_INTERPRET="1")
+def test_triton_through_the_interpreter(beside):
     pytest.importorskip("triton")
-    command = [sys.executable, "-m", "tests.training.agreement", "triton", "20"]
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = beside()
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["loss"] <= 1e-5
