@@ -162,9 +162,9 @@ def blocks(path: PathLike, size: int | None = None, first: int = 0) -> Iterator[
         size = max(1, BLOCK // about.channels) if size is None else size
         if about.format in LOSSY:
             size = min(size, LOSSY_FRAMES)
-        done = _go_to(file, first, size, about)
+        done = _go_to(source, file, first, size, about)
         while done < file.frames:
-            block = _block(file, size, about, done)
+            block = _block(source, file, size, about, done)
             if not len(block):
                 break
             require_finite(block, about.rate, str(path), first=done)
@@ -174,14 +174,14 @@ def blocks(path: PathLike, size: int | None = None, first: int = 0) -> Iterator[
             logger.warning(warning)
 
 
-def _go_to(file: Any, first: int, size: int, about: AudioInfo) -> int:
+def _go_to(source: Source, file: Any, first: int, size: int, about: AudioInfo) -> int:
     """Go to frame `first` of a file just opened; returns it."""
     import soundfile
 
     reached = 0
     if about.format in LOSSY:
         # libsndfile 1.2.2 seeks to a wrong frame near the end of an Ogg file, so what is before is read.
-        while reached < first and len(block := _block(file, min(size, first - reached), about, reached)):
+        while reached < first and len(block := _block(source, file, min(size, first - reached), about, reached)):
             reached += len(block)
     elif first:
         try:
@@ -197,21 +197,32 @@ def _go_to(file: Any, first: int, size: int, about: AudioInfo) -> int:
     return reached
 
 
-def _block(file: Any, size: int, about: AudioInfo, done: int) -> NDArray[np.floating]:
+def _block(source: Source, file: Any, size: int, about: AudioInfo, done: int) -> NDArray[np.floating]:
     """The next samples; none where a lossy file cannot be decoded any further."""
     import soundfile
 
     try:
         # As float32 a double that is too large would be infinite, and its value could not be told.
         with uninterrupted():  # in libsndfile's reading of the file Ctrl-C would be lost, and the file seem to end
-            return file.read(size, dtype="float64" if about.subtype == "DOUBLE" else "float32", always_2d=True)
+            block = file.read(size, dtype="float64" if about.subtype == "DOUBLE" else "float32", always_2d=True)
     except soundfile.LibsndfileError as error:
+        if source.fault:
+            raise _unreadable(about.path, source.fault, f"beyond {done / about.rate:.2f} s") from error
         if about.format in LOSSY:
             return np.zeros((0, about.channels), np.float32)
         start, end = done / about.rate, min(done + size, about.frames) / about.rate
         raise UserError(
             f"{about.path}: damaged or cut short between {start:.2f} and {end:.2f} s: {_reason(error)}; get it again"
         ) from error
+    if source.fault:
+        raise _unreadable(about.path, source.fault, f"beyond {done / about.rate:.2f} s") from source.fault
+    return block
+
+
+def _unreadable(path: Path, fault: OSError, where: str) -> UserError:
+    return UserError(
+        f"{path}: cannot be read {where}: {fault.strerror}; look after the disk or card, and copy it from there"
+    )
 
 
 def require_finite(samples: NDArray[np.floating], rate: float, name: str, first: int = 0) -> None:
@@ -421,8 +432,13 @@ def _opened(path: PathLike) -> Iterator[tuple[Source, Any, AudioInfo]]:
     with contextlib.ExitStack() as opened:
         # Not by its name: libsndfile takes none that is not UTF-8.
         source = opened.enter_context(Source(path))
-        with _translated(path, "not usable as audio", "convert it to WAV or FLAC"), uninterrupted():
-            file = header = opened.enter_context(soundfile.SoundFile(source))
+        try:
+            with uninterrupted():
+                file = header = opened.enter_context(soundfile.SoundFile(source))
+        except soundfile.LibsndfileError as error:
+            if source.fault:
+                raise _unreadable(path, source.fault, "at its beginning or end") from error
+            raise UserError(f"{path}: not usable as audio: {_reason(error)}; convert it to WAV or FLAC") from error
         start = unclosed_start(path) if file.format in ("WAV", "WAVEX", "RF64") else None
         if start is not None and soundfile.check_format("RAW", file.subtype):
             source = opened.enter_context(Source(path, start))

@@ -39,11 +39,15 @@ _MP3_ENDS = 2 * 1152
 
 
 class Source(io.FileIO):
-    """A file's bytes from `start` on, for libsndfile."""
+    """A file's bytes from `start` on, for libsndfile.
+
+    An error of the disk cannot pass through libsndfile, which then sees the end of the file: `fault` holds it.
+    """
 
     def __init__(self, path: Path, start: int = 0):
         super().__init__(path)
         self._start = start
+        self.fault: OSError | None = None
         self.seek(0)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
@@ -51,6 +55,13 @@ class Source(io.FileIO):
 
     def tell(self) -> int:
         return super().tell() - self._start
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            return super().readinto(buffer) or 0
+        except OSError as error:
+            self.fault = error
+            return 0
 
 
 def check_claim(path: Path, file: Any) -> None:

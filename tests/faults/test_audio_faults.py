@@ -273,7 +273,7 @@ def test_an_error_of_the_disk_is_told_as_such(tmp_path, monkeypatch, format):
     encoded(format, np.tile(SAMPLES, (4, 1)))(tmp_path / "a.wav")
     monkeypatch.setattr(files, "Source", DyingCard)
     monkeypatch.setattr(files, "BLOCK", 8000)
-    with pytest.raises(UserError, match=r"a\.wav: cannot be read beyond [0-5]\.\d\d s: Input/output error"):
+    with pytest.raises(UserError, match=r"a\.wav: cannot be read .*: Input/output error; look after"):
         files.read(tmp_path / "a.wav")
 
 
