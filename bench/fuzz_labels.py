@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ..errors import UserError
 from ..labels import FORMATS, Recording, Rules, Timeline, annotations, listed, read_labels
+from ..labels.summary import summarise
 
 _HEADERS = (
     "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tBegin Path\t"
@@ -160,6 +161,8 @@ def _check_format(raw: bytes, path: Path, format: str | None) -> str:
             _require_sound(row.event)
     for recordings in (_RECORDINGS, _RECORDINGS[:1]):
         _check_listed(path, recordings, format)
+    alone = summarise([path], [], format=format)
+    assert sum(label.events for label in alone.labels) == sum(row.event is not None for row in table.rows)
     return table.format
 
 

@@ -12,7 +12,7 @@ examples:
 """
 
 import argparse
-import logging
+import os
 from pathlib import Path, PurePosixPath
 
 from ..atomic import check_writable
@@ -22,8 +22,6 @@ from ..errors import UserError
 from ..labels import Rules, read_labels
 from ..labels.summary import Summary, summarise
 from .options import add_json, add_label_rules, label_rules_of, print_json
-
-logger = logging.getLogger("partae_fast")
 
 _UNNAMED = "(none)"
 _PICTURES = (".png", ".pdf", ".svg")
@@ -88,7 +86,7 @@ def _named(label_files: list[str], format: str | None) -> list[Path]:
             pure = PurePosixPath(name.replace("\\", "/"))
             places = [Path(pure), path.parent / pure, path.parent / pure.name]
             places += [path.parent / f"{stem}{suffix}" for stem in (pure.name, pure.stem) for suffix in _CONVERTED]
-            found += [place for place in places if place.is_file()][:1]
+            found += [place for place in places if os.path.isfile(place)][:1]  # False for what cannot be a name
     return list(dict.fromkeys(found))
 
 
@@ -104,11 +102,12 @@ def _print(summary: Summary) -> None:
     if len(summary.parts) > 1:
         _print_times(f"{'in all':<{width}}", totals, f"{sum(len(part.events) for part in summary.parts):>8}")
     if summary.labels:
-        wide = max([len(_UNNAMED), *(len(label.label) for label in summary.labels)])
+        names = [" ".join(label.label.split()) or _UNNAMED for label in summary.labels]
+        wide = max(len(_UNNAMED), *map(len, names))
         print(f"\n{'label':<{wide}}  {'events':>9}{'seconds':>10}  counts as")
-        for label in summary.labels:
+        for name, label in zip(names, summary.labels, strict=True):
             seconds = "" if label.seconds is None else f"{label.seconds:.2f}"
-            print(f"{label.label or _UNNAMED:<{wide}}  {label.events:>9}{seconds:>10}  {label.counts_as}")
+            print(f"{name:<{wide}}  {label.events:>9}{seconds:>10}  {label.counts_as}")
     for warning in summary.warnings:
         print(f"\nwarning: {warning}")
 

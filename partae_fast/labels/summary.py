@@ -29,7 +29,9 @@ class Part:
 
     @property
     def title(self) -> str:
-        return self.name if self.channel is None else f"{self.name}, channel {self.channel}"
+        """To print: what no text can hold of a file's name is escaped."""
+        name = _printable(self.name)
+        return name if self.channel is None else f"{name}, channel {self.channel}"
 
     def stretches(self) -> dict[str, tuple[tuple[float, float], ...]]:
         """(start, end) in seconds, by state."""
@@ -100,7 +102,7 @@ def summarise(
         try:
             about[Path(recording)] = files.info(recording)
         except UserError as error:
-            warnings.append(f"{error}; left out")
+            warnings.append(f"{_printable(str(error))}; left out")
     if not about:
         return _of_labels_alone(label_files, rules, format, warnings)
     events: dict[Path, list[Event]] = {}
@@ -160,16 +162,16 @@ def _labels(counted: list[tuple[Event, str]], rules: Rules) -> list[Label]:
 
 def _faults(place: Path, events: list[Event], info: files.AudioInfo) -> list[str]:
     """What training refuses."""
-    found = []
+    name, found = _printable(str(place)), []
     late = [event.end for event in events if event.end > info.seconds + TOLERANCE]
     if late:
         found.append(
-            f"{place}: {len(late)} labels pass its end at {info.seconds:.3f} s, the last ends at {max(late):.3f} s; "
+            f"{name}: {len(late)} labels pass its end at {info.seconds:.3f} s, the last ends at {max(late):.3f} s; "
             "training refuses that, for they may be of another recording"
         )
     highest = max((event.channel or 1 for event in events), default=1)
     if highest > info.channels:
-        found.append(f"{place}: a label is of channel {highest} and it has {info.channels}; training refuses that")
+        found.append(f"{name}: a label is of channel {highest} and it has {info.channels}; training refuses that")
     return found
 
 
@@ -208,6 +210,10 @@ def _overlaps(events: list[Event]) -> int:
 
 def _of(names: list[str], parts: list[Part]) -> str:
     return f"{len(names)} of {len(parts)} recordings {'is' if len(names) == 1 else 'are'}"
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _such(names: list[str]) -> str:

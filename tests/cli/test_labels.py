@@ -1,6 +1,7 @@
 """`partae labels`, and what labels may be told to `partae train`."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -69,6 +70,16 @@ def test_the_picture_is_written(partae, labelled):
     assert all(
         f"<!-- {text} -->" in Path("p.svg").read_text() for text in ("signal", "noise-only", "unknown", "song.wav")
     )
+
+
+def test_names_that_are_no_text_are_shown_escaped(partae, labelled):
+    folder = Path(os.fsdecode(b"caf\xe9"))
+    folder.mkdir()
+    shutil.copy("song.wav", folder / "song.wav")
+    shutil.copy("noise.wav", folder / "noise.wav")
+    code, out, _ = partae("labels", "t.csv", "--recordings", folder, "--figure", "p.png")
+    assert code == 0 and out.count(r"caf\udce9/song.wav") == 1 and out.count(r"caf\udce9/noise.wav") == 2
+    assert partae("labels", "t.csv", "--recordings", folder, "--json")[0] == 0
 
 
 @pytest.mark.parametrize(

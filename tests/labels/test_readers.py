@@ -247,6 +247,7 @@ BAD = {
     "random": (bytes(range(256)), None, ": is not text"),
     "half of UTF-16": (b"\xff\xfes\x00t\x00", None, ", line 1: 'st' found; labels must be an Audacity track"),
     "odd bytes in UTF-16": (b"\xff\xfes\x00t\x00a", None, ": is not text"),
+    "terminal codes": ("1\t2\t\x1b[2J\n", None, ": is not text"),
     "prose": ("Dear all,\nthe labels\n", None, ", line 1: 'Dear all,' found; labels must be an Audacity track"),
     "no header": ("x.wav,1,2,a\n", None, ", line 1: 'x.wav,1,2,a' found; labels must be"),
     "no times": ("file,label\nx.wav,a\n", None, "or a table whose first line names columns, start and end at least"),
