@@ -1,5 +1,6 @@
 """Runs of `partae train`: by several processes, recorded, one at a time, gone on with as they were begun."""
 
+import contextlib
 import json
 import os
 import signal
@@ -21,21 +22,28 @@ def rows(path=RECORD):
     return [line for line in map(json.loads, path.read_text().splitlines()) if "begin" not in line]
 
 
+@contextlib.contextmanager
 def torchrun(*arguments, ranks=2):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "-m", "partae_fast"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*command, *map(str, arguments)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield process
+    finally:  # it ends its processes, which a kill would leave
+        if process.poll() is None:
+            process.terminate()
+            process.communicate()
 
 
 def test_two_processes_train_both_models_to_the_losses_of_one(here, partae):
-    process = torchrun(*TRAIN, "--steps", 20)
-    out, err = process.communicate(timeout=120)
+    with torchrun(*TRAIN, "--steps", 20) as process:
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out.count("20 steps") == 1 and err.count("spectrogram:") == 1  # one of the two speaks
     assert not Path("new.safetensors.checkpoint").exists()
@@ -53,14 +61,11 @@ def test_two_processes_train_both_models_to_the_losses_of_one(here, partae):
 
 @pytest.mark.slow
 def test_a_stop_of_two_processes_is_gone_on_with_by_one(here, partae):
-    process = torchrun(*TRAIN, "--steps", 1_000_000, "--preset", "stowell2015")
-    try:
+    with torchrun(*TRAIN, "--steps", 1_000_000, "--preset", "stowell2015") as process:
         while "optimiser on cpu" not in (line := process.stderr.readline()):
             assert line
         process.send_signal(signal.SIGTERM)
-        err = process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
+        err = process.communicate(timeout=300)[1]
     assert err.count("partae train: stopped; the checkpoint is new.safetensors.checkpoint") == 1
     done = json.loads(partae("info", "new.safetensors.checkpoint", "--json")[1])["step"]
     options = ("--steps", done + 2, "--preset", "stowell2015")
