@@ -111,7 +111,13 @@ class ReservoirSampler(CropSampler):
             self._next = self._reader.submit(self._read, self._loads(number + 1, everything=False))
         return (number + 1) * self._every - step
 
-    def with_settings(self, **settings: Any) -> CropSampler:
+    def with_settings(
+        self,
+        frames: int | None = None,
+        batch: int | None = None,
+        noise_only: float | None = None,
+        seed: int | None = None,
+    ) -> CropSampler:
         raise UserError("a reservoir is made for its settings; make another for others")
 
     def fingerprint(self) -> dict[str, Any]:
