@@ -8,8 +8,8 @@ At its end it says what can be told without clean audio: how much noise-only aud
 is kept, of a partitioned model how well both parts together match the recordings, and a warning where noise and signal
 were not told apart.
 
-While it trains, a checkpoint stands beside the model, as MODEL.checkpoint, and MODEL.checkpoint.remixed of the second
-model that preset field trains. After Ctrl-C or a power cut the same command with --resume goes on from there, to the
+While it trains, a checkpoint stands beside the model, as MODEL.checkpoint, and MODEL.checkpoint.remixed1 and 2 of the
+models that preset field trains next. After Ctrl-C or a power cut the same command with --resume goes on from there, to the
 same bits as if it had never stopped. MODEL.history.jsonl is the record of the run: settings, and the loss as it went.
 
 Recordings that do not fit into memory: --cache FOLDER keeps their spectrograms on disk, where the next run finds them,
@@ -42,7 +42,7 @@ from ..models import save
 from ..training import figure
 from ..training.distributed import Ranks, joined, share_processors
 from ..training.fit import checkpoints, chosen_device, fit_material, prepare
-from ..training.presets import DEFAULT
+from ..training.presets import DEFAULT, preset_named
 from ..training.reservoir import DEFAULT_MIB
 from .options import (
     add_json,
@@ -112,7 +112,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     if args.reservoir and not args.cache:
         raise UserError("--reservoir is a part of what --cache keeps on disk; give --cache FOLDER too")
     if ranks.leads:
-        _check_places(out, checkpoint, args.resume, args.overwrite)
+        _check_places(out, checkpoints(checkpoint, preset_named(args.preset)), args.resume, args.overwrite)
         if args.figure:
             figure.check_place(args.figure, args.overwrite)
     started, progress = time.monotonic(), False if args.quiet else None
@@ -150,14 +150,14 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     if not ranks.leads:
         return 0
     save(model, out, overwrite=args.overwrite)
-    for path in checkpoints(checkpoint):
+    for path in checkpoints(checkpoint, material.preset):
         path.unlink(missing_ok=True)
     material = material.excerpt(args.seed)
     judged = report(model, material)
     if args.figure:
         figure.figure(args.figure, model, material, args.overwrite)
     losses = model.history.loss
-    last = losses[-min(_LAST, material.preset.split(len(losses))[1] or _LAST) :]  # of the last model alone
+    last = losses[-min(_LAST, material.preset.split(len(losses))[-1] or _LAST) :]  # of the last model alone
     result = {
         "model": str(out),
         "figure": args.figure,
@@ -181,17 +181,17 @@ def checkpoint_path(out: str) -> Path:
     return Path(f"{out}.checkpoint")
 
 
-def _check_places(out: Path, checkpoint: Path, resume: bool, overwrite: bool) -> None:
+def _check_places(out: Path, checkpoints: list[Path], resume: bool, overwrite: bool) -> None:
     """Refuse before the work begins, rather than after it, what could not be written."""
     check_writable(out, overwrite=True)
     if out.exists() and not overwrite:
         raise UserError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
-    for path in checkpoints(checkpoint):
+    for path in checkpoints:
         check_writable(path, overwrite=True)
         if path.exists() and not (resume or overwrite):
             raise UserError(f"{path}: an earlier run stopped here; go on with --resume, or anew with --overwrite")
-    if resume and not checkpoint.exists():
-        logger.warning("%s: there is no checkpoint to resume; training starts at the first step", checkpoint)
+    if resume and not checkpoints[0].exists():
+        logger.warning("%s: there is no checkpoint to resume; training starts at the first step", checkpoints[0])
 
 
 def _stopped(checkpoint: Path) -> str:

@@ -123,13 +123,14 @@ def _duration(seconds: float) -> str:
 
 
 def _losses(axes: Any, losses: list[float], material: Material) -> None:
-    """Each model's losses: a preset may train a second one, whose loss is another and begins anew."""
-    first, later = material.preset.split(len(losses))
-    parts = [("partitioned autoencoder", losses[:first], 0)]
-    if later:
-        parts.append(("denoising autoencoder", losses[first:], first))
-        axes.axvline(first, color="0.6", linewidth=0.7, linestyle=":")
-    for (name, part, begin), colour in zip(parts, ("black", "tab:green"), strict=False):
+    """Each model's losses: a preset may train others after the first, whose loss is another and begins anew."""
+    split = material.preset.split(len(losses))
+    begins = np.cumsum([0, *split])
+    names = ("partitioned autoencoder", *(f"denoising autoencoder {n}" for n in range(1, len(split))))
+    for begin in begins[1:-1]:
+        axes.axvline(begin, color="0.6", linewidth=0.7, linestyle=":")
+    for name, begin, count, colour in zip(names, begins, split, ("black", "tab:green", "tab:purple"), strict=False):
+        part = losses[begin : begin + count]
         if not part:
             continue
         size = -(-len(part) // _POINTS)
@@ -139,7 +140,7 @@ def _losses(axes: Any, losses: list[float], material: Material) -> None:
         axes.plot(steps, [float(np.mean(part[at : at + size])) for at in starts], color=colour, label=name)
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.set_title("loss of each batch, and means", loc="left")
-    if later:
+    if losses and len(split) > 1:
         axes.legend(fontsize=7, frameon=False)
     axes.grid(alpha=0.3)
 

@@ -26,7 +26,7 @@ from .checkpoint import falling_over
 from .distributed import Ranks, current, own_device
 from .presets import DEFAULT, Preset, preset_named
 from .record import JsonLines, Record, TensorBoard
-from .remix import MOST, mean_square_of, remixes, smoothed_power
+from .remix import MOST, quantile_of_power, remixes, typical_power
 from .reservoir import DEFAULT_MIB, ReservoirSampler
 from .stored import excerpt, is_stored, parts
 from .trainer import History, Trainer
@@ -43,7 +43,6 @@ _NOTHING = 1e-6
 _EDGE_FRAMES = 16
 _MISMATCH = 6.0  # dB that recordings of noise may differ from the noise in the others, by a rough estimate
 _COMPARED = 1 << 16  # frames that are looked at for it
-_SILENCE = 1e-8  # of the power of the loudest frame
 _HEARD = 1e-6  # of the loudest bin: a quieter one is rounding, or beyond what a recording holds
 
 
@@ -171,12 +170,12 @@ def fit(
         steps: training steps in all, those of a resumed checkpoint included; by default the preset's. Where the
             preset's learning rate falls as training goes on, a run is resumed for as many as it was begun for.
         penalty, optimizer, learning_rate: as for `Trainer`; by default the preset's. Another optimizer starts at its
-            own learning rate. They are for the partitioned autoencoder, where a preset trains another after it.
+            own learning rate. They are for the partitioned autoencoder, where a preset trains others after it.
         backend: what computes the steps; see `pf.backends()`.
         device: None for a GPU where there is one and the back-end can use it, else the CPU.
         seed: decides weights and crops, 0 to 2**64 - 1.
-        checkpoint, resume, overwrite, progress: as for `Trainer`. A preset that trains two models keeps the second's
-            checkpoint beside the first's (see `checkpoints`); it is of no use without that.
+        checkpoint, resume, overwrite, progress: as for `Trainer`. A preset that trains several models keeps the later
+            ones' checkpoints beside the first's (see `checkpoints`); they are of no use without that.
         weight_decay: this times a weight is added to its gradient, >= 0.
         guard: seconds around each event that count as signal too, >= 0.
         signal_labels: the labels that are signal; by default all that are not in `noise_labels`.
@@ -190,7 +189,7 @@ def fit(
             read from there by this run and later ones. None keeps them in memory.
         reservoir: with a cache, the MiB of spectrograms that are in memory at a time (default 1024). Where all are
             less, all are; else crops are drawn from a part that is renewed as training goes (see
-            `partae_fast.training.reservoir`), what the second model learns from and what is matched is an excerpt, and
+            `partae_fast.training.reservoir`), what later models learn from and what is matched is an excerpt, and
             the bits depend on this number.
 
     Where a process group of `torch.distributed` is there, its ranks train one model together (see `Trainer`): call
@@ -252,15 +251,15 @@ def fit_material(
     frames = crop_frames(material, settings.frames, settings.pool)
     chosen = chosen_device(device, backend)
     _say_idle(chosen, ranks)
-    earlier, later = settings.split(steps)
-    if settings.remixed and later < 1 <= steps:
+    earlier, *later = settings.split(steps)
+    if 0 in later and steps:
         logger.warning(
-            "steps is %d, which leaves none for the second model, the one that denoises: give 2 or more", steps
+            "steps is %d, which leaves none for the model that denoises: give %d or more", steps, 1 + len(later)
         )
     optimizer, own = optimizer or settings.optimizer, optimizer in (None, settings.optimizer)
     common: Any = {"backend": backend, "resume": resume, "overwrite": overwrite, "progress": progress, "ranks": ranks}
     common["options"] = {"weight_decay": weight_decay}
-    first, second = (None, None) if checkpoint is None else checkpoints(checkpoint)
+    first, *others = [None] * (1 + len(later)) if checkpoint is None else checkpoints(checkpoint, settings)
     if first and resume and settings.falling:
         _check_begun_for(first, settings, steps)
     with contextlib.ExitStack() as open_files:
@@ -279,42 +278,48 @@ def fit_material(
             watch=record.watch,
             **common,
         )
-        if settings.remixed and first and second and ranks.leads and not (resume and first.exists()):
-            _clear(second, overwrite)
+        if ranks.leads and not (resume and first and first.exists()):
+            _clear(others, overwrite)
         _train(trainer, earlier, record)
         model, losses = trainer.model, trainer.history.loss
-        if settings.remixed:
-            material = material.excerpt(seed)
-            sampler = remixes(model, material.signal, material.noise, frames, settings.batch, settings.noise_only, seed)
+        material = material.excerpt(seed) if later else material
+        for number, (count, path) in enumerate(zip(later, others, strict=True), start=1):
+            given = material.signal, material.noise, frames, settings.batch, settings.noise_only, seed
             trainer = Trainer(
-                _second(material, seed).to(chosen),
-                sampler,
+                _denoising(material, seed).to(chosen),
+                remixes(model, *given, number),
                 penalty=0.0,
                 optimizer="adam",
-                checkpoint=second,
+                learning_rate=settings.learning_rate,
+                falling_over=count if settings.falling else 0,
+                checkpoint=path,
                 watch=record.watch,
                 **common,
             )
-            _train(trainer, later, record)
+            _train(trainer, count, record)
             model, losses = trainer.model, losses + trainer.history.loss
-            model.noise_mean_square.copy_(torch.from_numpy(mean_square_of(material.noise)))
+            model.noise_mean_square.copy_(torch.from_numpy(typical_power(material.noise)))
     model.history = History(losses)
     return model
 
 
-def checkpoints(path: PathLike) -> tuple[Path, Path]:
-    """Where training keeps its checkpoint, and where a second model that learns from the first keeps its own."""
-    return Path(path), Path(f"{os.fspath(path)}.remixed")
+def checkpoints(path: PathLike, preset: Preset) -> list[Path]:
+    """Where training keeps its checkpoint, and where models that learn from the first keep theirs."""
+    later = range(1, len(preset.shares))
+    return [Path(path), *(Path(f"{os.fspath(path)}.remixed{number}") for number in later)]
 
 
-def _clear(second: Path, overwrite: bool) -> None:
-    """Remove the second model's checkpoint, for it is of another run where the first model begins anew."""
-    if second.exists() and not overwrite:
-        raise UserError(f"{second}: a checkpoint exists without the first model's; overwrite it or name another")
-    second.unlink(missing_ok=True)
+def _clear(checkpoints: Sequence[Path | None], overwrite: bool) -> None:
+    """Remove the later models' checkpoints, for they are of another run where the first model begins anew."""
+    for path in checkpoints:
+        if path and path.exists() and not overwrite:
+            raise UserError(f"{path}: a checkpoint exists without the first model's; overwrite it or name another")
+        if path:
+            path.unlink(missing_ok=True)
 
 
 def _train(trainer: Trainer, steps: int, record: Record) -> None:
+    trainer.fused()  # a back-end that is not there leaves no record
     record.begin(trainer)
     if trainer.checkpoint is not None and trainer.step >= steps > 0:
         logger.info("%s: %d steps were done already, and its model takes %d", trainer.checkpoint, trainer.step, steps)
@@ -345,11 +350,14 @@ def _sampler(material: Material, frames: int, seed: int, reservoir: float | None
 def _check_begun_for(checkpoint: Path, preset: Preset, steps: int) -> None:
     """Refuse to resume a run for another number of steps where its learning rate falls over all of them."""
     begun = falling_over(checkpoint)
-    likely = begun and next((n for n in range(begun, 5 * begun + 5) if preset.split(n)[0] == begun), None)
-    if likely and preset.split(steps)[0] != begun:
+    if not begun or preset.split(steps)[0] == begun:
+        return
+    likely = [n for n in range(begun, (begun + 1) * sum(preset.shares)) if preset.split(n)[0] == begun]
+    if likely:
+        told = f"{likely[0]} to {likely[-1]}" if len(likely) > 1 else f"{likely[0]}"
         raise UserError(
-            f"{checkpoint}: begun for {likely} steps, over which its learning rate falls, and now asked for {steps}; "
-            f"go on with --steps {likely}, or begin anew with --overwrite"
+            f"{checkpoint}: begun for {told} steps, over which its learning rate falls, and now asked for {steps}; "
+            f"go on with --steps {likely[-1]}, or begin anew with --overwrite"
         )
 
 
@@ -561,14 +569,8 @@ def _match(signal: list[NDArray[np.float32]], noise: list[NDArray[np.float32]], 
 
 
 def _quiet(recordings: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The power (bins,) in quiet moments: the lower quartile over time of means over 3 frames and 3 bins.
-
-    Frames of digital silence are not counted.
-    """
-    each = max(1, _COMPARED // len(recordings))
-    power = np.concatenate([smoothed_power(m[:each]) for m in recordings])
-    level = power.mean(axis=1)
-    return np.quantile(power[level > _SILENCE * level.max()], 0.25, axis=0).astype(np.float32)
+    """The power (bins,) in quiet moments: the lower quartile over time of means over 3 frames and 3 bins."""
+    return quantile_of_power(recordings, 0.25, _COMPARED)
 
 
 def _filled(cache: Cache, sources: list[_Source], progress: bool | None) -> Cache:
@@ -696,8 +698,8 @@ def _model(material: Material, seed: int) -> Any:
     return model
 
 
-def _second(material: Material, seed: int) -> Any:
-    """The model that learns from the preset's first, before its first step."""
+def _denoising(material: Material, seed: int) -> Any:
+    """A model that learns from remixes, before its first step."""
     from ..models.denoising_conv import ConvDenoisingAutoencoder
 
     preset = material.preset

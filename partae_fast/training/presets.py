@@ -29,14 +29,23 @@ class Preset:
     learning_rate: float | None  # None for the optimiser's own
     falling: bool  # whether the learning rate falls as training goes on
     steps: int  # of training, in all
-    remixed: float = 0.0  # share of the steps that a denoising autoencoder takes on remixes (`training.remix`)
+    # How the steps are shared between the partitioned autoencoder and denoising ones, each of which learns from remixes
+    # of what the one before passes (`training.remix`).
+    shares: tuple[int, ...] = (1,)
     match_noise: bool = False  # whether recordings of noise are brought to the level of the noise in the others
     mask: dict[str, Any] = field(default_factory=dict)  # settings of `denoising.Mask`
 
-    def split(self, steps: int) -> tuple[int, int]:
-        """Of so many steps in all, those of the partitioned autoencoder and those of the one that learns from it."""
-        later = round(steps * self.remixed)
-        return steps - later, later
+    @property
+    def remixed(self) -> bool:
+        """Whether the model that denoises is another than the partitioned one."""
+        return len(self.shares) > 1
+
+    def split(self, steps: int) -> list[int]:
+        """How many of so many steps in all each model takes: one at least, where there are enough."""
+        total = sum(self.shares)
+        ends = [steps * sum(self.shares[:count]) // total for count in range(1, len(self.shares) + 1)]
+        ends = [min(steps, max(count, end)) for count, end in enumerate(ends, start=1)]
+        return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 PRESETS = {
@@ -88,10 +97,10 @@ PRESETS = {
         optimizer="adam",
         learning_rate=2e-3,
         falling=True,
-        steps=1000,
-        remixed=0.4,
+        steps=2200,
+        shares=(3, 4, 4),
         match_noise=True,
-        mask={"exponent": 1.0, "background": 0.0, "noise": 0.1, "gate": 1.5, "smoothing": 3},
+        mask={"exponent": 1.0, "background": 0.0, "noise": 0.25, "gate": 1.5, "smoothing": 3},
     ),
 }
 

@@ -20,12 +20,16 @@ from ..sampling import CropSampler
 
 Magnitudes = NDArray[np.float32]
 
-# The teacher's gain: background latents take some of the signal too, and so count no louder than noise ever was.
-TEACHER = Mask(background=2.0, noise=1.0, gate=2.0, smoothing=3)
+# A teacher's gain. Background latents take some of the signal too, and so count no louder than noise ever was.
+PARTITIONED = Mask(background=2.0, noise=1.0, gate=2.0, smoothing=3)
+DENOISING = Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, smoothing=3)
 LOUDEST = 0.999  # the quantile of noise-only power, over frames, that stands for this
+TYPICAL = 0.75  # the quantile beyond which noise-only power is taken for an event
+SILENCE = 1e-8  # of the power of the loudest frame: a quieter one is digital silence
 GAIN_DB = 3.0  # noise is remixed at up to this much above or below its own level
 ENOUGH = 1 << 15  # frames of remixes: short recordings are remixed several times
 MOST = 1 << 18  # frames of signal, and of noise, that are remixed, which bounds memory; more are left out
+_STRETCH = 256  # frames that are looked at in one place of a long recording
 _CHUNK = 4096  # frames that the model sees at a time
 
 
@@ -37,15 +41,17 @@ def remixes(
     batch: int,
     noise_only: float,
     seed: int,
+    round: int = 1,
 ) -> CropSampler:
-    """The sampler of the second stage, its items (mixture, signal) and (noise, silence).
+    """What the next model learns from: items (mixture, signal) and (noise, silence).
 
     Arguments:
-        model: the trained partitioned autoencoder.
+        model: the teacher: the trained partitioned autoencoder, or the denoising one that learned from it.
         signal, noise: recordings (T, bins) of what may have signal and of what is noise-only, at the model's level.
         frames, batch, noise_only, seed: the sampler's.
+        round: 1 for the first that learns from another; each has remixes of its own.
     """
-    rng = np.random.default_rng([seed, 0xE5])
+    rng = np.random.default_rng([seed, 0xE5, round])
     signal = list(_shortened(signal, frames, rng))
     gains = list(_gains(model, signal, noise))
     wanted = [gain * x for gain, x in zip(gains, signal, strict=True)]
@@ -69,18 +75,43 @@ def _shortened(signal: Sequence[Magnitudes], frames: int, rng: np.random.Generat
 
 def _gains(model: Any, signal: Sequence[Magnitudes], noise: Sequence[Magnitudes]) -> Iterator[Magnitudes]:
     """The teacher's gain for every frame and bin of the recordings."""
-    mean_square = mean_square_of(noise)
-    each = max(1, ENOUGH // len(noise))
-    loudest = np.sqrt(np.quantile(np.concatenate([smoothed_power(n[:each]) for n in noise]), LOUDEST, axis=0))
+    typical, loudest = typical_power(noise), np.sqrt(quantile_of_power(noise, LOUDEST, ENOUGH))
+    mask = PARTITIONED if (model.foreground == 0).any() else DENOISING
     for x in signal:
         parts = _separated(model, x)
-        yield TEACHER.gain(parts[0], np.minimum(parts[1], loudest), x, mean_square)
+        yield mask.gain(parts[0], np.minimum(parts[1], loudest), x, typical)
 
 
-def mean_square_of(noise: Sequence[Magnitudes]) -> Magnitudes:
-    """The mean square of each bin, (bins,), over all frames."""
+def typical_power(noise: Sequence[Magnitudes]) -> Magnitudes:
+    """The mean square of each bin, (bins,), but no more than the upper quartile of what `smoothed_power` says.
+
+    In steady noise it is the mean square. One thud in some seconds of noise would raise that by 10 dB and more, and a
+    gate at such a height shuts on the song as well. Digital silence is not counted.
+    """
+    powers = [np.einsum("th,th->t", n, n, dtype=np.float64) for n in noise]
+    sounding = sum(int(np.count_nonzero(power > SILENCE * max(p.max() for p in powers))) for power in powers)
     squares = [np.einsum("th,th->h", n, n, dtype=np.float64) for n in noise]
-    return (np.sum(squares, axis=0) / sum(map(len, noise))).astype(np.float32)
+    mean_square = (np.sum(squares, axis=0) / max(1, sounding)).astype(np.float32)
+    return np.minimum(mean_square, quantile_of_power(noise, TYPICAL, ENOUGH))
+
+
+def quantile_of_power(recordings: Sequence[Magnitudes], share: float, frames: int) -> Magnitudes:
+    """The quantile over time of each bin's smoothed power, (bins,), in about so many frames from all over.
+
+    Frames of digital silence are not counted.
+    """
+    each = max(1, frames // len(recordings))
+    power = np.concatenate([smoothed_power(part) for x in recordings for part in _sampled(x, each)])
+    level = power.mean(axis=1)
+    return np.quantile(power[level >= SILENCE * level.max()], share, axis=0).astype(np.float32)
+
+
+def _sampled(x: Magnitudes, frames: int) -> Iterator[Magnitudes]:
+    """Stretches of a recording, evenly apart, of so many frames in all; the whole of one that has no more."""
+    count = 1 if len(x) <= frames else max(1, frames // _STRETCH)
+    length = min(len(x), frames // count)
+    for start in np.linspace(0, len(x) - length, count).astype(int):
+        yield x[start : start + length]
 
 
 def smoothed_power(magnitudes: Magnitudes) -> Magnitudes:

@@ -168,7 +168,7 @@ class Sweep:
         """
         found = combinations(grid)
         if preset_named(preset).remixed:
-            raise UserError(f"preset {preset} trains a second model on what the first makes; sweep stowell2015 instead")
+            raise UserError(f"preset {preset} trains others on what the first makes; sweep stowell2015 instead")
         _check_folder(Path(folder), options.get("resume", False))  # rather than after all recordings are read
         material = prepare(recordings, noise, labels, preset, **(spectrogram or {}), **(about_labels or {}))
         settings: dict[str, Any] = {name: getattr(material.preset, name) for name in _PRESET_SETTINGS}

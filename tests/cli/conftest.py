@@ -11,7 +11,7 @@ from partae_fast.audio import files
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 22050
-FAST = ("--steps", "2", "--backend", "eager", "--threads", "1")
+FAST = ("--steps", "3", "--backend", "eager", "--threads", "1")
 
 
 def sound(seconds, seed, rate=RATE, channels=1, songs=False):
@@ -46,6 +46,7 @@ def material(tmp_path_factory):
         *FAST,
     ]
     assert cli.main([str(a) for a in arguments]) == 0
+    (folder / "m.safetensors.history.jsonl").unlink()
     return folder
 
 

@@ -164,6 +164,6 @@ def test_ctrl_c_is_answered_soon(partae, here):
     assert [row["status"] for row in rows] == ["unfinished"] * 2 and rows[0]["steps"] == rows[1]["steps"] > 0
 
 
-def test_a_preset_of_two_models_is_refused(partae):
+def test_a_preset_of_several_models_is_refused(partae):
     code, _, err = partae("sweep", *MATERIAL, "--preset", "field", "--set", "seed=1", "--out", "s")
-    assert code == 2 and "preset field trains a second model" in err
+    assert code == 2 and "preset field trains others" in err

@@ -10,7 +10,7 @@ from partae_fast.metrics import si_sdr
 from partae_fast.sampling import CropSampler
 from partae_fast.training.fit import checkpoints, prepare
 from partae_fast.training.presets import DEFAULT, PRESETS
-from partae_fast.training.remix import mean_square_of, remixes
+from partae_fast.training.remix import quantile_of_power, remixes, typical_power
 
 RATE = 22050
 
@@ -37,7 +37,7 @@ def test_it_is_the_default_and_its_noise_statistics_are_of_noise_alone():
     assert len(model.history.loss) == 10
     assert model.mask == pf.denoising.Mask(**PRESETS["field"].mask)
     material = prepare([(noisy, RATE)], [(noise, RATE)])
-    np.testing.assert_array_equal(model.noise_mean_square, mean_square_of(material.noise))
+    np.testing.assert_array_equal(model.noise_mean_square, typical_power(material.noise))
 
 
 def test_it_denoises(tmp_path):
@@ -49,8 +49,8 @@ def test_it_denoises(tmp_path):
     assert after > si_sdr(song, noisy) + 6
 
 
-@pytest.mark.parametrize("before", [2, 8])
-def test_a_run_that_stopped_in_either_stage_goes_on_to_the_same_bits(tmp_path, monkeypatch, before):
+@pytest.mark.parametrize(("before", "begun"), [(1, 1), (5, 2), (8, 3)])
+def test_a_run_that_stopped_in_any_stage_goes_on_to_the_same_bits(tmp_path, monkeypatch, before, begun):
     noisy, noise = chirps(3) + hiss(3), hiss(2, 1)
     whole = brief(noisy, noise)
     path = tmp_path / "checkpoint"
@@ -65,7 +65,8 @@ def test_a_run_that_stopped_in_either_stage_goes_on_to_the_same_bits(tmp_path, m
     monkeypatch.setattr(pf.Trainer, "_take_launch", until)
     with pytest.raises(KeyboardInterrupt):
         brief(noisy, noise, checkpoint=path)
-    assert [p.exists() for p in checkpoints(path)] == [True, before == 8]
+    there = [p.exists() for p in checkpoints(path, PRESETS["field"])]
+    assert there == [True] * begun + [False] * (3 - begun)
     monkeypatch.undo()
     resumed = brief(noisy, noise, checkpoint=path, resume=True)
     assert list(resumed.history.loss) == list(whole.history.loss)
@@ -78,7 +79,7 @@ def test_noise_far_from_the_level_is_brought_to_it(caplog, decibels):
     noisy, noise = chirps(4) + hiss(4), hiss(4, 1) * np.float32(10 ** (decibels / 20))
     with caplog.at_level(logging.WARNING, "partae_fast"):
         material = prepare([(noisy, RATE)], [(noise, RATE)])
-    found = 10 * np.log10(mean_square_of(material.noise).mean() / mean_square_of(material.signal).mean())
+    found = 10 * np.log10(np.mean(material.noise[0] ** 2) / np.mean(material.signal[0] ** 2))
     matched = 10 * np.log10(np.mean(hiss(4) ** 2) / np.mean(noisy**2))
     assert found == pytest.approx(matched + (decibels if abs(decibels) < 6 else 0), abs=1.5)
     assert ("brought to their level" in caplog.text) == (abs(decibels) == 12)
@@ -116,3 +117,37 @@ def test_remixes_add_the_power_of_noise():
     power = float(np.mean([(sampler.batch_at(i)[0] ** 2).mean() for i in range(40)]))
     # Half of the noise is what the model took away of the silence: nothing.
     assert power == pytest.approx(0.5 * float(np.mean(noise[0] ** 2)), rel=0.35)
+
+
+def test_typical_power_is_the_mean_square_of_steady_noise_and_not_of_a_thud_or_of_silence():
+    rng = np.random.default_rng(0)
+    steady = np.sqrt(rng.exponential(2.0, (4000, 6))).astype(np.float32)
+    np.testing.assert_allclose(typical_power([steady]), (steady**2).mean(axis=0), rtol=1e-5)
+    thud = steady.copy()
+    thud[1000:1100] *= 30
+    assert (thud**2).mean() > 20 * (steady**2).mean()
+    assert (typical_power([thud]) < 1.5 * (steady**2).mean(axis=0)).all()
+    silence = np.zeros_like(steady)
+    silent = [np.concatenate([silence, steady]), silence, silence]
+    np.testing.assert_allclose(typical_power(silent), (steady**2).mean(axis=0), rtol=1e-5)
+
+
+def test_power_of_a_long_recording_is_taken_from_all_over_it():
+    rising = np.repeat(np.arange(1.0, 101.0, dtype=np.float32)[:, None], 512, axis=0) ** 0.5
+    np.testing.assert_allclose(quantile_of_power([rising], 0.5, 1 << 13), 50.5, rtol=0.05)
+    whole = quantile_of_power([rising[:1000]], 0.5, 1 << 13)
+    np.testing.assert_allclose(whole, np.median(rising[:1000] ** 2), rtol=0.05)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5, 100, 2200])
+def test_every_step_is_some_models(steps):
+    split = PRESETS["field"].split(steps)
+    assert sum(split) == steps and min(split) >= 0 and (steps < 3 or min(split) > 0)
+    assert PRESETS["stowell2015"].split(steps) == [steps]
+
+
+def test_each_round_of_remixes_is_another():
+    material = prepare([(chirps(3) + hiss(3), RATE)], [(hiss(2, 1), RATE)])
+    model = pf.ConvDenoisingAutoencoder(bins=material.spectrogram.bins, latents=8, taps=3, pool=4)
+    first, second = (remixes(model, material.signal, material.noise, 64, 8, 0.5, 3, number) for number in (1, 2))
+    assert not first.batch_at(0)[0].equal(second.batch_at(0)[0])
