@@ -5,7 +5,6 @@ writes into the same folder next can tell what is abandoned, and removes it.
 """
 
 import contextlib
-import errno
 import functools
 import hashlib
 import os
@@ -16,24 +15,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import UserError
+from .errors import USERS_ERRORS, UserError
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
-
-# Errors of the disk that the user can mend; any other is a fault of ours and is raised as it is.
-_USERS_ERRORS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENAMETOOLONG,
-    errno.EIO,
-}
 
 # .NAME.MACHINE-RANDOM.partial.SUFFIX
 _TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-[0-9a-f]{8}\.partial(\.[^.]*)?", re.DOTALL)
@@ -90,7 +77,7 @@ def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Itera
         with contextlib.suppress(OSError):  # the file is there; not every file system can flush a folder
             _flush(place.parent)
     except OSError as error:
-        if error.errno not in _USERS_ERRORS:
+        if error.errno not in USERS_ERRORS:
             raise
         raise UserError(f"{target}: cannot be written: {error.strerror}") from error
     finally:

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .. import __version__
-from ..errors import UserError
+from ..errors import USERS_ERRORS, UserError, is_out_of_memory
 from ..interrupts import interrupt
 from ..kernels import BackendUnavailable
 from ..training.distributed import launched
@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if ranks and args.verb != "train":
                 raise UserError("torchrun starts several processes, which `train` alone can share; run it without")
-            return args.run(args)
+            code = args.run(args)
+            _flush_output()
+            return code
         except (UserError, BackendUnavailable) as error:
             if args.debug:
                 raise
@@ -58,9 +60,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as stop:
             return _say(args.verb, str(stop) or "stopped", 128 + (signals[0] if signals else signal.SIGINT))
         except BrokenPipeError:
-            # Whoever read stdout has left (`partae info ... | head`). Python would complain once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()  # whoever read it has left (`partae info ... | head`)
             return 1
+        except (OSError, MemoryError, RuntimeError) as error:
+            if args.debug or not (told := _remedy(error)):
+                raise
+            return _say(args.verb, told, 2)
+
+
+def _flush_output() -> None:
+    """Write what was printed, so that a disk that is full is noticed here."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        raise UserError(f"standard output: {error.strerror}; send it to another place") from error
+
+
+def _drop_output() -> None:
+    """Send what is printed to nowhere: Python would complain once more at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _remedy(error: Exception) -> str | None:
+    """What to say of an error of the machine that the user can mend; None for any other."""
+    if isinstance(error, OSError) and error.errno in USERS_ERRORS:
+        return f"{error.filename or 'a file'}: {error.strerror}; check its permissions and the space on the disk"
+    if is_out_of_memory(error):
+        return "memory ran out; close other programs, give it fewer or shorter recordings, or use another machine"
+    return None
 
 
 def _say(verb: str, message: str, code: int) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from ..atomic import check_writable
 from ..audio.files import BLOCK, AudioInfo, PathLike, blocks, info, read, writing
-from ..errors import UserError
+from ..errors import UserError, is_out_of_memory
 from .denoise import CHUNK, Separator, denoise_blocks
 
 logger = logging.getLogger("partae_fast")
@@ -20,8 +20,6 @@ logger = logging.getLogger("partae_fast")
 FIGURE_SECONDS = 60
 # Frames in the smallest chunk that is tried: below it nearly all memory is the chunk's halo.
 LEAST_CHUNK = 128
-# What PyTorch's allocators say where they raise no OutOfMemoryError.
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 def figure_path(target: PathLike) -> Path:
@@ -79,7 +77,7 @@ def denoise_file(
                         tell(min(1.0, writer.frames / about.frames))
                 _require_unchanged(source, before)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return None
         return writer.frames
@@ -107,10 +105,6 @@ def _require_unchanged(source: PathLike, before: os.stat_result) -> None:
     now = os.stat(source)
     if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise UserError(f"{source}: changed while it was read; denoise it again once it is complete")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in str(error) for part in _NO_MEMORY)
 
 
 def _draw(model: Separator, source: PathLike, target: PathLike, part: str, rate: int) -> None:

@@ -1,0 +1,46 @@
+"""Memory that runs out: said in one line with what to do. Denoising goes on with less at a time: tests/denoising."""
+
+import pytest
+import torch
+
+from partae_fast.cli import info
+from partae_fast.cli import train as train_verb
+from partae_fast.errors import is_out_of_memory
+from tests.cli.conftest import FAST
+
+ERRORS = {
+    "host, as Python says it": MemoryError(),
+    "host, as PyTorch says it": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 4611686018427387904 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    "GPU": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has a total capacity of"),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_out_of_memory(partae, here, monkeypatch, error):
+    def fail(*arguments, **options):
+        raise error
+
+    before = sorted(here.iterdir())
+    monkeypatch.setattr(train_verb, "fit_material", fail)
+    code, out, err = partae("train", "song.wav", "--noise", "noise.wav", "--out", "new.safetensors", *FAST, "--quiet")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert err.startswith("partae train: memory ran out; close other programs") and sorted(here.iterdir()) == before
+
+
+def test_what_pytorch_says_when_the_host_has_too_little():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(9, "Bad file descriptor"), KeyError("x")])
+def test_other_errors_are_not_hidden(partae, monkeypatch, error):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(info, "run", fail)
+    with pytest.raises(type(error)):
+        partae("info")
