@@ -9,8 +9,9 @@ is kept, of a partitioned model how well both parts together match the recording
 were not told apart.
 
 While it trains, a checkpoint stands beside the model, as MODEL.checkpoint, and MODEL.checkpoint.remixed1 and 2 of the
-models that preset field trains next. After Ctrl-C or a power cut the same command with --resume goes on from there, to the
-same bits as if it had never stopped. MODEL.history.jsonl is the record of the run: settings, and the loss as it went.
+models that preset field trains next. After Ctrl-C or a power cut the same command with --resume goes on from there, to
+the same bits as if it had never stopped. MODEL.history.jsonl is the record of the run: settings, and the loss as it
+went.
 
 Recordings that do not fit into memory: --cache FOLDER keeps their spectrograms on disk, where the next run finds them,
 and crops are drawn from a part of them, the reservoir, which is renewed as training goes.
