@@ -73,9 +73,7 @@ def run(args: argparse.Namespace) -> int:
     use_threads(args)
     target = lone_target(args.inputs, args.out, args.overwrite)
     if target is not None and args.scheduler:
-        raise UserError(
-            f"{target}: names one file, and --scheduler is for many; leave that out, or name a folder"
-        )
+        raise UserError(f"{target}: names one file, and --scheduler is for many; leave that out, or name a folder")
     summary = _folder(args) if target is None else _file(args, Path(args.inputs[0]), target)
     if args.json:
         print_json(_as_json(summary, args.figure))
