@@ -102,7 +102,7 @@ def _work(shape: Shape, by: str, seconds: float) -> None:
     with joined(torch.device("cpu")) as ranks:
         trainer = _trainer(shape, ranks, by)
         losses = list(trainer.run(SAME_STEPS).loss)
-        took, steps = 0.0, SAME_STEPS
+        took, rate, steps = 0.0, 0.0, SAME_STEPS
         while took < seconds:
             begun = time.perf_counter()
             trainer.run(steps)

@@ -177,7 +177,8 @@ class ReservoirSampler(CropSampler):
         epoch, at = divmod(load, len(group.segments))
         if (g, epoch) not in self._orders:
             items = np.arange(len(group.segments), dtype=np.uint64)
-            words = first_word(self.seed, np.uint64(epoch), items, np.uint64(_ORDERS + g))
+            step, number = np.full(1, epoch, np.uint64), np.full(1, _ORDERS + g, np.uint64)
+            words = first_word(self.seed, step, items, number)
             self._orders = {key: order for key, order in self._orders.items() if key[0] != g or key[1] >= epoch - 1}
             self._orders[g, epoch] = np.argsort(words, kind="stable")
         return group.segments[int(self._orders[g, epoch][at])]
