@@ -44,7 +44,11 @@ def fuzz(
                 deadline=None,
                 database=None,
                 phases=(Phase.generate, Phase.shrink),
-                suppress_health_check=list(HealthCheck),
+                suppress_health_check=(
+                    HealthCheck.too_slow,
+                    HealthCheck.data_too_large,
+                    HealthCheck.large_base_example,
+                ),
             )
             @given(strategy)
             def one_round(raw: bytes) -> None:
