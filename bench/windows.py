@@ -23,9 +23,10 @@ SECONDS = 12.0  # of the song
 # Clean recording, noise, rate in Hz, band in Hz, windows in samples.
 CASES = (
     ("birdsong/bengalese_finch_104.flac", "cafe", 32000, (1500.0, 8000.0), (64, 128, 256, 512, 1024, 2048)),
-    ("speech/lj050_0131.flac", "wind", 16000, (80.0, 8000.0), (128, 256, 512)),
-    ("speech/lj050_0131.flac", "cafe", 16000, (80.0, 8000.0), (128, 256, 512)),
-    ("speech/lj050_0131.flac", "ambient_5", 16000, (80.0, 8000.0), (128, 256, 512)),
+    *(
+        ("speech/lj050_0131.flac", noise, 16000, (80.0, 8000.0), (128, 256, 512))
+        for noise in ("cafe", "ambient_5", "wind", "machine", "diffuse")
+    ),
 )
 
 

@@ -112,8 +112,8 @@ def denoise_blocks(
     if rate / 2 <= model.spectrogram.low:
         raise UserError(
             f"denoise: a recording at {rate} Hz ends at {rate / 2:g} Hz, where the model's band has not begun: it "
-            f"listens from {model.spectrogram.low:g} to {model.spectrogram.high:g} Hz; take a model that was trained on "
-            "such recordings"
+            f"listens from {model.spectrogram.low:g} to {model.spectrogram.high:g} Hz; take a model that was trained "
+            "on such recordings"
         )
     floor = 0.0 if reduction is None else 10.0 ** (-reduction / 20)
     weighting = _Weighting(model, model.spectrogram, channels, floor, chunk)

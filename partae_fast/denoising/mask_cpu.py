@@ -30,8 +30,9 @@ def _magnitudes(counters, out, parts, first, scale):
 
 def magnitudes(spectra: NDArray[np.complex64], first: int, bins: int, scale: float) -> NDArray[np.float32]:
     """Spectra (C, N, F) -> scale * |spectra| of `bins` bins from `first` on, (C, N, bins)."""
-    out = np.empty((*spectra.shape[:2], bins), np.float32)
-    units = len(out) * (-(-out.shape[1] // TILE))
+    items, frames = spectra.shape[:2]
+    out = np.empty((items, frames, bins), np.float32)
+    units = items * (-(-frames // TILE))
     spread(_magnitudes, units, 4 * out.size, out, spectra.view(np.float32), first, np.float32(scale))
     return out
 
