@@ -42,7 +42,8 @@ from ..kernels.optimiser import RULES
 from ..models import save
 from ..training import figure
 from ..training.distributed import Ranks, joined, share_processors
-from ..training.fit import checkpoints, chosen_device, fit_material, prepare
+from ..training.fit import checkpoints, chosen_device, fit_material
+from ..training.material import prepare
 from ..training.presets import DEFAULT, preset_named
 from ..training.reservoir import DEFAULT_MIB
 from .options import (

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..denoising.mask import gain_of
-from ..training.fit import Material
+from ..training.material import Material
 
 _CHUNK = 4096  # frames that the model sees at a time; at the ends of each it has zeros around it
 # Below these a partition has failed. Seen with preset stowell2015, 1000 steps, penalty 0.75 or 100, on songs at -10 and
@@ -56,7 +56,7 @@ def report(model: Any, material: Material) -> Report:
 
     Arguments:
         model: with its mask (`Mask()` where it has none).
-        material: what `training.fit.prepare` made of the recordings.
+        material: what `training.material.prepare` made of the recordings.
     """
     return judge(model, material.signal, material.noise)
 

@@ -12,7 +12,7 @@ from ..atomic import atomic_path, check_writable
 from ..audio.files import PathLike
 from ..denoising.figure import DPI, STYLE
 from ..errors import UserError
-from .fit import Material
+from .material import Material
 from .presets import PRESETS
 
 FORMATS = (".png", ".pdf", ".svg")

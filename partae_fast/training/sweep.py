@@ -24,9 +24,10 @@ from ..errors import UserError
 from ..models.storage import save
 from ..sampling import CropSampler
 from .checkpoint import differences, read_losses
-from .fit import Audio, PathLike, chosen_device, crop_frames, equip, prepare
+from .fit import chosen_device, equip
 from .grid import RESULTS, Member, combinations, members_of
 from .loop import Pace, late_interrupt, progress_bar
+from .material import Audio, PathLike, crop_frames, prepare
 from .presets import preset_named
 from .steps import alike, serving_backend
 from .trainer import Trainer, launch

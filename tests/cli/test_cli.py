@@ -20,7 +20,7 @@ from partae_fast import cli, sealed
 from partae_fast.audio import files
 from partae_fast.cli import train as train_verb
 from partae_fast.evaluation.report import report
-from partae_fast.training.fit import prepare
+from partae_fast.training.material import prepare
 
 from .conftest import FAST, RATE, ROOT, sound, write
 

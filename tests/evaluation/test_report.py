@@ -10,7 +10,8 @@ import torch
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.denoising.mask import Mask
 from partae_fast.evaluation.report import report
-from partae_fast.training.fit import Material, fit, prepare
+from partae_fast.training.fit import fit
+from partae_fast.training.material import Material, prepare
 from partae_fast.training.presets import PRESETS
 
 from .conftest import RATE, hiss, song

@@ -24,7 +24,7 @@ from partae_fast.audio.headers import unclosed_start
 from partae_fast.denoising import Mask
 from partae_fast.denoising.files import denoise_file
 from partae_fast.errors import UserError
-from partae_fast.training.fit import prepare
+from partae_fast.training.material import prepare
 
 from ..denoising.models import Fixed, Stub
 

@@ -46,15 +46,19 @@ def test_killed_in_mid_save_a_hundred_times(tmp_path):
     pf.save(models[0], path)
     known = {number: made.state_dict() for number, made in enumerate(models)}
     left = 0
+    ready, begun = os.pipe()
 
     def save_on_and_on():
+        pf.save(models[1], path)
+        os.write(begun, b"1")
         while True:
             for made in models[::-1]:
                 pf.save(made, path)
 
     for _ in range(100):
         process = child(save_on_and_on)
-        time.sleep(0.004 + pick.random() * 0.006)
+        os.read(ready, 1)
+        time.sleep(pick.random() * 0.006)
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
         found = pf.load(path).state_dict()  # whole, or it would be refused
@@ -64,6 +68,8 @@ def test_killed_in_mid_save_a_hundred_times(tmp_path):
         assert others <= 1  # each process sweeps what the one before left
         left += others
     assert left >= 10  # it was in mid-save that they were killed
+    os.close(ready)
+    os.close(begun)
     assert os.waitpid(child(lambda: pf.save(models[0], path)), 0)[1] == 0
     assert os.listdir(tmp_path) == [path.name]
 

@@ -5,7 +5,7 @@ import pytest
 
 from partae_fast.audio import files
 from partae_fast.errors import UserError
-from partae_fast.training.fit import prepare
+from partae_fast.training.material import prepare
 
 RATE = 16000
 TONES = {"wren": (1, 2000.0), "robin": (4, 3000.0), "rain": (7, 4000.0)}  # second in which each sounds, and its Hz

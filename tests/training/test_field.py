@@ -8,7 +8,8 @@ import pytest
 import partae_fast as pf
 from partae_fast.metrics import si_sdr
 from partae_fast.sampling import CropSampler
-from partae_fast.training.fit import checkpoints, prepare
+from partae_fast.training.fit import checkpoints
+from partae_fast.training.material import prepare
 from partae_fast.training.presets import DEFAULT, PRESETS
 from partae_fast.training.remix import quantile_of_power, remixes, typical_power
 

@@ -10,7 +10,7 @@ from partae_fast.errors import UserError
 from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
 from partae_fast.training import figure as module
 from partae_fast.training.figure import activity, check_place, figure
-from partae_fast.training.fit import Material
+from partae_fast.training.material import Material
 from partae_fast.training.presets import PRESETS
 from partae_fast.training.trainer import History
 

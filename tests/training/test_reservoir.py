@@ -10,7 +10,8 @@ import torch
 from partae_fast.audio import files
 from partae_fast.errors import UserError
 from partae_fast.sampling import CropSampler
-from partae_fast.training.fit import fit, fit_material, prepare
+from partae_fast.training.fit import fit, fit_material
+from partae_fast.training.material import prepare
 from partae_fast.training.reservoir import ReservoirSampler
 from partae_fast.training.stored import is_stored
 from partae_fast.training.trainer import Trainer
@@ -186,7 +187,8 @@ def test_both_models_are_trained_from_a_reservoir(tmp_path, material, caplog):
 MEMORY = """
 import resource, sys
 import numpy as np
-from partae_fast.training.fit import fit_material, prepare
+from partae_fast.training.fit import fit_material
+from partae_fast.training.material import prepare
 settings = dict(preset="stowell2015", rate=8000, low=200.0, high=3900.0, n_fft=128, hop=16)
 folder, files = sys.argv[1], sys.argv[2:]
 prepare([files[0]], noise=[files[1]], cache=folder, **settings)  # what is loaded once is loaded

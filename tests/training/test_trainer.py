@@ -64,7 +64,7 @@ def test_a_learning_rate_falls_in_ten_stairs_to_a_tenth(over, make_trainer):
     losses = falling.run(12).loss + falling.run(18).loss
     by_hand = make_trainer(optimizer="adam", learning_rate=2e-3)
     for step in range(30):
-        by_hand._optimiser.options["learning_rate"] = 2e-3 * (10 - min(9, 10 * step // over)) / 10
+        by_hand._learning_rate = 2e-3 * (10 - min(9, 10 * step // over)) / 10
         by_hand.run(1)
     assert losses == by_hand.history.loss
     assert falling.model.w_enc.equal(by_hand.model.w_enc)
