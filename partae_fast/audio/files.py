@@ -202,9 +202,11 @@ def _block(source: Source, file: Any, size: int, about: AudioInfo, done: int) ->
     import soundfile
 
     try:
-        # As float32 a double that is too large would be infinite, and its value could not be told.
+        # As float32 a double that is too large would be infinite, and its value could not be told. Of 16 bits NumPy
+        # makes floats four times as fast as libsndfile.
+        kind = {"DOUBLE": "float64", "PCM_16": "int16"}.get(about.subtype, "float32")
         with uninterrupted():  # in libsndfile's reading of the file Ctrl-C would be lost, and the file seem to end
-            block = file.read(size, dtype="float64" if about.subtype == "DOUBLE" else "float32", always_2d=True)
+            block = file.read(size, dtype=kind, always_2d=True)
     except soundfile.LibsndfileError as error:
         if source.fault:
             raise _unreadable(about.path, source.fault, f"beyond {done / about.rate:.2f} s") from error
@@ -216,7 +218,7 @@ def _block(source: Source, file: Any, size: int, about: AudioInfo, done: int) ->
         ) from error
     if source.fault:
         raise _unreadable(about.path, source.fault, f"beyond {done / about.rate:.2f} s") from source.fault
-    return block
+    return np.multiply(block, 2.0**-15, dtype=np.float32) if kind == "int16" else block
 
 
 def _unreadable(path: Path, fault: OSError, where: str) -> UserError:

@@ -28,6 +28,7 @@ from ..audio.files import RATE_LIMIT, require_finite
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
+from ..models.denoising_conv import ConvDenoisingAutoencoder
 from .mask import Mask, gain_of
 from .threads import in_order
 
@@ -124,6 +125,7 @@ def _stream(
     blocks: Iterable[NDArray[np.floating]], rate: int, weighting: "_Weighting", floor: float, part: str
 ) -> Iterator[Audio]:
     channels, model_rate = weighting.channels, weighting.spectrogram.rate
+    changed_alone = floor == 0 and part == "signal" and rate == model_rate
     inputs, changes = _Fifo(channels), _Fifo(channels)
 
     def remembered() -> Iterator[Audio]:
@@ -132,7 +134,8 @@ def _stream(
             require_finite(block, rate, "denoise", first=seen)
             seen += len(block)
             block = np.asarray(block, np.float32)
-            inputs.push(block)
+            if not changed_alone:
+                inputs.push(block)
             yield block
 
     def combined(count: int, change: Audio) -> Audio:
@@ -141,6 +144,9 @@ def _stream(
         return x - y if part == "noise" else y
 
     there = resample_blocks(remembered(), rate, model_rate, channels)
+    if changed_alone:
+        yield from weighting.process(there)
+        return
     for block in resample_blocks(weighting.process(there), model_rate, rate, channels):
         changes.push(block)
         count = min(len(inputs), len(changes))
@@ -228,13 +234,20 @@ class _Weighting:
         spectrogram = self.spectrogram
         spectra = np.stack([spectrogram.spectra(channel) for channel in samples.T])
         x = magnitudes(spectra, spectrogram.first, spectrogram.bins, spectrogram.gain)
-        with torch.no_grad():
-            signal, noise = self.model.separate(torch.from_numpy(x).to(self.device))
+        signal, noise = self._separated(torch.from_numpy(x).to(self.device))
         own = slice(before, before + count)
         gain = gain_of(self.model, x, signal.float().cpu().numpy(), noise.float().cpu().numpy())[:, own]
         if not apply(spectra[:, own], gain, spectrogram.first, float(self.floor)):
             raise UserError("denoise: the model reconstructs NaN; train it again, or lower the level of the audio")
         return spectra[:, own]
+
+    def _separated(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            if isinstance(self.model, ConvDenoisingAutoencoder) and self.model.mask and not self.model.mask.background:
+                # Its noise, x less the signal, is not looked at; and a PyTorch op of many elements wakes threads that
+                # then spin beside ours.
+                return (signal := self.model(x)), signal
+            return self.model.separate(x)
 
 
 class _Fifo:
