@@ -41,10 +41,12 @@ def magnitudes(spectra: NDArray[np.complex64], first: int, bins: int, scale: flo
 def _gain(counters, out, foreground, background, magnitudes, mean_square, root, settings, reach):
     frames, bins = out.shape[1], out.shape[2]
     exponent, weight, noise, gate = settings
-    one, zero, tiny = np.float32(1), np.float32(0), np.finfo(np.float32).tiny
+    one, zero, tiny = np.float32(1), np.float32(0), np.float32(np.finfo(np.float32).tiny)
     tiles = (frames + TILE - 1) // TILE
     sums = np.empty(bins + 2 * reach, np.float32)
-    f, b, v, power = np.zeros((4, bins), np.float32)
+    # Not rows of one array: taken apart so, Numba knows no longer that they are contiguous.
+    f, b = np.zeros(bins, np.float32), np.zeros(bins, np.float32)
+    v, power = np.zeros(bins, np.float32), np.zeros(bins, np.float32)
     unit = next_unit(counters, -1)
     while unit >= 0:
         item = unit // tiles
