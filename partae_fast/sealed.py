@@ -22,6 +22,7 @@ _NO_DIGITS = b"0" * 64
 # Quotes inside `settings` are escaped, so that this is found at the entry itself and nowhere else.
 _DIGITS = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _LARGEST_HEADER = 2**20  # bytes; ours have a few thousand
+_SHOWN = 120  # characters of what a file says of itself that a message repeats
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ def write(
         place.write_bytes(content[: found.start(1)] + digits + content[found.end(1) :])
 
 
+def shown(text: str) -> str:
+    """What a file says, short enough for a line."""
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
 def read(path: str | os.PathLike[str], format: str | None = None, version: str | None = None) -> Sealed:
     """The contents of a sealed file, checked; no more memory is taken than a few times what the file has.
 
@@ -79,10 +85,10 @@ def read(path: str | os.PathLike[str], format: str | None = None, version: str |
     if digest.hexdigest().encode() != found[1]:
         raise UserError(f"{path}: damaged: its contents differ from its checksum; copy or make the file again")
     if format is not None and metadata["format"] != format:
-        raise UserError(f"{path}: a {metadata['format']} file, and a {format} file is wanted")
+        raise UserError(f"{path}: a {shown(metadata['format'])} file, and a {format} file is wanted")
     if version is not None and metadata["version"] != version:
         raise UserError(
-            f"{path}: version {metadata['version']} of the {metadata['format']} format, and version "
+            f"{path}: version {shown(metadata['version'])} of the {shown(metadata['format'])} format, and version "
             f"{version} is read here; use the program that wrote it, or make the file again"
         )
     try:
@@ -98,7 +104,7 @@ def require_settings(path: str | os.PathLike[str], found: dict[str, Any], wanted
     """Raise UserError where a file's settings have other names than these."""
     if set(found) != wanted:
         odd = ", ".join(sorted(wanted ^ set(found)))
-        raise UserError(f"{path}: settings unknown or missing: {odd}; the file is of another version")
+        raise UserError(f"{path}: settings unknown or missing: {shown(odd)}; the file is of another version")
 
 
 def require_tensors(
@@ -109,7 +115,7 @@ def require_tensors(
         missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
         raise UserError(
             f"{path}: tensors missing: {', '.join(missing) or 'none'}, "
-            f"unknown: {', '.join(extra) or 'none'}; train it again"
+            f"unknown: {shown(', '.join(extra)) or 'none'}; train it again"
         )
     for name, tensor in found.items():
         if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:

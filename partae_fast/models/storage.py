@@ -126,7 +126,7 @@ def program() -> str:
 
 def _class_of(kind: str) -> type[Any]:
     if kind not in KINDS:
-        raise UserError(f"a model of kind {kind!r}; this program knows {', '.join(KINDS)}")
+        raise UserError(f"a model of kind {sealed.shown(str(kind))!r}; this program knows {', '.join(KINDS)}")
     module, name = KINDS[kind].split(":")
     return getattr(importlib.import_module(module), name)
 

@@ -284,6 +284,10 @@ FORGED = {
         lambda header, settings, data: header["__metadata__"].update(format="partae-checkpoint"),
         "a partae-checkpoint file, and a partae-model file is wanted",
     ),
+    "a version without end": (
+        lambda header, settings, data: header["__metadata__"].update(version="x" * 9999),
+        r"version x{120}\.\.\. of the partae-model format",
+    ),
     "another version of the format": (
         lambda header, settings, data: header["__metadata__"].update(version="2"),
         "version 2 of the partae-model format, and version 1 is read here",
