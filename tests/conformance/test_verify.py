@@ -40,7 +40,7 @@ def verified(op):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("op", map(verified, INTERPRETED))
+@pytest.mark.parametrize("op", list(map(verified, INTERPRETED)))
 def test_triton_through_the_interpreter(op, beside):
     pytest.importorskip("triton")
     done = beside()

@@ -44,7 +44,7 @@ def statistics(optimizer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", map(statistics, OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", list(map(statistics, OPTIMIZERS)))
 def test_statistically(optimizer, beside):
     """Over five seeds the mean loss of the last 100 of 1000 steps."""
     done = beside()
