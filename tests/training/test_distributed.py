@@ -152,7 +152,7 @@ def test_a_run_goes_on_with_another_number_of_ranks_to_the_same_bits(tmp_path, t
 def test_the_first_rank_alone_writes_and_shows(tmp_path, capsys, trained):
     ranks = trained(2, checkpoint=tmp_path / "c", progress=True)
     shown = capsys.readouterr().err
-    assert shown.count(f"{STEPS}/{STEPS}") == 1
+    assert shown.count(" 0/") == 1 and f"{STEPS}/{STEPS}" in shown  # one bar begins, and is drawn as often as it likes
     assert describe(tmp_path / "c")["step"] == STEPS and os.listdir(tmp_path) == ["c"]
     assert [trainer.progress for trainer in ranks] == [True, False]
 
