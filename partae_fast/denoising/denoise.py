@@ -36,7 +36,7 @@ PARTS = ("signal", "noise")
 # Frames in a chunk: some 6 s at the default's rate and hop, of which the halo is 2 %; caches hold less of more.
 CHUNK = 2048
 # Beyond so many channels a chunk is shorter, down to so many frames, for all channels are in memory at once.
-FULL_CHANNELS, LEAST_CHUNK = 8, 256
+_FULL_CHANNELS, _LEAST_OF_MANY = 8, 256
 # Samples of the input that enter at a time.
 BLOCK = 2**16
 
@@ -163,7 +163,7 @@ class _Weighting:
         self.spectrogram = spectrogram
         self.channels = channels
         self.floor = np.float32(floor)
-        chunk = min(chunk, max(LEAST_CHUNK, chunk * FULL_CHANNELS // max(1, channels)))
+        chunk = min(chunk, max(_LEAST_OF_MANY, chunk * _FULL_CHANNELS // max(1, channels)))
         self.chunk = max(1, -(-chunk // model.pool)) * model.pool
         # A frame takes from windows that reach into the taps - 1 frames around it, and these windows depend
         # on taps - 1 frames around them, and its gain on the frames that the mask takes means over; each of the

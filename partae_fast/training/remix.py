@@ -1,10 +1,10 @@
-"""The second stage of preset `field`: a denoising autoencoder learns from remixes of what a partitioned one took apart.
+"""The later stages of preset `field`: denoising autoencoders learn from remixes of what the model before took apart.
 
 A partitioned autoencoder tells signal from noise by weak labels alone, but what it masks is rough. Its estimates of the
 signal are therefore mixed anew with noise, of recordings of noise alone and of what it took away, at other times and
 levels; a plain denoising autoencoder that learns to undo this knows a target for every item. Estimates that are wrong
-in one place only do not repeat, and so are not learned. After RemixIT (Tzinis et al. 2022), on magnitudes, where one
-round gave most of the gain.
+in one place only do not repeat, and so are not learned. What that one passes is remixed once more, for a third. After
+RemixIT (Tzinis et al. 2022), on magnitudes; a third round was worse (bench/results/quality/field.md).
 """
 
 import math
@@ -89,7 +89,8 @@ def typical_power(noise: Sequence[Magnitudes]) -> Magnitudes:
     gate at such a height shuts on the song as well. Digital silence is not counted.
     """
     powers = [np.einsum("th,th->t", n, n, dtype=np.float64) for n in noise]
-    sounding = sum(int(np.count_nonzero(power > SILENCE * max(p.max() for p in powers))) for power in powers)
+    loudest = max(power.max() for power in powers)
+    sounding = sum(int(np.count_nonzero(power > SILENCE * loudest)) for power in powers)
     squares = [np.einsum("th,th->h", n, n, dtype=np.float64) for n in noise]
     mean_square = (np.sum(squares, axis=0) / max(1, sounding)).astype(np.float32)
     return np.minimum(mean_square, quantile_of_power(noise, TYPICAL, ENOUGH))
