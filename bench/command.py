@@ -91,7 +91,7 @@ def _contests(name: str, device: str, report: dict[str, Any], mine: Candidate | 
     module = importlib.import_module(f"{__package__}.{name}")
     ours = [b for b in ({"cpu": ["cpu"], "cuda": ["triton"]}[device]) if backends()[b].available]
     every = True
-    for shape in shapes(device):
+    for shape in getattr(module, "shapes", shapes)(device):
         torch.compiler.reset()
         for contest in module.contests(shape, device, ours, mine.function if mine else None):
             found = contest.run(shape, device, report["ceilings"][device], mine.name if mine else "")

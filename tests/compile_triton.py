@@ -3,9 +3,14 @@
 For each architecture, storage type and model size that matters, prints registers a thread, shared memory and stack a
 block, and what the machine code is made of. Exits with 1 where a kernel has a stack: it spills registers to memory.
 
+Kernels of the convolutional models are described here; those of another op in `ahead_of_time/OP.py`, whose
+`kernels(kind)` yields for each: what it is compiled for, its name, the kernel, and its arguments and options as
+`compile_kernel` takes them.
+
 It needs a process of its own, without TRITON_INTERPRET.
 """
 
+import importlib.util
 import multiprocessing
 import os
 import re
@@ -30,6 +35,7 @@ from triton.compiler import ASTSource  # isort: skip
 ARCHITECTURES = (80, 90, 100)
 TYPES = ("fp32", "tf32", "bf16", "fp16")
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+OTHER_OPS = sorted(path for path in (Path(__file__).parent / "ahead_of_time").glob("*.py"))
 
 
 @dataclass(frozen=True)
@@ -221,23 +227,42 @@ def summary(counts: dict[str, int]) -> str:
     return " ".join(f"{name} {count}" for name, count in sorted(groups.items()))
 
 
-def rows(label: str, kind: str, architecture: int) -> list[tuple[str, Usage]]:
-    """The usage of every kernel in one size, type and architecture."""
+def rows(label: str, kind: str, architecture: int) -> list[tuple[str, str, Usage]]:
+    """Size, name and usage of every kernel in one size or of another op, in one type and architecture."""
     found = []
     for name, kernel, tile, flags in kernels(SIZES[label], kind):
         arguments, options = parameters(kernel, SIZES[label], kind, tile, **flags)
-        found.append((name, compile_kernel(kernel, arguments, architecture, **options)))
+        found.append((label, name, compile_kernel(kernel, arguments, architecture, **options)))
     return found
+
+
+def rows_of_op(path: Path, kind: str, architecture: int) -> list[tuple[str, str, Usage]]:
+    """The same of another op."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    op = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(op)
+    return [
+        (label, name, compile_kernel(kernel, arguments, architecture, **options))
+        for label, name, kernel, arguments, options in op.kernels(kind)
+    ]
 
 
 def main() -> int:
     labels = {kind: tuple(SIZES) if kind == "fp32" else tuple(SIZES)[:3] for kind in TYPES}
-    tasks = [(label, kind, architecture) for kind in TYPES for label in labels[kind] for architecture in ARCHITECTURES]
+    tasks = [
+        (function, what, kind, architecture)
+        for kind in TYPES
+        for function, whats in ((rows, labels[kind]), (rows_of_op, OTHER_OPS))
+        for what in whats
+        for architecture in ARCHITECTURES
+    ]
     spilled = 0
     print(f"{'kernel':24}{'size':18}{'arch':7}{'type':6}{'registers':>10}{'shared':>8}{'stack':>6}  instructions")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for (label, kind, architecture), found in zip(tasks, pool.map(rows, *zip(*tasks, strict=True)), strict=True):
-            for name, usage in found:
+        futures = [pool.submit(function, what, kind, architecture) for function, what, kind, architecture in tasks]
+        for (_, _, kind, architecture), future in zip(tasks, futures, strict=True):
+            for label, name, usage in future.result():
                 spilled += usage.stack > 0
                 print(
                     f"{name:24}{label:18}sm_{architecture:<4}{kind:6}{usage.registers:10}{usage.shared:8}"

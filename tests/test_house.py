@@ -103,7 +103,7 @@ def test_reference_and_bench_are_for_checks_alone(path):
 
 # What each layer may not know, from the kernels' side up to the command line.
 ABOVE = {
-    "functional.py": ("models", "training", "denoising", "evaluation", "report", "experiments", "cli", "demo", "audio"),
+    "functional": ("models", "training", "denoising", "evaluation", "report", "experiments", "cli", "demo", "audio"),
     "models": ("training", "evaluation", "report", "experiments", "cli", "demo"),
     "audio": (
         *("models", "training", "denoising", "evaluation", "report", "experiments", "cli", "demo"),

@@ -1,4 +1,4 @@
-"""The Triton kernels without a GPU: `triton_interpreted.py` in a process that interprets them."""
+"""The Triton kernels without a GPU: the files `triton_interpreted*.py` in a process that interprets them."""
 
 import importlib.util
 from pathlib import Path
@@ -7,10 +7,10 @@ import pytest
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
-FILE = Path(__file__).with_name("triton_interpreted.py")
+FILES = map(str, sorted(Path(__file__).parent.glob("triton_interpreted*.py")))
 
 
-@pytest.mark.beside("-m", "pytest", "-x", str(FILE), TRITON_INTERPRET="1")
+@pytest.mark.beside("-m", "pytest", "-x", *FILES, TRITON_INTERPRET="1")
 def test_kernels_through_the_interpreter(beside):
     run = beside()
     assert run.returncode == 0, run.stdout + run.stderr

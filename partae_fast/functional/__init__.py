@@ -1,0 +1,16 @@
+"""The differentiable ops, one file each: checks, back-end choice and autograd around the kernels.
+
+Shapes (B items, N frames, H bins, K latents, M taps, P frames in a pool):
+
+    x (B, N, H)    w_enc (M, H, K)    w_dec (M, K, H)    values, positions (B, ceil(N/P), K)
+
+Each op is a `torch.library` custom op, so that a model using it survives `torch.compile(fullgraph=True)`. All take
+`backend`: "auto" for the fastest that can serve the tensors, or a name out of `pf.backends()`, which runs or raises
+BackendUnavailable. First derivatives are there for every floating-point input but mean and std; second ones are not.
+"""
+
+from .decode import decode
+from .encode import encode
+from .partitioned_loss import partitioned_loss
+
+__all__ = ["decode", "encode", "partitioned_loss"]

@@ -1,0 +1,49 @@
+"""What the ops share: guards, all of them before anything is allocated; and how a custom op finds its kernels."""
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..kernels import implementation, resolve
+
+
+def check_dimensions(**tensors: tuple[Tensor, str]) -> None:
+    """Each tensor has the axes that its meaning, such as "B, N, H", names, and something along each."""
+    for name, (tensor, meaning) in tensors.items():
+        if tensor.dim() != meaning.count(",") + 1 or 0 in tensor.shape:
+            raise ValueError(f"{name} is {tuple(tensor.shape)}; it must be ({meaning}), each at least 1")
+
+
+def check_alike(**tensors: Tensor | None) -> None:
+    """One floating-point type, one device."""
+    kinds = {name: t.dtype for name, t in tensors.items() if t is not None}
+    if len(set(kinds.values())) > 1 or not all(d.is_floating_point for d in kinds.values()):
+        raise ValueError(f"types are {_listed(kinds)}; give all of one floating-point type")
+    check_devices(**tensors)
+
+
+def check_devices(**tensors: Tensor | None) -> None:
+    devices = {name: t.device for name, t in tensors.items() if t is not None}
+    if len(set(devices.values())) > 1:
+        raise ValueError(f"devices are {_listed(devices)}; move all tensors to one")
+
+
+def _listed(items: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in items.items())
+
+
+def kernels(op: str, backend: str, like: Tensor) -> ModuleType:
+    """The implementation that serves a call with tensors like this one."""
+    return implementation(op, resolve(op, backend, like.device, like.dtype))
+
+
+def op(name: str) -> Any:
+    """The decorator of a custom op of ours."""
+    return torch.library.custom_op(f"partae::{name}", mutates_args=())
+
+
+def or_empty(gradient: Tensor | None, like: Tensor) -> Tensor:
+    """A kernel's None (a gradient nobody needs) as an empty tensor, for an op returns tensors."""
+    return like.new_empty(0) if gradient is None else gradient

@@ -1,0 +1,123 @@
+"""partitioned_loss: its checks, the custom op and its gradient."""
+
+import torch
+from torch import Tensor
+
+from .common import check_alike, check_devices, kernels, op
+from .decode import decode
+from .encode import encode
+
+
+def partitioned_loss(
+    x: Tensor,
+    mean: Tensor | None,
+    std: Tensor | None,
+    w_enc: Tensor,
+    w_dec: Tensor,
+    noise_only: Tensor,
+    foreground: Tensor,
+    penalty: float,
+    pool: int,
+    target: Tensor | None = None,
+    backend: str = "auto",
+    leak: float = 0.0,
+    rectified_output: bool = False,
+) -> Tensor:
+    """The training loss of the partitioned autoencoder: encode, decode and compare (Stowell & Turner 2015, section 3).
+
+        mean over items of  sum (target - r)^2  +  penalty * y / mean(C) * sum (C * values)^2
+
+    Args:
+        x, mean, std, w_enc, pool, leak: as for `encode`; w_dec: as for `decode`.
+        noise_only: (B,) the weak label y, in [0, 1]: 1 where the item is noise-only.
+        foreground: (K,) the mask C: 1 where the latent is for signal. Where it is 0 throughout, so is the penalty.
+        penalty: lambda >= 0, what activity of foreground latents costs in a noise-only item.
+        target: (B, N, H), what to reconstruct; x itself unless given.
+        rectified_output: whether r is max(what is decoded, 0).
+
+    Returns:
+        A scalar: float32, or float64 for float64 input. Gradients reach x, w_enc, w_dec and target.
+
+    >>> w_enc, w_dec = torch.randn(5, 8, 4), torch.randn(5, 4, 8)
+    >>> y, c = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0, 1.0, 1.0])
+    >>> partitioned_loss(torch.rand(2, 64, 8), None, None, w_enc, w_dec, y, c, penalty=0.75, pool=8).shape
+    torch.Size([])
+    """
+    values, positions = encode(x, w_enc, pool, mean, std, backend, leak)
+    reconstruction = decode(values, positions, w_dec, x.shape[1], backend)
+    if rectified_output:
+        reconstruction = reconstruction.relu()
+    target = x if target is None else target
+    if target.shape != reconstruction.shape:
+        raise ValueError(
+            f"target is {tuple(target.shape)} and the reconstruction {tuple(reconstruction.shape)};"
+            " they must be of one shape (is w_dec's H that of x?)"
+        )
+    if noise_only.shape != x.shape[:1]:
+        raise ValueError(
+            f"noise_only is {tuple(noise_only.shape)} for {x.shape[0]} items; it is (B,), a label for each item"
+        )
+    if foreground.shape != w_enc.shape[2:]:
+        raise ValueError(
+            f"foreground is {tuple(foreground.shape)} for {w_enc.shape[2]} latents; it is (K,), 1 or 0 for each"
+        )
+    check_alike(x=x, target=target)
+    check_devices(x=x, noise_only=noise_only, foreground=foreground)
+    noise_only, foreground = noise_only.to(x.dtype), foreground.to(x.dtype)
+    loss, _, _ = torch.ops.partae.partitioned_loss(
+        reconstruction, target, values, noise_only, foreground, float(penalty), backend
+    )
+    return loss
+
+
+@op("partitioned_loss")
+def _partitioned_loss(
+    reconstruction: Tensor,
+    target: Tensor,
+    values: Tensor,
+    noise_only: Tensor,
+    foreground: Tensor,
+    penalty: float,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return kernels("partitioned_loss", backend, reconstruction).partitioned_loss(
+        reconstruction, target, values, noise_only, foreground, penalty
+    )
+
+
+@_partitioned_loss.register_fake
+def _(reconstruction, target, values, noise_only, foreground, penalty, backend):
+    wide = torch.float64 if reconstruction.dtype == torch.float64 else torch.float32
+    loss = reconstruction.new_empty((), dtype=wide)
+    return loss, reconstruction.new_empty(reconstruction.shape), values.new_empty(values.shape)
+
+
+def _save_loss(ctx, inputs, output):
+    _, grad_reconstruction, grad_values = output
+    ctx.mark_non_differentiable(grad_reconstruction, grad_values)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(grad_reconstruction, grad_values)
+
+
+def _differentiate_loss(ctx, grad_loss, *_):
+    if grad_loss is None:
+        return (None,) * 7
+    grad_reconstruction, grad_values = ctx.saved_tensors
+    need_reconstruction, need_target, need_values = ctx.needs_input_grad[:3]
+    # loss.backward() hands down a 1, and a product with it would only move memory.
+    known = grad_loss.is_cpu and not torch.compiler.is_compiling() and type(grad_loss) is Tensor
+    if not (known and grad_loss.item() == 1.0):
+        grad_reconstruction = grad_loss.to(grad_reconstruction.dtype) * grad_reconstruction
+        grad_values = grad_loss.to(grad_values.dtype) * grad_values
+    return (
+        grad_reconstruction if need_reconstruction else None,
+        -grad_reconstruction if need_target else None,
+        grad_values if need_values else None,
+        None,
+        None,
+        None,
+        None,
+    )
+
+
+_partitioned_loss.register_autograd(_differentiate_loss, setup_context=_save_loss)
