@@ -1,5 +1,5 @@
-"""The reference of the convolutional models: forward passes against loops that spell the formulae out, gradients against differences, the
-optimisers and whole steps against PyTorch's."""
+"""The reference of the convolutional models: forward passes against loops that spell the formulae out, gradients
+against differences, the optimisers and whole steps against PyTorch's."""
 
 from collections.abc import Callable, Iterator
 
