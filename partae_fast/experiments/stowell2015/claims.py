@@ -1,8 +1,8 @@
 """The paper's claims, each with a rule that was set before any model was trained, and what this run says of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ..claims import Claim
 from .members import DENOISING, PARTITIONED, SHARES
 from .scores import INPUT, PARTLY_CLEAN, SIGNAL, TRULY_CLEAN, WHOLE, Row, mean_over_noises
 
@@ -11,17 +11,6 @@ MATCHED, UNMATCHED = CONDITIONS = ("matched", "unmatched")
 # The share that the preset has; and what is a broad range: half of the seven shares that leave latents to both sides,
 # side by side.
 USUAL_SHARE, BROAD = 75.0, 4
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim of the paper, the rule that decides, the verdict, and the figures of this run, in words."""
-
-    letter: str
-    claim: str
-    rule: str
-    holds: bool
-    figures: str
 
 
 def judge(rows: Sequence[Row]) -> list[Claim]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from ...training.grid import name_of
-from .claims import CONDITIONS, Claim
+from ..claims import Claim, table
+from .claims import CONDITIONS
 from .members import DENOISING, PARTITIONED, SHARES
 from .scores import (
     INPUT,
@@ -31,9 +32,7 @@ def report(claims: Sequence[Claim], conditions: Mapping[str, str], rows: Sequenc
         "",
         *conditions.values(),
         "",
-        "| | claim | verdict | figures | rule |",
-        "|---|---|---|---|---|",
-        *(f"| {c.letter} | {c.claim} | **{verdict(c)}** | {c.figures} | {c.rule} |" for c in claims),
+        *table(claims),
         "",
         "SNRs are of magnitudes, in dB, over 128 crops from times that were not trained on; rules use means over the "
         "noises. Silence would score 0 dB. SI-SDR is the SNR at the best level: less sound alone gains nothing there. "
@@ -55,10 +54,6 @@ def broken_out(rows: Sequence[Row]) -> list[tuple[str, float]]:
     found = [r for r in rows if r["part"] == WHOLE and target.get(r["method"]) == r["reference"] and r["snr_db"] < 0]
     settings = ("method", "condition", "intrinsic", "extrinsic", "share")
     return [(name_of({key: row[key] for key in settings}), row["snr_db"]) for row in found]
-
-
-def verdict(claim: Claim) -> str:
-    return "holds" if claim.holds else "does not hold"
 
 
 def _numbers(rows: Sequence[Row], condition: str) -> list[str]:
