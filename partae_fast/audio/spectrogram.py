@@ -13,14 +13,17 @@ from ..errors import UserError
 # Samples in one pass through the FFT: windowed frames and their spectra, 512 KiB, stay in the second-level cache.
 SAMPLES_PER_BLOCK = 2**16
 
+WINDOWS = {"hann": 2, "sqrt-hann": 1}  # the power of a sine that each is
+_LATER = {"window": "hann"}  # settings that an older file lacks, and what they were
+
 
 @dataclass(frozen=True)
 class Spectrogram:
     """Magnitudes of a short-time Fourier transform in a band of frequencies, and the way back to audio.
 
     Frame n is centred on sample n * hop; the recording has zeros around it, and T samples have
-    1 + ceil(T / hop) frames (no samples: no frames). The analysis window is periodic Hann. The inverse
-    windows each frame with the same Hann again and divides by the sum of the squared windows, which is
+    1 + ceil(T / hop) frames (no samples: no frames). The analysis window is periodic Hann, or its root. The
+    inverse windows each frame with the same window again and divides by the sum of the squared windows, which is
     exact (Griffin & Lim 1984, equation 6). The second window is there for masks: a masked spectrum no
     longer tapers to 0 where its frame begins and ends, and without that window each frame would begin and
     end in a click. The maths is in `partae_fast.reference.spectrogram`.
@@ -33,6 +36,7 @@ class Spectrogram:
             `bins` says, or rate / 2 where that is None too.
         bins: how many bins the band has, if you want it checked; always an int afterwards.
         gain: positive factor on the magnitudes (not on the STFT), for levels that the model is used to.
+        window: "hann" or "sqrt-hann", its square root.
 
     Raises UserError where these do not fit together.
 
@@ -48,12 +52,15 @@ class Spectrogram:
     high: float = 7200.0
     bins: int = None  # pyright: ignore[reportAssignmentType]
     gain: float = 1.0
+    window: str = "hann"
 
     def __post_init__(self) -> None:
         self._check_grid()
         self._check_band()
         if not (_is_number(self.gain) and self.gain > 0):
             raise UserError(f"spectrogram: gain is {self.gain!r}; it must be a positive number")
+        if self.window not in WINDOWS:
+            raise UserError(f"spectrogram: window is {self.window!r}; it must be {' or '.join(WINDOWS)}")
 
     def _check_grid(self) -> None:
         for name in ("rate", "n_fft", "hop"):
@@ -178,6 +185,7 @@ class Spectrogram:
     def from_dict(cls, settings: dict[str, Any]) -> "Spectrogram":
         """The inverse of `to_dict`; raises UserError on a name that is unknown or missing."""
         names = {field.name for field in fields(cls)}
+        settings = _LATER | settings
         if set(settings) != names:
             odd = ", ".join(sorted(names ^ set(settings)))
             raise UserError(f"spectrogram: settings unknown or missing: {odd}; the file is of another version")
@@ -189,7 +197,8 @@ class Spectrogram:
 
     @property
     def _window(self) -> NDArray[np.float32]:
-        return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)).astype(np.float32)
+        angles = np.pi * np.arange(self.n_fft) / self.n_fft
+        return (np.sin(angles) ** WINDOWS[self.window]).astype(np.float32)
 
     def _weight(self, count: int) -> NDArray[np.float32]:
         """The sum of the squared windows of `count` frames, a row a hop; between the ends all rows are equal."""

@@ -7,7 +7,8 @@ For the input x, with its own phase and each channel on its own:
 `there` and `back` resample to the model's rate and back. `gain` is the model's mask, 0 outside its bins. So
 nothing is attenuated by more than `floor`, and what the model cannot see, bins outside its band and
 frequencies above half its rate, is attenuated by exactly that. Where no reduction is given floor is 0, and
-these are silenced.
+these are silenced. Of a model that estimates the signal s itself (`Estimator`), s takes the place of gain * stft(x)
+wherever it is the louder of s and floor * stft(x).
 
 Memory is bounded: frames go through the model in chunks, a chunk to each thread. A chunk starts on a multiple
 of the pool and is given as many frames on either side as can change it, so that it gets the values that one pass
@@ -18,7 +19,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,10 +38,20 @@ PARTS = ("signal", "noise")
 CHUNK = 2048
 # Beyond so many channels a chunk is shorter, down to so many frames, for all channels are in memory at once.
 _FULL_CHANNELS, _LEAST_OF_MANY = 8, 256
+_NAN = "denoise: the model reconstructs NaN; train it again, or lower the level of the audio"
 # Samples of the input that enter at a time.
 BLOCK = 2**16
 
 Audio = NDArray[np.float32]
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What denoising may ask of a model instead: the signal itself, for a mask cannot be had of it."""
+
+    def estimate(self, spectra: torch.Tensor) -> torch.Tensor:
+        """Spectra (channels, N, n_fft//2 + 1), complex -> the signal's, phases included; each channel on its own."""
+        ...
 
 
 class Separator(Protocol):
@@ -233,13 +244,26 @@ class _Weighting:
 
         spectrogram = self.spectrogram
         spectra = np.stack([spectrogram.spectra(channel) for channel in samples.T])
+        if isinstance(self.model, Estimator):
+            return self._estimated(self.model, spectra, slice(before, before + count))
         x = magnitudes(spectra, spectrogram.first, spectrogram.bins, spectrogram.gain)
         signal, noise = self._separated(torch.from_numpy(x).to(self.device))
         own = slice(before, before + count)
         gain = gain_of(self.model, x, signal.float().cpu().numpy(), noise.float().cpu().numpy())[:, own]
         if not apply(spectra[:, own], gain, spectrogram.first, float(self.floor)):
-            raise UserError("denoise: the model reconstructs NaN; train it again, or lower the level of the audio")
+            raise UserError(_NAN)
         return spectra[:, own]
+
+    def _estimated(self, model: "Estimator", spectra: NDArray[np.complex64], own: slice) -> NDArray[np.complex64]:
+        """The signal's spectra in a chunk, without what the floor lets pass of the recording."""
+        with torch.no_grad():
+            signal = model.estimate(torch.from_numpy(spectra).to(self.device)).cpu().numpy()[:, own]
+        if not np.isfinite(signal).all():
+            raise UserError(_NAN)
+        if not self.floor:
+            return signal
+        heard = self.floor * spectra[:, own]
+        return np.where(np.abs(signal) > np.abs(heard), signal - heard, np.complex64(0))
 
     def _separated(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():

@@ -44,6 +44,23 @@ def test_bands(settings, first, bins):
     assert spectrogram.magnitude(noise(100)).shape[1] == bins
 
 
+def test_the_root_of_the_window_on_either_way():
+    audio = noise(1000)
+    root = Spectrogram(rate=16000, n_fft=64, hop=16, low=0, high=None, window="sqrt-hann")
+    padded = np.concatenate([np.zeros(32), audio, np.zeros(96)])
+    wanted = np.fft.rfft(padded[160:224] * np.sqrt(reference.hann(64)))
+    np.testing.assert_allclose(root.stft(audio)[10], wanted, atol=1e-5)
+    np.testing.assert_allclose(root.istft(root.stft(audio), 1000), audio, atol=1e-6)
+    with pytest.raises(UserError, match="window is 'hamming'; it must be hann or sqrt-hann"):
+        dataclasses.replace(root, window="hamming")
+
+
+def test_settings_of_an_older_file_have_the_window_of_its_time():
+    settings = Spectrogram().to_dict()
+    del settings["window"]
+    assert Spectrogram.from_dict(settings) == Spectrogram()
+
+
 @given(
     rate=st.integers(1, 200_000),
     half=st.integers(1, 300),

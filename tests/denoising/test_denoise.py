@@ -237,3 +237,29 @@ def test_memory_is_bounded():
         assert read - given < 30_000
         if given > 100_000:
             break
+
+
+class Halving(torch.nn.Module):
+    """Estimates half of each bin below a frequency, an eighth turn later, and nothing above it."""
+
+    def __init__(self):
+        super().__init__()
+        self.spectrogram, self.mask = Spectrogram(rate=16000, n_fft=64, hop=16, low=0, high=None), None
+        self.pool = self.taps = 1
+
+    def estimate(self, spectra):
+        return torch.where(torch.arange(33) < 16, 0.5j * spectra, 0)
+
+
+def test_what_a_model_estimates_is_taken_as_it_is():
+    model, audio = Halving(), noise(4000)[:, 0]
+    spectrogram = model.spectrogram
+    spectra = spectrogram.stft(audio)
+    wanted = spectrogram.istft(model.estimate(torch.from_numpy(spectra)).numpy(), len(audio))
+    found = denoise(audio, 16000, model)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(found + denoise(audio, 16000, model, "noise"), audio, atol=1e-6)
+    floored = np.where(np.arange(33) < 16, 0.5j * spectra, 0.1 * spectra)
+    np.testing.assert_allclose(
+        denoise(audio, 16000, model, reduction=20.0), spectrogram.istft(floored, len(audio)), atol=1e-6
+    )
