@@ -9,6 +9,12 @@ pass of its op, named as the pass. All implementations of a pass take and return
     decode            values, positions, w_dec, frames -> reconstruction
     decode_backward   grad_reconstruction, values, positions, w_dec, need_values, need_w
                         -> grad_values | None, grad_w_dec | None
+    conv2d_pool       x, weight, bias, pool, relu -> values, positions
+    conv2d_pool_backward      grad_values, x, weight, values, positions, pool, relu, need_x, need_w, need_bias
+                        -> grad_x | None, grad_weight | None, grad_bias | None
+    upsample_conv2d   x, weight, bias, scale, relu -> out
+    upsample_conv2d_backward  grad_out, x, weight, out, scale, relu, need_x, need_w, need_bias
+                        -> grad_x | None, grad_weight | None, grad_bias | None
     partitioned_loss  reconstruction, target, values, noise_only, foreground, penalty
                         -> loss, grad_reconstruction, grad_values
     adadelta, adam, sgd, nesterov   (of the op `optimiser`)   weight, gradient, state, step, options

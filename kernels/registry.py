@@ -41,6 +41,8 @@ class Op:
 OPS = {
     "encode": Op(("encode", "encode_backward"), ("eager", "cpu", "triton")),
     "decode": Op(("decode", "decode_backward"), ("eager", "cpu", "triton")),
+    "conv2d_pool": Op(("conv2d_pool", "conv2d_pool_backward"), ("eager",)),
+    "upsample_conv2d": Op(("upsample_conv2d", "upsample_conv2d_backward"), ("eager",)),
     "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
     "optimiser": Op(("adadelta", "adam", "sgd", "nesterov"), ("eager", "cpu", "triton")),
     # A step changes a weight by less than what 16 bits resolve.

@@ -13,7 +13,7 @@ kernels `pf.encode`, `pf.decode`, `pf.partitioned_loss` and `pf.backends`.
 from .audio import Spectrogram
 from .denoising import Mask, denoise
 from .errors import UserError
-from .functional import decode, encode, partitioned_loss
+from .functional import conv2d_pool, decode, encode, partitioned_loss, upsample_conv2d
 from .kernels import Backend, BackendUnavailable, backends
 from .models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder, load, save
 from .sampling import CropSampler
@@ -38,6 +38,7 @@ __all__ = [
     "Trainer",
     "UserError",
     "backends",
+    "conv2d_pool",
     "decode",
     "denoise",
     "encode",
@@ -45,4 +46,5 @@ __all__ = [
     "load",
     "partitioned_loss",
     "save",
+    "upsample_conv2d",
 ]

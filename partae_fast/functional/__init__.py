@@ -9,8 +9,10 @@ Each op is a `torch.library` custom op, so that a model using it survives `torch
 BackendUnavailable. First derivatives are there for every floating-point input but mean and std; second ones are not.
 """
 
+from .conv2d_pool import conv2d_pool
 from .decode import decode
 from .encode import encode
 from .partitioned_loss import partitioned_loss
+from .upsample_conv2d import upsample_conv2d
 
-__all__ = ["decode", "encode", "partitioned_loss"]
+__all__ = ["conv2d_pool", "decode", "encode", "partitioned_loss", "upsample_conv2d"]

@@ -1,0 +1,134 @@
+"""conv2d_pool: its checks, the custom op and its gradient."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..kernels.shapes import window_count
+from .common import check_alike, check_dimensions, kernels, op, or_empty
+
+
+def conv2d_pool(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    pool: tuple[int, int] = (1, 1),
+    backend: str = "auto",
+    relu: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """3x3 convolution, bias, ReLU, and the maximum of each window of p frames and q bins (Grais & Plumbley 2017).
+
+    Args:
+        x: (B, N, H, C) items, frames, bins and channels, of one floating-point type with weight and bias.
+        weight: (3, 3, C, D) filters, frames first. Not flipped: weight[i, j] meets x[n + i - 1, h + j - 1], zeros
+            outside the map, as in the libraries of deep learning (a cross-correlation).
+        bias: (D,).
+        pool: (p, q), each at least 1; the last windows may be short, and a pool may exceed the map.
+        relu: whether negative activations become 0.
+
+    Returns:
+        values (B, ceil(N/p), ceil(H/q), D) of x's type; and positions, int32 of the same shape: i * q + j where the
+        maximum is at frame i, bin j of its window, the first of equal ones. Empty with pool (1, 1), where there is
+        nothing to choose. With relu a window with nothing positive has value 0, position 0 and no gradient. A NaN in
+        a window makes its value NaN.
+
+    Raises:
+        ValueError: shapes, types or devices that do not go together. BackendUnavailable: see above.
+
+    >>> values, positions = conv2d_pool(torch.rand(2, 15, 20, 1), torch.randn(3, 3, 1, 12), torch.zeros(12), (3, 5))
+    >>> values.shape
+    torch.Size([2, 5, 4, 12])
+    """
+    check_conv2d(x, weight, bias, pool=pool)
+    return torch.ops.partae.conv2d_pool(x, weight, bias, list(pool), relu, backend)
+
+
+def check_conv2d(x: Tensor, weight: Tensor, bias: Tensor, **factors: tuple[int, int]) -> None:
+    """Map, filters and bias go together; the named factors are two numbers from 1 up."""
+    check_dimensions(x=(x, "B, N, H, C"), weight=(weight, "3, 3, C, D"), bias=(bias, "D"))
+    if weight.shape[:3] != (3, 3, x.shape[3]):
+        raise ValueError(
+            f"weight is {tuple(weight.shape)} and x {tuple(x.shape)} has {x.shape[3]} channels, the last axis;"
+            f" weight must be (3, 3, {x.shape[3]}, D)"
+        )
+    if bias.shape != weight.shape[3:]:
+        raise ValueError(
+            f"bias is {tuple(bias.shape)} for {weight.shape[3]} filters; it is (D,), a number for each filter"
+        )
+    for name, pair in factors.items():
+        if len(pair) != 2 or min(pair) < 1:
+            raise ValueError(f"{name} is {pair}; it is two numbers, for frames and for bins, each at least 1")
+    check_alike(x=x, weight=weight, bias=bias)
+
+
+@op("conv2d_pool")
+def _conv2d_pool(
+    x: Tensor, weight: Tensor, bias: Tensor, pool: Sequence[int], relu: bool, backend: str
+) -> tuple[Tensor, Tensor]:
+    p, q = pool
+    return kernels("conv2d_pool", backend, x).conv2d_pool(x, weight, bias, (p, q), relu)
+
+
+@_conv2d_pool.register_fake
+def _(x, weight, bias, pool, relu, backend):
+    shape = x.shape[0], window_count(x.shape[1], pool[0]), window_count(x.shape[2], pool[1]), weight.shape[3]
+    return x.new_empty(shape), x.new_empty(0 if tuple(pool) == (1, 1) else shape, dtype=torch.int32)
+
+
+@op("conv2d_pool_backward")
+def _conv2d_pool_backward(
+    grad_values: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    values: Tensor,
+    positions: Tensor,
+    pool: Sequence[int],
+    relu: bool,
+    need_x: bool,
+    need_w: bool,
+    need_bias: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    p, q = pool
+    gradients = kernels("conv2d_pool", backend, x).conv2d_pool_backward(
+        grad_values, x, weight, values, positions, (p, q), relu, need_x, need_w, need_bias
+    )
+    return or_empty(gradients[0], x), or_empty(gradients[1], weight), or_empty(gradients[2], x)
+
+
+@_conv2d_pool_backward.register_fake
+def _(grad_values, x, weight, values, positions, pool, relu, need_x, need_w, need_bias, backend):
+    return fake_gradients(x, weight, need_x, need_w, need_bias)
+
+
+def fake_gradients(
+    x: Tensor, weight: Tensor, need_x: bool, need_w: bool, need_bias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Empty gradients of x, weight and bias, of the shapes that a backward pass returns."""
+    return (
+        x.new_empty(x.shape if need_x else 0),
+        weight.new_empty(weight.shape if need_w else 0),
+        x.new_empty(weight.shape[3] if need_bias else 0),
+    )
+
+
+def _save_conv2d_pool(ctx, inputs, output):
+    x, weight, _, ctx.pool, ctx.relu, ctx.backend = inputs
+    values, positions = output
+    ctx.mark_non_differentiable(positions)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, weight, values, positions)
+
+
+def _differentiate_conv2d_pool(ctx, grad_values, _):
+    if grad_values is None:
+        return (None,) * 6
+    needed = ctx.needs_input_grad[:3]
+    gradients = torch.ops.partae.conv2d_pool_backward(
+        grad_values, *ctx.saved_tensors, ctx.pool, ctx.relu, *needed, ctx.backend
+    )
+    return *(g if need else None for g, need in zip(gradients, needed, strict=True)), None, None, None
+
+
+_conv2d_pool.register_autograd(_differentiate_conv2d_pool, setup_context=_save_conv2d_pool)
