@@ -17,6 +17,10 @@ pass of its op, named as the pass. All implementations of a pass take and return
                         -> grad_x | None, grad_weight | None, grad_bias | None
     partitioned_loss  reconstruction, target, values, noise_only, foreground, penalty
                         -> loss, grad_reconstruction, grad_values
+    dense             x, weight, bias, activation, dropout -> output
+    dense_backward    grad_output, output, x, weight, activation, dropout, need_x, need_weight, need_bias
+                        -> grad_x | None, grad_weight | None, grad_bias | None
+    curro_loss        signal, noise, target, noise_only -> loss, grad_signal, grad_noise
     adadelta, adam, sgd, nesterov   (of the op `optimiser`)   weight, gradient, state, step, options
                         -> None; weight and the tensors of state (contiguous) are changed
     train_steps       runs, first, steps -> losses; the runs' weights and states are changed

@@ -1,6 +1,8 @@
-"""Philox-4x32-10 for the draws of crops: random numbers from a counter (Salmon et al. 2011)."""
+"""Philox-4x32-10: random numbers from a counter (Salmon et al. 2011)."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 def first_word(seed: int, step: np.ndarray, item: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -18,3 +20,21 @@ def first_word(seed: int, step: np.ndarray, item: np.ndarray, group: np.ndarray)
         c2, c3 = (p0 >> half) ^ c3 ^ np.uint64(k1), p0 & word
         k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
     return c0
+
+
+def words(seed: int, *counter: int | Tensor) -> list[Tensor]:
+    """The four words of Philox-4x32-10 for key `seed` and a counter of four words: int64 below 2**32.
+
+    The counter's words are numbers and int64 tensors that broadcast, at least one of them a tensor. Products wrap
+    around in 64 bits, signed or not, to the same bits.
+    """
+    word = 0xFFFFFFFF
+    k0, k1 = seed & word, seed >> 32
+    like = next(c for c in counter if isinstance(c, Tensor))
+    c0, c1, c2, c3 = (torch.as_tensor(c, dtype=torch.int64, device=like.device) for c in counter)
+    for _ in range(10):
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1 = (p1 >> 32 & word) ^ c1 ^ k0, p1 & word
+        c2, c3 = (p0 >> 32 & word) ^ c3 ^ k1, p0 & word
+        k0, k1 = (k0 + 0x9E3779B9) & word, (k1 + 0xBB67AE85) & word
+    return list(torch.broadcast_tensors(c0, c1, c2, c3))

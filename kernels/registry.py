@@ -44,6 +44,8 @@ OPS = {
     "conv2d_pool": Op(("conv2d_pool", "conv2d_pool_backward"), ("eager",)),
     "upsample_conv2d": Op(("upsample_conv2d", "upsample_conv2d_backward"), ("eager",)),
     "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
+    "dense": Op(("dense", "dense_backward"), ("eager",)),
+    "curro_loss": Op(("curro_loss",), ("eager",)),
     "optimiser": Op(("adadelta", "adam", "sgd", "nesterov"), ("eager", "cpu", "triton")),
     # A step changes a weight by less than what 16 bits resolve.
     "train_steps": Op(("train_steps",), ("eager", "cpu", "triton", "cuda"), (torch.float32, torch.float64)),

@@ -13,7 +13,7 @@ kernels `pf.encode`, `pf.decode`, `pf.partitioned_loss` and `pf.backends`.
 from .audio import Spectrogram
 from .denoising import Mask, denoise
 from .errors import UserError
-from .functional import conv2d_pool, decode, encode, partitioned_loss, upsample_conv2d
+from .functional import conv2d_pool, curro_loss, decode, dense, encode, partitioned_loss, upsample_conv2d
 from .kernels import Backend, BackendUnavailable, backends
 from .models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder, load, save
 from .sampling import CropSampler
@@ -39,8 +39,10 @@ __all__ = [
     "UserError",
     "backends",
     "conv2d_pool",
+    "curro_loss",
     "decode",
     "denoise",
+    "dense",
     "encode",
     "fit",
     "load",

@@ -10,9 +10,11 @@ BackendUnavailable. First derivatives are there for every floating-point input b
 """
 
 from .conv2d_pool import conv2d_pool
+from .curro_loss import curro_loss
 from .decode import decode
+from .dense import dense
 from .encode import encode
 from .partitioned_loss import partitioned_loss
 from .upsample_conv2d import upsample_conv2d
 
-__all__ = ["conv2d_pool", "decode", "encode", "partitioned_loss", "upsample_conv2d"]
+__all__ = ["conv2d_pool", "curro_loss", "decode", "dense", "encode", "partitioned_loss", "upsample_conv2d"]

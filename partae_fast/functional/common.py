@@ -47,3 +47,12 @@ def op(name: str) -> Any:
 def or_empty(gradient: Tensor | None, like: Tensor) -> Tensor:
     """A kernel's None (a gradient nobody needs) as an empty tensor, for an op returns tensors."""
     return like.new_empty(0) if gradient is None else gradient
+
+
+def scaled(grad_loss: Tensor, *gradients: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of a loss times what comes down from above it."""
+    # loss.backward() hands down a 1, and a product with it would only move memory.
+    known = grad_loss.is_cpu and not torch.compiler.is_compiling() and type(grad_loss) is Tensor
+    if known and grad_loss.item() == 1.0:
+        return gradients
+    return tuple(grad_loss.to(gradient.dtype) * gradient for gradient in gradients)

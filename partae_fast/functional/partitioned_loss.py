@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .common import check_alike, check_devices, kernels, op
+from .common import check_alike, check_devices, kernels, op, scaled
 from .decode import decode
 from .encode import encode
 
@@ -102,13 +102,8 @@ def _save_loss(ctx, inputs, output):
 def _differentiate_loss(ctx, grad_loss, *_):
     if grad_loss is None:
         return (None,) * 7
-    grad_reconstruction, grad_values = ctx.saved_tensors
+    grad_reconstruction, grad_values = scaled(grad_loss, *ctx.saved_tensors)
     need_reconstruction, need_target, need_values = ctx.needs_input_grad[:3]
-    # loss.backward() hands down a 1, and a product with it would only move memory.
-    known = grad_loss.is_cpu and not torch.compiler.is_compiling() and type(grad_loss) is Tensor
-    if not (known and grad_loss.item() == 1.0):
-        grad_reconstruction = grad_loss.to(grad_reconstruction.dtype) * grad_reconstruction
-        grad_values = grad_loss.to(grad_values.dtype) * grad_values
     return (
         grad_reconstruction if need_reconstruction else None,
         -grad_reconstruction if need_target else None,

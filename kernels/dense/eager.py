@@ -1,0 +1,67 @@
+"""dense in plain PyTorch, on any device."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..encode.eager import wide
+from ..philox import words
+from . import EPSILON, SLOPE, WORDS, Dropout
+
+
+def mrelu_slope(y: Tensor, knee: Tensor, scale: float) -> Tensor:
+    return torch.where(y > knee, 1.0, (y / scale) ** 2 / EPSILON)
+
+
+FORWARD = {
+    "identity": lambda z: z,
+    "relu": F.relu,
+    "mrelu": lambda z: torch.where(z < EPSILON, EPSILON / (1 + (EPSILON - z)), z),
+    "leaky_relu": lambda z: F.leaky_relu(z, SLOPE),
+}
+# The derivative from the output y, which dropout scaled; the knee is what became of EPSILON.
+DERIVATIVE = {
+    "identity": lambda y, knee, scale: torch.ones_like(y),
+    "relu": lambda y, knee, scale: (y > 0).to(y.dtype),
+    "mrelu": mrelu_slope,
+    "leaky_relu": lambda y, knee, scale: torch.where(y > 0, 1.0, y.new_tensor(SLOPE)),
+}
+
+
+def kept(output: Tensor, dropout: Dropout) -> Tensor:
+    """Where `output` (B, O) is kept."""
+    items, outputs = output.shape
+    item = torch.arange(items, device=output.device)[:, None]
+    group = torch.arange(-(-outputs // WORDS), device=output.device)[None, :]
+    drawn = torch.stack(words(dropout.seed, dropout.step, item, dropout.layer, group), dim=2)
+    return drawn.flatten(1)[:, :outputs] >= dropout.threshold
+
+
+def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropout: Dropout) -> Tensor:
+    wx, ww, wb = wide(x, weight, bias)
+    y = FORWARD[activation](wx @ ww if wb is None else torch.addmm(wb, wx, ww))
+    if dropout.threshold:
+        y = torch.where(kept(y, dropout), y * dropout.scale, 0.0)
+    return y.to(x.dtype).contiguous()
+
+
+def dense_backward(
+    grad_output: Tensor,
+    output: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    activation: str,
+    dropout: Dropout,
+    need_x: bool,
+    need_weight: bool,
+    need_bias: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    g, y, wx, ww = wide(grad_output, output, x, weight)
+    knee = (y.new_tensor(EPSILON) * dropout.scale).to(output.dtype)
+    g = g * DERIVATIVE[activation](y, knee, dropout.scale) * dropout.scale
+    if dropout.masks(activation):
+        g = torch.where(kept(y, dropout), g, 0.0)
+    grad_x = (g @ ww.t()).to(x.dtype) if need_x else None
+    grad_weight = (wx.t() @ g).to(x.dtype) if need_weight else None
+    grad_bias = g.sum(0).to(x.dtype) if need_bias else None
+    return grad_x, grad_weight, grad_bias

@@ -1,0 +1,126 @@
+"""dense: its checks, the custom op and its gradient."""
+
+import torch
+from torch import Tensor
+
+from ..kernels.dense import ACTIVATIONS, Dropout
+from .common import check_alike, check_dimensions, kernels, op, or_empty
+
+
+def dense(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str = "identity",
+    dropout: float = 0.0,
+    seed: int = 0,
+    step: int = 0,
+    layer: int = 0,
+    backend: str = "auto",
+) -> Tensor:
+    """A dense layer, activation(x @ weight + bias), with dropout after it.
+
+    Args:
+        x: (B, I); float32, float64, bfloat16 or float16 (which back-end takes which: `pf.backends`).
+        weight: (I, O); bias: (O,), or None for none.
+        activation: "identity"; "relu"; "leaky_relu", of slope 0.01 (its derivative at 0 too); or "mrelu", z where
+            z >= 1e-5, else -1e-5 / (z - 1 - 1e-5) (Liu et al. 2014; Kim & Smaragdis 2015, equation 6): continuous,
+            never 0, with the derivative that this implies, 1 or 1e-5 / (z - 1 - 1e-5)^2.
+        dropout: the share of outputs that are set to 0, in [0, 1); the others are scaled by 1 / (1 - dropout). 0 for
+            none, as at inference.
+        seed, step, layer: what is dropped is drawn anew for each step and layer, counted in [0, 2^32), from a seed in
+            [0, 2^63): the same outputs on every back-end (`kernels.dense.Dropout` says how).
+
+    Returns:
+        (B, O), of x's type. Gradients reach x, weight and bias.
+
+    Raises:
+        ValueError: shapes, types or devices that do not go together; an activation, a dropout or a count that is not
+            one of those above. BackendUnavailable: see `pf.backends`.
+
+    >>> dense(torch.rand(3, 8), torch.randn(8, 5), torch.zeros(5), "mrelu").shape
+    torch.Size([3, 5])
+    """
+    check_dimensions(x=(x, "B, I"), weight=(weight, "I, O"))
+    if weight.shape[0] != x.shape[1]:
+        raise ValueError(
+            f"weight {tuple(weight.shape)} is (I, O) for I = {weight.shape[0]} inputs, and x {tuple(x.shape)} is (B, I)"
+            f" with {x.shape[1]}; build the layer for the inputs that it gets"
+        )
+    if bias is not None and bias.shape != weight.shape[1:]:
+        raise ValueError(f"bias is {tuple(bias.shape)} and weight has {weight.shape[1]} outputs; it is (O,), or None")
+    check_alike(x=x, weight=weight, bias=bias)
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation {activation!r} is not known; choose one of {', '.join(ACTIVATIONS)}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; it must be from 0 up to, not including, 1")
+    for name, count, bits in (("seed", seed, 63), ("step", step, 32), ("layer", layer, 32)):
+        if not 0 <= count < 2**bits:
+            raise ValueError(f"{name} is {count}; it must be from 0 up to, not including, 2^{bits}")
+    return torch.ops.partae.dense(x, weight, bias, activation, float(dropout), seed, step, layer, backend)
+
+
+@op("dense")
+def _dense(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str,
+    dropout: float,
+    seed: int,
+    step: int,
+    layer: int,
+    backend: str,
+) -> Tensor:
+    return kernels("dense", backend, x).dense(x, weight, bias, activation, Dropout(dropout, seed, step, layer))
+
+
+@_dense.register_fake
+def _(x, weight, bias, activation, dropout, seed, step, layer, backend):
+    return x.new_empty(x.shape[0], weight.shape[1])
+
+
+@op("dense_backward")
+def _dense_backward(
+    grad_output: Tensor,
+    output: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    activation: str,
+    dropout: float,
+    seed: int,
+    step: int,
+    layer: int,
+    need_x: bool,
+    need_weight: bool,
+    need_bias: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    drawn = Dropout(dropout, seed, step, layer)
+    found = kernels("dense", backend, x).dense_backward(
+        grad_output, output, x, weight, activation, drawn, need_x, need_weight, need_bias
+    )
+    return or_empty(found[0], x), or_empty(found[1], x), or_empty(found[2], x)
+
+
+@_dense_backward.register_fake
+def _(grad_output, output, x, weight, activation, dropout, seed, step, layer, need_x, need_weight, need_bias, backend):
+    return (
+        x.new_empty(x.shape if need_x else 0),
+        x.new_empty(weight.shape if need_weight else 0),
+        x.new_empty(weight.shape[1] if need_bias else 0),
+    )
+
+
+def _save_dense(ctx, inputs, output):
+    x, weight, _, *ctx.settings, ctx.backend = inputs
+    ctx.save_for_backward(output, x, weight)
+
+
+def _differentiate_dense(ctx, grad_output):
+    needs = ctx.needs_input_grad[:3]
+    found = torch.ops.partae.dense_backward(grad_output, *ctx.saved_tensors, *ctx.settings, *needs, ctx.backend)
+    return *(gradient if need else None for gradient, need in zip(found, needs, strict=True)), *(None,) * 6
+
+
+_dense.register_autograd(_differentiate_dense, setup_context=_save_dense)

@@ -1,0 +1,74 @@
+"""A dense layer: y = dropout(activation(x @ weight + bias)), and its gradients.
+
+Activations, of the pre-activation z, and their derivatives:
+
+    identity      z                                   1
+    relu          max(z, 0)                           1 where z > 0, else 0
+    leaky_relu    z where z > 0, else 0.01 z          1 or 0.01
+    mrelu         z where z >= e, else -e / (z - 1 - e)      1 or e / (z - 1 - e)^2,   e = 1e-5
+
+mReLU (Liu et al. 2014; Kim & Smaragdis 2015, equation 6) is continuous, e at z = e, and never 0, so that every unit
+keeps a gradient. Dropout (Srivastava et al. 2014) is inverted: of item b, output o is kept, and scaled by
+1 / (1 - rate), where word o % 4 of Philox-4x32-10 with key `seed` and counter (step, b, layer, o // 4) is at least
+rate * 2^32.
+"""
+
+import numpy as np
+
+from .philox import philox, seed_key
+
+Array = np.ndarray
+
+EPSILON = 1e-5
+SLOPE = 0.01
+
+ACTIVATIONS = {
+    "identity": (lambda z: z, np.ones_like),
+    "relu": (lambda z: np.maximum(z, 0.0), lambda z: np.where(z > 0, 1.0, 0.0)),
+    "leaky_relu": (lambda z: np.where(z > 0, z, SLOPE * z), lambda z: np.where(z > 0, 1.0, SLOPE)),
+    "mrelu": (
+        lambda z: np.where(z < EPSILON, -EPSILON / (np.minimum(z, EPSILON) - 1 - EPSILON), z),
+        lambda z: np.where(z < EPSILON, EPSILON / (np.minimum(z, EPSILON) - 1 - EPSILON) ** 2, 1.0),
+    ),
+}
+
+
+def dropout_factor(items: int, outputs: int, rate: float, seed: int, step: int, layer: int) -> Array:
+    """What each output (items, outputs) is multiplied by: 0 or 1 / (1 - rate)."""
+    item, output = np.indices((items, outputs))
+    counter = np.stack(np.broadcast_arrays(step, item, layer, output // 4), axis=-1)
+    word = np.take_along_axis(philox(counter, seed_key(seed)), output[..., None] % 4, axis=-1)[..., 0]
+    return (word >= min(round(rate * 2**32), 2**32 - 1)) / (1.0 - rate)
+
+
+def dense(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    activation: str = "identity",
+    dropout: float = 0.0,
+    seed: int = 0,
+    step: int = 0,
+    layer: int = 0,
+) -> Array:
+    """x (B, I), weight (I, O), bias (O,) or None -> (B, O)."""
+    z = x @ weight + (0.0 if bias is None else bias)
+    kept = dropout_factor(*z.shape, dropout, seed, step, layer)
+    return np.where(kept > 0, ACTIVATIONS[activation][0](z) * kept, 0.0)
+
+
+def dense_backward(
+    grad_output: Array,
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    activation: str = "identity",
+    dropout: float = 0.0,
+    seed: int = 0,
+    step: int = 0,
+    layer: int = 0,
+) -> tuple[Array, Array, Array]:
+    """The gradients of x, weight and bias."""
+    z = x @ weight + (0.0 if bias is None else bias)
+    grad_z = grad_output * dropout_factor(*z.shape, dropout, seed, step, layer) * ACTIVATIONS[activation][1](z)
+    return grad_z @ weight.T, x.T @ grad_z, grad_z.sum(axis=0)
