@@ -13,13 +13,25 @@ kernels `pf.encode`, `pf.decode`, `pf.partitioned_loss` and `pf.backends`.
 from .audio import Spectrogram
 from .denoising import Mask, denoise
 from .errors import UserError
-from .functional import conv2d_pool, curro_loss, decode, dense, encode, partitioned_loss, upsample_conv2d
+from .functional import (
+    affinity_loss,
+    contrastive_loss,
+    conv2d_pool,
+    curro_loss,
+    decode,
+    dense,
+    encode,
+    partitioned_loss,
+    ratio_mask_loss,
+    upsample_conv2d,
+)
 from .kernels import Backend, BackendUnavailable, backends
 from .models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder, load, save
 from .sampling import CropSampler
 from .training.fit import fit
 from .training.grid import Member
 from .training.sweep import Sweep
+from .training.systems import fit_system
 from .training.trainer import History, Trainer
 
 __version__ = "0.1.0"
@@ -37,7 +49,9 @@ __all__ = [
     "Sweep",
     "Trainer",
     "UserError",
+    "affinity_loss",
     "backends",
+    "contrastive_loss",
     "conv2d_pool",
     "curro_loss",
     "decode",
@@ -45,8 +59,10 @@ __all__ = [
     "dense",
     "encode",
     "fit",
+    "fit_system",
     "load",
     "partitioned_loss",
+    "ratio_mask_loss",
     "save",
     "upsample_conv2d",
 ]

@@ -1,36 +1,57 @@
 """Say what is in a model, a checkpoint or an audio file; without a file, which back-ends can run here.
 
+With --model, what `partae train --model NAME` learns from, and the settings that its --set takes, with their defaults.
+
 examples:
+  partae info --model curro
   partae info dawn.safetensors
   partae info dawn.wav --json
   partae info
 """
 
 import argparse
+import inspect
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..audio import files
+from ..errors import UserError
 from ..kernels import backends
 from ..models import load, storage
 from ..training import checkpoint
+from ..training.systems import KINDS, SYSTEMS
 from .options import add_json, print_json
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="MODEL|FILE", help="a model, a checkpoint or an audio file")
+    parser.add_argument("--model", choices=tuple(SYSTEMS), metavar="NAME", help=f"{', '.join(SYSTEMS)}")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    found = _about(Path(args.file)) if args.file else _machine()
+    if args.model and args.file:
+        raise UserError(f"{args.file}: give a file, or --model, not both")
+    found = _about_system(args.model) if args.model else _about(Path(args.file)) if args.file else _machine()
     if args.json:
         print_json(found)
     else:
         _print(found)
     return 0
+
+
+def _about_system(name: str) -> dict[str, Any]:
+    system = SYSTEMS[name]
+    return {
+        "model": name,
+        "source": system.source,
+        "needs": ", ".join(KINDS[kind] for kind in system.needs),
+        "takes besides": ", ".join(KINDS[kind] for kind in system.may) or "nothing",
+        "settings": system.settings().__dict__,
+        "meaning": inspect.getdoc(type(system.settings())),
+    }
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -42,8 +63,8 @@ def _about(path: Path) -> dict[str, Any]:
         losses = checkpoint.read_losses(path)
         about["loss"] = losses[-1] if losses else None
     elif about["format"] == storage.FORMAT:
-        model = load(path)
-        about["statistics"] = {name: _summary(getattr(model, name)) for name in ("mean", "std", "noise_mean_square")}
+        model, names = load(path), ("mean", "std", "noise_mean_square")
+        about["statistics"] = {name: _summary(getattr(model, name)) for name in names if hasattr(model, name)}
     return about
 
 

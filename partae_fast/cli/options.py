@@ -28,9 +28,11 @@ def whole(least: int) -> Any:
     return read
 
 
-def add_material(parser: argparse.ArgumentParser) -> None:
-    """What is trained on."""
-    parser.add_argument("recordings", nargs="+", metavar="RECORDING", help="noisy recordings, any rate and channels")
+def add_material(parser: argparse.ArgumentParser, several: str = "+") -> None:
+    """What is trained on; `several` says of recordings whether there may be none ("*")."""
+    parser.add_argument(
+        "recordings", nargs=several, metavar="RECORDING", help="noisy recordings, any rate and channels"
+    )
     parser.add_argument("--noise", nargs="+", metavar="FILE", help="recordings of noise alone")
     parser.add_argument("--labels", nargs="+", metavar="FILE", help="labels: Audacity, Raven, CSV, BirdNET and more")
     add_label_rules(parser)

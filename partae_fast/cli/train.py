@@ -20,6 +20,9 @@ Several processes, a GPU for each, train one model together, each on its share o
   torchrun --nproc-per-node 2 -m partae_fast train ...
 The model is the same with 2 processes as with 4, and that of one but for rounding. It pays where batches are large.
 
+Other systems than the convolutional one: --model NAME. What each learns from, and the settings that --set takes, says
+`partae info --model NAME`.
+
 examples:
   partae train dawn1.wav dawn2.wav --noise rain.wav --out dawn.safetensors
   partae train spinetail.flac --labels spinetail.audacity.txt --out spinetail.safetensors --steps 3000
@@ -34,7 +37,6 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from ..atomic import check_writable
 from ..errors import UserError
 from ..evaluation.report import report
 from ..exclusive import only_writer
@@ -46,6 +48,7 @@ from ..training.fit import checkpoints, chosen_device, fit_material
 from ..training.material import prepare
 from ..training.presets import DEFAULT, preset_named
 from ..training.reservoir import DEFAULT_MIB
+from . import systems
 from .options import (
     add_json,
     add_material,
@@ -58,6 +61,7 @@ from .options import (
     use_threads,
     whole,
 )
+from .systems import check_places, checkpoint_path, stopped
 
 logger = logging.getLogger("partae_fast")
 
@@ -66,7 +70,8 @@ _LAST = 100  # steps over which the loss that is printed is averaged
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    add_material(parser)
+    add_material(parser, several="*")
+    systems.add(parser)
     parser.add_argument("--out", required=True, metavar="MODEL", help="the model to write, by habit NAME.safetensors")
     parser.add_argument(
         "--figure", metavar="PICTURE", help="draw loss, latents and filters to this file, .png, .pdf or .svg"
@@ -110,11 +115,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, ranks: Ranks) -> int:
+    if args.model != systems.CONVOLUTIONAL:
+        return systems.run(args)
+    if not args.recordings:
+        raise UserError("no recording was given; name at least one")
     out, checkpoint = Path(args.out), checkpoint_path(args.out)
     if args.reservoir and not args.cache:
         raise UserError("--reservoir is a part of what --cache keeps on disk; give --cache FOLDER too")
     if ranks.leads:
-        _check_places(out, checkpoints(checkpoint, preset_named(args.preset)), args.resume, args.overwrite)
+        check_places(out, checkpoints(checkpoint, preset_named(args.preset)), args.resume, args.overwrite)
         if args.figure:
             figure.check_place(args.figure, args.overwrite)
     started, progress = time.monotonic(), False if args.quiet else None
@@ -148,7 +157,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
             reservoir=args.reservoir,
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_stopped(checkpoint)) from None
+        raise KeyboardInterrupt(stopped(checkpoint)) from None
     if not ranks.leads:
         return 0
     save(model, out, overwrite=args.overwrite)
@@ -176,27 +185,3 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
         for line in judged.lines():
             print(f"  {line}")
     return 0
-
-
-def checkpoint_path(out: str) -> Path:
-    """Where the checkpoint of a model that is being trained stands."""
-    return Path(f"{out}.checkpoint")
-
-
-def _check_places(out: Path, checkpoints: list[Path], resume: bool, overwrite: bool) -> None:
-    """Refuse before the work begins, rather than after it, what could not be written."""
-    check_writable(out, overwrite=True)
-    if out.exists() and not overwrite:
-        raise UserError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
-    for path in checkpoints:
-        check_writable(path, overwrite=True)
-        if path.exists() and not (resume or overwrite):
-            raise UserError(f"{path}: an earlier run stopped here; go on with --resume, or anew with --overwrite")
-    if resume and not checkpoints[0].exists():
-        logger.warning("%s: there is no checkpoint to resume; training starts at the first step", checkpoints[0])
-
-
-def _stopped(checkpoint: Path) -> str:
-    if not checkpoint.exists():
-        return "stopped before the first checkpoint; nothing was written"
-    return f"stopped; the checkpoint is {checkpoint}: the same command with --resume goes on from there"

@@ -92,6 +92,20 @@ def list_jobs(inputs: Sequence[PathLike], out: PathLike) -> Listing:
     return listing
 
 
+def recordings_in(folder: PathLike) -> list[Path]:
+    """Every recording in a folder and its folders, by name; hidden ones are passed over, links followed.
+
+    Raises UserError where there is none, or a folder cannot be read.
+    """
+    listing = Listing()
+    found = [path for path, _ in _walk(Path(folder), None, listing)]
+    if listing.unusable:
+        raise UserError(str(listing.unusable[0].reason))
+    if not found:
+        raise UserError(f"{folder}: no recordings there; audio files end in .wav, .flac ...")
+    return found
+
+
 def _names_folder(out: PathLike) -> bool:
     return os.fspath(out).endswith(os.sep) or Path(out).is_dir()
 

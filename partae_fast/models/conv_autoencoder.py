@@ -97,6 +97,25 @@ class ConvAutoencoder(nn.Module):
         decoded = functional.decode(values, positions, self.w_dec, x.shape[1], self.backend)
         return decoded.relu() if self.rectified_output else decoded
 
+    def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
+        """The loss of a CropSampler's batch: x, noise_only and, if it is not x, the target; see `partitioned_loss`."""
+        x, noise_only, target = batch if len(batch) == 3 else (*batch, None)
+        return functional.partitioned_loss(
+            x,
+            self.mean,
+            self.std,
+            self.w_enc,
+            self.w_dec,
+            noise_only,
+            self.foreground,
+            penalty,
+            self.pool,
+            target,
+            backend,
+            self.leak,
+            self.rectified_output,
+        )
+
     def separate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Signal and noise, (B, N, H) each, of spectrograms x (B, N, H)."""
         raise NotImplementedError

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,7 +39,7 @@ _HEARD = 1e-6  # of the loudest bin: a quieter one is rounding, or beyond what a
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """A recording that was given, before its samples are read."""
 
     name: str
@@ -122,13 +122,13 @@ def prepare(
 ) -> Material:
     """Spectrograms to train on, from recordings and what is known of noise; arguments and errors as for `fit`."""
     settings = preset_named(preset)
-    signal_sources = _sources("recording", recordings)
+    signal_sources = sources_of("recording", recordings)
     if noise is None and labels is None:
         raise UserError("what is noise is not known: give recordings of noise alone, or labels for the recordings")
-    noise_sources = [] if noise is None else _sources("noise recording", noise)
+    noise_sources = [] if noise is None else sources_of("noise recording", noise)
     rules = labelling.Rules(guard, signal_labels, noise_labels, min_noise)
-    signal_sources = _labelled(signal_sources, labels, rules, label_format)
-    _check_apart(signal_sources, noise_sources)
+    signal_sources = labelled(signal_sources, labels, rules, label_format)
+    check_apart(signal_sources, noise_sources)
     asked = _Asked(low, high, rate, n_fft, hop, bins)
     spectrogram = _spectrogram(settings, [*signal_sources, *noise_sources], asked)
     kept = None if cache is None else _filled(Cache(cache, spectrogram), [*signal_sources, *noise_sources], progress)
@@ -139,22 +139,22 @@ def prepare(
     return Material(settings, _level(settings.level, spectrogram, signal, noise_only), signal, noise_only)
 
 
-def _sources(kind: str, given: Sequence[Audio]) -> list[_Source]:
+def sources_of(kind: str, given: Sequence[Audio]) -> list[Source]:
     """Name and rate of each recording, its header read or its samples checked."""
     if isinstance(given, str | os.PathLike):
         raise UserError(f"{given}: one {kind} was given where a list is wanted; put it in a list")
     sources = []
     for index, audio in enumerate(given):
         if isinstance(audio, tuple):
-            sources.append(_Source(f"{kind} {index}", audio, int(audio[1])))
+            sources.append(Source(f"{kind} {index}", audio, int(audio[1])))
         else:
-            sources.append(_Source(str(audio), audio, files.info(audio).rate))
+            sources.append(Source(str(audio), audio, files.info(audio).rate))
     if not sources:
         raise UserError(f"no {kind} was given; give at least one")
     return _once(sources)
 
 
-def _once(sources: list[_Source]) -> list[_Source]:
+def _once(sources: list[Source]) -> list[Source]:
     """The sources without the files that are given a second time, by whatever name."""
     kept = {}
     for source in sources:
@@ -164,7 +164,7 @@ def _once(sources: list[_Source]) -> list[_Source]:
     return list(kept.values())
 
 
-def _check_apart(recordings: list[_Source], noise: list[_Source]) -> None:
+def check_apart(recordings: list[Source], noise: list[Source]) -> None:
     """Raise UserError for a file that is given both as a recording and as noise alone."""
     named = {source.file for source in recordings}
     for source in noise:
@@ -172,12 +172,12 @@ def _check_apart(recordings: list[_Source], noise: list[_Source]) -> None:
             raise UserError(f"{source.name}: given as a recording and as noise alone; leave out one of the two")
 
 
-def _labelled(
-    sources: list[_Source],
+def labelled(
+    sources: list[Source],
     labels: PathLike | Sequence[PathLike] | None,
     rules: labelling.Rules,
     label_format: str | None,
-) -> list[_Source]:
+) -> list[Source]:
     """The sources, with rules and their events where a label file lists them."""
     if labels is None:
         rules.require_found([])
@@ -191,7 +191,7 @@ def _labelled(
     return [replace(source, events=events.get(Path(source.name)), rules=rules) for source in sources]
 
 
-def _spectrogram(preset: Preset, sources: list[_Source], asked: _Asked) -> Spectrogram:
+def _spectrogram(preset: Preset, sources: list[Source], asked: _Asked) -> Spectrogram:
     """The spectrogram that was asked for, completed from labels, preset and recordings."""
     own = min(source.rate for source in sources)
     low, high = _band(preset, sources, asked, own)
@@ -223,7 +223,7 @@ def _spectrogram(preset: Preset, sources: list[_Source], asked: _Asked) -> Spect
     return spectrogram
 
 
-def _band(preset: Preset, sources: list[_Source], asked: _Asked, own: int) -> tuple[float, float]:
+def _band(preset: Preset, sources: list[Source], asked: _Asked, own: int) -> tuple[float, float]:
     """The band in Hz: as asked for, else of the labels, else of the preset; cut where the recordings end.
 
     Where bins are asked for and not the upper end, that is an estimate, for the choice of the rate.
@@ -250,7 +250,7 @@ def _rate(preset: Preset, high: float, own: int) -> int:
 
 
 def _features(
-    spectrogram: Spectrogram, signal_sources: list[_Source], noise_sources: list[_Source], cache: Cache | None
+    spectrogram: Spectrogram, signal_sources: list[Source], noise_sources: list[Source], cache: Cache | None
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
     """Magnitudes (frames, bins) of all that may have signal, of what labels leave as noise, and of recordings of it."""
     signal, noise, given = [], [], []
@@ -302,7 +302,7 @@ def _quiet(recordings: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return quantile_of_power(recordings, 0.25, _COMPARED)
 
 
-def _filled(cache: Cache, sources: list[_Source], progress: bool | None) -> Cache:
+def _filled(cache: Cache, sources: list[Source], progress: bool | None) -> Cache:
     """The cache with the spectrograms of all sources that are files; each rank makes its share of them."""
     ranks = current()
     recordings = [source.audio for source in sources if not isinstance(source.audio, tuple)]
@@ -312,7 +312,7 @@ def _filled(cache: Cache, sources: list[_Source], progress: bool | None) -> Cach
 
 
 def _magnitudes(
-    spectrogram: Spectrogram, source: _Source, cache: Cache | None
+    spectrogram: Spectrogram, source: Source, cache: Cache | None
 ) -> list[tuple[NDArray[np.float32], float, int]]:
     """Magnitudes (frames, bins) of each channel that is not silent, the length in seconds, the channel from 1.
 
@@ -320,6 +320,29 @@ def _magnitudes(
     """
     if cache is not None and not isinstance(source.audio, tuple):
         return _cached(cache, spectrogram, source)
+    its = samples_of(source, spectrogram.rate)
+    numbered = zip(its.channels, its.numbers, strict=True)
+    found = [(spectrogram.magnitude(channel), its.seconds, number) for channel, number in numbered]
+    loudest = max(_interior_level(magnitudes) for magnitudes, *_ in found)
+    if len(its.channels[0]):
+        _check_band(source, spectrogram, loudest, its.level)
+    return found
+
+
+class Samples(NamedTuple):
+    """A recording's channels that are not silent, (T,) each, and their numbers from 1; its length and its RMS."""
+
+    channels: list[NDArray[np.float32]]
+    numbers: list[int]
+    seconds: float
+    level: float  # at its own rate, over all channels
+
+
+def samples_of(source: Source, rate: int) -> Samples:
+    """What a recording holds, resampled to `rate` Hz.
+
+    Raises UserError where samples are none, not float, not finite or all silent.
+    """
     if isinstance(source.audio, tuple):
         samples = np.asarray(source.audio[0])
         samples = samples[:, None] if samples.ndim == 1 else samples
@@ -334,17 +357,13 @@ def _magnitudes(
     files.require_sound(samples, source.name)
     audible = samples.any(axis=0)
     _check_channels(source, int(audible.sum()), audible.size)
-    resampled = resample(samples[:, audible], source.rate, spectrogram.rate)
-    seconds = len(samples) / source.rate
-    channels = [int(index) + 1 for index in np.flatnonzero(audible)]
-    found = [(spectrogram.magnitude(its), seconds, c) for its, c in zip(resampled.T, channels, strict=True)]
-    loudest = max(_interior_level(magnitudes) for magnitudes, *_ in found)
-    if len(resampled):
-        _check_band(source, spectrogram, loudest, float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))))
-    return found
+    numbers = [int(index) + 1 for index in np.flatnonzero(audible)]
+    level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+    resampled = resample(samples[:, audible], source.rate, rate)
+    return Samples(list(resampled.T), numbers, len(samples) / source.rate, level)
 
 
-def _cached(cache: Cache, spectrogram: Spectrogram, source: _Source) -> list[tuple[Any, float, int]]:
+def _cached(cache: Cache, spectrogram: Spectrogram, source: Source) -> list[tuple[Any, float, int]]:
     """What `_magnitudes` gives, on disk."""
     found = cache.features(source.audio)
     if not found.channels:
@@ -354,13 +373,13 @@ def _cached(cache: Cache, spectrogram: Spectrogram, source: _Source) -> list[tup
     return [(magnitudes, found.seconds, channel) for channel, magnitudes in found.channels]
 
 
-def _check_channels(source: _Source, audible: int, count: int) -> None:
+def _check_channels(source: Source, audible: int, count: int) -> None:
     if audible < count:
         logger.warning("%s: %d of %d channels are silent: left out", source.name, count - audible, count)
     labelling.require_channels(source.events or [], count, source.name)
 
 
-def _check_band(source: _Source, spectrogram: Spectrogram, loudest: float, level: float) -> None:
+def _check_band(source: Source, spectrogram: Spectrogram, loudest: float, level: float) -> None:
     """Refuse a recording of that level whose largest magnitude in the band is rounding."""
     if loudest <= _NOTHING * level:
         raise UserError(

@@ -8,12 +8,11 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from .. import functional
 from ..atomic import check_writable
 from ..errors import UserError
 from ..kernels.optimiser import RULES
@@ -36,15 +35,38 @@ class History:
     loss: "array[float]" = field(default_factory=lambda: array("d"))
 
 
+class Sampler(Protocol):
+    """What a trainer asks of batches that are not crops of spectrograms."""
+
+    batch: int
+
+    def batch_at(self, step: int, items: range | None = None) -> tuple[torch.Tensor, ...]:
+        """What goes into a step, or some of its items; along the first axis of each tensor are the items."""
+        ...
+
+    def to(self, device: torch.device) -> Any:
+        """The sampler with its recordings on the device."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Plain values that are the same for the same batches."""
+        ...
+
+    def ready(self, step: int) -> int:
+        """For how many steps from this one batches can be had before it must be asked again."""
+        ...
+
+
 class Trainer:
     """Trains a model on a sampler's batches.
 
-    The sampler's mean, std and noise statistics are copied into the model, and its recordings moved to the
+    A CropSampler's mean, std and noise statistics are copied into the model. A sampler's recordings are moved to the
     model's device. With the same settings, recordings, device and library versions two runs give equal bits.
 
     Args:
-        model: a ConvPartitionedAutoencoder or ConvDenoisingAutoencoder, on the device to train on; trained in place.
-        sampler: batches, of the model's bins.
+        model: any of `partae_fast.models`, on the device to train on; trained in place, by its `training_loss`.
+        sampler: batches, of the kind that the model's `training_loss` takes; for a convolutional model a CropSampler of
+            its bins.
         penalty: weight of what noise-only items put into foreground latents, >= 0.
         optimizer: "adadelta" (rho 0.95, epsilon 1e-6), "adam", "sgd" (momentum 0.9) or "nesterov" (likewise).
         backend: what computes the steps; see `pf.backends()`.
@@ -79,7 +101,7 @@ class Trainer:
     def __init__(
         self,
         model: Any,
-        sampler: CropSampler,
+        sampler: CropSampler | Sampler,
         penalty: float = 0.75,
         optimizer: str = "adadelta",
         backend: str = "auto",
@@ -99,11 +121,12 @@ class Trainer:
         self._shares = Shares(sampler.batch, self.ranks) if self.ranks.count > 1 else None
         self.model, self.penalty, self.backend = model, float(penalty), backend
         given = {**(options or {}), **({} if learning_rate is None else {"learning_rate": float(learning_rate)})}
-        device = model.w_enc.device
+        device = next(model.parameters()).device
         self.sampler = sampler.to(device)
-        with torch.no_grad():
-            for name in ("mean", "std", "noise_mean_square"):
-                getattr(model, name).copy_(getattr(sampler, name))
+        if isinstance(sampler, CropSampler):
+            with torch.no_grad():
+                for name in ("mean", "std", "noise_mean_square"):
+                    getattr(model, name).copy_(getattr(sampler, name))
         self._optimiser = Optimiser(optimizer, dict(model.named_parameters()), given)
         self.history = History()
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
@@ -290,33 +313,25 @@ class Trainer:
 
     def _differentiated(self, step: int, items: range) -> torch.Tensor:
         """The loss of some items of a step's batch, their mean; its gradients are the parameters'."""
-        model = self.model
-        if self._draws_crops():
-            x, noise_only = self.sampler.batch_at(step, items)
-            target = None if self.sampler.crops.target_is_input else self.sampler.target_at(step, items)
-        else:
-            among = slice(items.start, items.stop)
-            x, noise_only = (part[among] for part in self.sampler.batch_at(step))
-            target = None if self.sampler.crops.target_is_input else self.sampler.target_at(step)[among]
-        for parameter in model.parameters():
+        batch = self._batch(step, items)
+        for parameter in self.model.parameters():
             parameter.grad = None
-        loss = functional.partitioned_loss(
-            x,
-            model.mean,
-            model.std,
-            model.w_enc,
-            model.w_dec,
-            noise_only,
-            model.foreground,
-            self.penalty,
-            model.pool,
-            target,
-            self.backend,
-            model.leak,
-            model.rectified_output,
-        )
+        self.model.step = step
+        loss = self.model.training_loss(batch, self.penalty, self.backend)
         loss.backward()
         return loss.detach()
+
+    def _batch(self, step: int, items: range) -> tuple[torch.Tensor, ...]:
+        """What `training_loss` takes of some items of a step's batch."""
+        sampler = self.sampler
+        if not isinstance(sampler, CropSampler):
+            return sampler.batch_at(step, items)
+        if self._draws_crops():
+            x, noise_only = sampler.batch_at(step, items)
+            return (x, noise_only) if sampler.crops.target_is_input else (x, noise_only, sampler.target_at(step, items))
+        among = slice(items.start, items.stop)
+        x, noise_only = (part[among] for part in sampler.batch_at(step))
+        return (x, noise_only) if sampler.crops.target_is_input else (x, noise_only, sampler.target_at(step)[among])
 
     def _update(self, step: int) -> None:
         """Step the parameters by their gradients."""
@@ -382,9 +397,9 @@ def launch(trainers: Sequence[Trainer], steps: int, backend: str) -> np.ndarray:
 
 
 def _check_settings(
-    model: Any, sampler: CropSampler, penalty: float, optimizer: str, learning_rate: float | None
+    model: Any, sampler: CropSampler | Sampler, penalty: float, optimizer: str, learning_rate: float | None
 ) -> None:
-    if model.bins != sampler.bins:
+    if isinstance(sampler, CropSampler) and model.bins != sampler.bins:
         raise UserError(f"the model has {model.bins} bins and the recordings {sampler.bins}; give both the same")
     if not (penalty >= 0 and math.isfinite(penalty)):
         raise UserError(f"penalty is {penalty}; it must be 0 or more")

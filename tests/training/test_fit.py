@@ -11,7 +11,7 @@ from partae_fast.errors import UserError
 from partae_fast.labels import Event
 from partae_fast.models.storage import load, save
 from partae_fast.training.fit import fit
-from partae_fast.training.material import _Asked, _Source, _spectrogram
+from partae_fast.training.material import _Asked, Source, _spectrogram
 from partae_fast.training.presets import PRESETS, Preset
 
 RATE = 22050
@@ -168,14 +168,14 @@ GRIDS = [
 
 @pytest.mark.parametrize(("sources", "asked", "wanted"), GRIDS)
 def test_band_and_rate_follow_the_material(sources, asked, wanted):
-    made = [_Source(f"recording {i}", "", rate, events) for i, (rate, events) in enumerate(sources)]
+    made = [Source(f"recording {i}", "", rate, events) for i, (rate, events) in enumerate(sources)]
     grid = _spectrogram(PAPER, made, _Asked(**asked))
     assert (grid.rate, grid.n_fft, grid.hop, grid.low, grid.high) == wanted
 
 
 @pytest.mark.parametrize(("bins", "rate"), [(40, 22050), (70, 44100)])
 def test_bins_end_the_band_where_its_end_is_not_given(bins, rate):
-    grid = _spectrogram(PAPER, [_Source("a", "", 48000)], _Asked(bins=bins))
+    grid = _spectrogram(PAPER, [Source("a", "", 48000)], _Asked(bins=bins))
     assert (grid.bins, grid.rate) == (bins, rate)
 
 
