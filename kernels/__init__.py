@@ -21,6 +21,9 @@ pass of its op, named as the pass. All implementations of a pass take and return
     dense_backward    grad_output, output, x, weight, activation, dropout, need_x, need_weight, need_bias
                         -> grad_x | None, grad_weight | None, grad_bias | None
     curro_loss        signal, noise, target, noise_only -> loss, grad_signal, grad_noise
+    contrastive_loss  embeddings, table, sources, labels -> loss, grad_embeddings, grad_table
+    affinity_loss     embeddings, labels, weights | None, sources, variant -> loss, grad_embeddings
+    ratio_mask_loss   logits, mixture, sources -> loss, grad_logits
     adadelta, adam, sgd, nesterov   (of the op `optimiser`)   weight, gradient, state, step, options
                         -> None; weight and the tensors of state (contiguous) are changed
     train_steps       runs, first, steps -> losses; the runs' weights and states are changed

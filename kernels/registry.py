@@ -38,6 +38,9 @@ class Op:
     types: tuple[torch.dtype, ...] = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
+# The gradient of a mean over a million points is below what float16 can hold.
+MEANS = (torch.float32, torch.float64, torch.bfloat16)
+
 OPS = {
     "encode": Op(("encode", "encode_backward"), ("eager", "cpu", "triton")),
     "decode": Op(("decode", "decode_backward"), ("eager", "cpu", "triton")),
@@ -46,6 +49,9 @@ OPS = {
     "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
     "dense": Op(("dense", "dense_backward"), ("eager",)),
     "curro_loss": Op(("curro_loss",), ("eager",)),
+    "contrastive": Op(("contrastive_loss",), ("eager",), MEANS),
+    "affinity": Op(("affinity_loss",), ("eager",), MEANS),
+    "ratio_mask": Op(("ratio_mask_loss",), ("eager",), MEANS),
     "optimiser": Op(("adadelta", "adam", "sgd", "nesterov"), ("eager", "cpu", "triton")),
     # A step changes a weight by less than what 16 bits resolve.
     "train_steps": Op(("train_steps",), ("eager", "cpu", "triton", "cuda"), (torch.float32, torch.float64)),

@@ -9,12 +9,26 @@ Each op is a `torch.library` custom op, so that a model using it survives `torch
 BackendUnavailable. First derivatives are there for every floating-point input but mean and std; second ones are not.
 """
 
+from .affinity import affinity_loss
+from .contrastive import contrastive_loss
 from .conv2d_pool import conv2d_pool
 from .curro_loss import curro_loss
 from .decode import decode
 from .dense import dense
 from .encode import encode
 from .partitioned_loss import partitioned_loss
+from .ratio_mask import ratio_mask_loss
 from .upsample_conv2d import upsample_conv2d
 
-__all__ = ["conv2d_pool", "curro_loss", "decode", "dense", "encode", "partitioned_loss", "upsample_conv2d"]
+__all__ = [
+    "affinity_loss",
+    "contrastive_loss",
+    "conv2d_pool",
+    "curro_loss",
+    "decode",
+    "dense",
+    "encode",
+    "partitioned_loss",
+    "ratio_mask_loss",
+    "upsample_conv2d",
+]

@@ -1,4 +1,5 @@
-"""What the ops share: guards, all of them before anything is allocated; and how a custom op finds its kernels."""
+"""What the ops share: guards, all of them before anything is allocated; how a custom op finds its kernels; and the
+gradient of a loss whose kernel returned it with the value."""
 
 from types import ModuleType
 from typing import Any
@@ -56,3 +57,41 @@ def scaled(grad_loss: Tensor, *gradients: Tensor) -> tuple[Tensor, ...]:
     if known and grad_loss.item() == 1.0:
         return gradients
     return tuple(grad_loss.to(gradient.dtype) * gradient for gradient in gradients)
+
+
+def check_integers(**tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+            raise ValueError(f"{name} is of type {tensor.dtype} and counts; give integers")
+
+
+def no_gradient(**tensors: Tensor | None) -> None:
+    """These are data: nobody may want a gradient to them."""
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.requires_grad:
+            raise ValueError(f"{name} requires a gradient and is data here; pass {name}.detach()")
+
+
+def new_loss(like: Tensor) -> Tensor:
+    """A scalar of the type that losses of such input have: float32, or float64 where the input is."""
+    return like.new_empty((), dtype=torch.float64 if like.dtype == torch.float64 else torch.float32)
+
+
+def returns_gradients(custom_op: Any, *places: int) -> None:
+    """Registers the gradient of an op that returns a loss and then its gradients to the inputs at `places`."""
+
+    def save(ctx, inputs, output):
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*output[1:])
+
+    def differentiate(ctx, grad_loss, *_):
+        grads: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
+        if grad_loss is not None:
+            wanted = [n for n, place in enumerate(places) if ctx.needs_input_grad[place]]
+            found = scaled(grad_loss, *(ctx.saved_tensors[n] for n in wanted))
+            for n, gradient in zip(wanted, found, strict=True):
+                grads[places[n]] = gradient
+        return tuple(grads)
+
+    custom_op.register_autograd(differentiate, setup_context=save)

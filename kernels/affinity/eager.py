@@ -1,0 +1,38 @@
+"""affinity_loss in plain PyTorch, on any device."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..embeddings import check_labels, through_unit_vectors, unit_vectors
+from ..encode.eager import wide
+
+
+def affinity_loss(
+    embeddings: Tensor, labels: Tensor, weights: Tensor | None, sources: int, variant: str
+) -> tuple[Tensor, Tensor]:
+    if labels.is_cpu:
+        check_labels(labels, sources)
+    e, w = wide(embeddings, weights)
+    w = e.new_ones(e.shape[:2]) if w is None else w
+    squashed, units, inverse = unit_vectors(e)
+    members = F.one_hot(labels.long(), sources).to(e.dtype)
+    weighted = (w[..., None] * units).mT
+    among, across = weighted @ units, weighted @ members  # (B, D, D), (B, D, S)
+    sizes = (w[..., None] * members).sum(1)  # (B, S), the diagonal of Y'WY
+    losses, scale_among, scale_across = scales(among, across, sizes, variant)
+    grad_units = units @ (scale_among[:, None, None] * among) - members @ (scale_across[:, None, None] * across).mT
+    grad_units = w[..., None] * grad_units / len(e)
+    grad = through_unit_vectors(grad_units, squashed, units, inverse)
+    return losses.mean(), grad.to(embeddings.dtype).contiguous()
+
+
+def scales(among: Tensor, across: Tensor, sizes: Tensor, variant: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Each item's loss, and a, c of its gradient: the one with respect to V is w (a V V'WV - c Y (V'WY)')."""
+    norms = [(product**2).flatten(1).sum(1) for product in (among, across, sizes)]
+    if variant == "squared":
+        total = sizes.sum(1)
+        scale = (total**2).reciprocal().where(total != 0, 0.0)
+        return scale * (norms[0] - 2.0 * norms[1] + norms[2]), 4.0 * scale, 4.0 * scale
+    among_norm, across_norm, sizes_norm = (norm.sqrt() for norm in norms)
+    scale_among, scale_across = ((2.0 / norm).where(norm != 0, 0.0) for norm in (among_norm, across_norm))
+    return among_norm - 2.0 * across_norm + sizes_norm, scale_among, scale_across

@@ -1,0 +1,1 @@
+"""Source-contrastive estimation: embeddings of points against the vectors of their mix's sources, with gradients."""

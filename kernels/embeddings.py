@@ -1,0 +1,31 @@
+"""What the losses of embeddings share: an embedding's unit vector, and the check of labels.
+
+    V = tanh(e) / sqrt(|tanh(e)|^2 + EPSILON)
+
+EPSILON keeps a point whose embedding is 0 at V = 0. Where |tanh(e)| is above 0.005, float32 has |V| at 1.
+"""
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-12
+
+
+def unit_vectors(embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """tanh(e), V and 1 / |tanh(e)| along the last axis."""
+    squashed = embeddings.tanh()
+    inverse = ((squashed**2).sum(-1, keepdim=True) + EPSILON).rsqrt()
+    return squashed, squashed * inverse, inverse
+
+
+def through_unit_vectors(grad: Tensor, squashed: Tensor, units: Tensor, inverse: Tensor) -> Tensor:
+    """The gradient with respect to the embeddings of one with respect to V."""
+    along = (grad * units).sum(-1, keepdim=True)
+    return (grad - along * units) * inverse * (1.0 - squashed**2)
+
+
+def check_labels(labels: Tensor, sources: int) -> None:
+    """ValueError where a label, in CPU memory, is none of 0 ... sources - 1."""
+    low, high = (int(edge) for edge in torch.aminmax(labels))
+    if low < 0 or high >= sources:
+        raise ValueError(f"labels are {low} to {high} and there are {sources} sources: they must be 0 to {sources - 1}")

@@ -1,0 +1,118 @@
+"""affinity_loss and its gradient to the embeddings, against the reference."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..reference import affinity as reference
+from ..reference.embeddings import unit_vectors
+from .losses import UNEVEN, arrays, compared, embeddings, maker, truth_errors
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input: B, P, D and S, and what is special about it."""
+
+    name: str
+    batch: int
+    points: int
+    size: int
+    sources: int
+    kind: str = "random"
+    weighted: bool = False
+    variant: str = "squared"
+    labels: str = "int64"
+
+
+def _both(*cases: Case) -> list[Case]:
+    return [*cases, *(replace(case, name=f"{case.name}, norm", variant="norm") for case in cases)]
+
+
+TINY = [
+    Case("a pair", 1, 2, 2, 2),
+    *_both(
+        Case("one number a vector", 2, 15, 1, 2, kind="tiny"),  # else 1 or -1, and no gradient
+        Case("one source", 2, 15, 4, 1),
+        Case("two sources", 2, 20, 4, 2, weighted=True),
+        Case("five sources", 1, 28, 3, 5, labels="int32"),
+        Case("primes", 3, 37, 13, 3),
+        Case("seventeen numbers a vector", 1, 19, 17, 2, weighted=True),
+        Case("a source without points", 2, 12, 4, 3, kind="one label"),
+        Case("not contiguous", 2, 21, 6, 2, kind="not contiguous", weighted=True),
+        Case("embeddings of zeros", 2, 20, 3, 2, kind="silent"),
+        Case("small embeddings", 2, 20, 3, 2, kind="small"),
+        Case("saturated embeddings", 2, 20, 3, 2, kind="saturated"),
+        Case("NaN at one point", 2, 20, 3, 2, kind="nan"),
+        Case("an item without weight", 3, 12, 3, 2, kind="no weight", weighted=True),
+        Case("labels of one byte", 2, 20, 3, 2, labels="uint8"),
+    ),
+]
+
+# Around the sizes that kernels cut their work by, and the paper's configuration on short mixes.
+LARGER = [
+    *(Case(f"{p} points", 2, p, 5, 2) for p in (127, 128, 129, 255, 256, 257, 4095, 4096, 4097)),
+    *(Case(f"{d} numbers a vector", 1, 150, d, 2) for d in (8, 15, 16, 20, 31, 32, 33, 63, 64, 65)),
+    *(Case(f"{s} sources", 1, 150, 6, s, weighted=True) for s in (4, 7, 8, 9, 16)),
+    Case("many items", 67, 12, 5, 2),
+    *_both(Case("the paper's", 3, 5140, 10, 2), Case("the paper's, wide", 2, 5140, 40, 2, weighted=True)),
+]
+
+
+def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNamespace:
+    """The arguments for a case, the same on each call."""
+    rng = np.random.default_rng(sum(case.name.encode()))
+    tensor = maker(case.kind, dtype, device)
+    points = case.batch, case.points
+    labels = rng.integers(0, 1 if case.kind == "one label" else case.sources, points)
+    weights = rng.random(points)
+    weights[:, ::4] = 0.0
+    if case.kind == "no weight":
+        weights[0] = 0.0
+    return SimpleNamespace(
+        embeddings=tensor(embeddings(rng, (*points, case.size), case.kind)),
+        labels=tensor(labels.astype(case.labels)),
+        weights=tensor(weights) if case.weighted else None,
+        sources=case.sources,
+        variant=case.variant,
+    )
+
+
+def affinity_loss(
+    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
+) -> dict[str, float]:
+    t = tensors(case, dtype, device)
+    run = lambda: implementation.affinity_loss(*vars(t).values())  # noqa: E731
+    truth = reference.affinity_loss(*vars(arrays(t)).values())
+    return compared(run, dict(zip(("loss", "embeddings"), truth, strict=True)), dtype)
+
+
+def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
+    """(case, quantity, relative error) of the reference, over the tiny cases."""
+    for case in TINY:
+        if case.kind in UNEVEN:
+            continue
+        a = arrays(tensors(case, torch.float64, torch.device("cpu")))
+        fixed = a.labels, a.weights, a.sources, a.variant
+        loss, grad = reference.affinity_loss(a.embeddings, *fixed)
+        function = lambda e, fixed=fixed: reference.affinity_loss(e, *fixed)[0]  # noqa: E731
+        yield from truth_errors(case.name, loss, _by_pairs(a), {"embeddings": (grad, function, a.embeddings)})
+
+
+def _by_pairs(a: SimpleNamespace) -> float:
+    """The loss from the (P, P) affinities that the low-rank form does without."""
+    losses = []
+    for b, units in enumerate(unit_vectors(a.embeddings)):
+        w = np.ones(len(units)) if a.weights is None else a.weights[b]
+        pairs = np.outer(w, w)
+        near, same = units @ units.T, a.labels[b][:, None] == a.labels[b][None, :]
+        if a.variant == "squared":
+            total = pairs.sum()
+            losses.append(np.sum(pairs * (near - same) ** 2) / total if total > 0 else 0.0)
+        else:
+            norms = [np.sqrt(np.sum(pairs * product)) for product in (near**2, near * same, same)]
+            losses.append(norms[0] - 2.0 * norms[1] + norms[2])
+    return float(np.mean(losses))

@@ -1,0 +1,119 @@
+"""contrastive_loss and its gradients to embeddings and table, against the reference."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..reference import contrastive as reference
+from ..reference.embeddings import unit_vectors
+from .losses import UNEVEN, arrays, compared, embeddings, maker, truth_errors
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input: B, T, F, D, S sources in a mix out of R rows of the table, and what is special about it."""
+
+    name: str
+    batch: int
+    frames: int
+    bins: int
+    size: int
+    sources: int
+    rows: int
+    kind: str = "random"
+    labels: str = "int64"
+
+
+TINY = [
+    # A vector of one number is 1 or -1 and has no gradient, but beside EPSILON.
+    Case("ones", 1, 1, 1, 1, 1, 1, kind="tiny"),
+    Case("one number a vector", 2, 3, 5, 1, 2, 4, kind="tiny"),
+    Case("one source", 2, 3, 5, 4, 1, 3),
+    Case("two sources", 2, 3, 5, 4, 2, 6),
+    Case("three sources", 2, 5, 3, 7, 3, 6),
+    Case("five sources", 1, 4, 7, 3, 5, 9),
+    Case("one frame", 2, 1, 11, 5, 2, 5),
+    Case("one bin", 2, 11, 1, 5, 2, 5),
+    Case("ten numbers a vector", 1, 3, 11, 10, 2, 4),
+    Case("primes", 3, 7, 5, 13, 2, 11),
+    Case("sixteen numbers a vector", 1, 5, 3, 16, 2, 3),
+    Case("seventeen numbers a vector", 1, 5, 3, 17, 2, 3),
+    Case("one row", 3, 3, 5, 4, 2, 1),
+    Case("rows that several mixes have", 5, 3, 2, 4, 2, 3),
+    Case("many rows", 2, 3, 5, 4, 2, 70),
+    Case("not contiguous", 2, 4, 5, 6, 2, 4, kind="not contiguous"),
+    Case("embeddings of zeros", 2, 4, 5, 3, 2, 4, kind="silent"),
+    Case("small embeddings", 2, 4, 5, 3, 2, 4, kind="small"),
+    Case("saturated embeddings, long vectors", 2, 4, 5, 3, 2, 4, kind="saturated"),
+    Case("NaN at one point", 2, 4, 5, 3, 2, 6, kind="nan"),
+    Case("labels of one byte", 2, 4, 5, 3, 2, 4, labels="uint8"),
+    Case("labels of four bytes", 2, 4, 5, 3, 3, 4, labels="int32"),
+]
+
+# Around the sizes that kernels cut their work by, and the paper's configuration on short mixes.
+LARGER = [
+    *(Case(f"{f} points", 2, 1, f, 5, 2, 4) for f in (15, 16, 17, 127, 128, 129, 255, 256, 257, 4095, 4096, 4097)),
+    *(Case(f"{d} numbers a vector", 1, 9, 17, d, 2, 4) for d in (8, 15, 20, 31, 32, 33, 63, 64, 65, 129)),
+    *(Case(f"{s} sources", 1, 9, 17, 6, s, 20) for s in (4, 7, 8, 9, 16)),
+    Case("many items", 67, 3, 4, 5, 2, 13),
+    Case("saturated, many points", 2, 20, 129, 10, 2, 5, kind="saturated"),
+    Case("the paper's", 3, 20, 257, 10, 2, 40),
+    Case("the paper's, wide", 2, 20, 257, 40, 2, 40),
+]
+
+
+def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNamespace:
+    """The arguments for a case, the same on each call."""
+    rng = np.random.default_rng(sum(case.name.encode()))
+    tensor = maker(case.kind, dtype, device)
+    points = case.batch, case.frames, case.bins
+    return SimpleNamespace(
+        embeddings=tensor(embeddings(rng, (*points, case.size), case.kind)),
+        table=tensor(rng.standard_normal((case.rows, case.size)) * (20.0 if case.kind == "saturated" else 1.0)),
+        sources=tensor(rng.integers(0, case.rows, (case.batch, case.sources))),
+        labels=tensor(rng.integers(0, case.sources, points).astype(case.labels)),
+    )
+
+
+def contrastive_loss(
+    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
+) -> dict[str, float]:
+    t = tensors(case, dtype, device)
+    run = lambda: implementation.contrastive_loss(t.embeddings, t.table, t.sources, t.labels)  # noqa: E731
+    truth = reference.contrastive_loss(*vars(arrays(t)).values())
+    return compared(run, dict(zip(("loss", "embeddings", "table"), truth, strict=True)), dtype)
+
+
+def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
+    """(case, quantity, relative error) of the reference, over the tiny cases."""
+    for case in TINY:
+        if case.kind in UNEVEN:
+            continue
+        a = arrays(tensors(case, torch.float64, torch.device("cpu")))
+        fixed = a.sources, a.labels
+        loss, grad_embeddings, grad_table = reference.contrastive_loss(a.embeddings, a.table, *fixed)
+        gradients = {
+            "embeddings": (
+                *(grad_embeddings, lambda e, a=a, fixed=fixed: reference.contrastive_loss(e, a.table, *fixed)[0]),
+                a.embeddings,
+            ),
+            "table": (
+                *(grad_table, lambda u, a=a, fixed=fixed: reference.contrastive_loss(a.embeddings, u, *fixed)[0]),
+                a.table,
+            ),
+        }
+        yield from truth_errors(case.name, loss, _by_loops(a), gradients)
+
+
+def _by_loops(a: SimpleNamespace) -> float:
+    """The formula, one number at a time."""
+    total, units = 0.0, unit_vectors(a.embeddings)
+    for b, t, f in np.ndindex(a.labels.shape):
+        for s, row in enumerate(a.sources[b]):
+            y = 1.0 if a.labels[b, t, f] == s else -1.0
+            total -= np.log(1.0 / (1.0 + np.exp(-y * units[b, t, f] @ a.table[row])))
+    return total / (a.labels.size * a.sources.shape[1])
