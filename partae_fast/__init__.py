@@ -26,7 +26,14 @@ from .functional import (
     upsample_conv2d,
 )
 from .kernels import Backend, BackendUnavailable, backends
-from .models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder, load, save
+from .models import (
+    ConvDAESeparator,
+    ConvDenoisingAutoencoder,
+    ConvPartitionedAutoencoder,
+    FeedForwardSeparator,
+    load,
+    save,
+)
 from .sampling import CropSampler
 from .training.fit import fit
 from .training.grid import Member
@@ -39,9 +46,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Backend",
     "BackendUnavailable",
+    "ConvDAESeparator",
     "ConvDenoisingAutoencoder",
     "ConvPartitionedAutoencoder",
     "CropSampler",
+    "FeedForwardSeparator",
     "History",
     "Mask",
     "Member",

@@ -8,5 +8,6 @@ One module per subject, in the symbols of the papers; it imports NumPy alone. Te
     initialisation, optimisers          where training starts and how it steps
     embeddings, contrastive, affinity   losses of embeddings
     ratio_mask                          the loss of masks
+    cdae                                networks that separate sources, and their masks
     train_steps                         whole steps, composed of the above
 """

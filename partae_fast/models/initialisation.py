@@ -1,4 +1,4 @@
-"""Random orthonormal filters: what a model's weights are before the first step."""
+"""Random weights: what a model's are before the first step."""
 
 import numpy as np
 import torch
@@ -24,11 +24,30 @@ def orthogonal(taps: int, bins: int, latents: int, seed: int) -> tuple[torch.Ten
     >>> tuple(w_enc.shape), tuple(w_dec.shape)
     ((9, 32, 32), (9, 32, 32))
     """
-    if not 0 <= seed < 2**64:
-        raise UserError(f"seed {seed} is out of range; give one from 0 to 2**64 - 1")
+    _check_seed(seed)
     w_enc = _filters(taps, bins, latents, seed, _ENCODER)
     w_dec = _filters(taps, bins, latents, seed, _DECODER).transpose(0, 2, 1)
     return _float32(w_enc), _float32(w_dec)
+
+
+def glorot(shape: tuple[int, ...], seed: int, *place: int) -> torch.Tensor:
+    """Weights (..., inputs, outputs) before the first step, float32, uniform in +-sqrt(6 / (fan_in + fan_out)).
+
+    The fans are a filter's inputs and outputs times the size of all axes before those. `seed`, in [0, 2**64), and
+    `place`, the numbers that tell one layer from another, decide all.
+
+    Raises UserError where the seed is out of range.
+
+    Glorot & Bengio 2010, equation 16.
+
+    >>> tuple(glorot((3, 3, 1, 12), 0, 0).shape)
+    (3, 3, 1, 12)
+    """
+    _check_seed(seed)
+    *taps, inputs, outputs = shape
+    limit = np.sqrt(6 / (np.prod(taps) * (inputs + outputs)))
+    random = np.random.Generator(np.random.PCG64([seed, *place]))
+    return _float32(random.uniform(-limit, limit, shape))
 
 
 def _filters(taps: int, bins: int, latents: int, seed: int, layer: int) -> np.ndarray:
@@ -40,6 +59,11 @@ def _filters(taps: int, bins: int, latents: int, seed: int, layer: int) -> np.nd
         # QR leaves each sign open; with a positive diagonal the answer is unique and uniformly random.
         blocks.append(basis * np.where(np.diagonal(triangle) < 0, -1.0, 1.0))
     return np.concatenate(blocks, axis=1).reshape(taps, bins, latents)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**64:
+        raise UserError(f"seed {seed} is out of range; give one from 0 to 2**64 - 1")
 
 
 def _float32(weights: np.ndarray) -> torch.Tensor:

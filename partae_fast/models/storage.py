@@ -29,6 +29,8 @@ _SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
 KINDS = {
     "conv_partitioned": "partae_fast.models.conv_partitioned:ConvPartitionedAutoencoder",
     "conv_denoising": "partae_fast.models.denoising_conv:ConvDenoisingAutoencoder",
+    "cdae": "partae_fast.models.cdae:ConvDAESeparator",
+    "fnn": "partae_fast.models.fnn:FeedForwardSeparator",
 }
 
 
@@ -64,9 +66,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     file = sealed.read(path, FORMAT, VERSION)
     sealed.require_settings(path, file.settings, _SETTINGS)
-    _check_size(path, file.settings["config"], file.tensors)
     with _named(path, "its configuration makes no model"):
-        model = _class_of(file.settings["kind"])(**file.settings["config"])
+        kind, config = _class_of(file.settings["kind"]), file.settings["config"]
+    _check_size(path, kind, config, file.tensors)
+    with _named(path, "its configuration makes no model"):
+        model = kind(**config)
     sealed.require_tensors(path, file.tensors, model.state_dict())
     _check_values(str(path), file.tensors, "the file has")
     model.load_state_dict(file.tensors)
@@ -140,12 +144,16 @@ def _named(path: str | os.PathLike[str], fault: str) -> Iterator[None]:
         raise UserError(f"{path}: {fault}: {error}; train it again") from error
 
 
-def _check_size(path: str | os.PathLike[str], config: Any, tensors: dict[str, torch.Tensor]) -> None:
+def _check_size(path: str | os.PathLike[str], kind: Any, config: Any, tensors: dict[str, torch.Tensor]) -> None:
     """A model is made before its tensors are compared: make none that is larger than the file."""
-    given = [config.get(name) for name in ("bins", "latents", "taps")] if isinstance(config, dict) else []
-    counts = [count for count in given if isinstance(count, int)]
+    given = config if isinstance(config, dict) else {}
+    if hasattr(kind, "least_numbers"):
+        with _named(path, "its configuration makes no model"):
+            least = kind.least_numbers(**given)
+    else:
+        least = math.prod(given[name] for name in ("bins", "latents", "taps") if isinstance(given.get(name), int))
     there = sum(tensor.numel() for tensor in tensors.values())
-    if math.prod(counts) > there:
+    if least > there:
         raise UserError(f"{path}: its configuration is of a larger model than its {there} numbers; train it again")
 
 

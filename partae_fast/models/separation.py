@@ -1,0 +1,134 @@
+"""What takes a mixture apart by one network for each source: segments and ratio masks (Grais & Plumbley 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..audio.spectrogram import Spectrogram
+
+_LONGEST_NAME = 100
+_AT_ONCE = 64  # segments that the networks are given at a time: a bound on memory
+
+
+class SourceSeparator(nn.Module):
+    """One network for each source, each of which makes its source's magnitudes of those of a mixture.
+
+    Models are its subclasses: they say what a network is. To a network the other sources are noise; no two share
+    anything. Networks see segments of so many frames and know nothing of the frames around one.
+
+    Args:
+        sources: the sources' names, all different; files are called after them.
+        bins: of the spectrogram. frames: in a segment. seed: of the weights that training starts from, in [0, 2^64).
+        network: makes the network of the source of that number.
+
+    Attributes:
+        networks: the sources' networks, in the order of `sources`.
+        spectrogram: how recordings become input; None until set, saved with the model.
+        backend: what serves it, "auto" or a name out of `pf.backends()`.
+
+    Raises UserError where an argument is out of range.
+
+    Grais & Plumbley 2017.
+    """
+
+    mask = None  # what it takes from a mixture follows from its estimates alone
+
+    def __init__(
+        self, sources: Sequence[str], bins: int, frames: int, seed: int, network: Callable[[int], nn.Module]
+    ) -> None:
+        super().__init__()
+        for name, value in (("bins", bins), ("frames", frames)):
+            if not isinstance(value, Integral) or not 1 <= value < 2**31:
+                raise UserError(f"{name} is {value!r}; it must be a whole number, at least 1")
+        self.sources = checked_names(sources)
+        self.bins, self.frames, self.seed = bins, frames, seed
+        self.spectrogram: Spectrogram | None = None
+        self.backend = "auto"
+        self.networks = nn.ModuleList(network(number) for number in range(len(self.sources)))
+
+    def config(self) -> dict[str, int | list[str]]:
+        """The arguments that construct an equal, untrained model."""
+        return {"sources": list(self.sources), "bins": self.bins, "seed": self.seed}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each source's magnitudes (B, sources, frames, bins), >= 0, in segments x (B, frames, bins) of a mixture's."""
+        return self._made_of(x, self.backend)
+
+    def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
+        """The mean squared error of all networks: of a mixture's segments (B, frames, bins), and the sources' in it
+        (B, sources, frames, bins). There is nothing to be penalised.
+
+        As no two networks share a weight, each learns as it would alone.
+        """
+        mixture, wanted = batch
+        return F.mse_loss(self._made_of(mixture, backend), wanted)
+
+    def estimates(self, x: Tensor, step: int | None = None) -> Tensor:
+        """Each source's magnitudes (sources, N, bins) in a mixture's x (N, bins), which is cut into segments.
+
+        Args:
+            step: frames from one segment to the next, which divides the frames of one; where that is less, what
+                overlapping segments say of a frame is averaged. None, as in the paper: side by side.
+
+        Beyond both ends is silence. Raises UserError for a step that does not divide.
+        """
+        step = self.frames if step is None else step
+        if step < 1 or self.frames % step:
+            raise UserError(f"step is {step}; it must divide a segment's {self.frames} frames, so that all count alike")
+        lead, shares = self.frames - step, self.frames // step
+        count = (len(x) - 1 + lead) // step + 1
+        padded = F.pad(x, (0, 0, lead, (count - 1) * step + self.frames - lead - len(x)))
+        segments = padded.unfold(0, self.frames, step).transpose(1, 2)
+        total = x.new_zeros(len(self.sources), count + shares - 1, step, self.bins)
+        for first in range(0, count, _AT_ONCE):
+            made = self(segments[first : first + _AT_ONCE]).unflatten(2, (shares, step))
+            for share in range(shares):
+                total[:, first + share : first + share + len(made)] += made[:, :, share].transpose(0, 1)
+        return total.flatten(1, 2)[:, lead : lead + len(x)] / shares
+
+    def masks(self, x: Tensor, step: int | None = None) -> Tensor:
+        """What share of each bin is each source's, (sources, N, bins), of a mixture's magnitudes x (N, bins).
+
+        See `ratio_masks`; `step` as for `estimates`.
+        """
+        return ratio_masks(self.estimates(x, step))
+
+    def _made_of(self, x: Tensor, backend: str) -> Tensor:
+        return torch.stack([network(x, backend) for network in self.networks], dim=1)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.config().items())
+
+
+def ratio_masks(estimates: Tensor) -> Tensor:
+    """Each source's share of all estimates (sources, ...), >= 0; equal shares where all estimates are 0.
+
+    Masks are from 0 to 1, and those of all sources add up to 1. Grais & Plumbley 2017, equation 2.
+
+    >>> ratio_masks(torch.tensor([[3.0, 0.0], [1.0, 0.0]]))
+    tensor([[0.7500, 0.5000],
+            [0.2500, 0.5000]])
+    """
+    total = estimates.sum(0)
+    return torch.where(total > 0, estimates / total, 1 / len(estimates))
+
+
+def checked_names(sources: Sequence[str]) -> tuple[str, ...]:
+    """The names of sources; UserError where they cannot be the names of as many files."""
+    if isinstance(sources, str) or not all(isinstance(name, str) for name in sources):
+        raise UserError(f"sources are {sources!r}; give a list of names")
+    if not sources or len(set(sources)) < len(sources):
+        raise UserError(f"sources are {', '.join(sources) or 'none'}; give one name or more, no two the same")
+    for name in sources:
+        if not name or name.startswith(".") or set(name) & set("/\\\0") or len(name) > _LONGEST_NAME:
+            raise UserError(f"a source is called {name[:_LONGEST_NAME]!r}; give a name that a file may have")
+    return tuple(sources)
