@@ -24,6 +24,7 @@ pass of its op, named as the pass. All implementations of a pass take and return
     contrastive_loss  embeddings, table, sources, labels -> loss, grad_embeddings, grad_table
     affinity_loss     embeddings, labels, weights | None, sources, variant -> loss, grad_embeddings
     ratio_mask_loss   logits, mixture, sources -> loss, grad_logits
+    normals           seed, step, items, group, samples, device -> white Gaussian noise (items, samples)
     adadelta, adam, sgd, nesterov   (of the op `optimiser`)   weight, gradient, state, step, options
                         -> None; weight and the tensors of state (contiguous) are changed
     train_steps       runs, first, steps -> losses; the runs' weights and states are changed

@@ -52,6 +52,7 @@ OPS = {
     "contrastive": Op(("contrastive_loss",), ("eager",), MEANS),
     "affinity": Op(("affinity_loss",), ("eager",), MEANS),
     "ratio_mask": Op(("ratio_mask_loss",), ("eager",), MEANS),
+    "normals": Op(("normals",), ("eager", "cpu"), (torch.float32,)),
     "optimiser": Op(("adadelta", "adam", "sgd", "nesterov"), ("eager", "cpu", "triton")),
     # A step changes a weight by less than what 16 bits resolve.
     "train_steps": Op(("train_steps",), ("eager", "cpu", "triton", "cuda"), (torch.float32, torch.float64)),
