@@ -2,6 +2,9 @@
 
 from .cdae import ConvDAESeparator
 from .conv_partitioned import ConvPartitionedAutoencoder
+from .curro import CurroAutoencoder
+from .dense import DenseAutoencoder
+from .dense_partitioned import DensePartitionedAutoencoder
 from .denoising_conv import ConvDenoisingAutoencoder
 from .fnn import FeedForwardSeparator
 from .storage import load, save
@@ -10,6 +13,9 @@ __all__ = [
     "ConvDAESeparator",
     "ConvDenoisingAutoencoder",
     "ConvPartitionedAutoencoder",
+    "CurroAutoencoder",
+    "DenseAutoencoder",
+    "DensePartitionedAutoencoder",
     "FeedForwardSeparator",
     "load",
     "save",

@@ -29,6 +29,9 @@ _SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
 KINDS = {
     "conv_partitioned": "partae_fast.models.conv_partitioned:ConvPartitionedAutoencoder",
     "conv_denoising": "partae_fast.models.denoising_conv:ConvDenoisingAutoencoder",
+    "dense": "partae_fast.models.dense:DenseAutoencoder",
+    "dense_partitioned": "partae_fast.models.dense_partitioned:DensePartitionedAutoencoder",
+    "curro": "partae_fast.models.curro:CurroAutoencoder",
     "cdae": "partae_fast.models.cdae:ConvDAESeparator",
     "fnn": "partae_fast.models.fnn:FeedForwardSeparator",
 }

@@ -1,0 +1,131 @@
+"""The partitioned dense autoencoder of Lusterman 2016, after Stowell & Turner 2015."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..audio.frame_input import FrameInput
+from .frame_autoencoder import FrameAutoencoder
+from .frame_layers import STATISTICS, BatchNorm, DenseLayer, check_choice, check_number, check_widths
+
+
+class DensePartitionedAutoencoder(FrameAutoencoder):
+    """One hidden layer of mReLU whose units, the latents, are shared out between signal and noise.
+
+    It learns to make of a frame the frame itself. Its loss is equation 34 of the thesis, with y = noise_only and C the
+    mask of latents that are for signal:
+
+        mean over items of  sum (output - x)^2  +  penalty * y / mean(C) * sum (C * latents)^2
+
+    so that signal latents rest where there is no signal, as in `pf.partitioned_loss`; without the noise latents
+    the decoder makes the signal. Background latents, the first round(latents * background), are for noise.
+
+    Where the thesis's program departs from its text: half of the latents and of the items are for noise
+    (background=0.5, and the sampler's noise_only=0.5); the output is rectified; mean(C) is over items too, those with
+    signal counting as 0 (mean_over_items); C leaves out the first signal latent, its index being one too far
+    (unpenalised=1). `partae train --model dense-partitioned --set as_program=true` has them all.
+
+    Args:
+        input, n_fft, spectrum, context: what a frame is to the network; see `partae_fast.audio.frame_input.FrameInput`.
+        latents: units of the hidden layer.
+        background: share of latents for noise, in [0, 1].
+        batch_norm: "input", "none", or "every": at the input, before the latents' activation and at the output.
+        statistics: what batch normalisation takes once trained, "running" or the "batch"'s own.
+        rectified_output: whether the output is max(what is decoded, 0).
+        mean_over_items: whether mean(C) is over the items too.
+        unpenalised: signal latents that C leaves out, from the first on.
+        seed: of the weights before the first step.
+
+    Raises UserError where an argument is out of range.
+
+    >>> import torch
+    >>> DensePartitionedAutoencoder(n_fft=64, latents=20)(torch.rand(5, 33)).shape
+    torch.Size([5, 33])
+    """
+
+    def __init__(
+        self,
+        input: str = "magnitude",
+        n_fft: int = 1024,
+        spectrum: str = "one-sided",
+        context: int = 3,
+        latents: int = 2000,
+        background: float = 0.25,
+        batch_norm: str = "input",
+        statistics: str = "running",
+        rectified_output: bool = False,
+        mean_over_items: bool = False,
+        unpenalised: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(FrameInput(input, n_fft, spectrum, context), seed)
+        check_widths(latents=latents)
+        check_number("background", background, 0.0, 1.0)
+        check_choice("batch_norm", batch_norm, ("input", "none", "every"))
+        check_choice("statistics", statistics, STATISTICS)
+        check_number("unpenalised", unpenalised, 0)
+        self.latents_count, self.background, self.batch_norm = latents, background, batch_norm
+        self.statistics, self.rectified_output = statistics, rectified_output
+        self.mean_over_items, self.unpenalised = mean_over_items, unpenalised
+        self.for_noise = round(latents * background)
+        self.normalise = None if batch_norm == "none" else BatchNorm(self.input.inputs, statistics)
+        every = statistics if batch_norm == "every" else None
+        self.encoder = DenseLayer(self.input.inputs, latents, "mrelu", seed, 0, every)
+        self.decoder = DenseLayer(latents, self.input.outputs, "identity", seed, 1, every)
+
+    @staticmethod
+    def least_numbers(
+        input: str = "magnitude", n_fft: int = 1024, context: int = 3, latents: int = 2000, **_: Any
+    ) -> int:
+        """How many numbers a model of such a configuration has at least."""
+        inputs = FrameInput(input, n_fft, context=context).inputs
+        return inputs * latents
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that construct an equal, untrained model."""
+        return {
+            **super().config(),
+            "latents": self.latents_count,
+            "background": self.background,
+            "batch_norm": self.batch_norm,
+            "statistics": self.statistics,
+            "rectified_output": self.rectified_output,
+            "mean_over_items": self.mean_over_items,
+            "unpenalised": self.unpenalised,
+        }
+
+    def latents(self, x: Tensor) -> Tensor:
+        """The latents (B, K) of frames x (B, inputs), those for noise first."""
+        return self._encode(x, False, self.backend)
+
+    def signal(self, x: Tensor) -> Tensor:
+        """What the signal latents decode to, (B, outputs), of frames x (B, inputs)."""
+        z = self.latents(x)
+        z[:, : self.for_noise] = 0
+        return self._decode(z, False, self.backend)
+
+    def reconstruction(self, x: Tensor) -> Tensor:
+        """What all latents decode to, (B, outputs), of frames x (B, inputs)."""
+        return self._decode(self.latents(x), False, self.backend)
+
+    def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
+        """The loss of x (B, inputs) and, last, noise_only (B,), a scalar."""
+        x, noise_only = batch[0], batch[-1]
+        z = self._encode(x, True, backend)
+        error = self._decode(z, True, backend) - self.input.middle(x)
+        loss = error.square().sum() / len(x)
+        penalised = z[:, self.for_noise + self.unpenalised :]
+        share = penalised.shape[1] / self.latents_count
+        if not (penalty and share):
+            return loss
+        mean = share * noise_only.mean().clamp(min=1 / len(x)) if self.mean_over_items else share
+        return loss + penalty / mean * (noise_only @ penalised.square().sum(dim=1)) / len(x)
+
+    def _encode(self, x: Tensor, training: bool, backend: str) -> Tensor:
+        return self.encoder(x if self.normalise is None else self.normalise(x, training), training, backend)
+
+    def _decode(self, z: Tensor, training: bool, backend: str) -> Tensor:
+        out = self.decoder(z, training, backend)
+        return out.relu() if self.rectified_output else out
