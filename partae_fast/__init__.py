@@ -27,6 +27,7 @@ from .functional import (
 )
 from .kernels import Backend, BackendUnavailable, backends
 from .models import (
+    AdaptiveDenoisingAutoencoder,
     ConvDAESeparator,
     ConvDenoisingAutoencoder,
     ConvPartitionedAutoencoder,
@@ -47,6 +48,7 @@ from .training.trainer import History, Trainer
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveDenoisingAutoencoder",
     "Backend",
     "BackendUnavailable",
     "ConvDAESeparator",

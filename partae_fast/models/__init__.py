@@ -1,5 +1,6 @@
 """The published systems, one file each, and how they are kept on disk."""
 
+from .adaptive_dae import AdaptiveDenoisingAutoencoder
 from .cdae import ConvDAESeparator
 from .conv_partitioned import ConvPartitionedAutoencoder
 from .curro import CurroAutoencoder
@@ -10,6 +11,7 @@ from .fnn import FeedForwardSeparator
 from .storage import load, save
 
 __all__ = [
+    "AdaptiveDenoisingAutoencoder",
     "ConvDAESeparator",
     "ConvDenoisingAutoencoder",
     "ConvPartitionedAutoencoder",

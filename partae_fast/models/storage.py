@@ -29,6 +29,7 @@ _SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
 KINDS = {
     "conv_partitioned": "partae_fast.models.conv_partitioned:ConvPartitionedAutoencoder",
     "conv_denoising": "partae_fast.models.denoising_conv:ConvDenoisingAutoencoder",
+    "adaptive_dae": "partae_fast.models.adaptive_dae:AdaptiveDenoisingAutoencoder",
     "dense": "partae_fast.models.dense:DenseAutoencoder",
     "dense_partitioned": "partae_fast.models.dense_partitioned:DensePartitionedAutoencoder",
     "curro": "partae_fast.models.curro:CurroAutoencoder",
