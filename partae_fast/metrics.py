@@ -1,4 +1,4 @@
-"""How close an estimate is to the signal that it should be, in dB. Float64 inside, whatever comes in."""
+"""How close an estimate is to the signal that it should be, in dB but for one. Float64 inside, whatever comes in."""
 
 import importlib.util
 from typing import Any, NamedTuple
@@ -53,6 +53,38 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike) -> float:
     if not target.any():
         return -np.inf
     return _decibels(target @ target, (target - e) @ (target - e))
+
+
+def snr_gain(reference: ArrayLike, noisy: ArrayLike, estimate: ArrayLike) -> float:
+    """How many dB of `snr` the estimate has over the noisy signal that it was made of.
+
+    Arguments:
+        reference, noisy, estimate: (T,) each, at one level.
+
+    Raises UserError as `snr` does.
+
+    >>> round(snr_gain([1.0, 0.0], [1.0, 1.0], [1.0, 0.1]), 6)
+    20.0
+    """
+    return snr(reference, estimate) - snr(reference, noisy)
+
+
+def peak_normalised_mse(reference: ArrayLike, estimate: ArrayLike) -> float:
+    """Mean squared error of two signals that are scaled to a peak of 1 each, as in Lusterman 2016; 0 where equal.
+
+    Arguments:
+        reference: the clean signal, (T,).
+        estimate: (T,), at any level; a silent one stays silent.
+
+    A level is forgiven, but one sample that sticks out scales all others down; `si_sdr` has no such weakness. Raises
+    UserError as `snr` does.
+
+    >>> peak_normalised_mse([1.0, 0.0], [-4.0, 0.0])
+    2.0
+    """
+    s, e = _pair(reference, estimate)
+    difference = s / np.abs(s).max() - (e / np.abs(e).max() if e.any() else e)
+    return float(difference @ difference / len(s))
 
 
 class Bss(NamedTuple):

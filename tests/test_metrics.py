@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partae_fast.errors import UserError
-from partae_fast.metrics import band, bss, si_sdr, snr
+from partae_fast.metrics import band, bss, peak_normalised_mse, si_sdr, snr, snr_gain
 
 LEVELS = st.floats(0.01, 100)
 
@@ -141,3 +141,20 @@ def test_bss_refuses_what_has_no_ratio_and_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"need fast_bss_eval; `pip install partae-fast\[evaluate\]`"):
         bss(np.ones(4), np.ones(4), np.ones(4))
+
+
+def test_peak_normalised_mse_forgives_a_level_and_nothing_else():
+    s = np.random.default_rng(0).standard_normal(1000)
+    e = s + 0.1
+    wanted = np.mean((s / np.abs(s).max() - e / np.abs(e).max()) ** 2)
+    assert peak_normalised_mse(s, 3 * e) == pytest.approx(wanted)
+    assert peak_normalised_mse(s, 0.2 * s) == pytest.approx(0, abs=1e-30)
+    assert peak_normalised_mse(s, 0 * s) == pytest.approx(np.mean((s / np.abs(s).max()) ** 2))
+    with pytest.raises(UserError, match="the reference is silent"):
+        peak_normalised_mse(0 * s, s)
+
+
+def test_snr_gain_is_the_difference_of_two_ratios():
+    s, n = np.random.default_rng(0).standard_normal((2, 1000))
+    assert snr_gain(s, s + n, s + 0.1 * n) == pytest.approx(20.0)
+    assert snr_gain(s, s + n, s + n) == 0.0
