@@ -1,76 +1,129 @@
 """Run a published experiment anew, and say which of its claims hold.
 
-Writes a table of all measures, the paper's figure and a table of its claims, each with the rule that decided. DATA has
-signal/ and two or more noise_NAME/, folders of audio files.
+Writes a table of all measures, the paper's figures and a table of its claims, each with the rule that decided. Options
+come after the paper's name, and `partae reproduce PAPER --help` lists them.
 
-papers:
-  stowell2015   Stowell & Turner 2015, Denoising without access to clean data using a partitioned autoencoder: figure 6
-
-example:
+examples:
   partae reproduce stowell2015 --data recordings --steps 10000 --out figure6
+  partae reproduce lusterman2016 --out chords
 """
 
 import argparse
 import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from ..experiments import stowell2015
+from ..experiments import lusterman2016, stowell2015
+from ..experiments.claims import Claim, verdict
 from .options import add_json, add_place, add_threads, print_json, use_threads, whole
 
-_PAPERS = {"stowell2015": stowell2015.run}
-_DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(stowell2015.run).parameters.items()}
+
+@dataclass(frozen=True)
+class _Paper:
+    """A paper in words, what runs its experiment, and what adds the options that are its own.
+
+    Options have the names of `run`'s arguments. It returns a dictionary with claims (the fields of each `Claim`),
+    seconds and files.
+    """
+
+    about: str
+    run: Callable[..., dict[str, Any]]
+    add: Callable[[argparse.ArgumentParser, dict[str, Any]], None]
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paper", choices=tuple(_PAPERS), metavar="PAPER", help=" or ".join(_PAPERS))
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder of recordings")
-    parser.add_argument("--out", metavar="FOLDER", help="for what is written (default: the paper's name)")
+    papers = parser.add_subparsers(dest="paper", metavar="PAPER", required=True)
+    for name, paper in _PAPERS.items():
+        own = papers.add_parser(name, help=paper.about, description=paper.about)
+        defaults = {key: p.default for key, p in inspect.signature(paper.run).parameters.items()}
+        own.add_argument("--out", metavar="FOLDER", default=name, help="for what is written (default %(default)s)")
+        paper.add(own, defaults)
+        training = own.add_argument_group("training")
+        if "steps" in defaults:
+            training.add_argument(
+                "--steps", type=whole(1), default=defaults["steps"], metavar="N", help="a model (default %(default)s)"
+            )
+        training.add_argument(
+            "--seed", type=whole(0), default=defaults["seed"], metavar="N", help="default %(default)s"
+        )
+        if "resume" in defaults:
+            training.add_argument("--resume", action="store_true", help="go on with the run in FOLDER")
+        add_place(training)
+        add_threads(own)
+        add_json(own)
+        for names, meaning in (
+            (("-q", "--quiet"), "no log, only warnings and errors"),
+            (("--debug",), "as of the verb"),
+        ):
+            own.add_argument(*names, action="store_true", default=argparse.SUPPRESS, help=meaning)
+
+
+def run(args: argparse.Namespace) -> int:
+    use_threads(args)
+    paper = _PAPERS[args.paper]
+    args.progress = False if args.quiet else None
+    taken = [name for name in inspect.signature(paper.run).parameters if hasattr(args, name)]
+    try:
+        result = paper.run(**{name: getattr(args, name) for name in taken})
+    except KeyboardInterrupt:
+        again = f"; the same command with --resume goes on from what is in {args.out}" if "resume" in taken else ""
+        raise KeyboardInterrupt(f"stopped{again}") from None
+    if args.json:
+        print_json(result)
+        return 0
+    for claim in (Claim(**found) for found in result["claims"]):
+        print(f"({claim.letter}) {claim.claim}: {verdict(claim)}")
+        print(f"    {claim.figures}")
+    print(f"{result['seconds']:.0f} s")
+    for path in result["files"]:
+        print(f"  {path}")
+    return 0
+
+
+def _stowell2015(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
+    parser.add_argument(
+        "--data", required=True, metavar="DIR", help="recordings: signal/ and two or more noise_NAME/, folders of audio"
+    )
     mixing = parser.add_argument_group("experiment")
     for noise in ("extrinsic", "intrinsic"):
         mixing.add_argument(
             f"--snr-{noise}",
             type=float,
-            default=_DEFAULTS[f"snr_{noise}"],
+            default=defaults[f"snr_{noise}"],
             metavar="DB",
             help=f"songs to {noise} noise, in the band (default %(default)g)",
         )
     mixing.add_argument("--frames", type=whole(1), metavar="N", help="in a crop (default: 512, or what fits)")
-    training = parser.add_argument_group("training")
-    training.add_argument(
-        "--steps", type=whole(1), default=_DEFAULTS["steps"], metavar="N", help="of each model (default %(default)s)"
+
+
+def _lusterman2016(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
+    experiment = parser.add_argument_group("experiment")
+    experiment.add_argument("--figure", type=whole(1), metavar="N", help="one of 5 to 22 alone (default: all)")
+    experiment.add_argument(
+        "--seeds",
+        type=whole(1),
+        default=defaults["seeds"],
+        metavar="N",
+        help="models of each kind (default %(default)s)",
     )
-    training.add_argument("--seed", type=whole(0), default=_DEFAULTS["seed"], metavar="N", help="default %(default)s")
-    training.add_argument("--resume", action="store_true", help="go on with the run in FOLDER")
-    add_place(training)
-    add_threads(parser)
-    add_json(parser)
+    experiment.add_argument("--as-program", action="store_true", help="as the thesis's program, not as its text")
+    experiment.add_argument("--extras", action="store_true", help="also what the thesis leaves to later work")
+    experiment.add_argument("--noise", nargs="+", metavar="FILE", help="recorded noise for --extras")
+    experiment.add_argument(
+        "--jobs", type=whole(1), metavar="N", help="models at a time, each in a process (default: 1 a thread)"
+    )
 
 
-def run(args: argparse.Namespace) -> int:
-    use_threads(args)
-    out = args.out or args.paper
-    try:
-        result = _PAPERS[args.paper](
-            args.data,
-            out,
-            steps=args.steps,
-            snr_intrinsic=args.snr_intrinsic,
-            snr_extrinsic=args.snr_extrinsic,
-            frames=args.frames,
-            seed=args.seed,
-            backend=args.backend,
-            device=args.device,
-            resume=args.resume,
-            progress=False if args.quiet else None,
-        )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; the same command with --resume goes on from what is in {out}") from None
-    if args.json:
-        print_json(result)
-        return 0
-    for claim in result["claims"]:
-        print(f"({claim['letter']}) {claim['claim']}: {'holds' if claim['holds'] else 'DOES NOT HOLD'}")
-        print(f"    {claim['figures']}")
-    print(f"{result['seconds']:.0f} s")
-    for path in result["files"]:
-        print(f"  {path}")
-    return 0
+_PAPERS = {
+    "stowell2015": _Paper(
+        "Stowell & Turner 2015, Denoising without access to clean data using a partitioned autoencoder: figure 6",
+        stowell2015.run,
+        _stowell2015,
+    ),
+    "lusterman2016": _Paper(
+        "Lusterman 2016, A partitioned autoencoder for audio de-noising: figures 5 to 22",
+        lusterman2016.run,
+        _lusterman2016,
+    ),
+}

@@ -1,0 +1,5 @@
+"""The experiments of Lusterman 2016: dense, partitioned and Curro autoencoders learn to denoise chords."""
+
+from .experiment import run
+
+__all__ = ["run"]
