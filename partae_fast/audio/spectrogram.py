@@ -118,6 +118,12 @@ class Spectrogram:
         return (self.first + np.arange(self.bins)) * (self.rate / self.n_fft)
 
     @property
+    def window_samples(self) -> NDArray[np.float32]:
+        """The window, (n_fft,)."""
+        angles = np.pi * np.arange(self.n_fft) / self.n_fft
+        return (np.sin(angles) ** WINDOWS[self.window]).astype(np.float32)
+
+    @property
     def frame_rate(self) -> float:
         """Frames per second."""
         return self.rate / self.hop
@@ -167,7 +173,7 @@ class Spectrogram:
         count = len(spectra)
         # One row holds one hop; part j of frame n falls on row n + j.
         total = np.zeros((count + overlap - 1 if count else 0, self.hop), np.float32)
-        spectra, window = spectra.astype(np.complex64, copy=False), self._window
+        spectra, window = spectra.astype(np.complex64, copy=False), self.window_samples
         step = max(1, SAMPLES_PER_BLOCK // self.n_fft)
         for start in range(0, count, step):
             frames = np.asarray(irfft(spectra[start : start + step], self.n_fft))
@@ -175,7 +181,20 @@ class Spectrogram:
             parts = frames.reshape(-1, overlap, self.hop)
             for j in range(overlap):
                 total[start + j : start + j + len(parts)] += parts[:, j]
-        return total.reshape(-1), self._weight(count).reshape(-1)
+        return total.reshape(-1), self.weight(count)
+
+    def weight(self, count: int) -> NDArray[np.float32]:
+        """The sum of the squared windows of `count` frames, ((count - 1) * hop + n_fft,); for none, (0,)."""
+        overlap = self.n_fft // self.hop
+        squared = np.square(self.window_samples).reshape(overlap, self.hop)
+        few = min(count, overlap)
+        # One row holds one hop; between the ends all rows are equal.
+        rows = np.zeros((few + overlap - 1 if few else 0, self.hop), np.float32)
+        for n in range(few):
+            rows[n : n + overlap] += squared
+        times = np.ones(len(rows), int)
+        times[few - 1 : few] += count - few
+        return np.repeat(rows, times, axis=0).reshape(-1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for a model's file."""
@@ -194,23 +213,6 @@ class Spectrogram:
     @property
     def _band(self) -> slice:
         return slice(self.first, self.first + self.bins)
-
-    @property
-    def _window(self) -> NDArray[np.float32]:
-        angles = np.pi * np.arange(self.n_fft) / self.n_fft
-        return (np.sin(angles) ** WINDOWS[self.window]).astype(np.float32)
-
-    def _weight(self, count: int) -> NDArray[np.float32]:
-        """The sum of the squared windows of `count` frames, a row a hop; between the ends all rows are equal."""
-        overlap = self.n_fft // self.hop
-        squared = (self._window**2).reshape(overlap, self.hop)
-        few = min(count, overlap)
-        rows = np.zeros((few + overlap - 1 if few else 0, self.hop), np.float32)
-        for n in range(few):
-            rows[n : n + overlap] += squared
-        times = np.ones(len(rows), int)
-        times[few - 1 : few] += count - few
-        return np.repeat(rows, times, axis=0)
 
     def _frames_in(self, padded: NDArray[np.floating]) -> int:
         return max(0, (len(padded) - self.n_fft) // self.hop + 1)
@@ -233,7 +235,7 @@ class Spectrogram:
 
         if len(padded) < self.n_fft:
             return
-        padded, window = padded.astype(np.float32, copy=False), self._window
+        padded, window = padded.astype(np.float32, copy=False), self.window_samples
         frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop]
         step = max(1, SAMPLES_PER_BLOCK // self.n_fft)
         for start in range(0, len(frames), step):

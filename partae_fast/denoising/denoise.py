@@ -19,6 +19,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,7 +30,7 @@ from ..audio.files import RATE_LIMIT, require_finite
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
-from ..models.denoising_conv import ConvDenoisingAutoencoder
+from . import stft
 from .mask import Mask, gain_of
 from .threads import in_order
 
@@ -38,11 +39,19 @@ PARTS = ("signal", "noise")
 CHUNK = 2048
 # Beyond so many channels a chunk is shorter, down to so many frames, for all channels are in memory at once.
 _FULL_CHANNELS, _LEAST_OF_MANY = 8, 256
-_NAN = "denoise: the model reconstructs NaN; train it again, or lower the level of the audio"
 # Samples of the input that enter at a time.
 BLOCK = 2**16
 
 Audio = NDArray[np.float32]
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """What denoising asks of a model where its mask does not look at the noise, if the model has it."""
+
+    def signal(self, x: torch.Tensor) -> torch.Tensor:
+        """Magnitudes (B, N, H) -> the first of what `Separator.separate` gives."""
+        ...
 
 
 @runtime_checkable
@@ -170,6 +179,8 @@ class _Weighting:
     """The part between the two resamplings: istft((max(gain, floor) - floor) * stft(x)), chunk by chunk."""
 
     def __init__(self, model: Separator, spectrogram: Spectrogram, channels: int, floor: float, chunk: int):
+        from . import stft_cpu  # here: Numba's import takes longer than all of ours
+
         self.model = model
         self.spectrogram = spectrogram
         self.channels = channels
@@ -182,6 +193,7 @@ class _Weighting:
         reach = (model.taps - 1, model.taps - 1, (model.mask or Mask()).reach)
         self.halo = sum(-(-frames // model.pool) * model.pool for frames in reach)
         self.device = _device(model)
+        self.stft: ModuleType = stft_cpu if stft_cpu.serves(spectrogram) else stft
         self.seen = 0
 
     def process(self, blocks: Iterable[Audio]) -> Iterator[Audio]:
@@ -234,44 +246,41 @@ class _Weighting:
 
     def _sums(self, samples: Audio, before: int, count: int) -> tuple[Audio, Audio, int]:
         """Samples of a chunk and its halo -> both sums of its frames, (T, channels) and (T, 1); its frames' number."""
-        spectra = self._weighted(samples, before, count)
-        sums = [self.spectrogram.overlap_add(channel) for channel in spectra]
-        return np.stack([s for s, _ in sums], axis=1), sums[0][1][:, None], count
-
-    def _weighted(self, samples: Audio, before: int, count: int) -> NDArray[np.complex64]:
-        """Samples of a chunk and its halo -> its own weighted spectra (channels, count, n_fft//2 + 1)."""
-        from .mask_cpu import apply, magnitudes  # here, as in Mask.gain
-
-        spectrogram = self.spectrogram
-        spectra = np.stack([spectrogram.spectra(channel) for channel in samples.T])
         if isinstance(self.model, Estimator):
-            return self._estimated(self.model, spectra, slice(before, before + count))
-        x = magnitudes(spectra, spectrogram.first, spectrogram.bins, spectrogram.gain)
-        signal, noise = self._separated(torch.from_numpy(x).to(self.device))
-        own = slice(before, before + count)
-        gain = gain_of(self.model, x, signal.float().cpu().numpy(), noise.float().cpu().numpy())[:, own]
-        if not apply(spectra[:, own], gain, spectrogram.first, float(self.floor)):
-            raise UserError(_NAN)
-        return spectra[:, own]
+            total = self._estimated(self.model, samples, before, count)
+        else:
+            total = self._masked(samples, before, count)
+        if total is None:
+            raise UserError("denoise: the model reconstructs NaN; train it again, or lower the level of the audio")
+        return np.ascontiguousarray(total.T), self.spectrogram.weight(count)[:, None], count
 
-    def _estimated(self, model: "Estimator", spectra: NDArray[np.complex64], own: slice) -> NDArray[np.complex64]:
-        """The signal's spectra in a chunk, without what the floor lets pass of the recording."""
+    def _masked(self, samples: Audio, before: int, count: int) -> Audio | None:
+        """The sum (channels, T) of a chunk's own frames, weighted by the mask; None where that is not finite."""
+        spectra, x = self.stft.analyse(samples, self.spectrogram)
+        given, mask = torch.from_numpy(x).to(self.device), self.model.mask or Mask()
+        with torch.no_grad():
+            if not mask.background and isinstance(self.model, Extractor):
+                signal = noise = self.model.signal(given)
+            else:
+                signal, noise = self.model.separate(given)
+        gain = gain_of(self.model, x, signal.float().cpu().numpy(), noise.float().cpu().numpy())
+        own = gain[:, before : before + count]
+        return self.stft.synthesise(spectra, own, self.spectrogram, float(self.floor), before)
+
+    def _estimated(self, model: Estimator, samples: Audio, before: int, count: int) -> Audio | None:
+        """The same of the signal that the model estimates, without what the floor lets pass of the recording."""
+        spectra, own = (
+            np.stack([self.spectrogram.spectra(channel) for channel in samples.T]),
+            slice(before, before + count),
+        )
         with torch.no_grad():
             signal = model.estimate(torch.from_numpy(spectra).to(self.device)).cpu().numpy()[:, own]
         if not np.isfinite(signal).all():
-            raise UserError(_NAN)
-        if not self.floor:
-            return signal
-        heard = self.floor * spectra[:, own]
-        return np.where(np.abs(signal) > np.abs(heard), signal - heard, np.complex64(0))
-
-    def _separated(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.no_grad():
-            if isinstance(self.model, ConvDenoisingAutoencoder) and self.model.mask and not self.model.mask.background:
-                # Its noise, x less the signal, is not looked at; and a PyTorch op of many elements wakes threads that
-                # then spin beside ours.
-                return (signal := self.model(x)), signal
-            return self.model.separate(x)
+            return None
+        if self.floor:
+            heard = self.floor * spectra[:, own]
+            signal = np.where(np.abs(signal) > np.abs(heard), signal - heard, np.complex64(0))
+        return np.stack([self.spectrogram.overlap_add(channel)[0] for channel in signal])
 
 
 class _Fifo:

@@ -1,7 +1,4 @@
-"""The mask on the CPU, by kernels: magnitudes; gains from box means, powers and gate; spectra times gains.
-
-The formula is in mask.py.
-"""
+"""The mask on the CPU: gains from box means, powers and gate. The formula is in mask.py."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,30 +8,6 @@ from ..kernels.threads import next_unit, spread
 
 TILE = 64  # frames in a unit
 OPERATIONS = 50  # for each gain, about: more where means reach farther
-
-
-@kernel
-def _magnitudes(counters, out, parts, first, scale):
-    frames, bins = out.shape[1], out.shape[2]
-    tiles = (frames + TILE - 1) // TILE
-    unit = next_unit(counters, -1)
-    while unit >= 0:
-        item = unit // tiles
-        begin = (unit % tiles) * TILE
-        for n in range(begin, min(begin + TILE, frames)):
-            magnitudes, band = out[item, n], parts[item, n, 2 * first : 2 * (first + bins)]
-            for h in range(bins):
-                magnitudes[h] = scale * np.sqrt(band[2 * h] * band[2 * h] + band[2 * h + 1] * band[2 * h + 1])
-        unit = next_unit(counters, unit)
-
-
-def magnitudes(spectra: NDArray[np.complex64], first: int, bins: int, scale: float) -> NDArray[np.float32]:
-    """Spectra (C, N, F) -> scale * |spectra| of `bins` bins from `first` on, (C, N, bins)."""
-    items, frames = spectra.shape[:2]
-    out = np.empty((items, frames, bins), np.float32)
-    units = items * (-(-frames // TILE))
-    spread(_magnitudes, units, 4 * out.size, out, spectra.view(np.float32), first, np.float32(scale))
-    return out
 
 
 @kernel
@@ -139,39 +112,3 @@ def gain(
     numbers = tuple(np.float32(value) for value in settings)
     spread(_gain, units, out.size * (OPERATIONS + 3 * smoothing), out, *given, numbers, smoothing // 2)
     return out
-
-
-@kernel
-def _apply(counters, parts, gains, first, floor, finite):
-    frames, bins = gains.shape[1], gains.shape[2]
-    tiles = (frames + TILE - 1) // TILE
-    unit = next_unit(counters, -1)
-    while unit >= 0:
-        item = unit // tiles
-        begin = (unit % tiles) * TILE
-        for n in range(begin, min(begin + TILE, frames)):
-            row, gain = parts[item, n], gains[item, n]
-            row[: 2 * first] = 0
-            row[2 * (first + bins) :] = 0
-            band, total = row[2 * first : 2 * (first + bins)], np.float32(0)
-            for h in range(bins):
-                total += gain[h]
-                factor = gain[h] - floor
-                factor = np.float32(0) if factor < 0 else factor
-                band[2 * h] *= factor
-                band[2 * h + 1] *= factor
-            if not np.isfinite(total):
-                finite[0] = False
-        unit = next_unit(counters, unit)
-
-
-def apply(spectra: NDArray[np.complex64], gains: NDArray[np.float32], first: int, floor: float) -> bool:
-    """Multiply spectra (C, N, F), in place, by max(gain, floor) - floor; False where a gain is not finite.
-
-    gains: (C, N, H), of bins first .. first + H - 1; other bins become 0.
-    """
-    items, frames, _ = gains.shape
-    finite = np.ones(1, np.bool_)
-    units, work = items * (-(-frames // TILE)), 4 * gains.size
-    spread(_apply, units, work, spectra.view(np.float32), gains, first, np.float32(floor), finite)
-    return bool(finite[0])

@@ -38,7 +38,11 @@ class ConvDenoisingAutoencoder(ConvAutoencoder):
     ) -> None:
         super().__init__(bins, latents, taps, pool, 0.0, seed, leak, rectified_output)
 
+    def signal(self, x: Tensor) -> Tensor:
+        """The reconstruction (B, N, H), all of which is signal."""
+        return self(x)
+
     def separate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Signal and noise, (B, N, H) each: the reconstruction, and what it leaves of x; either may be < 0."""
-        signal = self(x)
+        signal = self.signal(x)
         return signal, x - signal
