@@ -5,6 +5,7 @@ tensors are
     model.NAME                the model's state_dict
     optimizer.PARAMETER.NAME  what the optimiser keeps for each parameter (`kernels.optimiser.RULES`)
     loss                      (step,) float64, the loss of each step so far
+    held_out                  (epochs,) float64, the losses of `plateau`, where the learning rate follows one
 and its settings
     step        how many steps are done; the next has this number
     run         what the run is: kind and config of the model, penalty, optimizer and its options, and the
@@ -54,6 +55,7 @@ def write_checkpoint(
     losses: Sequence[float],
     run: dict[str, Any],
     place: dict[str, Any],
+    held_out: Sequence[float] | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all; the one before it stays until then.
 
@@ -66,6 +68,8 @@ def write_checkpoint(
             raise UserError(f"{name} has NaN or infinite values after {len(losses)} steps; the checkpoint is kept")
     tensors |= {f"optimizer.{name}": tensor for name, tensor in optimiser.tensors().items()}
     tensors["loss"] = torch.from_numpy(np.array(losses, np.float64))
+    if held_out is not None:
+        tensors["held_out"] = torch.from_numpy(np.array(held_out, np.float64))
     settings = {"step": len(losses), "run": run, "place": place, "program": program()}
     sealed.write(path, FORMAT, VERSION, settings, tensors)
 
@@ -76,8 +80,11 @@ def read_checkpoint(
     optimiser: Optimiser,
     run: dict[str, Any],
     place: dict[str, Any],
+    held_out: "array[float] | None" = None,
 ) -> "array[float]":
     """Put model and optimiser where the checkpoint's run was; returns the losses so far, one per step.
+
+    `held_out` is filled with the losses of the run's plateau, where it has one.
 
     Raises UserError where the file is missing, damaged or no checkpoint, or is of another run, saying what
     differs.
@@ -96,7 +103,14 @@ def read_checkpoint(
         logger.warning("%s: the run goes on, but not in the same bits: %s", path, difference)
     ours = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     ours |= {f"optimizer.{name}": tensor for name, tensor in optimiser.tensors().items()}
-    sealed.require_tensors(path, file.tensors, {**ours, "loss": file.tensors["loss"]})
+    lists = {"loss": file.tensors["loss"]}
+    if held_out is not None:
+        kept = file.tensors.get("held_out")
+        if kept is None or kept.dtype != torch.float64 or kept.ndim != 1:
+            raise UserError(f"{path}: it has no losses of what was held out; begin anew")
+        lists["held_out"] = kept
+        held_out[:] = array("d", kept.numpy().tobytes())
+    sealed.require_tensors(path, file.tensors, {**ours, **lists})
     for name, tensor in file.tensors.items():
         if not name.startswith("optimizer.") and not torch.isfinite(tensor).all():
             raise UserError(f"{path}: NaN or infinite values in {name}; begin anew")

@@ -24,6 +24,7 @@ from ..exclusive import only_writer
 from .distributed import current
 from .fit import chosen_device
 from .material import Audio, PathLike, check_apart, labelled, samples_of, sources_of
+from .plateau import Plateau
 from .record import JsonLines, Record, TensorBoard
 from .trainer import Sampler, Trainer
 
@@ -78,7 +79,7 @@ class System:
         return getattr(importlib.import_module(self.module), name)
 
 
-_LUSTERMAN = "Lusterman 2016, Denoising audio with deep autoencoders (thesis, Cooper Union)"
+_LUSTERMAN = "Lusterman 2016, A partitioned autoencoder for audio de-noising (thesis, The Cooper Union)"
 SYSTEMS: dict[str, System] = {}
 
 
@@ -177,11 +178,13 @@ def train(
     learning_rate: float | None = None,
     penalty: float = 0.0,
     options: dict[str, float] | None = None,
+    plateau: Plateau | None = None,
 ) -> Any:
     """Train a model on a sampler's batches, with checkpoint and record; returns it with `history`.
 
     What the run does not say is as the other arguments have it. `source` is where the system was published; `options`
-    are the optimiser's own settings, which another optimizer than `optimizer` does not get.
+    are the optimiser's own settings, which another optimizer than `optimizer` does not get; `plateau` is as for
+    `Trainer`.
     """
     own = run.optimizer in (None, optimizer)
     options = {**(options or {} if own else {}), "weight_decay": run.weight_decay}
@@ -208,6 +211,7 @@ def train(
             overwrite=run.overwrite,
             progress=run.progress,
             watch=record.watch,
+            plateau=plateau,
         )
         record.begin(trainer)
         if run.checkpoint is not None and trainer.step >= steps > 0:

@@ -23,6 +23,7 @@ from .checkpoint import current_place, differences, read_checkpoint, write_check
 from .distributed import Ranks, Shares
 from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, late_interrupt, progress_bar
 from .optimisers import Optimiser
+from .plateau import Plateau
 from .steps import serving_backend, train_steps
 
 _STAIRS = 10  # in which a learning rate falls
@@ -83,6 +84,8 @@ class Trainer:
             op by op, and all have the same model at every step, to the same bits with 2 ranks as with up to 4. The
             losses are those of one process to 1e-5. Of the ranks the first alone writes the checkpoint and shows the
             bar; all read it, and it may be of another number of ranks.
+        plateau: how the learning rate falls, and when training ends, by what a model makes of what was held out; for
+            one process, and not with `falling_over`.
         watch: called with the trainer after every burst of steps and at the end of a run.
 
     Raises UserError where bins differ, a setting is out of range, or the checkpoint cannot be written or is
@@ -115,6 +118,7 @@ class Trainer:
         falling_over: int = 0,
         ranks: Ranks | None = None,
         watch: "Callable[[Trainer], None] | None" = None,
+        plateau: Plateau | None = None,
     ) -> None:
         _check_settings(model, sampler, penalty, optimizer, learning_rate)
         self.ranks = ranks or Ranks()
@@ -131,7 +135,7 @@ class Trainer:
         self.history = History()
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every, self.progress = checkpoint_every, progress if self.ranks.leads else False
-        self.watch = watch
+        self.watch, self.plateau = watch, plateau
         self._run = {
             **identity(model),
             "penalty": self.penalty,
@@ -139,6 +143,7 @@ class Trainer:
             **self._optimiser.options,
             "sampler": sampler.fingerprint() if self.checkpoint or self._shares else {},
             **({"falling_over": falling_over} if falling_over else {}),
+            **({"plateau": plateau.settings()} if plateau else {}),
         }
         self._stair, self._learning_rate = falling_over / _STAIRS, self._optimiser.options["learning_rate"]
         self._place = current_place(backend, device) | {"ranks": self._shares.same_bits if self._shares else "1"}
@@ -154,7 +159,7 @@ class Trainer:
         return len(self.history.loss)
 
     def run(self, steps: int) -> History:
-        """Take `steps` more steps; returns their history, and `history` covers all.
+        """Take `steps` more steps, fewer where the plateau ends; returns their history, and `history` covers all.
 
         Ctrl-C ends the step at hand, writes the checkpoint and raises KeyboardInterrupt.
 
@@ -171,6 +176,8 @@ class Trainer:
         ):
             backend, stopping = self.fused(), False
             while self.step < end and not (stopping or (interrupted and not self._shares)):
+                if self._is_over():
+                    break
                 try:
                     alike = min(end - self.step, self._take_stair(), self.sampler.ready(self.step))
                     if self._shares:
@@ -189,6 +196,7 @@ class Trainer:
                     due = time.monotonic() + self.checkpoint_every
                 if self.watch:
                     self.watch(self)
+            self._is_over()  # measures after a last epoch, too
             self.save_checkpoint()
             if stopping or any(self.ranks.gather(bool(interrupted))):
                 raise KeyboardInterrupt
@@ -205,6 +213,8 @@ class Trainer:
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step."""
+        if self.plateau:
+            return self._learning_rate * self.plateau.rate_at(step)
         if not self._stair:
             return self._learning_rate
         return self._learning_rate * (_STAIRS - self._stair_of(step)) / _STAIRS
@@ -215,15 +225,21 @@ class Trainer:
     def _take_stair(self) -> int:
         """Set the learning rate of the next step; returns for how many steps it stays."""
         self._optimiser.options["learning_rate"] = self.learning_rate_at(self.step)
+        if self.plateau:
+            return self.plateau.until_next(self.step)
         if not self._stair or (number := self._stair_of(self.step)) == _STAIRS - 1:
             return sys.maxsize
         return math.ceil((number + 1) * self._stair) - self.step
 
+    def _is_over(self) -> bool:
+        """Whether the plateau ends training here."""
+        return self.plateau is not None and self.plateau.listen(self.step, self.model)
+
     def save_checkpoint(self) -> None:
         """Write the checkpoint now, where the trainer has one."""
         if self.checkpoint and self.ranks.leads:
-            losses = self.history.loss
-            write_checkpoint(self.checkpoint, self.model, self._optimiser, losses, self._run, self._place)
+            losses, held_out = self.history.loss, self.plateau.losses if self.plateau else None
+            write_checkpoint(self.checkpoint, self.model, self._optimiser, losses, self._run, self._place, held_out)
 
     def is_finite(self) -> bool:
         """Whether the weights are finite, so that a checkpoint may be written; the next loss says what went wrong."""
@@ -363,7 +379,8 @@ class Trainer:
     def _open_checkpoint(self, path: Path, resume: bool, overwrite: bool) -> None:
         check_writable(path)
         if resume and path.exists():
-            self.history.loss = read_checkpoint(path, self.model, self._optimiser, self._run, self._place)
+            held_out = self.plateau.losses if self.plateau else None
+            self.history.loss = read_checkpoint(path, self.model, self._optimiser, self._run, self._place, held_out)
             self._updates = self.step
         elif path.exists() and not overwrite:
             raise UserError(f"{path}: a checkpoint exists; resume it, overwrite it or name another")
