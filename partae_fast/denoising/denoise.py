@@ -17,7 +17,6 @@ over the recording would give it.
 
 import itertools
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -31,18 +30,12 @@ from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from . import stft
+from .chunks import CHUNK, Audio, Chunks, Fifo
 from .mask import Mask, gain_of
-from .threads import in_order
 
 PARTS = ("signal", "noise")
-# Frames in a chunk: some 6 s at the default's rate and hop, of which the halo is 2 %; caches hold less of more.
-CHUNK = 2048
-# Beyond so many channels a chunk is shorter, down to so many frames, for all channels are in memory at once.
-_FULL_CHANNELS, _LEAST_OF_MANY = 8, 256
 # Samples of the input that enter at a time.
 BLOCK = 2**16
-
-Audio = NDArray[np.float32]
 
 
 @runtime_checkable
@@ -146,7 +139,7 @@ def _stream(
 ) -> Iterator[Audio]:
     channels, model_rate = weighting.channels, weighting.spectrogram.rate
     changed_alone = floor == 0 and part == "signal" and rate == model_rate
-    inputs, changes = _Fifo(channels), _Fifo(channels)
+    inputs, changes = Fifo(channels), Fifo(channels)
 
     def remembered() -> Iterator[Audio]:
         seen = 0
@@ -175,76 +168,24 @@ def _stream(
     yield combined(len(inputs), np.zeros((len(inputs), channels), np.float32))
 
 
-class _Weighting:
+class _Weighting(Chunks):
     """The part between the two resamplings: istft((max(gain, floor) - floor) * stft(x)), chunk by chunk."""
 
     def __init__(self, model: Separator, spectrogram: Spectrogram, channels: int, floor: float, chunk: int):
         from . import stft_cpu  # here: Numba's import takes longer than all of ours
 
-        self.model = model
-        self.spectrogram = spectrogram
-        self.channels = channels
-        self.floor = np.float32(floor)
-        chunk = min(chunk, max(_LEAST_OF_MANY, chunk * _FULL_CHANNELS // max(1, channels)))
-        self.chunk = max(1, -(-chunk // model.pool)) * model.pool
         # A frame takes from windows that reach into the taps - 1 frames around it, and these windows depend
         # on taps - 1 frames around them, and its gain on the frames that the mask takes means over; each of the
         # three rounded up to whole pools.
         reach = (model.taps - 1, model.taps - 1, (model.mask or Mask()).reach)
-        self.halo = sum(-(-frames // model.pool) * model.pool for frames in reach)
-        self.device = _device(model)
+        halo = sum(-(-frames // model.pool) * model.pool for frames in reach)
+        super().__init__(spectrogram, channels, channels, chunk, model.pool, halo)
+        self.model = model
+        self.floor = np.float32(floor)
+        self.device = device_of(model)
         self.stft: ModuleType = stft_cpu if stft_cpu.serves(spectrogram) else stft
-        self.seen = 0
 
-    def process(self, blocks: Iterable[Audio]) -> Iterator[Audio]:
-        """Blocks (t, channels) -> blocks, together of the same length."""
-        n_fft, hop = self.spectrogram.n_fft, self.spectrogram.hop
-        total = np.zeros((n_fft - hop, self.channels), np.float32)
-        weight = np.zeros((n_fft - hop, 1), np.float32)
-        # Counted from half a window before the first sample, where frame 0 begins.
-        done, skip = 0, n_fft // 2
-        for now, now_weight, count in in_order(self._sums, self._chunks(blocks)):
-            now[: n_fft - hop] += total
-            now_weight[: n_fft - hop] += weight
-            # What later frames cannot reach any more, and no more than came in.
-            ready = count * hop
-            new = slice(min(skip, ready), min(ready, n_fft // 2 + self.seen - done))
-            yield now[new] / now_weight[new]
-            skip = max(0, skip - ready)
-            done += ready
-            total, weight = now[ready:], now_weight[ready:]
-        rest = slice(skip, max(skip, n_fft // 2 + self.seen - done))
-        yield total[rest] / weight[rest]
-
-    def _chunks(self, blocks: Iterable[Audio]) -> Iterator[tuple[Audio, int, int]]:
-        """For each chunk: samples under its frames and halo; frames of halo before it; frames of its own."""
-        n_fft, hop = self.spectrogram.n_fft, self.spectrogram.hop
-        waiting = _Fifo(self.channels)
-        waiting.push(np.zeros((n_fft // 2, self.channels), np.float32))
-        held = np.zeros((0, self.channels), np.float32)
-        start = before = 0
-        frames: float = math.inf  # not known before the end
-        for block in itertools.chain(blocks, [None]):
-            if block is None:
-                frames = self.spectrogram.frame_count(self.seen)
-                after = (frames - 1) * hop + n_fft // 2 - self.seen
-                waiting.push(np.zeros((max(0, after), self.channels), np.float32))
-            else:
-                self.seen += len(block)
-                waiting.push(block)
-            while start < frames:
-                end = int(min(start + self.chunk, frames))
-                reach = int(min(end + self.halo, frames))
-                wanted = (reach - start + before - 1) * hop + n_fft - len(held)
-                if wanted > len(waiting):
-                    break
-                held = np.concatenate([held, waiting.take(wanted)])
-                yield held, before, end - start
-                kept = min(self.halo, end)
-                held = held[(before + end - start - kept) * hop :]
-                start, before = end, kept
-
-    def _sums(self, samples: Audio, before: int, count: int) -> tuple[Audio, Audio, int]:
+    def sums(self, samples: Audio, before: int, count: int) -> tuple[Audio, Audio, int]:
         """Samples of a chunk and its halo -> both sums of its frames, (T, channels) and (T, 1); its frames' number."""
         if isinstance(self.model, Estimator):
             total = self._estimated(self.model, samples, before, count)
@@ -283,36 +224,7 @@ class _Weighting:
         return np.stack([self.spectrogram.overlap_add(channel)[0] for channel in signal])
 
 
-class _Fifo:
-    """Samples (T, channels) that wait: pushed in blocks, taken in any number."""
-
-    def __init__(self, channels: int):
-        self._blocks: deque[Audio] = deque()
-        self._length = 0
-        self._empty = np.zeros((0, channels), np.float32)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def push(self, block: Audio) -> None:
-        self._blocks.append(block)
-        self._length += len(block)
-
-    def take(self, count: int) -> Audio:
-        """The first `count` samples, of at least as many."""
-        self._length -= count
-        taken = [self._empty]
-        while count:
-            block = self._blocks.popleft()
-            if len(block) > count:
-                self._blocks.appendleft(block[count:])
-                block = block[:count]
-            taken.append(block)
-            count -= len(block)
-        return np.concatenate(taken)
-
-
-def _device(model: Any) -> torch.device:
+def device_of(model: Any) -> torch.device:
     """Where the model's weights are; the CPU for one that has none."""
     tensors = itertools.chain(model.parameters(), model.buffers()) if isinstance(model, torch.nn.Module) else ()
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
