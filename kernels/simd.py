@@ -282,21 +282,8 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
                         builder.store(total, sums[f, v])
             for at in grid:
                 builder.store(builder.fadd(builder.load(totals[at]), builder.load(sums[at])), totals[at])
-        indices = ir.VectorType(ir.IntType(32), emit.lanes)
-        for f, v in grid:
-            row = emit.load(slot, builder.add(o, constant(f)), INTP)
-            at = builder.add(builder.mul(row, constant(width)), constant(v * emit.lanes))
-            z, old = builder.load(totals[f, v]), emit.load(top, at, emit.vector)
-            wins = builder.fcmp_unordered(">", z, old)  # larger, or either is NaN: a NaN in place is replaced too
-            wins = builder.and_(wins, builder.fcmp_ordered("ord", old, old))  # ... so the first NaN stays
-            number = builder.trunc(builder.add(frame, constant(f)), ir.IntType(32))
-            empty = ir.Constant(indices, ir.Undefined)
-            number = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
-            number = builder.shuffle_vector(number, empty, ir.Constant(indices, [0] * emit.lanes))
-            held = builder.load(_aligned4(builder, place, at, indices))
-            held.align = 4
-            emit.store(builder.select(wins, z, old), top, at)
-            builder.store(builder.select(wins, number, held), _aligned4(builder, place, at, indices)).align = 4
+        z = {at: builder.load(total) for at, total in totals.items()}
+        offer(emit, z, (top, place, slot), o, frame, count)
         return context.get_dummy_value()
 
     signature = types.void(
@@ -314,6 +301,30 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
         vectors,
     )
     return signature, codegen
+
+
+def offer(emit, z, places, o, number, vectors):
+    """Offer each sum z[f, v], a vector, to its window, for f in order.
+
+    `places` are the addresses of best, where and slots: best[slots[o + f]] and where[slots[o + f]], rows of `vectors`
+    vectors, become z[f] and number + f in the lanes where z is larger or NaN.
+    """
+    builder, (best, where, slots), width = emit.builder, places, vectors * emit.lanes
+    indices = ir.VectorType(ir.IntType(32), emit.lanes)
+    empty = ir.Constant(indices, ir.Undefined)
+    for (f, v), value in z.items():
+        row = emit.load(slots, builder.add(o, ir.Constant(INTP, f)), INTP)
+        at = builder.add(builder.mul(row, ir.Constant(INTP, width)), ir.Constant(INTP, v * emit.lanes))
+        old = emit.load(best, at, emit.vector)
+        wins = builder.fcmp_unordered(">", value, old)  # larger, or either is NaN: a NaN in place is replaced too
+        wins = builder.and_(wins, builder.fcmp_ordered("ord", old, old))  # ... so the first NaN stays
+        this = builder.trunc(builder.add(number, ir.Constant(INTP, f)), ir.IntType(32))
+        this = builder.insert_element(empty, this, ir.Constant(ir.IntType(32), 0))
+        this = builder.shuffle_vector(this, empty, ir.Constant(indices, [0] * emit.lanes))
+        held = builder.load(_aligned4(builder, where, at, indices))
+        held.align = 4
+        emit.store(builder.select(wins, value, old), best, at)
+        builder.store(builder.select(wins, this, held), _aligned4(builder, where, at, indices)).align = 4
 
 
 def _aligned4(builder, base, offset, kind):

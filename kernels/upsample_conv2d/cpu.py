@@ -1,0 +1,30 @@
+"""upsample_conv2d on the CPU: taps that read one number are summed beforehand; see `maps`."""
+
+import math
+
+from torch import Tensor
+
+from .. import maps
+from ..conv2d_pool.cpu import conv2d_pool_backward
+from ..conv2d_pool.eager import positions_of_none
+
+
+def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], relu: bool) -> Tensor:
+    return maps.convolve(x, weight, bias, scale, 0.0 if relu else -math.inf)
+
+
+def upsample_conv2d_backward(
+    grad_out: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    out: Tensor,
+    scale: tuple[int, int],
+    relu: bool,
+    need_x: bool,
+    need_w: bool,
+    need_bias: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    needed = need_x, need_w, need_bias
+    if scale == (1, 1):
+        return conv2d_pool_backward(grad_out, x, weight, out, positions_of_none(x), scale, relu, *needed)
+    return maps.convolve_backward(grad_out, x, weight, out, scale, relu, *needed)
