@@ -13,6 +13,8 @@ keeps a gradient. Dropout (Srivastava et al. 2014) is inverted: of item b, outpu
 rate * 2^32.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .philox import philox, seed_key
@@ -22,20 +24,27 @@ Array = np.ndarray
 EPSILON = 1e-5
 SLOPE = 0.01
 
-ACTIVATIONS = {
-    "identity": (lambda z: z, np.ones_like),
+
+def _below(z: Array) -> Array:
+    """z - 1 - e where mReLU looks at it, below e."""
+    return np.minimum(z, EPSILON) - 1 - EPSILON
+
+
+# By name: the activation, and its derivative.
+ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "identity": (lambda z: z, lambda z: np.ones(z.shape)),
     "relu": (lambda z: np.maximum(z, 0.0), lambda z: np.where(z > 0, 1.0, 0.0)),
     "leaky_relu": (lambda z: np.where(z > 0, z, SLOPE * z), lambda z: np.where(z > 0, 1.0, SLOPE)),
     "mrelu": (
-        lambda z: np.where(z < EPSILON, -EPSILON / (np.minimum(z, EPSILON) - 1 - EPSILON), z),
-        lambda z: np.where(z < EPSILON, EPSILON / (np.minimum(z, EPSILON) - 1 - EPSILON) ** 2, 1.0),
+        lambda z: np.where(z < EPSILON, -EPSILON / _below(z), z),
+        lambda z: np.where(z < EPSILON, EPSILON / _below(z) ** 2, 1.0),
     ),
 }
 
 
-def dropout_factor(items: int, outputs: int, rate: float, seed: int, step: int, layer: int) -> Array:
-    """What each output (items, outputs) is multiplied by: 0 or 1 / (1 - rate)."""
-    item, output = np.indices((items, outputs))
+def dropout_factor(shape: tuple[int, ...], rate: float, seed: int, step: int, layer: int) -> Array:
+    """What each output, of `shape` (B, O), is multiplied by: 0 or 1 / (1 - rate)."""
+    item, output = np.indices(shape)
     counter = np.stack(np.broadcast_arrays(step, item, layer, output // 4), axis=-1)
     word = np.take_along_axis(philox(counter, seed_key(seed)), output[..., None] % 4, axis=-1)[..., 0]
     return (word >= min(round(rate * 2**32), 2**32 - 1)) / (1.0 - rate)
@@ -53,7 +62,7 @@ def dense(
 ) -> Array:
     """x (B, I), weight (I, O), bias (O,) or None -> (B, O)."""
     z = x @ weight + (0.0 if bias is None else bias)
-    kept = dropout_factor(*z.shape, dropout, seed, step, layer)
+    kept = dropout_factor(z.shape, dropout, seed, step, layer)
     return np.where(kept > 0, ACTIVATIONS[activation][0](z) * kept, 0.0)
 
 
@@ -70,5 +79,5 @@ def dense_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, weight and bias."""
     z = x @ weight + (0.0 if bias is None else bias)
-    grad_z = grad_output * dropout_factor(*z.shape, dropout, seed, step, layer) * ACTIVATIONS[activation][1](z)
+    grad_z = grad_output * dropout_factor(z.shape, dropout, seed, step, layer) * ACTIVATIONS[activation][1](z)
     return grad_z @ weight.T, x.T @ grad_z, grad_z.sum(axis=0)

@@ -133,7 +133,7 @@ def dense_backward(
 def _loops(case: Case, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
     """The outputs by the formulae, one number at a time."""
     e, out = 1e-5, np.zeros((case.batch, case.outputs))
-    kept = reference.dropout_factor(*out.shape, case.dropout, case.seed, case.step, case.layer)
+    kept = reference.dropout_factor(out.shape, case.dropout, case.seed, case.step, case.layer)
     for b, o in np.ndindex(*out.shape):
         z = sum(x[b, i] * weight[i, o] for i in range(case.inputs)) + (0.0 if bias is None else bias[o])
         below = {"identity": z, "relu": 0.0, "leaky_relu": 0.01 * z, "mrelu": -e / (z - 1 - e)}[case.activation]

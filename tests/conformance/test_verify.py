@@ -30,6 +30,8 @@ INTERPRETED = {
     "encode": ["encode", "encode_backward"],
     "decode": ["decode", "decode_backward"],
     "partitioned_loss": ["partitioned_loss"],
+    "dense": ["dense", "dense_backward"],
+    "curro_loss": ["curro_loss"],
 }
 
 
@@ -49,7 +51,7 @@ def test_triton_through_the_interpreter(op, beside):
     assert [r["op"] for r in found] == INTERPRETED[op]
     for r in found:
         assert r["passed"], r
-        assert r["cases"] >= 19
+        assert r["cases"] >= 8
         assert r["backend"] == "triton-interpreter"
 
 

@@ -1,0 +1,210 @@
+# pyright: reportPossiblyUnboundVariable=false
+# Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
+"""dense on a GPU, in Triton: bias, activation and dropout in the epilogue of the product.
+
+Backward, one pass takes the gradient through dropout and activation and leaves partial sums of the bias's, which are
+added up in order. The two products behind it have no epilogue to fuse, and are the library's (cuBLAS).
+"""
+
+import torch
+from torch import Tensor
+
+from ..triton_common import add_up, check_counts, launch, tensor_cores, tl, triton
+from . import EPSILON, SLOPE, Dropout
+
+_EPSILON, _SLOPE = tl.constexpr(EPSILON), tl.constexpr(SLOPE)
+DRAW = ("key_low", "key_high", "step", "layer", "threshold")
+
+
+@triton.jit
+def kept(item, first, key_low, key_high, step, layer, threshold, BLOCK_B: tl.constexpr, BLOCK_O: tl.constexpr):
+    """Where outputs first, first + 1, ... of these items are kept, (BLOCK_B, BLOCK_O); `first` is a multiple of 4.
+
+    The settings are 32-bit words in int32.
+    """
+    group = first // 4 + tl.arange(0, BLOCK_O // 4)
+    counter = tl.zeros((BLOCK_B, BLOCK_O // 4), tl.uint32)
+    w0, w1, w2, w3 = tl.philox_impl(
+        counter + step.to(tl.uint32, bitcast=True),
+        counter + item.to(tl.uint32)[:, None],
+        counter + layer.to(tl.uint32, bitcast=True),
+        counter + group.to(tl.uint32)[None, :],
+        key_low.to(tl.uint32, bitcast=True),
+        key_high.to(tl.uint32, bitcast=True),
+        10,
+    )
+    words = tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (BLOCK_B, BLOCK_O))
+    return words >= threshold.to(tl.uint32, bitcast=True)
+
+
+@triton.jit(do_not_specialize=["batch", *DRAW])
+def dense_kernel(
+    output_ptr,  # (B, O)
+    x_ptr,  # (B, I)
+    weight_ptr,  # (I, O)
+    bias_ptr,  # (O,) or None
+    batch,
+    inputs,
+    outputs,
+    key_low,
+    key_high,
+    step,
+    layer,
+    threshold,
+    scale,
+    ACTIVATION: tl.constexpr,
+    DROPOUT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK_B: tl.constexpr,
+    BLOCK_I: tl.constexpr,
+    BLOCK_O: tl.constexpr,
+):
+    blocks = tl.cdiv(outputs, BLOCK_O)
+    first = (tl.program_id(0) % blocks) * BLOCK_O
+    offs_b = (tl.program_id(0) // blocks) * BLOCK_B + tl.arange(0, BLOCK_B)
+    offs_o = first + tl.arange(0, BLOCK_O)
+    mask_b, mask_o = offs_b < batch, offs_o < outputs
+    rows = offs_b.to(tl.int64)[:, None]
+    z = tl.zeros((BLOCK_B, BLOCK_O), tl.float32)
+    for begin in range(0, inputs, BLOCK_I):
+        offs_i = begin + tl.arange(0, BLOCK_I)
+        mask_i = offs_i < inputs
+        x = tl.load(x_ptr + rows * inputs + offs_i[None, :], mask=mask_b[:, None] & mask_i[None, :], other=0.0)
+        weight = tl.load(
+            weight_ptr + offs_i.to(tl.int64)[:, None] * outputs + offs_o[None, :],
+            mask=mask_i[:, None] & mask_o[None, :],
+            other=0.0,
+        )
+        z = tl.dot(x, weight, z, input_precision=PRECISION)
+    if bias_ptr is not None:
+        z += tl.load(bias_ptr + offs_o, mask=mask_o, other=0.0).to(tl.float32)[None, :]
+    if ACTIVATION == "relu":
+        z = tl.where(z <= 0, 0.0, z)
+    elif ACTIVATION == "leaky_relu":
+        z = tl.where(z <= 0, _SLOPE * z, z)
+    elif ACTIVATION == "mrelu":
+        z = tl.where(z < _EPSILON, _EPSILON / (1.0 + (_EPSILON - z)), z)
+    if DROPOUT:
+        keep = kept(offs_b, first, key_low, key_high, step, layer, threshold, BLOCK_B, BLOCK_O)
+        z = tl.where(keep, z * scale, 0.0)
+    mask = mask_b[:, None] & mask_o[None, :]
+    tl.store(output_ptr + rows * outputs + offs_o[None, :], z.to(output_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit(do_not_specialize=["batch", "steps", *DRAW])
+def dense_gradient_kernel(
+    grad_z_ptr,  # (B, O), of the pre-activation
+    partials_ptr,  # (parts, O) of the bias's gradient, or None
+    grad_output_ptr,  # (B, O)
+    output_ptr,  # (B, O)
+    batch,
+    steps,  # blocks of items in a part
+    outputs,
+    key_low,
+    key_high,
+    step,
+    layer,
+    threshold,
+    scale,
+    ACTIVATION: tl.constexpr,
+    DROPOUT: tl.constexpr,  # whether the mask is drawn again
+    BLOCK_B: tl.constexpr,
+    BLOCK_O: tl.constexpr,
+):
+    blocks = tl.cdiv(outputs, BLOCK_O)
+    part = tl.program_id(0) // blocks
+    first = (tl.program_id(0) % blocks) * BLOCK_O
+    offs_o = first + tl.arange(0, BLOCK_O)
+    mask_o = offs_o < outputs
+    sums = tl.zeros((BLOCK_B, BLOCK_O), tl.float32)
+    for block in range(steps):
+        offs_b = (part * steps + block) * BLOCK_B + tl.arange(0, BLOCK_B)
+        mask = (offs_b < batch)[:, None] & mask_o[None, :]
+        offs = offs_b.to(tl.int64)[:, None] * outputs + offs_o[None, :]
+        grad = tl.load(grad_output_ptr + offs, mask=mask, other=0.0).to(tl.float32) * scale
+        if ACTIVATION != "identity":
+            y = tl.load(output_ptr + offs, mask=mask, other=0.0).to(tl.float32)
+            if ACTIVATION == "relu":
+                grad = tl.where(y > 0, grad, 0.0)
+            elif ACTIVATION == "leaky_relu":
+                grad = tl.where(y > 0, grad, _SLOPE * grad)
+            else:  # mrelu, whose knee dropout scaled and storage rounded
+                knee = (tl.full((1, 1), _EPSILON, tl.float32) * scale).to(output_ptr.dtype.element_ty).to(tl.float32)
+                a = y / scale
+                grad = tl.where(y > knee, grad, grad * (a * a / _EPSILON))
+        if DROPOUT:
+            keep = kept(offs_b, first, key_low, key_high, step, layer, threshold, BLOCK_B, BLOCK_O)
+            grad = tl.where(keep, grad, 0.0)
+        tl.store(grad_z_ptr + offs, grad.to(grad_z_ptr.dtype.element_ty), mask=mask)
+        sums += grad
+    if partials_ptr is not None:
+        tl.store(partials_ptr + part.to(tl.int64) * outputs + offs_o, tl.sum(sums, axis=0), mask=mask_o)
+
+
+# Small tiles: a minibatch of 128 and a layer of 2000 are 128 of them, about one for each processor of a large GPU.
+TILE = {"BLOCK_B": 32, "BLOCK_I": 64, "BLOCK_O": 64, "num_warps": 4, "num_stages": 3}
+GRADIENT = {"BLOCK_B": 16, "BLOCK_O": 64, "num_warps": 4}
+PARTS_MAX = 64  # of the bias's gradient, added up at once
+
+
+def _word(word: int) -> int:
+    """A 32-bit word as the int32 of the same bits: an argument of one type, whatever its size."""
+    return word - 2**32 if word >= 2**31 else word
+
+
+def _settings(dropout: Dropout) -> tuple[int | float, ...]:
+    seed = dropout.seed
+    words = seed & 0xFFFFFFFF, seed >> 32, dropout.step, dropout.layer, dropout.threshold
+    return *map(_word, words), dropout.scale
+
+
+def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropout: Dropout) -> Tensor:
+    (batch, inputs), outputs = x.shape, weight.shape[1]
+    check_counts(items=batch, inputs=inputs, outputs=outputs)
+    x, weight = x.contiguous(), weight.contiguous()
+    output = torch.empty(batch, outputs, dtype=x.dtype, device=x.device)
+    launch(
+        dense_kernel,
+        triton.cdiv(batch, TILE["BLOCK_B"]) * triton.cdiv(outputs, TILE["BLOCK_O"]),
+        *(output, x, weight, None if bias is None else bias.contiguous(), batch, inputs, outputs),
+        *_settings(dropout),
+        ACTIVATION=activation,
+        DROPOUT=dropout.threshold > 0,
+        PRECISION="tf32" if tensor_cores(x) else "ieee",
+        **TILE,
+    )
+    return output
+
+
+def dense_backward(
+    grad_output: Tensor,
+    output: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    activation: str,
+    dropout: Dropout,
+    need_x: bool,
+    need_weight: bool,
+    need_bias: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    batch, outputs = output.shape
+    grad_output, output = grad_output.contiguous(), output.contiguous()
+    grad_z = torch.empty_like(output)
+    blocks = triton.cdiv(batch, GRADIENT["BLOCK_B"])
+    steps = triton.cdiv(blocks, PARTS_MAX)
+    parts = triton.cdiv(blocks, steps)
+    partials = torch.empty(parts, outputs, dtype=torch.float32, device=x.device) if need_bias else None
+    launch(
+        dense_gradient_kernel,
+        parts * triton.cdiv(outputs, GRADIENT["BLOCK_O"]),
+        *(grad_z, partials, grad_output, output, batch, steps, outputs),
+        *_settings(dropout),
+        ACTIVATION=activation,
+        DROPOUT=dropout.masks(activation),
+        **GRADIENT,
+    )
+    grad_x = grad_z @ weight.t() if need_x else None
+    grad_weight = x.t() @ grad_z if need_weight else None
+    if partials is None:
+        return grad_x, grad_weight, None
+    return grad_x, grad_weight, add_up(partials, torch.empty(outputs, dtype=x.dtype, device=x.device))
