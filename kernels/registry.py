@@ -49,7 +49,7 @@ OPS = {
     "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
     "dense": Op(("dense", "dense_backward"), ("eager", "cpu", "triton")),
     "curro_loss": Op(("curro_loss",), ("eager", "cpu", "triton")),
-    "contrastive": Op(("contrastive_loss",), ("eager",), MEANS),
+    "contrastive": Op(("contrastive_loss",), ("eager", "cpu"), MEANS),
     "affinity": Op(("affinity_loss",), ("eager",), MEANS),
     "ratio_mask": Op(("ratio_mask_loss",), ("eager",), MEANS),
     "normals": Op(("normals",), ("eager", "cpu"), (torch.float32,)),

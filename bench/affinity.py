@@ -1,0 +1,44 @@
+"""affinity_loss: the value and its gradient to the embeddings."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import partae_fast as pf
+
+from . import losses
+from .common import Contest
+from .timing import Work
+
+SOURCES = 2
+# Points of a mix of 2 s at 10 kHz with hops of 128 and 256, 257 bins.
+SHAPES = [{"B": 32, "P": t * 257, "D": d} for t, d in ((156, 10), (156, 40), (78, 40))]
+
+
+def shapes(device: str) -> list[dict[str, int]]:
+    return SHAPES
+
+
+def peer(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """The loss in low-rank form as one would write it."""
+    units = F.normalize(embeddings.tanh(), dim=-1)
+    members = F.one_hot(labels, SOURCES).to(units.dtype)
+    among, across, within = units.mT @ units, units.mT @ members, members.mT @ members
+    squares = (among**2).sum((1, 2)) - 2 * (across**2).sum((1, 2)) + (within**2).sum((1, 2))
+    return squares.mean() / labels.shape[1] ** 2
+
+
+def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
+    b, p, d = shape.values()
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(b, p, d, generator=generator).to(device)
+    labels = torch.randint(SOURCES, (b, p), generator=generator).to(device)
+    numbers = b * p * d
+    # Of each number: half a row of the symmetric product and a sum forward, a row of it and of the labels' back; it is
+    # read twice, its gradient written.
+    work = Work((3.0 * d + 4.0) * numbers, 12.0 * numbers + 2 * labels.element_size() * labels.numel())
+    mine = candidate and (lambda: candidate(embeddings.detach(), labels, None, SOURCES, "squared"))
+    data = embeddings, labels
+    return [losses.contest("affinity", device, backends, pf.affinity_loss, peer, data, 1, work, mine)]

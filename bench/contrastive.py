@@ -1,0 +1,44 @@
+"""contrastive_loss: the value and its gradients to embeddings and table."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import partae_fast as pf
+
+from . import losses
+from .common import Contest
+from .timing import Work
+
+# Hetherly et al. 2018: mixes of 2 s at 10 kHz with a hop of 128, as their program has, and of 256, as printed.
+SHAPES = [{"B": 32, "T": t, "F": 257, "D": d, "S": 2} for t in (156, 78) for d in (10, 40)]
+ROWS = 40  # sources in training
+
+
+def shapes(device: str) -> list[dict[str, int]]:
+    return SHAPES
+
+
+def peer(embeddings: Tensor, table: Tensor, sources: Tensor, labels: Tensor) -> Tensor:
+    """The loss as one would write it."""
+    units = F.normalize(embeddings.tanh(), dim=-1)
+    products = torch.einsum("btfd,bsd->btfs", units, table[sources])
+    loudest = labels[..., None] == torch.arange(sources.shape[1], device=labels.device)
+    return -F.logsigmoid(torch.where(loudest, products, -products)).mean()
+
+
+def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
+    b, t, f, d, s = shape.values()
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(b, t, f, d, generator=generator)
+    table = torch.randn(ROWS, d, generator=generator)
+    sources = torch.randint(ROWS, (b, s), generator=generator)
+    labels = torch.randint(s, (b, t, f), generator=generator)
+    data = [tensor.to(device) for tensor in (embeddings, table, sources, labels)]
+    numbers = b * t * f * d
+    # Of each number: a product with every source forward and two back, the square; it is read, its gradient written.
+    work = Work((6.0 * s + 2.0) * numbers, 8.0 * numbers + labels.element_size() * labels.numel())
+    mine = candidate and (lambda: candidate(*(tensor.detach() for tensor in data)))
+    return [losses.contest("contrastive", device, backends, pf.contrastive_loss, peer, data, 2, work, mine)]

@@ -1,0 +1,37 @@
+"""ratio_mask_loss: the value and its gradient to the logits."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import partae_fast as pf
+
+from . import losses
+from .common import Contest
+from .timing import Work
+
+SHAPES = [{"B": 32, "T": 156, "F": 257, "S": s} for s in (2, 3)]
+
+
+def shapes(device: str) -> list[dict[str, int]]:
+    return SHAPES
+
+
+def peer(logits: Tensor, mixture: Tensor, sources: Tensor) -> Tensor:
+    """The loss as one would write it."""
+    return ((sources - logits.softmax(-1) * mixture[..., None]) ** 2).mean()
+
+
+def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
+    b, t, f, s = shape.values()
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(b, t, f, s, generator=generator).to(device)
+    sources = torch.randn(b, t, f, s, generator=generator).abs().to(device)
+    data = logits, sources.sum(-1), sources
+    numbers = logits.numel()
+    # Of each number: the softmax's sum and quotient, error and its square, slope, and the softmax's derivative; logits,
+    # sources and mixture are read, the gradient written.
+    work = Work(10.0 * numbers, 4.0 * (3 * numbers + numbers / s))
+    mine = candidate and (lambda: candidate(*(tensor.detach() for tensor in data)))
+    return [losses.contest("ratio_mask", device, backends, pf.ratio_mask_loss, peer, data, 1, work, mine)]
