@@ -4,9 +4,10 @@ from .adaptive_dae import AdaptiveDenoisingAutoencoder
 from .cdae import ConvDAESeparator
 from .conv_partitioned import ConvPartitionedAutoencoder
 from .curro import CurroAutoencoder
+from .denoising_conv import ConvDenoisingAutoencoder
 from .dense import DenseAutoencoder
 from .dense_partitioned import DensePartitionedAutoencoder
-from .denoising_conv import ConvDenoisingAutoencoder
+from .embedding import EmbeddingSeparator
 from .fnn import FeedForwardSeparator
 from .storage import load, save
 
@@ -18,6 +19,7 @@ __all__ = [
     "CurroAutoencoder",
     "DenseAutoencoder",
     "DensePartitionedAutoencoder",
+    "EmbeddingSeparator",
     "FeedForwardSeparator",
     "load",
     "save",

@@ -43,12 +43,16 @@ KINDS = {
 
 @dataclass(frozen=True)
 class System:
-    """Where a system was published, what it must be given and what it may be given besides, and its module."""
+    """Where a system was published, what it must be given and what it may be given besides, and its module.
+
+    `chosen` are settings that its name stands for; they may still be given another value.
+    """
 
     source: str
     needs: tuple[str, ...]
     may: tuple[str, ...]
     module: str
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self, given: Mapping[str, Any] | None = None) -> Any:
         """The system's settings, some of them as given, by name: values, or text that says one.
@@ -56,11 +60,11 @@ class System:
         Raises UserError for a name that it has not, and for a value of another kind.
         """
         kind = self._part("Settings")
-        known = {entry.name: entry.default for entry in fields(kind)}
+        known = {entry.name: entry.default for entry in fields(kind)} | self.chosen
         unknown = sorted(set(given or {}) - set(known))
         if unknown:
             raise UserError(f"there is no setting {unknown[0]!r}; there are {', '.join(known)}")
-        return kind(**{name: _as(name, value, known[name]) for name, value in (given or {}).items()})
+        return kind(**(self.chosen | {name: _as(name, value, known[name]) for name, value in (given or {}).items()}))
 
     def fit(self, given: "Given", settings: Any, run: "Run") -> Any:
         """The model that the system's module trains; raises UserError where something is missing, or too much."""
@@ -80,7 +84,22 @@ class System:
 
 
 _LUSTERMAN = "Lusterman 2016, A partitioned autoencoder for audio de-noising (thesis, The Cooper Union)"
-SYSTEMS: dict[str, System] = {}
+_GRAIS = "Grais & Plumbley 2017, Single channel audio source separation using convolutional denoising autoencoders"
+_HETHERLY = "Hetherly et al. 2018, Deep speech denoising with vector space projections"
+_WEAK = ("recordings", "noise", "labels", "clean")
+# The deep network of Lusterman's program, of which his text says nothing.
+_DEEP = {"layers": "400-330-300-270-300-330-400", "activation": "leaky_relu", "batch_norm": "every"}
+SYSTEMS = {
+    "dense": System(_LUSTERMAN, ("clean",), ("noise",), f"{__package__}.dense"),
+    "dense-deep": System(_LUSTERMAN, ("clean",), ("noise",), f"{__package__}.dense", _DEEP | {"l2": 1e-5, "l1": 1e-6}),
+    "dense-partitioned": System(_LUSTERMAN, (), _WEAK, f"{__package__}.dense_partitioned"),
+    "curro": System(_LUSTERMAN, (), _WEAK, f"{__package__}.curro"),
+    **{name: System(_GRAIS, ("stems",), (), f"{__package__}.cdae", {"network": name}) for name in ("cdae", "fnn")},
+    **{
+        name: System(_HETHERLY, ("speech", "noise"), (), f"{__package__}.embedding", {"objective": name})
+        for name in ("sce", "sce-mi", "dc-mi")
+    },
+}
 
 
 def system_named(name: str) -> System:

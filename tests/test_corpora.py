@@ -1,0 +1,62 @@
+"""Folders of recordings by source: the layouts of the published sets, plain folders, and what is refused."""
+
+import numpy as np
+import pytest
+
+from partae_fast.audio import files
+from partae_fast.corpora import sources_in
+from partae_fast.errors import UserError
+
+
+def put(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write(path, np.ones(8, np.float32) / 4, 8000, "PCM_16")
+
+
+def names(found):
+    return {source: [path.name for path in its] for source, its in found.items()}
+
+
+def test_librispeech_is_by_speaker(tmp_path):
+    for name in ("84/121/84-121-0000", "84/121/84-121-0001", "84/200/84-200-0000", "174/50/174-50-0000"):
+        put(tmp_path / "dev-clean" / f"{name}.flac")
+    (tmp_path / "dev-clean" / "84" / "121" / "84-121.trans.txt").write_text("84-121-0000 A B\n")
+    assert names(sources_in(tmp_path)) == {
+        "174": ["174-50-0000.flac"],
+        "84": ["84-121-0000.flac", "84-121-0001.flac", "84-200-0000.flac"],
+    }
+
+
+def test_urbansound_is_by_class_and_fold(tmp_path):
+    rows = [("a.wav", 1, "siren"), ("b.wav", 2, "siren"), ("c.wav", 2, "drilling")]
+    for name, fold, _ in rows:
+        put(tmp_path / "audio" / f"fold{fold}" / name)
+    (tmp_path / "metadata").mkdir()
+    table = tmp_path / "metadata" / "UrbanSound8K.csv"
+    table.write_text("slice_file_name,fsID,fold,class\n" + "".join(f"{n},7,{f},{c}\n" for n, f, c in rows))
+    assert names(sources_in(tmp_path)) == {"siren": ["a.wav", "b.wav"], "drilling": ["c.wav"]}
+    assert names(sources_in(tmp_path, folds=[2])) == {"siren": ["b.wav"], "drilling": ["c.wav"]}
+    with pytest.raises(UserError, match="lists no file of the folds asked for"):
+        sources_in(tmp_path, folds=[9])
+    (tmp_path / "audio" / "fold2" / "c.wav").unlink()
+    with pytest.raises(UserError, match=r"c\.wav: is in the table and not there"):
+        sources_in(tmp_path)
+    table.write_text("slice_file_name,fold\nx,one\n")
+    with pytest.raises(UserError, match=r"UrbanSound8K\.csv: line 2 has no"):
+        sources_in(tmp_path)
+
+
+def test_plain_folders_are_by_source_and_loose_files_by_name(tmp_path):
+    for name in ("ann/one.wav", "ann/more/two.flac", "bob/one.wav", "rain.wav"):
+        put(tmp_path / name)
+    assert names(sources_in(tmp_path)) == {"ann": ["two.flac", "one.wav"], "bob": ["one.wav"], "rain": ["rain.wav"]}
+
+
+def test_what_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        sources_in(tmp_path / "nothere")
+    with pytest.raises(UserError, match="no recordings there"):
+        sources_in(tmp_path)
+    put(tmp_path / "rain.wav")
+    with pytest.raises(UserError, match="its files have no folds"):
+        sources_in(tmp_path, folds=[1])
