@@ -1,0 +1,98 @@
+"""What training of the models of single frames shares: settings of their input, samplers, the model made ready."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from ..audio.frame_input import FrameInput
+from ..audio.spectrogram import Spectrogram
+from ..errors import UserError
+from ..frames import RecordedFrames
+from ..models.frame_autoencoder import FrameAutoencoder
+from ..models.frame_layers import check_number
+from .systems import Given
+
+STEPS, LEARNING_RATE, OPTIMIZER = 2000, 1e-3, "adam"  # of Lusterman 2016
+
+
+@dataclass(frozen=True)
+class FrameSettings:
+    """What every model of single frames is told.
+
+    input, n_fft, spectrum, context: what a frame is; see `partae_fast.audio.frame_input.FrameInput`.
+    rate: of the audio that the model takes, Hz.
+    snr: of mixtures of clean recordings and noise, dB, of a batch (equation 24).
+    batch: frames in a step.
+    statistics: what batch normalisation takes once trained, "running" or the "batch"'s own.
+    as_program: do what the thesis's program does otherwise than its text, wherever a setting is not given another value
+        than its default.
+    """
+
+    input: str = "magnitude"
+    n_fft: int = 1024
+    spectrum: str = "one-sided"
+    context: int = 3
+    rate: int = 16000
+    snr: float = 0.0
+    batch: int = 128
+    statistics: str = "running"
+    as_program: bool = False
+
+
+_Settings = TypeVar("_Settings", bound=FrameSettings)
+
+
+def settled(settings: _Settings, program: dict[str, Any], batch_norm: str) -> _Settings:
+    """Settings that go together, with those of the thesis's program where these are asked for.
+
+    Raises UserError where one is out of range; the model and the sampler check the others.
+    """
+    if settings.as_program:
+        defaults = {field.name: field.default for field in fields(settings)}
+        program = {"spectrum": "two-sided", **program}
+        given = {name for name in program if getattr(settings, name) != defaults[name]}
+        settings = replace(settings, **{name: value for name, value in program.items() if name not in given})
+    check_number("snr", settings.snr)
+    check_number("rate", settings.rate, 1)
+    if settings.batch < 2 and batch_norm != "none":
+        raise UserError(f"batch is {settings.batch}; batch normalisation takes 2 frames or more")
+    return settings
+
+
+def ready(model: FrameAutoencoder, rate: int) -> FrameAutoencoder:
+    """The model, told how recordings become spectra: all frequencies, half a window from frame to frame."""
+    n_fft = model.input.n_fft
+    model.spectrogram = Spectrogram(rate=rate, n_fft=n_fft, hop=n_fft // 2, low=0.0, high=rate / 2)
+    return model
+
+
+def weak_sampler(given: Given, settings: FrameSettings, input: FrameInput, noise_only: float, seed: int) -> Any:
+    """Frames for a model that learns from what is noise-only and what is not.
+
+    Of noisy recordings as they are, and of noise; or of clean recordings, mixed with noise here, white unless noise is
+    given. Raises UserError where neither or both are given.
+    """
+    if bool(given.recordings) == bool(given.clean):
+        raise UserError("give either noisy recordings or clean ones (--clean), which are mixed with noise")
+    if not 0 < noise_only < 1 or round(settings.batch * noise_only) == 0:
+        raise UserError(
+            f"noise_only is {noise_only} of {settings.batch} items; it must leave at least one item of either kind"
+        )
+    if given.clean:
+        if given.labels:
+            raise UserError("labels are for noisy recordings; clean ones (--clean) have none")
+        signal, noise, snr = given.channels("clean", settings.rate), _noise(given, settings.rate), settings.snr
+    else:
+        (signal, noise), snr = given.weakly_labelled(settings.rate), None
+    program = settings.as_program
+    return RecordedFrames(signal, noise, input, snr, settings.batch, noise_only, seed, program, program)
+
+
+def clean_sampler(given: Given, settings: FrameSettings, input: FrameInput, seed: int) -> RecordedFrames:
+    """Frames of clean recordings, mixed with noise, white unless noise is given."""
+    signal, noise = given.channels("clean", settings.rate), _noise(given, settings.rate)
+    program = settings.as_program
+    return RecordedFrames(signal, noise, input, settings.snr, settings.batch, 0.0, seed, program, program)
+
+
+def _noise(given: Given, rate: int) -> list[Any] | None:
+    return given.channels("noise", rate) if given.noise else None
