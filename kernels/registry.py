@@ -50,8 +50,8 @@ OPS = {
     "dense": Op(("dense", "dense_backward"), ("eager", "cpu", "triton")),
     "curro_loss": Op(("curro_loss",), ("eager", "cpu", "triton")),
     "contrastive": Op(("contrastive_loss",), ("eager", "cpu"), MEANS),
-    "affinity": Op(("affinity_loss",), ("eager",), MEANS),
-    "ratio_mask": Op(("ratio_mask_loss",), ("eager",), MEANS),
+    "affinity": Op(("affinity_loss",), ("eager", "cpu"), MEANS),
+    "ratio_mask": Op(("ratio_mask_loss",), ("eager", "cpu"), MEANS),
     "normals": Op(("normals",), ("eager", "cpu"), (torch.float32,)),
     "optimiser": Op(("adadelta", "adam", "sgd", "nesterov"), ("eager", "cpu", "triton")),
     # A step changes a weight by less than what 16 bits resolve.

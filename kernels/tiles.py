@@ -20,17 +20,24 @@ def read_squashed(tile, inverse, rows, source, first, count, size):
     start = first * size
     for i in range(count * size):
         rows[i] = tanh(source[start + i])
+    read_turned(tile, rows, 0, count, size)
     for p in range(count):
         inverse[p] = 0
-    for d in range(size):
-        for p in range(count):
-            tile[d, p] = rows[p * size + d]
     for d in range(size):
         for p in range(count):
             inverse[p] += tile[d, p] * tile[d, p]
     one, epsilon = inverse.dtype.type(1.0), inverse.dtype.type(EPSILON)
     for p in range(count):
         inverse[p] = one / np.sqrt(inverse[p] + epsilon)
+
+
+@kernel
+def read_turned(tile, source, first, count, size):
+    """`count` points from number `first` of `source` on."""
+    start = first * size
+    for d in range(size):
+        for p in range(count):
+            tile[d, p] = source[start + p * size + d]
 
 
 @kernel

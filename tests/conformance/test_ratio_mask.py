@@ -8,6 +8,8 @@ from .common import assert_conforms
     [
         ("eager", "float32", "cpu"),
         ("eager", "bfloat16", "cpu"),
+        ("cpu", "float32", "cpu"),
+        ("cpu", "float64", "cpu"),
     ],
 )
 def test_ratio_mask_loss(backend, kind, device):
