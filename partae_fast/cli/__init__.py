@@ -22,9 +22,9 @@ from ..errors import USERS_ERRORS, UserError, is_out_of_memory
 from ..interrupts import interrupt
 from ..kernels import BackendUnavailable
 from ..training.distributed import launched
-from . import bench, demo, denoise, evaluate, info, labels, report, reproduce, sweep, train, verify
+from . import bench, demo, denoise, evaluate, info, labels, report, reproduce, separate, sweep, train, verify
 
-_VERBS = (demo, labels, train, sweep, denoise, report, evaluate, reproduce, verify, bench, info)
+_VERBS = (demo, labels, train, sweep, denoise, separate, report, evaluate, reproduce, verify, bench, info)
 
 _EPILOG = """example, from two recordings to a cleaner one:
   partae train dawn.wav --noise rain.wav --out dawn.safetensors

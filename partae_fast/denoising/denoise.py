@@ -29,6 +29,7 @@ from ..audio.files import RATE_LIMIT, require_finite
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
+from ..models.separation import SourceSeparator
 from . import stft
 from .chunks import CHUNK, Audio, Chunks, Fifo
 from .mask import Mask, gain_of
@@ -36,6 +37,7 @@ from .mask import Mask, gain_of
 PARTS = ("signal", "noise")
 # Samples of the input that enter at a time.
 BLOCK = 2**16
+_ALL = 2**40  # frames, more than any recording has
 
 
 @runtime_checkable
@@ -87,17 +89,31 @@ def denoise(
     Raises UserError for samples that are NaN or infinite (with the time of the first), not float or of
     another shape, and for an unknown part, a negative reduction, or a model without spectrogram.
     """
+    columns = columns_of(audio, "denoise")
+    done = denoise_blocks(in_blocks(columns), rate, columns.shape[1], model, part, reduction)
+    return np.concatenate([np.zeros((0, columns.shape[1]), np.float32), *done]).reshape(np.shape(audio))
+
+
+def columns_of(audio: ArrayLike, verb: str) -> NDArray[np.floating]:
+    """Samples (T,) or (T, channels) as (T, channels); UserError where they are of another shape, or not float."""
     samples = np.asarray(audio)
     if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
         raise UserError(
-            f"denoise: audio is {samples.dtype} of shape {samples.shape}; it must be float of shape "
+            f"{verb}: audio is {samples.dtype} of shape {samples.shape}; it must be float of shape "
             "(samples,) or (samples, channels), full scale at 1"
         )
-    columns = samples[:, None] if samples.ndim == 1 else samples
-    starts = range(0, len(columns), BLOCK)
-    blocks = (columns[start : start + BLOCK] for start in starts)
-    done = denoise_blocks(blocks, rate, columns.shape[1], model, part, reduction)
-    return np.concatenate([np.zeros((0, columns.shape[1]), np.float32), *done]).reshape(samples.shape)
+    return samples[:, None] if samples.ndim == 1 else samples
+
+
+def in_blocks(columns: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
+    """Samples (T, channels) as a stream."""
+    return (columns[start : start + BLOCK] for start in range(0, len(columns), BLOCK))
+
+
+def require_rate(rate: float, verb: str) -> None:
+    """Raise UserError unless the rate is a whole number of Hz that a recording may have."""
+    if isinstance(rate, bool) or not math.isfinite(rate) or rate != int(rate) or not 1 <= rate <= RATE_LIMIT:
+        raise UserError(f"{verb}: rate is {rate!r} Hz; it must be a whole number from 1 to {RATE_LIMIT}")
 
 
 def denoise_blocks(
@@ -113,14 +129,15 @@ def denoise_blocks(
 
     How the stream is cut into blocks changes no sample. `chunk` is how many frames the model gets at a time,
     rounded up to whole pools: a bound on memory, which changes no sample by more than rounding. Beyond 8 channels it
-    gets fewer, down to 256.
+    gets fewer, down to 256. A model that is `whole` gets all frames at once: what it makes of one depends on them all.
     """
     if part not in PARTS:
         raise UserError(f"denoise: part is {part!r}; it must be {' or '.join(PARTS)}")
     if reduction is not None and not (math.isfinite(reduction) and reduction >= 0):
         raise UserError(f"denoise: reduction is {reduction} dB; it must be 0 or more, or left out for no limit")
-    if isinstance(rate, bool) or not math.isfinite(rate) or rate != int(rate) or not 1 <= rate <= RATE_LIMIT:
-        raise UserError(f"denoise: rate is {rate!r} Hz; it must be a whole number from 1 to {RATE_LIMIT}")
+    require_rate(rate, "denoise")
+    if isinstance(model, SourceSeparator):
+        raise UserError(f"denoise: the model takes a mixture apart into {', '.join(model.sources)}; use separate")
     if model.spectrogram is None:
         raise UserError("denoise: the model has no spectrogram; set model.spectrogram to that of its training")
     if rate / 2 <= model.spectrogram.low:
@@ -130,6 +147,7 @@ def denoise_blocks(
             "on such recordings"
         )
     floor = 0.0 if reduction is None else 10.0 ** (-reduction / 20)
+    chunk = _ALL if getattr(model, "whole", False) else chunk
     weighting = _Weighting(model, model.spectrogram, channels, floor, chunk)
     return _stream(blocks, int(rate), weighting, floor, part)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -15,6 +16,8 @@ from ..errors import UserError, is_out_of_memory
 from .denoise import CHUNK, Separator, denoise_blocks
 
 logger = logging.getLogger("partae_fast")
+
+T = TypeVar("T")
 
 # Seconds of a recording that its figure shows: more would not be legible.
 FIGURE_SECONDS = 60
@@ -64,36 +67,20 @@ def denoise_file(
     if figure:
         check_writable(figure_path(target), overwrite)
 
-    def attempt(chunk: int) -> int | None:
-        """How many frames were written; None where there was too little memory."""
-        try:
-            with writing(
-                target, about.rate, about.channels, about.frames, about.subtype, overwrite, clipping, about.tags
-            ) as writer:
-                pieces = blocks(source, max(1, BLOCK * min(chunk, CHUNK) // (CHUNK * about.channels)))
-                for block in denoise_blocks(pieces, about.rate, about.channels, model, part, reduction, chunk):
-                    writer.write(block)
-                    if tell:
-                        tell(min(1.0, writer.frames / about.frames))
-                _require_unchanged(source, before)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
+    def attempt(chunk: int) -> int:
+        """How many frames were written."""
+        with writing(
+            target, about.rate, about.channels, about.frames, about.subtype, overwrite, clipping, about.tags
+        ) as writer:
+            pieces = blocks(source, block_size(chunk, about.channels))
+            for block in denoise_blocks(pieces, about.rate, about.channels, model, part, reduction, chunk):
+                writer.write(block)
+                if tell:
+                    tell(min(1.0, writer.frames / about.frames))
+            require_unchanged(source, before)
         return writer.frames
 
-    while (frames := attempt(chunk)) is None:
-        # Outside the attempt, whose frames hold what it had allocated.
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if chunk // 2 < LEAST_CHUNK:
-            raise UserError(
-                f"{source}: memory ran out, with {chunk} frames of {about.channels} channels at a time too; "
-                "close other programs, use fewer --jobs, or another machine"
-            )
-        chunk //= 2
-        logger.warning("%s: memory ran out; begun again with %d frames at a time", source, chunk)
+    frames = with_less_at_a_time(attempt, chunk, about)
     # So that what orders recordings by their time finds the denoised ones in the same order.
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
     if figure:
@@ -101,7 +88,36 @@ def denoise_file(
     return replace(about, frames=frames)
 
 
-def _require_unchanged(source: PathLike, before: os.stat_result) -> None:
+def block_size(chunk: int, channels: int) -> int:
+    """Samples of a channel to read at a time where the model gets `chunk` frames at a time."""
+    return max(1, BLOCK * min(chunk, CHUNK) // (CHUNK * channels))
+
+
+def with_less_at_a_time(attempt: Callable[[int], T], chunk: int, about: AudioInfo) -> T:
+    """What `attempt` returns of a number of frames at a time: `chunk`, halved each time that memory runs out.
+
+    Raises UserError where it is too small for the smallest chunk.
+    """
+    while True:
+        try:
+            return attempt(chunk)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler, whose error holds what the attempt had allocated.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if chunk // 2 < LEAST_CHUNK:
+            raise UserError(
+                f"{about.path}: memory ran out, with {chunk} frames of {about.channels} channels at a time too; "
+                "close other programs, use fewer --jobs, or another machine"
+            )
+        chunk //= 2
+        logger.warning("%s: memory ran out; begun again with %d frames at a time", about.path, chunk)
+
+
+def require_unchanged(source: PathLike, before: os.stat_result) -> None:
     now = os.stat(source)
     if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise UserError(f"{source}: changed while it was read; denoise it again once it is complete")

@@ -81,9 +81,8 @@ class SourceSeparator(nn.Module):
 
         Beyond both ends is silence. Raises UserError for a step that does not divide.
         """
+        self.check_step(step)
         step = self.frames if step is None else step
-        if step < 1 or self.frames % step:
-            raise UserError(f"step is {step}; it must divide a segment's {self.frames} frames, so that all count alike")
         lead, shares = self.frames - step, self.frames // step
         count = (len(x) - 1 + lead) // step + 1
         padded = F.pad(x, (0, 0, lead, (count - 1) * step + self.frames - lead - len(x)))
@@ -101,6 +100,11 @@ class SourceSeparator(nn.Module):
         See `ratio_masks`; `step` as for `estimates`.
         """
         return ratio_masks(self.estimates(x, step))
+
+    def check_step(self, step: int | None) -> None:
+        """Raise UserError for a step that does not divide a segment."""
+        if step is not None and (step < 1 or self.frames % step):
+            raise UserError(f"step is {step}; it must divide a segment's {self.frames} frames, so that all count alike")
 
     def _made_of(self, x: Tensor, backend: str) -> Tensor:
         return torch.stack([network(x, backend) for network in self.networks], dim=1)

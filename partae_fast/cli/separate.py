@@ -1,0 +1,70 @@
+"""Take a mixture apart into its sources: a file for each, which add up to the mixture.
+
+The model is one that `partae train --model cdae` or `--model fnn` wrote. The files are called as its sources are, such
+as vocals.wav, and have the rate, channels, length and format of the mixture. All channels share a mask, made of their
+mean.
+Written as 16 bits the files add up to the mixture but for their rounding.
+
+examples:
+  partae train --model cdae --stems songs --out band.safetensors
+  partae separate band.safetensors song.wav --out song
+"""
+
+import argparse
+from pathlib import Path
+
+from ..audio.files import require_file
+from ..denoising.folder import devices
+from ..denoising.jobs import Job
+from ..denoising.progress import progress_of
+from ..denoising.separate import CLIPPING, separate_file
+from ..models import load
+from .options import add_json, add_threads, print_json, use_threads, whole
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model of sources that `partae train` wrote")
+    parser.add_argument("input", metavar="INPUT", help="the mixture")
+    parser.add_argument("--out", required=True, metavar="DIR", help="a folder for the sources")
+    parser.add_argument(
+        "--step",
+        type=whole(1),
+        metavar="FRAMES",
+        help="from one segment to the next; less than a segment averages what overlapping ones say (default: a "
+        "segment, as published)",
+    )
+    parser.add_argument(
+        "--clipping",
+        choices=CLIPPING,
+        default="clip",
+        help="of samples beyond full scale: clip them, or write floats (default %(default)s)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    add_threads(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    use_threads(args)
+    model = load(args.model).to(devices(args.device)[0])
+    source = Path(args.input)
+    state = require_file(source).stat()
+    job = Job(source, Path(args.out), state.st_size, state.st_mtime_ns)
+    with progress_of([job], False if args.quiet else None) as bar:
+        targets, about = separate_file(
+            model,
+            source,
+            args.out,
+            args.step,
+            args.overwrite,
+            args.clipping,
+            tell=lambda share: bar.tell(job, share),
+        )
+    if args.json:
+        outputs = {name: str(path) for name, path in targets.items()}
+        print_json({"input": str(source), "outputs": outputs, "seconds": about.seconds})
+        return 0
+    for path in targets.values():
+        print(f"{source} -> {path}")
+    return 0
