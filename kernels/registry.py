@@ -53,7 +53,7 @@ OPS = {
     "affinity": Op(("affinity_loss",), ("eager", "cpu"), MEANS),
     "ratio_mask": Op(("ratio_mask_loss",), ("eager", "cpu"), MEANS),
     "normals": Op(("normals",), ("eager", "cpu"), (torch.float32,)),
-    "optimiser": Op(("adadelta", "adam", "sgd", "nesterov"), ("eager", "cpu", "triton")),
+    "optimiser": Op(("adadelta", "adam", "sgd", "nesterov", "nadam", "clipped_sgd"), ("eager", "cpu", "triton")),
     # A step changes a weight by less than what 16 bits resolve.
     "train_steps": Op(("train_steps",), ("eager", "cpu", "triton", "cuda"), (torch.float32, torch.float64)),
 }

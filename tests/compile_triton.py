@@ -23,7 +23,7 @@ from pathlib import Path
 
 from partae_fast.kernels import triton_common, triton_runs
 from partae_fast.kernels.encode import triton as encode
-from partae_fast.kernels.optimiser import RULES
+from partae_fast.kernels.optimiser import EVERY_RULE
 from partae_fast.kernels.optimiser import triton as optimiser
 from partae_fast.kernels.partitioned_loss import triton as partitioned_loss
 from partae_fast.kernels.train_steps import triton as train_steps
@@ -152,7 +152,7 @@ def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict
 
 def no_second(rule: str) -> dict[str, None]:
     """What says that a rule has one state tensor."""
-    return {"second_ptr": None} if len(RULES[rule].state) == 1 else {}
+    return {"second_ptr": None} if len(EVERY_RULE[rule].state) == 1 else {}
 
 
 def training_types(kernel, source: str) -> dict[str, str]:
@@ -210,7 +210,7 @@ def kernels(size: Size, kind: str):
     yield "accumulate_runs (enc)", triton_runs.accumulate_runs_kernel, accumulate, {"NORMALISE": True}
     loss = partitioned_loss.tile_of(size.latents)
     yield "partitioned_loss", partitioned_loss.partitioned_loss_kernel, loss, {}
-    for rule in RULES:
+    for rule in EVERY_RULE:
         yield rule, optimiser.optimiser_kernel, optimiser.TILE, {"RULE": rule} | no_second(rule)
     yield "add_up", triton_common.add_up_kernel, triton_common.ADD_UP, {}
 

@@ -1,4 +1,4 @@
-# pyright: reportPossiblyUnboundVariable=false
+# pyright: reportPossiblyUnboundVariable=false, reportArgumentType=false
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """dense on a GPU, in Triton: bias, activation and dropout in the epilogue of the product.
 

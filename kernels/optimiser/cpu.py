@@ -12,15 +12,15 @@ from torch import Tensor
 
 from ..jit import kernel
 from ..threads import next_unit, spread
-from . import RULES, settings_at
+from . import EVERY_RULE, settings_at
 
 CHUNK = 4096  # weights in a unit
-RULE_NUMBERS = {rule: number for number, rule in enumerate(RULES)}
+RULE_NUMBERS = {rule: number for number, rule in enumerate(EVERY_RULE)}
 
 
 @kernel
 def step_slice(rule, weight, gradient, state, settings, begin, end):
-    """Step weight[begin : end]; `rule` is the place in RULES, `state` (what the rule keeps, weights)."""
+    """Step weight[begin : end]; `rule` is the place in EVERY_RULE, `state` (what the rule keeps, weights)."""
     w, g, s, decay = weight[begin:end], gradient[begin:end], state[0][begin:end], settings[7]
     if decay != 0:  # in a pass of its own: inside the rules' loops it would change how their products are rounded
         g = g + decay * w
@@ -30,8 +30,13 @@ def step_slice(rule, weight, gradient, state, settings, begin, end):
         _adam(w, g, s, state[1][begin:end], settings)
     elif rule == 2:
         _sgd(w, g, s, settings)
-    else:
+    elif rule == 3:
         _nesterov(w, g, s, settings)
+    elif rule == 4:
+        _nadam(w, g, s, state[1][begin:end], settings)
+    else:
+        _sgd(w, g, s, settings)
+        _clip(w, settings[8])
 
 
 @kernel
@@ -78,6 +83,26 @@ def _nesterov(weight, gradient, velocity, settings):
 
 
 @kernel
+def _nadam(weight, gradient, mean, square, settings):
+    of_mean, kept1, added1, kept2, added2 = settings[0], settings[1], settings[2], settings[3], settings[4]
+    correction, small, of_gradient = settings[5], settings[6], settings[8]
+    for i in range(weight.size):
+        g = gradient[i]
+        m = kept1 * mean[i] + added1 * g
+        s = kept2 * square[i] + added2 * g * g
+        mean[i], square[i] = m, s
+        weight[i] -= (of_mean * m + of_gradient * g) / (np.sqrt(s * correction) + small)
+
+
+@kernel
+def _clip(weight, bound):
+    for i in range(weight.size):
+        w = weight[i]
+        w = bound if w > bound else w
+        weight[i] = -bound if w < -bound else w
+
+
+@kernel
 def _update(counters, rule, weight, gradient, state, settings):
     unit = next_unit(counters, -1)
     while unit >= 0:
@@ -108,3 +133,13 @@ def sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, 
 
 def nesterov(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
     _step("nesterov", weight, gradient, state, step, options)
+
+
+def nadam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    _step("nadam", weight, gradient, state, step, options)
+
+
+def clipped_sgd(
+    weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]
+) -> None:
+    _step("clipped_sgd", weight, gradient, state, step, options)

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from ..encode.eager import wide
+from . import settings_at
 
 
 def adadelta(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
@@ -30,6 +31,18 @@ def adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int,
     weight.copy_(w - options["learning_rate"] / (1 - beta1 ** (step + 1)) * m / scale)
 
 
+def nadam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    mean, square = state
+    of_mean, kept1, added1, kept2, added2, correction, epsilon, decay, of_gradient = settings_at("nadam", step, options)
+    w, g, m, s = wide(weight, gradient, mean, square)
+    g = g + decay * w
+    m = kept1 * m + added1 * g
+    s = kept2 * s + added2 * g**2
+    mean.copy_(m)
+    square.copy_(s)
+    weight.copy_(w - (of_mean * m + of_gradient * g) / ((s * correction).sqrt() + epsilon))
+
+
 def sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
     (velocity,) = state
     w, g, v = wide(weight, gradient, velocity)
@@ -46,3 +59,10 @@ def nesterov(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: 
     v = momentum * v + g
     velocity.copy_(v)
     weight.copy_(w - options["learning_rate"] * (g + momentum * v))
+
+
+def clipped_sgd(
+    weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]
+) -> None:
+    sgd(weight, gradient, state, step, options)
+    weight.clamp_(-options["clip"], options["clip"])

@@ -1,15 +1,16 @@
-# pyright: reportPossiblyUnboundVariable=false
+# pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """The optimisers on a GPU, in Triton: an optimiser's state and the weight in one pass over memory.
 
-`changed` is the arithmetic of every rule, for these kernels and for those that keep more steps than one on the GPU.
+`changed` is the arithmetic of the rules in RULES, for these kernels and for those that keep more steps than one on the
+GPU; `changed_by_nadam` that of nadam.
 A rule's `settings` are its options and what the step's number makes of them, all known before a weight is read.
 """
 
 from torch import Tensor
 
 from ..triton_common import check_counts, launch, tl, triton
-from . import RULES, settings_at
+from . import settings_at
 
 
 @triton.jit
@@ -48,7 +49,19 @@ def changed(
     return weight, first, second
 
 
-SETTINGS = ("rate", "kept1", "added1", "kept2", "added2", "correction", "small", "decay")
+@triton.jit
+def changed_by_nadam(
+    weight, gradient, first, second, of_mean, kept1, added1, kept2, added2, correction, small, decay, of_gradient
+):
+    """Weight and both state tensors after a step of nadam, float32."""
+    gradient += decay * weight
+    first = kept1 * first + added1 * gradient
+    second = kept2 * second + added2 * gradient * gradient
+    weight -= (of_mean * first + of_gradient * gradient) / (tl.sqrt_rn(second * correction) + small)
+    return weight, first, second
+
+
+SETTINGS = ("rate", "kept1", "added1", "kept2", "added2", "correction", "small", "decay", "further")
 
 
 @triton.jit(do_not_specialize=["size", *SETTINGS])
@@ -66,6 +79,7 @@ def optimiser_kernel(
     correction,
     small,
     decay,
+    further,  # nadam: the rate of the gradient; clipped_sgd: the bound
     RULE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -77,9 +91,17 @@ def optimiser_kernel(
     second = first
     if second_ptr is not None:
         second = tl.load(second_ptr + offs_i, mask=mask_i, other=0.0).to(tl.float32)
-    weight, first, second = changed(
-        weight, gradient, first, second, RULE, rate, kept1, added1, kept2, added2, correction, small, decay
-    )
+    if RULE == "nadam":
+        weight, first, second = changed_by_nadam(
+            weight, gradient, first, second, rate, kept1, added1, kept2, added2, correction, small, decay, further
+        )
+    else:
+        plain: tl.constexpr = "sgd" if RULE == "clipped_sgd" else RULE
+        weight, first, second = changed(
+            weight, gradient, first, second, plain, rate, kept1, added1, kept2, added2, correction, small, decay
+        )
+        if RULE == "clipped_sgd":
+            weight = tl.where(weight > further, further, tl.where(weight < -further, -further, weight))
     tl.store(weight_ptr + offs_i, weight.to(weight_ptr.dtype.element_ty), mask=mask_i)
     tl.store(first_ptr + offs_i, first.to(first_ptr.dtype.element_ty), mask=mask_i)
     if second_ptr is not None:
@@ -94,12 +116,13 @@ def _step(rule: str, weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...]
     check_counts(weights=size)
     written = weight, *state
     flat = [t.contiguous() for t in written]
-    first, second = (*flat[1:], None)[: len(RULES["adam"].state)]
+    first, second = (*flat[1:], None)[:2]
+    settings = settings_at(rule, step, options)
     launch(
         optimiser_kernel,
         triton.cdiv(size, TILE["BLOCK"]),
         *(flat[0], gradient.contiguous(), first, second, size),
-        *settings_at(rule, step, options),
+        *(settings if len(settings) == len(SETTINGS) else (*settings, 0.0)),
         RULE=rule,
         **TILE,
     )
@@ -122,3 +145,13 @@ def sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, 
 
 def nesterov(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
     _step("nesterov", weight, gradient, state, step, options)
+
+
+def nadam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]) -> None:
+    _step("nadam", weight, gradient, state, step, options)
+
+
+def clipped_sgd(
+    weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict[str, float]
+) -> None:
+    _step("clipped_sgd", weight, gradient, state, step, options)

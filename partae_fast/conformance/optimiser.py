@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from ..kernels.optimiser import RULES
+from ..kernels.optimiser import EVERY_RULE
 from ..reference.optimisers import OPTIMISERS
 from .cases import Case, array, error, tensors, twice
 
@@ -14,6 +14,15 @@ OPTIONS = {
     "adam": {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.3},
     "sgd": {"learning_rate": 1e-4, "momentum": 0.7, "weight_decay": 2.0},
     "nesterov": {"learning_rate": 1e-4, "momentum": 0.8, "weight_decay": 3.0},
+    "nadam": {
+        "learning_rate": 0.03,
+        "beta1": 0.8,
+        "beta2": 0.9,
+        "epsilon": 1e-3,
+        "weight_decay": 0.2,
+        "momentum_decay": 0.3,
+    },
+    "clipped_sgd": {"learning_rate": 0.01, "momentum": 0.7, "weight_decay": 2.0, "clip": 0.6},
 }
 STEP = 3
 
@@ -34,10 +43,20 @@ def nesterov(case: Case, implementation: Any, dtype: torch.dtype, device: torch.
     return _check("nesterov", case, implementation, dtype, device)
 
 
+def nadam(case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, _: float) -> dict[str, float]:
+    return _check("nadam", case, implementation, dtype, device)
+
+
+def clipped_sgd(
+    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, _: float
+) -> dict[str, float]:
+    return _check("clipped_sgd", case, implementation, dtype, device)
+
+
 def _check(rule: str, case: Case, implementation: Any, dtype: torch.dtype, device: torch.device) -> dict[str, float]:
     t = tensors(case, dtype, device)
     weight, gradient = t.w_dec.contiguous(), t.w_dec.flip(2).square() - 0.5
-    names = RULES[rule].state
+    names = EVERY_RULE[rule].state
     state = tuple(t.w_dec.flip(axis).square().contiguous() for axis in range(len(names)))
 
     def run() -> tuple[torch.Tensor, ...]:

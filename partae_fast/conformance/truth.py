@@ -2,6 +2,7 @@
 against differences, the optimisers and whole steps against PyTorch's."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -172,12 +173,43 @@ PEERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.7, weight_decay=2.0),
     "nesterov": lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.8, weight_decay=3.0, nesterov=True),
 }
+
+
+class _ClippedSGD(torch.optim.SGD):
+    """PyTorch's SGD; then weights are clamped."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.clamp_(-0.6, 0.6)
+        return loss
+
+
+class _WideNAdam(torch.optim.NAdam):
+    """PyTorch's NAdam, whose product of momenta is otherwise in float32."""
+
+    def step(self, closure: Any = None) -> Any:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            return super().step(closure)
+        finally:
+            torch.set_default_dtype(before)
+
+
+# Of the rules that train_steps does not have.
+FURTHER_PEERS = {
+    "nadam": lambda p: _WideNAdam(p, lr=0.03, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.2, momentum_decay=0.3),
+    "clipped_sgd": lambda p: _ClippedSGD(p, lr=0.01, momentum=0.7, weight_decay=2.0),
+}
 _CHECKS = {
     "encode": _encode,
     "encode_backward": _encode_backward,
     "decode": _decode,
     "decode_backward": _decode_backward,
     "partitioned_loss": _partitioned_loss,
-    **{rule: _optimiser(rule, peer) for rule, peer in PEERS.items()},
+    **{rule: _optimiser(rule, peer) for rule, peer in (PEERS | FURTHER_PEERS).items()},
     "train_steps": _train_steps,
 }
