@@ -50,8 +50,13 @@ def _about_system(name: str) -> dict[str, Any]:
         "needs": ", ".join(KINDS[kind] for kind in system.needs),
         "takes besides": ", ".join(KINDS[kind] for kind in system.may) or "nothing",
         "settings": system.settings().__dict__,
-        "meaning": inspect.getdoc(type(system.settings())),
+        "meaning": _meaning(type(system.settings())),
     }
+
+
+def _meaning(settings: type) -> str:
+    """What settings mean, and those that they have in common with other systems."""
+    return "\n\n".join(inspect.cleandoc(kind.__doc__ or "") for kind in settings.__mro__[:-1])
 
 
 def _about(path: Path) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def read_checkpoint(
     file = sealed.read(path, FORMAT, VERSION)
     losses = _losses(path, file)
     then = {**LATER, **file.settings["run"]}
-    then["config"] = {**LATER_CONFIG, **then.get("config", {})}
+    later = {name: value for name, value in LATER_CONFIG.items() if name in run.get("config", {})}
+    then["config"] = {**later, **then.get("config", {})}
     changed = differences(then, run)
     if changed:
         raise UserError(

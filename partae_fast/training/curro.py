@@ -16,7 +16,7 @@ _ALPHA_BATCHES, _ALPHA_FROM = 16, 2**31  # batches that alpha is learned from, o
 
 @dataclass(frozen=True)
 class Settings(FrameSettings):
-    """What is the system's own; the rest is in `FrameSettings`.
+    """What is the system's own.
 
     hidden, latents, decoder, batch_norm, part, alpha: see `pf.CurroAutoencoder`.
     noise_only: share of noise-only frames in a step, above 0 and below 1.

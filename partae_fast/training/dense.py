@@ -15,7 +15,7 @@ PROGRAM: dict[str, Any] = {"batch_norm": "input-hidden", "statistics": "batch"}
 
 @dataclass(frozen=True)
 class Settings(FrameSettings):
-    """What is the system's own; the rest is in `FrameSettings`.
+    """What is the system's own.
 
     layers, activation, batch_norm, rectified_output, l2, l1: see `pf.DenseAutoencoder`.
 

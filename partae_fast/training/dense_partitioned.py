@@ -22,7 +22,7 @@ PROGRAM: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Settings(FrameSettings):
-    """What is the system's own; the rest is in `FrameSettings`.
+    """What is the system's own.
 
     latents, background, batch_norm, rectified_output, mean_over_items, unpenalised: see
         `pf.DensePartitionedAutoencoder`.
