@@ -1,32 +1,50 @@
-"""What tests of several folders share."""
+"""What tests of several folders share, and how the suite is shared out to processes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from .beside import Processes
-
-_PROCESSES = pytest.StashKey[Processes]()
+WORKERS = 4  # at most: each takes about 700 MB
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session):
-    """Long checks in processes of their own begin before the first test."""
-    if not session.config.option.collectonly:
-        session.stash[_PROCESSES] = Processes(session.config.rootpath)
-        session.stash[_PROCESSES].begin(mark for item in session.items for mark in item.iter_markers("beside"))
+def pytest_xdist_auto_num_workers(config):
+    """Folders are tested by a process to each core, each with one thread, and files that are named by this one."""
+    if not any(Path(given).is_dir() for given in config.args):
+        return 0
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # which workers, and what they start, take from here
+    return min(os.cpu_count() or 1, WORKERS)
 
 
-def pytest_sessionfinish(session):
-    if _PROCESSES in session.stash:
-        session.stash[_PROCESSES].stop()
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable():
+    """Names of files that are no text are escaped in what a worker reports, which goes as UTF-8."""
+    return _escaped((yield))
+
+
+def _escaped(report):
+    if isinstance(report, str):
+        return report.encode("utf-8", "backslashreplace").decode()
+    if isinstance(report, dict):
+        return {key: _escaped(value) for key, value in report.items()}
+    if isinstance(report, (list, tuple)):
+        return [_escaped(value) for value in report]
+    return report
 
 
 @pytest.fixture
-def beside(request):
-    """beside() -> what became of the process that the test's mark names; see `tests.beside`."""
-    return lambda: request.session.stash[_PROCESSES].result(request.node.get_closest_marker("beside"))
+def python():
+    """python("-m", "module", TRITON_INTERPRET="1") -> what became of such a process in the root, with one thread."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        given = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        root = Path(__file__).resolve().parents[1]
+        return subprocess.run([sys.executable, *arguments], cwd=root, env=given, capture_output=True, text=True)
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +62,8 @@ def shared_data():
 
 
 def pytest_collection_modifyitems(items):
-    """Without a GPU, what is marked `gpu` is skipped and says so."""
+    """What is slow comes first, so that no worker is left with it at the end; `gpu` is skipped where there is none."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:

@@ -13,16 +13,10 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 FILE = Path(__file__).with_name("train_steps_triton_interpreted.py")
 
 
-def interpreted(which):
-    return pytest.mark.beside("-m", "pytest", "-x", "-m", which, str(FILE), TRITON_INTERPRET="1")
-
-
-SPEEDS = {"not slow": [interpreted("not slow")], "slow": [interpreted("slow"), pytest.mark.slow]}
-
-
-@pytest.mark.parametrize("which", [pytest.param(which, marks=marks) for which, marks in SPEEDS.items()])
-def test_steps_through_the_interpreter(which, beside):
-    run = beside()
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["not slow", "slow"])
+def test_steps_through_the_interpreter(which, python):
+    run = python("-m", "pytest", "-x", "-m", which, str(FILE), TRITON_INTERPRET="1")
     assert run.returncode == 0, run.stdout + run.stderr
 
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 FILES = map(str, sorted(Path(__file__).parent.glob("triton_interpreted*.py")))
 
 
-@pytest.mark.beside("-m", "pytest", "-x", *FILES, TRITON_INTERPRET="1")
-def test_kernels_through_the_interpreter(beside):
-    run = beside()
+@pytest.mark.slow
+def test_kernels_through_the_interpreter(python):
+    run = python("-m", "pytest", "-x", *FILES, TRITON_INTERPRET="1")
     assert run.returncode == 0, run.stdout + run.stderr

@@ -1,8 +1,7 @@
 """How far training on a back-end strays from the float64 reference.
 
-python -m tests.training.agreement BACKEND STEPS           prints both measures as JSON (for a process of its own,
-                                                           where TRITON_INTERPRET=1 is set before Triton is imported)
-python -m tests.training.agreement statistics OPTIMIZER    prints late losses as JSON
+`python -m tests.training.agreement BACKEND STEPS` prints the measures as JSON: for a process of its own, where
+TRITON_INTERPRET=1 is set before Triton is imported.
 """
 
 import json
@@ -186,11 +185,9 @@ def late_losses(optimizer, steps=1000, last=100, seeds=5):
     return means
 
 
-def main(what, how):
-    if what == "statistics":
-        return late_losses(how)
-    loss, update = teacher_forced(what, int(how))
-    return {"loss": loss, "update": update, "free": free_running(what)}
+def main(backend, steps):
+    loss, update = teacher_forced(backend, int(steps))
+    return {"loss": loss, "update": update, "free": free_running(backend)}
 
 
 if __name__ == "__main__":

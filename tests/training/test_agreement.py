@@ -7,8 +7,7 @@ import pytest
 from . import agreement
 
 on_cpu = pytest.mark.parametrize("backend", ["eager", "cpu"])
-OPTIMIZERS = ["adadelta", "adam", "sgd", "nesterov"]
-optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS)
+optimizers = pytest.mark.parametrize("optimizer", ["adadelta", "adam", "sgd", "nesterov"])
 
 
 @on_cpu
@@ -39,17 +38,11 @@ def test_other_systems(backend, system):
     assert agreement.free_running(backend, 10, system=system) <= 1e-4
 
 
-def statistics(optimizer):
-    return pytest.param(optimizer, marks=pytest.mark.beside("-m", "tests.training.agreement", "statistics", optimizer))
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", list(map(statistics, OPTIMIZERS)))
-def test_statistically(optimizer, beside):
+@optimizers
+def test_statistically(optimizer):
     """Over five seeds the mean loss of the last 100 of 1000 steps."""
-    done = beside()
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = agreement.late_losses(optimizer)
     truth = found.pop("reference")
     assert set(found) == {"eager", "cpu"}
     for backend, loss in found.items():
@@ -57,10 +50,9 @@ def test_statistically(optimizer, beside):
 
 
 @pytest.mark.slow
-@pytest.mark.beside("-m", "tests.training.agreement", "triton", "20", TRITON_INTERPRET="1")
-def test_triton_through_the_interpreter(beside):
+def test_triton_through_the_interpreter(python):
     pytest.importorskip("triton")
-    done = beside()
+    done = python("-m", "tests.training.agreement", "triton", "20", TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["loss"] <= 1e-5
