@@ -1,14 +1,15 @@
 """Compiles the CUDA C kernels ahead of time, with no GPU: `python tests/compile_cuda.py`.
 
 For each architecture and model size that matters, a run in each precision, a population, and both with all extras,
-prints the plan, registers and stack a thread, shared memory a block. Exits with 1 where a kernel has a stack: it spills
-registers to memory.
+prints the plan, registers and stack a thread, shared memory a block, and with --instructions what the machine code is
+made of. Exits with 1 where a kernel has a stack: it spills registers to memory.
 
 NVRTC does it where it is installed, as it does where there is a GPU (pip install nvidia-cuda-nvrtc), else nvcc. The
 figures are read by the `cuobjdump` that comes with Triton.
 """
 
 import ctypes
+import functools
 import importlib.util
 import multiprocessing
 import os
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from compile_triton import Usage, instruction_counts, resource_usage, summary, tool
+from compile_triton import Usage, figures, usage_of
 
 from partae_fast.kernels.cuda_common import assumed_limits, options, source
 from partae_fast.kernels.train_steps.cuda import EXTRAS, PRECISIONS, Plan, plan, why_not
@@ -97,11 +98,7 @@ def _cubin_by_nvcc(text: str, macros: Mapping[str, int], architecture: int) -> b
 
 def usage(text: str, macros: Mapping[str, int], architecture: int, shared: int) -> Usage:
     """What a kernel takes, with `shared` bytes of dynamic shared memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "kernel.cubin"
-        file.write_bytes(cubin(text, macros, architecture))
-        registers, stack = resource_usage(tool("cuobjdump", "--dump-resource-usage", str(file)))
-        return Usage(registers, stack, shared, instruction_counts(tool("cuobjdump", "-sass", str(file))))
+    return usage_of(cubin(text, macros, architecture), shared)
 
 
 def compile_plan(cut: Plan, architecture: int, groups: int = 1) -> Usage:
@@ -124,7 +121,7 @@ def tasks() -> list[tuple[str, int, int, Plan | None]]:
     return found
 
 
-def row(task: tuple[str, int, int, Plan | None]) -> tuple[str, bool]:
+def row(task: tuple[str, int, int, Plan | None], instructions: bool) -> tuple[str, bool]:
     """A line of the table, and whether the kernel spills."""
     label, architecture, runs, cut = task
     begin = f"{label:27}sm_{architecture:<4}{runs:4}  "
@@ -135,15 +132,14 @@ def row(task: tuple[str, int, int, Plan | None]) -> tuple[str, bool]:
         f"{cut.precision:7}own {cut.own:2} frames {cut.frames} slices {cut.slices} split {cut.split} lanes {cut.lanes}"
         f"{' extras' if cut.extras else '':7}"
     )
-    figures = f"{found.registers:10}{found.shared:8}{found.stack:6}  {summary(found.instructions)}"
-    return begin + how + figures, found.stack > 0
+    return begin + how + figures(found, instructions), found.stack > 0
 
 
-def main() -> int:
+def main(instructions: bool) -> int:
     spilled = 0
-    print(f"{'size':27}{'arch':7}runs  {'plan':56}{'registers':>10}{'shared':>8}{'stack':>6}  instructions")
+    print(f"{'size':27}{'arch':7}runs  {'plan':56}{'registers':>10}{'shared':>8}{'stack':>6}")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for line, spills in pool.map(row, tasks()):
+        for line, spills in pool.map(functools.partial(row, instructions=instructions), tasks()):
             spilled += spills
             print(line, flush=True)
     print(f"{spilled} kernels spill" if spilled else "no kernel spills")
@@ -151,4 +147,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("--instructions" in sys.argv[1:]))

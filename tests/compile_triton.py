@@ -1,7 +1,8 @@
 """Compiles every Triton kernel ahead of time, with no GPU: `python tests/compile_triton.py`.
 
 For each architecture, storage type and model size that matters, prints registers a thread, shared memory and stack a
-block, and what the machine code is made of. Exits with 1 where a kernel has a stack: it spills registers to memory.
+block, and with --instructions what the machine code is made of, which takes as long again. Exits with 1 where a kernel
+has a stack: it spills registers to memory.
 
 Kernels of the convolutional models are described here; those of another op in `ahead_of_time/OP.py`, whose
 `kernels(kind)` yields for each: what it is compiled for, its name, the kernel, and its arguments and options as
@@ -10,6 +11,7 @@ Kernels of the convolutional models are described here; those of another op in `
 It needs a process of its own, without TRITON_INTERPRET.
 """
 
+import functools
 import importlib.util
 import multiprocessing
 import os
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from partae_fast.kernels import triton_common, triton_runs
@@ -34,7 +36,7 @@ from triton.compiler import ASTSource  # isort: skip
 
 ARCHITECTURES = (80, 90, 100)
 TYPES = ("fp32", "tf32", "bf16", "fp16")
-TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 OTHER_OPS = sorted(path for path in (Path(__file__).parent / "ahead_of_time").glob("*.py"))
 
 
@@ -65,11 +67,24 @@ class Usage:
     registers: int
     stack: int
     shared: int
-    instructions: dict[str, int]
+    cubin: bytes = field(repr=False)
+
+    @functools.cached_property
+    def instructions(self) -> dict[str, int]:
+        """How often each instruction stands in the machine code."""
+        return instruction_counts(cuobjdump("-sass", self.cubin))
 
 
-def tool(name: str, *arguments: str) -> str:
-    return subprocess.run([TOOLS / name, *arguments], check=True, capture_output=True, text=True).stdout
+def cuobjdump(what: str, cubin: bytes) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(cubin)
+        return subprocess.run([CUOBJDUMP, what, file], check=True, capture_output=True, text=True).stdout
+
+
+def usage_of(cubin: bytes, shared: int) -> Usage:
+    registers, stack = resource_usage(cuobjdump("--dump-resource-usage", cubin))
+    return Usage(registers, stack, shared, cubin)
 
 
 def resource_usage(listing: str) -> tuple[int, int]:
@@ -102,12 +117,7 @@ def compile_kernel(kernel, arguments: dict, architecture: int, **options) -> Usa
             attributes[(i,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    with tempfile.TemporaryDirectory() as folder:
-        cubin = Path(folder) / "kernel.cubin"
-        cubin.write_bytes(compiled.asm["cubin"])
-        registers, stack = resource_usage(tool("cuobjdump", "--dump-resource-usage", str(cubin)))
-        counts = instruction_counts(tool("cuobjdump", "-sass", str(cubin)))
-    return Usage(registers, stack, compiled.metadata.shared, counts)
+    return usage_of(compiled.asm["cubin"], compiled.metadata.shared)
 
 
 def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict, dict]:
@@ -215,6 +225,12 @@ def kernels(size: Size, kind: str):
     yield "add_up", triton_common.add_up_kernel, triton_common.ADD_UP, {}
 
 
+def figures(usage: Usage, instructions: bool) -> str:
+    """The end of a line of the table."""
+    listed = f"  {summary(usage.instructions)}" if instructions else ""
+    return f"{usage.registers:10}{usage.shared:8}{usage.stack:6}{listed}"
+
+
 def summary(counts: dict[str, int]) -> str:
     """The instructions that tell how a kernel works: matrix units, widths of loads, exchanges between threads."""
     wanted = ("HGMMA", "HMMA", "UTCHMMA", "FFMA", "FFMA2", "LDG", "LDGSTS", "STG", "SHFL", "BAR")
@@ -248,27 +264,30 @@ def rows_of_op(path: Path, kind: str, architecture: int) -> list[tuple[str, str,
     ]
 
 
-def main() -> int:
+def lines(function, what, kind: str, architecture: int, instructions: bool) -> list[tuple[str, bool]]:
+    """Lines of the table, and whether the kernel of each spills."""
+    return [
+        (f"{name:24}{label:18}sm_{architecture:<4}{kind:6}{figures(usage, instructions)}", usage.stack > 0)
+        for label, name, usage in function(what, kind, architecture)
+    ]
+
+
+def main(instructions: bool) -> int:
     labels = {kind: tuple(SIZES) if kind == "fp32" else tuple(SIZES)[:3] for kind in TYPES}
     tasks = [
-        (function, what, kind, architecture)
+        (function, what, kind, architecture, instructions)
         for kind in TYPES
         for function, whats in ((rows, labels[kind]), (rows_of_op, OTHER_OPS))
         for what in whats
         for architecture in ARCHITECTURES
     ]
     spilled = 0
-    print(f"{'kernel':24}{'size':18}{'arch':7}{'type':6}{'registers':>10}{'shared':>8}{'stack':>6}  instructions")
+    print(f"{'kernel':24}{'size':18}{'arch':7}{'type':6}{'registers':>10}{'shared':>8}{'stack':>6}")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(function, what, kind, architecture) for function, what, kind, architecture in tasks]
-        for (_, _, kind, architecture), future in zip(tasks, futures, strict=True):
-            for label, name, usage in future.result():
-                spilled += usage.stack > 0
-                print(
-                    f"{name:24}{label:18}sm_{architecture:<4}{kind:6}{usage.registers:10}{usage.shared:8}"
-                    f"{usage.stack:6}  {summary(usage.instructions)}",
-                    flush=True,
-                )
+        for found in pool.map(lines, *zip(*tasks, strict=True)):
+            for line, spills in found:
+                spilled += spills
+                print(line, flush=True)
     print(f"{spilled} kernels spill" if spilled else "no kernel spills")
     return 1 if spilled else 0
 
@@ -276,4 +295,4 @@ def main() -> int:
 if __name__ == "__main__":
     if os.environ.get("TRITON_INTERPRET") == "1":
         sys.exit("unset TRITON_INTERPRET: kernels are compiled here, not interpreted")
-    sys.exit(main())
+    sys.exit(main("--instructions" in sys.argv[1:]))
