@@ -15,7 +15,7 @@ import torch
 
 from ..atomic import check_writable
 from ..errors import UserError
-from ..kernels.optimiser import RULES
+from ..kernels.optimiser import EVERY_RULE, RULES
 from ..kernels.train_steps import Run
 from ..models.storage import identity
 from ..sampling import CropSampler
@@ -73,7 +73,7 @@ class Trainer:
         backend: what computes the steps; see `pf.backends()`.
         falling_over: steps over which the learning rate falls to a tenth, in ten equal stairs; 0 keeps it.
         learning_rate: None for 1.0 with AdaDelta, 0.001 with Adam, 1e-5 with SGD and Nesterov.
-        options: other settings of the optimiser, by name; see `partae_fast.kernels.optimiser.RULES`.
+        options: other settings of the optimiser, by name; see `partae_fast.kernels.optimiser.EVERY_RULE`.
         checkpoint: a file to write as training goes, at its end and when it is interrupted; None for none.
         checkpoint_every: seconds from one checkpoint to the next.
         resume: go on from `checkpoint`, bit for bit as if the run had never stopped. Where there is none
@@ -259,7 +259,7 @@ class Trainer:
         A sampler that makes its batches in another way than CropSampler is asked for them.
         """
         model, optimiser = self.model, self._optimiser
-        if not self._draws_crops():
+        if not self._draws_crops() or optimiser.rule not in RULES:
             return None
         if {name for name, _ in model.named_parameters()} != {"w_enc", "w_dec"}:
             return None
@@ -420,7 +420,7 @@ def _check_settings(
         raise UserError(f"the model has {model.bins} bins and the recordings {sampler.bins}; give both the same")
     if not (penalty >= 0 and math.isfinite(penalty)):
         raise UserError(f"penalty is {penalty}; it must be 0 or more")
-    if optimizer not in RULES:
-        raise UserError(f"optimizer {optimizer!r} is not known; choose one of {', '.join(RULES)}")
+    if optimizer not in EVERY_RULE:
+        raise UserError(f"optimizer {optimizer!r} is not known; choose one of {', '.join(EVERY_RULE)}")
     if learning_rate is not None and not (learning_rate > 0 and math.isfinite(learning_rate)):
         raise UserError(f"learning_rate is {learning_rate}; it must be above 0")
