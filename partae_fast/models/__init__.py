@@ -4,14 +4,17 @@ from .adaptive_dae import AdaptiveDenoisingAutoencoder
 from .cdae import ConvDAESeparator
 from .conv_partitioned import ConvPartitionedAutoencoder
 from .curro import CurroAutoencoder
+from .dae30 import DAE30
 from .denoising_conv import ConvDenoisingAutoencoder
 from .dense import DenseAutoencoder
 from .dense_partitioned import DensePartitionedAutoencoder
 from .embedding import EmbeddingSeparator
 from .fnn import FeedForwardSeparator
+from .snmf import SparseNMF
 from .storage import load, save
 
 __all__ = [
+    "DAE30",
     "AdaptiveDenoisingAutoencoder",
     "ConvDAESeparator",
     "ConvDenoisingAutoencoder",
@@ -21,6 +24,7 @@ __all__ = [
     "DensePartitionedAutoencoder",
     "EmbeddingSeparator",
     "FeedForwardSeparator",
+    "SparseNMF",
     "load",
     "save",
 ]

@@ -33,6 +33,8 @@ KINDS = {
     "dense": "partae_fast.models.dense:DenseAutoencoder",
     "dense_partitioned": "partae_fast.models.dense_partitioned:DensePartitionedAutoencoder",
     "curro": "partae_fast.models.curro:CurroAutoencoder",
+    "dae_30": "partae_fast.models.dae30:DAE30",
+    "snmf": "partae_fast.models.snmf:SparseNMF",
     "embedding": "partae_fast.models.embedding:EmbeddingSeparator",
     "cdae": "partae_fast.models.cdae:ConvDAESeparator",
     "fnn": "partae_fast.models.fnn:FeedForwardSeparator",

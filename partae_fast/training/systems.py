@@ -60,11 +60,12 @@ class System:
         Raises UserError for a name that it has not, and for a value of another kind.
         """
         kind = self._part("Settings")
-        known = {entry.name: entry.default for entry in fields(kind)} | self.chosen
+        known: dict[str, Any] = {entry.name: entry.default for entry in fields(kind)} | dict(self.chosen)
         unknown = sorted(set(given or {}) - set(known))
         if unknown:
             raise UserError(f"there is no setting {unknown[0]!r}; there are {', '.join(known)}")
-        return kind(**(self.chosen | {name: _as(name, value, known[name]) for name, value in (given or {}).items()}))
+        said = {name: _as(name, value, known[name]) for name, value in (given or {}).items()}
+        return kind(**{**self.chosen, **said})
 
     def fit(self, given: "Given", settings: Any, run: "Run") -> Any:
         """The model that the system's module trains; raises UserError where something is missing, or too much."""
@@ -85,6 +86,7 @@ class System:
 
 _LUSTERMAN = "Lusterman 2016, A partitioned autoencoder for audio de-noising (thesis, The Cooper Union)"
 _GRAIS = "Grais & Plumbley 2017, Single channel audio source separation using convolutional denoising autoencoders"
+_KIM = "Kim & Smaragdis 2015, Adaptive denoising autoencoders: a fine-tuning scheme to learn from test mixtures"
 _HETHERLY = "Hetherly et al. 2018, Deep speech denoising with vector space projections"
 _WEAK = ("recordings", "noise", "labels", "clean")
 # The deep network of Lusterman's program, of which his text says nothing.
@@ -95,10 +97,13 @@ SYSTEMS = {
     "dense-partitioned": System(_LUSTERMAN, (), _WEAK, f"{__package__}.dense_partitioned"),
     "curro": System(_LUSTERMAN, (), _WEAK, f"{__package__}.curro"),
     **{name: System(_GRAIS, ("stems",), (), f"{__package__}.cdae", {"network": name}) for name in ("cdae", "fnn")},
+    "adaptive-dae": System(_KIM, ("clean", "noise"), (), f"{__package__}.adaptive_dae"),
     **{
         name: System(_HETHERLY, ("speech", "noise"), (), f"{__package__}.embedding", {"objective": name})
         for name in ("sce", "sce-mi", "dc-mi")
     },
+    "dae-30": System(_HETHERLY, ("speech", "noise"), (), f"{__package__}.dae30"),
+    "snmf": System(_HETHERLY, ("speech", "noise"), (), f"{__package__}.snmf"),
 }
 
 

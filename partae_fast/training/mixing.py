@@ -1,0 +1,78 @@
+"""Voices and noises by source, mixed for training (Hetherly et al. 2018)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.spectrogram import Spectrogram
+from ..corpora import sources_in
+from ..errors import UserError
+from ..mixtures import MixtureSampler
+from .material import Audio, samples_of, sources_of
+from .systems import Given
+
+SOURCE = "Hetherly et al. 2018, Deep speech denoising with vector space projections"
+Sounds = dict[str, list[NDArray[np.float32]]]  # recordings (T,) by source
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How voices and noises are mixed, and how the mixtures are heard.
+
+    rate: Hz. n_fft, hop: samples of a window and from one to the next; the authors' program has a hop of 128.
+    seconds: of a mixture. snr_low, snr_high: dB, the least and the largest ratio of voice to noise.
+    batch: mixtures. folds: of an UrbanSound8K tree, those that are trained on, joined by "-"; "" for all.
+    """
+
+    rate: int = 10000
+    n_fft: int = 512
+    hop: int = 256
+    seconds: float = 2.0
+    snr_low: float = -5.0
+    snr_high: float = 5.0
+    batch: int = 32
+    folds: str = ""
+
+    @property
+    def spectrogram(self) -> Spectrogram:
+        return Spectrogram(rate=self.rate, n_fft=self.n_fft, hop=self.hop, low=0.0, high=self.rate / 2)
+
+    def sampler(self, voices: Sounds, noises: Sounds, seed: int) -> MixtureSampler:
+        """Mixtures of recordings by source, at `rate`; errors as of `MixtureSampler`."""
+        snr = (self.snr_low, self.snr_high)
+        return MixtureSampler(voices, noises, self.rate, self.seconds, self.n_fft, self.hop, snr, self.batch, seed)
+
+    def heard(self, given: Given) -> tuple[Sounds, Sounds]:
+        """The speech and the noise that were given, by source, at `rate`."""
+        folds = None
+        if self.folds:
+            if not all(part.isdecimal() for part in self.folds.split("-")):
+                raise UserError(f"folds is {self.folds!r}; give numbers joined by -, such as 1-2-3")
+            folds = [int(part) for part in self.folds.split("-")]
+        voices = _joined("speech", given.speech, None)
+        return _heard(voices, self.rate), _heard(_joined("noise", given.noise, folds), self.rate)
+
+
+def _joined(kind: str, given: Sequence[Any], folds: list[int] | None) -> dict[str, list[Audio]]:
+    """Files by source of folders, files (a source each) and pairs of samples and rate."""
+    found: dict[str, list[Audio]] = {}
+    for number, item in enumerate(given):
+        if isinstance(item, tuple):
+            found[f"{kind} {number}"] = [item]
+            continue
+        its = sources_in(item, folds) if Path(item).is_dir() else {Path(item).stem: [Path(item)]}
+        for name, files in its.items():
+            found.setdefault(name, []).extend(files)
+    return found
+
+
+def _heard(sources: Mapping[str, Sequence[Audio]], rate: int) -> Sounds:
+    """Each source's recordings at `rate`, their channels one after another."""
+    return {
+        name: [channel for source in sources_of("recording", audio) for channel in samples_of(source, rate).channels]
+        for name, audio in sources.items()
+    }

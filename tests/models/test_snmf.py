@@ -1,0 +1,61 @@
+"""Sparse NMF: the reference's updates, which never raise the objective, and parts that are told from one another."""
+
+import numpy as np
+import pytest
+import torch
+
+from partae_fast.errors import UserError
+from partae_fast.models import snmf
+from partae_fast.reference import snmf as reference
+
+
+def magnitudes(frames=40, bins=7, seed=0):
+    return np.random.default_rng(seed).random((frames, bins)) ** 2
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.7])
+def test_updates_are_the_references_and_never_raise_the_objective(sparsity):
+    rng = np.random.default_rng(1)
+    v, a, w = magnitudes(), rng.random((40, 5)) + 0.1, rng.random((5, 7)) + 0.1
+    w /= np.linalg.norm(w, axis=1, keepdims=True)
+    x, active, dictionary = (torch.from_numpy(array) for array in (v, a, w))
+    before = reference.objective(v, a, w, sparsity)
+    for _ in range(30):
+        a = reference.update_activations(v, a, w, sparsity)
+        between = reference.objective(v, a, w, sparsity)
+        w = reference.update_dictionary(v, a, w)
+        after = reference.objective(v, a, w, sparsity)
+        assert before >= between - 1e-12 and between >= after - 1e-12
+        before = after
+        active = snmf.updated_activations(x, active, dictionary, sparsity)
+        dictionary = snmf.updated_dictionary(x, active, dictionary)
+    np.testing.assert_allclose(active, a, rtol=1e-9)
+    np.testing.assert_allclose(dictionary, w, rtol=1e-9)
+    assert snmf.objective(x, active, dictionary, sparsity) == pytest.approx(after, rel=1e-9)
+
+
+def test_a_frame_stands_behind_those_before_it():
+    x = torch.arange(1.0, 7.0).view(3, 2)
+    assert snmf.stacked(x, 1).tolist() == [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 5, 6]]
+
+
+def test_parts_of_different_kinds_are_told_from_one_another():
+    rng = np.random.default_rng(3)
+    kinds = [np.zeros((2, 8)), np.zeros((2, 8))]
+    for number, kind in enumerate(kinds):
+        kind[:, 4 * number : 4 * number + 4] = rng.random((2, 4))
+    voices, noises = (torch.from_numpy(rng.random((60, 2)) @ kind).float() for kind in kinds)
+    model = snmf.SparseNMF(bins=8, bases=3, context=2, sparsity=0.01)
+    objectives = model.learn(voices, noises, iterations=60)
+    assert len(objectives) == 60 and objectives[-1] < 0.5 * objectives[0]
+    masks = model.masks((voices + noises)[None])[0]
+    assert masks[:, :4, 0].mean() > 0.95 and masks[:, 4:, 0].mean() < 0.05
+    torch.testing.assert_close(masks.sum(2), torch.ones(60, 8))
+    torch.testing.assert_close(model.masks((voices + noises)[None, :20])[0], masks[:20])
+
+
+def test_what_is_refused():
+    with pytest.raises(UserError, match="bases is 0"):
+        snmf.SparseNMF(bases=0)
+    with pytest.raises(UserError, match="0 frames"):
+        snmf.SparseNMF(bins=4, bases=2).learn(torch.zeros(0, 4), torch.ones(3, 4))
