@@ -3,11 +3,9 @@
 A map is (B, N, H, C), channels contiguous: the taps of one row under a filter are one run of 3 C numbers. Runs are
 multiplied with panels of filters, a filter to a lane; a block of positions is summed in vector registers.
 
-Nearest up-sampling by p leaves three kinds of places along an axis: the first of a repeat reads the number before and
-its own, the last its own and the one after, and all between only its own. Taps that read one number are summed
-beforehand, and what is equal between them is computed once. Backward, what a source number meets under tap (i, j) is
-the sum of a p x q box of the gradient, shifted by (1 - i, 1 - j): with the nine boxes of a number side by side both
-gradients are plain matrix products.
+Up-sampled, taps that read one number are summed beforehand: see `maps_common`. Backward, what a number meets under tap
+(i, j) is the sum of a p x q box of the gradient, shifted by (1 - i, 1 - j): with the nine boxes of a number side by
+side both gradients are plain matrix products.
 
     convolve                x, weight, bias, scale, floor -> map
     convolve_and_pool       x, weight, bias, pool, relu -> values, positions
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .jit import kernel
+from .maps_common import phases, summed
 from .runs import arrays
 from .shapes import window_count
 from .simd import VECTOR_BYTES
@@ -30,31 +29,6 @@ BAND = 16  # frames in a unit of `_convolve_few`
 TILE = 32  # bins in a tile of `_boxes`: with 12 filters its boxes take 14 KB
 RUN = 8  # taps that `_pooled_backward` sums at once, in each of three rows
 PARTIALS = 16  # partial sums of a gradient of filters, as in `runs`
-SLACK = VECTOR_BYTES // 4  # what may be read past a row
-
-
-def phases(factor: int) -> list[tuple[int, int, int, int]]:
-    """(first, span, copies, place) of each kind of place in a repeat of `factor`.
-
-    It reads the numbers first, first + 1, ... first + span - 1, counted from its own, and stands at place, place + 1,
-    ... place + copies - 1.
-
-    >>> phases(5)
-    [(-1, 2, 1, 0), (0, 1, 3, 1), (0, 2, 1, 4)]
-    """
-    if factor == 1:
-        return [(-1, 3, 1, 0)]
-    middle = [(0, 1, factor - 2, 1)] if factor > 2 else []
-    return [(-1, 2, 1, 0), *middle, (0, 2, 1, factor - 1)]
-
-
-def _summed(weight: np.ndarray, phase: tuple, factor: int) -> np.ndarray:
-    """(3, ...) -> (span, ...): taps that read one number are added up."""
-    first, span, _, place = phase
-    total = np.zeros((span, *weight.shape[1:]), weight.dtype)
-    for tap in range(3):
-        total[(place + tap - 1) // factor - first] += weight[tap]
-    return total
 
 
 def _vectors(filters: int, itemsize: int) -> int:
@@ -219,8 +193,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], fl
     blocks, starts, size = [], np.zeros((len(row_phases), len(bin_phases)), np.int64), 0
     for a, row_phase in enumerate(row_phases):
         for b, bin_phase in enumerate(bin_phases):
-            summed = _summed(_summed(taps, row_phase, scale[0]).swapaxes(0, 1), bin_phase, scale[1]).swapaxes(0, 1)
-            blocks.append(_panels(np.ascontiguousarray(summed).reshape(-1, filters)))
+            added = summed(summed(weight.detach(), row_phase, scale[0], 0), bin_phase, scale[1], 1)
+            blocks.append(_panels(added.reshape(-1, filters).numpy()))
             starts[a, b], size = size, size + blocks[-1].size
     table = np.array(row_phases), np.array(bin_phases)
     given = _padded(offsets), filters, _vectors(filters, taps.itemsize), _width(filters, taps.itemsize), least
@@ -421,7 +395,7 @@ def convolve_backward(
     spread(_backward_by_boxes, parts, work, *flat, *given)
     grad_w = None
     if need_w:
-        nine = partials.sum(0)[:, : 9 * filters].reshape(channels, 3, 3, filters)
+        nine = partials[:, :, : 9 * filters].sum(0).reshape(channels, 3, 3, filters)
         grad_w = torch.from_numpy(np.ascontiguousarray(nine.transpose(1, 2, 0, 3)))
     return grad_x if need_x else None, grad_w, torch.from_numpy(biases.sum(0)) if need_bias else None
 
@@ -441,7 +415,7 @@ def _pooled_backward(
     run = 3 * channels
     step = 3 if channels == 1 else RUN
     size = (run + step - 1) // step * step * 3 * columns  # of the gradient of the filters: blocks of taps, rows, taps
-    dense = np.empty(p * plane + vector, dtype=x.dtype)
+    dense = np.zeros(p * plane + vector, dtype=x.dtype)
     scratch = np.zeros((p + 2) * row + RUN, dtype=x.dtype)
     parts = len(biases) // filters
     total = batch * down
@@ -521,7 +495,7 @@ def pooled_backward(
         turned = weight.detach().flip(0, 1).transpose(2, 3)
         grad_x = convolve(grad_z, turned, weight.new_zeros(channels), (1, 1), -np.inf)
     if need_w:
-        summed = partials.sum(0).transpose(1, 0, 2, 3).reshape(3, blocks * step, columns)
-        nine = summed[:, : 3 * channels, :filters].reshape(3, 3, channels, filters)
+        total = partials.sum(0).transpose(1, 0, 2, 3).reshape(3, blocks * step, columns)
+        nine = total[:, : 3 * channels, :filters].reshape(3, 3, channels, filters)
         grad_w = torch.from_numpy(np.ascontiguousarray(nine))
     return grad_x, grad_w, torch.from_numpy(biases.sum(0)) if need_bias else None

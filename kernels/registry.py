@@ -44,8 +44,8 @@ MEANS = (torch.float32, torch.float64, torch.bfloat16)
 OPS = {
     "encode": Op(("encode", "encode_backward"), ("eager", "cpu", "triton")),
     "decode": Op(("decode", "decode_backward"), ("eager", "cpu", "triton")),
-    "conv2d_pool": Op(("conv2d_pool", "conv2d_pool_backward"), ("eager", "cpu")),
-    "upsample_conv2d": Op(("upsample_conv2d", "upsample_conv2d_backward"), ("eager", "cpu")),
+    "conv2d_pool": Op(("conv2d_pool", "conv2d_pool_backward"), ("eager", "cpu", "triton")),
+    "upsample_conv2d": Op(("upsample_conv2d", "upsample_conv2d_backward"), ("eager", "cpu", "triton")),
     "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
     "dense": Op(("dense", "dense_backward"), ("eager", "cpu", "triton")),
     "curro_loss": Op(("curro_loss",), ("eager", "cpu", "triton")),

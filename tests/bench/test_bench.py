@@ -13,8 +13,10 @@ from partae_fast.bench import (
     ceilings,
     command,
     common,
+    conv2d_pool,
     curves,
     denoise,
+    dense,
     memory,
     peers,
     population,
@@ -23,10 +25,12 @@ from partae_fast.bench import (
     startup,
     timing,
     train_step,
+    upsample_conv2d,
 )
 from partae_fast.errors import UserError
 
 SMALL = {"B": 2, "N": 40, "H": 5, "K": 4, "M": 3, "P": 8}
+SMALL_MAP = {"B": 2, "N": 3, "H": 10, "C": 2, "D": 3, "p": 1, "q": 5}
 MEASURED = ceilings.ceilings
 CEILINGS = {"flop_per_s": 1e11, "bytes_per_s": 1e10, "barrier_seconds": 1e-7, "cache_bytes": 1 << 20}
 
@@ -42,7 +46,12 @@ def quick(monkeypatch):
     monkeypatch.setattr(train_step, "LAUNCH_SECONDS", 1e-4)
     monkeypatch.setattr(population, "LAUNCH_SECONDS", 1e-4)
     monkeypatch.setattr(shapes, "SHAPES", [SMALL])
+    monkeypatch.setattr(conv2d_pool, "SHAPES", [SMALL_MAP])
+    monkeypatch.setattr(upsample_conv2d, "SHAPES", [SMALL_MAP])
     monkeypatch.setattr(train_step, "CONFIGURATIONS", [SMALL])
+    monkeypatch.setattr(dense, "SHAPES", [{"B": 3, "I": 20, "O": 35}])
+    monkeypatch.setattr(dense, "SUPERVISED", {"B": 3, "bins": 20, "hidden": 9})
+    monkeypatch.setattr(dense, "CURRO", {"B": 3, "bins": 20, "encoder": 8, "decoder": 7})
     monkeypatch.setattr(curves, "BASE", SMALL)
     monkeypatch.setattr(curves, "AXES", {"B": (1, 2), "H=K": (4, 8)})
     for rounds in ("STEP_ROUNDS", "CURVE_ROUNDS", "QUICK_ROUNDS"):
@@ -65,6 +74,14 @@ def test_every_contest_is_checked_and_timed(tmp_path, capsys):
         "decode",
         "decode forward+backward",
         "partitioned_loss",
+        "dense",
+        "dense forward+backward",
+        "dense step",
+        "Curro step",
+        "conv2d_pool",
+        "conv2d_pool forward+backward",
+        "upsample_conv2d",
+        "upsample_conv2d forward+backward",
         "train step",
         "population",
         "denoise",

@@ -1,0 +1,432 @@
+# pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false, reportArgumentType=false
+# Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
+"""Convolutions of maps on a GPU, in Triton, for the ops that pool or up-sample them; the CPU's are in `maps`.
+
+A convolution is a matrix product: positions against the numbers under a filter, `reads` of them, tap by tap and
+channel by channel. Those numbers are read where they lie in the map.
+
+    convolve            x, weight, bias, scale, relu -> map
+    convolve_and_pool   x, weight, bias, pool, relu -> values, positions
+    unpooled            gradients of values put back at their positions
+    boxes               gradients of an up-sampled map, summed over the places that read one number
+    multiply            the product of a map with filters of one tap
+    gradient_of_weight  partial sums over positions, added up in a fixed order
+"""
+
+import torch
+from torch import Tensor
+
+from .encode.triton import _ordered, chunk_of
+from .maps_common import phases, summed
+from .shapes import window_count
+from .triton_common import add_up, check_counts, launch, power_of_two, tensor_cores, tl, triton
+
+PARTS = 256  # partial sums of a gradient of weights, at most
+
+
+@triton.jit
+def _under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_n, first_h, span_h):
+    """What lies under the filters at positions (ROWS,), numbers offs_k (BLOCK_K,) of it: 0 outside the map.
+
+    Number k is channel k % C of tap (k // C // span_h, k // C % span_h), counted from (first_n, first_h).
+    """
+    tap = offs_k // channels
+    down = first_n + tap // span_h
+    across = first_h + tap % span_h
+    n, h = n[:, None] + down[None, :], h[:, None] + across[None, :]
+    inside = used[:, None] & (offs_k < reads)[None, :] & (n >= 0) & (n < frames) & (h >= 0) & (h < bins)
+    at = (down * bins + across) * channels + offs_k % channels
+    return tl.load(x_ptr + (row * channels)[:, None] + at[None, :], mask=inside, other=0.0)
+
+
+@triton.jit
+def _convolve(
+    x_ptr, w_ptr, row, n, h, used, offs_d, frames, bins, channels, filters, first_n, first_h, span_h, reads,
+    PRECISION: tl.constexpr, ROWS: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """(ROWS, BLOCK_D): positions against filters offs_d. `row` counts the map's positions, in 64 bits."""
+    z = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    for first in range(0, reads, BLOCK_K):
+        offs_k = first + tl.arange(0, BLOCK_K)
+        x = _under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_n, first_h, span_h)
+        mask_w = (offs_k < reads)[:, None] & (offs_d < filters)[None, :]
+        w = tl.load(w_ptr + offs_k[:, None] * filters + offs_d[None, :], mask=mask_w, other=0.0)
+        z = tl.dot(x, w.to(x.dtype), z, input_precision=PRECISION)
+    return z
+
+
+@triton.jit
+def convolve_kernel(
+    out_ptr,  # (B, p N, q H, D)
+    x_ptr,  # (B, N, H, C)
+    w_ptr,  # (span_n, span_h, C, D)
+    bias_ptr,  # (D,) or None
+    positions,  # B N H
+    frames,  # N
+    bins,  # H
+    channels,  # C
+    filters,  # D
+    first_n,
+    first_h,
+    span_h,
+    reads,  # span_n * span_h * C
+    p,
+    q,
+    place_n,
+    place_h,
+    copies_n,
+    copies_h,
+    RELU: tl.constexpr,
+    PRECISION: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """One kind of place in each repeat of an up-sampled map, written to all its copies."""
+    filter_blocks = tl.cdiv(filters, BLOCK_D)
+    row = (tl.program_id(0) // filter_blocks).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    offs_d = (tl.program_id(0) % filter_blocks) * BLOCK_D + tl.arange(0, BLOCK_D)
+    used = row < positions
+    h = (row % bins).to(tl.int32)
+    item_n = row // bins
+    n = (item_n % frames).to(tl.int32)
+    z = _convolve(
+        x_ptr, w_ptr, row, n, h, used, offs_d, frames, bins, channels, filters, first_n, first_h, span_h, reads,
+        PRECISION, ROWS, BLOCK_K, BLOCK_D,
+    )  # fmt: skip
+    mask_d = offs_d < filters
+    if bias_ptr is not None:
+        z += tl.load(bias_ptr + offs_d, mask=mask_d, other=0.0).to(tl.float32)[None, :]
+    if RELU:
+        z = tl.where(z < 0, 0.0, z)
+    mask_out = used[:, None] & mask_d[None, :]
+    for i in range(copies_n):
+        for j in range(copies_h):
+            place = (item_n * p + place_n + i) * (bins * q) + h * q + place_h + j
+            out_ptrs = out_ptr + (place * filters)[:, None] + offs_d[None, :]
+            tl.store(out_ptrs, z.to(out_ptr.dtype.element_ty), mask=mask_out)
+
+
+@triton.jit
+def convolve_and_pool_kernel(
+    values_ptr,  # (B, V, W, D)
+    positions_ptr,  # (B, V, W, D) int32
+    x_ptr,  # (B, N, H, C)
+    w_ptr,  # (3, 3, C, D)
+    bias_ptr,  # (D,)
+    windows,  # B V W
+    down,  # V
+    across,  # W
+    p,
+    q,
+    frames,  # N
+    bins,  # H
+    channels,  # C
+    filters,  # D
+    RELU: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK_W: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Row r of a tile is place r % BLOCK_P (of the chunk) of window r // BLOCK_P."""
+    ROWS: tl.constexpr = BLOCK_W * BLOCK_P
+    NAN_KEY: tl.constexpr = 0x7FC00000  # the bits of a NaN: above those of infinity
+    NO_KEY: tl.constexpr = -0x80000000  # below the key of any place
+    filter_blocks = tl.cdiv(filters, BLOCK_D)
+    tile = tl.program_id(0) // filter_blocks
+    offs_d = (tl.program_id(0) % filter_blocks) * BLOCK_D + tl.arange(0, BLOCK_D)
+    mask_d = offs_d < filters
+    bias = tl.load(bias_ptr + offs_d, mask=mask_d, other=0.0).to(tl.float32)
+    rows = tl.arange(0, ROWS)
+    window = tile * BLOCK_W + rows // BLOCK_P
+    item = window // (down * across)
+    first_n = (window // across % down) * p
+    first_h = (window % across) * q
+
+    best_key = tl.full((BLOCK_W, BLOCK_D), NO_KEY, tl.int32)
+    best_place = tl.zeros((BLOCK_W, BLOCK_D), tl.int32)
+    for chunk in range(0, p * q, BLOCK_P):
+        place = chunk + rows % BLOCK_P
+        n, h = first_n + place // q, first_h + place % q
+        used = (window < windows) & (place < p * q) & (n < frames) & (h < bins)
+        row = (item.to(tl.int64) * frames + n) * bins + h
+        z = _convolve(
+            x_ptr, w_ptr, row, n, h, used, offs_d, frames, bins, channels, filters, -1, -1, 3, 9 * channels,
+            PRECISION, ROWS, BLOCK_K, BLOCK_D,
+        )  # fmt: skip
+        z += bias[None, :]
+        # Floats order as integers once all bits but the sign of a negative one are turned over; zeros are one.
+        z = tl.where(z < 0, 0.0, z) if RELU else z
+        key = _ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
+        key = tl.where(z != z, NAN_KEY, key)
+        key = tl.where(used[:, None], key, NO_KEY)
+        chunk_key, chunk_place = tl.max(  # (BLOCK_W, BLOCK_D); the first of equals
+            tl.reshape(key, (BLOCK_W, BLOCK_P, BLOCK_D)), axis=1, return_indices=True
+        )
+        better = chunk_key > best_key
+        best_place = tl.where(better, chunk + chunk_place, best_place)
+        best_key = tl.where(better, chunk_key, best_key)
+
+    offs_w = tile * BLOCK_W + tl.arange(0, BLOCK_W)
+    offs_out = offs_w.to(tl.int64)[:, None] * filters + offs_d[None, :]
+    mask_out = (offs_w < windows)[:, None] & mask_d[None, :]
+    value = _ordered(best_key).to(tl.float32, bitcast=True)
+    tl.store(values_ptr + offs_out, value.to(values_ptr.dtype.element_ty), mask=mask_out)
+    tl.store(positions_ptr + offs_out, best_place, mask=mask_out)
+
+
+@triton.jit
+def unpool_kernel(
+    out_ptr,  # (B, N, H, D)
+    grad_ptr,  # (B, V, W, D)
+    values_ptr,  # (B, V, W, D)
+    positions_ptr,  # (B, V, W, D) int32
+    numbers,  # B N H D
+    down,  # V
+    across,  # W
+    p,
+    q,
+    frames,  # N
+    bins,  # H
+    filters,  # D
+    RELU: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Each number of the map is its window's gradient where it won, else 0."""
+    offs = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = offs < numbers
+    d, row = (offs % filters).to(tl.int32), offs // filters
+    h, item_n = (row % bins).to(tl.int32), row // bins
+    n, item = (item_n % frames).to(tl.int32), item_n // frames
+    at = ((item * down + n // p) * across + h // q) * filters + d
+    won = tl.load(positions_ptr + at, mask=mask, other=-1) == n % p * q + h % q
+    if RELU:
+        won = won & (tl.load(values_ptr + at, mask=mask, other=0.0) > 0)
+    tl.store(out_ptr + offs, tl.load(grad_ptr + at, mask=mask & won, other=0.0), mask=mask)
+
+
+@triton.jit
+def boxes_kernel(
+    boxes_ptr,  # (B, N, H, 3, 3, D)
+    grad_ptr,  # (B, p N, q H, D)
+    out_ptr,  # (B, p N, q H, D)
+    numbers,  # B N H 9 D
+    p,
+    q,
+    frames,  # N
+    bins,  # H
+    filters,  # D
+    RELU: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """At [n, h, i, j] the gradient before the rectifier, summed over the p x q places that read (n, h) by tap i, j."""
+    offs = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = offs < numbers
+    d, rest = (offs % filters).to(tl.int32), offs // filters
+    j, i, row = (rest % 3).to(tl.int32), (rest // 3 % 3).to(tl.int32), rest // 9
+    h, item_n = (row % bins).to(tl.int32), row // bins
+    n, item = (item_n % frames).to(tl.int32), item_n // frames
+    total = tl.zeros((BLOCK,), tl.float32)
+    for down in range(p):
+        for across in range(q):
+            to_n, to_h = n * p + 1 - i + down, h * q + 1 - j + across
+            inside = mask & (to_n >= 0) & (to_n < frames * p) & (to_h >= 0) & (to_h < bins * q)
+            at = ((item * (frames * p) + to_n) * (bins * q) + to_h) * filters + d
+            if RELU:
+                inside = inside & (tl.load(out_ptr + at, mask=inside, other=0.0) > 0)
+            total += tl.load(grad_ptr + at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(boxes_ptr + offs, total.to(boxes_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def gradient_of_weight_kernel(
+    partials_ptr,  # (parts, reads, D)
+    x_ptr,  # (B, N, H, C)
+    grad_ptr,  # (B, N, H, D)
+    positions,  # B N H
+    blocks_per_part,  # of BLOCK_R positions
+    frames,  # N
+    bins,  # H
+    channels,  # C
+    filters,  # D
+    first,  # of the taps, along both axes
+    span,
+    reads,  # span * span * C
+    PRECISION: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    read_blocks, filter_blocks = tl.cdiv(reads, BLOCK_K), tl.cdiv(filters, BLOCK_D)
+    part = tl.program_id(0) // (read_blocks * filter_blocks)
+    block = tl.program_id(0) % (read_blocks * filter_blocks)
+    offs_k = (block // filter_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
+    offs_d = (block % filter_blocks) * BLOCK_D + tl.arange(0, BLOCK_D)
+    mask_d = offs_d < filters
+    total = tl.zeros((BLOCK_K, BLOCK_D), tl.float32)
+    for step in range(blocks_per_part):
+        row = (part.to(tl.int64) * blocks_per_part + step) * BLOCK_R + tl.arange(0, BLOCK_R)
+        used = row < positions
+        h, n = (row % bins).to(tl.int32), (row // bins % frames).to(tl.int32)
+        x = _under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first, first, span)
+        grad_ptrs = grad_ptr + (row * filters)[:, None] + offs_d[None, :]
+        grad = tl.load(grad_ptrs, mask=used[:, None] & mask_d[None, :], other=0.0)
+        total = tl.dot(tl.trans(x), grad.to(x.dtype), total, input_precision=PRECISION)
+    offs_out = (part.to(tl.int64) * reads + offs_k)[:, None] * filters + offs_d[None, :]
+    tl.store(partials_ptr + offs_out, total, mask=(offs_k < reads)[:, None] & mask_d[None, :])
+
+
+def convolve_tile(filters: int) -> dict[str, int]:
+    """Block sizes and warps of `convolve_kernel`: with four warps the addresses under a filter spill registers."""
+    return {"ROWS": 64, "BLOCK_K": 16, "BLOCK_D": power_of_two(filters, 16, 32), "num_warps": 8}
+
+
+def pool_tile(filters: int, places: int) -> dict[str, int]:
+    """Block sizes and warps of `convolve_and_pool_kernel`."""
+    chunk = chunk_of(places)
+    tile = convolve_tile(filters)
+    rows = tile.pop("ROWS")
+    return {"BLOCK_W": rows // chunk, "BLOCK_P": chunk, **tile}
+
+
+def weight_tile(filters: int, reads: int) -> dict[str, int]:
+    """Block sizes and warps of `gradient_of_weight_kernel`."""
+    return {
+        "BLOCK_R": 32,
+        "BLOCK_K": power_of_two(reads, 16, 32),
+        "BLOCK_D": power_of_two(filters, 16, 32),
+        "num_warps": 8,
+    }
+
+
+ELEMENTS = {"BLOCK": 512, "num_warps": 4}  # of the kernels that go number by number
+
+
+def _precision(x: Tensor) -> str:
+    return "tf32" if tensor_cores(x) else "ieee"
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, scale: tuple[int, int], relu: bool) -> Tensor:
+    """The map (B, p N, q H, D) that x (B, N, H, C), up-sampled by (p, q), gives under weight (3, 3, C, D)."""
+    (batch, frames, bins, _), filters = x.shape, weight.shape[3]
+    out = torch.empty(batch, frames * scale[0], bins * scale[1], filters, dtype=x.dtype, device=x.device)
+    wide = weight.float()
+    for row_phase in phases(scale[0]):
+        for bin_phase in phases(scale[1]):
+            taps = summed(summed(wide, row_phase, scale[0], 0), bin_phase, scale[1], 1).to(x.dtype)
+            _convolve_phase(out, x, taps.contiguous(), bias, row_phase, bin_phase, scale, relu)
+    return out
+
+
+def _convolve_phase(
+    out: Tensor,
+    x: Tensor,
+    taps: Tensor,
+    bias: Tensor | None,
+    row_phase: tuple[int, int, int, int],
+    bin_phase: tuple[int, int, int, int],
+    scale: tuple[int, int],
+    relu: bool,
+) -> None:
+    x = x.contiguous()
+    (batch, frames, bins, channels), filters = x.shape, taps.shape[3]
+    check_counts(frames=frames * scale[0], bins=bins * scale[1] * filters, positions=batch * frames * bins)
+    (first_n, span_n, copies_n, place_n), (first_h, span_h, copies_h, place_h) = row_phase, bin_phase
+    reads = span_n * span_h * channels
+    tile = convolve_tile(filters)
+    programs = triton.cdiv(batch * frames * bins, tile["ROWS"]) * triton.cdiv(filters, tile["BLOCK_D"])
+    launch(
+        convolve_kernel,
+        programs,
+        *(out, x, taps, None if bias is None else bias.contiguous()),
+        *(batch * frames * bins, frames, bins, channels, filters, first_n, first_h, span_h, reads),
+        *(*scale, place_n, place_h, copies_n, copies_h),
+        RELU=relu,
+        PRECISION=_precision(x),
+        **tile,
+    )
+
+
+def multiply(x: Tensor, matrix: Tensor) -> Tensor:
+    """(B, N, H, J) times (J, C): the map (B, N, H, C)."""
+    out = x.new_empty(*x.shape[:3], matrix.shape[1])
+    one = (0, 1, 1, 0)
+    _convolve_phase(out, x, matrix.contiguous()[None, None], None, one, one, (1, 1), False)
+    return out
+
+
+def convolve_and_pool(
+    x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool
+) -> tuple[Tensor, Tensor]:
+    """values (B, V, W, D) and positions, int32 of that shape: i q + j at frame i, bin j of the window."""
+    (batch, frames, bins, channels), filters = x.shape, weight.shape[3]
+    pool = min(pool[0], frames), pool[1]
+    down, across = window_count(frames, pool[0]), window_count(bins, pool[1])
+    windows = batch * down * across
+    check_counts(positions=batch * frames * bins, places=pool[0] * pool[1], bins=bins * channels, windows=windows)
+    values = torch.empty(batch, down, across, filters, dtype=x.dtype, device=x.device)
+    positions = torch.empty(values.shape, dtype=torch.int32, device=x.device)
+    tile = pool_tile(filters, pool[0] * pool[1])
+    launch(
+        convolve_and_pool_kernel,
+        triton.cdiv(windows, tile["BLOCK_W"]) * triton.cdiv(filters, tile["BLOCK_D"]),
+        *(values, positions, x.contiguous(), weight.contiguous(), bias.contiguous()),
+        *(windows, down, across, *pool, frames, bins, channels, filters),
+        RELU=relu,
+        PRECISION=_precision(x),
+        **tile,
+    )
+    return values, positions
+
+
+def unpooled(
+    grad: Tensor, values: Tensor, positions: Tensor, pool: tuple[int, int], shape: tuple[int, int], relu: bool
+) -> Tensor:
+    """(B, N, H, D) with (N, H) = shape: the gradient of values at their positions, 0 elsewhere."""
+    (batch, down, across, filters), (frames, bins) = values.shape, shape
+    out = torch.empty(batch, frames, bins, filters, dtype=grad.dtype, device=grad.device)
+    launch(
+        unpool_kernel,
+        triton.cdiv(out.numel(), ELEMENTS["BLOCK"]),
+        *(out, grad.contiguous(), values.contiguous(), positions.contiguous()),
+        *(out.numel(), down, across, min(pool[0], frames), pool[1], frames, bins, filters),
+        RELU=relu,
+        **ELEMENTS,
+    )
+    return out
+
+
+def boxes(grad: Tensor, out: Tensor, shape: tuple[int, int], scale: tuple[int, int], relu: bool) -> Tensor:
+    """(B, N, H, 9 D) with (N, H) = shape, from the gradient of the map `out` (B, p N, q H, D)."""
+    (batch, _, _, filters), (frames, bins) = grad.shape, shape
+    found = torch.empty(batch, frames, bins, 9 * filters, dtype=grad.dtype, device=grad.device)
+    launch(
+        boxes_kernel,
+        triton.cdiv(found.numel(), ELEMENTS["BLOCK"]),
+        *(found, grad.contiguous(), out.contiguous(), found.numel(), *scale, frames, bins, filters),
+        RELU=relu,
+        **ELEMENTS,
+    )
+    return found
+
+
+def gradient_of_weight(x: Tensor, grad: Tensor, span: int) -> Tensor:
+    """(span, span, C, D): products of grad (B, N, H, D) with x (B, N, H, C) under 3 x 3 taps or under one."""
+    (batch, frames, bins, channels), filters = x.shape, grad.shape[3]
+    positions, reads = batch * frames * bins, span * span * channels
+    tile = weight_tile(filters, reads)
+    blocks = triton.cdiv(positions, tile["BLOCK_R"])
+    blocks_per_part = triton.cdiv(blocks, min(blocks, PARTS))
+    parts = triton.cdiv(blocks, blocks_per_part)
+    partials = torch.empty(parts, span, span, channels, filters, dtype=torch.float32, device=x.device)
+    launch(
+        gradient_of_weight_kernel,
+        parts * triton.cdiv(reads, tile["BLOCK_K"]) * triton.cdiv(filters, tile["BLOCK_D"]),
+        *(partials, x.contiguous(), grad.contiguous(), positions, blocks_per_part, frames, bins, channels, filters),
+        *(-(span // 2), span, reads),
+        PRECISION=_precision(x),
+        **tile,
+    )
+    return add_up(partials, torch.empty(partials.shape[1:], dtype=x.dtype, device=x.device))

@@ -1,0 +1,38 @@
+"""The kernels of conv2d_pool and upsample_conv2d, as layers of Grais & Plumbley 2017 (table 1) launch them."""
+
+from partae_fast.kernels import triton_maps as maps
+
+# Layer, kernel, channels, filters, tile.
+FORWARD = [
+    ("first layer", maps.convolve_and_pool_kernel, 1, 12, maps.pool_tile(12, 15)),
+    ("second layer", maps.convolve_and_pool_kernel, 12, 20, maps.pool_tile(20, 5)),
+    ("fourth layer", maps.convolve_kernel, 30, 40, maps.convolve_tile(40)),
+]
+BACKWARD = [
+    ("fourth layer", maps.gradient_of_weight_kernel, 30, 40, maps.weight_tile(40, 270)),
+    ("seventh layer", maps.gradient_of_weight_kernel, 20, 108, maps.weight_tile(108, 20)),
+    ("second layer", maps.unpool_kernel, 12, 20, maps.ELEMENTS),
+    ("seventh layer", maps.boxes_kernel, 20, 12, maps.ELEMENTS),
+]
+
+
+def kernels(kind: str):
+    """What each is compiled for, its name, the kernel, its arguments and options."""
+    if kind not in ("fp32", "tf32"):
+        return
+    precision = "ieee" if kind == "fp32" else "tf32"
+    for layer, kernel, channels, filters, tile in FORWARD + (BACKWARD if kind == "fp32" else []):
+        constants = {"RELU": True, "PRECISION": precision, **tile}
+        pointers = {"positions_ptr": "*i32"}
+        integers = {"channels": channels, "filters": filters}
+        arguments = {}
+        for name in kernel.arg_names:
+            if name in constants:
+                arguments[name] = ("constexpr", constants[name])
+            elif name.endswith("_ptr"):
+                arguments[name] = pointers.get(name, "*fp32")
+            elif integers.get(name) == 1:
+                arguments[name] = ("constexpr", 1)
+            else:
+                arguments[name] = "i32"
+        yield layer, kernel.fn.__name__.removesuffix("_kernel"), kernel, arguments, {"num_warps": tile["num_warps"]}
