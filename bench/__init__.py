@@ -5,6 +5,7 @@
     command.py     runs them, prints the table, writes the rows
     peers.py       the same mathematics as one would write it in PyTorch
     encode.py ...  one file for each op, `startup.py` for the first step
+    maps.py        what the convolutions of maps share: peers in both orders of storage
     train_step.py  whole training steps: the floor, ours, the peers
     denoise.py     denoising from file to file, beside noisereduce
     population.py  several models side by side

@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(row, heading: bool) -> None:
     if heading:
-        print(f"{'op':<18}{'back-end':<20}{'type':<10}{'cases':>6}{'worst error':>13}{'allowed':>10}  verdict")
+        print(f"{'op':<26}{'back-end':<20}{'type':<10}{'cases':>6}{'worst error':>13}{'allowed':>10}  verdict")
     verdict = "ok" if row.passed else f"FAILED at {row.where}"
     print(
-        f"{row.op:<18}{row.backend:<20}{row.type:<10}{row.cases:>6}{row.error:>13.2g}{row.tolerance:>10.2g}  {verdict}",
+        f"{row.op:<26}{row.backend:<20}{row.type:<10}{row.cases:>6}{row.error:>13.2g}{row.tolerance:>10.2g}  {verdict}",
         flush=True,
     )
