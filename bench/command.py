@@ -20,7 +20,7 @@ from .render import curves_text, plot, table
 from .shapes import shapes
 from .timing import environment
 
-CONTESTS = ("encode", "decode", "partitioned_loss", "dense")
+CONTESTS = ("encode", "decode", "partitioned_loss", "dense", "conv2d_pool", "upsample_conv2d")
 STEP = "train-step"
 STARTUP = "startup"
 DENOISE = "denoise"

@@ -13,6 +13,7 @@ from partae_fast.bench import (
     ceilings,
     command,
     common,
+    conv2d_pool,
     curves,
     denoise,
     dense,
@@ -24,10 +25,13 @@ from partae_fast.bench import (
     startup,
     timing,
     train_step,
+    upsample_conv2d,
 )
 from partae_fast.errors import UserError
 
 SMALL = {"B": 2, "N": 40, "H": 5, "K": 4, "M": 3, "P": 8}
+SMALL_MAP = {"B": 2, "N": 3, "H": 10, "C": 2, "D": 3, "p": 1, "q": 5}
+MEASURED = ceilings.ceilings
 CEILINGS = {"flop_per_s": 1e11, "bytes_per_s": 1e10, "barrier_seconds": 1e-7, "cache_bytes": 1 << 20}
 
 
@@ -38,9 +42,12 @@ def quick(monkeypatch):
     monkeypatch.setattr(timing, "SAMPLE_SECONDS", 1e-4)
     monkeypatch.setattr(timing.measure, "__defaults__", (2,))
     monkeypatch.setattr(timing, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "WARM_SECONDS", 1e-4)
     monkeypatch.setattr(train_step, "LAUNCH_SECONDS", 1e-4)
     monkeypatch.setattr(population, "LAUNCH_SECONDS", 1e-4)
     monkeypatch.setattr(shapes, "SHAPES", [SMALL])
+    monkeypatch.setattr(conv2d_pool, "SHAPES", [SMALL_MAP])
+    monkeypatch.setattr(upsample_conv2d, "SHAPES", [SMALL_MAP])
     monkeypatch.setattr(train_step, "CONFIGURATIONS", [SMALL])
     monkeypatch.setattr(dense, "SHAPES", [{"B": 3, "I": 20, "O": 35}])
     monkeypatch.setattr(dense, "SUPERVISED", {"B": 3, "bins": 20, "hidden": 9})
@@ -71,6 +78,10 @@ def test_every_contest_is_checked_and_timed(tmp_path, capsys):
         "dense forward+backward",
         "dense step",
         "Curro step",
+        "conv2d_pool",
+        "conv2d_pool forward+backward",
+        "upsample_conv2d",
+        "upsample_conv2d forward+backward",
         "train step",
         "population",
         "denoise",
@@ -305,16 +316,16 @@ def test_denoising_from_file_to_file(tmp_path, capsys):
 @pytest.mark.parametrize("wrong", [1e-4, float("nan")])
 def test_denoising_whose_chunks_differ_is_not_timed(wrong, monkeypatch, capsys):
     monkeypatch.setattr(denoise, "error", lambda model, audio: wrong)
+    monkeypatch.setattr(denoise, "_peers", lambda source, target: ({}, {}))
     assert command.main("denoise") == 1
     out = capsys.readouterr().out
     assert "partae default: not timed" in out
     assert "**partae" not in out
 
 
-@pytest.mark.slow
 def test_ceilings_of_this_machine(monkeypatch):
-    monkeypatch.undo()
-    found = ceilings.ceilings("cpu")
+    monkeypatch.setattr(ceilings, "ROUNDS", 2)
+    found = MEASURED("cpu")
     assert found["flop_per_s"] == max(found["rates"].values()) > 1e9
     assert found["one_thread_flop_per_s"] > 1e9
     assert found["bytes_per_s"] > 1e8
