@@ -1,6 +1,7 @@
 """How close an estimate is to the signal that it should be, in dB but for one. Float64 inside, whatever comes in."""
 
 import importlib.util
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,20 +114,34 @@ def bss(reference: ArrayLike, interference: ArrayLike, estimate: ArrayLike, taps
 
     Raises UserError as `snr` does, for the interference too, and where fast_bss_eval is not installed.
     """
-    s, e = _pair(reference, estimate)
-    n, _ = _pair(interference, estimate, "interference")
+    return bss_of_each(reference, interference, [estimate], taps)[0]
+
+
+def bss_of_each(
+    reference: ArrayLike, interference: ArrayLike, estimates: Sequence[ArrayLike], taps: int = 512
+) -> list[Bss]:
+    """`bss` of several estimates of one signal, in little more time than of one: filters are found for all at once.
+
+    interference: (T,), or (sources, T), each of which has filters of its own.
+    """
+    others = np.atleast_2d(np.asarray(interference, np.float64))
+    pairs = [(_pair(reference, e), [_pair(n, e, "interference") for n in others]) for e in estimates]
     if importlib.util.find_spec("fast_bss_eval") is None:
         raise UserError("SDR, SIR and SAR need fast_bss_eval; `pip install partae-fast[evaluate]`")
     # Not its bss_eval_sources: without permutation that does not run with NumPy 2; given tensors, PyTorch's solver
     # was seen to hang, in MKL.
     from fast_bss_eval.numpy import square_cosine_metrics  # pyright: ignore[reportMissingImports]
 
-    if not e.any():
-        return Bss(-_BSS_LIMIT, -_BSS_LIMIT, -_BSS_LIMIT)
-    # Shares of the estimate's energy that filters of the reference, and of both, can explain.
-    cosines = square_cosine_metrics(np.stack([s, n]), e[None], filter_length=taps, load_diag=_BSS_LOAD)
-    target, both = (float(squares[0, 0]) for squares in cosines)
-    return Bss(_held(target, 1 - target), _held(target, both - target), _held(both, 1 - both))
+    found = [Bss(-_BSS_LIMIT, -_BSS_LIMIT, -_BSS_LIMIT)] * len(pairs)
+    sounding = [i for i, ((_, e), _) in enumerate(pairs) if e.any()]
+    if not sounding:
+        return found
+    heard = np.stack([pairs[i][0][1] for i in sounding])
+    # Shares of each estimate's energy that filters of the reference, and of both, can explain.
+    cosines = square_cosine_metrics(np.stack([pairs[0][0][0], *others]), heard, filter_length=taps, load_diag=_BSS_LOAD)
+    for i, target, both in zip(sounding, *(squares[0].tolist() for squares in cosines), strict=True):
+        found[i] = Bss(_held(target, 1 - target), _held(target, both - target), _held(both, 1 - both))
+    return found
 
 
 def _held(part: float, rest: float) -> float:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partae_fast.errors import UserError
-from partae_fast.metrics import band, bss, peak_normalised_mse, si_sdr, snr, snr_gain
+from partae_fast.metrics import band, bss, bss_of_each, peak_normalised_mse, si_sdr, snr, snr_gain
 
 LEVELS = st.floats(0.01, 100)
 
@@ -158,3 +158,15 @@ def test_snr_gain_is_the_difference_of_two_ratios():
     s, n = np.random.default_rng(0).standard_normal((2, 1000))
     assert snr_gain(s, s + n, s + 0.1 * n) == pytest.approx(20.0)
     assert snr_gain(s, s + n, s + n) == 0.0
+
+
+def test_bss_among_several_sources_gives_each_filters_of_its_own(clicks):
+    s, n, rest = clicks
+    other = np.roll(rest, 3)
+    mixed = s + 0.1 * n + 0.2 * other
+    alone, both = bss(s, n, mixed, 8), bss_of_each(s, np.stack([n, other]), [mixed, s], 8)
+    assert both[0].sdr == pytest.approx(alone.sdr, abs=0.01)
+    assert alone.sar < 20 < 50 < both[0].sar and both[0].sir == pytest.approx(both[0].sdr, abs=0.01)
+    assert both[1].sdr > 50
+    with pytest.raises(UserError, match="the interference is silent"):
+        bss_of_each(s, np.stack([n, 0 * n]), [mixed])
