@@ -17,6 +17,7 @@ examples:
   partae denoise dawn.safetensors june/*.flac --out clean/ --reduction 20 --figure
   partae denoise dawn.safetensors /media/sdcard --out clean --jobs 4
   partae denoise /data/dawn.safetensors /data/june --out /data/clean --scheduler tcp://10.0.0.1:8786
+  partae denoise speech.safetensors street.wav --out clean.wav --adapt 100 --keep-best
 """
 
 import argparse
@@ -32,6 +33,7 @@ from ..denoising.listing import lone_target
 from ..denoising.progress import is_shown, progress_of
 from ..errors import UserError
 from ..models import load
+from . import adapting
 from .options import add_json, add_threads, print_json, use_threads, whole
 
 _NAMED = 20  # failures that the summary names
@@ -59,6 +61,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace outputs that exist; in a folder those that no earlier run wrote, for its own it replaces unasked",
     )
+    adapting.add(parser)
     place = parser.add_argument_group("where it runs")
     place.add_argument(
         "--jobs", type=whole(1), metavar="N", help="recordings at a time, in N processes (default: 1, or 1 a GPU)"
@@ -74,17 +77,23 @@ def run(args: argparse.Namespace) -> int:
     target = lone_target(args.inputs, args.out, args.overwrite)
     if target is not None and args.scheduler:
         raise UserError(f"{target}: names one file, and --scheduler is for many; leave that out, or name a folder")
-    summary = _folder(args) if target is None else _file(args, Path(args.inputs[0]), target)
+    adapting.check(args, lone=target is not None)
+    learned: dict[str, Any] = {}
+    summary = _folder(args) if target is None else _file(args, Path(args.inputs[0]), target, learned)
     if args.json:
-        print_json(_as_json(summary, args.figure))
+        print_json(_as_json(summary, args.figure) | learned)
     elif summary.journal is not None:
         _print_summary(summary)
     return 1 if summary.failed else 0
 
 
-def _file(args: argparse.Namespace, source: Path, target: Path) -> Summary:
+def _file(args: argparse.Namespace, source: Path, target: Path, learned: dict[str, Any]) -> Summary:
+    """`learned` is told of the adaptation, if there was any."""
     model = load(args.model).to(devices(args.device)[0])
     state = require_file(source).stat()
+    if args.adapt:
+        found = adapting.adapted(args, model, source)
+        model, learned["adaptation"] = found.model, adapting.as_json(found)
     job = Job(source, target, state.st_size, state.st_mtime_ns)
     with progress_of([job], False if args.quiet else None) as bar:
         about = denoise_file(
