@@ -1,6 +1,5 @@
 """decode on the CPU: each latent adds its filter to the M frames that it owns; the unpooled tensor never exists."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,8 +9,10 @@ from ..shapes import pool_range
 
 def _rows(w_dec: Tensor) -> Tensor:
     """(M, K, H) -> (K, M*H)."""
-    rows = np.ascontiguousarray(w_dec.detach().numpy().transpose(1, 0, 2))
-    return torch.from_numpy(rows.reshape(w_dec.shape[1], -1))
+    taps, latents, bins = w_dec.shape
+    rows = torch.empty(latents, taps, bins, dtype=w_dec.dtype)  # PyTorch's memory begins with a line of the cache
+    rows.numpy()[:] = w_dec.detach().numpy().transpose(1, 0, 2)
+    return rows.view(latents, -1)
 
 
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int) -> Tensor:

@@ -92,7 +92,9 @@ def _panels(w_enc: np.ndarray) -> tuple[np.ndarray, int]:
     lanes = VECTOR_BYTES // w_enc.itemsize
     vectors = 1 if latents <= lanes else 2
     width = vectors * lanes
-    panels = np.zeros((-(-latents // width), taps * bins, width), dtype=w_enc.dtype)
+    # PyTorch's memory begins with a line of the cache, so that no vector lies across two.
+    panels = torch.empty(-(-latents // width), taps * bins, width, dtype=getattr(torch, w_enc.dtype.name)).numpy()
+    panels[-1] = 0
     columns = w_enc[::-1].reshape(taps * bins, latents)
     for panel, first in zip(panels, range(0, latents, width), strict=True):
         panel[:, : latents - first] = columns[:, first : first + width]
