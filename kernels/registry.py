@@ -49,9 +49,9 @@ OPS = {
     "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
     "dense": Op(("dense", "dense_backward"), ("eager", "cpu", "triton")),
     "curro_loss": Op(("curro_loss",), ("eager", "cpu", "triton")),
-    "contrastive": Op(("contrastive_loss",), ("eager", "cpu"), MEANS),
-    "affinity": Op(("affinity_loss",), ("eager", "cpu"), MEANS),
-    "ratio_mask": Op(("ratio_mask_loss",), ("eager", "cpu"), MEANS),
+    "contrastive": Op(("contrastive_loss",), ("eager", "cpu", "triton"), MEANS),
+    "affinity": Op(("affinity_loss",), ("eager", "cpu", "triton"), MEANS),
+    "ratio_mask": Op(("ratio_mask_loss",), ("eager", "cpu", "triton"), MEANS),
     "normals": Op(("normals",), ("eager", "cpu"), (torch.float32,)),
     "optimiser": Op(("adadelta", "adam", "sgd", "nesterov", "nadam", "clipped_sgd"), ("eager", "cpu", "triton")),
     # A step changes a weight by less than what 16 bits resolve.

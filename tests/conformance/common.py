@@ -6,21 +6,25 @@ import torch
 from partae_fast.conformance.verify import row
 from partae_fast.kernels import backends, implementation
 
-every_implementation = pytest.mark.parametrize(
-    ("backend", "kind", "device"),
-    [
-        ("eager", "float32", "cpu"),
-        ("eager", "float64", "cpu"),
-        ("eager", "bfloat16", "cpu"),
-        ("eager", "float16", "cpu"),
-        ("cpu", "float32", "cpu"),
-        ("cpu", "float64", "cpu"),
-        pytest.param("eager", "float32", "cuda", marks=pytest.mark.gpu),
-        pytest.param("triton", "float32", "cuda", marks=pytest.mark.gpu),
-        pytest.param("triton", "tf32", "cuda", marks=pytest.mark.gpu),
-        pytest.param("triton", "bfloat16", "cuda", marks=pytest.mark.gpu),
-        pytest.param("triton", "float16", "cuda", marks=pytest.mark.gpu),
-    ],
+NAMES = ("backend", "kind", "device")
+IMPLEMENTATIONS = [
+    ("eager", "float32", "cpu"),
+    ("eager", "float64", "cpu"),
+    ("eager", "bfloat16", "cpu"),
+    ("eager", "float16", "cpu"),
+    ("cpu", "float32", "cpu"),
+    ("cpu", "float64", "cpu"),
+    pytest.param("eager", "float32", "cuda", marks=pytest.mark.gpu),
+    pytest.param("triton", "float32", "cuda", marks=pytest.mark.gpu),
+    pytest.param("triton", "tf32", "cuda", marks=pytest.mark.gpu),
+    pytest.param("triton", "bfloat16", "cuda", marks=pytest.mark.gpu),
+    pytest.param("triton", "float16", "cuda", marks=pytest.mark.gpu),
+]
+
+every_implementation = pytest.mark.parametrize(NAMES, IMPLEMENTATIONS)
+# Of ops that do not take float16.
+every_wider_implementation = pytest.mark.parametrize(
+    NAMES, [entry for entry in IMPLEMENTATIONS if "float16" not in getattr(entry, "values", entry)]
 )
 
 

@@ -1,16 +1,6 @@
-import pytest
-
-from .common import assert_conforms
+from .common import assert_conforms, every_wider_implementation
 
 
-@pytest.mark.parametrize(
-    ("backend", "kind", "device"),
-    [
-        ("eager", "float32", "cpu"),
-        ("eager", "bfloat16", "cpu"),
-        ("cpu", "float32", "cpu"),
-        ("cpu", "float64", "cpu"),
-    ],
-)
+@every_wider_implementation
 def test_ratio_mask_loss(backend, kind, device):
-    assert_conforms("ratio_mask", "ratio_mask_loss", backend, kind, device, cases=40)
+    assert_conforms("ratio_mask", "ratio_mask_loss", backend, kind, device)

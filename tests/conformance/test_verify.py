@@ -33,6 +33,9 @@ INTERPRETED = {
     "upsample_conv2d": ["upsample_conv2d", "upsample_conv2d_backward"],
     "dense": ["dense", "dense_backward"],
     "curro_loss": ["curro_loss"],
+    "contrastive": ["contrastive_loss"],
+    "affinity": ["affinity_loss"],
+    "ratio_mask": ["ratio_mask_loss"],
 }
 
 
