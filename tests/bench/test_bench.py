@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from partae_fast.bench import (
+    affinity,
     ceilings,
     command,
     common,
+    contrastive,
     conv2d_pool,
     curves,
     denoise,
@@ -20,6 +22,7 @@ from partae_fast.bench import (
     memory,
     peers,
     population,
+    ratio_mask,
     render,
     shapes,
     startup,
@@ -47,6 +50,9 @@ def quick(monkeypatch):
     monkeypatch.setattr(population, "LAUNCH_SECONDS", 1e-4)
     monkeypatch.setattr(shapes, "SHAPES", [SMALL])
     monkeypatch.setattr(conv2d_pool, "SHAPES", [SMALL_MAP])
+    monkeypatch.setattr(contrastive, "SHAPES", [{"B": 2, "T": 3, "F": 5, "D": 4, "S": 2}])
+    monkeypatch.setattr(affinity, "SHAPES", [{"B": 2, "P": 15, "D": 4}])
+    monkeypatch.setattr(ratio_mask, "SHAPES", [{"B": 2, "T": 3, "F": 5, "S": 2}])
     monkeypatch.setattr(upsample_conv2d, "SHAPES", [SMALL_MAP])
     monkeypatch.setattr(train_step, "CONFIGURATIONS", [SMALL])
     monkeypatch.setattr(dense, "SHAPES", [{"B": 3, "I": 20, "O": 35}])
@@ -82,6 +88,9 @@ def test_every_contest_is_checked_and_timed(tmp_path, capsys):
         "conv2d_pool forward+backward",
         "upsample_conv2d",
         "upsample_conv2d forward+backward",
+        "contrastive forward+backward",
+        "affinity forward+backward",
+        "ratio_mask forward+backward",
         "train step",
         "population",
         "denoise",
