@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from ..audio.spectrogram import Spectrogram
 from .threads import in_order
 
-# Frames in a chunk: some 6 s at the default's rate and hop, of which the halo is 2 %; caches hold less of more.
-CHUNK = 2048
+# Frames in a chunk: some 12 s at the default's rate and hop. With fewer, what each chunk costs besides its frames, the
+# halo and many small steps in Python, is felt.
+CHUNK = 4096
 # Beyond so many channels a chunk is shorter, down to so many frames, for all channels are in memory at once.
-_FULL_CHANNELS, _LEAST_OF_MANY = 8, 256
+_FULL_CHANNELS, _LEAST_OF_MANY = 4, 256
+WHOLE = 2**40  # frames, more than any recording has
 
 Audio = NDArray[np.float32]
 

@@ -31,13 +31,12 @@ from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..models.separation import SourceSeparator
 from . import stft
-from .chunks import CHUNK, Audio, Chunks, Fifo
+from .chunks import CHUNK, WHOLE, Audio, Chunks, Fifo
 from .mask import Mask, gain_of
 
 PARTS = ("signal", "noise")
 # Samples of the input that enter at a time.
 BLOCK = 2**16
-_ALL = 2**40  # frames, more than any recording has
 
 
 @runtime_checkable
@@ -128,7 +127,7 @@ def denoise_blocks(
     """`denoise` for a stream: blocks (any length, channels) in, blocks of as many samples in all out.
 
     How the stream is cut into blocks changes no sample. `chunk` is how many frames the model gets at a time,
-    rounded up to whole pools: a bound on memory, which changes no sample by more than rounding. Beyond 8 channels it
+    rounded up to whole pools: a bound on memory, which changes no sample by more than rounding. Beyond 4 channels it
     gets fewer, down to 256. A model that is `whole` gets all frames at once: what it makes of one depends on them all.
     """
     if part not in PARTS:
@@ -147,7 +146,7 @@ def denoise_blocks(
             "on such recordings"
         )
     floor = 0.0 if reduction is None else 10.0 ** (-reduction / 20)
-    chunk = _ALL if getattr(model, "whole", False) else chunk
+    chunk = WHOLE if getattr(model, "whole", False) else chunk
     weighting = _Weighting(model, model.spectrogram, channels, floor, chunk)
     return _stream(blocks, int(rate), weighting, floor, part)
 
@@ -228,10 +227,8 @@ class _Weighting(Chunks):
 
     def _estimated(self, model: Estimator, samples: Audio, before: int, count: int) -> Audio | None:
         """The same of the signal that the model estimates, without what the floor lets pass of the recording."""
-        spectra, own = (
-            np.stack([self.spectrogram.spectra(channel) for channel in samples.T]),
-            slice(before, before + count),
-        )
+        spectra = np.stack([self.spectrogram.spectra(channel) for channel in samples.T])
+        own = slice(before, before + count)
         with torch.no_grad():
             signal = model.estimate(torch.from_numpy(spectra).to(self.device)).cpu().numpy()[:, own]
         if not np.isfinite(signal).all():

@@ -12,6 +12,8 @@ Z[M] = Z[0] and * for the conjugate, for k = 0 .. M,
 The factors, 1/2 and 1/M of the inverse, are in the windows.
 """
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -146,6 +148,7 @@ def _whole(count):
     return (count + LANES - 1) // LANES * LANES
 
 
+@functools.cache
 def _tables(spectrogram: Spectrogram, factor: float) -> tuple[NDArray[np.generic], ...]:
     """The window times a factor; roots of unity; where the transform of half a frame leaves which frequency."""
     cosines, sines = roots_of_unity(spectrogram.n_fft)
