@@ -40,7 +40,7 @@ if wanted verify; then
     done
 fi
 if wanted ops; then
-    for op in encode decode partitioned_loss; do
+    for op in $("$python" -c 'from partae_fast.bench.command import CONTESTS; print(*CONTESTS)'); do
         run "$op" "$python" -m partae_fast bench "$op" --device cuda --json "$out/$op.json"
         [ ! -s "$out/$op.json" ] || run "render-$op" "$python" -m partae_fast.bench.render "$out/$op.json"
     done
