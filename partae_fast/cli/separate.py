@@ -1,13 +1,19 @@
 """Take a mixture apart into its sources: a file for each, which add up to the mixture.
 
-The model is one that `partae train --model cdae` or `--model fnn` wrote. The files are called as its sources are, such
-as vocals.wav, and have the rate, channels, length and format of the mixture. All channels share a mask, made of their
-mean.
-Written as 16 bits the files add up to the mixture but for their rounding.
+The model is one that `partae train` wrote with --model cdae or fnn, which know the sources that they learnt, such as
+vocals; or sce, sce-mi, dc-mi, dae-30 or snmf, which tell a voice from noise. The files are called as the sources are,
+such as vocals.wav, and have the rate, channels, length and format of the mixture. All channels share a mask, made of
+their mean. Written as 16 bits the files add up to the mixture but for their rounding.
+
+With --sources N a model of embeddings (sce, sce-mi, dc-mi) tells any number of sources apart, known or not, by
+clusters: source1.wav to sourceN.wav. Clusters have no order, so which is which is for you to hear.
 
 examples:
   partae train --model cdae --stems songs --out band.safetensors
   partae separate band.safetensors song.wav --out song
+  partae train --model sce-mi --speech speakers --noise noises --out voice.safetensors
+  partae separate voice.safetensors street.wav --out street
+  partae separate voice.safetensors two_speakers.wav --sources 2 --out speakers_apart
 """
 
 import argparse
@@ -32,6 +38,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FRAMES",
         help="from one segment to the next; less than a segment averages what overlapping ones say (default: a "
         "segment, as published)",
+    )
+    parser.add_argument(
+        "--sources",
+        type=whole(1),
+        metavar="N",
+        help="how many to tell apart by clusters, for models of embeddings (default: those that the model knows)",
     )
     parser.add_argument(
         "--clipping",
@@ -60,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
             args.overwrite,
             args.clipping,
             tell=lambda share: bar.tell(job, share),
+            count=args.sources,
         )
     if args.json:
         outputs = {name: str(path) for name, path in targets.items()}

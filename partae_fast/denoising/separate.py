@@ -6,6 +6,7 @@ Of the mixture x, whose channels share one mask, made of the mean of the channel
 
 `there` and `back` resample to the model's rate and back; what is lost on the way, frequencies above half of that rate,
 is shared out equally, so that the sources add up to the mixture. Phases are the mixture's. Grais & Plumbley 2017.
+Which sources there are and what their masks are, the model says: see `partae_fast.models.separation.Separation`.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ from ..audio.files import FORMATS, AudioInfo, PathLike, blocks, info, require_fi
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
-from ..models.separation import SourceSeparator
-from .chunks import CHUNK, Audio, Chunks, Fifo
+from ..models.separation import Separation
+from .chunks import CHUNK, WHOLE, Audio, Chunks, Fifo
 from .denoise import columns_of, device_of, in_blocks, require_rate
 from .files import block_size, require_unchanged, with_less_at_a_time
 
@@ -33,7 +34,20 @@ from .files import block_size, require_unchanged, with_less_at_a_time
 CLIPPING = ("clip", "float")
 
 
-def separate(audio: ArrayLike, rate: int, model: SourceSeparator, step: int | None = None) -> dict[str, Audio]:
+@runtime_checkable
+class Separator(Protocol):
+    """What separation asks of a model."""
+
+    spectrogram: Spectrogram | None
+
+    def separation(self, step: int | None = None, count: int | None = None) -> Separation:
+        """How it takes a mixture apart; UserError for a step or a number of sources that it cannot have."""
+        ...
+
+
+def separate(
+    audio: ArrayLike, rate: int, model: Separator, step: int | None = None, count: int | None = None
+) -> dict[str, Audio]:
     """The sources of a mixture by their names, which add up to it.
 
     Arguments:
@@ -41,44 +55,54 @@ def separate(audio: ArrayLike, rate: int, model: SourceSeparator, step: int | No
         rate: of the audio in Hz; resampled to the model's and back where it differs.
         model: with its spectrogram, as `train` or `load` gives it.
         step: frames from one segment to the next, which divides a segment's; None, as in the paper: side by side. Where
-            it is less, what overlapping segments say of a frame is averaged.
+            it is less, what overlapping segments say of a frame is averaged. For models that look at segments.
+        count: of sources, where the model can tell any number of them apart; they are called source1 and so on then,
+            and have no order. None for the sources that the model knows.
 
     Returns float32 arrays of the same shape. Silence stays silence, and no samples give none.
 
     Raises UserError for samples that are NaN or infinite, not float or of another shape, for a step that does not
-    divide, and for a model that is no separator or has no spectrogram.
+    divide, for a count that the model cannot have, and for a model that is no separator or has no spectrogram.
     """
-    columns = columns_of(audio, "separate")
-    parts = list(separate_blocks(in_blocks(columns), rate, columns.shape[1], model, step))
-    nothing = np.zeros((len(model.sources), 0, columns.shape[1]), np.float32)
+    columns, sources = columns_of(audio, "separate"), separation_of(model, step, count).sources
+    parts = list(separate_blocks(in_blocks(columns), rate, columns.shape[1], model, step, count=count))
+    nothing = np.zeros((len(sources), 0, columns.shape[1]), np.float32)
     whole = np.concatenate([nothing, *parts], axis=1)
-    return {source: part.reshape(np.shape(audio)) for source, part in zip(model.sources, whole, strict=True)}
+    return {source: part.reshape(np.shape(audio)) for source, part in zip(sources, whole, strict=True)}
 
 
 def separate_blocks(
     stream: Iterable[NDArray[np.floating]],
     rate: int,
     channels: int,
-    model: SourceSeparator,
+    model: Separator,
     step: int | None = None,
     chunk: int = CHUNK,
+    count: int | None = None,
 ) -> Iterator[Audio]:
     """`separate` for a stream: blocks (t, channels) in, blocks (sources, t, channels) of as many samples in all out.
 
     How the stream is cut into blocks changes no sample. `chunk` is how many frames the model gets at a time, rounded up
-    to whole segments: a bound on memory, which changes no sample by more than rounding.
+    to whole segments: a bound on memory, which changes no sample by more than rounding. A model whose separation is
+    `whole` gets all frames at once.
     """
     require_rate(rate, "separate")
-    if not isinstance(model, SourceSeparator):
-        raise UserError("separate: the model does not take a mixture apart into sources; use denoise")
+    how = separation_of(model, step, count)
     if model.spectrogram is None:
         raise UserError("separate: the model has no spectrogram; set model.spectrogram to that of its training")
-    model.check_step(step)
-    return _stream(stream, int(rate), _Sharing(model, model.spectrogram, channels, step, chunk))
+    sharing = _Sharing(how, model.spectrogram, channels, WHOLE if how.whole else chunk, device_of(model))
+    return _stream(stream, int(rate), sharing)
+
+
+def separation_of(model: Any, step: int | None = None, count: int | None = None) -> Separation:
+    """How a model takes a mixture apart; UserError for one that does not, or not so."""
+    if not isinstance(model, Separator):
+        raise UserError("separate: the model does not take a mixture apart into sources; use denoise")
+    return model.separation(step, count)
 
 
 def separate_file(
-    model: SourceSeparator,
+    model: Separator,
     source: PathLike,
     folder: PathLike,
     step: int | None = None,
@@ -86,14 +110,17 @@ def separate_file(
     clipping: str = "clip",
     chunk: int = CHUNK,
     tell: Callable[[float], None] | None = None,
+    count: int | None = None,
 ) -> tuple[dict[str, Path], AudioInfo]:
-    """Separate a file into one for each source, in bounded memory; samples are those of `separate` of the whole.
+    """Separate a file into one for each source; samples are those of `separate` of the whole.
+
+    Memory is bounded, but for models whose separation is `whole`.
 
     Arguments:
         source: anything that libsndfile reads, at any rate, with any number of channels.
         folder: for the files, called as the sources are; made if it is not there. Format (of one that is not written
             here: WAV), rate, channels, length, tags and, where the format has it, subtype are the source's.
-        step: as for `separate`. overwrite: whether files that exist are replaced.
+        step, count: as for `separate`. overwrite: whether files that exist are replaced.
         clipping: of samples beyond full scale where integers are written: "clip", or "float" to write floats instead.
         chunk: frames that the model gets at a time; fewer where memory runs out, as in `denoise_file`.
         tell: called now and then with the share of the file that is done, 0 .. 1.
@@ -104,7 +131,7 @@ def separate_file(
     it is read; no file appears then.
     """
     about, before = info(source), os.stat(source)
-    targets = targets_of(model, source, folder, overwrite)
+    targets = targets_of(separation_of(model, step, count).sources, source, folder, overwrite)
 
     def attempt(chunk: int) -> int:
         """How many frames were written."""
@@ -112,7 +139,7 @@ def separate_file(
             kept = (about.rate, about.channels, about.frames, about.subtype, overwrite, clipping, about.tags)
             writers = [open_files.enter_context(writing(target, *kept)) for target in targets.values()]
             pieces = blocks(source, block_size(chunk, about.channels))
-            for parts in separate_blocks(pieces, about.rate, about.channels, model, step, chunk):
+            for parts in separate_blocks(pieces, about.rate, about.channels, model, step, chunk, count):
                 for writer, part in zip(writers, parts, strict=True):
                     writer.write(part)
                 if tell:
@@ -123,13 +150,11 @@ def separate_file(
     return targets, replace(about, frames=with_less_at_a_time(attempt, chunk, about))
 
 
-def targets_of(model: SourceSeparator, source: PathLike, folder: PathLike, overwrite: bool) -> dict[str, Path]:
+def targets_of(sources: Iterable[str], source: PathLike, folder: PathLike, overwrite: bool) -> dict[str, Path]:
     """The file of each source, in a folder that is made; UserError where one cannot be written, or is the input."""
-    if not isinstance(model, SourceSeparator):
-        raise UserError("separate: the model does not take a mixture apart into sources; use denoise")
     suffix = Path(source).suffix
     suffix = suffix if suffix.lower() in FORMATS else ".wav"
-    targets = {name: Path(folder) / f"{name}{suffix}" for name in model.sources}
+    targets = {name: Path(folder) / f"{name}{suffix}" for name in sources}
     try:
         Path(folder).mkdir(exist_ok=True)
     except OSError as error:
@@ -175,18 +200,17 @@ class _Sharing(Chunks):
     """The part between the two resamplings: istft(mask_s * stft(x)) of each source, chunk by chunk."""
 
     def __init__(
-        self, model: SourceSeparator, spectrogram: Spectrogram, channels: int, step: int | None, chunk: int
+        self, how: Separation, spectrogram: Spectrogram, channels: int, chunk: int, device: torch.device
     ) -> None:
-        halo = 0 if step in (None, model.frames) else model.frames
-        super().__init__(spectrogram, channels, len(model.sources) * channels, chunk, model.frames, halo)
-        self.model, self.step, self.device = model, step, device_of(model)
+        super().__init__(spectrogram, channels, len(how.sources) * channels, chunk, how.frames, how.halo)
+        self.masks, self.device = how.masks, device
 
     def sums(self, samples: Audio, before: int, count: int) -> tuple[Audio, Audio, int]:
         own = slice(before, before + count)
         spectra = np.stack([self.spectrogram.spectra(channel) for channel in samples.T])
         x = np.abs(spectra.mean(axis=0)) * np.float32(self.spectrogram.gain)
         with torch.no_grad():
-            masks: Any = self.model.masks(torch.from_numpy(x).to(self.device), self.step)[:, own].cpu().numpy()
+            masks: Any = self.masks(torch.from_numpy(x).to(self.device))[:, own].cpu().numpy()
         if not np.isfinite(masks).all():
             raise UserError("separate: the model estimates NaN; train it again, or lower the level of the audio")
         shares = (masks[:, None] * spectra[None, :, own]).reshape(-1, count, spectra.shape[2])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..kernels.philox import words
+from .separation import Separation, voice_and_noise
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
@@ -79,6 +80,18 @@ class DAE30(nn.Module):
         """The voice's magnitudes (B, T, F), >= 0, of a mixture's x (B, T, F)."""
         heard, deviation = standardised(x)
         return (self._root(heard) * deviation).square()
+
+    def masks(self, x: Tensor) -> Tensor:
+        """The shares of voice and noise, (B, N, bins, 2), of magnitudes x (B, N, bins).
+
+        The voice's is what `forward` makes of x over x, at most 1; the noise's is the rest.
+        """
+        voice = (self(x) / x.clamp_min(1e-12)).clamp_max(1)
+        return torch.stack([voice, 1 - voice], dim=-1)
+
+    def separation(self, step: int | None = None, count: int | None = None) -> Separation:
+        """Into voice and noise by `masks`; UserError for a step, and for a count other than 2."""
+        return voice_and_noise(self.masks, step, count, whole=True)
 
     def estimate(self, spectra: Tensor) -> Tensor:
         """The voice's spectra of recordings' spectra, both (channels, N, bins) complex; phases are the recordings'."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import functional
 from ..errors import UserError
 from ..functional.affinity import VARIANTS
+from .separation import Separation, voice_and_noise
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
@@ -131,6 +133,21 @@ class EmbeddingSeparator(nn.Module):
     def clusters(self, x: Tensor, count: int) -> Tensor:
         """To which of `count` clusters of V each point belongs, (B, T, F) int64, of magnitudes x (B, T, F)."""
         return torch.stack([_clustered(item, count)[0] for item in unit(self.embeddings(x))])
+
+    def separation(self, step: int | None = None, count: int | None = None) -> Separation:
+        """Into voice and noise by `masks`; or into `count` clusters, source1 and so on, which have no order.
+
+        Raises UserError for a step, as there are no segments, and for a count below 1.
+        """
+        if count is None or step is not None:
+            return voice_and_noise(self.masks, step, None, whole=True)
+        if count < 1:
+            raise UserError(f"{count} sources were asked for; there must be 1 or more")
+
+        def binary(x: Tensor) -> Tensor:
+            return F.one_hot(self.clusters(x[None], count)[0], count).movedim(-1, 0).to(x.dtype)
+
+        return Separation(tuple(f"source{number + 1}" for number in range(count)), binary, whole=True)
 
     def estimate(self, spectra: Tensor) -> Tensor:
         """The voice's spectra of recordings' spectra, both (channels, N, bins) complex, each channel on its own."""

@@ -1,8 +1,9 @@
-"""What takes a mixture apart by one network for each source: segments and ratio masks (Grais & Plumbley 2017)."""
+"""Mixtures taken apart by masks: what such a model says of itself, and models of one network for each source."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,43 @@ from ..errors import UserError
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
 
+VOICE_AND_NOISE = ("voice", "noise")
 _LONGEST_NAME = 100
 _AT_ONCE = 64  # segments that the networks are given at a time: a bound on memory
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How a model takes a mixture apart; a model that does has a method `separation(step, count)` that gives one.
+
+    Attributes:
+        sources: their names, all different; files are called after them.
+        masks: magnitudes (N, bins) of a mixture -> each source's share of them, (sources, N, bins), 0 .. 1. They add up
+            to 1, so that the sources add up to the mixture.
+        frames: a stretch of a mixture begins on a multiple of these.
+        halo: how many frames on either side of a stretch change its masks, a multiple of `frames`.
+        whole: whether all frames do, so that a mixture is given in one piece.
+    """
+
+    sources: tuple[str, ...]
+    masks: Callable[[Tensor], Tensor]
+    frames: int = 1
+    halo: int = 0
+    whole: bool = False
+
+
+def voice_and_noise(
+    masks: Callable[[Tensor], Tensor], step: int | None, count: int | None, halo: int = 0, whole: bool = False
+) -> Separation:
+    """The separation by masks of magnitudes (B, N, bins), (B, N, bins, 2), voice first; `halo`, `whole` as there.
+
+    Raises UserError for a step, as there are no segments, and for a number of sources other than 2.
+    """
+    if step is not None:
+        raise UserError("step is for models that look at segments of a mixture; leave it out")
+    if count not in (None, len(VOICE_AND_NOISE)):
+        raise UserError(f"{count} sources were asked for; this model tells voice from noise, which are 2")
+    return Separation(VOICE_AND_NOISE, lambda x: masks(x[None])[0].movedim(-1, 0), halo=halo, whole=whole)
 
 
 class SourceSeparator(nn.Module):
@@ -100,6 +136,17 @@ class SourceSeparator(nn.Module):
         See `ratio_masks`; `step` as for `estimates`.
         """
         return ratio_masks(self.estimates(x, step))
+
+    def separation(self, step: int | None = None, count: int | None = None) -> Separation:
+        """Segments, `step` frames from one to the next, as for `estimates`; `count` sources, or None.
+
+        Raises UserError for a step that does not divide and for another number of sources than there are.
+        """
+        self.check_step(step)
+        if count not in (None, len(self.sources)):
+            raise UserError(f"{count} sources were asked for; this model knows {', '.join(self.sources)}")
+        halo = 0 if step in (None, self.frames) else self.frames
+        return Separation(self.sources, lambda x: self.masks(x, step), self.frames, halo)
 
     def check_step(self, step: int | None) -> None:
         """Raise UserError for a step that does not divide a segment."""

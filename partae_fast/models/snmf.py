@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .separation import Separation, voice_and_noise
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
@@ -97,6 +98,10 @@ class SparseNMF(nn.Module):
         explained = torch.stack(parts, dim=-1)
         shares = explained / explained.sum(-1, keepdim=True).clamp_min(_TINY)
         return shares.view(*x.shape, 2)
+
+    def separation(self, step: int | None = None, count: int | None = None) -> Separation:
+        """Into voice and noise by `masks`; UserError for a step, and for a count other than 2."""
+        return voice_and_noise(self.masks, step, count, halo=self.context)
 
     def estimate(self, spectra: Tensor) -> Tensor:
         """The voice's spectra of recordings' spectra, both (channels, N, bins) complex."""
