@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..experiments import lusterman2016, stowell2015
+from ..experiments import hetherly2018, kim2015, lusterman2016, stowell2015
 from ..experiments.claims import Claim, verdict
 from .options import add_json, add_place, add_threads, print_json, use_threads, whole
 
@@ -42,7 +42,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         training = own.add_argument_group("training")
         if "steps" in defaults:
             training.add_argument(
-                "--steps", type=whole(1), default=defaults["steps"], metavar="N", help="a model (default %(default)s)"
+                "--steps",
+                type=whole(1),
+                default=defaults["steps"],
+                metavar="N",
+                help=f"a model (default {defaults['steps'] or 'as the sizes'})",
             )
         training.add_argument(
             "--seed", type=whole(0), default=defaults["seed"], metavar="N", help="default %(default)s"
@@ -115,15 +119,55 @@ def _lusterman2016(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
     )
 
 
+def _kim2015(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="recordings: clean/SPEAKER/ and noise/KIND/, folders of audio, or TIMIT's TRAIN/ and TEST/ beside noise/",
+    )
+    parser.add_argument(
+        "--singing", metavar="DIR", help="clips of two channels, accompaniment and voice, as MIR-1K has: panel e"
+    )
+    sizes = parser.add_argument_group("sizes", "smaller where nothing is said on the project's own test recordings")
+    sizes.add_argument("--hidden", type=whole(1), metavar="N", help="units of a hidden layer")
+    sizes.add_argument("--learning-rate", type=float, metavar="X", help="step size of training")
+    sizes.add_argument("--epochs", type=whole(1), metavar="N", help="of adaptation")
+    sizes.add_argument("--adapting-rate", type=float, metavar="X", help="step size of adaptation")
+
+
+def _hetherly2018(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
+    parser.add_argument(
+        "--data", required=True, metavar="DIR", help="recordings: speech/ and noise/, a folder for each source in either"
+    )
+    parser.add_argument(
+        "--mixtures",
+        type=whole(1),
+        default=defaults["mixtures"],
+        metavar="N",
+        help="to test on, in-set and as many out-of-set (default %(default)s)",
+    )
+
+
 _PAPERS = {
     "stowell2015": _Paper(
         "Stowell & Turner 2015, Denoising without access to clean data using a partitioned autoencoder: figure 6",
         stowell2015.run,
         _stowell2015,
     ),
+    "kim2015": _Paper(
+        "Kim & Smaragdis 2015, Adaptive denoising autoencoders: figure 3",
+        kim2015.run,
+        _kim2015,
+    ),
     "lusterman2016": _Paper(
         "Lusterman 2016, A partitioned autoencoder for audio de-noising: figures 5 to 22",
         lusterman2016.run,
         _lusterman2016,
+    ),
+    "hetherly2018": _Paper(
+        "Hetherly et al. 2018, Deep speech denoising with vector space projections: improvement by noise and by SNR",
+        hetherly2018.run,
+        _hetherly2018,
     ),
 }
