@@ -151,7 +151,8 @@ class ChordSampler(FrameSampler):
     """Chords of four sines in white Gaussian noise: what Lusterman 2016 trains and measures on.
 
     Each sine of each item has an amplitude and a phase of its own, uniform in `amplitudes` and over a turn. The thesis
-    gives frequencies and ranges in its equations 43 to 48; here they are those of its published program.
+    gives frequencies and ranges in its equations 43 to 48; here they are those of its program, which its author
+    published (github.com/luster/thesis, thesis/comparisons/autoencoder.py).
 
     Args:
         input, snr, batch, noise_only, seed, variance_as_deviation, power_of_signal_items: see `FrameSampler`.
