@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..denoising.mask import Mask
 
 LAYERS, TAPS = 15, 5  # convolutions, and as many transposed ones; taps either way
+_LAST_SCALE, _LAST_BIAS = 0.01, 0.5  # of the last layer before the first step
 _PATCH = 2  # group, the third word of a counter, of the places of patches; the sampler has 0 and 1
 
 
@@ -66,6 +67,10 @@ class DAE30(nn.Module):
             for layer in (*self.down, *self.up):
                 nn.init.kaiming_normal_(layer.get_parameter("weight"), nonlinearity="relu")
                 nn.init.zeros_(layer.get_parameter("bias"))
+            # The last rectifier begins open, at about what a voice's points are on the whole: where it is shut it
+            # passes no gradient, and sums of seven skips would shut it nearly everywhere in the first steps.
+            self.up[-1].get_parameter("weight").data *= _LAST_SCALE
+            nn.init.constant_(self.up[-1].get_parameter("bias"), _LAST_BIAS)
 
     @staticmethod
     def least_numbers(filters: int = 128, **_: Any) -> int:
