@@ -6,6 +6,7 @@ come after the paper's name, and `partae reproduce PAPER --help` lists them.
 examples:
   partae reproduce stowell2015 --data recordings --steps 10000 --out figure6
   partae reproduce lusterman2016 --out chords
+  partae reproduce grais2017 --data musdb18hq --out sources
 """
 
 import argparse
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..experiments import hetherly2018, kim2015, lusterman2016, stowell2015
+from ..experiments import grais2017, hetherly2018, kim2015, lusterman2016, stowell2015
 from ..experiments.claims import Claim, verdict
 from .options import add_json, add_place, add_threads, print_json, use_threads, whole
 
@@ -138,7 +139,10 @@ def _kim2015(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
 
 def _hetherly2018(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
     parser.add_argument(
-        "--data", required=True, metavar="DIR", help="recordings: speech/ and noise/, a folder for each source in either"
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="recordings: speech/ and noise/, a folder for each source in either",
     )
     parser.add_argument(
         "--mixtures",
@@ -147,6 +151,18 @@ def _hetherly2018(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> 
         metavar="N",
         help="to test on, in-set and as many out-of-set (default %(default)s)",
     )
+
+
+def _grais2017(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="songs in stems, in train/ and test/ as in MUSDB18-HQ (default: a small run on songs made by code)",
+    )
+    size = parser.add_argument_group("size")
+    size.add_argument("--epochs", type=whole(1), metavar="N", help="at most (default: 100, in the small run 20)")
+    size.add_argument("--batch", type=whole(1), metavar="N", help="segments in a step (default: 100)")
+    size.add_argument("--seconds", type=float, metavar="S", help="of each song, at most (default: all)")
 
 
 _PAPERS = {
@@ -169,5 +185,10 @@ _PAPERS = {
         "Hetherly et al. 2018, Deep speech denoising with vector space projections: improvement by noise and by SNR",
         hetherly2018.run,
         _hetherly2018,
+    ),
+    "grais2017": _Paper(
+        "Grais & Plumbley 2017, Single channel audio source separation using convolutional denoising autoencoders",
+        grais2017.run,
+        _grais2017,
     ),
 }

@@ -68,6 +68,8 @@ class SourceSeparator(nn.Module):
 
     Attributes:
         networks: the sources' networks, in the order of `sources`.
+        scale (bins,): buffer, what magnitudes are divided by before a network and multiplied by behind it; 1 until set.
+            A ratio of two sources' estimates in a bin does not depend on it.
         spectrogram: how recordings become input; None until set, saved with the model.
         backend: what serves it, "auto" or a name out of `pf.backends()`.
 
@@ -77,6 +79,7 @@ class SourceSeparator(nn.Module):
     """
 
     mask = None  # what it takes from a mixture follows from its estimates alone
+    scale: Tensor
 
     def __init__(
         self, sources: Sequence[str], bins: int, frames: int, seed: int, network: Callable[[int], nn.Module]
@@ -90,6 +93,7 @@ class SourceSeparator(nn.Module):
         self.spectrogram: Spectrogram | None = None
         self.backend = "auto"
         self.networks = nn.ModuleList(network(number) for number in range(len(self.sources)))
+        self.register_buffer("scale", torch.ones(bins))
 
     def config(self) -> dict[str, int | list[str]]:
         """The arguments that construct an equal, untrained model."""
@@ -97,16 +101,18 @@ class SourceSeparator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Each source's magnitudes (B, sources, frames, bins), >= 0, in segments x (B, frames, bins) of a mixture's."""
-        return self._made_of(x, self.backend)
+        return self._made_of(x / self.scale, self.backend) * self.scale
 
     def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
-        """The mean squared error of all networks: of a mixture's segments (B, frames, bins), and the sources' in it
-        (B, sources, frames, bins). There is nothing to be penalised.
+        """The mean squared error of all networks, in the scale that they see.
+
+        `batch`: segments (B, frames, bins) of a mixture, and of its sources (B, sources, frames, bins). Nothing is
+        penalised.
 
         As no two networks share a weight, each learns as it would alone.
         """
         mixture, wanted = batch
-        return F.mse_loss(self._made_of(mixture, backend), wanted)
+        return F.mse_loss(self._made_of(mixture / self.scale, backend), wanted / self.scale)
 
     def estimates(self, x: Tensor, step: int | None = None) -> Tensor:
         """Each source's magnitudes (sources, N, bins) in a mixture's x (N, bins), which is cut into segments.

@@ -176,7 +176,8 @@ def _check_values(path: str, tensors: dict[str, torch.Tensor], who: str) -> None
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{path}: {who} NaN or infinite values in {name}; train it again")
-    if "std" in tensors and not (tensors["std"] > 0).all():
-        raise UserError(f"{path}: {who} a std that is not positive; train it again")
+    for name in ("std", "scale"):
+        if name in tensors and not (tensors[name] > 0).all():
+            raise UserError(f"{path}: {who} a {name} that is not positive; train it again")
     if "noise_mean_square" in tensors and not (tensors["noise_mean_square"] >= 0).all():
         raise UserError(f"{path}: {who} a noise_mean_square below 0; train it again")

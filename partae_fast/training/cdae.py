@@ -1,9 +1,8 @@
 """How a network for each source of a mixture is trained, convolutional or feed-forward (Grais & Plumbley 2017)."""
 
 import logging
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ logger = logging.getLogger("partae_fast")
 
 NETWORKS = CONVOLUTIONAL, FEED_FORWARD = ("cdae", "fnn")
 OPTIMIZER, LEARNING_RATE = "nadam", 0.002
-LEVEL = 1.0  # root mean square of the mixtures' magnitudes; the paper gives none
+_FLOOR = 1e-3  # of the mean over the bins: the least that a bin is divided by
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class Settings:
     patience, divisor: after so many epochs without improvement on what is held out the learning rate, 0.002 at first,
         is divided (the paper: 3 and 10). stop: after so many training ends; 0 for never.
     held_out: the share of each song, its end, that is not learnt from, above 0 and below 1.
+    equalise: whether networks see each bin divided by its root mean square over the mixtures, for else the rectified
+        outputs of quiet bins are soon 0 for good; or all bins by one number (the paper tells of neither).
     rate: in Hz, at which the model works; songs are resampled (the paper: 44100).
     n_fft, hop: window and hop in samples (the paper: 2048 and 512). The convolutional network takes windows whose
         n_fft / 2 + 1 bins are a multiple of 25.
@@ -50,6 +51,7 @@ class Settings:
     divisor: float = 10.0
     stop: int = 10
     held_out: float = 0.2
+    equalise: bool = True
     rate: int = 44100
     n_fft: int = 2048
     hop: int = 512
@@ -66,16 +68,41 @@ class Settings:
 
 @dataclass(frozen=True)
 class Material:
-    """Excerpts (1 + sources, T) to learn from and held out, the mixture first, and their spectrogram."""
+    """Excerpts (1 + sources, T) to learn from and held out, the mixture first, and their spectrogram.
+
+    scale: (bins,) of the model, see `Settings.equalise`.
+    """
 
     sources: tuple[str, ...]
     spectrogram: Spectrogram
+    scale: NDArray[np.float32]
     training: list[NDArray[np.float32]]
     held_out: list[NDArray[np.float32]]
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A mixture (T,) and the stems (T,) in it, by source, at one rate."""
+
+    name: str
+    mixture: NDArray[np.float32]
+    stems: dict[str, NDArray[np.float32]]
+
+
 def read_songs(found: Sequence[Song], settings: Settings) -> Material:
-    """What is learnt from songs, and the level at which: the mixtures' magnitudes have a root mean square of 1."""
+    """`material_of` songs, read at the settings' rate."""
+    pieces = []
+    for song in found:
+        mixture, stems = song.read(settings.rate)
+        pieces.append(Piece(song.name, mixture, dict(zip(song.stems, stems, strict=True))))
+    return material_of(pieces, settings)
+
+
+def material_of(pieces: Sequence[Piece], settings: Settings) -> Material:
+    """What is learnt from pieces, and the scale at which: the mixtures' magnitudes have a root mean square of 1.
+
+    Raises UserError for settings out of range, and where what would be learnt from is silent.
+    """
     if not 0 < settings.held_out < 1:
         raise UserError(f"held_out is {settings.held_out:g}; it is a share of each song, above 0 and below 1")
     if settings.epochs < 0:
@@ -83,20 +110,20 @@ def read_songs(found: Sequence[Song], settings: Settings) -> Material:
     spectrogram = Spectrogram(
         settings.rate, settings.n_fft, settings.hop, low=0.0, high=settings.rate / 2, bins=settings.n_fft // 2 + 1
     )
-    training, held_out, square, count = [], [], 0.0, 0
-    for song in found:
-        mixture, stems = song.read(settings.rate)
-        tracks = np.concatenate([mixture[None], stems])
-        cut = round(len(mixture) * (1 - settings.held_out))
+    training, held_out, square, frames = [], [], np.zeros(spectrogram.bins), 0
+    for piece in pieces:
+        tracks = np.stack([piece.mixture, *piece.stems.values()])
+        cut = round(len(piece.mixture) * (1 - settings.held_out))
         training.append(tracks[:, :cut])
         held_out.append(tracks[:, cut:])
         magnitudes = spectrogram.magnitude(training[-1][0])
-        square += float(np.square(magnitudes, dtype=np.float64).sum())
-        count += magnitudes.size
-    if not square > 0:
+        square += np.square(magnitudes, dtype=np.float64).sum(axis=0)
+        frames += len(magnitudes)
+    if not square.any():
         raise UserError("the mixtures are silent but for their ends, which are held out; give songs with more in them")
-    sources = tuple(found[0].stems)
-    return Material(sources, replace(spectrogram, gain=LEVEL / math.sqrt(square / count)), training, held_out)
+    scale = np.sqrt((square if settings.equalise else np.full_like(square, square.mean())) / frames)
+    scale = np.maximum(scale, _FLOOR * scale.mean()).astype(np.float32)
+    return Material(tuple(pieces[0].stems), spectrogram, scale, training, held_out)
 
 
 def fit(given: Given, settings: Settings, run: Run) -> SourceSeparator:
@@ -117,6 +144,7 @@ def fit_material(material: Material, settings: Settings, run: Run) -> SourceSepa
     sampler = SegmentSampler(material.training, *common)
     held_out = SegmentSampler(material.held_out, *common).to(run.chosen_device())
     model.spectrogram = material.spectrogram
+    model.scale.copy_(torch.from_numpy(material.scale))
     epoch = max(1, round(sampler.segments / settings.batch))
     logger.info(
         "%d segments to learn from, %d held out, of %s; an epoch has %d steps",
@@ -139,14 +167,14 @@ def fit_material(material: Material, settings: Settings, run: Run) -> SourceSepa
 
 
 def relative_error(model: SourceSeparator, sampler: SegmentSampler) -> float:
-    """The mean over the sources of their squared error relative to their power; sources that are silent do not count.
+    """The mean over the sources of their squared error relative to their power, in the model's scale.
 
-    1 is what silence has.
+    Sources that are silent do not count. 1 is what silence has.
     """
     error = power = torch.zeros(len(model.sources), dtype=torch.float64)
     with torch.no_grad():
         for mixture, wanted in sampler.in_order():
-            made = model(mixture)
+            made, wanted = model(mixture) / model.scale, wanted / model.scale
             error = error + (made - wanted).double().square().sum((0, 2, 3)).cpu()
             power = power + wanted.double().square().sum((0, 2, 3)).cpu()
     heard = power > 0

@@ -66,6 +66,14 @@ def test_the_loss_is_the_mean_over_the_networks_and_they_share_nothing():
     assert second.grad is not None and not second.grad.any()
 
 
+def test_a_scale_is_of_magnitudes_before_and_behind_the_networks():
+    model, x, wanted = pf.FeedForwardSeparator(["a", "b"], bins=8, seed=1), torch.rand(5, 1, 8), torch.rand(5, 2, 1, 8)
+    plain, loss, scale = model(x), model.training_loss((x, wanted), 0.0, "auto"), torch.rand(8) + 0.1
+    model.scale.copy_(scale)
+    torch.testing.assert_close(model(x * scale), plain * scale)
+    torch.testing.assert_close(model.training_loss((x * scale, wanted * scale), 0.0, "auto"), loss)
+
+
 def test_masks_share_out_the_mixture_and_are_equal_where_there_is_nothing():
     estimates = torch.tensor([[[3.0, 0.0, 1e-30]], [[1.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]]])
     masks = ratio_masks(estimates)
