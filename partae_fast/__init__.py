@@ -11,7 +11,7 @@ kernels `pf.encode`, `pf.decode`, `pf.partitioned_loss` and `pf.backends`.
 """
 
 from .audio import Spectrogram
-from .denoising import Mask, denoise
+from .denoising import Mask, denoise, separate
 from .errors import UserError
 from .functional import (
     affinity_loss,
@@ -54,10 +54,10 @@ __all__ = [
     "ConvDAESeparator",
     "ConvDenoisingAutoencoder",
     "ConvPartitionedAutoencoder",
+    "CropSampler",
     "CurroAutoencoder",
     "DenseAutoencoder",
     "DensePartitionedAutoencoder",
-    "CropSampler",
     "FeedForwardSeparator",
     "History",
     "Mask",
@@ -81,5 +81,6 @@ __all__ = [
     "partitioned_loss",
     "ratio_mask_loss",
     "save",
+    "separate",
     "upsample_conv2d",
 ]

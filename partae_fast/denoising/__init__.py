@@ -2,5 +2,6 @@
 
 from .denoise import denoise
 from .mask import Mask
+from .separate import separate
 
-__all__ = ["Mask", "denoise"]
+__all__ = ["Mask", "denoise", "separate"]
