@@ -22,7 +22,7 @@ from .timing import environment
 
 CONTESTS = (
     *("encode", "decode", "partitioned_loss", "dense", "conv2d_pool", "upsample_conv2d"),
-    *("contrastive", "affinity", "ratio_mask"),
+    *("contrastive", "affinity", "ratio_mask", "snmf"),
 )
 STEP = "train-step"
 STARTUP = "startup"

@@ -128,44 +128,55 @@ def learned(x: Tensor, bases: int, sparsity: float, iterations: int, seed: int) 
     random = torch.Generator().manual_seed(seed)
     dictionary = unit_rows((torch.rand(bases, x.shape[1], generator=random) + 0.1).to(x))
     active = (torch.rand(len(x), bases, generator=random) + 0.1).to(x)
-    objectives = []
+    # Rooms that every iteration overwrites: arrays of this size cost more to come by than to fill.
+    room, logs = torch.empty_like(x), torch.empty_like(x)
+    least = _sum(torch.special.xlogy(x, x).sub_(x))
+    explained, objectives = _explained(active, dictionary, room), []
     for _ in range(iterations):
-        active = updated_activations(x, active, dictionary, sparsity)
-        dictionary = updated_dictionary(x, active, dictionary)
-        objectives.append(objective(x, active, dictionary, sparsity))
+        active = updated_activations(active, dictionary, _ratio(x, explained), sparsity)
+        dictionary = updated_dictionary(active, dictionary, _ratio(x, _explained(active, dictionary, room)))
+        explained = _explained(active, dictionary, room)
+        divergence = least - _sum(torch.log(explained, out=logs).mul_(x)) + _sum(explained)
+        objectives.append(float(divergence + sparsity * active.sum()) / len(x))
     return dictionary, objectives
 
 
 def activations(x: Tensor, dictionary: Tensor, sparsity: float, iterations: int) -> Tensor:
     """Activations (N, K) of a dictionary's rows (K, H) in magnitudes x (N, H), frame by frame."""
-    active = x.new_ones(len(x), len(dictionary))
+    active, room = x.new_ones(len(x), len(dictionary)), torch.empty_like(x)
     for _ in range(iterations):
-        active = updated_activations(x, active, dictionary, sparsity)
+        active = updated_activations(active, dictionary, _ratio(x, _explained(active, dictionary, room)), sparsity)
     return active
 
 
-def updated_activations(x: Tensor, active: Tensor, dictionary: Tensor, sparsity: float) -> Tensor:
-    """Activations (N, K) after one multiplicative update."""
-    ratio = x / (active @ dictionary).clamp_min_(_TINY)
-    return active * (ratio @ dictionary.t()) / (dictionary.sum(1) + sparsity).clamp_min(_TINY)
+def updated_activations(active: Tensor, dictionary: Tensor, ratio: Tensor, sparsity: float) -> Tensor:
+    """Activations (N, K) after one multiplicative update, by the ratio (N, H) of magnitudes to what is explained."""
+    return (ratio @ dictionary.t()).mul_(active).div_((dictionary.sum(1) + sparsity).clamp_min_(_TINY))
 
 
-def updated_dictionary(x: Tensor, active: Tensor, dictionary: Tensor) -> Tensor:
+def updated_dictionary(active: Tensor, dictionary: Tensor, ratio: Tensor) -> Tensor:
     """The dictionary (K, H) after one multiplicative update that allows for its rows being of length 1."""
-    ratio = x / (active @ dictionary).clamp_min_(_TINY)
-    wanted, there = active.t() @ ratio, active.sum(0)[:, None]
-    down = there + dictionary * (wanted * dictionary).sum(1, keepdim=True)
-    up = wanted + dictionary * (there * dictionary).sum(1, keepdim=True)
-    return unit_rows(dictionary * up / down.clamp_min_(_TINY))
+    wanted, there = active.t() @ ratio, active.sum(0)[:, None].clamp_min_(_TINY)
+    down = torch.addcmul(there, dictionary, torch.linalg.vecdot(wanted, dictionary)[:, None])
+    up = wanted.addcmul_(dictionary, there * dictionary.sum(1, keepdim=True))
+    return unit_rows(up.mul_(dictionary).div_(down))
 
 
 def unit_rows(dictionary: Tensor) -> Tensor:
-    """Rows scaled to length 1."""
-    return dictionary / dictionary.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    """Rows scaled to length 1, in place."""
+    return dictionary.div_(dictionary.norm(dim=1, keepdim=True).clamp_min_(_TINY))
 
 
-def objective(x: Tensor, active: Tensor, dictionary: Tensor, sparsity: float) -> float:
-    """What the updates lower, per frame."""
-    explained = (active @ dictionary).clamp_min(_TINY)
-    divergence = torch.special.xlogy(x, x / explained) - x + explained
-    return float((divergence.sum() + sparsity * active.sum()) / len(x))
+def _explained(active: Tensor, dictionary: Tensor, room: Tensor) -> Tensor:
+    """What activations and dictionary explain, above 0, (N, H), in `room`."""
+    return torch.mm(active, dictionary, out=room).clamp_min_(_TINY)
+
+
+def _sum(x: Tensor) -> Tensor:
+    """The sum of x (N, H), of its rows' sums in float64."""
+    return x.sum(1).sum(dtype=torch.float64)
+
+
+def _ratio(x: Tensor, explained: Tensor) -> Tensor:
+    """x over what is explained, in the latter's place."""
+    return torch.div(x, explained, out=explained)

@@ -25,6 +25,7 @@ from partae_fast.bench import (
     ratio_mask,
     render,
     shapes,
+    snmf,
     startup,
     timing,
     train_step,
@@ -53,6 +54,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(contrastive, "SHAPES", [{"B": 2, "T": 3, "F": 5, "D": 4, "S": 2}])
     monkeypatch.setattr(affinity, "SHAPES", [{"B": 2, "P": 15, "D": 4}])
     monkeypatch.setattr(ratio_mask, "SHAPES", [{"B": 2, "T": 3, "F": 5, "S": 2}])
+    monkeypatch.setattr(snmf, "SHAPES", [{"N": 30, "H": 20, "K": 5}])
     monkeypatch.setattr(upsample_conv2d, "SHAPES", [SMALL_MAP])
     monkeypatch.setattr(train_step, "CONFIGURATIONS", [SMALL])
     monkeypatch.setattr(dense, "SHAPES", [{"B": 3, "I": 20, "O": 35}])
@@ -91,6 +93,8 @@ def test_every_contest_is_checked_and_timed(tmp_path, capsys):
         "contrastive forward+backward",
         "affinity forward+backward",
         "ratio_mask forward+backward",
+        "snmf activations",
+        "snmf learning",
         "train step",
         "population",
         "denoise",

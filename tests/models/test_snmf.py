@@ -27,11 +27,31 @@ def test_updates_are_the_references_and_never_raise_the_objective(sparsity):
         after = reference.objective(v, a, w, sparsity)
         assert before >= between - 1e-12 and between >= after - 1e-12
         before = after
-        active = snmf.updated_activations(x, active, dictionary, sparsity)
-        dictionary = snmf.updated_dictionary(x, active, dictionary)
+        active = snmf.updated_activations(active, dictionary, x / (active @ dictionary), sparsity)
+        dictionary = snmf.updated_dictionary(active, dictionary, x / (active @ dictionary))
     np.testing.assert_allclose(active, a, rtol=1e-9)
     np.testing.assert_allclose(dictionary, w, rtol=1e-9)
-    assert snmf.objective(x, active, dictionary, sparsity) == pytest.approx(after, rel=1e-9)
+
+
+def test_learning_and_inference_are_the_references():
+    v = magnitudes()
+    v[3, 2:4] = 0.0
+    random = torch.Generator().manual_seed(5)
+    w, a = ((torch.rand(size, generator=random) + 0.1).double().numpy() for size in ((4, 7), (40, 4)))
+    w /= np.linalg.norm(w, axis=1, keepdims=True)
+    objectives = []
+    for _ in range(6):
+        a = reference.update_activations(v, a, w, 0.7)
+        w = reference.update_dictionary(v, a, w)
+        objectives.append(reference.objective(v, a, w, 0.7))
+    dictionary, found = snmf.learned(torch.from_numpy(v), 4, 0.7, 6, seed=5)
+    np.testing.assert_allclose(dictionary, w, rtol=1e-6)
+    np.testing.assert_allclose(found, objectives, rtol=1e-6)
+    a = np.ones_like(a)
+    for _ in range(6):
+        a = reference.update_activations(v, a, w, 0.7)
+    active = snmf.activations(torch.from_numpy(v), torch.from_numpy(w), 0.7, 6)
+    np.testing.assert_allclose(active, a, rtol=1e-9, atol=1e-12)
 
 
 def test_a_frame_stands_behind_those_before_it():
