@@ -1,5 +1,6 @@
 """The paper's figure 3: SDR, SIR and SAR over epochs of adaptation, a panel for each ratio and number of frames."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def figure(path: PathLike, rows: Sequence[Row], panels: Sequence[Panel], caption
         axes.axis("off")
     handles, labels = grid[0].get_legend_handles_labels()
     page.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
-    page.suptitle(caption, fontsize=9)
+    page.suptitle(textwrap.fill(caption, 120), fontsize=9)
     with atomic_path(path) as temporary:
         page.savefig(temporary, dpi=130)
 
