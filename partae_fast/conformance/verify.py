@@ -1,4 +1,4 @@
-"""Every op on every back-end that can run here, against the reference: the rows of `partae verify`."""
+"""Every op and every model of frames on every back-end that can run here, against the reference: `partae verify`."""
 
 import contextlib
 import importlib
@@ -16,11 +16,12 @@ import torch
 from ..errors import UserError
 from ..kernels import OPS, BackendUnavailable, backends, implementation
 from ..kernels.registry import DTYPES, interpreting
-from . import truth
+from . import models, truth
 from .candidate import Candidate
 from .cases import LARGER, TINY, TOLERANCES, WRONG
 
 INTERPRETER = "triton-interpreter"
+_MODELS = "models"  # stands for an op, whose passes are models of frames
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def verify(op: str | None = None, backend: str | None = None, candidate: Candida
 
 def _passes(op: str | None) -> list[tuple[str, str]]:
     every = [(name, op_pass) for name, entry in OPS.items() for op_pass in entry.passes]
+    every += [(_MODELS, name) for name in models.MODELS]
     chosen = [(name, op_pass) for name, op_pass in every if op in (None, name, op_pass)]
     if not chosen:
         raise UserError(f"op {op!r} is not known; choose one of {', '.join(p for _, p in every)}")
@@ -116,6 +118,9 @@ def _rows(chosen: list[tuple[str, str]], backend: str) -> Iterator[Row]:
     gpu = torch.cuda.is_available() and not interpreting()
     devices = {"cpu": ["cpu"], "eager": ["cpu", *["cuda"] * gpu]}.get(backend, ["cuda" if gpu else "cpu"])
     for op, op_pass in chosen:
+        if op == _MODELS:
+            yield from _model_rows(op_pass, backend, devices)
+            continue
         if backend not in OPS[op].backends:
             continue
         module = implementation(op, backend)
@@ -130,6 +135,20 @@ def _rows(chosen: list[tuple[str, str]], backend: str) -> Iterator[Row]:
                 found = row(op, op_pass, name, module, kind, torch.device(device))
                 if found.cases:  # a fused kernel may refuse a type that its back-end has for other ops
                     yield found
+
+
+def _model_rows(name: str, backend: str, devices: list[str]) -> Iterator[Row]:
+    """A model whose ops a back-end serves, in each type that it takes."""
+    if interpreting() or backend not in OPS["dense"].backends:
+        return
+    for device in devices:
+        for kind in models.TYPES:
+            if getattr(torch, kind) not in DTYPES[backend]:
+                continue
+            tally = _Tally(TOLERANCES[kind])
+            for case, quantity, error in models.errors(name, backend, kind, torch.device(device)):
+                tally.add(case, quantity, error)
+            yield tally.row(name, backend + "/cuda" * (backend == "eager" and device == "cuda"), kind)
 
 
 def row(op: str, op_pass: str, name: str, module: Any, kind: str, device: torch.device) -> Row:
@@ -160,6 +179,12 @@ def _tf32(allowed: bool) -> Iterator[None]:
 
 def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
     for op, op_pass in chosen:
+        if op == _MODELS:
+            tally = _Tally(models.REFERENCE_TOLERANCE)
+            for case, quantity, error in models.reference_errors(op_pass):
+                tally.add(case, quantity, error)
+            yield tally.row(op_pass, "reference", "float64")
+            continue
         checks = importlib.import_module(f"{__package__}.{op}")
         known = checks if hasattr(checks, "reference_errors") else truth
         tally = _Tally(truth.tolerance(op_pass))
@@ -170,7 +195,7 @@ def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
 
 def _interpreted_rows(op: str | None, chosen: list[tuple[str, str]]) -> Iterator[Row]:
     """Rows of the Triton kernels through the interpreter, which a process must ask for before it imports Triton."""
-    chosen = [(op, op_pass) for op, op_pass in chosen if "triton" in OPS[op].backends]
+    chosen = [(op, op_pass) for op, op_pass in chosen if op in OPS and "triton" in OPS[op].backends]
     if not chosen:
         return
     command = [sys.executable, "-m", "partae_fast.conformance", *([op] if op else [])]
