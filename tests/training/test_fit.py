@@ -11,7 +11,7 @@ from partae_fast.errors import UserError
 from partae_fast.labels import Event
 from partae_fast.models.storage import load, save
 from partae_fast.training.fit import fit
-from partae_fast.training.material import _Asked, Source, _spectrogram
+from partae_fast.training.material import Source, _Asked, _spectrogram
 from partae_fast.training.presets import PRESETS, Preset
 
 RATE = 22050
