@@ -142,7 +142,7 @@ def dense_gradient_kernel(
 
 
 # Small tiles: a minibatch of 128 and a layer of 2000 are 128 of them, about one for each processor of a large GPU.
-TILE = {"BLOCK_B": 32, "BLOCK_I": 64, "BLOCK_O": 64, "num_warps": 4, "num_stages": 3}
+TILE = {"BLOCK_B": 32, "BLOCK_I": 32, "BLOCK_O": 64, "num_warps": 4, "num_stages": 3}
 GRADIENT = {"BLOCK_B": 16, "BLOCK_O": 64, "num_warps": 4}
 PARTS_MAX = 64  # of the bias's gradient, added up at once
 
