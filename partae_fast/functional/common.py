@@ -77,8 +77,12 @@ def new_loss(like: Tensor) -> Tensor:
     return like.new_empty((), dtype=torch.float64 if like.dtype == torch.float64 else torch.float32)
 
 
-def returns_gradients(custom_op: Any, *places: int) -> None:
-    """Registers the gradient of an op that returns a loss and then its gradients to the inputs at `places`."""
+def returns_gradients(custom_op: Any, *places: int, target: tuple[int, int] | None = None) -> None:
+    """Registers the gradient of an op that returns a loss and then its gradients to the inputs at `places`.
+
+    `target` is the place of what the input at another place is compared with, and that place: the loss is of their
+    difference, so that one's gradient is the other's with its sign turned.
+    """
 
     def save(ctx, inputs, output):
         ctx.mark_non_differentiable(*output[1:])
@@ -88,10 +92,14 @@ def returns_gradients(custom_op: Any, *places: int) -> None:
     def differentiate(ctx, grad_loss, *_):
         grads: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
         if grad_loss is not None:
-            wanted = [n for n, place in enumerate(places) if ctx.needs_input_grad[place]]
-            found = scaled(grad_loss, *(ctx.saved_tensors[n] for n in wanted))
-            for n, gradient in zip(wanted, found, strict=True):
-                grads[places[n]] = gradient
+            needs = ctx.needs_input_grad
+            compared = target[1] if target and needs[target[0]] else None
+            wanted = [place for place in places if needs[place] or place == compared]
+            found = scaled(grad_loss, *(ctx.saved_tensors[places.index(place)] for place in wanted))
+            for place, gradient in zip(wanted, found, strict=True):
+                grads[place] = gradient if needs[place] else None
+                if target and place == compared:
+                    grads[target[0]] = -gradient
         return tuple(grads)
 
     custom_op.register_autograd(differentiate, setup_context=save)

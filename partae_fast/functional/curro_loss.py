@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .common import check_alike, check_devices, check_dimensions, kernels, op, scaled
+from .common import check_alike, check_devices, check_dimensions, kernels, new_loss, op, returns_gradients
 
 
 def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor, backend: str = "auto") -> Tensor:
@@ -48,29 +48,7 @@ def _curro_loss(
 
 @_curro_loss.register_fake
 def _(signal, noise, target, noise_only, backend):
-    wide = torch.float64 if signal.dtype == torch.float64 else torch.float32
-    return signal.new_empty((), dtype=wide), signal.new_empty(signal.shape), signal.new_empty(signal.shape)
+    return new_loss(signal), signal.new_empty(signal.shape), signal.new_empty(signal.shape)
 
 
-def _save_loss(ctx, inputs, output):
-    _, grad_signal, grad_noise = output
-    ctx.mark_non_differentiable(grad_signal, grad_noise)
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(grad_signal, grad_noise)
-
-
-def _differentiate_loss(ctx, grad_loss, *_):
-    if grad_loss is None:
-        return (None,) * 5
-    grad_signal, grad_noise = scaled(grad_loss, *ctx.saved_tensors)
-    need_signal, need_noise, need_target = ctx.needs_input_grad[:3]
-    return (
-        grad_signal if need_signal else None,
-        grad_noise if need_noise else None,
-        -grad_noise if need_target else None,
-        None,
-        None,
-    )
-
-
-_curro_loss.register_autograd(_differentiate_loss, setup_context=_save_loss)
+returns_gradients(_curro_loss, 0, 1, target=(2, 1))

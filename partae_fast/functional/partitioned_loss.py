@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .common import check_alike, check_devices, kernels, op, scaled
+from .common import check_alike, check_devices, kernels, new_loss, op, returns_gradients
 from .decode import decode
 from .encode import encode
 
@@ -87,32 +87,7 @@ def _partitioned_loss(
 
 @_partitioned_loss.register_fake
 def _(reconstruction, target, values, noise_only, foreground, penalty, backend):
-    wide = torch.float64 if reconstruction.dtype == torch.float64 else torch.float32
-    loss = reconstruction.new_empty((), dtype=wide)
-    return loss, reconstruction.new_empty(reconstruction.shape), values.new_empty(values.shape)
+    return new_loss(reconstruction), reconstruction.new_empty(reconstruction.shape), values.new_empty(values.shape)
 
 
-def _save_loss(ctx, inputs, output):
-    _, grad_reconstruction, grad_values = output
-    ctx.mark_non_differentiable(grad_reconstruction, grad_values)
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(grad_reconstruction, grad_values)
-
-
-def _differentiate_loss(ctx, grad_loss, *_):
-    if grad_loss is None:
-        return (None,) * 7
-    grad_reconstruction, grad_values = scaled(grad_loss, *ctx.saved_tensors)
-    need_reconstruction, need_target, need_values = ctx.needs_input_grad[:3]
-    return (
-        grad_reconstruction if need_reconstruction else None,
-        -grad_reconstruction if need_target else None,
-        grad_values if need_values else None,
-        None,
-        None,
-        None,
-        None,
-    )
-
-
-_partitioned_loss.register_autograd(_differentiate_loss, setup_context=_save_loss)
+returns_gradients(_partitioned_loss, 0, 2, target=(1, 0))
