@@ -124,7 +124,7 @@ def _spoken(folder: Path, epochs: int | None, batch: int | None) -> Task:
     mixture, stems = song.read(rate)
     cut = round(len(mixture) * SPOKEN_SHARE)
     learnt, tested = (
-        Piece(song.name, mixture[part], dict(zip(song.stems, stems[:, part], strict=True)))
+        Piece(Path(song.name).name, mixture[part], dict(zip(song.stems, stems[:, part], strict=True)))
         for part in (slice(cut), slice(cut, None))
     )
     return Task(
