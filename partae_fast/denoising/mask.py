@@ -12,19 +12,21 @@ from ..errors import UserError
 
 @dataclass(frozen=True)
 class Mask:
-    """gain = F^e / (F^e + b B^e + n V^e) * max(1 - g V^2 / X^2, 0), in 0 .. 1.
+    """gain = F^e / (F^e + b B^e + n V^e) * max(1 - g V^2 / X^2, 0), and at least 1 - p V^2 / X^2; in 0 .. 1.
 
     F and B are the foreground's and the background's reconstruction, rectified, for a magnitude is never negative;
     X the recording's own magnitudes; V the root mean square of noise-only audio in each bin. F, B and X^2 are means
     over `smoothing` frames and as many bins around each. Where F, B and V are 0 the model saw nothing that it knows,
     and the gain is 0. With exponent 2 the first factor has the Wiener filter's shape; the second is a gate, shut where
-    the recording is no louder than g times the noise's mean square.
+    the recording is no louder than g times the noise's mean square. The bypass lets pass what is far louder than p
+    times that, whether or not the model knows it: in steady noise it cannot be noise.
 
     Arguments:
         exponent: e, positive; the larger, the nearer the first factor is to 0 or 1.
         background: b, 0 or more; 0 for a model that has no background.
         noise: n, 0 or more.
         gate: g, 0 or more; 0 for no gate.
+        bypass: p, 0 or more; 0 for none.
         smoothing: frames, and bins, of the means; odd, 1 for none. At the edges the outermost values are repeated.
 
     Raises UserError for settings out of range.
@@ -38,9 +40,10 @@ class Mask:
     noise: float = 0.0
     gate: float = 0.0
     smoothing: int = 1
+    bypass: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("exponent", "background", "noise", "gate"):
+        for name in ("exponent", "background", "noise", "gate", "bypass"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             if not number or value < 0 or (name == "exponent" and value == 0):
@@ -64,21 +67,21 @@ class Mask:
     ) -> NDArray[np.float32]:
         """F, B and X of one shape (..., N, H) and V^2 (H,) -> each element's gain; NaN where F or B is NaN.
 
-        X and V are needed where `noise` or `gate` is above 0; V^2 is 0 where it is None. Where `background` is 0, B is
-        not looked at.
+        X and V are needed where `noise`, `gate` or `bypass` is above 0. V^2 is 0 where it is None, and where it is 0
+        nothing is bypassed. Where `background` is 0, B is not looked at.
         """
         from .mask_cpu import gain  # here: Numba's import takes longer than all of ours
 
         shape = foreground.shape
         whole = (math.prod(shape[:-2]), *(1, *shape)[-2:])
-        gate = 0.0 if magnitudes is None else self.gate
+        gate, bypass = (0.0, 0.0) if magnitudes is None else (self.gate, self.bypass)
         f, b, x = (
             np.ascontiguousarray(part, np.float32).reshape(whole)
             for part in (foreground, background, foreground if magnitudes is None else magnitudes)
         )
         v2 = np.zeros(whole[2], np.float32) if noise_mean_square is None else noise_mean_square
         v2 = np.ascontiguousarray(v2, np.float32)
-        weights = (self.exponent, self.background, self.noise, gate)
+        weights = (self.exponent, self.background, self.noise, gate, bypass)
         return gain(f, b, x, v2, weights, self.smoothing).reshape(shape)
 
     def to_dict(self) -> dict[str, Any]:

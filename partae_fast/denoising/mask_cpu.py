@@ -13,7 +13,7 @@ OPERATIONS = 50  # for each gain, about: more where means reach farther
 @kernel
 def _gain(counters, out, foreground, background, magnitudes, mean_square, root, settings, reach):
     frames, bins = out.shape[1], out.shape[2]
-    exponent, weight, noise, gate = settings
+    exponent, weight, noise, gate, bypass = settings
     one, zero, tiny = np.float32(1), np.float32(0), np.float32(np.finfo(np.float32).tiny)
     tiles = (frames + TILE - 1) // TILE
     sums = np.empty(bins + 2 * reach, np.float32)
@@ -48,11 +48,14 @@ def _gain(counters, out, foreground, background, magnitudes, mean_square, root, 
                 for h in range(bins):
                     total = f[h] + weight * b[h] + (noise * v[h] if noise > 0 else zero)
                     gains[h] = f[h] / (one if total == 0 else total)
-            if gate > 0:
+            if gate > 0 or bypass > 0:
                 _mean(power, sums, magnitudes[item], n, reach, True)
                 for h in range(bins):
-                    shut = one - gate * mean_square[h] / (tiny if power[h] < tiny else power[h])
+                    share = mean_square[h] / (tiny if power[h] < tiny else power[h])
+                    shut, past = one - gate * share, one - bypass * share
                     gains[h] *= zero if shut < 0 else shut
+                    if bypass > 0 and mean_square[h] > 0 and past > gains[h]:
+                        gains[h] = past
         unit = next_unit(counters, unit)
 
 
@@ -98,12 +101,12 @@ def gain(
     background: NDArray[np.float32],
     magnitudes: NDArray[np.float32],
     mean_square: NDArray[np.float32],
-    settings: tuple[float, float, float, float],
+    settings: tuple[float, ...],
     smoothing: int,
 ) -> NDArray[np.float32]:
-    """F, B and X (B, N, H) and V^2 (H,), contiguous; e, b, n and g -> gains (B, N, H).
+    """F, B and X (B, N, H) and V^2 (H,), contiguous; e, b, n, g and p -> gains (B, N, H).
 
-    B is not read where b is 0, nor X where g is.
+    B is not read where b is 0, nor X where g and p are.
     """
     out = np.empty_like(foreground)
     items, frames, _ = out.shape

@@ -88,7 +88,7 @@ PRESETS = {
         level=0.2,
         frames=128,
         latents=64,
-        taps=9,
+        taps=5,
         pool=4,
         background=0.25,
         penalty=100.0,
@@ -100,7 +100,7 @@ PRESETS = {
         steps=2200,
         shares=(3, 4, 4),
         match_noise=True,
-        mask={"exponent": 1.0, "background": 0.0, "noise": 0.25, "gate": 1.5, "smoothing": 3},
+        mask={"exponent": 1.0, "background": 0.0, "noise": 0.4, "gate": 1.5, "smoothing": 3},
     ),
 }
 

@@ -9,6 +9,7 @@ RemixIT (Tzinis et al. 2022), on magnitudes; a third round was worse (bench/resu
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,13 @@ from ..sampling import CropSampler
 Magnitudes = NDArray[np.float32]
 
 # A teacher's gain. Background latents take some of the signal too, and so count no louder than noise ever was.
-PARTITIONED = Mask(background=2.0, noise=1.0, gate=2.0, smoothing=3)
+PARTITIONED = Mask(background=4.0, noise=1.0, gate=2.0, smoothing=3)
 DENOISING = Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, smoothing=3)
 LOUDEST = 0.999  # the quantile of noise-only power, over frames, that stands for this
-TYPICAL = 0.75  # the quantile beyond which noise-only power is taken for an event
+HIGH, ITS_SHARE = 0.98, 0.28  # this much of this quantile of noise-only power is taken for the level of noise
+PREVAILING = 2.5  # and no more than so many times the median power of what may have signal
+STEADY = 2.75  # the same quantile over the median, in noise as steady as white noise
+BYPASS = 5.0  # in such noise what is this much above its level is signal; else this times the fourth power of the ratio
 SILENCE = 1e-8  # of the power of the loudest frame: a quieter one is digital silence
 GAIN_DB = 3.0  # noise is remixed at up to this much above or below its own level
 ENOUGH = 1 << 15  # frames of remixes: short recordings are remixed several times
@@ -75,25 +79,34 @@ def _shortened(signal: Sequence[Magnitudes], frames: int, rng: np.random.Generat
 
 def _gains(model: Any, signal: Sequence[Magnitudes], noise: Sequence[Magnitudes]) -> Iterator[Magnitudes]:
     """The teacher's gain for every frame and bin of the recordings."""
-    typical, loudest = typical_power(noise), np.sqrt(quantile_of_power(noise, LOUDEST, ENOUGH))
-    mask = PARTITIONED if (model.foreground == 0).any() else DENOISING
+    typical, loudest = typical_power(noise, signal), np.sqrt(quantile_of_power(noise, LOUDEST, ENOUGH))
+    mask = with_bypass(PARTITIONED if (model.foreground == 0).any() else DENOISING, noise)
     for x in signal:
         parts = _separated(model, x)
         yield mask.gain(parts[0], np.minimum(parts[1], loudest), x, typical)
 
 
-def typical_power(noise: Sequence[Magnitudes]) -> Magnitudes:
-    """The mean square of each bin, (bins,), but no more than the upper quartile of what `smoothed_power` says.
+def typical_power(noise: Sequence[Magnitudes], signal: Sequence[Magnitudes]) -> Magnitudes:
+    """What a gate takes for the level of noise, (bins,): 0.28 of the 98 % quantile of what `smoothed_power` says.
 
-    In steady noise it is the mean square. One thud in some seconds of noise would raise that by 10 dB and more, and a
-    gate at such a height shuts on the song as well. Digital silence is not counted.
+    In steady noise that is some 2 dB below the mean square. In unsteady noise it is above, by up to 2.5 dB in what was
+    measured, for there the gate is to stop its louder moments; but a rare thud, which can raise the mean square by
+    10 dB, does not count. Nor does noise that the recordings with signal do not have: it is at most 2.5 times their
+    median.
     """
-    powers = [np.einsum("th,th->t", n, n, dtype=np.float64) for n in noise]
-    loudest = max(power.max() for power in powers)
-    sounding = sum(int(np.count_nonzero(power > SILENCE * loudest)) for power in powers)
-    squares = [np.einsum("th,th->h", n, n, dtype=np.float64) for n in noise]
-    mean_square = (np.sum(squares, axis=0) / max(1, sounding)).astype(np.float32)
-    return np.minimum(mean_square, quantile_of_power(noise, TYPICAL, ENOUGH))
+    heard = PREVAILING * quantile_of_power(signal, 0.5, ENOUGH)
+    return np.minimum(ITS_SHARE * quantile_of_power(noise, HIGH, ENOUGH), heard).astype(np.float32)
+
+
+def with_bypass(mask: Mask, noise: Sequence[Magnitudes]) -> Mask:
+    """The mask with a bypass that noise of this kind does not take: the less steady it is, the higher.
+
+    In steady noise what is a few times louder than its level is signal, even where a model has not learned it. Unsteady
+    noise is as loud at times, and there the model alone decides.
+    """
+    high, median = (quantile_of_power(noise, share, ENOUGH) for share in (HIGH, 0.5))
+    unsteady = float(np.median(high / np.maximum(median, np.finfo(np.float32).tiny))) / STEADY
+    return replace(mask, bypass=BYPASS * min(max(unsteady, 1.0), 1e3) ** 4)
 
 
 def quantile_of_power(recordings: Sequence[Magnitudes], share: float, frames: int) -> Magnitudes:

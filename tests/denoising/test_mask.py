@@ -79,13 +79,23 @@ def plainly(mask, f, b, x, v2):
     for n, h in np.ndindex(f.shape):
         part_f, part_b = (mean(np.maximum(part, 0.0), n, h) ** mask.exponent for part in (f, b))
         total = part_f + mask.background * part_b + mask.noise * v2[h] ** (mask.exponent / 2)
-        gain[n, h] = total and part_f / total * max(1 - mask.gate * v2[h] / mean(x.astype(float) ** 2, n, h), 0)
+        share = v2[h] / mean(x.astype(float) ** 2, n, h)
+        learned = total and part_f / total * max(1 - mask.gate * share, 0)
+        gain[n, h] = max(learned, 1 - mask.bypass * share) if mask.bypass else learned
     return gain
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (23, 13), (65, 3)])
 @pytest.mark.parametrize(
-    "mask", [Mask(2, 1, 0.5, 2, 3), Mask(2, 0, 0.25, 2, 3), Mask(1, 0, 0.25, 0, 5), Mask(3, 2, 0, 1.5, 1)]
+    "mask",
+    [
+        Mask(2, 1, 0.5, 2, 3),
+        Mask(2, 0, 0.25, 2, 3),
+        Mask(1, 0, 0.25, 0, 5),
+        Mask(3, 2, 0, 1.5, 1),
+        Mask(1, 0, 0.4, 1.5, 3, 3),
+        Mask(2, 1, 0.5, 0, 1, 2),
+    ],
 )
 def test_noise_gate_and_smoothing(mask, shape):
     rng = np.random.default_rng(0)
@@ -112,7 +122,7 @@ def test_threads_and_strides_change_no_bit(monkeypatch):
     assert 0 < alone.mean() < 1
 
 
-@pytest.mark.parametrize("name", ["background", "noise", "gate"])
+@pytest.mark.parametrize("name", ["background", "noise", "gate", "bypass"])
 @pytest.mark.parametrize("value", [-1, float("nan"), "1", None])
 def test_another_weight_is_refused(name, value):
     with pytest.raises(UserError, match=f"{name} is .*it must be a number, 0 or more"):
@@ -127,3 +137,10 @@ def test_another_smoothing_is_refused(smoothing):
 
 def test_settings_of_before_the_gate_are_read():
     assert Mask.from_dict({"exponent": 1.5}) == Mask(1.5)
+
+
+def test_the_bypass_lets_pass_what_is_far_louder_than_noise_and_nothing_where_noise_is_not_known():
+    loud, none = np.full((1, 3), 100, np.float32), np.zeros((1, 3), np.float32)
+    mask = Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, bypass=3.0)
+    np.testing.assert_allclose(mask.gain(none, none, loud, np.float32([1, 5000, 0])), [[0.9997, 0, 0]], atol=1e-6)
+    assert (mask.gain(none, none) == 0).all()

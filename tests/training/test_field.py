@@ -11,7 +11,7 @@ from partae_fast.sampling import CropSampler
 from partae_fast.training.fit import checkpoints
 from partae_fast.training.material import prepare
 from partae_fast.training.presets import DEFAULT, PRESETS
-from partae_fast.training.remix import quantile_of_power, remixes, typical_power
+from partae_fast.training.remix import BYPASS, quantile_of_power, remixes, typical_power, with_bypass
 
 RATE = 22050
 
@@ -36,9 +36,9 @@ def test_it_is_the_default_and_its_noise_statistics_are_of_noise_alone():
     assert DEFAULT == "field"
     assert isinstance(model, pf.ConvDenoisingAutoencoder)
     assert len(model.history.loss) == 10
-    assert model.mask == pf.denoising.Mask(**PRESETS["field"].mask)
     material = prepare([(noisy, RATE)], [(noise, RATE)])
-    np.testing.assert_array_equal(model.noise_mean_square, typical_power(material.noise))
+    assert model.mask == with_bypass(pf.denoising.Mask(**PRESETS["field"].mask), material.noise)
+    np.testing.assert_array_equal(model.noise_mean_square, typical_power(material.noise, material.signal))
 
 
 def test_it_denoises(tmp_path):
@@ -120,17 +120,40 @@ def test_remixes_add_the_power_of_noise():
     assert power == pytest.approx(0.5 * float(np.mean(noise[0] ** 2)), rel=0.35)
 
 
-def test_typical_power_is_the_mean_square_of_steady_noise_and_not_of_a_thud_or_of_silence():
-    rng = np.random.default_rng(0)
-    steady = np.sqrt(rng.exponential(2.0, (4000, 6))).astype(np.float32)
-    np.testing.assert_allclose(typical_power([steady]), (steady**2).mean(axis=0), rtol=1e-5)
+def steady_noise(frames=4000, bins=6, seed=0):
+    """Magnitudes of white noise in windows that overlap: powers that are alike over some three frames."""
+    power = np.random.default_rng(seed).exponential(1.0, (frames + 2, bins))
+    return np.sqrt(power[:-2] / 4 + power[1:-1] / 2 + power[2:] / 4).astype(np.float32)
+
+
+def test_typical_power_follows_steady_noise_and_neither_a_thud_nor_silence():
+    steady = steady_noise()
+    mean_square = (steady**2).mean(axis=0)
+    usual = typical_power([steady], [steady])
+    assert ((usual > 0.4 * mean_square) & (usual < mean_square)).all()
     thud = steady.copy()
-    thud[1000:1100] *= 30
-    assert (thud**2).mean() > 20 * (steady**2).mean()
-    assert (typical_power([thud]) < 1.5 * (steady**2).mean(axis=0)).all()
+    thud[1000:1040] *= 30
+    assert (thud**2).mean() > 8 * (steady**2).mean()
+    np.testing.assert_allclose(typical_power([thud], [steady]), usual, rtol=0.25)
     silence = np.zeros_like(steady)
-    silent = [np.concatenate([silence, steady]), silence, silence]
-    np.testing.assert_allclose(typical_power(silent), (steady**2).mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(typical_power([np.concatenate([silence, steady]), silence], [steady]), usual, rtol=0.02)
+
+
+def test_noise_that_the_other_recordings_do_not_have_is_no_typical_noise():
+    steady = steady_noise()
+    hum = steady * np.float32([1, 1, 10, 1, 1, 1])
+    found = typical_power([hum], [steady_noise(seed=1)]) / typical_power([steady], [steady])
+    assert 2 < found[2] < 8  # of the 100 that it has
+    np.testing.assert_allclose(found[[0, 5]], 1, atol=0.1)
+
+
+def test_the_bypass_is_higher_the_less_steady_noise_is():
+    mask, steady = pf.denoising.Mask(bypass=0.0), steady_noise()
+    assert with_bypass(mask, [steady]).bypass == BYPASS
+    unsteady = steady * np.repeat(np.float32([1, 1, 3, 1]), 1000)[:, None]
+    louder = with_bypass(mask, [unsteady]).bypass
+    assert 10 * BYPASS < louder < np.inf
+    assert with_bypass(mask, [7 * unsteady]).bypass == pytest.approx(louder)
 
 
 def test_power_of_a_long_recording_is_taken_from_all_over_it():
