@@ -11,7 +11,15 @@ from partae_fast.sampling import CropSampler
 from partae_fast.training.fit import checkpoints
 from partae_fast.training.material import prepare
 from partae_fast.training.presets import DEFAULT, PRESETS
-from partae_fast.training.remix import BYPASS, quantile_of_power, remixes, typical_power, with_bypass
+from partae_fast.training.remix import (
+    BYPASS,
+    DENOISING,
+    between_rounds,
+    quantile_of_power,
+    remixes,
+    typical_power,
+    with_bypass,
+)
 
 RATE = 22050
 
@@ -154,6 +162,13 @@ def test_the_bypass_is_higher_the_less_steady_noise_is():
     louder = with_bypass(mask, [unsteady]).bypass
     assert 10 * BYPASS < louder < np.inf
     assert with_bypass(mask, [7 * unsteady]).bypass == pytest.approx(louder)
+
+
+def test_the_gain_between_rounds_is_milder_where_little_noise_is_known():
+    short, middle, long = (between_rounds([steady_noise(frames), steady_noise(frames)]) for frames in (200, 500, 900))
+    assert long == DENOISING
+    assert (short.noise, short.gate) == (0.1, 1.0)
+    assert short.noise < middle.noise < long.noise and short.gate < middle.gate < long.gate
 
 
 def test_power_of_a_long_recording_is_taken_from_all_over_it():
