@@ -24,9 +24,8 @@ Magnitudes = NDArray[np.float32]
 # A teacher's gain. Background latents take some of the signal too, and so count no louder than noise ever was.
 PARTITIONED = Mask(background=4.0, noise=1.0, gate=2.0, smoothing=3)
 DENOISING = Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, smoothing=3)
-# Between two of them its weights are the first where there are FEW frames of noise-only audio, the second where MANY.
-BETWEEN_NOISE, BETWEEN_GATE = (0.1, DENOISING.noise), (1.0, DENOISING.gate)
-FEW, MANY = 600, 1500
+MILD = 0.1, 1.0  # weights of noise and gate instead of these where there is little noise-only audio
+FEW, MANY = 650, 1500  # frames of it: up to the first a mask is mild, from the second on it is not
 LOUDEST = 0.999  # the quantile of noise-only power, over frames, that stands for this
 HIGH, ITS_SHARE = 0.98, 0.28  # this much of this quantile of noise-only power is taken for the level of noise
 PREVAILING = 2.5  # and no more than so many times the median power of what may have signal
@@ -83,21 +82,21 @@ def _shortened(signal: Sequence[Magnitudes], frames: int, rng: np.random.Generat
 def _gains(model: Any, signal: Sequence[Magnitudes], noise: Sequence[Magnitudes]) -> Iterator[Magnitudes]:
     """The teacher's gain for every frame and bin of the recordings."""
     typical, loudest = typical_power(noise, signal), np.sqrt(quantile_of_power(noise, LOUDEST, ENOUGH))
-    mask = with_bypass(PARTITIONED if (model.foreground == 0).any() else between_rounds(noise), noise)
+    mask = with_bypass(PARTITIONED if (model.foreground == 0).any() else cautious(DENOISING, noise), noise)
     for x in signal:
         parts = _separated(model, x)
         yield mask.gain(parts[0], np.minimum(parts[1], loudest), x, typical)
 
 
-def between_rounds(noise: Sequence[Magnitudes]) -> Mask:
-    """The gain of a denoising model for what the next one learns from.
+def cautious(mask: Mask, noise: Sequence[Magnitudes]) -> Mask:
+    """A denoising model's mask for so much noise-only audio: the milder the less there is.
 
-    From a second or two of noise-only audio it has not learned all that noise can be, and then the song is what a
-    strict gain takes away, not the noise. So the gain is the milder the less there is.
+    From a second or two of it no model has learned all that noise can be, and then a strict mask takes away the song
+    and not the noise.
     """
     known = min(max((sum(map(len, noise)) - FEW) / (MANY - FEW), 0.0), 1.0)
-    noise_weight, gate = (low + known * (high - low) for low, high in (BETWEEN_NOISE, BETWEEN_GATE))
-    return replace(DENOISING, noise=noise_weight, gate=gate)
+    noise_weight, gate = (low + known * (high - low) for low, high in zip(MILD, (mask.noise, mask.gate), strict=True))
+    return replace(mask, noise=noise_weight, gate=gate)
 
 
 def typical_power(noise: Sequence[Magnitudes], signal: Sequence[Magnitudes]) -> Magnitudes:
