@@ -18,7 +18,7 @@ from .distributed import Ranks, current, own_device
 from .material import Audio, Material, PathLike, crop_frames, prepare
 from .presets import DEFAULT, Preset
 from .record import JsonLines, Record, TensorBoard
-from .remix import cautious, remixes, typical_power, with_bypass
+from .remix import MILD_END, cautious, remixes, typical_power, with_bypass
 from .reservoir import DEFAULT_MIB, ReservoirSampler
 from .stored import is_stored
 from .trainer import History, Trainer
@@ -216,7 +216,7 @@ def fit_material(
             _train(trainer, count, record)
             model, losses = trainer.model, losses + trainer.history.loss
             model.noise_mean_square.copy_(torch.from_numpy(typical_power(material.noise, material.signal)))
-            model.mask = with_bypass(cautious(model.mask, material.noise), material.noise)
+            model.mask = with_bypass(cautious(model.mask, material.noise, MILD_END), material.noise)
     model.history = History(losses)
     return model
 

@@ -24,7 +24,8 @@ Magnitudes = NDArray[np.float32]
 # A teacher's gain. Background latents take some of the signal too, and so count no louder than noise ever was.
 PARTITIONED = Mask(background=4.0, noise=1.0, gate=2.0, smoothing=3)
 DENOISING = Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, smoothing=3)
-MILD = 0.1, 1.0  # weights of noise and gate instead of these where there is little noise-only audio
+# Weights of noise and gate where there is little noise-only audio: between two models, and in the end.
+MILD, MILD_END = (0.1, 1.0), (0.25, 1.25)
 FEW, MANY = 650, 1500  # frames of it: up to the first a mask is mild, from the second on it is not
 LOUDEST = 0.999  # the quantile of noise-only power, over frames, that stands for this
 HIGH, ITS_SHARE = 0.98, 0.28  # this much of this quantile of noise-only power is taken for the level of noise
@@ -88,14 +89,14 @@ def _gains(model: Any, signal: Sequence[Magnitudes], noise: Sequence[Magnitudes]
         yield mask.gain(parts[0], np.minimum(parts[1], loudest), x, typical)
 
 
-def cautious(mask: Mask, noise: Sequence[Magnitudes]) -> Mask:
-    """A denoising model's mask for so much noise-only audio: the milder the less there is.
+def cautious(mask: Mask, noise: Sequence[Magnitudes], mild: tuple[float, float] = MILD) -> Mask:
+    """A denoising model's mask for so much noise-only audio: the nearer to the mild weights the less there is.
 
     From a second or two of it no model has learned all that noise can be, and then a strict mask takes away the song
     and not the noise.
     """
     known = min(max((sum(map(len, noise)) - FEW) / (MANY - FEW), 0.0), 1.0)
-    noise_weight, gate = (low + known * (high - low) for low, high in zip(MILD, (mask.noise, mask.gate), strict=True))
+    noise_weight, gate = (low + known * (high - low) for low, high in zip(mild, (mask.noise, mask.gate), strict=True))
     return replace(mask, noise=noise_weight, gate=gate)
 
 
