@@ -155,7 +155,7 @@ def test_info_of_a_model(partae):
     about = json.loads(out)
     assert code == 0 and about["format"] == "partae-model" and about["config"]["latents"] == 64
     assert about["spectrogram"]["rate"] == RATE and about["spectrogram"]["bins"] == 128
-    assert about["statistics"]["std"]["least"] > 0 and about["tensors"]["w_enc"]["shape"] == [9, 128, 64]
+    assert about["statistics"]["std"]["least"] > 0 and about["tensors"]["w_enc"]["shape"] == [5, 128, 64]
     text = partae("info", "m.safetensors")[1]
     assert "conv_denoising" in text and "noise_mean_square" in text
 
@@ -450,7 +450,7 @@ MODELS = {
     "missing": (nothing, "no such file"),
     "cut short": (cut_model, "cut short"),
     "flipped bit": (flip_bit, "checksum"),
-    "nan weights": (rewritten(w_enc=torch.full((9, 128, 64), torch.nan)), "NaN .*w_enc"),
+    "nan weights": (rewritten(w_enc=torch.full((5, 128, 64), torch.nan)), "NaN .*w_enc"),
     "another version": (rewritten(version="2"), "version 2 .*version 1"),
     "empty": (lambda: Path("bad.safetensors").touch(), "not a safetensors file|0 bytes"),
 }
