@@ -52,10 +52,13 @@ def _gain(counters, out, foreground, background, magnitudes, mean_square, root, 
                 _mean(power, sums, magnitudes[item], n, reach, True)
                 for h in range(bins):
                     share = mean_square[h] / (tiny if power[h] < tiny else power[h])
-                    shut, past = one - gate * share, one - bypass * share
+                    shut = one - gate * share
                     gains[h] *= zero if shut < 0 else shut
-                    if bypass > 0 and mean_square[h] > 0 and past > gains[h]:
-                        gains[h] = past
+                if bypass > 0:
+                    for h in range(bins):
+                        share = mean_square[h] / (tiny if power[h] < tiny else power[h])
+                        past = one - bypass * share if share > 0 else zero
+                        gains[h] = past if past > gains[h] else gains[h]
         unit = next_unit(counters, unit)
 
 

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from ..denoising.mask import Mask
 from ..sampling import CropSampler
+from .presets import PRESETS
 
 Magnitudes = NDArray[np.float32]
 
 # A teacher's gain. Background latents take some of the signal too, and so count no louder than noise ever was.
 PARTITIONED = Mask(background=4.0, noise=1.0, gate=2.0, smoothing=3)
-DENOISING = Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, smoothing=3)
+DENOISING = Mask(**PRESETS["field"].mask)
 # Weights of noise and gate where there is little noise-only audio: between two models, and in the end.
 MILD, MILD_END = (0.1, 1.0), (0.25, 1.25)
 FEW, MANY = 650, 1500  # frames of it: up to the first a mask is mild, from the second on it is not

@@ -1,4 +1,4 @@
-"""Preset `field`: two models, the second from remixes of what the first took apart, and the level of the noise."""
+"""Preset `field`: three models, each later one from remixes of what the one before took apart; the level of noise."""
 
 import logging
 
@@ -164,6 +164,19 @@ def test_the_bypass_is_higher_the_less_steady_noise_is():
     louder = with_bypass(mask, [unsteady]).bypass
     assert 10 * BYPASS < louder < np.inf
     assert with_bypass(mask, [7 * unsteady]).bypass == pytest.approx(louder)
+
+
+def test_what_steady_noise_cannot_be_is_signal_to_the_next_model_too():
+    steady, loud = steady_noise(bins=8), steady_noise(bins=8, seed=1)
+    loud[:, 3:6] += 20 * (np.arange(len(loud)) % 40 < 8)[:, None]
+    knows_nothing = pf.ConvDenoisingAutoencoder(bins=8, latents=4, taps=3, pool=4)
+    knows_nothing.w_dec.data.zero_()
+    sampler = remixes(knows_nothing, [loud], [steady], 64, 8, 0.0, 0)
+    target = sampler.target_at(0)
+    sounding = target[..., 4] > 1
+    assert 0.1 < sounding.float().mean() < 0.3
+    assert target[sounding][:, 4].mean() > 15
+    assert target[..., 0].mean() < 0.05 * steady.mean()
 
 
 def test_a_mask_is_milder_where_little_noise_is_known():
