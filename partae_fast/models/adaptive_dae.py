@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .. import functional
 from ..errors import UserError
+from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
@@ -48,7 +49,7 @@ class DenseLayers(nn.Module):
         return x
 
 
-class AdaptiveDenoisingAutoencoder(nn.Module):
+class AdaptiveDenoisingAutoencoder(StatefulModel):
     """Two networks of dense layers, on stacks of consecutive frames' magnitudes.
 
     `bottom` makes clean magnitudes of a mixture's. `top` reproduces clean magnitudes, and only clean ones well: the
@@ -81,6 +82,8 @@ class AdaptiveDenoisingAutoencoder(nn.Module):
     >>> model(torch.rand(2, 100, 33)).shape
     torch.Size([2, 100, 33])
     """
+
+    RESTORED = ("seed", "dropout")
 
     level: Tensor
     purity: Tensor
@@ -131,6 +134,10 @@ class AdaptiveDenoisingAutoencoder(nn.Module):
             "dropout": self.dropout,
             "seed": self.seed,
         }
+
+    def set_extra_state(self, state: Tensor) -> None:
+        super().set_extra_state(state)
+        self.bottom.seed = self.top.seed = self.seed
 
     def forward(self, x: Tensor) -> Tensor:
         """Magnitudes of mixtures (B, N, H) -> of the clean signal (B, N, H)."""

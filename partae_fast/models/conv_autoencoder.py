@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from .. import functional
 from ..errors import UserError
 from .initialisation import orthogonal
+from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
     from ..denoising.mask import Mask
 
 
-class ConvAutoencoder(nn.Module):
+class ConvAutoencoder(StatefulModel):
     """One convolutional layer, rectified and max-pooled, and one back; no biases.
 
     The output is at the scale of the input; mean and std are applied at the encoder alone. Models are its subclasses:
@@ -34,6 +35,8 @@ class ConvAutoencoder(nn.Module):
 
     Raises UserError where an argument is out of range.
     """
+
+    RESTORED = ("seed", "leak", "rectified_output")
 
     w_enc: nn.Parameter
     w_dec: nn.Parameter

@@ -28,6 +28,8 @@ class ConvPartitionedAutoencoder(ConvAutoencoder):
     torch.Size([2, 100, 32])
     """
 
+    RESTORED = (*ConvAutoencoder.RESTORED, "background")
+
     def __init__(
         self,
         bins: int = 32,

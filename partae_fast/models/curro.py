@@ -42,6 +42,8 @@ class CurroAutoencoder(FrameAutoencoder):
     torch.Size([5, 33])
     """
 
+    RESTORED = ("seed", "part", "alpha")
+
     def __init__(
         self,
         input: str = "magnitude",

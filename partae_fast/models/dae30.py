@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..kernels.philox import words
 from .separation import Separation, voice_and_noise
+from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
@@ -21,7 +22,7 @@ _LAST_SCALE, _LAST_BIAS = 0.01, 0.5  # of the last layer before the first step
 _PATCH = 2  # group, the third word of a counter, of the places of patches; the sampler has 0 and 1
 
 
-class DAE30(nn.Module):
+class DAE30(StatefulModel):
     """Fifteen convolutional and fifteen transposed convolutional layers of 5x5, ReLU behind each.
 
     Every second convolution's output is added to what enters its mirror image among the transposed ones (after Mao,
@@ -44,6 +45,8 @@ class DAE30(nn.Module):
     >>> DAE30(filters=2, bins=9)(torch.rand(1, 6, 9)).shape
     torch.Size([1, 6, 9])
     """
+
+    RESTORED = ("seed", "patch")
 
     def __init__(self, filters: int = 128, bins: int = 257, patch: int = 0, seed: int = 0) -> None:
         super().__init__()

@@ -56,6 +56,8 @@ class DenseAutoencoder(FrameAutoencoder):
     torch.Size([5, 33])
     """
 
+    RESTORED = ("seed", "rectified_output", "l2", "l1")
+
     def __init__(
         self,
         input: str = "magnitude",

@@ -45,6 +45,8 @@ class DensePartitionedAutoencoder(FrameAutoencoder):
     torch.Size([5, 33])
     """
 
+    RESTORED = ("seed", "rectified_output", "mean_over_items", "unpenalised")
+
     def __init__(
         self,
         input: str = "magnitude",

@@ -12,6 +12,7 @@ from .. import functional
 from ..errors import UserError
 from ..functional.affinity import VARIANTS
 from .separation import Separation, voice_and_noise
+from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
@@ -22,7 +23,7 @@ INFERENCE = ("mask", "cluster")
 _CLUSTERED = 20000  # points that k-means looks at; the others then go to the nearest centre
 
 
-class EmbeddingSeparator(nn.Module):
+class EmbeddingSeparator(StatefulModel):
     """Recurrent layers, a linear one to an embedding of each point, and what tells sources apart by it.
 
     Bidirectional LSTM layers with tanh hear a whole recording: the roots of its magnitudes, brought to mean 0 and
@@ -58,6 +59,8 @@ class EmbeddingSeparator(nn.Module):
     >>> model.masks(torch.rand(2, 20, 9)).shape
     torch.Size([2, 20, 9, 2])
     """
+
+    RESTORED = ("seed", "alpha", "affinity", "inference")
 
     def __init__(
         self,

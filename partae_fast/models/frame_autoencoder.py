@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..audio.frame_input import FrameInput
+from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
     from ..denoising.mask import Mask
 
 
-class FrameAutoencoder(nn.Module):
+class FrameAutoencoder(StatefulModel):
     """A network that makes a frame of clean sound out of a frame of noisy sound.
 
     Attributes:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
@@ -55,7 +56,7 @@ def voice_and_noise(
     return Separation(VOICE_AND_NOISE, lambda x: masks(x[None])[0].movedim(-1, 0), halo=halo, whole=whole)
 
 
-class SourceSeparator(nn.Module):
+class SourceSeparator(StatefulModel):
     """One network for each source, each of which makes its source's magnitudes of those of a mixture.
 
     Models are its subclasses: they say what a network is. To a network the other sources are noise; no two share

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import UserError
 from .separation import Separation, voice_and_noise
+from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _TINY = 1e-12
 
 
-class SparseNMF(nn.Module):
+class SparseNMF(StatefulModel):
     """Magnitudes of a few frames as sums of a dictionary's rows, some of them of voices, the others of noises.
 
     A frame is looked at with `context` frames before it. The voice is what its rows explain: the recording's spectrum
@@ -46,6 +47,8 @@ class SparseNMF(nn.Module):
     >>> model.masks(torch.rand(1, 7, 5)).shape
     torch.Size([1, 7, 5, 2])
     """
+
+    RESTORED = ("sparsity", "iterations")
 
     dictionary: Tensor
 

@@ -1,7 +1,7 @@
 """Models on disk: one sealed safetensors file with all that denoising needs.
 
-The tensors are the model's state_dict (weights, mean, std, foreground, noise_mean_square). The metadata's
-`settings` have these keys and no others:
+The tensors are the model's parameters and buffers (weights, mean, std, foreground, noise_mean_square), all of one
+floating type. The metadata's `settings` have these keys and no others:
     kind          which model, a name in `KINDS`
     config        the arguments that construct it
     spectrogram   settings of `partae_fast.audio.Spectrogram`, or null
@@ -21,9 +21,13 @@ import torch
 
 from .. import sealed
 from ..errors import UserError
+from .state import tensors_of, unwrapped
 
 FORMAT, VERSION = "partae-model", "1"
 _SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
+
+# What a model's weights may be: `model.double()`, `model.half()` and `model.bfloat16()` are saved as they are.
+FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 # Where the class of each kind of model is, imported when a file asks for it.
 KINDS = {
@@ -42,22 +46,28 @@ KINDS = {
 
 
 def save(model: torch.nn.Module, path: str | os.PathLike[str], overwrite: bool = True) -> None:
-    """Write a model to `path`, whole or not at all.
+    """Write a model to `path`, whole or not at all; `load` gives it back bit for bit, in the same floating type.
 
     Args:
-        model: an instance of one of `KINDS`, with its spectrogram and mask or None for either.
+        model: an instance of one of `KINDS`, with its spectrogram and mask or None for either; the wrappers of
+            torch.compile, DataParallel and DistributedDataParallel are taken off.
         path: the file; its folder must exist. By convention it ends in .safetensors.
         overwrite: whether a file that exists is replaced.
 
-    Raises UserError where the model has NaN or infinite weights or a spectrogram of other bins, or the file cannot be
-    written.
+    Raises UserError where the model is of another class, has NaN or infinite weights, weights of several types or a
+    spectrogram of other bins, or the file cannot be written, and TypeError where model and path are swapped.
     """
-    tensors = dict(model.state_dict())
+    if isinstance(path, torch.nn.Module):
+        raise TypeError(f"save: path is a {type(path).__name__}; the model comes first: pf.save(model, path)")
+    model = unwrapped(model, "save")
+    about = identity(model)
+    tensors = tensors_of(model)
+    _check_types(str(path), tensors, "the model has")
     _check_values(str(path), tensors, "the model has")
     _check_bins(str(path), model)
     spectrogram, mask = getattr(model, "spectrogram", None), getattr(model, "mask", None)
     settings = {
-        **identity(model),
+        **about,
         "spectrogram": None if spectrogram is None else spectrogram.to_dict(),
         "mask": None if mask is None else mask.to_dict(),
         "program": program(),
@@ -66,7 +76,7 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str], overwrite: bool =
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """The model that `save` wrote to `path`, on the CPU.
+    """The model that `save` wrote to `path`, on the CPU, in the floating type that it was saved in.
 
     Raises UserError, one line, where the file is missing, is no model of ours, was cut short or changed, is
     of another version, or has tensors that are missing, unknown, of another type or shape, or not finite.
@@ -78,7 +88,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     _check_size(path, kind, config, file.tensors)
     with _named(path, "its configuration makes no model"):
         model = kind(**config)
-    sealed.require_tensors(path, file.tensors, model.state_dict())
+    model.to(_common_type(file.tensors))
+    sealed.require_tensors(path, file.tensors, tensors_of(model))
     _check_values(str(path), file.tensors, "the file has")
     model.load_state_dict(file.tensors)
     if file.settings["spectrogram"] is not None:
@@ -122,7 +133,18 @@ def identity(model: torch.nn.Module) -> dict[str, Any]:
     for kind, known in KINDS.items():
         if known == place:
             return {"kind": kind, "config": model.config()}  # pyright: ignore[reportCallIssue]
-    raise UserError(f"a {type(model).__name__} cannot be saved; known models are {', '.join(KINDS)}")
+    name = type(model).__name__
+    bases = [base for base in type(model).__mro__ if f"{base.__module__}:{base.__qualname__}" in KINDS.values()]
+    if bases:
+        base = bases[0].__name__
+        raise UserError(
+            f"a {name} cannot be saved: pf.load knows {base} and not its subclasses; save its state by "
+            f"torch.save(model.state_dict(), path), or load that state into a {base} and save this"
+        )
+    raise UserError(
+        f"a {name} cannot be saved; known models are {', '.join(KINDS)}: save another's state by "
+        "torch.save(model.state_dict(), path)"
+    )
 
 
 def program() -> str:
@@ -162,6 +184,20 @@ def _check_size(path: str | os.PathLike[str], kind: Any, config: Any, tensors: d
     there = sum(tensor.numel() for tensor in tensors.values())
     if least > there:
         raise UserError(f"{path}: its configuration is of a larger model than its {there} numbers; train it again")
+
+
+def _common_type(tensors: dict[str, torch.Tensor]) -> torch.dtype:
+    """The floating type of a file's first tensor that has one; `require_tensors` refuses those that differ."""
+    return next((tensor.dtype for tensor in tensors.values() if tensor.dtype in FLOATING), torch.float32)
+
+
+def _check_types(path: str, tensors: dict[str, torch.Tensor], who: str) -> None:
+    types = sorted({str(tensor.dtype) for tensor in tensors.values()})
+    if len(types) > 1 or any(tensor.dtype not in FLOATING for tensor in tensors.values()):
+        raise UserError(
+            f"{path}: {who} tensors of {', '.join(types)}; they must be of one type, {', '.join(map(str, FLOATING))}: "
+            "model.float() makes them so"
+        )
 
 
 def _check_bins(path: str, model: Any) -> None:

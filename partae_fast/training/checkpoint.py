@@ -2,7 +2,7 @@
 
 A checkpoint is a sealed safetensors file (see `partae_fast.sealed`) of its own format, not a model. Its
 tensors are
-    model.NAME                the model's state_dict
+    model.NAME                the model's parameters and buffers
     optimizer.PARAMETER.NAME  what the optimiser keeps for each parameter (`kernels.optimiser.RULES`)
     loss                      (step,) float64, the loss of each step so far
     held_out                  (epochs,) float64, the losses of `plateau`, where the learning rate follows one
@@ -26,6 +26,7 @@ import torch
 
 from .. import sealed
 from ..errors import UserError
+from ..models.state import tensors_of
 from ..models.storage import program
 from .optimisers import Optimiser
 
@@ -62,7 +63,7 @@ def write_checkpoint(
     Raises UserError where the weights are not finite, so that a good checkpoint is never replaced by a bad
     one, and where the file cannot be written.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors = {f"model.{name}": tensor for name, tensor in tensors_of(model).items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{name} has NaN or infinite values after {len(losses)} steps; the checkpoint is kept")
@@ -81,7 +82,7 @@ def read_checkpoint(
     run: dict[str, Any],
     place: dict[str, Any],
     held_out: "array[float] | None" = None,
-) -> "array[float]":
+) -> list[float]:
     """Put model and optimiser where the checkpoint's run was; returns the losses so far, one per step.
 
     `held_out` is filled with the losses of the run's plateau, where it has one.
@@ -102,7 +103,7 @@ def read_checkpoint(
         )
     for difference in differences({**LATER_PLACE, **file.settings["place"]}, place):
         logger.warning("%s: the run goes on, but not in the same bits: %s", path, difference)
-    ours = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    ours = {f"model.{name}": tensor for name, tensor in tensors_of(model).items()}
     ours |= {f"optimizer.{name}": tensor for name, tensor in optimiser.tensors().items()}
     lists = {"loss": file.tensors["loss"]}
     if held_out is not None:
@@ -121,7 +122,7 @@ def read_checkpoint(
     return losses
 
 
-def read_losses(path: str | os.PathLike[str]) -> "array[float]":
+def read_losses(path: str | os.PathLike[str]) -> list[float]:
     """The loss of each step in a checkpoint; raises UserError where it is missing, damaged or no checkpoint."""
     return _losses(path, sealed.read(path, FORMAT, VERSION))
 
@@ -138,7 +139,7 @@ def falling_over(path: str | os.PathLike[str]) -> int:
     return file.settings["run"].get("falling_over", 0)
 
 
-def _losses(path: str | os.PathLike[str], file: sealed.Sealed) -> "array[float]":
+def _losses(path: str | os.PathLike[str], file: sealed.Sealed) -> list[float]:
     """The losses in a file whose settings are a checkpoint's."""
     sealed.require_settings(path, file.settings, _SETTINGS)
     loss = file.tensors.get("loss")
@@ -147,7 +148,7 @@ def _losses(path: str | os.PathLike[str], file: sealed.Sealed) -> "array[float]"
     run, place = file.settings["run"], file.settings["place"]
     if not (isinstance(run, dict) and isinstance(run.get("config", {}), dict) and isinstance(place, dict)):
         raise UserError(f"{path}: it does not say which run it is of; begin anew")
-    return array("d", loss.numpy().tobytes())
+    return loss.tolist()
 
 
 def current_place(backend: str, device: torch.device) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from array import array
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +55,7 @@ def fit_sounds(voices: Sounds, noises: Sounds, settings: Settings, run: Run) -> 
     model.spectrogram = settings.spectrogram
     begun = time.monotonic()
     kinds = [torch.from_numpy(_frames(kind, settings)).to(model.dictionary) for kind in (voices, noises)]
-    model.history = History(array("d", model.learn(*kinds, iterations=run.steps or _ITERATIONS, seed=run.seed)))
+    model.history = History(model.learn(*kinds, iterations=run.steps or _ITERATIONS, seed=run.seed))
     logger.info("%d and %d frames learnt from in %.0f s", *map(len, kinds), time.monotonic() - begun)
     return model
 

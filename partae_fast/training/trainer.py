@@ -4,7 +4,6 @@ import math
 import os
 import sys
 import time
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,12 @@ from ..atomic import check_writable
 from ..errors import UserError
 from ..kernels.optimiser import EVERY_RULE, RULES
 from ..kernels.train_steps import Run
+from ..models.conv_autoencoder import ConvAutoencoder
+from ..models.state import unwrapped
 from ..models.storage import identity
 from ..sampling import CropSampler
 from .checkpoint import current_place, differences, read_checkpoint, write_checkpoint
-from .distributed import Ranks, Shares
+from .distributed import Ranks, Shares, current
 from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, late_interrupt, progress_bar
 from .optimisers import Optimiser
 from .plateau import Plateau
@@ -31,9 +32,9 @@ _STAIRS = 10  # in which a learning rate falls
 
 @dataclass
 class History:
-    """What training saw: `loss`, one float per step, kept in 8 bytes each: a paper's sixty models take millions."""
+    """What training saw: `loss`, a list of one float per step."""
 
-    loss: "array[float]" = field(default_factory=lambda: array("d"))
+    loss: list[float] = field(default_factory=list)
 
 
 class Sampler(Protocol):
@@ -65,7 +66,10 @@ class Trainer:
     model's device. With the same settings, recordings, device and library versions two runs give equal bits.
 
     Args:
-        model: any of `partae_fast.models`, on the device to train on; trained in place, by its `training_loss`.
+        model: any of `partae_fast.models` or a subclass, on the device to train on; trained in place, by its
+            `training_loss`. Another module needs parameters and `training_loss(batch, penalty, backend)`, and for a
+            CropSampler `bins` and the buffers mean, std and noise_mean_square. Wrappers of torch.compile, DataParallel
+            and DistributedDataParallel are taken off. No checkpoint is kept of a class that `pf.load` does not know.
         sampler: batches, of the kind that the model's `training_loss` takes; for a convolutional model a CropSampler of
             its bins.
         penalty: weight of what noise-only items put into foreground latents, >= 0.
@@ -89,7 +93,7 @@ class Trainer:
         watch: called with the trainer after every burst of steps and at the end of a run.
 
     Raises UserError where bins differ, a setting is out of range, or the checkpoint cannot be written or is
-    of another run.
+    of another run, and TypeError for what is no such model.
 
     Stowell & Turner 2015, section 4.
 
@@ -120,8 +124,9 @@ class Trainer:
         watch: "Callable[[Trainer], None] | None" = None,
         plateau: Plateau | None = None,
     ) -> None:
-        _check_settings(model, sampler, penalty, optimizer, learning_rate)
         self.ranks = ranks or Ranks()
+        model = _trainable(model, sampler, self.ranks)
+        _check_settings(model, sampler, penalty, optimizer, learning_rate)
         self._shares = Shares(sampler.batch, self.ranks) if self.ranks.count > 1 else None
         self.model, self.penalty, self.backend = model, float(penalty), backend
         given = {**(options or {}), **({} if learning_rate is None else {"learning_rate": float(learning_rate)})}
@@ -137,7 +142,7 @@ class Trainer:
         self.checkpoint_every, self.progress = checkpoint_every, progress if self.ranks.leads else False
         self.watch, self.plateau = watch, plateau
         self._run = {
-            **identity(model),
+            **_identity(model, self.checkpoint),
             "penalty": self.penalty,
             "optimizer": optimizer,
             **self._optimiser.options,
@@ -259,7 +264,8 @@ class Trainer:
         A sampler that makes its batches in another way than CropSampler is asked for them.
         """
         model, optimiser = self.model, self._optimiser
-        if not self._draws_crops() or optimiser.rule not in RULES:
+        own_loss = getattr(type(model), "training_loss", None) is not ConvAutoencoder.training_loss
+        if own_loss or "training_loss" in vars(model) or not self._draws_crops() or optimiser.rule not in RULES:
             return None
         if {name for name, _ in model.named_parameters()} != {"w_enc", "w_dec"}:
             return None
@@ -329,7 +335,8 @@ class Trainer:
 
     def _differentiated(self, step: int, items: range) -> torch.Tensor:
         """The loss of some items of a step's batch, their mean; its gradients are the parameters'."""
-        batch = self._batch(step, items)
+        dtype = next(self.model.parameters()).dtype
+        batch = tuple(part.to(dtype) if part.is_floating_point() else part for part in self._batch(step, items))
         for parameter in self.model.parameters():
             parameter.grad = None
         self.model.step = step
@@ -364,7 +371,7 @@ class Trainer:
         """Put the losses of the steps just taken into the history; UserError at the first that is not finite."""
         finite = np.isfinite(losses)
         good = len(losses) if finite.all() else int(np.argmin(finite))
-        self.history.loss.frombytes(losses[:good].astype(np.float64).tobytes())
+        self.history.loss.extend(losses[:good].tolist())
         if good < len(losses):
             raise UserError(
                 f"the loss is {losses[good]} at step {self.step}; try a lower learning rate (now "
@@ -411,6 +418,46 @@ def launch(trainers: Sequence[Trainer], steps: int, backend: str) -> np.ndarray:
         trainer._updates += steps
         trainer._in_update = False
     return losses
+
+
+def _trainable(model: Any, sampler: Any, ranks: Ranks) -> Any:
+    """Return the model without wrappers.
+
+    Raises TypeError where it lacks what training needs, and UserError where DistributedDataParallel would have added
+    up the gradients of several processes and the Trainer is alone.
+    """
+    inner = unwrapped(model, "Trainer")
+    needs = ["training_loss"]
+    if isinstance(sampler, CropSampler):
+        needs += ["bins", "mean", "std", "noise_mean_square"]
+    missing = [name for name in needs if not hasattr(inner, name)]
+    if isinstance(inner, torch.nn.Module) and next(inner.parameters(), None) is None:
+        missing.append("parameters to train")
+    if missing:
+        raise TypeError(
+            f"Trainer: a {type(inner).__name__} has no {', no '.join(missing)}; give a model of partae_fast.models, a "
+            "subclass, or a module with training_loss(batch, penalty, backend) and, for a CropSampler, bins and the "
+            "buffers mean, std and noise_mean_square; or iterate over the sampler in a loop of your own"
+        )
+    company = current()
+    if ranks.count == 1 < company.count and any(
+        isinstance(part, torch.nn.parallel.DistributedDataParallel) for part in model.modules()
+    ):
+        raise UserError(
+            f"Trainer: the model is in DistributedDataParallel, of {company.count} processes, and this Trainer would "
+            f"train alone; give ranks=Ranks({company.rank}, {company.count}) of partae_fast.training.distributed"
+        )
+    return inner
+
+
+def _identity(model: Any, checkpoint: Path | None) -> dict[str, Any]:
+    """What a run says of its model; UserError where a checkpoint is to be kept of a class that cannot be loaded."""
+    try:
+        return identity(model)
+    except UserError as error:
+        if checkpoint:
+            raise UserError(f"{checkpoint}: {error}; leave out checkpoint to train it without") from error
+        return {"kind": type(model).__name__}
 
 
 def _check_settings(

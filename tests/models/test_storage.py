@@ -13,7 +13,10 @@ from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.denoising.mask import Mask
 from partae_fast.errors import UserError
 from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
+from partae_fast.models.state import tensors_of
 from partae_fast.models.storage import FORMAT, VERSION, describe, load, save
+
+from .small import CLASSES, small_with_settings
 
 
 @pytest.fixture
@@ -69,6 +72,51 @@ def test_rectifiers_are_saved_and_files_from_before_them_have_none(model, path):
     sealed.write(path, FORMAT, VERSION, whole.settings, whole.tensors)
     assert older == {"leak": 0.0, "rectified_output": False}
     assert load(path).config() == model.config()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", CLASSES)
+def test_each_class_comes_back_in_its_type_bit_for_bit(kind, dtype, path):
+    made = small_with_settings(kind).to(dtype)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter += 1 / 3  # no number of float32
+    save(made, path)
+    again = load(path)
+    assert (again.config(), again.spectrogram, again.mask) == (made.config(), made.spectrogram, made.mask)
+    for name, tensor in tensors_of(made).items():
+        assert tensor.dtype == dtype and torch.equal(tensor, tensors_of(again)[name]), name
+    assert all(told["dtype"] == str(dtype).removeprefix("torch.") for told in describe(path)["tensors"].values())
+
+
+def test_a_mix_of_types_is_refused(model, path):
+    model.w_enc = torch.nn.Parameter(model.w_enc.detach().double())
+    with pytest.raises(UserError, match=r"tensors of torch.float32, torch.float64; they must be of one type"):
+        save(model, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("wrapped", [torch.compile, torch.nn.DataParallel])
+def test_a_wrapped_model_is_saved_as_itself(model, path, wrapped):
+    save(wrapped(model), path)
+    assert torch.equal(load(path).w_enc, model.w_enc)
+
+
+def test_a_path_and_a_model_in_the_wrong_order_are_refused(model, path):
+    with pytest.raises(TypeError, match=r"the model comes first: pf\.save\(model, path\)"):
+        save(path, model)
+
+
+def test_a_subclass_is_not_saved_and_its_state_is(model, path, tmp_path):
+    class Mine(ConvPartitionedAutoencoder):
+        pass
+
+    mine = Mine(**model.config())
+    with pytest.raises(UserError, match=r"a Mine cannot be saved: .* ConvPartitionedAutoencoder .*torch\.save\(model"):
+        save(mine, path)
+    torch.save(mine.state_dict(), tmp_path / "state")
+    model.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    save(model, path)
 
 
 def test_a_model_without_spectrogram_or_mask(model, path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from partae_fast.errors import UserError
-from partae_fast.models.storage import describe
+from partae_fast.models.storage import describe, load, save
 from partae_fast.sampling import CropSampler
 from partae_fast.training.distributed import SHARDS, Node, Ranks, Shares, added
 from partae_fast.training.trainer import Trainer
@@ -100,7 +100,7 @@ def test_so_many_ranks_have_the_losses_of_one(trained, backend, batch):
         ranks = trained(count, sampling, backend=backend)
         assert all(trainer.fused() is None for trainer in ranks)
         np.testing.assert_allclose(ranks[0].history.loss, alone.history.loss, rtol=1e-5)
-        bits += [(t.history.loss.tobytes(), t.model.w_enc.detach().numpy().tobytes()) for t in ranks]
+        bits += [(tuple(t.history.loss), t.model.w_enc.detach().numpy().tobytes()) for t in ranks]
     assert len(set(bits)) == 1
 
 
@@ -210,3 +210,27 @@ def test_the_tree_of_sums_is_the_same_whoever_adds(count):
     found = together(count, work)
     assert [shard for own, _ in found for shard in own] == list(range(shards))
     assert all(torch.equal(total, wanted.total) for _, total in found)
+
+
+@pytest.fixture
+def in_parallel(tmp_path):
+    """model -> it in DistributedDataParallel, of a group of this process alone"""
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
+    )
+    yield torch.nn.parallel.DistributedDataParallel
+    torch.distributed.destroy_process_group()
+
+
+def test_a_model_in_distributed_data_parallel_is_trained_and_saved_itself(
+    in_parallel, make_model, make_sampler, tmp_path, monkeypatch
+):
+    model = make_model()
+    trainer = Trainer(in_parallel(model), make_sampler(), backend="eager")
+    assert trainer.model is model
+    save(in_parallel(model), tmp_path / "m")
+    assert torch.equal(load(tmp_path / "m").w_enc, model.w_enc)
+    monkeypatch.setattr("partae_fast.training.trainer.current", lambda: Ranks(1, 2))
+    with pytest.raises(UserError, match=r"would train alone; give ranks=Ranks\(1, 2\)"):
+        Trainer(in_parallel(model), make_sampler())
+    Trainer(torch.nn.DataParallel(model), make_sampler())

@@ -1,5 +1,6 @@
 """The loop: agrees with the reference, reports, stops on NaN and answers Ctrl-C with a checkpoint that is whole."""
 
+import json
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ import torch
 
 from partae_fast.errors import UserError
 from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
-from partae_fast.models.storage import describe
+from partae_fast.models.storage import describe, load, save
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.optimisers import OPTIMISERS
 from partae_fast.sampling import CropSampler
@@ -282,3 +283,90 @@ def test_ten_steps_on_the_gpu_agree_with_the_cpu(make_trainer, make_model, make_
     there = Trainer(make_model().to("cuda"), make_sampler())
     np.testing.assert_allclose(there.run(10).loss, here.run(10).loss, rtol=1e-4)
     assert there.sampler.source.is_cuda
+
+
+def test_losses_are_a_list_of_floats_that_json_takes(make_trainer):
+    history = make_trainer().run(3)
+    assert json.loads(json.dumps(history.loss)) == history.loss
+    assert [type(loss) for loss in history.loss] == [float] * 3
+
+
+@pytest.mark.parametrize("backend", ["eager", "auto"])
+def test_a_float64_model_trains_and_its_file_comes_back(backend, make_model, make_sampler, tmp_path):
+    models = make_model().double(), make_model()
+    trainer, single = (Trainer(model, make_sampler(), backend=backend) for model in models)
+    np.testing.assert_allclose(trainer.run(5).loss, single.run(5).loss, rtol=1e-5)
+    save(trainer.model, tmp_path / "m")
+    assert torch.equal(load(tmp_path / "m").w_enc, trainer.model.w_enc) and trainer.model.w_enc.dtype == torch.float64
+
+
+class Halved(ConvPartitionedAutoencoder):
+    """A subclass with a loss of its own."""
+
+    def training_loss(self, batch, penalty, backend):
+        return super().training_loss(batch, penalty, backend) / 2
+
+
+class Renamed(ConvPartitionedAutoencoder):
+    """A subclass that trains as its base does."""
+
+
+@pytest.mark.parametrize(("kind", "share"), [(Renamed, 1.0), (Halved, 0.5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_subclass_is_trained_by_its_own_loss(kind, share, dtype, make_model, make_sampler):
+    trainer = Trainer(kind(**make_model().config()).to(dtype), make_sampler(), backend="eager", optimizer="sgd")
+    assert (trainer.fused() is None) == (kind is Halved)
+    expected = Trainer(make_model(), make_sampler(), backend="eager", optimizer="sgd").run(1).loss
+    np.testing.assert_allclose(trainer.run(1).loss, [share * expected[0]], rtol=1e-5)
+
+
+def test_a_checkpoint_of_a_subclass_is_refused_before_training(make_model, make_sampler, tmp_path):
+    with pytest.raises(UserError, match=r"c: a Renamed cannot be saved: .*; leave out checkpoint to train it"):
+        Trainer(Renamed(**make_model().config()), make_sampler(), checkpoint=tmp_path / "c")
+
+
+class Own(torch.nn.Module):
+    """A module that has what a Trainer asks for, and no more."""
+
+    def __init__(self, bins):
+        super().__init__()
+        self.bins, self.layer = bins, torch.nn.Linear(bins, bins)
+        for name in ("mean", "std", "noise_mean_square"):
+            self.register_buffer(name, torch.zeros(bins))
+
+    def training_loss(self, batch, penalty, backend):
+        return (self.layer(batch[0]) - batch[0]).square().mean()
+
+
+def test_a_module_of_ones_own_is_trained(make_sampler):
+    sampler = make_sampler()
+    trainer = Trainer(Own(sampler.bins), sampler, optimizer="adam")
+    losses = trainer.run(60).loss
+    assert losses[-1] < losses[0]
+    assert torch.equal(trainer.model.mean, sampler.mean)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            torch.nn.Linear(6, 6),
+            r"a Linear has no training_loss, no bins, no mean.*; give a model of partae_fast",
+        ),
+        (torch.nn.ReLU(), "no parameters to train"),
+        (None, "a NoneType has no training_loss"),
+        ("m.safetensors", r"Trainer: model is the path 'm\.safetensors'; load it first: pf\.load"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_a_line(model, message, make_sampler):
+    with pytest.raises(TypeError, match=message) as caught:
+        Trainer(model, make_sampler())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrapped", [torch.compile, torch.nn.DataParallel])
+def test_a_wrapped_model_is_trained_itself(wrapped, make_model, make_sampler, make_trainer):
+    model = make_model()
+    trainer = Trainer(wrapped(model), make_sampler(), backend="eager")
+    assert trainer.model is model
+    assert trainer.run(3).loss == make_trainer().run(3).loss

@@ -1,0 +1,149 @@
+"""A model's state_dict holds all that its file holds; a wrapper of PyTorch's is taken off."""
+
+import copy
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from partae_fast.errors import UserError
+from partae_fast.models import (
+    AdaptiveDenoisingAutoencoder,
+    ConvPartitionedAutoencoder,
+    CurroAutoencoder,
+    DenseAutoencoder,
+    FeedForwardSeparator,
+)
+from partae_fast.models.state import SETTINGS, StatefulModel, tensors_of, unwrapped
+
+from .small import CLASSES, small, small_with_settings
+
+
+def through_torch(state, path):
+    torch.save(state, path)
+    return torch.load(path, weights_only=True)
+
+
+def through_safetensors(state, path):
+    save_file(state, path)
+    return load_file(path)
+
+
+@pytest.mark.parametrize("through", [through_torch, through_safetensors])
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_state_dict_restores_all_that_a_file_does(kind, through, tmp_path):
+    model, other = small_with_settings(kind), small(kind)
+    assert other.spectrogram != model.spectrogram
+    other.load_state_dict(through(model.state_dict(), tmp_path / "state"))
+    assert other.config() == model.config()
+    assert (other.spectrogram, other.mask) == (model.spectrogram, model.mask)
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
+    model.spectrogram = None
+    other.load_state_dict(model.state_dict())
+    assert other.spectrogram is None
+
+
+def test_what_is_dropped_follows_the_restored_seed():
+    model, other = (AdaptiveDenoisingAutoencoder(bins=5, hidden=8, dropout=0.5, seed=seed) for seed in (3, 4))
+    other.load_state_dict(model.state_dict())
+    batch = torch.rand(6, 5), torch.rand(6, 5)
+    assert torch.equal(model.training_loss(batch, 0.0, "eager"), other.training_loss(batch, 0.0, "eager"))
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_state_of_tensors_alone_loads_and_leaves_the_rest(kind):
+    model, other = small(kind), small_with_settings(kind)
+    before = other.spectrogram, other.mask, other.config()
+    other.load_state_dict(tensors_of(model), strict=True)
+    assert (other.spectrogram, other.mask, other.config()) == before
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in tensors_of(model).items())
+
+
+def test_a_state_inside_another_module_is_restored():
+    def holder():
+        held = torch.nn.Module()
+        held.net = small(ConvPartitionedAutoencoder)
+        return held
+
+    model, other = holder(), holder()
+    model.net = small_with_settings(ConvPartitionedAutoencoder)
+    other.load_state_dict(model.state_dict())
+    assert other.net.spectrogram == model.net.spectrogram and other.net.mask == model.net.mask
+    older = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(SETTINGS)}
+    other.load_state_dict(older)
+    with pytest.raises(RuntimeError, match=r"net\.mean"):
+        other.load_state_dict({name: tensor for name, tensor in older.items() if name != "net.mean"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (ConvPartitionedAutoencoder, {"pool": 8}, "with pool=4, and this ConvPartitionedAutoencoder has pool=8"),
+        (
+            ConvPartitionedAutoencoder,
+            {"taps": 5, "pool": 8},
+            "with pool=4, taps=3, and .* has pool=8, taps=5",
+        ),
+        (CurroAutoencoder, {"statistics": "batch"}, "with statistics='running', and"),
+        (DenseAutoencoder, {"activation": "relu"}, "with activation='mrelu', and"),
+        (FeedForwardSeparator, {"sources": ["b", "a"]}, r"with sources=\['a', 'b'\], and"),
+    ],
+)
+def test_a_state_of_another_shape_is_refused_in_a_line_and_changes_nothing(kind, settings, message):
+    model, other = small_with_settings(kind), small(kind, **settings)
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(UserError, match=message) as caught:
+        other.load_state_dict(model.state_dict())
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize(
+    "entry", [5, torch.rand(3), torch.tensor(list(b"{}")), torch.tensor(list(b'{"config": {}')), {"config": {}}]
+)
+def test_an_entry_of_another_program_is_refused(entry):
+    model = small(ConvPartitionedAutoencoder)
+    with pytest.raises(UserError, match=f"the entry {SETTINGS} is not one that partae wrote; remove it"):
+        model.load_state_dict({**model.state_dict(), SETTINGS: entry})
+
+
+def test_the_entry_is_plain_whatever_numbers_the_settings_are():
+    import numpy as np
+
+    model = ConvPartitionedAutoencoder(bins=np.int64(5), latents=4, taps=3, pool=2)  # type: ignore[arg-type]
+    assert json.loads(bytes(model.state_dict()[SETTINGS].tolist()))["config"]["bins"] == 5
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_keep_everything(copied):
+    model = small_with_settings(ConvPartitionedAutoencoder)
+    other = copied(model)
+    assert (other.spectrogram, other.mask, other.config()) == (model.spectrogram, model.mask, model.config())
+
+
+def test_functional_call_takes_the_state():
+    model, x = small(ConvPartitionedAutoencoder), torch.rand(1, 8, 17)
+    doubled = {name: tensor * 2 if name == "w_dec" else tensor for name, tensor in model.state_dict().items()}
+    torch.testing.assert_close(torch.func.functional_call(model, doubled, (x,)), 2 * model(x))
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        torch.compile,
+        torch.nn.DataParallel,
+        lambda model: torch.compile(torch.nn.DataParallel(model)),
+    ],
+)
+def test_wrappers_are_taken_off(wrapped):
+    model = small(ConvPartitionedAutoencoder)
+    assert unwrapped(wrapped(model), "save") is model
+    assert isinstance(model, StatefulModel)
+
+
+def test_a_path_in_place_of_a_model_is_refused(tmp_path):
+    for path in ("m.safetensors", tmp_path / "m.safetensors"):
+        with pytest.raises(TypeError, match=r"save: model is the path '.*m.safetensors'; load it first: pf\.load\('"):
+            unwrapped(path, "save")
