@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .audio.frame_input import FrameInput
+from .batches import BatchStream
 from .errors import UserError
 from .kernels import implementation, resolve
 from .kernels.philox import words
@@ -30,11 +31,12 @@ CHORD = (441.0, 549.0, 660.0, 881.0)
 AMPLITUDES = (0.25, 0.75)
 
 
-class FrameSampler:
+class FrameSampler(BatchStream):
     """What samplers of frames have in common: a batch is a signal and a noise, mixed at a ratio.
 
     The noise of a batch has one power, that of the batch's signal over 10^(snr / 10) (Lusterman 2016, equation 24); the
-    silence of noise-only items counts as signal of power 0.
+    silence of noise-only items counts as signal of power 0. Iteration yields the batches of steps 0, 1, 2 and so on;
+    see `BatchStream`.
 
     Args:
         input: what a model is given of a frame.
@@ -84,10 +86,6 @@ class FrameSampler:
             return x, target, self._flags
         among = slice(items.start, items.stop)
         return x[among], target[among], self._flags[among]
-
-    def ready(self, step: int) -> int:
-        """For how many steps from this one on batches are at hand."""
-        return 2**32 - step
 
     def to(self, device: torch.device | str) -> FrameSampler:
         """This sampler, making its batches on `device` from now on."""

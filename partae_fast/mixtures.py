@@ -10,13 +10,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from .batches import BatchStream
 from .errors import UserError
 from .kernels.philox import words
 
 _VOICE, _NOISE = 0, 1  # groups: the third word of a counter
 
 
-class MixtureSampler:
+class MixtureSampler(BatchStream):
     """Batches of mixtures, each of a stretch of a voice and one of a noise, with what each of the two is alone.
 
     Of an item, Philox-4x32-10 with key = seed and counter = (step, item, group, 0) draws: in group 0 the voice, its
@@ -26,6 +27,7 @@ class MixtureSampler:
     A batch is magnitudes of short-time spectra under a periodic Hann window, frame n centred on sample n * hop: of
     the mixtures (batch, frames, bins), of the two parts (batch, frames, bins, 2), voice first; and (batch, 2) which
     source each is, voices being numbered from 0 and noises after them. An item's mixture has an RMS of 1.
+    Iteration yields the batches of steps 0, 1, 2 and so on; see `BatchStream`.
 
     Args:
         voices, noises: recordings (T,), float, at `rate`, of each source by name.
@@ -101,10 +103,6 @@ class MixtureSampler:
         both = torch.stack([voice, gain * noise], dim=1)
         level = both.sum(1).square().mean(1).sqrt().clamp_min(1e-12)
         return both / level[:, None, None], torch.stack(sources, dim=1).to(both.device)
-
-    def ready(self, step: int) -> int:
-        """For how many steps from this one on batches are at hand."""
-        return 2**32 - step
 
     def to(self, device: torch.device | str) -> "MixtureSampler":
         """This sampler, its recordings on `device`, where it makes its batches from now on."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .batches import BatchStream
 from .errors import UserError
 from .kernels.philox import first_word
 from .kernels.train_steps import Crops
@@ -28,7 +29,7 @@ _CHUNK = 65536  # frames that are widened to float64 at once
 _LANES = 4096  # draws that are made at once, over as many steps as that takes
 
 
-class CropSampler:
+class CropSampler(BatchStream):
     """Batches of random crops of magnitude spectrograms, signal-plus-noise and noise-only.
 
     A signal-plus-noise item is the sum of one random crop of each group in `signal`, a noise-only item the
@@ -57,6 +58,9 @@ class CropSampler:
     `source` (all frames, bins) follows `.to(device)`, and so does `target`, likewise, None where every recording is
     its own.
 
+    Iteration yields the batches of steps 0, 1, 2 and so on: x, noise_only and, where it is not x, the target. See
+    `BatchStream` for use with a DataLoader.
+
     Also `mean` and `std` (bins,) float32, of the expected mixture of signal and corruption groups, std no lower
     than a thousandth of its mean over bins; and `noise_mean_square` (bins,) float32, of the noise groups' (zeros
     where there are none). All are of what goes in.
@@ -64,7 +68,7 @@ class CropSampler:
     Stowell & Turner 2015, section 4 (noise-only items, corruption); Salmon et al. 2011 (Philox).
 
     >>> sampler = CropSampler(signal=[[np.eye(40, 8)]], noise=[[np.ones((50, 8))]], frames=16, batch=4)
-    >>> x, noise_only = sampler.batch_at(0)
+    >>> x, noise_only = next(iter(sampler))
     >>> tuple(x.shape), noise_only.tolist()
     ((4, 16, 8), [1.0, 0.0, 0.0, 0.0])
     """
@@ -107,10 +111,6 @@ class CropSampler:
             self.target,
         )
 
-    def ready(self, step: int) -> int:
-        """Have at hand what a step draws from; returns for how many steps from this one on that is all they need."""
-        return 2**32 - step
-
     def batch_at(self, step: int, items: range | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch of a step, 0 <= step < 2**32: x (batch, frames, bins) and noise_only (batch,).
 
@@ -129,6 +129,11 @@ class CropSampler:
         """What a model is to make of the x of `batch_at(step, items)`: the crops' targets, without corruption."""
         items = range(self.batch) if items is None else items
         return self._own(step, self.source if self.target is None else self.target, items)
+
+    def training_batch(self, step: int) -> tuple[torch.Tensor, ...]:
+        """x and noise_only of a step, and the target where it is not x: what a model's `training_loss` takes."""
+        batch = self.batch_at(step)
+        return batch if self.crops.target_is_input else (*batch, self.target_at(step))
 
     def _own(self, step: int, recordings: torch.Tensor, items: range) -> torch.Tensor:
         """The sum of each item's crops (items, frames, bins), but for corruption, out of `source` or `target`."""

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..audio.spectrogram import Spectrogram
+from ..batches import BatchStream
 from ..errors import UserError
 from ..kernels.philox import first_word
 from ..models.adaptive_dae import AdaptiveDenoisingAutoencoder, stacks
@@ -112,7 +112,7 @@ def fit(given: Given, settings: Settings, run: Run) -> AdaptiveDenoisingAutoenco
     return model
 
 
-class StackSampler:
+class StackSampler(BatchStream):
     """Batches of stacks: magnitudes of mixtures, and of what is clean in them, (batch, C * H) each.
 
     A mixture is the sum of the spectra of a clean stack and of a noise stack; each is drawn among all of its kind, the
@@ -147,9 +147,6 @@ class StackSampler:
             digest.update(np.ascontiguousarray(part).data)
         settings = {"seed": self.seed, "batch": self.batch, "context": self.context, "bins": self.clean.shape[1]}
         return {**settings, "recordings_sha256": digest.hexdigest()}
-
-    def ready(self, step: int) -> int:
-        return sys.maxsize
 
     def _rows(self, step: int, items: range, kind: int, starts: NDArray[np.int64]) -> Tensor:
         """Rows of the recordings laid end to end, (items, C)."""

@@ -9,7 +9,7 @@ recordings are the segments, and whole steps run in one launch. The segments tha
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import get_worker_info
 
 from ..errors import UserError
 from ..kernels.philox import first_word
@@ -91,6 +92,11 @@ class ReservoirSampler(CropSampler):
         self._next: Future[list[NDArray[np.float32]]] | None = None
         self.seed = int(seed)
         self.ready(0)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        if get_worker_info() is not None:
+            raise UserError("a reservoir reads ahead in a thread of its own; give the DataLoader num_workers=0")
+        return super().__iter__()
 
     @property
     def resident(self) -> int:

@@ -5,7 +5,6 @@ when it is drawn, on the device that trains.
 """
 
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..audio.spectrogram import Spectrogram
+from ..batches import BatchStream
 from ..errors import UserError
 from ..kernels.philox import first_word
 
 _HANN = "hann"  # the window that `_magnitudes` makes
 
 
-class SegmentSampler:
+class SegmentSampler(BatchStream):
     """Batches of segments; every segment of every excerpt is equally likely.
 
     Args:
@@ -79,10 +79,6 @@ class SegmentSampler:
         """This sampler, its audio moved to `device`; batches are made there from then on."""
         self._samples = self._samples.to(device)
         return self
-
-    def ready(self, step: int) -> int:
-        """All steps can be had at any time."""
-        return sys.maxsize
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides which batches are drawn, the audio as a SHA-256 of its samples."""
