@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
+from .arrays import float_array
 
 # Samples in one pass through the FFT: windowed frames and their spectra, 512 KiB, stay in the second-level cache.
 SAMPLES_PER_BLOCK = 2**16
@@ -218,15 +219,14 @@ class Spectrogram:
         return max(0, (len(padded) - self.n_fft) // self.hop + 1)
 
     def _padded(self, audio: ArrayLike) -> NDArray[np.floating]:
-        audio = np.asarray(audio)
-        if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
+        samples = float_array(audio, "spectrogram")
+        if samples.ndim != 1:
             raise UserError(
-                f"spectrogram: audio is {audio.dtype} of shape {audio.shape}; it must be float of shape "
-                "(samples,): give one channel, scaled to -1 .. 1"
+                f"spectrogram: audio is of shape {samples.shape}; it must be of shape (samples,): give one channel"
             )
-        frames = self.frame_count(len(audio))
-        padded = np.zeros((frames - 1) * self.hop + self.n_fft if frames else 0, audio.dtype)
-        padded[self.n_fft // 2 : self.n_fft // 2 + len(audio)] = audio
+        frames = self.frame_count(len(samples))
+        padded = np.zeros((frames - 1) * self.hop + self.n_fft if frames else 0, samples.dtype)
+        padded[self.n_fft // 2 : self.n_fft // 2 + len(samples)] = samples
         return padded
 
     def _blocks(self, padded: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.complex64]]]:

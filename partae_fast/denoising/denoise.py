@@ -15,24 +15,29 @@ of the pool and is given as many frames on either side as can change it, so that
 over the recording would give it.
 """
 
+import copy
 import itertools
 import math
 from collections.abc import Iterable, Iterator
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from ..audio.arrays import as_given, columns_of
 from ..audio.files import RATE_LIMIT, require_finite
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..models.separation import SourceSeparator
+from ..models.state import unwrapped
 from . import stft
 from .chunks import CHUNK, WHOLE, Audio, Chunks, Fifo
 from .mask import Mask, gain_of
+
+M = TypeVar("M")
 
 PARTS = ("signal", "noise")
 # Samples of the input that enter at a time.
@@ -70,38 +75,47 @@ class Separator(Protocol):
         ...
 
 
+@overload
+def denoise(
+    audio: torch.Tensor, rate: int, model: Separator, part: str = "signal", reduction: float | None = None
+) -> torch.Tensor: ...
+
+
+@overload
 def denoise(
     audio: ArrayLike, rate: int, model: Separator, part: str = "signal", reduction: float | None = None
-) -> Audio:
+) -> Audio: ...
+
+
+def denoise(
+    audio: ArrayLike | torch.Tensor,
+    rate: int,
+    model: Separator,
+    part: str = "signal",
+    reduction: float | None = None,
+) -> Audio | torch.Tensor:
     """The signal in a recording, or its noise.
 
     Arguments:
-        audio: float samples (T,) or (T, channels); each channel is denoised on its own.
+        audio: floating-point samples (T,) or (T, channels), a NumPy array or a PyTorch tensor, full scale at 1; each
+            channel is denoised on its own.
         rate: of the audio in Hz; resampled to the model's and back where it differs.
-        model: with its spectrogram, as `train` or `load` gives it; its mask is `Mask()` where it has none.
+        model: with its spectrogram, as `train` or `load` gives it; its mask is `Mask()` where it has none. Where its
+            weights are not float32, a copy of them in float32 is used.
         part: "signal", or "noise" for what is taken away: the two add up to the audio.
         reduction: the most that anything is attenuated, in dB, 0 or more; None for no limit.
 
-    Returns float32 of the same shape. Silence stays silence; audio shorter than a window or a pool is
-    treated as part of a recording with zeros around it; no samples give none.
+    Returns a float32 array of the same shape; of a tensor a tensor of its type on its device, without a gradient.
+    Silence stays silence; audio shorter than a window or a pool is treated as part of a recording with zeros around it;
+    no samples give none. A peak above 100 logs a warning, as of integers that were cast to float and not scaled.
 
     Raises UserError for samples that are NaN or infinite (with the time of the first), not float or of
-    another shape, and for an unknown part, a negative reduction, or a model without spectrogram.
+    another shape, for more channels than samples or than 64 (transpose such audio), and for an unknown part, a negative
+    reduction, or a model without spectrogram; TypeError where `audio` is a list or a path or `model` is no model.
     """
     columns = columns_of(audio, "denoise")
     done = denoise_blocks(in_blocks(columns), rate, columns.shape[1], model, part, reduction)
-    return np.concatenate([np.zeros((0, columns.shape[1]), np.float32), *done]).reshape(np.shape(audio))
-
-
-def columns_of(audio: ArrayLike, verb: str) -> NDArray[np.floating]:
-    """Samples (T,) or (T, channels) as (T, channels); UserError where they are of another shape, or not float."""
-    samples = np.asarray(audio)
-    if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
-        raise UserError(
-            f"{verb}: audio is {samples.dtype} of shape {samples.shape}; it must be float of shape "
-            "(samples,) or (samples, channels), full scale at 1"
-        )
-    return samples[:, None] if samples.ndim == 1 else samples
+    return as_given(np.concatenate([np.zeros((0, columns.shape[1]), np.float32), *done]), audio)
 
 
 def in_blocks(columns: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
@@ -135,6 +149,7 @@ def denoise_blocks(
     if reduction is not None and not (math.isfinite(reduction) and reduction >= 0):
         raise UserError(f"denoise: reduction is {reduction} dB; it must be 0 or more, or left out for no limit")
     require_rate(rate, "denoise")
+    model = computing(model, "denoise")
     if isinstance(model, SourceSeparator):
         raise UserError(f"denoise: the model takes a mixture apart into {', '.join(model.sources)}; use separate")
     if model.spectrogram is None:
@@ -239,7 +254,24 @@ class _Weighting(Chunks):
         return np.stack([self.spectrogram.overlap_add(channel)[0] for channel in signal])
 
 
+def computing(model: M, caller: str) -> M:
+    """Return a model without its wrapper, in float32.
+
+    Raises TypeError for what is no model; `caller` begins the message.
+    """
+    model = unwrapped(model, caller)
+    if not hasattr(model, "spectrogram"):
+        raise TypeError(
+            f"{caller}: model is a {type(model).__name__}; give a trained model, as pf.load and pf.fit return it"
+        )
+    types = {tensor.dtype for tensor in _tensors(model) if tensor.is_floating_point()}
+    return model if types <= {torch.float32} else copy.deepcopy(model).float()  # pyright: ignore
+
+
 def device_of(model: Any) -> torch.device:
     """Where the model's weights are; the CPU for one that has none."""
-    tensors = itertools.chain(model.parameters(), model.buffers()) if isinstance(model, torch.nn.Module) else ()
-    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+    return next((tensor.device for tensor in _tensors(model)), torch.device("cpu"))
+
+
+def _tensors(model: Any) -> Iterable[torch.Tensor]:
+    return itertools.chain(model.parameters(), model.buffers()) if isinstance(model, torch.nn.Module) else ()

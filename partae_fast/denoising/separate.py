@@ -14,20 +14,22 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import check_writable
+from ..audio.arrays import as_given, columns_of
 from ..audio.files import FORMATS, AudioInfo, PathLike, blocks, info, require_finite, writing
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..models.separation import Separation
+from ..models.state import unwrapped
 from .chunks import CHUNK, WHOLE, Audio, Chunks, Fifo
-from .denoise import columns_of, device_of, in_blocks, require_rate
+from .denoise import computing, device_of, in_blocks, require_rate
 from .files import block_size, require_unchanged, with_less_at_a_time
 
 # What may become of samples beyond full scale: a file that was scaled would no longer add up with the others.
@@ -45,30 +47,51 @@ class Separator(Protocol):
         ...
 
 
+@overload
+def separate(
+    audio: torch.Tensor, rate: int, model: Separator, step: int | None = None, count: int | None = None
+) -> dict[str, torch.Tensor]: ...
+
+
+@overload
 def separate(
     audio: ArrayLike, rate: int, model: Separator, step: int | None = None, count: int | None = None
-) -> dict[str, Audio]:
+) -> dict[str, Audio]: ...
+
+
+def separate(
+    audio: ArrayLike | torch.Tensor,
+    rate: int,
+    model: Separator,
+    step: int | None = None,
+    count: int | None = None,
+) -> dict[str, Audio] | dict[str, torch.Tensor]:
     """The sources of a mixture by their names, which add up to it.
 
     Arguments:
-        audio: float samples (T,) or (T, channels) of the mixture; all channels share a mask.
+        audio: floating-point samples (T,) or (T, channels) of the mixture, a NumPy array or a PyTorch tensor, full
+            scale at 1; all channels share a mask.
         rate: of the audio in Hz; resampled to the model's and back where it differs.
-        model: with its spectrogram, as `train` or `load` gives it.
+        model: with its spectrogram, as `train` or `load` gives it. Where its weights are not float32, a copy of them
+            in float32 is used.
         step: frames from one segment to the next, which divides a segment's; None, as in the paper: side by side. Where
             it is less, what overlapping segments say of a frame is averaged. For models that look at segments.
         count: of sources, where the model can tell any number of them apart; they are called source1 and so on then,
             and have no order. None for the sources that the model knows.
 
-    Returns float32 arrays of the same shape. Silence stays silence, and no samples give none.
+    Returns float32 arrays of the same shape; of a tensor tensors of its type on its device, without a gradient.
+    Silence stays silence, and no samples give none. A peak above 100 logs a warning, as of integers that were cast to
+    float and not scaled.
 
-    Raises UserError for samples that are NaN or infinite, not float or of another shape, for a step that does not
-    divide, for a count that the model cannot have, and for a model that is no separator or has no spectrogram.
+    Raises UserError for samples that are NaN or infinite, not float or of another shape, for more channels than samples
+    or than 64 (transpose such audio), for a step that does not divide, for a count that the model cannot have, and for
+    a model that is no separator or has no spectrogram; TypeError where `audio` is a list or a path or `model` a path.
     """
     columns, sources = columns_of(audio, "separate"), separation_of(model, step, count).sources
     parts = list(separate_blocks(in_blocks(columns), rate, columns.shape[1], model, step, count=count))
     nothing = np.zeros((len(sources), 0, columns.shape[1]), np.float32)
     whole = np.concatenate([nothing, *parts], axis=1)
-    return {source: part.reshape(np.shape(audio)) for source, part in zip(sources, whole, strict=True)}
+    return {source: as_given(part, audio) for source, part in zip(sources, whole, strict=True)}
 
 
 def separate_blocks(
@@ -87,6 +110,7 @@ def separate_blocks(
     `whole` gets all frames at once.
     """
     require_rate(rate, "separate")
+    model = computing(model, "separate")
     how = separation_of(model, step, count)
     if model.spectrogram is None:
         raise UserError("separate: the model has no spectrogram; set model.spectrogram to that of its training")
@@ -96,6 +120,7 @@ def separate_blocks(
 
 def separation_of(model: Any, step: int | None = None, count: int | None = None) -> Separation:
     """How a model takes a mixture apart; UserError for one that does not, or not so."""
+    model = unwrapped(model, "separate")
     if not isinstance(model, Separator):
         raise UserError("separate: the model does not take a mixture apart into sources; use denoise")
     return model.separation(step, count)

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..audio.arrays import columns_of
 from ..audio.files import require_finite
 from ..audio.resample import resample
 from ..errors import UserError
 from ..models.adaptive_dae import GRADIENTS, THROUGH, AdaptiveDenoisingAutoencoder, stacked
+from ..models.state import unwrapped
 from .optimisers import Optimiser
 
 Watch = Callable[[int, float, AdaptiveDenoisingAutoencoder], None]
@@ -76,7 +78,7 @@ def adapt(
     On a GPU an epoch is one CUDA graph, captured once, unless there is dropout, which is drawn anew in every step.
 
     Args:
-        model: trained, with its spectrogram; it stays as it is.
+        model: trained, with its spectrogram; it stays as it is. The adapted copy is float32.
         audio: (T,) or (T, channels), float; all channels are learned from. It is brought to the level of the training,
             and the adapted model's spectrogram knows by what gain.
         rate: of the audio in Hz. epochs: at most, 0 or more; with 0 the level alone is adapted.
@@ -90,6 +92,7 @@ def adapt(
     Kim & Smaragdis 2015, section 2.3 and equation 5.
     """
     settings = settings or Settings()
+    model = unwrapped(model, "adapt")
     _check(model, epochs, settings)
     adapted, magnitudes = _prepared(model, audio, rate)
     found, loop, clean = Adaptation(adapted), _Loop(adapted, magnitudes, settings), float(model.purity)
@@ -207,8 +210,7 @@ def _prepared(
     model: AdaptiveDenoisingAutoencoder, audio: ArrayLike, rate: int
 ) -> tuple[AdaptiveDenoisingAutoencoder, Tensor]:
     """A copy of the model that takes the recording at the level of its training, and the magnitudes that it gets."""
-    samples = np.asarray(audio, np.float32)
-    samples = samples[:, None] if samples.ndim == 1 else samples
+    samples = columns_of(audio, "adapt").astype(np.float32, copy=False)
     require_finite(samples, rate, "adapt")
     spectrogram = model.spectrogram
     if spectrogram is None:
@@ -219,7 +221,7 @@ def _prepared(
     if not loudness:
         raise UserError("adapt: the recording is silent, so there is nothing to adapt to; denoise it without")
     gain = float(model.level) / loudness if model.level > 0 else 1.0
-    adapted = copy.deepcopy(model)
+    adapted = copy.deepcopy(model).float()
     adapted.spectrogram = replace(spectrogram, gain=spectrogram.gain * gain)
     return adapted, torch.from_numpy(magnitudes * np.float32(gain)).to(model.level.device)
 

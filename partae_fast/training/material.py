@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import labels as labelling
 from ..audio import files
+from ..audio.arrays import columns_of
 from ..audio.resample import resample
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
@@ -140,13 +141,14 @@ def prepare(
 
 
 def sources_of(kind: str, given: Sequence[Audio]) -> list[Source]:
-    """Name and rate of each recording, its header read or its samples checked."""
+    """Name and rate of each recording, its header read or its samples checked and brought to (T, channels)."""
     if isinstance(given, str | os.PathLike):
         raise UserError(f"{given}: one {kind} was given where a list is wanted; put it in a list")
     sources = []
     for index, audio in enumerate(given):
         if isinstance(audio, tuple):
-            sources.append(Source(f"{kind} {index}", audio, int(audio[1])))
+            name = f"{kind} {index}"
+            sources.append(Source(name, (columns_of(audio[0], name), audio[1]), int(audio[1])))
         else:
             sources.append(Source(str(audio), audio, files.info(audio).rate))
     if not sources:
@@ -341,12 +343,8 @@ def samples_of(source: Source, rate: int) -> Samples:
     """
     if isinstance(source.audio, tuple):
         samples = np.asarray(source.audio[0])
-        samples = samples[:, None] if samples.ndim == 1 else samples
-        if samples.ndim != 2 or not len(samples) or not np.issubdtype(samples.dtype, np.floating):
-            raise UserError(
-                f"{source.name}: samples are {samples.dtype} {samples.shape}, wanted float, "
-                "scaled to -1 .. 1, of shape (samples,) or (samples, channels)"
-            )
+        if not len(samples):
+            raise UserError(f"{source.name}: there are no samples; leave it out")
         files.require_finite(samples, source.rate, source.name)
     else:
         samples, _ = files.read(source.audio)

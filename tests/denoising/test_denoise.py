@@ -1,5 +1,7 @@
 """Denoising of arrays and streams: the stated rule, the same in chunks as in one piece, and the odd inputs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,14 @@ from hypothesis import strategies as st
 
 from partae_fast.audio import Spectrogram
 from partae_fast.audio.resample import resample
-from partae_fast.denoising import Mask, denoise
+from partae_fast.denoising import Mask, denoise, separate
 from partae_fast.denoising.denoise import denoise_blocks
 from partae_fast.errors import UserError
+from partae_fast.models import FeedForwardSeparator
+from partae_fast.models.separation import SourceSeparator
+from partae_fast.models.state import tensors_of
 
+from ..models.small import CLASSES, RATE, small_with_settings
 from .models import Fixed, Stub
 
 RATES = [22050, 44100, 16000, 48000]
@@ -170,6 +176,61 @@ def test_double_precision_strides_and_tensors_are_taken():
     expected = denoise(audio[:, 1].copy(), 22050, model)
     for same in (audio[:, 1], audio[:, 1].astype(np.float64), torch.from_numpy(audio)[:, 1]):
         np.testing.assert_array_equal(denoise(same, 22050, model), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_a_tensor_comes_back_as_a_tensor_of_its_type(dtype):
+    model, audio = Stub(), torch.from_numpy(noise(3000, 2)).to(dtype).requires_grad_()
+    done = denoise(audio, 22050, model)
+    assert isinstance(done, torch.Tensor) and done.dtype == dtype and not done.requires_grad
+    expected = torch.from_numpy(denoise(audio.detach().float().numpy(), 22050, model))
+    assert torch.equal(done, expected.to(dtype))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_tensor_on_a_gpu_comes_back_there():
+    audio = torch.from_numpy(noise(3000, 2))
+    done = denoise(audio.cuda(), 22050, Stub())
+    assert done.is_cuda and torch.equal(done.cpu(), denoise(audio, 22050, Stub()))
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_each_class_denoises_in_each_type_as_its_copy_in_float32(kind):
+    use = separate if issubclass(kind, SourceSeparator) else denoise
+    audio = noise(900)[:, 0]
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        model = small_with_settings(kind).to(dtype)
+        done = use(audio, RATE, model)
+        assert all(tensor.dtype == dtype for tensor in tensors_of(model).values())
+        np.testing.assert_equal(done, use(audio, RATE, model.float()))
+
+
+@pytest.mark.parametrize("wrapped", [torch.compile, torch.nn.DataParallel])
+def test_wrapped_models_denoise_and_separate(real, wrapped):
+    audio = noise(900)[:, 0]
+    np.testing.assert_array_equal(denoise(audio, 22050, wrapped(real)), denoise(audio, 22050, real))
+    separator = small_with_settings(FeedForwardSeparator)
+    np.testing.assert_equal(separate(audio, RATE, wrapped(separator)), separate(audio, RATE, separator))
+
+
+@pytest.mark.parametrize("use", [denoise, separate])
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("m.safetensors", r"model is the path 'm\.safetensors'; load it first: pf\.load\('m\.safetensors'\)"),
+        (Path("m.safetensors"), "model is the path 'm"),
+    ],
+)
+def test_a_path_in_place_of_a_model_is_refused(use, model, message):
+    with pytest.raises(TypeError, match=message):
+        use(noise(10), 22050, model)
+
+
+@pytest.mark.parametrize("model", [None, torch.nn.Linear(2, 2), Stub])
+def test_what_is_no_model_is_refused(model):
+    with pytest.raises(TypeError, match=r"denoise: model is a .*; give a trained model, as pf\.load"):
+        denoise(noise(10), 22050, model)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
