@@ -171,7 +171,7 @@ def test_settings_that_do_not_fit_are_refused_in_one_line(settings, message):
 
 @pytest.mark.parametrize("audio", [np.zeros((10, 2), np.float32), np.zeros(10, np.int16), np.float32(0)])
 def test_audio_of_another_form_is_refused(audio):
-    with pytest.raises(UserError, match=r"must be float of shape \(samples,\)"):
+    with pytest.raises(UserError, match=r"it must be (float|of shape \(samples,\))"):
         Spectrogram().magnitude(audio)
 
 

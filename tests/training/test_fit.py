@@ -253,8 +253,8 @@ WRONG = [
     (([(song(2), RATE)], [(np.zeros(RATE, np.float32), RATE)]), "noise recording 0: every sample is 0"),
     (([(broken(100, np.nan), RATE)], [(hiss(2), RATE)]), "recording 0: the sample at 0.005 s is nan"),
     (([(song(2), RATE)], [(broken(0, -np.inf), RATE)]), "noise recording 0: the sample at 0.000 s is -inf"),
-    (([(np.zeros(RATE, np.int16), RATE)], [(hiss(2), RATE)]), "recording 0: samples are int16"),
-    (([(np.zeros((0, 2), np.float32), RATE)], [(hiss(2), RATE)]), "wanted float"),
+    (([(np.zeros(RATE, np.int16), RATE)], [(hiss(2), RATE)]), "recording 0: audio is int16"),
+    (([(np.zeros((0, 2), np.float32), RATE)], [(hiss(2), RATE)]), "there are no samples"),
     (
         ([(np.full(2 * RATE, 0.5, np.float32), RATE)], [(hiss(2), RATE)]),
         "recording 0: nothing sounds from 1700 to 7200 Hz",
