@@ -362,7 +362,7 @@ def _add_rectified(sums, to, grad, out, source, size, relu, fresh):
     for k in range(size):
         g = grad[source + k]
         if relu:
-            g = g if out[source + k] > 0 else out.dtype.type(0)
+            g = out.dtype.type(0) if out[source + k] <= 0 else g
         sums[to + k] = g if fresh else sums[to + k] + g
 
 
@@ -432,7 +432,7 @@ def _pooled_backward(
                 at, to = (index * across + w) * filters, w * q * filters
                 for d in range(filters):
                     g = grad_values[at + d]
-                    if relu and not values[at + d] > 0:
+                    if relu and values[at + d] <= 0:
                         continue
                     place = places[positions[at + d]] if positions.size else 0
                     dense[to + place + d] = g

@@ -51,6 +51,12 @@ def tensor_cores(x: Tensor) -> bool:
     return x.dtype != torch.float32 or bool(torch.backends.cuda.matmul.allow_tf32)
 
 
+@triton.jit
+def in_unit(share):
+    """NaN where a label or mask is outside [0, 1]: an error would have to wait for the stream."""
+    return tl.where((share >= 0) & (share <= 1), share, float("nan"))
+
+
 @triton.jit(do_not_specialize=["parts"])
 def add_up_kernel(total_ptr, partials_ptr, parts, size, BLOCK_PARTS: tl.constexpr, BLOCK: tl.constexpr):
     """total[i] = sum over part of partials[part, i], in an order that `parts` alone decides."""

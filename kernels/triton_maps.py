@@ -203,7 +203,8 @@ def unpool_kernel(
     at = ((item * down + n // p) * across + h // q) * filters + d
     won = tl.load(positions_ptr + at, mask=mask, other=-1) == n % p * q + h % q
     if RELU:
-        won = won & (tl.load(values_ptr + at, mask=mask, other=0.0) > 0)
+        value = tl.load(values_ptr + at, mask=mask, other=0.0)
+        won = won & ((value > 0) | (value != value))
     tl.store(out_ptr + offs, tl.load(grad_ptr + at, mask=mask & won, other=0.0), mask=mask)
 
 
@@ -235,7 +236,8 @@ def boxes_kernel(
             inside = mask & (to_n >= 0) & (to_n < frames * p) & (to_h >= 0) & (to_h < bins * q)
             at = ((item * (frames * p) + to_n) * (bins * q) + to_h) * filters + d
             if RELU:
-                inside = inside & (tl.load(out_ptr + at, mask=inside, other=0.0) > 0)
+                z = tl.load(out_ptr + at, mask=inside, other=0.0)
+                inside = inside & ((z > 0) | (z != z))
             total += tl.load(grad_ptr + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(boxes_ptr + offs, total.to(boxes_ptr.dtype.element_ty), mask=mask)
 

@@ -7,7 +7,7 @@
 x is 0 outside the map. The filters are not flipped: it is the cross-correlation that deep-learning libraries call a
 convolution. A position is i q + j at frame i, bin j of its window. The last windows may be short. The first maximum
 wins; behind a rectifier a window with nothing positive has value 0, position 0 and no gradient. A NaN makes its
-window's value NaN.
+window's value NaN, its position that of the first NaN; the gradient passes there.
 """
 
 import numpy as np
@@ -71,7 +71,7 @@ def conv2d_pool_backward(
     """Gradients of sum(grad_values * values) with respect to x, weight and bias: at the positions alone."""
     (batch, windows, columns, filters), (p, q) = values.shape, pool
     inside = np.zeros((batch, windows, columns, p * q, filters))
-    amplitudes = np.where(values > 0, grad_values, 0.0) if relu else grad_values
+    amplitudes = np.where(values <= 0, 0.0, grad_values) if relu else grad_values
     np.put_along_axis(inside, positions[:, :, :, None].astype(np.int64), amplitudes[:, :, :, None], axis=3)
     blocks = inside.reshape(batch, windows, columns, p, q, filters).transpose(0, 1, 3, 2, 4, 5)
     grad_z = blocks.reshape(batch, windows * p, columns * q, filters)[:, : x.shape[1], : x.shape[2]]

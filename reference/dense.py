@@ -3,8 +3,8 @@
 Activations, of the pre-activation z, and their derivatives:
 
     identity      z                                   1
-    relu          max(z, 0)                           1 where z > 0, else 0
-    leaky_relu    z where z > 0, else 0.01 z          1 or 0.01
+    relu          max(z, 0)                           0 where z <= 0, else 1
+    leaky_relu    0.01 z where z <= 0, else z         0.01 or 1
     mrelu         z where z >= e, else -e / (z - 1 - e)      1 or e / (z - 1 - e)^2,   e = 1e-5
 
 mReLU (Liu et al. 2014; Kim & Smaragdis 2015, equation 6) is continuous, e at z = e, and never 0, so that every unit
@@ -33,8 +33,8 @@ def _below(z: Array) -> Array:
 # By name: the activation, and its derivative.
 ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "identity": (lambda z: z, lambda z: np.ones(z.shape)),
-    "relu": (lambda z: np.maximum(z, 0.0), lambda z: np.where(z > 0, 1.0, 0.0)),
-    "leaky_relu": (lambda z: np.where(z > 0, z, SLOPE * z), lambda z: np.where(z > 0, 1.0, SLOPE)),
+    "relu": (lambda z: np.maximum(z, 0.0), lambda z: np.where(z <= 0, 0.0, 1.0)),
+    "leaky_relu": (lambda z: np.where(z <= 0, SLOPE * z, z), lambda z: np.where(z <= 0, SLOPE, 1.0)),
     "mrelu": (
         lambda z: np.where(z < EPSILON, -EPSILON / _below(z), z),
         lambda z: np.where(z < EPSILON, EPSILON / _below(z) ** 2, 1.0),
@@ -77,7 +77,11 @@ def dense_backward(
     step: int = 0,
     layer: int = 0,
 ) -> tuple[Array, Array, Array]:
-    """The gradients of x, weight and bias."""
+    """The gradients of x, weight and bias.
+
+    A gradient of NaN passes where the output is NaN, and not where it is 0 by dropout or a rectifier.
+    """
     z = x @ weight + (0.0 if bias is None else bias)
-    grad_z = grad_output * dropout_factor(z.shape, dropout, seed, step, layer) * ACTIVATIONS[activation][1](z)
+    slope = dropout_factor(z.shape, dropout, seed, step, layer) * ACTIVATIONS[activation][1](z)
+    grad_z = np.where(slope == 0, 0.0, grad_output * slope)
     return grad_z @ weight.T, x.T @ grad_z, grad_z.sum(axis=0)

@@ -7,7 +7,7 @@
 
 The first maximum wins. The paper's leak is 0: a window with nothing positive then has value 0, its first frame as
 position, and no gradient; with a larger one it has its largest z as any other, scaled by the leak, and so its gradient.
-A NaN in a window makes its value NaN.
+A NaN in a window makes its value NaN, its position that of the first NaN; the gradient passes there.
 """
 
 import numpy as np
@@ -94,7 +94,8 @@ def encode_backward(
 ) -> tuple[Array, Array]:
     """Gradients of sum(grad_values * values) with respect to x (B, N, H) and w_enc (M, H, K).
 
-    With g[n, k] the gradient at the pooled positions, times the leak where the value is not positive, and 0 elsewhere:
+    With g[n, k] the gradient at the pooled positions, times the leak where the value is 0 or below, and 0 elsewhere
+    (without a leak 0 there whatever the gradient is, a NaN included):
         d/dw_enc[m, h, k] = sum_n g[n, k] xn[n + c - m, h]
         d/dx[j, h]        = sum_m sum_k g[j - c + m, k] w_enc[m, h, k] / std[h]
     """
@@ -102,7 +103,8 @@ def encode_backward(
     xn = normalise(x, mean, std)
     taps = w_enc.shape[0]
     c = (taps - 1) // 2
-    g = at_positions(np.where(values > 0, grad_values, leak * grad_values), positions, xn.shape[1])
+    below = leak * np.asarray(grad_values) if leak else 0.0
+    g = at_positions(np.where(values <= 0, below, grad_values), positions, xn.shape[1])
     grad_w = np.einsum("bnih,bnk->ihk", runs(xn, taps, taps - 1 - c), g, optimize=True)[::-1]
     grad_x = np.einsum("bjmk,mhk->bjh", runs(g, taps, c), w_enc, optimize=True)
     return (grad_x if std is None else grad_x / std), grad_w

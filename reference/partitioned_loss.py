@@ -72,7 +72,7 @@ def model_loss(
     loss, grad_r, grad_penalty = partitioned_loss(
         r, x if target is None else target, values, noise_only, foreground, penalty
     )
-    grad_decoded = np.where(decoded > 0, grad_r, 0.0) if rectified_output else grad_r
+    grad_decoded = np.where(decoded <= 0, 0.0, grad_r) if rectified_output else grad_r
     grad_values, grad_w_dec = decode_backward(grad_decoded, values, positions, w_dec)
     grad_values += grad_penalty
     grad_x, grad_w_enc = encode_backward(grad_values, x, w_enc, values, positions, pool, mean, std, leak)

@@ -26,7 +26,7 @@ def upsample_conv2d_backward(
 ) -> tuple[Array, Array, Array]:
     """Gradients of sum(grad_out * out) with respect to x, weight and bias; that of x is summed over its copies."""
     batch, frames, bins, channels = x.shape
-    grad_z = np.where(out > 0, grad_out, 0.0) if relu else grad_out
+    grad_z = np.where(out <= 0, 0.0, grad_out) if relu else grad_out
     grad_u, grad_weight, grad_bias = convolve_backward(grad_z, upsampled(x, scale), weight)
     copies = grad_u.reshape(batch, frames, scale[0], bins, scale[1], channels)
     return copies.sum((2, 4)), grad_weight, grad_bias

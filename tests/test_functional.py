@@ -16,6 +16,8 @@ from partae_fast.kernels import OPS, implementation, registry
 
 CPU = torch.device("cpu")
 on_cpu = pytest.mark.parametrize("backend", ["eager", "cpu"])
+# A loss returns its first derivatives beside its value. Of those this op has no gradient, and opcheck asks for one.
+WITHOUT_GRADIENTS = ("test_schema", "test_autograd_registration", "test_faketensor")
 
 
 def inputs(dtype=torch.float64, frames=21, taps=4, bins=5, latents=3, batch=2):
@@ -55,7 +57,7 @@ def test_opcheck(backend):
     opcheck(torch.ops.partae.decode.default, (values, positions, i["w_dec"], 21, backend))
     target = torch.randn_like(i["x"])
     arguments = (i["x"], target, values, i["noise_only"], i["foreground"], 0.75, backend)
-    opcheck(torch.ops.partae.partitioned_loss.default, arguments)
+    opcheck(torch.ops.partae.partitioned_loss.default, arguments, test_utils=WITHOUT_GRADIENTS)
 
 
 rectifiers = pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_gradcheck_of_values(backend):
 def test_second_derivatives_are_refused(backend):
     i = inputs()
     (first,) = torch.autograd.grad(loss_of(i, backend), i["w_enc"], create_graph=True)
-    with pytest.raises(RuntimeError, match="no autograd formula"):
+    with pytest.raises(NotImplementedError, match="encode has no second derivative"):
         torch.autograd.grad(first.sum(), i["w_enc"])
 
 

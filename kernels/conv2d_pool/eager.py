@@ -80,7 +80,7 @@ def conv2d_pool_backward(
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     g, wx, ww = wide(grad_values, x, weight)
-    g = torch.where(values > 0, g, 0.0) if relu else g
+    g = torch.where(values <= 0, 0.0, g) if relu else g
     if tuple(pool) != (1, 1):
         g = unpooled(g, positions, pool, x.shape[1], x.shape[2])
     grad_x, grad_w, grad_bias = convolve_backward(

@@ -29,7 +29,7 @@ def conv2d_pool_backward(
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     if pool == (1, 1):
-        grad_z = torch.where(values > 0, grad_values, 0.0) if relu else grad_values
+        grad_z = torch.where(values <= 0, 0.0, grad_values) if relu else grad_values
     else:
         grad_z = triton_maps.unpooled(grad_values, values, positions, pool, (x.shape[1], x.shape[2]), relu)
     turned = weight.flip(0, 1).transpose(2, 3)

@@ -3,11 +3,12 @@
 from torch import Tensor
 
 from ..encode.eager import wide
+from ..partitioned_loss.eager import in_unit
 
 
 def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     s, n, t, y = wide(signal, noise, target, noise_only)
-    share = (1 - y)[:, None]
+    share = (1 - in_unit(y))[:, None]
     error = share * s + n - t
     grad_noise = error * (2.0 / len(s))
     grad_signal = (share * grad_noise).to(signal.dtype).contiguous()

@@ -6,7 +6,7 @@ Each program leaves one partial sum, and a second kernel adds them up in order.
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, launch, tl, triton
+from ..triton_common import add_up, check_counts, in_unit, launch, tl, triton
 
 
 @triton.jit(do_not_specialize=["steps", "per_item"])
@@ -32,7 +32,8 @@ def curro_loss_kernel(
         signal = tl.load(signal_ptr + offs, mask=mask, other=0.0).to(tl.float32)
         noise = tl.load(noise_ptr + offs, mask=mask, other=0.0).to(tl.float32)
         target = tl.load(target_ptr + offs, mask=mask, other=0.0).to(tl.float32)
-        share = 1.0 - tl.load(noise_only_ptr + offs // bins, mask=mask, other=0.0).to(tl.float32)
+        noise_only = tl.load(noise_only_ptr + offs // bins, mask=mask, other=0.0).to(tl.float32)
+        share = 1.0 - in_unit(noise_only)
         error = share * signal + noise - target
         grad = (2.0 * per_item) * error
         tl.store(grad_noise_ptr + offs, grad.to(grad_noise_ptr.dtype.element_ty), mask=mask)

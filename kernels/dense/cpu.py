@@ -115,15 +115,16 @@ def _differentiate(g, j, grad, y, at, count, activation, numbers):
             g[j + q] = grad[at + q] * scale
     elif activation == RELU:
         for q in range(count):
-            g[j + q] = grad[at + q] * (scale if y[at + q] > zero else zero)
+            g[j + q] = zero if y[at + q] <= zero else grad[at + q] * scale
     elif activation == MRELU:
         factor = one / (small * scale)
         for q in range(count):
             out = y[at + q]
-            g[j + q] = grad[at + q] * (scale if out > knee else out * out * factor)
+            sloped = grad[at + q] * (out * out * factor if out <= knee else scale)
+            g[j + q] = zero if out == zero else sloped  # dropped: mrelu itself is never 0
     else:
         for q in range(count):
-            g[j + q] = grad[at + q] * (scale if y[at + q] > zero else slope * scale)
+            g[j + q] = grad[at + q] * (slope * scale if y[at + q] <= zero else scale)
 
 
 @kernel

@@ -8,23 +8,26 @@ from ..encode.eager import wide
 from ..philox import words
 from . import EPSILON, SLOPE, WORDS, Dropout
 
-
-def mrelu_slope(y: Tensor, knee: Tensor, scale: float) -> Tensor:
-    return torch.where(y > knee, 1.0, (y / scale) ** 2 / EPSILON)
-
-
 FORWARD = {
     "identity": lambda z: z,
     "relu": F.relu,
     "mrelu": lambda z: torch.where(z < EPSILON, EPSILON / (1 + (EPSILON - z)), z),
     "leaky_relu": lambda z: F.leaky_relu(z, SLOPE),
 }
-# The derivative from the output y, which dropout scaled; the knee is what became of EPSILON.
-DERIVATIVE = {
-    "identity": lambda y, knee, scale: torch.ones_like(y),
-    "relu": lambda y, knee, scale: (y > 0).to(y.dtype),
-    "mrelu": mrelu_slope,
-    "leaky_relu": lambda y, knee, scale: torch.where(y > 0, 1.0, y.new_tensor(SLOPE)),
+
+
+def _through_mrelu(g: Tensor, y: Tensor, knee: Tensor, scale: float) -> Tensor:
+    sloped = torch.where(y <= knee, g * ((y / scale) ** 2 / EPSILON), g)
+    return torch.where(y == 0, 0.0, sloped)  # dropped: mrelu itself is never 0
+
+
+# The gradient before the activation from that after it, g, and the output y, which dropout scaled; the knee is what
+# became of EPSILON. It passes where y is NaN; where the slope is 0 it is 0, whatever g is.
+THROUGH = {
+    "identity": lambda g, y, knee, scale: g,
+    "relu": lambda g, y, knee, scale: torch.where(y <= 0, 0.0, g),
+    "mrelu": _through_mrelu,
+    "leaky_relu": lambda g, y, knee, scale: torch.where(y <= 0, SLOPE * g, g),
 }
 
 
@@ -58,7 +61,7 @@ def dense_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     g, y, wx, ww = wide(grad_output, output, x, weight)
     knee = (y.new_tensor(EPSILON) * dropout.scale).to(output.dtype)
-    g = g * DERIVATIVE[activation](y, knee, dropout.scale) * dropout.scale
+    g = THROUGH[activation](g, y, knee, dropout.scale) * dropout.scale
     if dropout.masks(activation):
         g = torch.where(kept(y, dropout), g, 0.0)
     grad_x = (g @ ww.t()).to(x.dtype) if need_x else None

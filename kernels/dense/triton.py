@@ -125,13 +125,14 @@ def dense_gradient_kernel(
         if ACTIVATION != "identity":
             y = tl.load(output_ptr + offs, mask=mask, other=0.0).to(tl.float32)
             if ACTIVATION == "relu":
-                grad = tl.where(y > 0, grad, 0.0)
+                grad = tl.where(y <= 0, 0.0, grad)
             elif ACTIVATION == "leaky_relu":
-                grad = tl.where(y > 0, grad, _SLOPE * grad)
+                grad = tl.where(y <= 0, _SLOPE * grad, grad)
             else:  # mrelu, whose knee dropout scaled and storage rounded
                 knee = (tl.full((1, 1), _EPSILON, tl.float32) * scale).to(output_ptr.dtype.element_ty).to(tl.float32)
                 a = y / scale
-                grad = tl.where(y > knee, grad, grad * (a * a / _EPSILON))
+                grad = tl.where(y <= knee, grad * (a * a / _EPSILON), grad)
+                grad = tl.where(y == 0, 0.0, grad)  # dropped: mrelu itself is never 0
         if DROPOUT:
             keep = kept(offs_b, first, key_low, key_high, step, layer, threshold, BLOCK_B, BLOCK_O)
             grad = tl.where(keep, grad, 0.0)

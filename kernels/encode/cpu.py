@@ -136,7 +136,7 @@ def encode_backward(
     _, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     before = taps - 1 - (taps - 1) // 2
-    live = torch.where(values > 0, grad_values, leak * grad_values if leak else 0)
+    live = torch.where(values <= 0, leak * grad_values if leak else 0.0, grad_values)
     inverse = None if std is None else 1.0 / std
     grad_x = grad_w = None
     if need_x:

@@ -30,6 +30,8 @@ def encode(
     x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     wx, ww, wmean, wstd = wide(x, w_enc, mean, std)
+    if wstd is not None and not wstd.is_cpu:  # on a GPU an error would have to wait for the stream
+        wstd = wstd.where(wstd > 0, math.nan)
     z = F.conv1d(normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww))  # (B, K, N)
     if not leak:
         z = z.relu()
@@ -55,7 +57,7 @@ def encode_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     wx, ww, wmean, wstd, g = wide(x, w_enc, mean, std, grad_values)
     xn, kernel = normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww)
-    g = torch.where(values > 0, g, leak * g if leak else 0.0)
+    g = torch.where(values <= 0, leak * g if leak else 0.0, g)
     grad_a = g.new_zeros(x.shape[0], x.shape[1], w_enc.shape[2])
     grad_a = grad_a.scatter_(1, positions.long(), g).transpose(1, 2)  # (B, K, N)
     grad_x = grad_w = None

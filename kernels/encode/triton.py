@@ -47,7 +47,8 @@ def _convolve(
         mask_w = mask_h[:, None] & (offs_k < latents)[None, :]
         if NORMALISE:
             mean = tl.load(mean_ptr + offs_h, mask=mask_h, other=0.0).to(tl.float32)
-            scale = 1.0 / tl.load(std_ptr + offs_h, mask=mask_h, other=1.0).to(tl.float32)
+            std = tl.load(std_ptr + offs_h, mask=mask_h, other=1.0).to(tl.float32)
+            scale = 1.0 / tl.where(std > 0, std, float("nan"))  # an error would have to wait for the stream
         x_ptrs = run_ptrs[:, None] + offs_h[None, :]
         w_ptrs = w_ptr + offs_h[:, None] * w_bin_stride + offs_k[None, :] * w_latent_stride
         for tap in range(taps):
@@ -262,7 +263,7 @@ def encode_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     _, bins, latents = w_enc.shape
     pool = min(pool, x.shape[1])
-    amplitudes = torch.where(values > 0, grad_values, leak * grad_values if leak else 0.0)
+    amplitudes = torch.where(values <= 0, leak * grad_values if leak else 0.0, grad_values)
     grad_x = grad_w = None
     if need_x:
         rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): a run meets its taps from the last to the first

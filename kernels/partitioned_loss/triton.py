@@ -7,7 +7,7 @@ a second kernel adds them up in order.
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, launch, power_of_two, tl, triton
+from ..triton_common import add_up, check_counts, in_unit, launch, power_of_two, tl, triton
 
 
 @triton.jit(do_not_specialize=["error_parts", "steps", "windows", "total_windows", "penalty", "per_item"])
@@ -60,12 +60,13 @@ def partitioned_loss_kernel(
         share = tl.sum(foreground_sum, axis=0) / latents
         share = tl.where(share > 0, share, 1.0)
         noise_only = tl.load(noise_only_ptr + offs_w // windows, mask=mask_w, other=0.0).to(tl.float32)
-        item_weight = (penalty * per_item / share) * noise_only  # (BLOCK_W,)
+        item_weight = (penalty * per_item / share) * in_unit(noise_only)  # (BLOCK_W,)
         penalties = tl.zeros((BLOCK_W, BLOCK_K), tl.float32)
         for latent_start in range(0, latents, BLOCK_K):
             offs_k = latent_start + tl.arange(0, BLOCK_K)
             mask_k = offs_k < latents
             foreground = tl.load(foreground_ptr + offs_k, mask=mask_k, other=0.0).to(tl.float32)
+            foreground = in_unit(foreground)
             weight = item_weight[:, None] * (foreground * foreground)[None, :]
             offs_v = offs_w.to(tl.int64)[:, None] * latents + offs_k[None, :]
             mask_v = mask_w[:, None] & mask_k[None, :]

@@ -32,7 +32,7 @@ def upsample_conv2d_backward(
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     g, wx, ww = wide(grad_out, x, weight)
-    g = torch.where(out > 0, g, 0.0) if relu else g
+    g = torch.where(out <= 0, 0.0, g) if relu else g
     u = channels_first(upsampled(wx, scale))
     grad_u, grad_w, grad_bias = convolve_backward(channels_first(g), u, ww, need_x, need_w, need_bias)
     grad_x = None

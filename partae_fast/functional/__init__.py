@@ -4,9 +4,13 @@ Shapes (B items, N frames, H bins, K latents, M taps, P frames in a pool):
 
     x (B, N, H)    w_enc (M, H, K)    w_dec (M, K, H)    values, positions (B, ceil(N/P), K)
 
-Each op is a `torch.library` custom op, so that a model using it survives `torch.compile(fullgraph=True)`. All take
-`backend`: "auto" for the fastest that can serve the tensors, or a name out of `pf.backends()`, which runs or raises
-BackendUnavailable. First derivatives are there for every floating-point input but mean and std; second ones are not.
+Each op is a `torch.library` op, so that a model using it survives `torch.compile(fullgraph=True)`, and `torch.export`
+with batch and frames left open (frames from pool + 1 up: `Dim("frames", min=17)`). All take `backend`: "auto" for the
+fastest that can serve the tensors, or a name out of `pf.backends()`, which runs or raises BackendUnavailable.
+
+First derivatives in reverse mode reach every floating-point input but data (mean, std, labels, masks, weights,
+mixtures), through `backward`, `torch.func.grad`, `vjp`, `jacrev` and under `vmap`. Data that requires a gradient, a
+derivative in forward mode and a second derivative raise. Under autocast the ops cast their inputs as PyTorch's own do.
 """
 
 from .affinity import affinity_loss

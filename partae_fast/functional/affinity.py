@@ -4,16 +4,19 @@ import torch
 from torch import Tensor
 
 from .common import (
+    autocast,
     check_alike,
     check_devices,
     check_dimensions,
     check_integers,
+    check_tensors,
+    integer,
     kernels,
     new_loss,
     no_gradient,
-    op,
     returns_gradients,
 )
+from .custom_op import op
 
 VARIANTS = ("squared", "norm")
 
@@ -48,7 +51,8 @@ def affinity_loss(
         sources: S, how many sources there are.
 
     Returns:
-        The mean over the batch, a scalar: float32, or float64 for float64 input. Gradients reach embeddings.
+        The mean over the batch, a scalar: float32, or float64 for float64 input; under autocast computed in float32.
+        Gradients reach embeddings.
 
     >>> embeddings, labels = torch.randn(2, 50, 4), torch.randint(2, (2, 50))
     >>> affinity_loss(embeddings, labels).shape
@@ -56,6 +60,9 @@ def affinity_loss(
     """
     check_dimensions(embeddings=(embeddings, "B, P, D"), labels=(labels, "B, P"))
     check_integers(labels=labels)
+    if weights is not None:
+        check_tensors(weights=weights)
+    sources = integer("sources", sources)
     if variant not in VARIANTS:
         raise ValueError(f"variant {variant!r} is not known; choose one of {', '.join(VARIANTS)}")
     if sources < 1:
@@ -66,6 +73,7 @@ def affinity_loss(
                 f"{name} are {tuple(tensor.shape)} and embeddings {tuple(embeddings.shape)};"
                 " give one for each point, (B, P)"
             )
+    embeddings, weights = autocast(embeddings, weights, dtype=torch.float32)
     check_alike(embeddings=embeddings, weights=weights)
     check_devices(embeddings=embeddings, labels=labels)
     no_gradient(weights=weights)

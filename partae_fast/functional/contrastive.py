@@ -4,15 +4,16 @@ import torch
 from torch import Tensor
 
 from .common import (
+    autocast,
     check_alike,
     check_devices,
     check_dimensions,
     check_integers,
     kernels,
     new_loss,
-    op,
     returns_gradients,
 )
+from .custom_op import op
 
 
 def contrastive_loss(
@@ -35,7 +36,8 @@ def contrastive_loss(
             stream, a loss of NaN.
 
     Returns:
-        A scalar: float32, or float64 for float64 input. Gradients reach embeddings and table.
+        A scalar: float32, or float64 for float64 input; under autocast computed in float32. Gradients reach
+        embeddings and table.
 
     >>> embeddings, table = torch.randn(2, 10, 5, 4), torch.randn(20, 4)
     >>> sources, labels = torch.tensor([[3, 17], [3, 0]]), torch.randint(2, (2, 10, 5))
@@ -58,6 +60,7 @@ def contrastive_loss(
             f"embeddings are {tuple(embeddings.shape)}, labels {tuple(labels.shape)} and sources"
             f" {tuple(sources.shape)}; give a label for each point (B, T, F) and the sources of each item (B, S)"
         )
+    embeddings, table = autocast(embeddings, table, dtype=torch.float32)
     check_alike(embeddings=embeddings, table=table)
     check_devices(embeddings=embeddings, sources=sources, labels=labels)
     return torch.ops.partae.contrastive_loss(embeddings, table, sources.long(), labels, backend)[0]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ..kernels.shapes import window_count
-from .common import check_alike, check_dimensions, kernels, op, or_empty
+from .common import autocast, check_alike, check_dimensions, integer, kernels, or_empty
+from .custom_op import op
 
 
 def conv2d_pool(
@@ -31,21 +32,26 @@ def conv2d_pool(
         values (B, ceil(N/p), ceil(H/q), D) of x's type; and positions, int32 of the same shape: i * q + j where the
         maximum is at frame i, bin j of its window, the first of equal ones. Empty with pool (1, 1), where there is
         nothing to choose. With relu a window with nothing positive has value 0, position 0 and no gradient. A NaN in
-        a window makes its value NaN.
+        a window makes its value NaN and its position that of a NaN; the gradient passes there.
+
+    Under autocast the inputs are cast to its type, as for PyTorch's convolutions, and so are the values.
 
     Raises:
-        ValueError: shapes, types or devices that do not go together. BackendUnavailable: see above.
+        ValueError: shapes, types or devices that do not go together. TypeError: what is no tensor, a pool that is not
+        two ints. BackendUnavailable: see above. NotImplementedError: a forward-mode or second derivative.
 
     >>> values, positions = conv2d_pool(torch.rand(2, 15, 20, 1), torch.randn(3, 3, 1, 12), torch.zeros(12), (3, 5))
     >>> values.shape
     torch.Size([2, 5, 4, 12])
     """
-    check_conv2d(x, weight, bias, pool=pool)
+    x, weight, bias, pool = checked_conv2d(x, weight, bias, "pool", pool)
     return torch.ops.partae.conv2d_pool(x, weight, bias, list(pool), relu, backend)
 
 
-def check_conv2d(x: Tensor, weight: Tensor, bias: Tensor, **factors: tuple[int, int]) -> None:
-    """Map, filters and bias go together; the named factors are two numbers from 1 up."""
+def checked_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor, name: str, pair: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+    """The arguments, as autocast has them: map, filters and bias go together; the named pair is two ints from 1 up."""
     check_dimensions(x=(x, "B, N, H, C"), weight=(weight, "3, 3, C, D"), bias=(bias, "D"))
     if weight.shape[:3] != (3, 3, x.shape[3]):
         raise ValueError(
@@ -56,10 +62,14 @@ def check_conv2d(x: Tensor, weight: Tensor, bias: Tensor, **factors: tuple[int, 
         raise ValueError(
             f"bias is {tuple(bias.shape)} for {weight.shape[3]} filters; it is (D,), a number for each filter"
         )
-    for name, pair in factors.items():
-        if len(pair) != 2 or min(pair) < 1:
-            raise ValueError(f"{name} is {pair}; it is two numbers, for frames and for bins, each at least 1")
+    if not isinstance(pair, Sequence) or isinstance(pair, str):
+        raise TypeError(f"{name} is {pair!r} and must be two ints, for frames and for bins, such as (3, 5)")
+    factors = [integer(f"{name}[{i}]", factor) for i, factor in enumerate(pair)]
+    if len(factors) != 2 or min(factors) < 1:
+        raise ValueError(f"{name} is {pair}; it is two numbers, for frames and for bins, each at least 1")
+    x, weight, bias = autocast(x, weight, bias)
     check_alike(x=x, weight=weight, bias=bias)
+    return x, weight, bias, (factors[0], factors[1])
 
 
 @op("conv2d_pool")
@@ -115,15 +125,10 @@ def fake_gradients(
 
 def _save_conv2d_pool(ctx, inputs, output):
     x, weight, _, ctx.pool, ctx.relu, ctx.backend = inputs
-    values, positions = output
-    ctx.mark_non_differentiable(positions)
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, weight, values, positions)
+    ctx.save_for_backward(x, weight, *output)
 
 
-def _differentiate_conv2d_pool(ctx, grad_values, _):
-    if grad_values is None:
-        return (None,) * 6
+def _differentiate_conv2d_pool(ctx, grad_values):
     needed = ctx.needs_input_grad[:3]
     gradients = torch.ops.partae.conv2d_pool_backward(
         grad_values, *ctx.saved_tensors, ctx.pool, ctx.relu, *needed, ctx.backend

@@ -3,7 +3,19 @@
 import torch
 from torch import Tensor
 
-from .common import check_alike, check_devices, check_dimensions, kernels, new_loss, op, returns_gradients
+from .common import (
+    autocast,
+    check_alike,
+    check_devices,
+    check_dimensions,
+    check_shares,
+    check_tensors,
+    kernels,
+    new_loss,
+    no_gradient,
+    returns_gradients,
+)
+from .custom_op import op
 
 
 def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor, backend: str = "auto") -> Tensor:
@@ -14,16 +26,20 @@ def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor
     Args:
         signal, noise: (B, H), what the shared decoder makes of the signal half and of the noise half of the latents.
         target: (B, H), what their sum is to be.
-        noise_only: (B,) the weak label y, in [0, 1]: 1 where the item is noise-only, whose signal half then has no say.
+        noise_only: (B,) the weak label y: 1 where the item is noise-only, whose signal half then has no say; soft
+            labels, anything in [0, 1], are taken too. What is outside is an error: ValueError on the CPU; on a GPU,
+            where asking would stop the stream, a loss of NaN. Data: no gradient reaches it.
 
     Returns:
-        A scalar: float32, or float64 for float64 input. Gradients reach signal, noise and target.
+        A scalar: float32, or float64 for float64 input; under autocast computed in float32. Gradients reach signal,
+        noise and target.
 
     >>> frames = torch.rand(3, 2, 5)
     >>> curro_loss(*frames, noise_only=torch.tensor([0.0, 1.0])).shape
     torch.Size([])
     """
     check_dimensions(signal=(signal, "B, H"))
+    check_tensors(noise=noise, target=target, noise_only=noise_only)
     for name, tensor in (("noise", noise), ("target", target)):
         if tensor.shape != signal.shape:
             raise ValueError(
@@ -33,6 +49,8 @@ def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor
         raise ValueError(
             f"noise_only is {tuple(noise_only.shape)} for {signal.shape[0]} items; it is (B,), a label for each item"
         )
+    no_gradient(noise_only=noise_only)
+    signal, noise, target = autocast(signal, noise, target, dtype=torch.float32)
     check_alike(signal=signal, noise=noise, target=target)
     check_devices(signal=signal, noise_only=noise_only)
     loss, _, _ = torch.ops.partae.curro_loss(signal, noise, target, noise_only.to(signal.dtype), backend)
@@ -43,6 +61,7 @@ def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor
 def _curro_loss(
     signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
+    check_shares(noise_only=noise_only)
     return kernels("curro_loss", backend, signal).curro_loss(signal, noise, target, noise_only)
 
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from ..kernels.shapes import pool_range
-from .common import check_alike, check_devices, check_dimensions, kernels, op, or_empty
+from .common import autocast, check_alike, check_devices, check_dimensions, integer, kernels, or_empty
+from .custom_op import op
 
 
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backend: str = "auto") -> Tensor:
@@ -18,7 +19,7 @@ def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backen
         frames: N >= 1; some pool must cut it into W windows.
 
     Returns:
-        The reconstruction (B, N, H), of the type of `values`.
+        The reconstruction (B, N, H), of the type of `values`; under autocast, of its type.
 
     >>> from partae_fast.functional import encode
     >>> values, positions = encode(torch.rand(2, 100, 8), torch.randn(5, 8, 3), pool=16)
@@ -36,9 +37,10 @@ def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backen
             f"w_dec {tuple(w_dec.shape)} is (M, K, H) for K = {w_dec.shape[1]} latents, and values"
             f" {tuple(values.shape)} have {values.shape[2]}; encoder and decoder must have the same latents"
         )
+    frames = integer("frames", frames)
     if frames < 1:
         raise ValueError(f"frames is {frames}; it must be at least 1")
-    pool_range(frames, values.shape[1])
+    values, w_dec = autocast(values, w_dec)
     check_alike(values=values, w_dec=w_dec)
     check_devices(values=values, positions=positions)
     return torch.ops.partae.decode(values, positions, w_dec, frames, backend)
@@ -46,6 +48,7 @@ def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backen
 
 @op("decode")
 def _decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backend: str) -> Tensor:
+    pool_range(frames, values.shape[1])  # not before: in an exported program both may be symbols
     return kernels("decode", backend, values).decode(values, positions, w_dec, frames)
 
 

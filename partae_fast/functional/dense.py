@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from ..kernels.dense import ACTIVATIONS, Dropout
-from .common import check_alike, check_dimensions, kernels, op, or_empty
+from .common import autocast, check_alike, check_dimensions, check_tensors, integer, kernels, number, or_empty
+from .custom_op import op
 
 
 def dense(
@@ -32,7 +33,8 @@ def dense(
             [0, 2^63): the same outputs on every back-end (`kernels.dense.Dropout` says how).
 
     Returns:
-        (B, O), of x's type. Gradients reach x, weight and bias.
+        (B, O), of x's type; under autocast, of its type, to which x, weight and bias are cast. Gradients reach x,
+        weight and bias.
 
     Raises:
         ValueError: shapes, types or devices that do not go together; an activation, a dropout or a count that is not
@@ -47,17 +49,22 @@ def dense(
             f"weight {tuple(weight.shape)} is (I, O) for I = {weight.shape[0]} inputs, and x {tuple(x.shape)} is (B, I)"
             f" with {x.shape[1]}; build the layer for the inputs that it gets"
         )
+    if bias is not None:
+        check_tensors(bias=bias)
     if bias is not None and bias.shape != weight.shape[1:]:
         raise ValueError(f"bias is {tuple(bias.shape)} and weight has {weight.shape[1]} outputs; it is (O,), or None")
+    x, weight, bias = autocast(x, weight, bias)
     check_alike(x=x, weight=weight, bias=bias)
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation {activation!r} is not known; choose one of {', '.join(ACTIVATIONS)}")
+    dropout = number("dropout", dropout)
+    seed, step, layer = integer("seed", seed), integer("step", step), integer("layer", layer)
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is {dropout}; it must be from 0 up to, not including, 1")
     for name, count, bits in (("seed", seed, 63), ("step", step, 32), ("layer", layer, 32)):
         if not 0 <= count < 2**bits:
             raise ValueError(f"{name} is {count}; it must be from 0 up to, not including, 2^{bits}")
-    return torch.ops.partae.dense(x, weight, bias, activation, float(dropout), seed, step, layer, backend)
+    return torch.ops.partae.dense(x, weight, bias, activation, dropout, seed, step, layer, backend)
 
 
 @op("dense")

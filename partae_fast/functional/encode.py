@@ -4,7 +4,18 @@ import torch
 from torch import Tensor
 
 from ..kernels.shapes import window_count
-from .common import check_alike, check_dimensions, kernels, op, or_empty
+from .common import (
+    autocast,
+    check_alike,
+    check_dimensions,
+    check_tensors,
+    integer,
+    kernels,
+    no_gradient,
+    number,
+    or_empty,
+)
+from .custom_op import op
 
 
 def encode(
@@ -22,17 +33,23 @@ def encode(
         x: (B, N, H) magnitudes; float32, float64, bfloat16 or float16 (which back-end takes which: `pf.backends`).
         w_enc: (M, H, K) filters; a true convolution, output as long as the input, zeros outside the recording.
         pool: P >= 1, the frames in a window; the last window may be short, and P may exceed N.
-        mean, std: (H,) both or neither: the input is normalised to (x - mean) / std in the same pass. std > 0.
+        mean, std: (H,) both or neither: the input is normalised to (x - mean) / std in the same pass. std > 0; a NaN,
+            0 or negative one is an error: ValueError on the CPU; on a GPU, where asking would stop the stream, values
+            of NaN. No gradient reaches them.
         leak: the rectifier's slope below 0, in [0, 1); 0 is the paper's.
 
     Returns:
         values (B, ceil(N/P), K) of x's type, the pooled maxima; and positions, int32 of the same shape, the frames in
         [0, N) where they stand. A window with nothing positive has value 0, its first frame as position, and no
-        gradient; with a leak its value is leak times its maximum. A NaN in a window makes its value NaN.
+        gradient; with a leak its value is leak times its maximum. A NaN in a window makes its value NaN and its
+        position that of a NaN; the gradient passes there.
+
+    Under autocast the inputs are cast to its type, as for PyTorch's convolutions, and so are the values.
 
     Raises:
-        ValueError: shapes, types or devices that do not go together; a leak out of range. BackendUnavailable: see
-        above.
+        ValueError: shapes, types or devices that do not go together; a leak or std out of range; a mean or std that
+        requires a gradient. TypeError: what is no tensor, a pool that is no int. BackendUnavailable: see above.
+        NotImplementedError: a forward-mode or second derivative.
 
     >>> values, positions = encode(torch.rand(2, 100, 8), torch.randn(5, 8, 3), pool=16)
     >>> values.shape
@@ -44,40 +61,40 @@ def encode(
             f"w_enc {tuple(w_enc.shape)} is (M, H, K) for H = {w_enc.shape[1]} bins, and x {tuple(x.shape)} is"
             f" (B, N, H) with {x.shape[2]}; build the filters for the spectrogram's bins"
         )
-    _check_pool(pool)
-    _check_leak(leak)
-    _check_normalisation(mean, std, x)
-    check_alike(x=x, w_enc=w_enc, mean=mean, std=std)
-    return torch.ops.partae.encode(x, w_enc, pool, mean, std, float(leak), backend)
-
-
-def _check_pool(pool: int) -> None:
+    pool, leak = integer("pool", pool), number("leak", leak)
     if pool < 1:
         raise ValueError(f"pool is {pool}; it is a number of frames, at least 1")
-
-
-def _check_leak(leak: float) -> None:
     if not 0 <= leak < 1:
         raise ValueError(f"leak is {leak}; it must be from 0 up to, not including, 1")
+    _check_normalisation(mean, std, x)
+    x, w_enc, mean, std = autocast(x, w_enc, mean, std)
+    check_alike(x=x, w_enc=w_enc, mean=mean, std=std)
+    return torch.ops.partae.encode(x, w_enc, pool, mean, std, leak, backend)
 
 
 def _check_normalisation(mean: Tensor | None, std: Tensor | None, x: Tensor) -> None:
     if (mean is None) != (std is None):
         missing = "mean" if mean is None else "std"
         raise ValueError(f"{missing} is missing; give mean and std both, or neither")
+    if mean is None or std is None:
+        return
+    check_tensors(mean=mean, std=std)
+    no_gradient(mean=mean, std=std)
     for name, tensor in (("mean", mean), ("std", std)):
-        if tensor is not None and tensor.shape != x.shape[2:]:
+        if tensor.shape != x.shape[2:]:
             raise ValueError(
                 f"{name} is {tuple(tensor.shape)} and x has {x.shape[2]} bins; it is (H,), one for each bin"
             )
-        if tensor is not None and tensor.requires_grad:
-            raise ValueError(f"{name} requires a gradient and none is computed for it; pass {name}.detach()")
 
 
 @op("encode")
 def _encode(
     x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float, backend: str
 ) -> tuple[Tensor, Tensor]:
+    if std is not None and std.is_cpu:
+        least = std.amin().item()
+        if not least > 0:
+            raise ValueError(f"std has a value of {least}; give values above 0, such as std.clamp(min=1e-3)")
     return kernels("encode", backend, x).encode(x, w_enc, pool, mean, std, leak)
 
 
@@ -116,14 +133,10 @@ def _(grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w,
 def _save_encode(ctx, inputs, output):
     x, w_enc, ctx.pool, mean, std, ctx.leak, ctx.backend = inputs
     values, positions = output
-    ctx.mark_non_differentiable(positions)
-    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, w_enc, values, positions, mean, std)
 
 
-def _differentiate_encode(ctx, grad_values, _):
-    if grad_values is None:
-        return (None,) * 7
+def _differentiate_encode(ctx, grad_values):
     x, w_enc, values, positions, mean, std = ctx.saved_tensors
     need_x, need_w = ctx.needs_input_grad[:2]
     grad_x, grad_w = torch.ops.partae.encode_backward(

@@ -3,7 +3,20 @@
 import torch
 from torch import Tensor
 
-from .common import check_alike, check_devices, kernels, new_loss, op, returns_gradients
+from .common import (
+    autocast,
+    check_alike,
+    check_devices,
+    check_penalty,
+    check_shares,
+    check_tensors,
+    kernels,
+    new_loss,
+    no_gradient,
+    number,
+    returns_gradients,
+)
+from .custom_op import op
 from .decode import decode
 from .encode import encode
 
@@ -29,20 +42,32 @@ def partitioned_loss(
 
     Args:
         x, mean, std, w_enc, pool, leak: as for `encode`; w_dec: as for `decode`.
-        noise_only: (B,) the weak label y, in [0, 1]: 1 where the item is noise-only.
-        foreground: (K,) the mask C: 1 where the latent is for signal. Where it is 0 throughout, so is the penalty.
-        penalty: lambda >= 0, what activity of foreground latents costs in a noise-only item.
+        noise_only: (B,) the weak label y: 1 where the item is noise-only, 0 where it is not; soft labels, anything in
+            [0, 1], are taken too. What is outside is an error: ValueError on the CPU; on a GPU, where asking would
+            stop the stream, a loss of NaN. Data: no gradient reaches it.
+        foreground: (K,) the mask C: 1 where the latent is for signal; in [0, 1], as `noise_only`. Where it is 0
+            throughout, so is the penalty. Data likewise.
+        penalty: lambda, finite and >= 0, what activity of foreground latents costs in a noise-only item.
         target: (B, N, H), what to reconstruct; x itself unless given.
         rectified_output: whether r is max(what is decoded, 0).
 
     Returns:
-        A scalar: float32, or float64 for float64 input. Gradients reach x, w_enc, w_dec and target.
+        A scalar: float32, or float64 for float64 input. Gradients reach x, w_enc, w_dec and target. Under autocast
+        encode and decode run in its type and the loss in float32, as PyTorch's losses do.
+
+    Raises:
+        ValueError, TypeError, BackendUnavailable, NotImplementedError: as `encode` and `decode`; and where a label, the
+        mask or the penalty is out of range, or one of them requires a gradient.
 
     >>> w_enc, w_dec = torch.randn(5, 8, 4), torch.randn(5, 4, 8)
     >>> y, c = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0, 1.0, 1.0])
     >>> partitioned_loss(torch.rand(2, 64, 8), None, None, w_enc, w_dec, y, c, penalty=0.75, pool=8).shape
     torch.Size([])
     """
+    check_tensors(noise_only=noise_only, foreground=foreground)
+    no_gradient(noise_only=noise_only, foreground=foreground)
+    if target is not None:
+        check_tensors(target=target)
     values, positions = encode(x, w_enc, pool, mean, std, backend, leak)
     reconstruction = decode(values, positions, w_dec, x.shape[1], backend)
     if rectified_output:
@@ -61,11 +86,12 @@ def partitioned_loss(
         raise ValueError(
             f"foreground is {tuple(foreground.shape)} for {w_enc.shape[2]} latents; it is (K,), 1 or 0 for each"
         )
-    check_alike(x=x, target=target)
+    reconstruction, target, values = autocast(reconstruction, target, values, dtype=torch.float32)
+    check_alike(x=reconstruction, target=target)
     check_devices(x=x, noise_only=noise_only, foreground=foreground)
-    noise_only, foreground = noise_only.to(x.dtype), foreground.to(x.dtype)
+    noise_only, foreground = noise_only.to(reconstruction.dtype), foreground.to(reconstruction.dtype)
     loss, _, _ = torch.ops.partae.partitioned_loss(
-        reconstruction, target, values, noise_only, foreground, float(penalty), backend
+        reconstruction, target, values, noise_only, foreground, number("penalty", penalty), backend
     )
     return loss
 
@@ -80,6 +106,8 @@ def _partitioned_loss(
     penalty: float,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    check_penalty(penalty)
+    check_shares(noise_only=noise_only, foreground=foreground)
     return kernels("partitioned_loss", backend, reconstruction).partitioned_loss(
         reconstruction, target, values, noise_only, foreground, penalty
     )

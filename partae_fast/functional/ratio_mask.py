@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .common import check_alike, check_dimensions, kernels, new_loss, no_gradient, op, returns_gradients
+from .common import autocast, check_alike, check_dimensions, kernels, new_loss, no_gradient, returns_gradients
+from .custom_op import op
 
 
 def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor, backend: str = "auto") -> Tensor:
@@ -19,7 +20,7 @@ def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor, backend: s
         sources: (B, T, F, S) magnitudes of each source, >= 0, likewise.
 
     Returns:
-        A scalar: float32, or float64 for float64 input. Gradients reach logits.
+        A scalar: float32, or float64 for float64 input; under autocast computed in float32. Gradients reach logits.
 
     >>> logits, parts = torch.randn(2, 10, 5, 2), torch.rand(2, 10, 5, 2)
     >>> ratio_mask_loss(logits, parts.sum(-1), parts).shape
@@ -31,6 +32,7 @@ def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor, backend: s
             f"logits are {tuple(logits.shape)}, mixture {tuple(mixture.shape)} and sources {tuple(sources.shape)};"
             " give (B, T, F, S), (B, T, F) and (B, T, F, S)"
         )
+    logits, mixture, sources = autocast(logits, mixture, sources, dtype=torch.float32)
     check_alike(logits=logits, mixture=mixture, sources=sources)
     no_gradient(mixture=mixture, sources=sources)
     return torch.ops.partae.ratio_mask_loss(logits, mixture, sources, backend)[0]

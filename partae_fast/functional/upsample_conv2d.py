@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .common import kernels, op, or_empty
-from .conv2d_pool import check_conv2d, fake_gradients
+from .common import kernels, or_empty
+from .conv2d_pool import checked_conv2d, fake_gradients
+from .custom_op import op
 
 
 def upsample_conv2d(
@@ -26,15 +27,14 @@ def upsample_conv2d(
         scale: (p, q), each at least 1.
 
     Returns:
-        The map (B, p N, q H, D), of x's type.
+        The map (B, p N, q H, D), of x's type; under autocast, of its type.
 
-    Raises:
-        ValueError: shapes, types or devices that do not go together. BackendUnavailable: see above.
+    Raises: as `conv2d_pool`.
 
     >>> upsample_conv2d(torch.rand(2, 5, 4, 20), torch.randn(3, 3, 20, 12), torch.zeros(12), (3, 5)).shape
     torch.Size([2, 15, 20, 12])
     """
-    check_conv2d(x, weight, bias, scale=scale)
+    x, weight, bias, scale = checked_conv2d(x, weight, bias, "scale", scale)
     return torch.ops.partae.upsample_conv2d(x, weight, bias, list(scale), relu, backend)
 
 
