@@ -13,9 +13,9 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from .jit import kernel
-from .simd import INTP, VECTOR_BYTES, Emitter
+from .simd import INTP, REGISTERS, VECTOR_BYTES, Emitter
 
-ROWS = 6 if VECTOR_BYTES == 32 else 12  # ROWS * VECTORS accumulators: AVX has 16 registers, AVX-512 and NEON 32
+ROWS = 12 if REGISTERS == 32 else 6  # ROWS * VECTORS accumulators
 VECTORS = 2
 CHUNK = 512  # products that one float32 accumulator sums before it is added to the total: bounds the rounding error
 

@@ -14,21 +14,31 @@ for each of the thousands of runs in a call). Offsets are in elements, and are n
 import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 INTP = ir.IntType(64)
 FUSED = ("contract",)  # a product and its sum become one fused multiply-add where the machine has one
 
 
-def _vector_bytes() -> int:
-    """The width of a vector register here."""
-    features = llvmlite.binding.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+# A sum of 64 bytes, whose assembly names the widest registers that the target has.
+_PROBE = "define <16 x float> @probe(<16 x float> %x) { %y = fadd <16 x float> %x, %x\nret <16 x float> %y }"
 
 
-VECTOR_BYTES = _vector_bytes()
-FRAMES = 6 if VECTOR_BYTES == 32 else 8  # frames in a block of convolve_and_pool: twice that are accumulators,
-# and AVX has 16 registers, AVX-512 and NEON 32
+def registers(triple: str, cpu: str, features: str) -> tuple[int, int]:
+    """Return the bytes of a vector register of a processor as LLVM names it, and how many registers there are."""
+    machine = llvmlite.binding.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    assembly = machine.emit_assembly(llvmlite.binding.parse_assembly(_PROBE))
+    if "zmm" in assembly:
+        return 64, 32
+    if "ymm" in assembly:
+        return 32, 16
+    return 16, 16 if "xmm" in assembly else 32  # SSE; NEON
+
+
+# Of the processor that Numba compiles for, which is not the host where NUMBA_CPU_NAME and NUMBA_CPU_FEATURES name one.
+VECTOR_BYTES, REGISTERS = registers(*cpu_target.target_context.codegen().magic_tuple())
+FRAMES = 8 if REGISTERS == 32 else 6  # frames in a block of convolve_and_pool: twice that are accumulators
 CHUNK = 512  # products that one float32 accumulator sums before it is added to the total: bounds the rounding error
 
 

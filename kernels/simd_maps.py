@@ -13,11 +13,11 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .simd import INTP, VECTOR_BYTES, Emitter, offer
+from .simd import INTP, REGISTERS, Emitter, offer
 
 INT32 = ir.IntType(32)
-# Positions in a block, by vectors of filters: AVX has 16 registers, AVX-512 and NEON 32.
-BLOCK = {1: 10, 2: 5} if VECTOR_BYTES == 32 else {1: 16, 2: 12}
+# Positions in a block, by vectors of filters.
+BLOCK = {1: 16, 2: 12} if REGISTERS == 32 else {1: 10, 2: 5}
 
 
 def _constant(value):

@@ -1,0 +1,215 @@
+"""Conformance and training agreement at each instruction level that this machine can be told to use.
+
+`python tests/instruction_levels.py` runs every level in a process of its own, two side by side, and exits with 1 where
+one fails. A level that the host lacks is skipped by name; one that does not take effect fails.
+`python tests/instruction_levels.py NAME` runs one level here.
+"""
+
+import dataclasses
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SIDE_BY_SIDE = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """What every library is told to use, and what each then says that it uses."""
+
+    name: str
+    threads: int
+    numba: str  # NUMBA_CPU_NAME; empty for the host
+    features: str  # NUMBA_CPU_FEATURES
+    aten: str  # ATEN_CPU_CAPABILITY
+    onednn: str  # ONEDNN_MAX_CPU_ISA
+    mkl: str  # MKL_ENABLE_INSTRUCTIONS
+    vector_bytes: int  # of our own kernels
+    fused: bool  # whether a product and its sum become one instruction
+    reports: tuple[str, str]  # of oneDNN and MKL, in their own words
+    needs: str  # the flag of the host's processor
+    type: str = "float32"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        told = {
+            "ATEN_CPU_CAPABILITY": self.aten,
+            "ONEDNN_MAX_CPU_ISA": self.onednn,
+            "MKL_ENABLE_INSTRUCTIONS": self.mkl,
+            "OMP_NUM_THREADS": str(self.threads),
+        }
+        return told | ({"NUMBA_CPU_NAME": self.numba, "NUMBA_CPU_FEATURES": self.features} if self.numba else {})
+
+
+SSE = {"aten": "default", "onednn": "SSE41", "mkl": "SSE4_2", "vector_bytes": 16, "fused": False, "needs": "sse4_2"}
+SSE |= {"reports": ("SSE4.1", "(Intel(R) SSE4.2)")}
+AVX2 = {"aten": "avx2", "onednn": "AVX2", "mkl": "AVX2", "vector_bytes": 32, "fused": True, "needs": "avx2"}
+AVX2 |= {"reports": ("AVX2", "(Intel(R) AVX2)")}
+# Numba's own target where it has AVX-512: its kernels are in the cache when the tests have run.
+AVX512 = {"numba": "", "features": "", "aten": "avx512", "onednn": "AVX512_CORE", "mkl": "AVX512", "vector_bytes": 64}
+AVX512 |= {"fused": True, "needs": "avx512f", "reports": ("AVX-512", "(Intel(R) AVX-512)")}
+LEVELS = [
+    Level("x86-64, 1 thread", 1, "x86-64", "", **SSE),
+    Level("x86-64-v3 without FMA, 2 threads", 2, "x86-64-v3", "-fma", **SSE | {"vector_bytes": 32, "needs": "avx2"}),
+    Level("x86-64-v3, 5 threads", 5, "x86-64-v3", "", **AVX2),
+    Level("x86-64-v2, 5 threads, float64", 5, "x86-64-v2", "", **SSE, type="float64"),
+    Level("AVX-512, 1 thread", 1, **AVX512),
+    Level("AVX-512, 5 threads", 5, **AVX512),
+]
+
+
+def faults(level: Level) -> Iterator[str]:
+    """Yield what is wrong at the level that this process runs at, a line each."""
+    yield from _not_in_effect(level)
+    yield from _conformance(level)
+    if level.type == "float32":
+        yield from _training()
+
+
+def _not_in_effect(level: Level) -> Iterator[str]:
+    import numba
+    import torch
+
+    from partae_fast.kernels.simd import VECTOR_BYTES
+
+    multiply_add = numba.njit("float32(float32, float32, float32)", fastmath={"contract"})(lambda a, b, c: a * b + c)
+    fused = any("vfmadd" in assembly for assembly in multiply_add.inspect_asm().values())
+    (onednn, mkl), maps = level.reports, torch.ones(4, 32, 512)
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        onednn_said = _printed(lambda: torch.nn.functional.conv1d(maps, torch.ones(32, 32, 9)))
+    with torch.backends.mkl.verbose(torch.backends.mkl.VERBOSE_ON):
+        mkl_said = _printed(lambda: maps[0] @ maps[0].T)
+    isa = [line for line in onednn_said.splitlines() if "cpu,isa:" in line]
+    product = [line for line in mkl_said.splitlines() if "oneMKL" in line]
+    for quantity, expected, value in [
+        ("threads", level.threads, torch.get_num_threads()),
+        ("ATen's capability", level.aten.upper(), torch.backends.cpu.get_cpu_capability()),
+        ("VECTOR_BYTES", level.vector_bytes, VECTOR_BYTES),
+        ("fused multiply-add in Numba's code", level.fused, fused),
+        ("oneDNN's instruction set", onednn, onednn if any(onednn in line for line in isa) else isa),
+        ("MKL's instruction set", mkl, mkl if any(mkl in line for line in product) else product),
+    ]:
+        if quantity.startswith("MKL") and "GenuineIntel" not in _processor():
+            print("  MKL takes MKL_ENABLE_INSTRUCTIONS on Intel's processors alone: not checked", flush=True)
+        elif value != expected:
+            yield f"not in effect: {quantity} should be {expected} and is {value}"
+
+
+def _printed(run: Callable[[], object]) -> str:
+    """Return what libraries print to the standard output while `run` runs."""
+    sys.stdout.flush()
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(1)
+        os.dup2(file.fileno(), 1)
+        try:
+            run()
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+        file.seek(0)
+        return file.read().decode(errors="replace")
+
+
+def _conformance(level: Level) -> Iterator[str]:
+    import torch
+
+    from partae_fast.conformance.verify import row
+    from partae_fast.kernels import OPS, implementation
+    from partae_fast.kernels.registry import DTYPES
+
+    kind = getattr(torch, level.type)
+    for op, entry in OPS.items():
+        for backend in ("cpu", "eager"):
+            if backend not in entry.backends or kind not in entry.types or kind not in DTYPES[backend]:
+                continue
+            for op_pass in entry.passes:
+                checked = row(op, op_pass, backend, implementation(op, backend), level.type, torch.device("cpu"))
+                for where, error in checked.failures.items():
+                    yield f"{op_pass}, {backend}, {level.type}, {where}: {error:.2e}"
+                if not checked.passed and not checked.failures and (checked.cases or backend == "eager"):
+                    yield f"{op_pass}, {backend}, {level.type}: {checked.cases} cases"
+
+
+def _training() -> Iterator[str]:
+    from partae_fast.kernels import threads
+    from tests.training import agreement
+
+    threads.WORTH_WAKING = 0  # each size of work is shared out
+    for optimizer, steps in (("adadelta", 200), ("adam", 20)):
+        for backend in ("cpu", "eager"):
+            errors = agreement.teacher_forced(backend, steps, optimizer)
+            for quantity, error in zip(("loss", "update"), errors, strict=True):
+                if not error <= 1e-5:
+                    yield f"train_steps, {backend}, {optimizer}, {steps} teacher-forced steps: {quantity} {error:.2e}"
+            error = agreement.free_running(backend, 10, optimizer)
+            if not error <= 1e-4:
+                yield f"train_steps, {backend}, {optimizer}, 10 steps of its own: loss {error:.2e}"
+    yield from _bits()
+
+
+def _bits() -> Iterator[str]:
+    """Training by our kernels gives the same bits with any number of threads, and when it is stopped and resumed."""
+    import torch
+
+    from partae_fast.training.trainer import Trainer
+    from tests.training import agreement
+
+    def losses(count: int, *runs: int) -> list[float]:
+        torch.set_num_threads(count)
+        system = agreement.PARTITIONED
+        trainer = Trainer(system.model(), system.sampler(), backend="cpu", progress=False)
+        return [loss for steps in runs for loss in trainer.run(steps).loss]
+
+    before = torch.get_num_threads()
+    alone = losses(1, 20)
+    for count, runs in [(2, (20,)), (5, (20,)), (2, (7, 13))]:
+        if losses(count, *runs) != alone:
+            yield f"train_steps, cpu, {count} threads, runs of {runs} steps: other bits than with 1 thread in one run"
+    torch.set_num_threads(before)
+
+
+def _processor() -> str:
+    """What Linux says of the processor: its maker and its flags."""
+    return Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+
+
+def _run(level: Level) -> tuple[Level, int, str, float]:
+    begin = time.perf_counter()
+    command = [sys.executable, __file__, level.name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **level.environment}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return level, done.returncode, done.stdout, time.perf_counter() - begin
+
+
+def main() -> int:
+    if len(sys.argv) > 1:
+        (level,) = [level for level in LEVELS if level.name == sys.argv[1]]
+        count = 0
+        for fault in faults(level):
+            count += 1
+            print(f"  {level.name}: {fault}", flush=True)
+        return min(count, 1)
+    if platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists():
+        print(f"skipped: no levels are known of {platform.machine()} on {platform.system()}")
+        return 0
+    flags = _processor().split()
+    failed = []
+    for level in LEVELS:
+        if level.needs not in flags:
+            print(f"{level.name}: skipped: this processor has no {level.needs}", flush=True)
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        for level, code, output, seconds in pool.map(_run, [level for level in LEVELS if level.needs in flags]):
+            print(f"{level.name}: {'FAILED' if code else 'passed'} in {seconds:.0f} s\n{output}", end="", flush=True)
+            failed += [level.name] * (code != 0)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The vectors are those of the processor that Numba compiles for."""
+
+import llvmlite.binding
+import pytest
+
+from partae_fast.kernels.simd import registers
+
+SCRIPT = """
+import numpy as np
+from partae_fast.kernels.jit import kernel
+from partae_fast.kernels.simd import VECTOR_BYTES
+from partae_fast.kernels.vectors import LANES, load, store
+
+@kernel
+def double(x):
+    store(load(x, 0) + load(x, 0), x, 0)
+
+x = np.ones(32, np.float32)
+double(x)
+assert (x[:LANES] == 2).all() and (x[LANES:] == 1).all()
+print(VECTOR_BYTES, sum(double.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("cpu", "features", "width_and_count"),
+    [
+        ("x86-64", "", (16, 16)),
+        ("x86-64-v2", "", (16, 16)),
+        ("x86-64-v3", "", (32, 16)),
+        ("x86-64-v3", "-fma", (32, 16)),
+        ("x86-64-v4", "", (64, 32)),
+        ("znver4", "", (64, 32)),
+        ("znver4", "-avx512f", (32, 16)),
+        ("haswell", "-avx", (16, 16)),
+    ],
+)
+def test_registers_of_x86(cpu, features, width_and_count):
+    if not llvmlite.binding.get_process_triple().startswith("x86_64"):
+        pytest.skip("LLVM generates code for the host's family alone")
+    assert registers(llvmlite.binding.get_process_triple(), cpu, features) == width_and_count
+
+
+def test_code_follows_the_target_and_is_kept_apart(tmp_path, python):
+    """Of two targets in one cache folder, each with vectors of its own, neither loads what the other compiled."""
+    if not llvmlite.binding.get_process_triple().startswith("x86_64"):
+        pytest.skip("the targets are x86")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    kept = {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": "."}
+    host = python(str(script), **kept)
+    assert host.stdout.split()[1:] == ["0"], host.stderr
+    lower = python(str(script), NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="", **kept)
+    assert lower.stdout == "16 0\n", lower.stderr
+    assert len(list(tmp_path.rglob("*double*.nbc"))) == 2
