@@ -17,6 +17,9 @@ from .timing import measure
 ENCODE = 8192, 288, 32  # B*N, M*H and K of the paper's configuration: the matrix product that its encode is
 BARRIERS = 1000
 ROUNDS = 20
+# Bytes of the sets whose bandwidth is measured. Those of a GPU lie in no cache: a smaller one takes less than a launch.
+CPU_SETS = tuple(1 << bits for bits in (20, 22, 24, 26, 28))
+GPU_SETS = (1 << 28, 1 << 32)
 TAKEN = 0.1  # the quantile taken: a ceiling is what the machine reaches when nothing disturbs it
 
 
@@ -25,7 +28,9 @@ def ceilings(device: str) -> dict[str, Any]:
 
     flop_per_s          float32: the best of `rates`: a matrix product of 1024 (8192 on a GPU), one of the shape that
                         encode has, and on the CPU register-blocked dot products of runs that stay in the first cache
-    bytes_per_s         a large copy, read and written
+    bandwidths          bytes a second over a set of so many bytes, [size, rate] by size: a copy, read and written, or a
+                        sum, read, whichever is faster; never below the rate of a larger set
+    bytes_per_s         that of the largest set, which lies in no cache
     barrier_seconds     every thread (every block of a GPU) waits for all others
     cache_bytes         the last-level cache
     one_thread_flop_per_s                                                       CPU alone
@@ -35,10 +40,26 @@ def ceilings(device: str) -> dict[str, Any]:
     return _of_gpu() if device == "cuda" else _of_cpu()
 
 
+def faster(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Of two measurements of the ceilings the higher rates and the shorter times."""
+    found: dict[str, Any] = {}
+    for name, value in first.items():
+        if name == "rates":
+            found[name] = {of: max(rate, second[name][of]) for of, rate in value.items()}
+        elif name == "bandwidths":
+            pairs = zip(value, second[name], strict=True)
+            found[name] = [[size, max(rate, again)] for (size, rate), (_, again) in pairs]
+        elif name == "skipped":
+            found[name] = value
+        else:
+            found[name] = (min if name.endswith("_seconds") else max)(value, second[name])
+    return found
+
+
 def _of_cpu() -> dict[str, Any]:
     rates = _rates("cpu", 1024, {"dot products": (_dot_products(), _dot_flop())})
-    copy, size = _copy("cpu")
-    seconds = _quick({"copy": copy, "barriers": _thread_barriers}, "cpu")
+    bandwidths = _bandwidths("cpu", CPU_SETS)
+    seconds = _quick({"barriers": _thread_barriers}, "cpu")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -49,7 +70,8 @@ def _of_cpu() -> dict[str, Any]:
         "rates": rates,
         "flop_per_s": max(rates.values()),
         "one_thread_flop_per_s": max(alone.values()),
-        "bytes_per_s": size / seconds["copy"],
+        "bandwidths": bandwidths,
+        "bytes_per_s": bandwidths[-1][1],
         "barrier_seconds": seconds["barriers"] / BARRIERS,
         "cache_bytes": _last_cache(),
         "skipped": {},
@@ -57,8 +79,8 @@ def _of_cpu() -> dict[str, Any]:
 
 
 def _of_gpu() -> dict[str, Any]:
-    copy, size = _copy("cuda")
-    seconds = _quick({"copy": copy, "launch": _launch(), "replay of 10 launches": _replay()}, "cuda")
+    bandwidths = _bandwidths("cuda", GPU_SETS)
+    seconds = _quick({"launch": _launch(), "replay of 10 launches": _replay()}, "cuda")
     before = torch.backends.cuda.matmul.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -71,7 +93,8 @@ def _of_gpu() -> dict[str, Any]:
         "rates": rates,
         "flop_per_s": max(rates.values()),
         "tf32_flop_per_s": max(tf32.values()),
-        "bytes_per_s": size / seconds["copy"],
+        "bandwidths": bandwidths,
+        "bytes_per_s": bandwidths[-1][1],
         "launch_seconds": seconds["launch"],
         "graph_node_seconds": seconds["replay of 10 launches"] / 10,
         "barrier_seconds": 0.0,
@@ -101,11 +124,16 @@ def _rates(device: str, size: int, others: dict[str, tuple[Callable[[], object],
     return {name: flop[name] / seconds for name, seconds in _quick(calls, device).items()}
 
 
-def _copy(device: str) -> tuple[Callable[[], object], int]:
-    """A copy, and the bytes that it moves."""
-    source = torch.randn((2 << 30 if device == "cuda" else 256 << 20) // 4, device=device)
-    target = torch.empty_like(source)
-    return lambda: target.copy_(source), 8 * source.numel()
+def _bandwidths(device: str, sizes: tuple[int, ...]) -> list[list[float]]:
+    """[size, bytes a second] for sets of so many bytes, the smallest first."""
+    found: list[list[float]] = []
+    for size in sorted(sizes, reverse=True):
+        source = torch.randn(size // 4, device=device)
+        half, other = source.chunk(2)
+        seconds = _quick({"copy": lambda a=half, b=other: b.copy_(a), "sum": lambda a=source: a.sum()}, device)
+        rate = size / min(seconds.values())
+        found.insert(0, [size, max([rate, *(larger for _, larger in found)])])
+    return found
 
 
 DOT_UNITS, DOT_REPEATS = 64, 16

@@ -1,24 +1,27 @@
 """The command: run contests, print the tables, write the rows."""
 
+import contextlib
 import importlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from partae_fast.atomic import atomic_path
-from partae_fast.conformance.candidate import Candidate, load_candidate, passes
+from partae_fast.conformance.candidate import Candidate
 from partae_fast.errors import UserError
 from partae_fast.kernels import backends
 
 from . import curves, denoise, population, startup, train_step
-from .ceilings import ceilings
+from .candidate import as_backend, load
+from .ceilings import ceilings, faster
+from .common import Contest
 from .render import curves_text, plot, table
 from .shapes import shapes
-from .timing import environment
+from .timing import Row, environment, held_against
 
 CONTESTS = (
     *("encode", "decode", "partitioned_loss", "dense", "conv2d_pool", "upsample_conv2d"),
@@ -46,11 +49,10 @@ def main(
     For "train-step", `with_curves` draws time over each size too, `quick` takes few samples and no memory figures, and
     `results` is a folder for rows, table and plot of both. `device` is "cpu" or "cuda"; without one, all there are.
 
-    Returns the exit code: 1 where a version was wrong and so not timed. Raises UserError for settings that do not go.
+    `candidate` is FILE.py:FUNCTION, one more back-end of its op. Returns the exit code: 1 where a version was wrong and
+    so not timed, or a time is below what the hardware allows. Raises UserError for settings that do not go.
     """
-    mine = load_candidate(candidate, op if op in passes() else None) if candidate else None
-    if mine is not None and (mine.op not in CONTESTS or mine.op_pass.endswith("_backward")):
-        raise UserError(f"candidate {candidate}: {mine.op_pass} is not timed; choose one of {', '.join(CONTESTS)}")
+    mine = load(candidate, op, CONTESTS) if candidate else None
     op = mine.op if mine else op
     if op not in (None, *OPS):
         raise UserError(f"op {op!r} is not known; choose one of {', '.join(OPS)}")
@@ -90,24 +92,50 @@ def _empty_report() -> dict[str, Any]:
 
 
 def _contests(name: str, device: str, report: dict[str, Any], mine: Candidate | None) -> bool:
-    """Append the rows of one op; False where a version of ours was not timed."""
+    """Append the rows of one op; False where a version was wrong or a row is an error."""
     module = importlib.import_module(f"{__package__}.{name}")
-    ours = [b for b in ({"cpu": ["cpu"], "cuda": ["triton"]}[device]) if backends()[b].available]
-    every = True
-    for shape in getattr(module, "shapes", shapes)(device):
-        torch.compiler.reset()
-        for contest in module.contests(shape, device, ours, mine.function if mine else None):
-            found = contest.run(shape, device, report["ceilings"][device], mine.name if mine else "")
-            report["rows"] += [row.to_dict() for row in found]
-            every &= set(contest.ours) <= {row.version for row in found}
-            print(_line(found), flush=True)
-    return every
+    versions = [b for b in ({"cpu": ["cpu"], "cuda": ["triton"]}[device]) if backends()[b].available]
+    versions += [mine.name] if mine else []
+    right = True
+    with as_backend(mine, device) if mine else contextlib.nullcontext(), train_step.rounding("float32"):
+        for shape in getattr(module, "shapes", shapes)(device):
+            torch.compiler.reset()
+            for contest in module.contests(shape, device, versions):
+                if mine:
+                    contest.candidate = mine.name
+                    if mine.op_pass.endswith("_backward") and not contest.backward:
+                        del contest.ours[mine.name]
+                right &= _append(contest, shape, device, report)
+    return right
+
+
+def _append(contest: Contest, shape: dict[str, int], device: str, report: dict[str, Any]) -> bool:
+    """Append the rows of one contest; False where a version was wrong or a row is an error."""
+    outcome = contest.run(shape, device, report["ceilings"][device])
+    if any(row.fault for row in outcome.rows):  # other work may have slowed what the ceilings were made of
+        report["ceilings"][device] = faster(report["ceilings"][device], ceilings(device))
+        outcome.rows = [held_against(row, contest.work.floor(report["ceilings"][device])) for row in outcome.rows]
+    report["rows"] += [row.to_dict() for row in outcome.rows]
+    print(_line(outcome.rows), flush=True)
+    for version, reason in outcome.not_timed.items():
+        sizes = " ".join(str(size) for size in shape.values())
+        report["skipped"][f"{contest.op} ({device}; {sizes}), {version}"] = reason
+    return not outcome.failed and not _any_fault(outcome.rows)
+
+
+def _any_fault(found: Sequence[Row]) -> bool:
+    """Whether a row is an error; each is told of."""
+    for row in found:
+        if row.fault:
+            print(f"error: {row.op}, {row.version}: {row.fault}", flush=True)
+    return any(row.fault for row in found)
 
 
 def _steps(device: str, report: dict[str, Any], rounds: int, with_memory: bool) -> bool:
-    """Append the rows of training steps and of a population; False where a version was wrong."""
+    """Append the rows of training steps and of a population; False where one was wrong or a row is an error."""
     limits = report["ceilings"][device]
     wrong: list[str] = []
+    faulty = False
     for shape in train_step.configurations(device):
         found, skipped, not_timed = train_step.compare(shape, device, limits, rounds, with_memory)
         report["rows"] += [row.to_dict() for row in found]
@@ -115,9 +143,10 @@ def _steps(device: str, report: dict[str, Any], rounds: int, with_memory: bool) 
         for name, reason in skipped.items():
             report["skipped"].setdefault(f"{device}: {name}", reason)
         print(_line(found), flush=True)
+        faulty |= _any_fault(found)
     found, also_wrong = population.compare(train_step.configurations(device)[0], device, limits, rounds)
     report["rows"] += [row.to_dict() for row in found]
-    return not wrong + also_wrong
+    return not (wrong + also_wrong) and not faulty | _any_fault(found)
 
 
 def _denoising(report: dict[str, Any]) -> bool:
@@ -140,7 +169,8 @@ def _curves(report: dict[str, Any], rounds: int, results: str | os.PathLike[str]
     print(curves_text(drawn))
     if results:
         _write_results(Path(results) / "curves.json", drawn, curves_text)
-    return not any(point["wrong"] for points in drawn["curves"].values() for point in points)
+    points = [point for points in drawn["curves"].values() for point in points]
+    return not any(point["wrong"] or any(row["fault"] for row in point["rows"]) for point in points)
 
 
 def _write(path: str | os.PathLike[str], report: dict[str, Any]) -> None:

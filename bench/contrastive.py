@@ -1,12 +1,11 @@
 """contrastive_loss: the value and its gradients to embeddings and table."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.kernels.contrastive import eager
 
 from . import losses
 from .common import Contest
@@ -29,16 +28,29 @@ def peer(embeddings: Tensor, table: Tensor, sources: Tensor, labels: Tensor) -> 
     return -F.logsigmoid(torch.where(loudest, products, -products)).mean()
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
+def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
     b, t, f, d, s = shape.values()
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(b, t, f, d, generator=generator)
     table = torch.randn(ROWS, d, generator=generator)
     sources = torch.randint(ROWS, (b, s), generator=generator)
     labels = torch.randint(s, (b, t, f), generator=generator)
-    data = [tensor.to(device) for tensor in (embeddings, table, sources, labels)]
+    data = {"embeddings": embeddings, "table": table, "sources": sources, "labels": labels}
+    data = {name: tensor.to(device) for name, tensor in data.items()}
     numbers = b * t * f * d
     # Of each number: a product with every source forward and two back, the square; it is read, its gradient written.
     work = Work((6.0 * s + 2.0) * numbers, 8.0 * numbers + labels.element_size() * labels.numel())
-    mine = candidate and (lambda: candidate(*(tensor.detach() for tensor in data)))
-    return [losses.contest("contrastive", device, backends, pf.contrastive_loss, peer, data, 2, work, mine)]
+    wanted = ("embeddings", "table")
+    return [
+        losses.contest(
+            "contrastive forward+backward",
+            device,
+            backends,
+            pf.contrastive_loss,
+            peer,
+            eager.contrastive_loss,
+            data,
+            wanted,
+            work,
+        )
+    ]

@@ -1,14 +1,18 @@
 """conv2d_pool: forward; forward and backward. The layers of Grais & Plumbley 2017 (table 1) that do not up-sample."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from types import SimpleNamespace
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.kernels.conv2d_pool import eager
 
 from . import maps
-from .common import GATE_BEHIND_ARGMAX, Contest
+from .common import ByChoice, Check, Contest, Wrong, check_positions, deviation, gradients, misplacement
 from .timing import Work
 
 # Batches of 100 segments of 15 frames. C, D: channels and filters; p, q: frames and bins in a pool window.
@@ -26,30 +30,83 @@ def shapes(device: str) -> list[dict[str, int]]:
     return SHAPES
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
-    b, n, h, c, d, p, q = shape.values()
-    pool = p, q
+def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
+    p, q = shape["p"], shape["q"]
+    data = maps.inputs(shape, device)
+    values, positions = pf.conv2d_pool(*data.values(), (p, q))
 
-    def peer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def peer(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
         z = F.conv2d(x, weight, bias, padding=1).relu()
-        return z if pool == (1, 1) else F.max_pool2d(z, pool, ceil_mode=True)
+        return (z,) if (p, q) == (1, 1) else F.max_pool2d(z, (p, q), ceil_mode=True, return_indices=True)
+
+    def of_peer(outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Places in the whole map as places in their windows."""
+        if (p, q) == (1, 1):
+            return [outputs[0], outputs[0].new_empty(0, dtype=torch.int32), *outputs[1:]]
+        place = outputs[1]
+        inside = place // shape["H"] % p * q + place % shape["H"] % q
+        return [outputs[0], inside.int(), *outputs[2:]]
 
     return maps.contests(
         "conv2d_pool",
-        shape,
         device,
-        {name: lambda x, w, b, name=name: pf.conv2d_pool(x, w, b, pool, backend=name)[0] for name in backends},
+        data,
+        {name: lambda x, w, b, name=name: pf.conv2d_pool(x, w, b, (p, q), backend=name) for name in backends},
         peer,
-        _work(b * n * h, b * -(-n // p) * -(-h // q), c, d),
-        candidate and (lambda x, weight, bias: candidate(x, weight, bias, pool, True)[0]),
-        GATE_BEHIND_ARGMAX,
+        _work(shape, values, positions),
+        lambda copies: _check(copies, shape),
+        of_peer,
     )
 
 
-def _work(places: int, windows: int, channels: int, filters: int) -> tuple[Work, Work]:
-    """Forward every place under every filter; backward one place in a window, for the weight and, if wanted, x."""
-    reads = 9.0 * channels * filters
-    forward = Work(2 * places * reads, 4.0 * (places * channels + windows * filters))
-    gradients = 2 if channels > 1 else 1
-    moved = gradients * places * channels + windows * filters
-    return forward, Work(forward.flop + 2 * gradients * windows * reads, forward.bytes + 4.0 * moved)
+def _work(shape: dict[str, int], values: Tensor, positions: Tensor) -> tuple[Work, Work]:
+    """Forward every place under every filter; backward the places that the values come from, where they are above 0,
+    for the weight and, if wanted, x. Taps outside the map meet zeros and need no product."""
+    b, n, h, c, d, p, q = shape.values()
+    taps = torch.outer(_taps(n), _taps(h)).to(values.device)  # of each place
+    live = (values > 0).float()
+    if (p, q) != (1, 1):
+        live = eager.unpooled(live, positions, (p, q), n, h)
+    forward = Work(2.0 * b * float(taps.sum()) * c * d, 4.0 * (b * n * h * c + values.numel()))
+    gradients = 2 if c > 1 else 1
+    backward = 2.0 * gradients * c * float((live.sum((0, 3)) * taps).sum())
+    moved = (gradients - 1) * b * n * h * c + values.numel()
+    return forward, Work(forward.flop + backward, forward.bytes + 4.0 * moved)
+
+
+def _taps(length: int) -> Tensor:
+    """How many of three taps around each place lie inside the map."""
+    place = torch.arange(length)
+    return 1.0 + (place > 0) + (place < length - 1)
+
+
+def _check(t: SimpleNamespace, shape: dict[str, int]) -> Check:
+    """Values, activations at the positions, and the gradients at those positions."""
+    pool = p, q = shape["p"], shape["q"]
+    _, n, h, channels = t.x.shape
+    z = eager.convolve(eager.channels_first(t.x), t.weight, t.bias).relu()
+    z = F.pad(z, (0, -h % q, 0, -n % p), value=-math.inf).permute(0, 2, 3, 1)
+    batch, frames, bins, filters = z.shape
+    windows = z.view(batch, frames // p, p, bins // q, q, filters).transpose(2, 3).flatten(3, 4)  # (B, V, W, p*q, D)
+    best = windows.amax(3)
+
+    def through(alive: Tensor, positions: Tensor) -> tuple[Tensor | None, ...]:
+        chosen = alive.double(), positions, pool, True
+        return eager.conv2d_pool_backward(t.grad, t.x, t.weight, *chosen, channels > 1, True, True)
+
+    truth_of = ByChoice(through)
+
+    def check(outputs):
+        values, positions, *found = outputs
+        yield deviation("values", values, best, 9 * channels)
+        check_positions(positions, [0] if pool == (1, 1) else best.shape)
+        if positions.numel():
+            if ((positions < 0) | (positions >= p * q)).any():
+                raise Wrong("positions lie outside of their windows")
+            chosen = windows.gather(3, positions.long()[:, :, :, None])[:, :, :, 0]
+            yield misplacement(chosen, best, 9 * channels)
+        if found:
+            truths = truth_of(values > 0, positions)
+            yield from gradients(("x", "weight", "bias"), found, truths, batch * n * h)
+
+    return check

@@ -4,19 +4,21 @@ A step is the forward pass, the loss, the backward pass and Adam, on a batch tha
 written with addmm and differentiated by autograd, eagerly and compiled, with PyTorch's fused Adam.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 import partae_fast as pf
-from partae_fast.kernels.dense import Dropout
+from partae_fast.kernels import OPS
+from partae_fast.kernels.dense import Dropout, eager
 from partae_fast.training.optimisers import Optimiser
 
 from . import peers
-from .common import Contest, relative
+from .common import Check, Contest, deviation, gradients
 from .timing import Work
 
 # B items, I inputs, O outputs: the thesis's layers; and whole steps, by the outputs of each layer.
@@ -29,6 +31,9 @@ SHAPES = [
 ]
 SUPERVISED = {"B": 128, "bins": 1024, "hidden": 2000}
 CURRO = {"B": 128, "bins": 1024, "encoder": 2048, "decoder": 1024}
+# What a whole network's gradients may be off by: of the 131,072 outputs of a layer four may lie so near to the kink of
+# their activation that rounding turns their slope, which moves a gradient by sqrt(4 / 131,072).
+KINKS = 5.5e-3
 STEPS = 3  # whose losses must agree before a step is timed
 Layer = Callable[[Tensor, Tensor, Tensor, str], Tensor]
 
@@ -37,10 +42,8 @@ def shapes(device: str) -> list[dict[str, int]]:
     return [*SHAPES, SUPERVISED, CURRO]
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
-    if "O" in shape:
-        return _of_the_op(shape, device, backends, candidate)
-    return [_of_a_step(shape, device, backends)]
+def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
+    return [_of_a_step(shape, device, backends)] if "bins" in shape else _of_the_op(shape, device, backends)
 
 
 def peer(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
@@ -53,52 +56,79 @@ def _ours(backend: str) -> Layer:
     return lambda x, weight, bias, activation: pf.dense(x, weight, bias, activation, backend=backend)
 
 
-def _of_the_op(shape: dict[str, int], device: str, backends: list[str], candidate: Any) -> list[Contest]:
+def _of_the_op(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
     b, i, o = shape.values()
     x, grad = (_draw(device, 0, b, size) for size in (i, o))
     weight, bias = _draw(device, 1, i, o) / i**0.5, _draw(device, 2, o)
     theirs = peers.compiled(peer, device)
     forward = Work(2.0 * b * i * o, 4.0 * (b * i + i * o + b * o))
+    data = {"x": x, "weight": weight, "bias": bias}
+    wanted = {name: t.clone().requires_grad_() for name, t in data.items()}
+    leaves = list(wanted.values())
 
     def with_gradients(layer: Layer) -> Callable[[], tuple[Tensor, ...]]:
-        leaves = x.clone().requires_grad_(), weight.clone().requires_grad_(), bias.clone().requires_grad_()
-        return lambda: torch.autograd.grad(layer(*leaves, "mrelu"), leaves, grad)
+        def call() -> tuple[Tensor, ...]:
+            out = layer(*leaves, "mrelu")
+            return out, *torch.autograd.grad(out, leaves, grad)
+
+        return call
 
     return [
         Contest(
             "dense",
-            ours={name: lambda name=name: _ours(name)(x, weight, bias, "mrelu") for name in backends},
-            candidate=candidate and (lambda: candidate(x, weight, bias, "mrelu", Dropout(0.0, 0, 0, 0))),
-            peers={name: lambda f=f: f(x, weight, bias, "mrelu") for name, f in theirs.items()},
+            data,
+            ours={name: lambda name=name: (_ours(name)(x, weight, bias, "mrelu"),) for name in backends},
+            peers={name: lambda f=f: (f(x, weight, bias, "mrelu"),) for name, f in theirs.items()},
             work=forward,
-            difference=relative,
+            truth=_check,
+            backward=False,
+            by_library=True,
         ),
         Contest(
             "dense forward+backward",
+            {**wanted, "grad": grad},
             ours={name: with_gradients(_ours(name)) for name in backends},
             peers={name: with_gradients(f) for name, f in theirs.items()},
-            work=Work(3 * forward.flop, 3 * forward.bytes),
-            difference=relative,
+            work=Work(3 * forward.flop, 2 * forward.bytes),  # each tensor, and its gradient
+            truth=_check,
+            by_library=True,
         ),
     ]
+
+
+def _check(t: SimpleNamespace) -> Check:
+    """The output, and the gradients on the side of the activation's kink where a version's output is."""
+    fixed = "mrelu", Dropout(0.0, 0, 0, 0)
+    truth = eager.dense(t.x, t.weight, t.bias, *fixed)
+
+    def check(outputs):
+        yield deviation("the output", outputs[0], truth, t.x.shape[1])
+        if len(outputs) > 1:
+            grads = eager.dense_backward(t.grad, outputs[0].double(), t.x, t.weight, *fixed, True, True, True)
+            yield from gradients(("x", "weight", "bias"), outputs[1:], grads, max(t.weight.shape))
+
+    return check
 
 
 class _Training:
     """Steps of a network, which can be set back to where it began."""
 
-    def __init__(self, begin: Callable[[], Callable[[], Tensor]]) -> None:
-        self.begin, self.step = begin, begin()
+    def __init__(self, begin: Callable[[], tuple[list[Tensor], Callable[[], Tensor]]]) -> None:
+        self.begin = begin
+        self.rewind()
 
     def __call__(self) -> Tensor:
         return self.step()
 
     def rewind(self) -> None:
-        self.step = self.begin()
+        self.parameters, self.step = self.begin()
 
-    def losses(self) -> Tensor:
-        """Of the first steps."""
+    def results(self) -> tuple[Tensor, ...]:
+        """The losses of the first steps, and the gradients of the very first."""
         self.rewind()
-        return torch.stack([self() for _ in range(STEPS)])
+        first = self()
+        grads = [parameter.grad.clone() for parameter in self.parameters if parameter.grad is not None]
+        return torch.stack([first, *(self() for _ in range(STEPS - 1))]), *grads
 
 
 def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Contest:
@@ -113,7 +143,14 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
     x, target = (_draw(device, seed, b, bins).abs() for seed in (100, 101))
     noise_only = (torch.arange(b, device=device) < b // 2).float()
 
-    def loss_of(layer: Layer, parameters: list[Tensor], fused: str | None = None) -> Tensor:
+    def loss_of(
+        layer: Layer,
+        parameters: list[Tensor],
+        x: Tensor = x,
+        target: Tensor = target,
+        noise_only: Tensor = noise_only,
+        fused: str | None = None,
+    ) -> Tensor:
         y = x
         for n in range(len(pairs)):
             if curro and n == len(pairs) - 2:  # both halves of the latents through one decoder
@@ -126,35 +163,50 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
             return pf.curro_loss(y[:b], y[b:], target, noise_only, backend=fused)
         return ((1 - noise_only)[:, None] * y[:b] + y[b:] - target).square().sum() / b
 
-    def leaves() -> list[Tensor]:
-        return [t.clone().requires_grad_() for w in first for t in (w, w.new_zeros(w.shape[1]))]
+    def leaves(dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        numbers = [t for w in first for t in (w, w.new_zeros(w.shape[1]))]
+        return [t.to(dtype, copy=True).requires_grad_() for t in numbers]
 
-    def ours(backend: str) -> Callable[[], Tensor]:
+    def ours(backend: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
         parameters = leaves()
         optimiser, steps = Optimiser("adam", {str(n): p for n, p in enumerate(parameters)}, {}), iter(range(2**62))
+        fused = backend if backend in OPS["curro_loss"].backends else "auto"  # a candidate is one of dense alone
 
         def step() -> Tensor:
-            loss = loss_of(_ours(backend), parameters, backend)
-            loss.backward()
-            optimiser.step(next(steps))
             for parameter in parameters:
                 parameter.grad = None
+            loss = loss_of(_ours(backend), parameters, fused=fused)
+            loss.backward()
+            optimiser.step(next(steps))
             return loss.detach()
 
-        return step
+        return parameters, step
 
-    def theirs(function: Callable[[list[Tensor]], Tensor]) -> Callable[[], Tensor]:
-        parameters = leaves()
-        optimiser = torch.optim.Adam(parameters, fused=True)
+    def theirs(
+        function: Callable[..., Tensor], dtype: torch.dtype = torch.float32, **options: bool
+    ) -> tuple[list[Tensor], Callable[[], Tensor]]:
+        parameters = leaves(dtype)
+        optimiser = torch.optim.Adam(parameters, **options)
 
         def step() -> Tensor:
+            optimiser.zero_grad()
             loss = function(parameters)
             loss.backward()
             optimiser.step()
-            optimiser.zero_grad()
             return loss.detach()
 
-        return step
+        return parameters, step
+
+    def check_of(t: SimpleNamespace) -> Check:
+        wide = functools.partial(loss_of, peer, x=t.x, target=t.target, noise_only=t.noise_only)
+        losses, *grads = _Training(lambda: theirs(wide, torch.float64)).results()
+
+        def check(outputs):
+            yield deviation("the losses", outputs[0], losses, b * bins)
+            for n, (found, truth) in enumerate(zip(outputs[1:], grads, strict=True)):
+                yield deviation(f"gradient of parameter {n}", found, truth, bins, KINKS)
+
+        return check
 
     weights, products = sum(i * o for i, o in pairs), 0
     for n, (i, o) in enumerate(pairs):
@@ -162,14 +214,16 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
         products += (3 if n else 2) * items * i * o  # the input needs no gradient
     return Contest(
         "Curro step" if curro else "dense step",
+        {"x": x, "target": target, "noise_only": noise_only},
         ours={name: _Training(lambda name=name: ours(name)) for name in backends},
         peers={
-            name: _Training(lambda f=f: theirs(f))
+            name: _Training(lambda f=f: theirs(f, fused=True))
             for name, f in peers.compiled(lambda parameters: loss_of(peer, parameters), device).items()
         },
-        work=Work(2.0 * products, 4.0 * 9 * weights),  # twice read as they are, a gradient, Adam's 3 read and written
-        difference=relative,
-        prepare=_Training.losses,
+        work=Work(2.0 * products, 4.0 * 3 * weights),  # the weights and Adam's two moments
+        truth=check_of,
+        by_library=True,
+        results=lambda training: training.results(),
     )
 
 

@@ -1,13 +1,14 @@
 """How a loss is timed that returns its gradients in the same pass: value and gradients, ours and PyTorch's."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import peers
-from .common import Contest, relative
+from .common import Check, Contest, deviation, gradients
 from .timing import Work
 
 
@@ -17,25 +18,41 @@ def contest(
     backends: Sequence[str],
     ours: Callable[..., Tensor],
     peer: Callable[..., Tensor],
-    data: Sequence[Tensor],
-    wanted: int,
+    truth: Callable[..., tuple[Tensor, ...]],
+    data: dict[str, Tensor],
+    wanted: Sequence[str],
     work: Work,
-    candidate: Callable[[], Any] | None = None,
 ) -> Contest:
-    """Gradients to the first `wanted` of `data`, by ours(*data, backend=...) and by peer(*data).
+    """The loss and its gradients to the `wanted` of `data`, by ours(*data, backend=...) and by peer(*data).
 
-    `candidate`, if any, returns what its pass does: the loss, then the gradients.
+    truth(*data) returns the loss, then those gradients.
     """
-    leaves = [tensor.requires_grad_() for tensor in data[:wanted]]
+    data = {name: t.detach().clone().requires_grad_() if name in wanted else t for name, t in data.items()}
+    leaves = [data[name] for name in wanted]
 
     def differentiated(loss: Callable[..., Tensor], **options: Any) -> Callable[[], tuple[Tensor, ...]]:
-        return lambda: torch.autograd.grad(loss(*data, **options), leaves)
+        def call() -> tuple[Tensor, ...]:
+            value = loss(*data.values(), **options)
+            return value.detach(), *torch.autograd.grad(value, leaves)
+
+        return call
+
+    def check_of(copies: SimpleNamespace) -> Check:
+        loss, *grads = truth(*vars(copies).values())
+        points = max(t.numel() for t in data.values())
+
+        def check(outputs):
+            yield deviation("the loss", outputs[0], loss, points)
+            # Its sums go over points, not over the numbers of a point.
+            yield from gradients(wanted, outputs[1:], grads, points // leaves[0].shape[-1])
+
+        return check
 
     return Contest(
-        f"{op} forward+backward",
+        op,
+        data,
         ours={name: differentiated(ours, backend=name) for name in backends},
-        candidate=candidate and (lambda: candidate()[1:]),
         peers={name: differentiated(function) for name, function in peers.compiled(peer, device).items()},
         work=work,
-        difference=relative,
+        truth=check_of,
     )

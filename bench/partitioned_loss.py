@@ -1,42 +1,39 @@
 """partitioned_loss: the value and its gradients to reconstruction and values."""
 
-from typing import Any
+import functools
 
 import torch
+from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.kernels.partitioned_loss import eager
 
-from . import peers
-from .common import Contest, relative
+from . import losses, peers
+from .common import Contest
 from .shapes import inputs, latents
 from .timing import Work
 
 PENALTY = 0.75
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
+def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
     t = inputs(shape, device)
     values, _ = pf.encode(t.x, t.w_enc, shape["P"], t.mean, t.std)
-    r, v = t.grad_r.clone().requires_grad_(), values.clone().requires_grad_()
-    fixed = t.noise_only, t.foreground, PENALTY
+    data = {
+        "reconstruction": t.grad_r,
+        "target": t.x,
+        "values": values,
+        "noise_only": t.noise_only,
+        "foreground": t.foreground,
+    }
 
-    def ours(backend: str):
-        def call() -> tuple[torch.Tensor, ...]:
-            return torch.autograd.grad(torch.ops.partae.partitioned_loss(r, t.x, v, *fixed, backend)[0], (r, v))
+    def ours(*data: Tensor, backend: str) -> Tensor:
+        return torch.ops.partae.partitioned_loss(*data, PENALTY, backend)[0]
 
-        return call
+    peer, truth = (functools.partial(f, penalty=PENALTY) for f in (peers.loss, eager.partitioned_loss))
 
-    def theirs(function):
-        return lambda: torch.autograd.grad(function(r, t.x, v, *fixed), (r, v))
-
-    elements = r.numel()
-    return [
-        Contest(
-            "partitioned_loss",
-            ours={b: ours(b) for b in backends},
-            candidate=candidate and (lambda: candidate(r.detach(), t.x, values, *fixed)[1:]),
-            peers={name: theirs(f) for name, f in peers.compiled(peers.loss, device).items()},
-            work=Work(4.0 * elements + 4.0 * latents(shape), 4.0 * (3 * elements + 2 * latents(shape))),
-            difference=relative,
-        )
-    ]
+    elements = t.x.numel()
+    # A difference, its square, the sum and a gradient of each number; values likewise.
+    work = Work(4.0 * elements + 4.0 * latents(shape), 4.0 * (3 * elements + 2 * latents(shape)))
+    wanted = ("reconstruction", "values")
+    return [losses.contest("partitioned_loss", device, backends, ours, peer, truth, data, wanted, work)]

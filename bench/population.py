@@ -21,7 +21,7 @@ from partae_fast.kernels.train_steps import Run
 from partae_fast.training.steps import serving_backend, train_steps
 
 from . import ceilings as ceilings_module
-from .common import GATE_BEHIND_ARGMAX
+from .common import LOSS_GATES
 from .timing import environment, measure
 from .train_step import CHECKED, CONFIGURATIONS, OURS, Ours, StepRow, flop, losses_differ, make_run, make_sampler, row
 
@@ -57,7 +57,7 @@ def compare(
         # What each model of the population does alone.
         truth = [Ours([run], alone, few).first_losses for run in runs_of(shape, device, models)]
         error = max(losses_differ(found, losses) for found, losses in zip(many.losses, truth, strict=True))
-        if not error <= GATE_BEHIND_ARGMAX:
+        if not error <= LOSS_GATES["float32"]:
             print(f"population of {models}: losses of {CHECKED} steps differ from the models' alone by {error:.2g}")
             return [], [f"{OURS}{backend}"]
         samples = measure({"single": single, "many": many}, device, rounds)

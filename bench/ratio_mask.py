@@ -1,11 +1,10 @@
 """ratio_mask_loss: the value and its gradient to the logits."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.kernels.ratio_mask import eager
 
 from . import losses
 from .common import Contest
@@ -23,15 +22,26 @@ def peer(logits: Tensor, mixture: Tensor, sources: Tensor) -> Tensor:
     return ((sources - logits.softmax(-1) * mixture[..., None]) ** 2).mean()
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
+def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
     b, t, f, s = shape.values()
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(b, t, f, s, generator=generator).to(device)
     sources = torch.randn(b, t, f, s, generator=generator).abs().to(device)
-    data = logits, sources.sum(-1), sources
+    data = {"logits": logits, "mixture": sources.sum(-1), "sources": sources}
     numbers = logits.numel()
     # Of each number: the softmax's sum and quotient, error and its square, slope, and the softmax's derivative; logits,
     # sources and mixture are read, the gradient written.
     work = Work(10.0 * numbers, 4.0 * (3 * numbers + numbers / s))
-    mine = candidate and (lambda: candidate(*(tensor.detach() for tensor in data)))
-    return [losses.contest("ratio_mask", device, backends, pf.ratio_mask_loss, peer, data, 1, work, mine)]
+    return [
+        losses.contest(
+            "ratio_mask forward+backward",
+            device,
+            backends,
+            pf.ratio_mask_loss,
+            peer,
+            eager.ratio_mask_loss,
+            data,
+            ("logits",),
+            work,
+        )
+    ]

@@ -58,7 +58,7 @@ def _head(report: dict[str, Any]) -> list[str]:
 def _ceiling(device: str, found: dict[str, Any]) -> str:
     rates = found.get("rates") or {"matrix product": found["flop_per_s"]}
     each = ", ".join(f"{rate / 1e9:.0f} in {name}" for name, rate in rates.items())
-    said = [f"float32 GFLOP/s: {each}", f"{found['bytes_per_s'] / 1e9:.1f} GB/s in a copy"]
+    said = [f"float32 GFLOP/s: {each}", f"{_bandwidth(found)}"]
     if "one_thread_flop_per_s" in found:
         said.append(f"{found['one_thread_flop_per_s'] / 1e9:.0f} GFLOP/s on one thread")
     if "tf32_flop_per_s" in found:
@@ -74,13 +74,24 @@ def _ceiling(device: str, found: dict[str, Any]) -> str:
     return f"Ceilings, {device}: {'; '.join(said)}."
 
 
+def _bandwidth(found: dict[str, Any]) -> str:
+    if "bandwidths" not in found:  # rows from before sets of several sizes were measured
+        return f"{found['bytes_per_s'] / 1e9:.1f} GB/s in a copy"
+    return ", ".join(f"{rate / 1e9:.1f} GB/s over {size / 2**20:.0f} MB" for size, rate in found["bandwidths"])
+
+
+def _share(row: dict[str, Any], digits: int = 0) -> str:
+    """The fraction of the floor's speed; more than it is an error."""
+    return f"{'ERROR: ' if row.get('fault') else ''}{row['fraction_of_floor']:.{digits}%}"
+
+
 def _row(row: dict[str, Any]) -> str:
     name = row["version"] if row["peer"] else f"**{row['version']}**"
     ratio = "" if row["ratio_to_best_peer"] is None or row["peer"] else f"{row['ratio_to_best_peer']:.2f}x"
     return (
         f"| {row['op']} | {row['device']} | {_sizes(row)} | {name} | {row['seconds'] * 1e3:.3g} "
         f"| {row['seconds_10'] * 1e3:.3g}-{row['seconds_90'] * 1e3:.3g} | {row['gflop_per_s']:.3g} "
-        f"| {row['gbyte_per_s']:.3g} | {row['fraction_of_floor']:.0%} | {ratio} |"
+        f"| {row['gbyte_per_s']:.3g} | {_share(row)} | {ratio} |"
     )
 
 
@@ -110,7 +121,7 @@ def _steps(rows: list[dict[str, Any]]) -> list[str]:
             f"| {row['device']}, {row['type']} | {_sizes(row)} | {name} | {row['seconds'] * 1e3:.3g}"
             f" | {row['seconds_10'] * 1e3:.3g}-{row['seconds_90'] * 1e3:.3g} | {row['steps_per_s']:.4g}"
             f" | {row['frames_per_s']:.3g} | {row['gflop_per_s']:.3g} | {row['floor_seconds'] * 1e3:.3g}"
-            f" | {row['fraction_of_floor']:.1%} | {ratio} | {_megabytes(row['peak_bytes'])}"
+            f" | {_share(row, 1)} | {ratio} | {_megabytes(row['peak_bytes'])}"
             f" | {_megabytes(row['held_bytes'])} | {row['error']:.0e} |"
         )
     return lines
@@ -138,7 +149,7 @@ def _population(rows: list[dict[str, Any]]) -> list[str]:
         lines.append(
             f"| {row['device']} | {_sizes(row)} | **{row['version']}** | {row['models']} | {row['threads']}"
             f" | {row['seconds'] * 1e3:.3g} | {row['seconds_10'] * 1e3:.3g}-{row['seconds_90'] * 1e3:.3g}"
-            f" | {row['steps_per_s']:.4g} | {row['gflop_per_s']:.3g} | {row['fraction_of_floor']:.1%}"
+            f" | {row['steps_per_s']:.4g} | {row['gflop_per_s']:.3g} | {_share(row, 1)}"
             f" | {'' if share is None else f'{share:.1%}'} |"
         )
     return lines

@@ -35,9 +35,10 @@ def inputs(shape: dict[str, int], device: str) -> SimpleNamespace:
         std=x.std((0, 1)),
         w_enc=draw(m, h, k) / (m * h) ** 0.5,
         w_dec=draw(m, k, h) / (m * k) ** 0.5,
-        noise_only=(torch.arange(b, device=device) < round(b / 4)).float(),
+        noise_only=(torch.arange(b, device=device) < max(1, round(b / 4))).float(),  # without any, no penalty
         foreground=(torch.arange(k, device=device) >= k // 4).float(),
         grad_r=draw(b, n, h),
+        grad_values=draw(b, -(-n // shape["P"]), k),
     )
 
 
@@ -46,14 +47,19 @@ def latents(shape: dict[str, int]) -> int:
     return shape["B"] * -(-shape["N"] // shape["P"]) * shape["K"]
 
 
+def run_products(frames: int, taps: int) -> int:
+    """How many (frame, tap) pairs of a filter over so many frames lie inside the recording: zeros need no product."""
+    before = taps - 1 - (taps - 1) // 2
+    reached = range(-before, taps - before)
+    return sum(max(0, frames - abs(offset)) for offset in reached)
+
+
 def dense(shape: dict[str, int]) -> Work:
-    """encode: every frame under every filter; x is read, values and positions are written."""
+    """encode: every frame under every filter; x and filters are read, values and positions are written."""
     b, n, h, k, m, _ = shape.values()
-    return Work(2.0 * b * n * m * h * k, 4.0 * (b * n * h + m * h * k + 2 * latents(shape)))
+    return Work(2.0 * b * run_products(n, m) * h * k, 4.0 * (b * n * h + m * h * k + 2 * latents(shape)))
 
 
-def sparse(shape: dict[str, int], passes: int, reads: int = 1) -> Work:
-    """`passes` products of each pooled latent with its run of M*H; a spectrogram moved `reads` times."""
-    b, n, h, k, m, _ = shape.values()
-    flop = 2.0 * passes * latents(shape) * m * h
-    return Work(flop, 4.0 * (reads * b * n * h + passes * m * h * k + 2 * latents(shape)))
+def sparse_flop(shape: dict[str, int], passes: int, live: int | None = None) -> float:
+    """`passes` products of each pooled latent, or of the `live` ones that are not 0, with its run of M*H."""
+    return 2.0 * passes * (latents(shape) if live is None else live) * shape["M"] * shape["H"]

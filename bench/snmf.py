@@ -5,7 +5,7 @@ out the divergence before its first update; ours does after each where it learns
 """
 
 import warnings
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from partae_fast.models import snmf
 
-from .common import GATE, Contest, relative
+from .common import Check, Contest, deviation
 from .timing import Work
 
 # Hetherly et al. 2018: nine frames of 257 bins, dictionaries of 1000 rows.
@@ -30,32 +30,57 @@ def shapes(device: str) -> list[dict[str, int]]:
     return SHAPES if device == "cpu" else []
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
+def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
     n, h, k = shape.values()
     random = np.random.default_rng(0)
     x = random.random((n, _PARTS), np.float32) @ random.random((_PARTS, h), np.float32)
     given, dictionary = torch.from_numpy(x), snmf.unit_rows(torch.from_numpy(random.random((k, h), np.float32)))
     # An update is two products; passes over x count for nothing beside them.
     update, once = 4.0 * n * h * k, 4.0 * (n * h + n * k + k * h)
+
+    def learned() -> tuple[Tensor, Tensor]:
+        found, objectives = snmf.learned(given, k, 0.0, UPDATES, seed=0)
+        return found, torch.tensor(objectives)
+
     return [
         Contest(
             "snmf activations",
-            ours={"partae snmf": lambda: snmf.activations(given, dictionary, 0.0, UPDATES)},
-            peers={"scikit-learn": lambda: torch.from_numpy(_factors(x, k, dictionary.numpy())[0])},
+            {"x": given, "dictionary": dictionary},
+            ours={"partae snmf": lambda: (snmf.activations(given, dictionary, 0.0, UPDATES),)},
+            peers={"scikit-learn": lambda: (torch.from_numpy(_factors(x, k, dictionary.numpy())[0]),)},
             work=Work(update * UPDATES, once),
-            difference=relative,
-            gate=GATE,
+            truth=_check_of_activations,
+            by_library=True,
         ),
         Contest(
             "snmf learning",
-            ours={"partae snmf": lambda: snmf.learned(given, k, 0.0, UPDATES, seed=0)[0]},
-            peers={"scikit-learn": lambda: torch.from_numpy(_factors(x, k)[1])},
+            {"x": given},
+            ours={"partae snmf": learned},
+            peers={"scikit-learn": lambda: (torch.from_numpy(_factors(x, k)[1]),)},
             work=Work(2 * update * UPDATES, once),
-            difference=relative,
-            gate=GATE_OF_LEARNING,
-            prepare=lambda call: _explained(given, call()),
+            truth=lambda copies: _check_of_learning(copies, k),
+            by_library=True,
         ),
     ]
+
+
+def _check_of_activations(t: SimpleNamespace) -> Check:
+    truth = snmf.activations(t.x, t.dictionary, 0.0, UPDATES)
+    return lambda outputs: [deviation("activations", outputs[0], truth, UPDATES * t.x.shape[1])]
+
+
+def _check_of_learning(t: SimpleNamespace, bases: int) -> Check:
+    """What a dictionary explains, alike for all; and, of ours alone, the objective after each update."""
+    dictionary, objectives = snmf.learned(t.x, bases, 0.0, UPDATES, seed=0)
+    truth = _explained(t.x, dictionary)
+
+    def check(outputs):
+        explained = _explained(t.x, outputs[0].double()).float()
+        yield deviation("what the dictionary explains", explained, truth, allowance=GATE_OF_LEARNING)
+        if len(outputs) > 1:
+            yield deviation("the objectives", outputs[1], torch.tensor(objectives).double(), UPDATES * t.x.numel())
+
+    return check
 
 
 def _explained(x: Tensor, dictionary: Tensor) -> Tensor:

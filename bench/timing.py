@@ -6,7 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,34 @@ class Work:
     flop: float
     bytes: float
 
-    def floor(self, ceilings: dict[str, float]) -> float:
-        """Seconds below which the machine cannot go: the slower of its arithmetic and its memory."""
-        return max(self.flop / ceilings["flop_per_s"], self.bytes / ceilings["bytes_per_s"])
+    def floor(self, ceilings: dict[str, Any]) -> float:
+        """Seconds below which the machine cannot go: the slower of its arithmetic and its memory.
+
+        On a GPU three products in TF32 may stand for one of float32. The memory's rate is that of the largest measured
+        set that is not larger than this one: what fits in a cache is not bound by the memory behind it. A set smaller
+        than all measured ones is not bound at all.
+        """
+        rate = max(ceilings["flop_per_s"], ceilings.get("tf32_flop_per_s", 0.0) / 3)
+        smaller = [bandwidth for size, bandwidth in ceilings["bandwidths"] if size <= self.bytes]
+        return max(self.flop / rate, self.bytes / smaller[-1] if smaller else 0.0)
 
 
-@dataclass(frozen=True)
+# A floor is made of rates that were measured themselves, each at the fastest tenth of its samples: on a quiet machine
+# they come out within 3 % when measured again. What is further above its floor is not fast: something is wrong.
+MARGIN = 0.05
+
+
+def fault(fraction: float) -> str | None:
+    """What is wrong with a row that reached such a fraction of its floor's speed."""
+    if fraction <= 1 + MARGIN:
+        return None
+    return (
+        f"{fraction:.0%} of the floor, which nothing can reach: the call leaves work out, the floor counts work that it"
+        " need not do, or other work slowed the machine while its ceilings were measured"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One version's time. Seconds are of one call; ratio is the best peer's median over this one's."""
 
@@ -52,6 +74,7 @@ class Row:
     fraction_of_floor: float
     ratio_to_best_peer: float | None
     error: float
+    fault: str | None = None  # why the row is an error of the benchmark and no time
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,22 +126,21 @@ def _seconds_on_gpu(call: Callable[[], Any], repeats: int) -> float:
 
 def rows(
     op: str,
-    versions: dict[str, Callable[[], Any]],
+    samples: dict[str, np.ndarray],
     peers: set[str],
     errors: dict[str, float],
     work: Work,
-    ceilings: dict[str, float],
+    ceilings: dict[str, Any],
     shapes: dict[str, int],
     device: str,
     kind: str = "float32",
 ) -> list[Row]:
-    """Measure the versions side by side; a row for each, ours first."""
-    samples = measure(versions, device)
-    medians = {name: float(np.median(s)) for name, s in samples.items()}
-    best = min((medians[name] for name in versions if name in peers), default=None)
+    """A row for each version's samples, ours first."""
+    medians = {name: float(np.median(taken)) for name, taken in samples.items()}
+    best = min((medians[name] for name in samples if name in peers), default=None)
     floor = work.floor(ceilings)
     found = []
-    for name in sorted(versions, key=lambda name: name in peers):
+    for name in sorted(samples, key=lambda name: name in peers):
         low, middle, high = (float(q) for q in np.quantile(samples[name], QUANTILES))
         found.append(
             Row(
@@ -137,9 +159,16 @@ def rows(
                 fraction_of_floor=floor / middle,
                 ratio_to_best_peer=None if best is None else best / middle,
                 error=errors[name],
+                fault=fault(floor / middle),
             )
         )
     return found
+
+
+def held_against(row: Row, floor: float) -> Row:
+    """The row with another floor."""
+    fraction = floor / row.seconds
+    return replace(row, floor_seconds=floor, fraction_of_floor=fraction, fault=fault(fraction))
 
 
 def environment() -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """upsample_conv2d: forward; forward and backward. The layers of Grais & Plumbley 2017 (table 1) that up-sample."""
 
-from typing import Any
+from types import SimpleNamespace
 
 import torch.nn.functional as F
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.kernels.upsample_conv2d import eager
 
 from . import maps
-from .common import Contest
+from .common import ByChoice, Check, Contest, deviation, gradients
 from .timing import Work
 
 # Batches of 100 segments of 15 frames. C, D: channels and filters; p, q: copies of a frame and of a bin.
@@ -22,22 +23,48 @@ def shapes(device: str) -> list[dict[str, int]]:
     return SHAPES
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str], candidate: Any = None) -> list[Contest]:
+def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
     b, n, h, c, d, p, q = shape.values()
-    scale = p, q
+    data = maps.inputs(shape, device)
 
-    def peer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return F.conv2d(F.interpolate(x, scale_factor=scale), weight, bias, padding=1).relu()
+    def peer(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor]:
+        return (F.conv2d(F.interpolate(x, scale_factor=(p, q)), weight, bias, padding=1).relu(),)
 
-    # Each number under nine taps, once forward and once for either gradient. Backward also reads the map's gradient.
-    products, read, written = 18.0 * b * n * h * c * d, b * n * h * c, b * n * h * p * q * d
+    # Each number under nine taps (where it is not copied, without those outside the map), once forward and once for
+    # either gradient. Backward also reads the map's gradient and writes that of x.
+    products, read, written = 2.0 * b * _taps(n, p) * _taps(h, q) * c * d, b * n * h * c, b * n * h * p * q * d
     forward = Work(products, 4.0 * (read + written))
     return maps.contests(
         "upsample_conv2d",
-        shape,
         device,
-        {name: lambda x, w, b, name=name: pf.upsample_conv2d(x, w, b, scale, backend=name) for name in backends},
+        data,
+        {name: lambda x, w, b, name=name: (pf.upsample_conv2d(x, w, b, (p, q), name),) for name in backends},
         peer,
-        (forward, Work(3 * products, forward.bytes + 4.0 * (2 * read + 2 * written))),
-        candidate and (lambda x, weight, bias: candidate(x, weight, bias, scale, True)),
+        (forward, Work(3 * products, forward.bytes + 4.0 * (read + written))),
+        lambda copies: _check(copies, (p, q)),
     )
+
+
+def _taps(length: int, copies: int) -> int:
+    return 3 * length if copies > 1 else 3 * length - 2
+
+
+def _check(t: SimpleNamespace, scale: tuple[int, int]) -> Check:
+    """The map, and the gradients through what a version left above 0."""
+    truth = eager.upsample_conv2d(t.x, t.weight, t.bias, scale, True)
+    channels = t.x.shape[3]
+
+    def through(alive: Tensor) -> tuple[Tensor | None, ...]:
+        return eager.upsample_conv2d_backward(
+            t.grad, t.x, t.weight, alive.double(), scale, True, channels > 1, True, True
+        )
+
+    truth_of = ByChoice(through)
+
+    def check(outputs):
+        yield deviation("the map", outputs[0], truth, 9 * channels)
+        if len(outputs) > 1:
+            names = ("x", "weight", "bias")
+            yield from gradients(names, outputs[1:], truth_of(outputs[0] > 0), truth[..., 0].numel())
+
+    return check

@@ -1,13 +1,15 @@
 """Which implementations of an op there are, which of them can run here, and which one a call gets."""
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -112,6 +114,8 @@ def backends() -> dict[str, Backend]:
 
 def _refusal(op: str, backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
     """Why `backend` cannot run `op` on such tensors here, or None where it can."""
+    if (op, backend) in _candidates:
+        return None
     if backend not in OPS[op].backends:
         return f"{op} has no {backend} implementation; it has {', '.join(OPS[op].backends)}"
     state = backends()[backend]
@@ -141,7 +145,7 @@ def resolve(
     BackendUnavailable. `refuses` tells why an implementation cannot serve the request at hand, or None where it can.
     """
     if backend != "auto":
-        if backend not in backends():
+        if backend not in backends() and (op, backend) not in _candidates:
             raise ValueError(f"backend {backend!r} is not known; choose auto or one of {', '.join(OPS[op].backends)}")
         refusal = _refusal(op, backend, device, dtype) or (refuses and refuses(implementation(op, backend)))
         if refusal:
@@ -183,4 +187,19 @@ def _say_once(message: str) -> None:
 
 def implementation(op: str, backend: str) -> ModuleType:
     """The module that implements `op` on `backend`, imported on first use."""
+    if (op, backend) in _candidates:
+        return _candidates[op, backend]
     return importlib.import_module(f"{__package__}.{op}.{backend}")
+
+
+_candidates: dict[tuple[str, str], Any] = {}
+
+
+@contextlib.contextmanager
+def registered(op: str, name: str, module: Any) -> Iterator[None]:
+    """Inside, `backend=name` runs `op` by the functions of `module`, on any device; "auto" never chooses it."""
+    _candidates[op, name] = module
+    try:
+        yield
+    finally:
+        del _candidates[op, name]
