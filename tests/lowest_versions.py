@@ -1,0 +1,21 @@
+"""Print the lowest versions that pyproject.toml allows, as requirements for pip; PyTorch is left out.
+
+    pip install --no-deps --target lowest $(python tests/lowest_versions.py)
+    PYTHONPATH=lowest partae verify encode --backend cpu
+
+PyTorch is left out because its older builds for a CPU are not on PyPI: those there install CUDA with them.
+"""
+
+import tomllib
+from pathlib import Path
+
+
+def lowest_versions(requirements: list[str]) -> list[str]:
+    """Return NAME==VERSION for each NAME>=VERSION but PyTorch's."""
+    pinned = [requirement.replace(">=", "==") for requirement in requirements]
+    return [requirement for requirement in pinned if not requirement.startswith("torch==")]
+
+
+if __name__ == "__main__":
+    project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]
+    print(*lowest_versions(project["dependencies"]))
