@@ -11,6 +11,8 @@ for each of the thousands of runs in a call). Offsets are in elements, and are n
     convolve_and_pool(...)                       see encode/cpu.py
 """
 
+from typing import Any
+
 import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -19,7 +21,6 @@ from numba.extending import intrinsic
 
 INTP = ir.IntType(64)
 FUSED = ("contract",)  # a product and its sum become one fused multiply-add where the machine has one
-
 
 # A sum of 64 bytes, whose assembly names the widest registers that the target has.
 _PROBE = "define <16 x float> @probe(<16 x float> %x) { %y = fadd <16 x float> %x, %x\nret <16 x float> %y }"
@@ -37,7 +38,8 @@ def registers(triple: str, cpu: str, features: str) -> tuple[int, int]:
 
 
 # Of the processor that Numba compiles for, which is not the host where NUMBA_CPU_NAME and NUMBA_CPU_FEATURES name one.
-VECTOR_BYTES, REGISTERS = registers(*cpu_target.target_context.codegen().magic_tuple())
+_context: Any = cpu_target.target_context
+VECTOR_BYTES, REGISTERS = registers(*_context.codegen().magic_tuple())
 FRAMES = 8 if REGISTERS == 32 else 6  # frames in a block of convolve_and_pool: twice that are accumulators
 CHUNK = 512  # products that one float32 accumulator sums before it is added to the total: bounds the rounding error
 
