@@ -70,7 +70,7 @@ def _check_of_activations(t: SimpleNamespace) -> Check:
 
 
 def _check_of_learning(t: SimpleNamespace, bases: int) -> Check:
-    """What a dictionary explains, alike for all; and, of ours alone, the objective after each update."""
+    """What a dictionary explains, alike for all; of ours alone the dictionary and the objective of each update too."""
     dictionary, objectives = snmf.learned(t.x, bases, 0.0, UPDATES, seed=0)
     truth = _explained(t.x, dictionary)
 
@@ -78,7 +78,9 @@ def _check_of_learning(t: SimpleNamespace, bases: int) -> Check:
         explained = _explained(t.x, outputs[0].double()).float()
         yield deviation("what the dictionary explains", explained, truth, allowance=GATE_OF_LEARNING)
         if len(outputs) > 1:
-            yield deviation("the objectives", outputs[1], torch.tensor(objectives).double(), UPDATES * t.x.numel())
+            terms = UPDATES * t.x.numel()
+            yield deviation("the dictionary", outputs[0], dictionary, terms)
+            yield deviation("the objectives", outputs[1], torch.tensor(objectives).double(), terms)
 
     return check
 
