@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import stat
 import struct
 
@@ -107,7 +108,8 @@ BAD = {
     "empty": (lambda path: path.write_bytes(b""), "is empty, 0 bytes"),
     "text": (lambda path: path.write_text("not audio at all\n" * 100), "not usable as audio"),
     "header cut short": (cut_header, "not usable as audio"),
-    "data cut short": (cut_flac, "damaged or cut short between 0.73 and 0.75 s: flac decoder lost sync; get it again"),
+    # The words between are libsndfile's, and differ between its versions.
+    "data cut short": (cut_flac, r"damaged or cut short between 0\.73 and 0\.75 s: .+; get it again"),
     "zero frames": (lambda path: wav(path, noise(0)), "has a header and no samples"),
     "nan": (not_finite(np.nan), "the sample at 0.050 s is nan"),
     "inf": (not_finite(-np.inf), "the sample at 0.050 s is -inf"),
@@ -123,7 +125,7 @@ def test_a_bad_file_gets_one_line_that_begins_with_its_name(tmp_path, fault, mon
     with pytest.raises(UserError) as refusal:
         files.read(path)
     assert str(refusal.value).startswith(str(path))
-    assert message in str(refusal.value)
+    assert re.search(message, str(refusal.value))
     assert "\n" not in str(refusal.value)
 
 
