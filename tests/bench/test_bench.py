@@ -688,7 +688,7 @@ def test_denoising_whose_chunks_differ_is_not_timed(wrong, monkeypatch, capsys):
 def test_ceilings_of_this_machine(monkeypatch):
     monkeypatch.setattr(ceilings, "ROUNDS", 2)
     found = MEASURED("cpu")
-    assert found["flop_per_s"] == max(found["rates"].values()) > 1e9
+    assert found["flop_per_s"] == max(*found["rates"].values(), found["one_thread_flop_per_s"]) > 1e9
     assert found["one_thread_flop_per_s"] > 1e9
     assert found["bytes_per_s"] > 1e8
     sizes, rates = zip(*found["bandwidths"], strict=True)
