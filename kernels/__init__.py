@@ -31,9 +31,14 @@ pass of its op, named as the pass. All implementations of a pass take and return
     train_steps       runs, first, steps -> losses; the runs' weights and states are changed
                       (a module of this op also has refusal(runs) -> why it cannot serve them | None)
 
-A candidate of `partae verify` may do without a leak: it is then checked without one.
-Shapes are those of `partae_fast.functional`, which checks them; an implementation may rely on shapes, types and
-devices that agree, not on contiguity. The maths of each pass is in `partae_fast.reference`.
+A candidate of `partae verify` may do without a leak: it is then checked without one, and its row says so.
+
+Shapes are those of `partae_fast.functional`, which checks them. An implementation may rely on shapes, types and
+devices that agree, not on contiguity: inputs may be strided, or have strides of 0. It leaves its inputs as they are,
+and returns contiguous tensors without a graph, in memory that is neither an input's nor an earlier result's. It may be
+called by several threads at once. NaN and infinity keep their meaning, and an output of a type's width is right to what
+that type holds. On the CPU decode raises ValueError for a position outside its window; on a GPU it makes NaN of what
+the position touches. The maths of each pass is in `partae_fast.reference`.
 """
 
 from .registry import OPS, Backend, BackendUnavailable, backends, implementation, resolve

@@ -1,26 +1,36 @@
 """Check every op on every back-end that can run here against the reference.
 
-Back-ends that cannot run here are left out; `partae info` lists them with the reason. Exit code 1 if anything fails.
+Back-ends that cannot run here are left out; `partae info` lists them with the reason. Some cases are of random sizes:
+--seed repeats those of another run. Exit code 1 if anything fails.
+
+A candidate is a function of yours that takes and returns what a pass does (see partae_fast/kernels/__init__.py). Its
+file is run. It is held to every type of its op, with more cases than ours and 20,000 calls of a small one; a type that
+it refuses with an error is reported and is no failure.
 
 examples:
   partae verify
-  partae verify encode --backend cpu
+  partae verify encode decode --backend cpu
   partae verify --candidate mine.py:encode
+  partae verify encode --candidate mine.py:encode_backward --backend reference --type float32
 """
 
 import argparse
+import secrets
 
+from ..errors import UserError
 from .options import add_json, add_threads, print_json, use_threads
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("op", nargs="?", metavar="OP", help="an op or one of its passes (default: all)")
+    parser.add_argument("op", nargs="*", metavar="OP", help="ops or passes (default: all)")
     parser.add_argument("--backend", metavar="B", help="reference, eager, cpu, triton or triton-interpreter")
     parser.add_argument(
         "--candidate",
         metavar="FILE.py:FUNCTION",
-        help="check this function too, as OP or as the pass of its own name",
+        help="run this file and check the function too, as OP or as the pass of its own name",
     )
+    parser.add_argument("--type", metavar="T", help="check the candidate in this type alone, such as float32")
+    parser.add_argument("--seed", type=int, help="of the cases of random sizes (default: another one each time)")
     add_threads(parser)
     add_json(parser)
 
@@ -30,9 +40,15 @@ def run(args: argparse.Namespace) -> int:
     from ..conformance import load_candidate, verify
 
     use_threads(args)
-    candidate = load_candidate(args.candidate, args.op) if args.candidate else None
+    if args.candidate and len(args.op) > 1:
+        raise UserError(f"a candidate is of one op; give one of {', '.join(args.op)}")
+    candidate = load_candidate(args.candidate, *args.op) if args.candidate else None
+    if args.type and candidate is None:
+        raise UserError("--type is of a candidate; give --candidate FILE.py:FUNCTION too")
+    seed = secrets.randbelow(10**6) if args.seed is None else args.seed
     rows = []
-    for row in verify(candidate.op_pass if candidate else args.op, args.backend, candidate):
+    ops = [candidate.op_pass] if candidate else args.op
+    for row in verify(ops, args.backend, candidate, seed, args.type):
         if not args.json:
             _print(row, heading=not rows)
         rows.append(row)
@@ -40,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json([row.to_dict() for row in rows])
     else:
-        print(f"{len(rows)} rows, {failed} failed")
+        print(f"{len(rows)} rows, {failed} failed; seed {seed}")
     return 1 if failed or not rows else 0
 
 
@@ -48,6 +64,7 @@ def _print(row, heading: bool) -> None:
     if heading:
         print(f"{'op':<26}{'back-end':<20}{'type':<10}{'cases':>6}{'worst error':>13}{'allowed':>10}  verdict")
     verdict = "ok" if row.passed else f"FAILED at {row.where}"
+    verdict = row.note if row.refused else f"{verdict} ({row.note})" if row.note else verdict
     print(
         f"{row.op:<26}{row.backend:<20}{row.type:<10}{row.cases:>6}{row.error:>13.2g}{row.tolerance:>10.2g}  {verdict}",
         flush=True,

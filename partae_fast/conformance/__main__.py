@@ -6,5 +6,5 @@ from dataclasses import asdict
 
 from .verify import verify
 
-for entry in verify(sys.argv[1] if len(sys.argv) > 1 else None, "triton"):
+for entry in verify(sys.argv[1:], "triton"):
     print(json.dumps(asdict(entry)), flush=True)

@@ -1,16 +1,17 @@
 """affinity_loss and its gradient to the embeddings, against the reference."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..reference import affinity as reference
 from ..reference.embeddings import unit_vectors
-from .losses import UNEVEN, arrays, compared, embeddings, maker, truth_errors
+from .cases import alone, draw_sizes, generator, pairs
+from .examination import Call, examined
+from .losses import UNEVEN, arrays, embeddings, loss_call, maker, truth_errors
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ TINY = [
         Case("seventeen numbers a vector", 1, 19, 17, 2, weighted=True),
         Case("a source without points", 2, 12, 4, 3, kind="one label"),
         Case("not contiguous", 2, 21, 6, 2, kind="not contiguous", weighted=True),
+        Case("offset in storage", 2, 21, 6, 2, kind="offset", weighted=True),
         Case("embeddings of zeros", 2, 20, 3, 2, kind="silent"),
         Case("small embeddings", 2, 20, 3, 2, kind="small"),
         Case("saturated embeddings", 2, 20, 3, 2, kind="saturated"),
@@ -52,6 +54,7 @@ TINY = [
     ),
 ]
 
+_SMALL = {"batch": 2, "points": 23, "size": 4, "sources": 2}
 # Around the sizes that kernels cut their work by, and the paper's configuration on short mixes.
 LARGER = [
     *(Case(f"{p} points", 2, p, 5, 2) for p in (127, 128, 129, 255, 256, 257, 4095, 4096, 4097)),
@@ -60,11 +63,34 @@ LARGER = [
     Case("many items", 67, 12, 5, 2),
     *_both(Case("the paper's", 3, 5140, 10, 2), Case("the paper's, wide", 2, 5140, 40, 2, weighted=True)),
 ]
+# Far beyond every tile of every back-end.
+BEYOND = [
+    *alone(Case, _SMALL, {"batch": 2003, "points": 40_009, "size": 259, "sources": 67}),
+    *pairs(Case, _SMALL, {"batch": 131, "points": 1031, "size": 137, "sources": 37}),
+]
 
 
-def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNamespace:
-    """The arguments for a case, the same on each call."""
-    rng = np.random.default_rng(sum(case.name.encode()))
+def drawn(seed: int, count: int) -> list[Case]:
+    """Cases of random sizes and kinds, the same for the same seed."""
+
+    def work(batch: int, points: int, size: int, sources: int) -> float:
+        return batch * (points + size) * max(size + sources, 8) * size
+
+    rng, cases = np.random.default_rng(seed), []
+    for number in range(count):
+        sizes = draw_sizes(rng, {"batch": 300, "points": 20_000, "size": 150, "sources": 40}, work, 2e6)
+        sizes["points"] = max(sizes["points"], 9)  # some of them have no weight
+        sizes["size"] = max(sizes["size"], 2)  # a vector of one number is 1 or -1, and has no gradient
+        kind = str(rng.choice(["random", "not contiguous", "offset"]))
+        name = f"draw {number} of seed {seed}: {', '.join(map(str, sizes.values()))}, {kind}"
+        settings = {"weighted": bool(rng.integers(2)), "variant": str(rng.choice(["squared", "norm"]))}
+        cases.append(Case(name, **sizes, kind=kind, **settings))
+    return cases
+
+
+def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
+    """The arguments for a case, the same on each call with the same draw."""
+    rng = generator(case.name, draw)
     tensor = maker(case.kind, dtype, device)
     points = case.batch, case.points
     labels = rng.integers(0, 1 if case.kind == "one label" else case.sources, points)
@@ -81,13 +107,11 @@ def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNames
     )
 
 
-def affinity_loss(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    t = tensors(case, dtype, device)
-    run = lambda: implementation.affinity_loss(*vars(t).values())  # noqa: E731
+@examined
+def affinity_loss(case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
     truth = reference.affinity_loss(*vars(arrays(t)).values())
-    return compared(run, dict(zip(("loss", "embeddings"), truth, strict=True)), dtype)
+    return loss_call(vars(t).values(), dict(zip(("loss", "embeddings"), truth, strict=True)), dtype)
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:

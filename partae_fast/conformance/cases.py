@@ -1,8 +1,8 @@
-"""Shapes and kinds of input that break kernels, tolerances, and how an error is measured."""
+"""The cases of the convolutional core: shapes and kinds of input that break kernels."""
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -11,15 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Relative root-mean-square error against the float64 reference, by arithmetic. "tf32" is float32 storage with
-# torch.backends.cuda.matmul.allow_tf32 set.
-TOLERANCES = {"float64": 1e-12, "float32": 1e-5, "tf32": 1e-3, "float16": 2e-3, "bfloat16": 2e-2}
-WRONG = math.inf  # the error of a result that no tolerance covers: not finite, not the same bits twice, out of place
+from .memory import offset, strided
 
 
 @dataclass(frozen=True)
 class Case:
-    """One input: its shapes, and `kind`, which is what is special about the numbers."""
+    """One input: its shapes, and `kind`, which is what is special about the numbers.
+
+    "random"         magnitudes between 0 and 4, in contiguous tensors
+    "signed"         x has both signs; "tiny", "huge": at the ends of the type's range; "graded": of a scale that
+                     differs from item to item
+    "infinite"       some of x and of the latents are infinite
+    "nan", "nan filters", "nan above"           NaN in x and the latents, in the filters, in the gradients from above
+    "small std", "large std", "uneven std"      std from 1e-3 to 1e-2, from 100 to 1000, from 1e-3 to 1e3
+    "soft"           labels and mask are between 0 and 1
+    "negative"       no activation is positive; "ties": sums of small integers, which are exact in every type
+    "not contiguous", "offset"   every tensor is strided, or begins at the fourth element of its storage
+    "expanded"       the gradients from above are one number with strides of 0, as `.sum().backward()` makes them
+    """
 
     name: str
     batch: int
@@ -36,6 +45,7 @@ class Case:
     targets: bool = False  # of their own, for some recordings, in whole steps
     leak: float = 0.0
     rectified_output: bool = False  # in whole steps
+    penalty: float = 0.75
 
 
 # Small enough for Triton's interpreter, which takes about half a millisecond for a program.
@@ -69,6 +79,27 @@ TINY = [
     Case("rectified output", 2, 27, 5, 4, 3, 4, rectified_output=True),
 ]
 
+# Numbers and layouts that break kernels.
+NUMBERS = [
+    Case("NaN in one frame, leaky", 2, 23, 3, 4, 4, 5, kind="nan", leak=0.5),
+    Case("NaN in one filter", 2, 24, 3, 4, 3, 4, kind="nan filters"),
+    Case("NaN from above", 2, 22, 5, 4, 4, 4, kind="nan above"),
+    Case("infinite", 2, 29, 3, 4, 3, 4, kind="infinite", normalised=False),
+    Case("both signs", 2, 26, 5, 4, 3, 4, kind="signed", normalised=False),
+    Case("tiny numbers", 2, 22, 5, 4, 3, 4, kind="tiny", normalised=False),
+    Case("huge numbers", 2, 23, 5, 4, 3, 4, kind="huge", normalised=False),
+    Case("items of many scales", 5, 23, 5, 4, 3, 4, kind="graded", normalised=False),
+    Case("small std", 2, 25, 5, 4, 3, 4, kind="small std"),
+    Case("large std", 2, 25, 5, 4, 3, 4, kind="large std"),
+    Case("uneven std", 2, 25, 7, 4, 3, 4, kind="uneven std"),
+    Case("soft labels and mask", 4, 18, 4, 5, 3, 4, kind="soft"),
+    Case("no penalty", 3, 18, 4, 5, 3, 4, kind="soft", penalty=0.0),
+    Case("heavy penalty", 5, 18, 4, 7, 3, 4, kind="soft", penalty=137.0),
+    Case("offset in storage", 2, 21, 7, 5, 3, 4, kind="offset", penalty=10.0),
+    Case("one number from above", 2, 21, 5, 4, 3, 4, kind="expanded"),
+    Case("leaky, not contiguous", 3, 22, 5, 4, 3, 4, kind="not contiguous", leak=0.2),
+]
+
 # Around the sizes that kernels cut their work by, and the paper's configuration.
 LARGER = [
     *(Case(f"{n} frames", 2, n, 8, 6, 5, 4) for n in (15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)),
@@ -87,108 +118,153 @@ LARGER = [
 ]
 
 
-def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNamespace:
-    """Inputs of every pass for a case, the same on each call. Gradients that come from above are random."""
-    rng = np.random.default_rng(sum(case.name.encode()))
+# Far beyond every tile of every back-end.
+_SMALL = {"batch": 2, "frames": 11, "bins": 3, "latents": 3, "taps": 3, "pool": 4}
+_BIG = {"batch": 131, "frames": 1301, "bins": 259, "latents": 133, "taps": 41, "pool": 521}
+_HUGE = {"batch": 1031, "frames": 20011, "bins": 1033, "latents": 517, "taps": 127, "pool": 5003}
+# What draws choose from; "ties" and "negative" need whole inputs of their own kind, so they are not among them.
+_DRAWN_KINDS = ("random", "random", "random", "signed", "soft", "not contiguous", "offset", "graded", "expanded")
+
+
+def alone(make: Callable[..., Any], small: dict[str, int], huge: dict[str, int]) -> list[Any]:
+    """Cases make(name, **sizes) with one of the sizes huge and the others small."""
+    return [make(f"{size} {name}", **{**small, name: size}) for name, size in huge.items()]
+
+
+def pairs(make: Callable[..., Any], small: dict[str, int], big: dict[str, int]) -> list[Any]:
+    """Cases make(name, **sizes) with every two of the sizes big and the others small."""
+    names = list(big)
+    both = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    return [make(f"{big[a]} {a}, {big[b]} {b}", **{**small, a: big[a], b: big[b]}) for a, b in both]
+
+
+def draw_sizes(
+    rng: np.random.Generator, largest: dict[str, int], work: Callable[..., float], limit: float
+) -> dict[str, Any]:
+    """Sizes from 1 to `largest`, even in their logarithms, whose work(**sizes) is at most `limit`."""
+    while True:
+        sizes = {name: int(np.exp(rng.uniform(0, np.log(most + 1)))) for name, most in largest.items()}
+        if work(**sizes) <= limit:
+            return sizes
+
+
+def _filled(name: str, batch: int, frames: int, pool: int, **sizes: Any) -> Case:
+    """The case, with enough frames for its pool to choose from."""
+    return Case(name, batch, max(frames, pool + 7 if pool > 100 else frames), pool=pool, **sizes)
+
+
+BEYOND = [
+    *alone(_filled, _SMALL, _HUGE),
+    *pairs(_filled, _SMALL, _BIG),
+    Case("more than four million numbers", 1, 130_003, 33, 1, 1, 16),
+]
+
+
+def drawn(seed: int, count: int) -> list[Case]:
+    """Cases of random sizes, kinds and settings, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+
+    def work(batch: int, frames: int, bins: int, latents: int, taps: int, pool: int) -> float:
+        return batch * frames * max(bins * latents * taps, 30 * bins, 30 * latents)
+
+    found = []
+    for number in range(count):
+        sizes = draw_sizes(rng, _HUGE, work, 4e6)
+        kind = str(rng.choice(_DRAWN_KINDS))
+        found.append(
+            Case(
+                f"draw {number} of seed {seed}: {', '.join(f'{k} {v}' for k, v in sizes.items())}, {kind}",
+                **sizes,
+                kind=kind,
+                normalised=kind != "graded" and bool(rng.integers(2)),
+                share=float(rng.choice([0.0, 0.25, 0.5])),
+                noise_only=float(rng.choice([0.0, 0.25, 1.0])),
+                leak=float(rng.choice([0.0, 0.0, 0.3])),
+                penalty=float(rng.choice([0.0, 0.3, 10.0])),
+            )
+        )
+    return found
+
+
+def generator(name: str, draw: int = 0) -> np.random.Generator:
+    """The numbers of a case: `draw` 0, and others of the same shapes."""
+    return np.random.default_rng([zlib.crc32(name.encode()), draw])
+
+
+def scale_of(kind: str, dtype: torch.dtype) -> float:
+    """What numbers of a "tiny" or "huge" case are multiplied by: nearly to the ends of the type's range."""
+    ends = {"tiny": 1e-2, "huge": 1e2} if dtype == torch.float16 else {"tiny": 1e-30, "huge": 1e30}
+    return ends.get(kind, 1.0)
+
+
+def graded(array: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """Each item along the first axis on a scale of its own, from 1e-8 to 1e8 (float16: from 1e-2 to 1e2)."""
+    powers = np.linspace(-1, 1, len(array)) * (2 if dtype == torch.float16 else 8)
+    return array * 10.0 ** powers.reshape(-1, *[1] * (array.ndim - 1))
+
+
+def placed(tensor: Tensor, kind: str) -> Tensor:
+    """The tensor as `kind` lays it out in memory."""
+    if kind == "not contiguous":
+        return strided(tensor)
+    return offset(tensor) if kind == "offset" else tensor
+
+
+def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
+    """Inputs of every pass for a case, the same on each call with the same draw. Gradients from above are random."""
+    rng = generator(case.name, draw)
     windows = -(-case.frames // case.pool)
+    shape = case.batch, case.frames, case.bins
 
     def tensor(array: np.ndarray) -> Tensor:
-        return torch.tensor(array).to(dtype).to(device)
+        return placed(torch.tensor(array).to(dtype).to(device), case.kind)
 
-    x = rng.random((case.batch, case.frames, case.bins))
+    def above(*shape: int) -> Tensor:
+        """A gradient that comes from above."""
+        array = rng.standard_normal(shape)
+        if case.kind == "nan above":
+            array[0, shape[1] // 2, -1] = np.nan
+        if case.kind == "expanded":
+            return tensor(array.flat[:1].reshape(())).expand(shape)
+        return tensor(graded(array, dtype) if case.kind == "graded" else array)
+
+    x = 4.0 * rng.random(shape)
     w_enc = rng.standard_normal((case.taps, case.bins, case.latents)) / math.sqrt(case.taps * case.bins)
     w_dec = rng.standard_normal((case.taps, case.latents, case.bins))
+    mean, std = 4.0 * rng.random(case.bins), 0.5 + rng.random(case.bins)
+    noise_only = np.arange(case.batch) < round(case.batch * case.noise_only)
+    foreground = np.arange(case.latents) >= round(case.latents * case.share)
+    if case.kind == "signed":
+        x = 5.0 * rng.standard_normal(shape)
+    if case.kind in ("small std", "large std", "uneven std"):
+        low, high = {"small std": (-3, -2), "large std": (2, 3), "uneven std": (-3, 3)}[case.kind]
+        std = 10.0 ** rng.uniform(low, high, case.bins)
+        std[0], std[-1] = 10.0**low, 10.0**high
+    if case.kind == "soft":
+        noise_only, foreground = rng.random(case.batch), rng.random(case.latents)
     if case.kind == "negative":
         w_enc = -np.abs(w_enc)
     if case.kind == "ties":  # few small integers: sums are exact and equal ones abound
         x, w_enc = rng.integers(0, 2, x.shape), rng.integers(-1, 2, w_enc.shape)
     if case.kind == "nan":
         x[0, case.frames // 2, 0] = np.nan
-    items = SimpleNamespace(
-        x=tensor(x),
+    if case.kind == "nan filters":
+        # In w_enc at the tap that is inside the recording wherever the filter is.
+        w_enc[(case.taps - 1) // 2, -1, 1] = w_dec[-1, 1, 0] = np.nan
+    if case.kind == "infinite":
+        x[0, case.frames // 3, 0], x[-1, -2, -1] = np.inf, -np.inf
+    if case.kind == "graded":
+        x = graded(x, dtype)
+    return SimpleNamespace(
+        x=tensor(x * scale_of(case.kind, dtype)),
         w_enc=tensor(w_enc),
         w_dec=tensor(w_dec),
-        mean=tensor(rng.random(case.bins)) if case.normalised else None,
-        std=tensor(0.5 + rng.random(case.bins)) if case.normalised else None,
-        noise_only=tensor(np.arange(case.batch) < round(case.batch * case.noise_only)),
-        foreground=tensor(np.arange(case.latents) >= round(case.latents * case.share)),
-        grad_values=tensor(rng.standard_normal((case.batch, windows, case.latents))),
-        grad_reconstruction=tensor(rng.standard_normal(x.shape)),
-        target=tensor(rng.random(x.shape)),
-        penalty=0.75,
+        mean=tensor(mean) if case.normalised else None,
+        std=tensor(std) if case.normalised else None,
+        noise_only=tensor(noise_only),
+        foreground=tensor(foreground),
+        grad_values=above(case.batch, windows, case.latents),
+        grad_reconstruction=above(*shape),
+        target=tensor(scale_of(case.kind, dtype) * rng.random(shape)),
+        penalty=case.penalty,
     )
-    if case.kind == "not contiguous":
-        for name in ("x", "w_enc", "w_dec", "grad_values", "grad_reconstruction", "target"):
-            setattr(items, name, strided(getattr(items, name)))
-    return items
-
-
-def strided(tensor: Tensor) -> Tensor:
-    """The same numbers at every second place of a longer, transposed storage."""
-    wide = tensor.new_full((*tensor.shape[::-1], 2), math.nan)
-    view = wide[..., 0].permute(*range(tensor.dim())[::-1])
-    view.copy_(tensor)
-    return view
-
-
-def array(tensor: Tensor | None) -> Any:
-    """The numbers as a NumPy array for the reference, in float64 (positions: as they are); None for None."""
-    if tensor is None:
-        return None
-    tensor = tensor.detach().cpu()
-    return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
-
-
-def error(result: Tensor | None, truth: Any) -> float:
-    """Relative root-mean-square error; WRONG where the shape differs or a number is not finite though the truth is.
-
-    Where the truth is NaN the result must be. A truth of zeros must be met exactly.
-    """
-    got, wanted = array(result), np.asarray(truth, dtype=np.float64)
-    if got is None or got.shape != wanted.shape:
-        return WRONG
-    undefined = np.isnan(wanted)
-    if not np.array_equal(np.isnan(got), undefined) or not np.isfinite(got[~undefined]).all():
-        return WRONG
-    difference = np.linalg.norm(got[~undefined] - wanted[~undefined])
-    size = np.linalg.norm(wanted[~undefined])
-    if difference == 0:
-        return 0.0
-    return float(difference / size) if 0 < size < WRONG else WRONG
-
-
-def twice(run: Callable[[], tuple[Tensor | None, ...]]) -> tuple[Any, float]:
-    """What `run` returns with its outputs filled with NaN beforehand, and WRONG if a second run gives other bits."""
-    with poisoned():
-        first, second = run(), run()
-    same = all(
-        (a is None and b is None) or (a is not None and b is not None and a.dtype == b.dtype and _bits(a) == _bits(b))
-        for a, b in zip(first, second, strict=True)
-    )
-    return first, 0.0 if same else WRONG
-
-
-def _bits(tensor: Tensor) -> bytes:
-    flat = tensor.detach().cpu().flatten().clone(memory_format=torch.contiguous_format)
-    return flat.view(torch.uint8).numpy().tobytes()
-
-
-@contextlib.contextmanager
-def poisoned() -> Iterator[None]:
-    """Fill with NaN whatever torch allocates without a value, so that an element nobody wrote is seen."""
-
-    def fill(allocate: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def allocated(*args, **kwargs):
-            tensor = allocate(*args, **kwargs)
-            if tensor.is_floating_point():
-                return tensor.fill_(math.nan)
-            return tensor.fill_(-(2**30)) if tensor.dtype == torch.int32 else tensor
-
-        return allocated
-
-    saved = torch.empty, torch.empty_like, torch.Tensor.new_empty
-    torch.empty, torch.empty_like, torch.Tensor.new_empty = (fill(f) for f in saved)
-    try:
-        yield
-    finally:
-        torch.empty, torch.empty_like, torch.Tensor.new_empty = saved

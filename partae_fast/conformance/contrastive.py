@@ -1,16 +1,17 @@
 """contrastive_loss and its gradients to embeddings and table, against the reference."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..reference import contrastive as reference
 from ..reference.embeddings import unit_vectors
-from .losses import UNEVEN, arrays, compared, embeddings, maker, truth_errors
+from .cases import alone, draw_sizes, generator, pairs
+from .examination import Call, examined
+from .losses import UNEVEN, arrays, embeddings, loss_call, maker, truth_errors
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ TINY = [
     Case("rows that several mixes have", 5, 3, 2, 4, 2, 3),
     Case("many rows", 2, 3, 5, 4, 2, 70),
     Case("not contiguous", 2, 4, 5, 6, 2, 4, kind="not contiguous"),
+    Case("offset in storage", 2, 4, 5, 6, 2, 4, kind="offset"),
+    Case("long vectors in the table", 2, 4, 5, 6, 2, 4, kind="long table"),
+    Case("NaN in the table", 2, 4, 5, 3, 2, 2, kind="nan table"),
     Case("embeddings of zeros", 2, 4, 5, 3, 2, 4, kind="silent"),
     Case("small embeddings", 2, 4, 5, 3, 2, 4, kind="small"),
     Case("saturated embeddings, long vectors", 2, 4, 5, 3, 2, 4, kind="saturated"),
@@ -54,6 +58,7 @@ TINY = [
     Case("labels of four bytes", 2, 4, 5, 3, 3, 4, labels="int32"),
 ]
 
+_SMALL = {"batch": 2, "frames": 3, "bins": 5, "size": 4, "sources": 2, "rows": 5}
 # Around the sizes that kernels cut their work by, and the paper's configuration on short mixes.
 LARGER = [
     *(Case(f"{f} points", 2, 1, f, 5, 2, 4) for f in (15, 16, 17, 127, 128, 129, 255, 256, 257, 4095, 4096, 4097)),
@@ -64,28 +69,55 @@ LARGER = [
     Case("the paper's", 3, 20, 257, 10, 2, 40),
     Case("the paper's, wide", 2, 20, 257, 40, 2, 40),
 ]
+# Far beyond every tile of every back-end.
+BEYOND = [
+    *alone(Case, _SMALL, {"batch": 2003, "frames": 9001, "bins": 9001, "size": 517, "sources": 67, "rows": 5003}),
+    *pairs(Case, _SMALL, {"batch": 131, "frames": 131, "bins": 261, "size": 137, "sources": 37, "rows": 1031}),
+]
 
 
-def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNamespace:
-    """The arguments for a case, the same on each call."""
-    rng = np.random.default_rng(sum(case.name.encode()))
+def drawn(seed: int, count: int) -> list[Case]:
+    """Cases of random sizes and kinds, the same for the same seed."""
+
+    def work(batch: int, frames: int, bins: int, size: int, sources: int, rows: int) -> float:
+        return batch * frames * bins * max(size * sources, 8) + rows * size
+
+    rng, cases = np.random.default_rng(seed), []
+    largest = {"batch": 300, "frames": 5000, "bins": 5000, "size": 300, "sources": 40, "rows": 3000}
+    for number in range(count):
+        sizes = draw_sizes(rng, largest, work, 1e6)
+        sizes["size"] = max(sizes["size"], 2)  # a vector of one number is 1 or -1, and has no gradient
+        kind = str(rng.choice(["random", "not contiguous", "offset", "long table"]))
+        cases.append(
+            Case(f"draw {number} of seed {seed}: {', '.join(map(str, sizes.values()))}, {kind}", **sizes, kind=kind)
+        )
+    return cases
+
+
+def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
+    """The arguments for a case, the same on each call with the same draw."""
+    rng = generator(case.name, draw)
     tensor = maker(case.kind, dtype, device)
     points = case.batch, case.frames, case.bins
+    table = rng.standard_normal((case.rows, case.size))
+    table *= {"saturated": 20.0, "long table": 7.0}.get(case.kind, 1.0)
+    if case.kind == "nan table":
+        table[1, 0] = np.nan
     return SimpleNamespace(
         embeddings=tensor(embeddings(rng, (*points, case.size), case.kind)),
-        table=tensor(rng.standard_normal((case.rows, case.size)) * (20.0 if case.kind == "saturated" else 1.0)),
+        table=tensor(table),
         sources=tensor(rng.integers(0, case.rows, (case.batch, case.sources))),
         labels=tensor(rng.integers(0, case.sources, points).astype(case.labels)),
     )
 
 
+@examined
 def contrastive_loss(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    t = tensors(case, dtype, device)
-    run = lambda: implementation.contrastive_loss(t.embeddings, t.table, t.sources, t.labels)  # noqa: E731
+    case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int
+) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
     truth = reference.contrastive_loss(*vars(arrays(t)).values())
-    return compared(run, dict(zip(("loss", "embeddings", "table"), truth, strict=True)), dtype)
+    return loss_call(vars(t).values(), dict(zip(("loss", "embeddings", "table"), truth, strict=True)), dtype)
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:

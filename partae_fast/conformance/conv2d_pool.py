@@ -1,7 +1,7 @@
 """conv2d_pool and its gradients, against the reference; and the cases of both convolutions of maps."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +11,17 @@ import torch
 
 from ..reference import conv2d_pool as reference
 from . import truth
-from .cases import WRONG, array, error, strided, twice
+from .cases import alone, draw_sizes, generator, graded, pairs, placed, scale_of
+from .comparison import WRONG, Output, array, error
+from .examination import Call, examined
 
 
 @dataclass(frozen=True)
 class Case:
-    """One input: a map, its filters, the factors that it is pooled or up-sampled by, what is special about it."""
+    """One input: a map, its filters, the factors that it is pooled or up-sampled by, what is special about it.
+
+    Kinds are those of `cases.Case`, where they apply.
+    """
 
     name: str
     batch: int
@@ -48,11 +53,31 @@ TINY = [
     Case("nothing positive", 2, 6, 6, 2, 3, (3, 2), kind="negative"),
     Case("exact ties", 2, 6, 9, 2, 3, (2, 3), kind="ties"),
     Case("NaN at one place", 1, 6, 9, 2, 3, (2, 3), kind="nan"),
+    Case("NaN at one place, no rectifier", 2, 6, 9, 2, 3, (2, 3), kind="nan", relu=False),
+    Case("NaN at one place, no factors", 2, 4, 5, 2, 3, kind="nan"),
+    Case("NaN in one filter", 2, 4, 5, 2, 3, (2, 1), kind="nan filters"),
+    Case("NaN from above", 2, 5, 6, 2, 3, (2, 3), kind="nan above"),
+    Case("NaN from above, no factors", 2, 5, 4, 2, 3, kind="nan above"),
+    Case("infinite", 2, 5, 7, 2, 3, (2, 3), kind="infinite"),
+    Case("both signs", 2, 5, 7, 3, 4, (2, 2), kind="signed"),
+    Case("tiny numbers", 2, 5, 7, 3, 4, (2, 2), kind="tiny"),
+    Case("huge numbers", 2, 5, 7, 3, 4, (2, 2), kind="huge"),
+    Case("items of many scales", 5, 5, 7, 3, 4, (2, 2), kind="graded"),
+    Case("offset in storage", 2, 5, 7, 3, 4, (2, 3), kind="offset"),
+    Case("one number from above", 2, 5, 7, 3, 4, (2, 3), kind="expanded"),
     Case("no rectifier", 2, 5, 7, 3, 4, (2, 3), relu=False),
     Case("no rectifier, no factors", 2, 5, 7, 3, 4, relu=False),
     Case("no rectifier, nothing positive", 2, 6, 6, 2, 3, (3, 2), relu=False, kind="negative"),
     Case("no rectifier, exact ties", 2, 6, 9, 2, 3, (2, 3), relu=False, kind="ties"),
 ]
+
+_SMALL = {"batch": 2, "frames": 5, "bins": 7, "channels": 3, "filters": 4}
+REPEATED = "short last windows"
+
+
+def _pooled(name: str, **sizes: Any) -> Case:
+    return Case(name, **sizes, factors=(2, 3))
+
 
 # Around the sizes that kernels cut their work by, and the layers of the paper.
 LARGER = [
@@ -71,19 +96,50 @@ LARGER = [
     Case("the paper's seventh layer", 2, 5, 205, 20, 12, (3, 5)),
     Case("the paper's last layer", 2, 15, 1025, 12, 1),
 ]
+# Far beyond every tile of every back-end.
+BEYOND = [
+    *alone(_pooled, _SMALL, {"batch": 523, "frames": 2003, "bins": 4099, "channels": 259, "filters": 263}),
+    *pairs(_pooled, _SMALL, {"batch": 67, "frames": 131, "bins": 259, "channels": 67, "filters": 133}),
+]
 
 
-def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNamespace:
-    """x, weight and bias for a case, the same on each call; and `draw`, for gradients that come from above."""
-    rng = np.random.default_rng(sum(case.name.encode()))
+def drawn(seed: int, count: int) -> list[Case]:
+    """Cases of random sizes, kinds and settings, the same for the same seed."""
+
+    def work(batch: int, frames: int, bins: int, channels: int, filters: int) -> float:
+        return batch * frames * bins * (9 * channels * filters + 20 * channels)
+
+    rng, cases = np.random.default_rng(seed), []
+    largest = {"batch": 200, "frames": 700, "bins": 3000, "channels": 150, "filters": 150}
+    for number in range(count):
+        sizes = draw_sizes(rng, largest, work, 1e7)
+        kind = str(rng.choice(["random", "random", "signed", "not contiguous", "offset", "expanded"]))
+        factors = int(rng.integers(1, 5)), int(rng.integers(1, 7))
+        name = f"draw {number} of seed {seed}: {', '.join(map(str, sizes.values()))}, {factors}, {kind}"
+        cases.append(Case(name, **sizes, factors=factors, relu=bool(rng.integers(2)), kind=kind))
+    return cases
+
+
+def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
+    """x, weight and bias for a case, the same on each call; and `above(shape)`, for gradients that come from above."""
+    rng = generator(case.name, draw)
 
     def tensor(numbers: np.ndarray) -> torch.Tensor:
-        made = torch.tensor(numbers).to(dtype).to(device)
-        return strided(made) if case.kind == "not contiguous" and made.dim() > 1 else made
+        return placed(torch.tensor(numbers).to(dtype).to(device), case.kind)
 
-    x = rng.random((case.batch, case.frames, case.bins, case.channels))
+    def above(shape: tuple[int, ...]) -> torch.Tensor:
+        numbers = rng.standard_normal(shape)
+        if case.kind == "nan above":
+            numbers[0, shape[1] // 2, shape[2] // 2, -1] = np.nan
+        if case.kind == "expanded":
+            return tensor(numbers.flat[:1].reshape(())).expand(shape)
+        return tensor(graded(numbers, dtype) if case.kind == "graded" else numbers)
+
+    x = 4.0 * rng.random((case.batch, case.frames, case.bins, case.channels))
     weight = rng.standard_normal((3, 3, case.channels, case.filters)) / math.sqrt(9 * case.channels)
     bias = 0.2 * rng.standard_normal(case.filters)
+    if case.kind == "signed":
+        x = 5.0 * rng.standard_normal(x.shape)
     if case.kind == "negative":
         weight, bias = -np.abs(weight), -np.abs(bias)
     if case.kind == "ties":  # few small integers: sums are exact and equal ones abound
@@ -91,97 +147,147 @@ def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNames
         bias = rng.integers(-1, 2, bias.shape)
     if case.kind == "nan":
         x[0, case.frames // 2, case.bins // 2, 0] = np.nan
-    return SimpleNamespace(
-        x=tensor(x),
-        weight=tensor(weight),
-        bias=tensor(bias),
-        draw=lambda shape: tensor(rng.standard_normal(shape)),
-    )
+    if case.kind == "nan filters":
+        weight[1, 1, -1, 1] = np.nan  # the tap that is inside the map wherever the filter is
+    if case.kind == "infinite":
+        x[0, 1, 1, 0], x[-1, -1, -1, -1] = np.inf, -np.inf
+    if case.kind == "graded":
+        x, bias = graded(x, dtype), np.zeros(case.filters)
+    scale = scale_of(case.kind, dtype)
+    return SimpleNamespace(x=tensor(scale * x), weight=tensor(weight), bias=tensor(scale * bias), above=above)
 
 
 def _truth(case: Case, t: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
     return reference.conv2d_pool(array(t.x), array(t.weight), array(t.bias), case.factors, case.relu)
 
 
-def conv2d_pool(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    t = tensors(case, dtype, device)
-    run = lambda: implementation.conv2d_pool(t.x, t.weight, t.bias, case.factors, case.relu)  # noqa: E731
-    (values, positions), bits = twice(run)
-    truth, expected = _truth(case, t)
-    wanted = (0,) if case.factors == (1, 1) else truth.shape
-    if values.dtype != dtype or positions.dtype != torch.int32 or positions.shape != wanted:
-        return {"types": WRONG}
-    return {
-        "values": error(values, truth),
-        "positions": _misplacement(case, t, positions, truth, expected, tolerance) if positions.numel() else 0.0,
-        "bits": bits,
-    }
+@examined
+def conv2d_pool(case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
+    values, expected = _truth(case, t)
+    inside = reference.windowed(
+        reference.activations(array(t.x), array(t.weight), array(t.bias), case.relu), case.factors
+    )
+    places = expected if case.factors != (1, 1) else np.zeros(0, np.int32)
+    outputs = (
+        Output("values", values, dtype, each=case.kind == "graded"),
+        Output(
+            "positions",
+            places,
+            torch.int32,
+            compare=lambda found: _misplacement(case, found, inside, values, expected, tolerance),
+        ),
+    )
+    return [Call((t.x, t.weight, t.bias, case.factors, case.relu), outputs)]
 
 
 def _misplacement(
     case: Case,
-    t: SimpleNamespace,
-    positions: torch.Tensor,
-    truth: np.ndarray,
+    result: torch.Tensor,
+    inside: np.ndarray,
+    values: np.ndarray,
     expected: np.ndarray,
     tolerance: float,
 ) -> float:
-    """0 where every position is one whose activation is the window's maximum, or nearer to it than the tolerance."""
-    found = array(positions)
-    inside = reference.windowed(
-        reference.activations(array(t.x), array(t.weight), array(t.bias), case.relu), case.factors
-    )
-    if (found < 0).any() or (found >= inside.shape[3]).any():
+    """0 where every position is one whose activation is the window's maximum, or nearer to it than the tolerance.
+
+    In a window with a NaN it must be the position of a NaN.
+    """
+    positions = array(result)
+    if not positions.size:
+        return 0.0
+    if (positions < 0).any() or (positions >= inside.shape[3]).any():
         return WRONG
-    chosen = np.take_along_axis(inside, found[:, :, :, None].astype(np.int64), axis=3)[:, :, :, 0]
-    defined = ~np.isnan(truth)
-    scale = np.sqrt(np.mean(truth[defined] ** 2)) if defined.any() else 0.0
-    near = np.abs(chosen - truth) <= tolerance * scale  # beyond the map chosen is -inf, and far
+    chosen = np.take_along_axis(inside, positions[:, :, :, None].astype(np.int64), axis=3)[:, :, :, 0]
+    if not np.array_equal(np.isnan(chosen), np.isnan(values)):
+        return WRONG
+    defined = np.isfinite(values)
+    if not (chosen == values)[np.isinf(values)].all():
+        return WRONG
+    axes = (1, 2, 3) if case.kind == "graded" else None
+    scale = np.sqrt(np.mean(np.where(defined, values, 0.0) ** 2, axis=axes, keepdims=True))
+    # Beyond the map chosen is -inf, and far.
+    near = np.abs(np.where(defined, chosen - values, 0.0)) <= tolerance * scale
     # Sums of small integers are exact in every type, so that a tie must go to the first, and so must silence.
     exact = case.kind == "ties" or (case.kind == "negative" and case.relu)
-    right = (found == expected) | (near & (not exact))
+    right = (positions == expected) | (near & (not exact))
     return 0.0 if right[defined].all() else WRONG
 
 
+@examined
 def conv2d_pool_backward(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    if case.kind == "nan":
-        return {}
-    t = tensors(case, dtype, device)
+    case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int
+) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
     values, positions = _truth(case, t)
-    grad_values, held = t.draw(values.shape), torch.tensor(values).to(dtype).to(device)
-    truth = reference.conv2d_pool_backward(
-        array(grad_values), array(t.x), array(t.weight), array(held), positions, case.factors, case.relu
-    )
-    places = torch.tensor(positions if case.factors != (1, 1) else np.zeros(0, np.int32)).to(device)
-    return gradient_errors(
-        lambda *needed: implementation.conv2d_pool_backward(
-            grad_values, t.x, t.weight, held, places, case.factors, case.relu, *needed
-        ),
-        truth,
-    )
+    grad_values, held = t.above(values.shape), placed(torch.tensor(values).to(dtype).to(device), case.kind)
+    places = positions if case.factors != (1, 1) else np.zeros(0, np.int32)
+    places = placed(torch.tensor(places).to(device), case.kind if places.size else "random")
+
+    def gradients(above: np.ndarray, x: np.ndarray, weight: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, ...]:
+        return reference.conv2d_pool_backward(above, x, weight, held, positions, case.factors, case.relu)
+
+    truth = with_nan(gradients, array(grad_values), array(t.x), array(t.weight), array(held), case.relu)
+    fixed = grad_values, t.x, t.weight, held, places, case.factors, case.relu
+    return gradient_calls(fixed, truth, dtype, case.kind == "graded")
 
 
-def gradient_errors(run: Callable[..., tuple], truth: tuple[np.ndarray, ...]) -> dict[str, float]:
-    """Errors of the gradients that run(need_x, need_w, need_bias) returns: all at once, and each alone."""
+def with_nan(
+    gradients: Callable[..., tuple[np.ndarray, ...]],
+    above: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    held: np.ndarray,
+    relu: bool,
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """The gradients of x, weight and bias, each with where it may be NaN though it is a number.
+
+    A NaN reaches what it is multiplied with by a gradient that is not 0. Where it meets a 0 behind the pool or the
+    rectifier alone, dense arithmetic makes a NaN of it and sparse does not. A NaN value passes its gradient on.
+    """
+    dense = gradients(above, x, weight, held)
+    if not any(np.isnan(part).any() for part in (above, x, weight)):
+        return [(gradient, None) for gradient in dense]
+    passing = np.where(np.isnan(held), 1.0, held)
+    clean = gradients(
+        *(np.nan_to_num(part, nan=0.0, posinf=np.inf, neginf=-np.inf) for part in (above, x, weight)), passing
+    )
+    bad_above, bad_x, bad_weight = (np.isnan(part).astype(float) for part in (above, x, weight))
+    some = (above != 0).astype(float)
+    from_above = gradients(bad_above, np.ones_like(x), np.ones_like(weight), passing)
+    from_weight = gradients(some, np.ones_like(x), bad_weight, passing)
+    from_x = gradients(some, bad_x, np.ones_like(weight), passing)
+    reached = from_above[0] + from_weight[0] > 0, from_above[1] + from_x[1] > 0, from_above[2] > 0
+    return [(np.where(r, np.nan, c), np.isnan(d) & ~r) for d, c, r in zip(dense, clean, reached, strict=True)]
+
+
+def gradient_calls(
+    fixed: tuple, truth: list[tuple[np.ndarray, np.ndarray | None]], dtype: torch.dtype, each: bool
+) -> list[Call]:
+    """Calls that ask for all three gradients, for each alone, and for all but one."""
     names = ("x", "weight", "bias")
-    found, bits = twice(lambda: run(True, True, True))
-    errors = {name: error(got, wanted) for name, got, wanted in zip(names, found, truth, strict=True)}
-    for alone, name in enumerate(names):
-        got = run(*(i == alone for i in range(3)))
-        errors[f"{name} alone"] = error(got[alone], truth[alone])
-        if any(other is not None for i, other in enumerate(got) if i != alone):
-            errors["unwanted"] = WRONG
-    return {**errors, "bits": bits}
+    asked = [(True, True, True), *(tuple(i == j for i in range(3)) for j in range(3))]
+    asked += [tuple(i != j for i in range(3)) for j in range(3)]
+    calls = []
+    for needs in asked:
+        outputs = tuple(
+            Output(name, number if need else None, dtype, free, each and name == "x")
+            for name, (number, free), need in zip(names, truth, needs, strict=True)
+        )
+        title = "" if all(needs) else f"{' and '.join(n for n, need in zip(names, needs, strict=True) if need)} alone: "
+        calls.append(Call((*fixed, *needs), outputs, {}, title))
+    return calls
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
     """(case, quantity, relative error) of the reference: values against loops, gradients against differences."""
     for case in TINY:
-        if case.kind in ("nan", "ties"):  # a difference across a tie or a NaN has no gradient to agree with
+        if case.kind not in (
+            "random",
+            "not contiguous",
+            "negative",
+            "signed",
+        ):  # a difference across a tie or a NaN has no gradient to agree with
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
         given = array(t.x), array(t.weight), array(t.bias)
@@ -189,7 +295,7 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
         if op_pass == "conv2d_pool":
             yield case.name, "values", error(torch.tensor(values), _loops(*given, case))
             continue
-        g = array(t.draw(values.shape))
+        g = array(t.above(values.shape))
         found = reference.conv2d_pool_backward(g, *given[:2], values, positions, case.factors, case.relu)
         rest = case.factors, case.relu
         yield from against_differences(

@@ -1,15 +1,17 @@
 """The Curro loss and both its gradients, against the reference."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..reference import curro_loss as reference
-from .cases import WRONG, array, error, strided, twice
+from .cases import alone, draw_sizes, generator, pairs, scale_of
+from .comparison import array
+from .examination import Call, examined
+from .losses import UNEVEN, loss_call, maker
 from .truth import differences
 
 
@@ -31,6 +33,11 @@ TINY = [
     Case("no item noise-only", 3, 5, noise_only=0.0),
     Case("labels between", 4, 6, kind="labels between"),
     Case("not contiguous", 4, 6, kind="not contiguous"),
+    Case("offset in storage", 5, 7, kind="offset"),
+    Case("tiny numbers", 4, 6, kind="tiny"),
+    Case("huge numbers", 4, 6, kind="huge"),
+    Case("infinite", 4, 6, kind="infinite"),
+    Case("NaN at one place", 4, 6, kind="nan"),
     Case("one bin", 9, 1),
     Case("one item", 1, 37),
 ]
@@ -39,42 +46,51 @@ LARGER = [
     *(Case(f"{n} bins", 3, n) for n in (15, 16, 17, 127, 128, 129, 513, 4099)),
     Case("the thesis's", 128, 1024),
 ]
+# Far beyond every tile of every back-end.
+BEYOND = [
+    *alone(Case, {"batch": 3, "bins": 5}, {"batch": 70_001, "bins": 70_003}),
+    *pairs(Case, {"batch": 3, "bins": 5}, {"batch": 1031, "bins": 1033}),
+]
 
 
-def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNamespace:
-    """The op's inputs for a case, the same on each call."""
-    rng = np.random.default_rng(sum(case.name.encode()))
-    signal, noise, target = rng.standard_normal((3, case.batch, case.bins))
+def drawn(seed: int, count: int) -> list[Case]:
+    """Cases of random sizes and kinds, the same for the same seed."""
+    rng, cases = np.random.default_rng(seed), []
+    for number in range(count):
+        sizes = draw_sizes(rng, {"batch": 20_000, "bins": 20_000}, lambda batch, bins: batch * bins, 2e5)
+        kind = str(rng.choice(["random", "labels between", "not contiguous", "offset"]))
+        name = f"draw {number} of seed {seed}: {sizes['batch']} x {sizes['bins']}, {kind}"
+        cases.append(Case(name, **sizes, noise_only=float(rng.random()), kind=kind))
+    return cases
+
+
+def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
+    """The op's inputs for a case, the same on each call with the same draw."""
+    rng, tensor = generator(case.name, draw), maker(case.kind, dtype, device)
+    signal, noise, target = scale_of(case.kind, dtype) * rng.standard_normal((3, case.batch, case.bins))
     noise_only = (np.arange(case.batch) < round(case.batch * case.noise_only)).astype(float)
     if case.kind == "labels between":
         noise_only = rng.random(case.batch)
+    if case.kind == "nan":
+        signal[-1, 0] = np.nan
+    if case.kind == "infinite":
+        noise[0, 1], target[-1, 2] = np.inf, np.inf
     named = {"signal": signal, "noise": noise, "target": target, "noise_only": noise_only}
-    found = {name: torch.tensor(numbers).to(dtype).to(device) for name, numbers in named.items()}
-    if case.kind == "not contiguous":
-        found = {name: strided(tensor) for name, tensor in found.items()}
-    return SimpleNamespace(**found)
+    return SimpleNamespace(**{name: tensor(numbers) for name, numbers in named.items()})
 
 
-def curro_loss(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    inputs = tuple(vars(tensors(case, dtype, device)).values())
-    (loss, grad_signal, grad_noise), bits = twice(lambda: implementation.curro_loss(*inputs))
-    truth, truth_signal, truth_noise = reference.curro_loss(*(array(tensor) for tensor in inputs))
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    right = loss.dtype == wide and grad_signal.dtype == dtype and grad_noise.dtype == dtype
-    return {
-        "types": 0.0 if right else WRONG,
-        "loss": error(loss, truth),
-        "signal": error(grad_signal, truth_signal),
-        "noise": error(grad_noise, truth_noise),
-        "bits": bits,
-    }
+@examined
+def curro_loss(case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int) -> Sequence[Call]:
+    inputs = tuple(vars(tensors(case, dtype, device, draw)).values())
+    loss, grad_signal, grad_noise = reference.curro_loss(*(array(tensor) for tensor in inputs))
+    return loss_call(inputs, {"loss": loss, "signal": grad_signal, "noise": grad_noise}, dtype)
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
     """Of the reference itself: (case, quantity, relative error) against loops and finite differences."""
     for case in TINY:
+        if case.kind in UNEVEN:
+            continue
         t = tensors(case, torch.float64, torch.device("cpu"))
         signal, noise, target, y = (array(tensor) for tensor in vars(t).values())
         loss, grad_signal, grad_noise = reference.curro_loss(signal, noise, target, y)

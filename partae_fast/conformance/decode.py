@@ -1,55 +1,125 @@
 """decode and its gradients, against the reference."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ..reference import decode as reference
 from ..reference import encode as reference_encode
-from .cases import WRONG, Case, array, error, tensors, twice
+from . import cases
+from .cases import Case, tensors
+from .comparison import WRONG, Output, array
+from .examination import Call, examined
+
+TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
 
 
-def _latents(case: Case, t: Any, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _latents(case: Case, t: SimpleNamespace, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """What encode would hand on, as the type under test holds it."""
     normal = array(t.mean), array(t.std)
     values, positions = reference_encode.encode(array(t.x), array(t.w_enc), case.pool, *normal, case.leak)
-    return torch.tensor(values).to(dtype).to(device), torch.tensor(positions).to(device)
-
-
-def decode(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    if case.kind == "nan":
-        return {}
-    t = tensors(case, dtype, device)
-    values, positions = _latents(case, t, dtype, device)
-    (result,), bits = twice(lambda: (implementation.decode(values, positions, t.w_dec, case.frames),))
-    truth = reference.decode(array(values), array(positions), array(t.w_dec), case.frames)
-    return {"types": 0.0 if result.dtype == dtype else WRONG, "reconstruction": error(result, truth), "bits": bits}
-
-
-def decode_backward(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    if case.kind == "nan":
-        return {}
-    t = tensors(case, dtype, device)
-    values, positions = _latents(case, t, dtype, device)
-    truth_values, truth_w = reference.decode_backward(
-        array(t.grad_reconstruction), array(values), array(positions), array(t.w_dec)
+    if case.kind == "nan filters":  # there every value of a latent would be NaN
+        values = np.nan_to_num(values, nan=1.0)
+    return (
+        cases.placed(torch.tensor(values).to(dtype).to(device), case.kind),
+        cases.placed(torch.tensor(positions).to(device), case.kind),
     )
 
-    def run(need_values: bool = True, need_w: bool = True):
-        return implementation.decode_backward(t.grad_reconstruction, values, positions, t.w_dec, need_values, need_w)
 
-    (grad_values, grad_w), bits = twice(run)
-    only_values, only_w = run(need_w=False), run(need_values=False)
-    unwanted = only_values[1] is not None or only_w[0] is not None
-    return {
-        "values": error(grad_values, truth_values),
-        "w_dec": error(grad_w, truth_w),
-        "values alone": error(only_values[0], truth_values),
-        "w_dec alone": error(only_w[1], truth_w),
-        "unwanted": WRONG if unwanted else 0.0,
-        "bits": bits,
-    }
+@examined
+def decode(case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
+    values, positions = _latents(case, t, dtype, device)
+    v, p, w = array(values), array(positions), array(t.w_dec)
+    truth, free = reference.decode(v, p, w, case.frames), None
+    if not all(np.isfinite(part).all() for part in (v, w)):
+        truth, free = _not_finite(v, p, w, case.frames, truth)
+    output = Output("reconstruction", truth, dtype, free, case.kind == "graded")
+    return [Call((values, positions, t.w_dec, case.frames), (output,))]
+
+
+def _not_finite(
+    v: np.ndarray, p: np.ndarray, w: np.ndarray, frames: int, dense: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The reconstruction, and where it may be NaN too.
+
+    That is where in dense arithmetic a zero alone meets NaN or infinity, and on a GPU all that the window of a value
+    that is not finite can reach, here the item.
+    """
+    bad_v, bad_w = np.isnan(v), np.isnan(w)
+    reached = reference.decode(bad_v.astype(float), p, np.ones_like(w), frames) > 0
+    reached |= reference.decode(((v != 0) & ~bad_v).astype(float), p, bad_w.astype(float), frames) > 0
+    w = np.where(bad_w, 0.0, w)
+    endless = np.where(np.isinf(v), np.sign(v), 0.0)
+    # Products of infinite values with filters of either sign, apart.
+    parts = [reference.decode(endless, p, np.where(s * w > 0, s, 0.0), frames) for s in (1.0, -1.0)]
+    up, down = (parts[0] > 0) | (parts[1] > 0), (parts[0] < 0) | (parts[1] < 0)
+    truth = reference.decode(np.where(np.isfinite(v), v, 0.0), p, w, frames)
+    truth = np.where(up, np.inf, np.where(down, -np.inf, truth))
+    truth = np.where(reached | (up & down), np.nan, truth)
+    return truth, np.isnan(dense) | ~np.isfinite(v).all((1, 2), keepdims=True)
+
+
+@examined
+def decode_backward(
+    case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int
+) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
+    values, positions = _latents(case, t, dtype, device)
+    above, v, p, w = array(t.grad_reconstruction), array(values), array(positions), array(t.w_dec)
+    if case.kind == "infinite":
+        v = np.where(np.isinf(v), 1.0, v)
+        values.copy_(torch.tensor(v).to(dtype))
+    truth = _gradients(above, v, p, w)
+
+    def call(need_values: bool, need_w: bool, name: str) -> Call:
+        needed = need_values, need_w
+        outputs = tuple(
+            Output(quantity, gradient if need else None, dtype, free, case.kind == "graded" and quantity == "values")
+            for quantity, need, (gradient, free) in zip(("values", "w_dec"), needed, truth, strict=True)
+        )
+        return Call((t.grad_reconstruction, values, positions, t.w_dec, *needed), outputs, {}, name)
+
+    return [call(True, True, ""), call(True, False, "values alone: "), call(False, True, "w_dec alone: ")]
+
+
+def _gradients(
+    above: np.ndarray, v: np.ndarray, p: np.ndarray, w: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """The gradients of values and filters, and where each may be NaN too, as in `_not_finite`."""
+    dense = reference.decode_backward(above, v, p, w)
+    bad_above, bad_v, bad_w = (np.isnan(part).astype(float) for part in (above, v, w))
+    if not any(bad.any() for bad in (bad_above, bad_v, bad_w)):
+        return [(gradient, None) for gradient in dense]
+    sparse = reference.decode_backward(np.nan_to_num(above, nan=0.0), np.nan_to_num(v), p, np.nan_to_num(w))
+    some, ones = np.ones_like(above), np.ones_like(w)
+    from_above = reference.decode_backward(bad_above, (v != 0).astype(float), p, ones)
+    from_w, _ = reference.decode_backward(some, np.ones_like(v), p, bad_w)
+    _, from_v = reference.decode_backward(some, bad_v, p, ones)
+    reached = from_above[0] + from_w > 0, from_above[1] + from_v > 0
+    return [(np.where(r, np.nan, s), np.isnan(d) & ~r) for d, s, r in zip(dense, sparse, reached, strict=True)]
+
+
+def refusals(function: Callable, dtype: torch.dtype, device: torch.device) -> dict[str, float]:
+    """Of decode: WRONG where a position outside its window is neither refused nor made NaN."""
+    values, positions = torch.ones(1, 4, 2, dtype=dtype, device=device), torch.tensor([0, 4, 8, 12], device=device)
+    positions = positions.int()[None, :, None].repeat(1, 1, 2)
+    w_dec, errors = torch.ones(3, 2, 5, dtype=dtype, device=device), {}
+    for name, window, frame in (
+        ("a window early", 2, 7),
+        ("a window late", 1, 8),
+        ("before the recording", 0, -1),
+        ("behind the recording", 3, 14),
+        ("far behind it", 3, 10**6),
+    ):
+        moved = positions.clone()
+        moved[0, window, 1] = frame
+        try:
+            refused = bool(function(values, moved, w_dec, 14).isnan().any())
+        except (ValueError, IndexError, RuntimeError):
+            refused = True
+        errors[f"position {name} refused"] = 0.0 if refused else WRONG
+    return errors

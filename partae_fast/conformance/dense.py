@@ -1,7 +1,7 @@
 """dense and its gradients, against the reference."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,10 @@ import torch
 
 from ..kernels.dense import ACTIVATIONS, Dropout
 from ..reference import dense as reference
-from .cases import array, error, strided, twice
+from .cases import alone, draw_sizes, generator, graded, pairs, placed, scale_of
+from .comparison import WRONG, Output, array, error
+from .conv2d_pool import gradient_calls
+from .examination import Call, examined
 from .truth import differences
 
 
@@ -46,8 +49,28 @@ TINY = [
     Case("counters at their ends", 3, 4, 6, "leaky_relu", 0.5, seed=2**63 - 1, step=2**32 - 1, layer=2**32 - 1),
     Case("not contiguous", 5, 6, 7, "relu", 0.2, kind="not contiguous"),
     Case("NaN in one item", 4, 3, 5, "mrelu", 0.25, kind="nan"),
+    *(Case(f"NaN in one weight, {name}", 4, 3, 5, name, kind="nan filters") for name in ACTIVATIONS),
+    *(Case(f"NaN from above, {name}", 4, 3, 5, name, 0.25, kind="nan above") for name in ACTIVATIONS),
+    *(Case(f"NaN in one item, {name}", 4, 3, 5, name, 0.25, kind="nan") for name in ACTIVATIONS[:2]),
+    *(Case(f"infinite, {name}", 4, 3, 5, name, kind="infinite") for name in ACTIVATIONS),
+    Case("tiny numbers", 4, 6, 5, "leaky_relu", 0.2, kind="tiny"),
+    Case("huge numbers", 4, 6, 5, "leaky_relu", 0.2, kind="huge"),
+    Case("huge numbers, mrelu", 4, 6, 5, "mrelu", kind="huge"),
+    Case("items of many scales", 5, 6, 5, "relu", kind="graded"),
+    Case("offset in storage", 5, 7, 11, "mrelu", 0.2, kind="offset"),
+    Case("one number from above", 5, 7, 11, "leaky_relu", 0.2, kind="expanded"),
+    Case("step 65543", 4, 5, 11, "relu", 0.4, step=65_543),
+    Case("layer 300", 4, 5, 11, "relu", 0.4, layer=300),
+    Case("seed 3", 4, 5, 11, "relu", 0.4, seed=3),
     Case("primes", 37, 17, 41, "mrelu", 0.2),
 ]
+_SMALL = {"batch": 5, "inputs": 7, "outputs": 6}
+
+
+def _dropping(name: str, **sizes: Any) -> Case:
+    return Case(name, **sizes, activation="leaky_relu", dropout=0.3)
+
+
 LARGER = [
     *(Case(f"{n} items", n, 33, 35, "mrelu", 0.1) for n in (15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)),
     *(Case(f"{n} inputs", 19, n, 21, "leaky_relu") for n in (15, 16, 17, 31, 32, 33, 63, 64, 65, 129, 257, 1031)),
@@ -56,28 +79,69 @@ LARGER = [
     Case("Lusterman's supervised", 128, 513, 500),
     Case("wide", 20, 300, 700, "leaky_relu", 0.2),
 ]
+# Far beyond every tile of every back-end.
+BEYOND = [
+    *alone(_dropping, _SMALL, {"batch": 9001, "inputs": 20_011, "outputs": 20_011}),
+    *pairs(_dropping, _SMALL, {"batch": 523, "inputs": 1031, "outputs": 1033}),
+]
 
 
-def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNamespace:
-    """Inputs of every pass for a case, the same on each call."""
-    rng = np.random.default_rng(sum(case.name.encode()))
+def drawn(seed: int, count: int) -> list[Case]:
+    """Cases of random sizes, kinds and settings, the same for the same seed."""
 
-    def tensor(*shape: int) -> torch.Tensor:
-        return torch.tensor(rng.standard_normal(shape)).to(dtype).to(device)
+    def work(batch: int, inputs: int, outputs: int) -> float:
+        return batch * inputs * outputs + 100 * batch * outputs
 
-    t = SimpleNamespace(
-        x=tensor(case.batch, case.inputs),
-        weight=tensor(case.inputs, case.outputs) / math.sqrt(case.inputs),
-        bias=tensor(case.outputs) if case.biased else None,
-        grad_output=tensor(case.batch, case.outputs),
-    )
+    rng, cases = np.random.default_rng(seed), []
+    for number in range(count):
+        sizes = draw_sizes(rng, {"batch": 5000, "inputs": 5000, "outputs": 5000}, work, 5e6)
+        kind = str(rng.choice(["random", "random", "not contiguous", "offset", "expanded"]))
+        settings: dict[str, Any] = {
+            "activation": str(rng.choice(ACTIVATIONS)),
+            "dropout": float(rng.choice([0.0, 0.2, 0.7])),
+        }
+        name = f"draw {number} of seed {seed}: {', '.join(map(str, [*sizes.values(), *settings.values()]))}, {kind}"
+        counts: dict[str, Any] = {
+            "seed": int(rng.integers(2**62)),
+            "step": int(rng.integers(2**32)),
+            "layer": int(rng.integers(9)),
+        }
+        cases.append(Case(name, **sizes, **settings, **counts, biased=bool(rng.integers(2)), kind=kind))
+    return cases
+
+
+def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
+    """Inputs of every pass for a case, the same on each call with the same draw."""
+    rng = generator(case.name, draw)
+
+    def tensor(numbers: np.ndarray) -> torch.Tensor:
+        return placed(torch.tensor(numbers).to(dtype).to(device), case.kind)
+
+    scale = scale_of(case.kind, dtype)
+    x = scale * rng.standard_normal((case.batch, case.inputs))
+    weight = rng.standard_normal((case.inputs, case.outputs)) / math.sqrt(case.inputs)
+    bias = scale * rng.standard_normal(case.outputs)
+    above = rng.standard_normal((case.batch, case.outputs))
     if case.kind == "zeros":
-        t.x = torch.zeros_like(t.x)
+        x = np.zeros_like(x)
     if case.kind == "nan":
-        t.x[case.batch // 2, 0] = math.nan
-    if case.kind == "not contiguous":
-        t = SimpleNamespace(**{name: strided(value) for name, value in vars(t).items()})
-    return t
+        x[case.batch // 2, 0] = np.nan
+    if case.kind == "nan filters":
+        weight[1, -1] = np.nan
+    if case.kind == "nan above":
+        above[1, ::2] = np.nan
+    if case.kind == "infinite":
+        x[0, 0], x[-1, -1] = np.inf, -np.inf
+    if case.kind == "graded":
+        x, above, bias = graded(x, dtype), graded(above, dtype), np.zeros(case.outputs)
+    return SimpleNamespace(
+        x=tensor(x),
+        weight=tensor(weight),
+        bias=tensor(bias) if case.biased else None,
+        grad_output=tensor(above.flat[:1].reshape(())).expand(above.shape)
+        if case.kind == "expanded"
+        else tensor(above),
+    )
 
 
 def _settings(case: Case) -> dict[str, Any]:
@@ -93,41 +157,36 @@ def _truth(case: Case, t: SimpleNamespace) -> np.ndarray:
     return reference.dense(array(t.x), array(t.weight), array(t.bias), **_settings(case))
 
 
-def dense(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    t = tensors(case, dtype, device)
-    given = t.x, t.weight, t.bias, case.activation, _dropout(case)
-    (output,), bits = twice(lambda: (implementation.dense(*given),))
+@examined
+def dense(case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
     truth = _truth(case, t)
-    same = np.array_equal(array(output) == 0, truth == 0) or case.activation == "relu" or dtype == torch.float16
-    return {
-        "types": 0.0 if output.dtype == dtype and output.is_contiguous() else math.inf,
-        "output": error(output, truth),
-        "mask": 0.0 if same else math.inf,
-        "bits": bits,
-    }
+
+    def compare(result: torch.Tensor) -> float:
+        # The same outputs are dropped. What underflows in float16, or stops a rectifier, is 0 as well.
+        exact = case.activation != "relu" and dtype != torch.float16 and case.kind != "tiny"
+        same = np.array_equal(array(result) == 0, truth == 0) or not exact
+        return error(result, truth, each=case.kind == "graded") if same else WRONG
+
+    arguments = t.x, t.weight, t.bias, case.activation, _dropout(case)
+    return [Call(arguments, (Output("output", truth, dtype, compare=compare),))]
 
 
-def dense_backward(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    if case.kind == "nan":
-        return {}
-    t = tensors(case, dtype, device)
-    output = torch.tensor(_truth(case, t)).to(dtype).to(device)
-    given = t.grad_output, output, t.x, t.weight, case.activation, _dropout(case)
-    g, x, weight, bias = (array(tensor) for tensor in (t.grad_output, t.x, t.weight, t.bias))
-    wanted = reference.dense_backward(g, x, weight, bias, **_settings(case))
-    found, bits = twice(lambda: implementation.dense_backward(*given, True, True, True))
-    errors = {"bits": bits}
-    for i, name in enumerate(("x", "weight", "bias")):
-        errors[name] = error(found[i], wanted[i])
-        alone = implementation.dense_backward(*given, *(j == i for j in range(3)))
-        errors[f"{name} alone"] = error(alone[i], wanted[i])
-        unwanted = any(alone[j] is not None for j in range(3) if j != i)
-        errors[f"unwanted beside {name}"] = math.inf if unwanted else 0.0
-    return errors
+@examined
+def dense_backward(case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
+    output = placed(torch.tensor(_truth(case, t)).to(dtype).to(device), case.kind)
+    above, x, weight = array(t.grad_output), array(t.x), array(t.weight)
+    truth = _gradients(case, above, x, weight, array(t.bias))
+    fixed = t.grad_output, output, t.x, t.weight, case.activation, _dropout(case)
+    return gradient_calls(fixed, truth, dtype, case.kind == "graded")
+
+
+def _gradients(
+    case: Case, above: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """The gradients of x, weight and bias; the products are dense, so that nothing is NaN or not by choice."""
+    return [(gradient, None) for gradient in reference.dense_backward(above, x, weight, bias, **_settings(case))]
 
 
 def _loops(case: Case, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
@@ -144,7 +203,7 @@ def _loops(case: Case, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | Non
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
     """Of the reference itself: (case, quantity, relative error) against loops and finite differences."""
     for case in TINY:
-        if case.kind in ("nan", "zeros"):  # no gradient to agree with at a NaN or a kink
+        if case.kind not in ("random", "not contiguous"):  # no gradient to agree with at a NaN or a kink
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
         x, weight, bias, g = (array(tensor) for tensor in (t.x, t.weight, t.bias, t.grad_output))

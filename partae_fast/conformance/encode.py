@@ -1,99 +1,127 @@
 """encode and its gradients, against the reference."""
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..reference import encode as reference
-from .cases import WRONG, Case, array, error, tensors, twice
+from . import cases
+from .cases import Case, tensors
+from .comparison import WRONG, Output, array
+from .examination import Call, examined
+
+TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
 
 
-def _truth(case: Case, t: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
-    return reference.encode(array(t.x), array(t.w_enc), case.pool, array(t.mean), array(t.std), case.leak)
+def _arguments(case: Case, t: SimpleNamespace) -> tuple:
+    """The reference's arguments, from x to the leak."""
+    return array(t.x), array(t.w_enc), case.pool, array(t.mean), array(t.std), case.leak
 
 
-def _leak(case: Case, function: Callable) -> dict[str, float] | None:
-    """What to tell a function of the case's leak; None where it is a candidate that has no such argument."""
-    if not case.leak:
-        return {}
-    return {"leak": case.leak} if "leak" in inspect.signature(function).parameters else None
-
-
-def encode(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    leak = _leak(case, implementation.encode)
-    if leak is None:
-        return {}
-    t = tensors(case, dtype, device)
-    (values, positions), bits = twice(lambda: implementation.encode(t.x, t.w_enc, case.pool, t.mean, t.std, **leak))
-    truth, _ = _truth(case, t)
-    if values.dtype != dtype or positions.dtype != torch.int32 or positions.shape != truth.shape:
-        return {"types": WRONG}
-    return {
-        "values": error(values, truth),
-        "positions": _misplacement(case, t, positions, truth, tolerance),
-        "bits": bits,
-    }
+@examined
+def encode(case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
+    values, positions = reference.encode(*_arguments(case, t))
+    activations = reference.activations(array(t.x), array(t.w_enc), array(t.mean), array(t.std), case.leak)
+    outputs = (
+        Output("values", values, dtype, each=case.kind == "graded"),
+        Output(
+            "positions",
+            positions,
+            torch.int32,
+            compare=lambda result: _misplacement(case, result, activations, values, positions, tolerance),
+        ),
+    )
+    return [Call((t.x, t.w_enc, case.pool, t.mean, t.std), outputs, {"leak": case.leak} if case.leak else {})]
 
 
 def _misplacement(
-    case: Case, t: SimpleNamespace, positions: torch.Tensor, truth: np.ndarray, tolerance: float
+    case: Case, result: Tensor, activations: np.ndarray, values: np.ndarray, positions: np.ndarray, tolerance: float
 ) -> float:
-    """0 where every position is one whose activation is the window's maximum, or nearer to it than the tolerance."""
-    found = array(positions)
-    windows = np.arange(truth.shape[1])[None, :, None]
-    if (found < windows * case.pool).any() or (found >= np.minimum((windows + 1) * case.pool, case.frames)).any():
+    """0 where every position is one whose activation is the window's maximum, or nearer to it than the tolerance.
+
+    In a window with a NaN it must be the position of a NaN.
+    """
+    frames = array(result)
+    windows = np.arange(values.shape[1])[None, :, None]
+    if (frames < windows * case.pool).any() or (frames >= np.minimum((windows + 1) * case.pool, case.frames)).any():
         return WRONG
-    _, expected = _truth(case, t)
-    chosen = reference.values_at(array(t.x), array(t.w_enc), found, array(t.mean), array(t.std), case.leak)
-    defined = ~np.isnan(truth)
-    scale = np.sqrt(np.mean(truth[defined] ** 2)) if defined.any() else 0.0
-    near = np.abs(chosen - truth) <= tolerance * scale
+    chosen = np.take_along_axis(activations, frames.astype(np.int64), axis=1)
+    defined = np.isfinite(values)
+    if (
+        not np.array_equal(np.isnan(chosen), np.isnan(values))
+        or (chosen == np.inf)[values == np.inf].sum() != (values == np.inf).sum()
+    ):
+        return WRONG
+    axes = (1, 2) if case.kind == "graded" else None
+    scale = np.sqrt(np.mean(np.where(defined, values, 0.0) ** 2, axis=axes, keepdims=True))
+    near = np.abs(np.where(defined, chosen - values, 0.0)) <= tolerance * scale
     # Sums of small integers are exact in every type, so that a tie must go to the first, and so must silence.
     exact = case.kind == "ties" or (case.kind == "negative" and not case.leak)
-    right = (found == expected) | (near & (not exact))
+    right = (frames == positions) | (near & (not exact))
     return 0.0 if right[defined].all() else WRONG
 
 
+@examined
 def encode_backward(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    leak = _leak(case, implementation.encode_backward)
-    if case.kind == "nan" or leak is None:
-        return {}
-    t = tensors(case, dtype, device)
-    values, positions = _truth(case, t)
-    given = torch.tensor(values).to(dtype).to(device), torch.tensor(positions).to(device)
-    truth_x, truth_w = reference.encode_backward(
-        array(t.grad_values),
-        array(t.x),
-        array(t.w_enc),
-        array(given[0]),
-        positions,
-        case.pool,
-        array(t.mean),
-        array(t.std),
-        case.leak,
-    )
+    case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int
+) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
+    t.x.nan_to_num_(nan=torch.nan, posinf=3.0, neginf=-3.0)  # infinity times 0 depends on what is skipped
+    values, positions = reference.encode(*_arguments(case, t))
+    values_in = cases.placed(torch.tensor(values).to(dtype).to(device), case.kind)
+    positions_in = cases.placed(torch.tensor(positions).to(device), case.kind)
+    above = array(t.grad_values)
+    held = array(values_in), positions, case.pool
+    x, w_enc, _, mean, std, leak = _arguments(case, t)
+    truth = _gradients(above, x, w_enc, *held, mean, std, leak)
 
-    def run(need_x: bool = True, need_w: bool = True):
-        return implementation.encode_backward(
-            t.grad_values, t.x, t.w_enc, *given, case.pool, t.mean, t.std, need_x, need_w, **leak
+    def outputs(need_x: bool, need_w: bool) -> tuple[Output, ...]:
+        return tuple(
+            Output(name, gradient if need else None, dtype, free, case.kind == "graded" and name == "x")
+            for name, need, (gradient, free) in zip(("x", "w_enc"), (need_x, need_w), truth, strict=True)
         )
 
-    (grad_x, grad_w), bits = twice(run)
-    only_x, only_w = run(need_w=False), run(need_x=False)
-    unwanted = only_x[1] is not None or only_w[0] is not None
-    return {
-        "x": error(grad_x, truth_x),
-        "w_enc": error(grad_w, truth_w),
-        "x alone": error(only_x[0], truth_x),
-        "w_enc alone": error(only_w[1], truth_w),
-        "unwanted": WRONG if unwanted else 0.0,
-        "bits": bits,
-    }
+    def call(need_x: bool, need_w: bool, name: str) -> Call:
+        arguments = t.grad_values, t.x, t.w_enc, values_in, positions_in, case.pool, t.mean, t.std, need_x, need_w
+        return Call(arguments, outputs(need_x, need_w), {"leak": case.leak} if case.leak else {}, name)
+
+    return [call(True, True, ""), call(True, False, "x alone: "), call(False, True, "w_enc alone: ")]
+
+
+def _gradients(
+    above: np.ndarray,
+    x: np.ndarray,
+    w_enc: np.ndarray,
+    values: np.ndarray,
+    positions: np.ndarray,
+    pool: int,
+    mean: np.ndarray | None,
+    std: np.ndarray | None,
+    leak: float,
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """The gradients of x and filters, and where each may be NaN too, though it is a number.
+
+    A NaN reaches what it is multiplied with by a window that has a gradient; a NaN value passes its gradient on. Where
+    it meets a zero behind the pool alone, dense arithmetic makes a NaN of it and sparse does not; and on a GPU it may
+    spread to all that its window can reach, here the item.
+    """
+    dense = reference.encode_backward(above, x, w_enc, values, positions, pool, mean, std, leak)
+    bad_above, bad_x, bad_w = (np.isnan(part).astype(float) for part in (above, x, w_enc))
+    if not any(bad.any() for bad in (bad_above, bad_x, bad_w)):
+        return [(gradient, None) for gradient in dense]
+    passing = np.where(np.isnan(values), 1.0, values)
+    clean_above, clean_x, clean_w = (np.nan_to_num(part, nan=0.0) for part in (above, x, w_enc))
+    sparse = reference.encode_backward(clean_above, clean_x, clean_w, passing, positions, pool, mean, std, leak)
+    alive = (passing > 0) | (leak > 0)
+    places = np.ones(alive.shape), positions, pool
+    some, ones = (alive & (above != 0)).astype(float), np.ones_like(w_enc)
+    from_above = reference.encode_backward(alive * bad_above, np.ones_like(x), ones, *places)
+    _, from_x = reference.encode_backward(some, bad_x, ones, *places)
+    from_w, _ = reference.encode_backward(some, np.ones_like(x), bad_w, *places)
+    reached = from_above[0] + from_w > 0, from_above[1] + from_x > 0
+    odd = bad_above.any((1, 2), keepdims=True), np.zeros(1, bool)
+    return [(np.where(r, np.nan, s), np.isnan(d) | o) for d, s, r, o in zip(dense, sparse, reached, odd, strict=True)]

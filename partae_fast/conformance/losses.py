@@ -1,35 +1,35 @@
 """What the checks of losses share that return their gradients in the same pass."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
-from .cases import WRONG, array, error, strided, twice
+from .cases import placed
+from .comparison import Output, array
+from .examination import Call
 from .truth import differences
 
-UNEVEN = ("nan", "silent", "saturated", "tiny")  # kinds where no difference tells the gradient
+# Kinds where no difference tells the gradient.
+UNEVEN = ("nan", "nan table", "nan source", "silent", "saturated", "tiny", "huge", "infinite")
 
 
-def compared(run: Callable[[], tuple], wanted: dict[str, Any], dtype: torch.dtype) -> dict[str, float]:
-    """Errors by name of what `run` returns: a loss, float32 or wider, and its gradients, of the storage type."""
-    found, bits = twice(run)
+def loss_call(arguments: Iterable[Any], truth: dict[str, Any], dtype: torch.dtype) -> list[Call]:
+    """The call of a pass that returns a loss, float32 or wider, and gradients of the storage type."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    kinds = [tensor.dtype for tensor in found]
-    right = kinds == [wide] + [dtype] * (len(found) - 1)
-    errors = {name: error(tensor, truth) for (name, truth), tensor in zip(wanted.items(), found, strict=True)}
-    return {"types": 0.0 if right else WRONG, **errors, "bits": bits}
+    kinds = [wide] + [dtype] * (len(truth) - 1)
+    outputs = [Output(name, value, kind) for (name, value), kind in zip(truth.items(), kinds, strict=True)]
+    return [Call(tuple(arguments), tuple(outputs))]
 
 
 def maker(kind: str, dtype: torch.dtype, device: torch.device) -> Callable[[np.ndarray], torch.Tensor]:
-    """Makes arrays tensors of the storage type (integers stay what they are), not contiguous where `kind` says so."""
+    """Makes arrays tensors of the storage type (integers stay what they are), laid out in memory as `kind` says."""
 
     def tensor(numbers: np.ndarray) -> torch.Tensor:
         made = torch.tensor(numbers).to(device)
-        made = made.to(dtype) if made.is_floating_point() else made
-        return strided(made) if kind == "not contiguous" and made.is_floating_point() else made
+        return placed(made.to(dtype) if made.is_floating_point() else made, kind)
 
     return tensor
 

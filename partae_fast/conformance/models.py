@@ -13,7 +13,7 @@ import torch
 from ..models import CurroAutoencoder, DenseAutoencoder, DensePartitionedAutoencoder
 from ..reference import dense_models as reference
 from ..training.optimisers import Optimiser
-from .cases import WRONG, array, error
+from .comparison import WRONG, array, error
 from .truth import differences
 
 MODELS = ("dense_autoencoder", "partitioned_autoencoder", "curro_autoencoder")

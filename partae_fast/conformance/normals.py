@@ -1,16 +1,16 @@
 """White Gaussian noise by counter, against the reference."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ..reference import normals as reference
 from ..reference.philox import philox, seed_key
-from .cases import WRONG, error, twice
+from .comparison import Output
+from .examination import Call, examined
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,26 @@ LARGER = [
 ]
 
 
-def normals(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
+BEYOND = [Case("many items of many samples", range(131), 1031), Case("many samples", range(2), 100_003)]
+REPEATED = "7 samples"
+
+
+def drawn(seed: int, count: int) -> list[Case]:
+    """Cases of random sizes and counters, the same for the same seed."""
+    rng, cases = np.random.default_rng(seed), []
+    for number in range(count):
+        samples, first = int(np.exp(rng.uniform(0, 10))), int(rng.integers(2**31))
+        items = range(first, first + 1 + int(rng.integers(200_000 // samples + 1)))
+        counters = int(rng.integers(2**63)), int(rng.integers(2**32)), int(rng.integers(2**32))
+        cases.append(Case(f"draw {number} of seed {seed}: {len(items)} x {samples}", items, samples, *counters))
+    return cases
+
+
+@examined
+def normals(case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int) -> Sequence[Call]:
+    case = replace(case, step=(case.step + draw) % 2**32)
     arguments = case.seed, case.step, case.items, case.group, case.samples
-    (found,), bits = twice(lambda: (implementation.normals(*arguments, device),))
-    right = found.dtype == torch.float32 and found.device.type == device.type and found.is_contiguous()
-    truth = reference.normals(*arguments)
-    return {"kind": 0.0 if right else WRONG, "noise": error(found, truth), "bits": bits}
+    return [Call((*arguments, device), (Output("noise", reference.normals(*arguments), torch.float32),))]
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:

@@ -1,15 +1,16 @@
 """ratio_mask_loss and its gradient to the logits, against the reference."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..reference import ratio_mask as reference
-from .losses import UNEVEN, arrays, compared, maker, truth_errors
+from .cases import alone, draw_sizes, generator, pairs
+from .examination import Call, examined
+from .losses import UNEVEN, arrays, loss_call, maker, truth_errors
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,16 @@ TINY = [
     Case("a silent mixture", 2, 4, 5, 2, kind="silent"),
     Case("certain masks", 2, 4, 5, 2, kind="saturated"),
     Case("certain masks, three sources", 2, 4, 5, 3, kind="saturated"),
+    Case("offset in storage", 2, 4, 5, 2, kind="offset"),
+    Case("offset in storage, three sources", 2, 4, 5, 3, kind="offset"),
+    Case("tiny numbers", 2, 4, 5, 2, kind="tiny"),
+    Case("huge numbers, three sources", 2, 4, 5, 3, kind="huge"),
     Case("NaN at one point", 2, 4, 5, 2, kind="nan"),
+    Case("NaN in a source", 2, 4, 5, 2, kind="nan source"),
     Case("NaN at one point, three sources", 2, 4, 5, 3, kind="nan"),
 ]
 
+_SMALL = {"batch": 2, "frames": 3, "bins": 5, "sources": 2}
 # Around the sizes that kernels cut their work by, and the paper's configuration on short mixes.
 LARGER = [
     *(Case(f"{f} points", 2, 1, f, 2) for f in (31, 32, 33, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025)),
@@ -56,31 +63,50 @@ LARGER = [
     Case("the paper's", 3, 20, 257, 2),
     Case("the paper's, three sources", 3, 20, 257, 3),
 ]
+# Far beyond every tile of every back-end.
+BEYOND = [
+    *alone(Case, _SMALL, {"batch": 5003, "frames": 5003, "bins": 5003, "sources": 131}),
+    *pairs(Case, _SMALL, {"batch": 131, "frames": 257, "bins": 521, "sources": 37}),
+]
 
 
-def tensors(case: Case, dtype: torch.dtype, device: torch.device) -> SimpleNamespace:
-    """The arguments for a case, the same on each call."""
-    rng = np.random.default_rng(sum(case.name.encode()))
-    tensor = maker(case.kind, dtype, device)
+def drawn(seed: int, count: int) -> list[Case]:
+    """Cases of random sizes and kinds, the same for the same seed."""
+    rng, cases = np.random.default_rng(seed), []
+    largest = {"batch": 1000, "frames": 5000, "bins": 5000, "sources": 70}
+    for number in range(count):
+        sizes = draw_sizes(rng, largest, lambda batch, frames, bins, sources: batch * frames * bins * sources, 5e5)
+        sizes["sources"] = max(sizes["sources"], 2)
+        kind = str(rng.choice(["random", "not contiguous", "offset", "saturated"]))
+        cases.append(
+            Case(f"draw {number} of seed {seed}: {', '.join(map(str, sizes.values()))}, {kind}", **sizes, kind=kind)
+        )
+    return cases
+
+
+def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
+    """The arguments for a case, the same on each call with the same draw."""
+    rng, tensor = generator(case.name, draw), maker(case.kind, dtype, device)
     points = case.batch, case.frames, case.bins
+    scale = {"tiny": 1e-15, "huge": 1e15}.get(case.kind, 1.0)  # the square of an error is within the type's range
     logits = rng.standard_normal((*points, case.sources)) * (30.0 if case.kind == "saturated" else 1.0)
-    mixture = rng.random(points)
+    mixture, sources = 4.0 * scale * rng.random(points), 3.0 * scale * rng.random((*points, case.sources))
     if case.kind == "silent":
         mixture[0] = 0.0
     if case.kind == "nan":
         logits[0, case.frames // 2, case.bins // 2, 1] = np.nan
-    return SimpleNamespace(
-        logits=tensor(logits), mixture=tensor(mixture), sources=tensor(rng.random((*points, case.sources)))
-    )
+    if case.kind == "nan source":
+        sources[-1, case.frames // 2, case.bins // 2, 0] = np.nan
+    return SimpleNamespace(logits=tensor(logits), mixture=tensor(mixture), sources=tensor(sources))
 
 
+@examined
 def ratio_mask_loss(
-    case: Case, implementation: Any, dtype: torch.dtype, device: torch.device, tolerance: float
-) -> dict[str, float]:
-    t = tensors(case, dtype, device)
-    run = lambda: implementation.ratio_mask_loss(t.logits, t.mixture, t.sources)  # noqa: E731
-    truth = reference.ratio_mask_loss(*vars(arrays(t)).values())
-    return compared(run, dict(zip(("loss", "logits"), truth, strict=True)), dtype)
+    case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int
+) -> Sequence[Call]:
+    t = tensors(case, dtype, device, draw)
+    loss, grad_logits = reference.ratio_mask_loss(*vars(arrays(t)).values())
+    return loss_call(vars(t).values(), {"loss": loss, "logits": grad_logits}, dtype)
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:

@@ -1,5 +1,6 @@
 """Every op and every model of frames on every back-end that can run here, against the reference: `partae verify`."""
 
+import concurrent.futures
 import contextlib
 import importlib
 import importlib.util
@@ -7,10 +8,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import UserError
@@ -18,7 +20,9 @@ from ..kernels import OPS, BackendUnavailable, backends, implementation
 from ..kernels.registry import DTYPES, interpreting
 from . import models, truth
 from .candidate import Candidate
-from .cases import LARGER, TINY, TOLERANCES, WRONG
+from .comparison import WRONG
+from .examination import Check, KeywordMissing, endure
+from .tolerances import TOLERANCES, case_bound
 
 INTERPRETER = "triton-interpreter"
 _MODELS = "models"  # stands for an op, whose passes are models of frames
@@ -36,10 +40,12 @@ class Row:
     tolerance: float
     where: str = ""  # the case and quantity of the worst
     failures: dict[str, float] = field(default_factory=dict)  # errors above the tolerance, by case and quantity
+    note: str = ""  # what was not examined, and why
+    refused: bool = False  # whether a candidate refuses this type
 
     @property
     def passed(self) -> bool:
-        return self.cases > 0 and self.error <= self.tolerance
+        return self.refused or (self.cases > 0 and not self.failures)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, which has no infinity: null stands for it."""
@@ -49,50 +55,92 @@ class Row:
 
 
 class _Tally:
-    """The worst of many errors, and all of them above the tolerance."""
+    """The worst of many errors, each beside what is allowed there, and all of those that are above it."""
 
     def __init__(self, tolerance: float) -> None:
-        self.tolerance, self.worst, self.where = tolerance, 0.0, ""
+        self.worst, self.tolerance, self.where = 0.0, tolerance, ""
         self.cases: set[str] = set()
         self.failures: dict[str, float] = {}
+        self.skipped: dict[str, int] = {}
 
-    def add(self, case: str, quantity: str, error: float) -> None:
+    def add(self, case: str, quantity: str, error: float, tolerance: float) -> None:
         self.cases.add(case)
-        if error > self.worst:
-            self.worst, self.where = error, f"{case}: {quantity}"
-        if error > self.tolerance:
+        if not error / tolerance <= self.worst / self.tolerance:
+            self.worst, self.tolerance, self.where = error, tolerance, f"{case}: {quantity}"
+        if not error <= tolerance:
             self.failures[f"{case}: {quantity}"] = error
 
     def row(self, op_pass: str, backend: str, kind: str) -> Row:
-        return Row(op_pass, backend, kind, len(self.cases), self.worst, self.tolerance, self.where, self.failures)
+        note = "; ".join(f"{count} cases not run, for want of {what}" for what, count in self.skipped.items())
+        return Row(op_pass, backend, kind, len(self.cases), self.worst, self.tolerance, self.where, self.failures, note)
 
 
-def verify(op: str | None = None, backend: str | None = None, candidate: Candidate | None = None) -> Iterator[Row]:
-    """Rows for one op or pass or all of them, on one back-end or all that can run here, as they are done.
+@dataclass(frozen=True)
+class Thoroughness:
+    """How much is tried: `draws` cases of random sizes from a `seed`, and `times` calls of one small case."""
+
+    seed: int = 0
+    draws: int = 6
+    times: int = 200
+    candidate: bool = False  # whether what is tried may refuse a type
+
+
+HOUSE = Thoroughness()
+CANDIDATE = Thoroughness(draws=40, times=20_000, candidate=True)
+
+
+def verify(
+    ops: str | Sequence[str] = (),
+    backend: str | None = None,
+    candidate: Candidate | None = None,
+    seed: int = 0,
+    kind: str | None = None,
+) -> Iterator[Row]:
+    """Rows for some ops or passes or all of them, on one back-end or all that can run here, as they are done.
+
+    `seed` is that of the cases of random sizes; `kind` the one type that a candidate is checked in, if not in all.
 
     `backend` "triton-interpreter" runs the Triton kernels through the interpreter, in a process of its own, on the
     tiny cases. A back-end asked for by name that cannot run raises BackendUnavailable; an unknown name UserError.
     """
-    chosen = _passes(op)
-    for name in _backends(backend):
+    ops = [ops] if isinstance(ops, str) else ops
+    chosen, names = _passes(ops), _backends(backend)
+    pool = concurrent.futures.ThreadPoolExecutor(1)  # the interpreter, which takes minutes, works beside the others
+    interpreted = pool.submit(_interpret, ops) if INTERPRETER in names and _interpretable(chosen) else None
+    for name in names:
         if name == "reference":
             yield from _reference_rows(chosen)
         elif name == INTERPRETER:
-            yield from _interpreted_rows(op, chosen)
+            yield from _interpreted_rows(interpreted, chosen)
         else:
-            yield from _rows(chosen, name)
+            yield from _rows(chosen, name, seed)
     if candidate is not None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        yield row(candidate.op, candidate.op_pass, candidate.name, candidate.module(), "float32", device)
+        types = [str(dtype).removeprefix("torch.") for dtype in OPS[candidate.op].types]
+        if kind not in (None, *types):
+            raise UserError(f"type {kind!r} is not one of {candidate.op}; choose one of {', '.join(types)}")
+        yield from candidate_rows(candidate, replace(CANDIDATE, seed=seed), [kind] if kind else types)
 
 
-def _passes(op: str | None) -> list[tuple[str, str]]:
+def candidate_rows(
+    candidate: Candidate, thoroughness: Thoroughness, types: Sequence[str], stop: bool = False
+) -> Iterator[Row]:
+    """A row of a candidate for each of `types`.
+
+    To refuse a type other than float32 in the first call is no failure. With `stop` the first failure ends a row.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for kind in types:
+        names = candidate.op, candidate.op_pass, candidate.name
+        yield row(*names, candidate.module(), kind, device, thoroughness, stop)
+
+
+def _passes(ops: Sequence[str]) -> list[tuple[str, str]]:
     every = [(name, op_pass) for name, entry in OPS.items() for op_pass in entry.passes]
     every += [(_MODELS, name) for name in models.MODELS]
-    chosen = [(name, op_pass) for name, op_pass in every if op in (None, name, op_pass)]
-    if not chosen:
-        raise UserError(f"op {op!r} is not known; choose one of {', '.join(p for _, p in every)}")
-    return chosen
+    for op in ops:
+        if not any(op in names for names in every):
+            raise UserError(f"op {op!r} is not known; choose one of {', '.join(op_pass for _, op_pass in every)}")
+    return [names for names in every if not ops or set(names) & set(ops)]
 
 
 def _backends(backend: str | None) -> list[str]:
@@ -114,7 +162,7 @@ def _backends(backend: str | None) -> list[str]:
     return [backend]
 
 
-def _rows(chosen: list[tuple[str, str]], backend: str) -> Iterator[Row]:
+def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Row]:
     gpu = torch.cuda.is_available() and not interpreting()
     devices = {"cpu": ["cpu"], "eager": ["cpu", *["cuda"] * gpu]}.get(backend, ["cuda" if gpu else "cpu"])
     for op, op_pass in chosen:
@@ -132,7 +180,7 @@ def _rows(chosen: list[tuple[str, str]], backend: str) -> Iterator[Row]:
                 kinds = ["float32"]  # bf16 is silently wrong in the interpreter, and TF32 is not rounded
             for kind in kinds:
                 name = INTERPRETER if interpreting() else backend + "/cuda" * (backend == "eager" and device == "cuda")
-                found = row(op, op_pass, name, module, kind, torch.device(device))
+                found = row(op, op_pass, name, module, kind, torch.device(device), replace(HOUSE, seed=seed))
                 if found.cases:  # a fused kernel may refuse a type that its back-end has for other ops
                     yield found
 
@@ -147,24 +195,81 @@ def _model_rows(name: str, backend: str, devices: list[str]) -> Iterator[Row]:
                 continue
             tally = _Tally(TOLERANCES[kind])
             for case, quantity, error in models.errors(name, backend, kind, torch.device(device)):
-                tally.add(case, quantity, error)
+                tally.add(case, quantity, error, tally.tolerance)
             yield tally.row(name, backend + "/cuda" * (backend == "eager" and device == "cuda"), kind)
 
 
-def row(op: str, op_pass: str, name: str, module: Any, kind: str, device: torch.device) -> Row:
-    """One pass of one implementation on all the cases (the tiny ones in the interpreter), in one arithmetic."""
+def row(
+    op: str,
+    op_pass: str,
+    name: str,
+    module: Any,
+    kind: str,
+    device: torch.device,
+    thoroughness: Thoroughness = HOUSE,
+    stop: bool = False,
+) -> Row:
+    """One pass of one implementation in one arithmetic: on every case, then many times and in threads.
+
+    In the interpreter on the tiny cases alone. With `stop` the first failure ends it. What may be built on a library's
+    sums, the back-end "eager" and candidates, is allowed what `tolerances` derives for them.
+    """
+    library = thoroughness.candidate or name.startswith("eager")
     checks = importlib.import_module(f"{__package__}.{op}")
     check, tolerance = getattr(checks, op_pass), {**TOLERANCES, **getattr(checks, "TOLERANCES", {})}[kind]
     dtype = torch.float32 if kind == "tf32" else getattr(torch, kind)
-    cases = getattr(checks, "TINY", TINY)
+    cases = [(case, not interpreting()) for case in checks.TINY]
     if not interpreting():
-        cases = cases + getattr(checks, "LARGER", LARGER)
+        drawn = checks.drawn(thoroughness.seed, thoroughness.draws)
+        beyond = checks.BEYOND if thoroughness.candidate or kind in ("float32", "tf32") else []
+        cases += [(case, False) for case in [*drawn, *checks.LARGER, *beyond]]
     tally = _Tally(tolerance)
-    with _tf32(kind == "tf32"):
-        for case in cases:
-            for quantity, error in check(case, module, dtype, device, tolerance).items():
-                tally.add(case.name, quantity, error)
+    with _tf32(kind == "tf32"), np.errstate(all="ignore"):  # NaN and infinity are meant
+        for case, thorough in cases:
+            allowed = max(tolerance, case_bound(op_pass, case, kind)) if library else tolerance
+            try:
+                errors = check(case, module, dtype, device, allowed, thorough)
+            except KeywordMissing as missing:
+                tally.skipped[f"the keyword {missing}"] = tally.skipped.get(f"the keyword {missing}", 0) + 1
+                continue
+            except Exception as error:  # a candidate's may be any
+                if thoroughness.candidate and not tally.cases and dtype != torch.float32:
+                    return Row(op_pass, name, kind, 0, 0.0, tolerance, note=f"refused: {_line(error)}", refused=True)
+                errors = {f"raises {_line(error)}": WRONG}
+            for quantity, found in errors.items():
+                tally.add(case.name, quantity, found, allowed)
+            if stop and tally.failures:
+                return tally.row(op_pass, name, kind)
+        if not interpreting() and tally.cases:
+            for quantity, found in _endurance(checks, check, op_pass, module, dtype, device, thoroughness).items():
+                tally.add("a small case", quantity, found, tolerance)
     return tally.row(op_pass, name, kind)
+
+
+def _endurance(
+    checks: Any,
+    check: Check,
+    op_pass: str,
+    module: Any,
+    dtype: torch.dtype,
+    device: torch.device,
+    thoroughness: Thoroughness,
+) -> dict[str, float]:
+    """Errors of many calls and of calls in threads, and of what a pass must refuse."""
+    case = next(case for case in checks.TINY if case.name == getattr(checks, "REPEATED", "primes"))
+    function, times = check.function(module), int(thoroughness.times * getattr(checks, "PATIENCE", 1.0))
+    try:
+        errors = checks.refusals(function, dtype, device) if op_pass == "decode" else {}
+        if not any(error == WRONG for error in errors.values()):
+            errors |= endure(function, lambda draw: check.calls(case, dtype, device, WRONG, draw), times)
+    except Exception as error:
+        errors = {f"raises {_line(error)}": WRONG}
+    return errors
+
+
+def _line(error: Exception) -> str:
+    """An exception in one line."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 @contextlib.contextmanager
@@ -182,27 +287,38 @@ def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
         if op == _MODELS:
             tally = _Tally(models.REFERENCE_TOLERANCE)
             for case, quantity, error in models.reference_errors(op_pass):
-                tally.add(case, quantity, error)
+                tally.add(case, quantity, error, tally.tolerance)
             yield tally.row(op_pass, "reference", "float64")
             continue
         checks = importlib.import_module(f"{__package__}.{op}")
         known = checks if hasattr(checks, "reference_errors") else truth
         tally = _Tally(truth.tolerance(op_pass))
         for case, quantity, error in known.reference_errors(op_pass):
-            tally.add(case, quantity, error)
+            tally.add(case, quantity, error, tally.tolerance)
         yield tally.row(op_pass, "reference", "float64")
 
 
-def _interpreted_rows(op: str | None, chosen: list[tuple[str, str]]) -> Iterator[Row]:
+def _interpretable(chosen: list[tuple[str, str]]) -> list[str]:
+    """The passes that have Triton kernels."""
+    return [op_pass for op, op_pass in chosen if op in OPS and "triton" in OPS[op].backends]
+
+
+def _interpret(ops: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Rows of the Triton kernels through the interpreter, which a process must ask for before it imports Triton."""
-    chosen = [(op, op_pass) for op, op_pass in chosen if op in OPS and "triton" in OPS[op].backends]
-    if not chosen:
-        return
-    command = [sys.executable, "-m", "partae_fast.conformance", *([op] if op else [])]
+    command = [sys.executable, "-m", "partae_fast.conformance", *ops]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    found = [Row(**json.loads(line)) for line in done.stdout.splitlines()]
-    yield from found
-    for _, op_pass in chosen[len(found) :]:
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def _interpreted_rows(
+    process: concurrent.futures.Future[subprocess.CompletedProcess[str]] | None, chosen: list[tuple[str, str]]
+) -> Iterator[Row]:
+    if process is None:
+        return
+    done = process.result()
+    rows = [Row(**json.loads(line)) for line in done.stdout.splitlines()]
+    yield from rows
+    for op_pass in _interpretable(chosen)[len(rows) :]:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        yield Row(op_pass, INTERPRETER, "float32", 0, WRONG, TOLERANCES["float32"], f"the process failed: {last}")
+        where = f"the process failed: {last}"
+        yield Row(op_pass, INTERPRETER, "float32", 0, WRONG, TOLERANCES["float32"], where)

@@ -3,13 +3,19 @@
 import json
 import math
 import subprocess
+import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from partae_fast.conformance import Candidate, load_candidate, verify
-from partae_fast.conformance.cases import TINY, error, poisoned, tensors
-from partae_fast.conformance.verify import row
+from partae_fast.conformance.candidate import passes
+from partae_fast.conformance.cases import TINY, tensors
+from partae_fast.conformance.comparison import error
+from partae_fast.conformance.memory import poisoned
+from partae_fast.conformance.verify import CANDIDATE, candidate_rows
 from partae_fast.errors import UserError
 from partae_fast.kernels import OPS, BackendUnavailable
 from partae_fast.kernels.encode import eager
@@ -51,74 +57,58 @@ def test_triton_through_the_interpreter(op):
         assert r.backend == "triton-interpreter"
 
 
-def checked(function, op_pass="encode"):
-    op = op_pass.removesuffix("_backward")
-    candidate = Candidate(op, op_pass, function, "mine")
-    return row(op, op_pass, "mine", candidate.module(), "float32", CPU)
+def checked(function, op_pass="encode", types=("float32",), **changes):
+    candidate = Candidate(passes()[op_pass], op_pass, function, "mine")
+    return list(candidate_rows(candidate, replace(CANDIDATE, draws=2, times=20, **changes), types))
 
 
-def test_a_right_candidate_passes():
-    assert checked(eager.encode).passed
+def test_a_compiled_candidate_is_examined_compiled():
+    seen = []
+
+    def counting(*arguments, **settings):
+        seen.append(torch.compiler.is_compiling())
+        return eager.encode(*arguments, **settings)
+
+    (row,) = checked(torch.compile(counting, backend="eager", dynamic=True))
+    assert row.passed, row.failures
+    assert True in seen
 
 
-def last_of_ties(x, w_enc, pool, mean, std):
-    values, positions = eager.encode(x.flip(1), w_enc.flip(0), 1, mean, std)  # an odd filter seen backwards
-    values, positions = values.flip(1), positions
-    padded = torch.nn.functional.pad(values, (0, 0, 0, -x.shape[1] % pool), value=-1.0)
-    windowed = padded.view(x.shape[0], -1, pool, w_enc.shape[2]).flip(2)
-    best, place = windowed.max(dim=2)
-    starts = torch.arange(best.shape[1])[None, :, None] * pool
-    return best, (starts + pool - 1 - place).int().clamp(max=x.shape[1] - 1)
+def test_a_wrong_compiled_candidate_is_caught():
+    compiled = torch.compile(lambda *a: eager.encode(*a)[0] * 1.01, backend="eager", dynamic=True)
+    assert not checked(lambda *a: (compiled(*a), eager.encode(*a)[1]))[0].passed
 
 
-def forgets_an_element(x, w_enc, pool, mean, std):
-    values, positions = eager.encode(x, w_enc, pool, mean, std)
-    out = torch.empty(values.shape)
-    out.flatten()[1:] = values.flatten()[1:]
-    return out, positions
+def test_a_candidate_that_has_no_leak_is_checked_without_and_the_row_says_so():
+    (without,) = checked(lambda x, w_enc, pool, mean, std: eager.encode(x, w_enc, pool, mean, std))
+    (whole,) = checked(eager.encode)
+    assert without.passed and 50 <= without.cases < whole.cases
+    assert without.note == f"{whole.cases - without.cases} cases not run, for want of the keyword leak"
 
 
-def other_bits_each_time(x, w_enc, pool, mean, std):
-    values, positions = eager.encode(x, w_enc, pool, mean, std)
-    return values * (1 + 1e-7 * torch.randint(0, 8, ())), positions
+def test_a_type_that_a_candidate_refuses_is_reported_and_is_no_failure():
+    def single(x, *arguments, **settings):
+        if x.dtype != torch.float32:
+            raise TypeError("give float32")
+        return eager.encode(x, *arguments, **settings)
+
+    single_row, double_row = checked(single, types=("float32", "float64"))
+    assert single_row.passed and not single_row.refused
+    assert double_row.passed and double_row.refused and double_row.note == "refused: TypeError: give float32"
 
 
-def drops_nan(x, w_enc, pool, mean, std):
-    values, positions = eager.encode(x, w_enc, pool, mean, std)
-    return values.nan_to_num(0.0), positions
+def test_to_refuse_float32_or_a_later_case_is_a_failure():
+    def never(*arguments, **settings):
+        raise TypeError("not today")
 
+    def sometimes(x, *arguments, **settings):
+        if len(x) > 1:
+            raise TypeError("one item alone")
+        return eager.encode(x, *arguments, **settings)
 
-def cuts_the_last_window(x, w_enc, pool, mean, std):
-    values, positions = eager.encode(x, w_enc, pool, mean, std)
-    if x.shape[1] % pool:
-        values = torch.cat([values[:, :-1], 0.99 * values[:, -1:]], dim=1)
-    return values, positions
-
-
-def ignores_the_leak(x, w_enc, pool, mean, std, leak=0.0):
-    return eager.encode(x, w_enc, pool, mean, std)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [last_of_ties, forgets_an_element, other_bits_each_time, drops_nan, cuts_the_last_window, ignores_the_leak],
-)
-def test_a_wrong_encode_is_caught(wrong):
-    assert not checked(wrong).passed
-
-
-def test_a_candidate_that_has_no_leak_is_not_given_any():
-    without = checked(lambda x, w_enc, pool, mean, std: eager.encode(x, w_enc, pool, mean, std))
-    assert without.passed
-    assert 50 <= without.cases < checked(eager.encode).cases
-
-
-def test_a_gradient_that_nobody_asked_for_is_caught():
-    def generous(*arguments):
-        return eager.encode_backward(*arguments[:-2], True, True)
-
-    assert not checked(generous, "encode_backward").passed
-    assert checked(eager.encode_backward, "encode_backward").passed
+    assert not checked(never)[0].passed
+    (row,) = checked(sometimes, types=("float64",))
+    assert not row.passed and any("TypeError: one item alone" in failure for failure in row.failures)
 
 
 def test_error_of_results_that_are_no_numbers():
@@ -127,6 +117,16 @@ def test_error_of_results_that_are_no_numbers():
     assert error(torch.tensor([1.0]), [1.0, 2.0]) == math.inf
     assert error(torch.tensor([1e-9, 0.0]), [0.0, 0.0]) == math.inf
     assert error(torch.tensor([3.0, math.nan]), [3.0, math.nan]) == 0.0
+    assert error(torch.tensor([3.0, math.inf]), [3.0, math.inf]) == 0.0
+    assert error(torch.tensor([3.0, -math.inf]), [3.0, math.inf]) == math.inf
+    assert error(torch.tensor([3.0, 3e38]), [3.0, math.inf]) == math.inf
+    assert error(torch.tensor([math.inf]), [1e60]) == 0.0  # beyond the type's range
+    assert error(torch.tensor([0.0]), [1e-60]) == 0.0  # and below it
+    assert error(torch.tensor([1e-60], dtype=torch.float64), [1.1e-60]) == pytest.approx(0.1 / 1.1)
+    free = np.array([False, True])
+    assert error(torch.tensor([3.0, math.nan]), [3.0, 4.0], free) == 0.0
+    assert error(torch.tensor([math.nan, 4.0]), [3.0, 4.0], free) == math.inf
+    assert error(torch.tensor([[1e9], [1.1]]), [[1e9], [1.0]], each=True) == pytest.approx(0.1)
     assert error(torch.tensor([3.0, 4.0]), [3.0, 4.5]) == pytest.approx(0.5 / math.hypot(3.0, 4.5))
 
 
@@ -144,19 +144,46 @@ def test_not_contiguous_case_is_what_it_says():
     assert not tensors(case, torch.float32, CPU).x.is_contiguous()
 
 
-def test_candidate_from_a_file(tmp_path):
+def test_candidate_from_a_file(tmp_path, monkeypatch):
+    module = sys.modules[candidate_rows.__module__]
+    monkeypatch.setattr(module, "CANDIDATE", replace(CANDIDATE, draws=1, times=10))
     file = tmp_path / "mine.py"
     file.write_text(
         "from partae_fast.kernels.decode.eager import decode as inner\ndef decode(*a):\n    return inner(*a)\n"
     )
-    rows = list(verify("decode", "reference", load_candidate(f"{file}:decode")))
+    rows = list(verify("decode", "reference", load_candidate(f"{file}:decode"), kind="float32"))
     assert [r.backend for r in rows] == ["reference", "reference", "mine.py:decode"]
     assert all(r.passed for r in rows)
+
+
+def test_a_candidate_may_import_a_file_beside_it(tmp_path):
+    (tmp_path / "beside_the_candidate.py").write_text("from partae_fast.kernels.decode.eager import decode\n")
+    (tmp_path / "mine.py").write_text("from beside_the_candidate import decode\n")
+    assert load_candidate(f"{tmp_path}/mine.py:decode").op_pass == "decode"
+
+
+@pytest.mark.parametrize(
+    ("op", "name", "op_pass"),
+    [
+        (None, "encode_backward", "encode_backward"),
+        ("encode", "encode_backward", "encode_backward"),
+        ("encode", "fast", "encode"),
+        ("encode_backward", "fast", "encode_backward"),
+        ("contrastive", "fast", "contrastive_loss"),
+        ("contrastive_loss", "fast", "contrastive_loss"),
+        ("dense", "dense_backward", "dense_backward"),
+        ("train_steps", "mine", "train_steps"),
+    ],
+)
+def test_the_pass_that_a_candidate_implements(tmp_path, op, name, op_pass):
+    (tmp_path / "mine.py").write_text(f"def {name}(*arguments):\n    pass\n")
+    assert load_candidate(f"{tmp_path}/mine.py:{name}", op).op_pass == op_pass
 
 
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
+        ("{broken}:encode", "does not run: ModuleNotFoundError"),
         ("nowhere.py:encode", "no file nowhere.py"),
         ("encode", "write it as FILE.py:FUNCTION"),
         ("{file}:absent", "has no function absent"),
@@ -164,10 +191,11 @@ def test_candidate_from_a_file(tmp_path):
     ],
 )
 def test_candidates_that_cannot_be(tmp_path, spec, says):
-    file = tmp_path / "mine.py"
+    file, broken = tmp_path / "mine.py", tmp_path / "broken.py"
     file.write_text("def helper():\n    pass\n")
+    broken.write_text("import no_such_module\n")
     with pytest.raises(UserError, match=says):
-        load_candidate(spec.format(file=file))
+        load_candidate(spec.format(file=file, broken=broken))
 
 
 def test_names_that_verify_does_not_know():
@@ -180,7 +208,7 @@ def test_names_that_verify_does_not_know():
 
 
 def test_a_failing_row_has_json(tmp_path):
-    found = checked(drops_nan)
+    (found,) = checked(lambda *a, **k: (eager.encode(*a, **k)[0].nan_to_num(0.0), eager.encode(*a, **k)[1]))
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["error"] is None
     assert not found.passed
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from partae_fast.conformance.cases import poisoned
+from partae_fast.conformance.memory import poisoned
 from partae_fast.kernels.train_steps.cuda import Plan, packed
 from partae_fast.kernels.train_steps.run import Run
 

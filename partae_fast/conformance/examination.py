@@ -1,0 +1,203 @@
+"""How a pass is called, and what is held against it besides its numbers.
+
+A pass must leave its inputs alone; write every element that it returns, into memory of its own; return the same bits
+for the same numbers, and other numbers for others; keep what it returned before; have no graph; answer many calls, and
+several threads at once. The truth is computed from copies before the first call.
+"""
+
+import concurrent.futures
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .comparison import WRONG, Output
+from .memory import bits, global_state, overwrite, poisoned, storage
+
+
+class KeywordMissing(Exception):
+    """A candidate has no such keyword: it is not examined on cases that need it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a pass: its arguments, and what must come back. `name` stands before the names of quantities."""
+
+    arguments: tuple[Any, ...]
+    outputs: tuple[Output, ...]
+    keywords: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def run(self, function: Callable) -> tuple[Any, ...]:
+        result = function(*self.arguments, **self.keywords)
+        return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+    def errors(self, results: tuple[Any, ...], name: str = "") -> dict[str, float]:
+        """The error of each quantity."""
+        if len(results) != len(self.outputs):
+            return {f"{name}number of results": WRONG}
+        pairs = zip(self.outputs, results, strict=True)
+        return {name + self.name + output.name: output.error(result) for output, result in pairs}
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [argument for argument in self.arguments if isinstance(argument, Tensor)]
+
+
+# calls(draw): the calls of a case, in numbers of that draw. The first is examined thoroughly.
+Calls = Callable[[int], Sequence[Call]]
+
+
+def examine(function: Callable, calls: Calls, thorough: bool = True) -> dict[str, float]:
+    """Errors of a pass by quantity, over the calls of a case. Raises KeywordMissing where it has no such keyword.
+
+    A case that is not examined thoroughly is called once as it is and once with its memory poisoned.
+    """
+    first, *others = calls(0)
+    for keyword in first.keywords:
+        if not takes(function, keyword):
+            raise KeywordMissing(keyword)
+    state, before = global_state(), [storage(tensor).clone() for tensor in first.tensors]
+    errors: dict[str, float] = {}
+
+    def note(quantities: dict[str, float]) -> None:
+        for quantity, error in quantities.items():
+            errors[quantity] = max(error, errors.get(quantity, 0.0))
+
+    def note_whether(**right: bool) -> None:
+        note({name.replace("_", " "): 0.0 if holds else WRONG for name, holds in right.items()})
+
+    def unchanged() -> bool:
+        return all(torch.equal(storage(t), b) for t, b in zip(first.tensors, before, strict=True))
+
+    results = first.run(function)
+    kept = [bits(result) for result in _tensors(results)]
+    note(first.errors(results))
+    alone = {"inputs_left_alone": unchanged(), "global_state_left_alone": global_state() == state}
+    note_whether(**alone, **_manners(first, results))
+    with poisoned():
+        note(first.errors(first.run(function)))
+    if thorough:
+        note(_errors_of_other_numbers(function, first, calls(1)[0]))
+        again = first.run(function)
+        note_whether(
+            bits=_equal(kept, [bits(result) for result in _tensors(again)]),
+            earlier_results_kept=_equal(kept, [bits(r) for r in _tensors(results)]) and not _share(results, again),
+        )
+        for further in others:
+            note(further.errors(further.run(function)))
+    note_whether(inputs_left_alone=unchanged())
+    return errors
+
+
+def _errors_of_other_numbers(function: Callable, call: Call, other: Call) -> dict[str, float]:
+    """Errors of a call with other numbers in the same tensors: nothing may be remembered by shape or by address."""
+    originals = [storage(tensor).clone() for tensor in call.tensors]
+    for tensor, replacement in zip(call.tensors, other.tensors, strict=True):
+        overwrite(tensor, replacement)
+    arguments = [a if isinstance(a, Tensor) else b for a, b in zip(call.arguments, other.arguments, strict=True)]
+    changed = Call(tuple(arguments), other.outputs, other.keywords)
+    errors = changed.errors(changed.run(function), "other numbers: ")
+    for tensor, original in zip(call.tensors, originals, strict=True):
+        storage(tensor).copy_(original)
+    return errors
+
+
+class Check:
+    """The check of a pass: build(case, dtype, device, tolerance, draw) makes its calls, and each is examined.
+
+    `adapt` makes of the pass what is called, where the pass changes its arguments in place.
+    """
+
+    def __init__(self, op_pass: str, build: Callable[..., Sequence[Call]], adapt: Callable | None = None) -> None:
+        self.op_pass, self.calls, self._adapt = op_pass, build, adapt
+
+    def function(self, implementation: Any) -> Callable:
+        """What is called of an implementation."""
+        function = getattr(implementation, self.op_pass)
+        return self._adapt(function) if self._adapt else function
+
+    def __call__(
+        self,
+        case: Any,
+        implementation: Any,
+        dtype: torch.dtype,
+        device: torch.device,
+        tolerance: float,
+        thorough: bool = True,
+    ) -> dict[str, float]:
+        """Errors by quantity of an implementation on a case."""
+        calls = functools.partial(self.calls, case, dtype, device, tolerance)
+        return examine(self.function(implementation), calls, thorough)
+
+
+def examined(build: Callable[..., Sequence[Call]]) -> Check:
+    """The decorator that makes a check of the function that builds the calls of the pass of its name."""
+    return Check(build.__name__, build)
+
+
+def takes(function: Callable, keyword: str) -> bool:
+    """Whether a function has the keyword, or takes any."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return True
+    return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _manners(call: Call, results: tuple[Any, ...]) -> dict[str, bool]:
+    """Whether results are laid out and owned as those of an op must be."""
+    places = {tensor.untyped_storage().data_ptr() for tensor in call.tensors}
+    tensors = _tensors(results)
+    return {
+        "contiguous": all(tensor.is_contiguous() for tensor in tensors),
+        "no_graph": not any(tensor.requires_grad or tensor.grad_fn is not None for tensor in tensors),
+        "memory_of_its_own": not any(t.numel() and t.untyped_storage().data_ptr() in places for t in tensors),
+    }
+
+
+def _tensors(results: Sequence[Any]) -> list[Tensor]:
+    return [result for result in results if isinstance(result, Tensor)]
+
+
+def _equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(some) == len(others) and all(torch.equal(a, b) for a, b in zip(some, others, strict=True))
+
+
+def _share(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether results of two calls, both alive, lie in the same memory."""
+    places = {t.untyped_storage().data_ptr() for t in _tensors(some) if t.numel()}
+    return any(t.untyped_storage().data_ptr() in places for t in _tensors(others) if t.numel())
+
+
+THREADS = 3
+
+
+def endure(function: Callable, calls: Calls, times: int) -> dict[str, float]:
+    """WRONG where one of many calls gives other bits than the first, or several threads disturb one another."""
+    drawn = [calls(draw)[0] for draw in range(THREADS)]
+    results = [_tensors(call.run(function)) for call in drawn]
+    expected = [[bits(tensor) for tensor in tensors] for tensors in results]
+    steady = all(_equal(_tensors(drawn[0].run(function)), results[0]) for _ in range(times))
+    steady = steady and _equal(expected[0], [bits(tensor) for tensor in results[0]])
+
+    def alike(mine: int) -> bool:
+        rounds = (_tensors(drawn[mine].run(function)) for _ in range(max(10, times // 100)))
+        return all(_equal([bits(tensor) for tensor in tensors], expected[mine]) for tensors in rounds)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that threads take turns in the midst of a call
+    try:
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+            undisturbed = all(pool.map(alike, range(THREADS)))
+    finally:
+        sys.setswitchinterval(interval)
+    return {
+        f"the same bits in {times} calls": 0.0 if steady else WRONG,
+        f"the same bits in {THREADS} threads": 0.0 if undisturbed else WRONG,
+    }
