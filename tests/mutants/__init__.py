@@ -1,0 +1,38 @@
+"""Wrong kernels, each wrong in one way, and right ones that look like them: what `partae verify` must tell apart."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A candidate for a pass, and whether it is right."""
+
+    op_pass: str
+    function: Callable
+    right: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.op_pass}: {self.function.__name__}"
+
+
+MUTANTS: list[Mutant] = []
+
+
+def wrong(*op_passes: str) -> Callable[[Callable], Callable]:
+    """Enter a function as a wrong kernel for these passes."""
+    return _entered(op_passes, right=False)
+
+
+def right(*op_passes: str) -> Callable[[Callable], Callable]:
+    """Enter a function as a right kernel for these passes."""
+    return _entered(op_passes, right=True)
+
+
+def _entered(op_passes: tuple[str, ...], right: bool) -> Callable[[Callable], Callable]:
+    def enter(function: Callable) -> Callable:
+        MUTANTS.extend(Mutant(op_pass, function, right) for op_pass in op_passes)
+        return function
+
+    return enter
