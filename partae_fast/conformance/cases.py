@@ -23,6 +23,7 @@ class Case:
                      differs from item to item
     "infinite"       some of x and of the latents are infinite
     "nan", "nan filters", "nan above"           NaN in x and the latents, in the filters, in the gradients from above
+    "infinite above"                            infinity in the gradients from above
     "small std", "large std", "uneven std"      std from 1e-3 to 1e-2, from 100 to 1000, from 1e-3 to 1e3
     "soft"           labels and mask are between 0 and 1
     "negative"       no activation is positive; "ties": sums of small integers, which are exact in every type
@@ -84,6 +85,7 @@ NUMBERS = [
     Case("NaN in one frame, leaky", 2, 23, 3, 4, 4, 5, kind="nan", leak=0.5),
     Case("NaN in one filter", 2, 24, 3, 4, 3, 4, kind="nan filters"),
     Case("NaN from above", 2, 22, 5, 4, 4, 4, kind="nan above"),
+    Case("infinite from above", 2, 22, 5, 4, 4, 4, kind="infinite above"),
     Case("infinite", 2, 29, 3, 4, 3, 4, kind="infinite", normalised=False),
     Case("both signs", 2, 26, 5, 4, 3, 4, kind="signed", normalised=False),
     Case("tiny numbers", 2, 22, 5, 4, 3, 4, kind="tiny", normalised=False),
@@ -120,7 +122,7 @@ LARGER = [
 
 # Far beyond every tile of every back-end.
 _SMALL = {"batch": 2, "frames": 11, "bins": 3, "latents": 3, "taps": 3, "pool": 4}
-_BIG = {"batch": 131, "frames": 1301, "bins": 259, "latents": 133, "taps": 41, "pool": 521}
+_BIG = {"batch": 71, "frames": 4507, "bins": 259, "latents": 133, "taps": 41, "pool": 1031}
 _HUGE = {"batch": 1031, "frames": 20011, "bins": 1033, "latents": 517, "taps": 127, "pool": 5003}
 # What draws choose from; "ties" and "negative" need whole inputs of their own kind, so they are not among them.
 _DRAWN_KINDS = ("random", "random", "random", "signed", "soft", "not contiguous", "offset", "graded", "expanded")
@@ -222,8 +224,8 @@ def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0)
     def above(*shape: int) -> Tensor:
         """A gradient that comes from above."""
         array = rng.standard_normal(shape)
-        if case.kind == "nan above":
-            array[0, shape[1] // 2, -1] = np.nan
+        if case.kind in ("nan above", "infinite above"):
+            array[0, shape[1] // 2, -1] = np.nan if case.kind == "nan above" else np.inf
         if case.kind == "expanded":
             return tensor(array.flat[:1].reshape(())).expand(shape)
         return tensor(graded(array, dtype) if case.kind == "graded" else array)

@@ -20,6 +20,7 @@ class Output:
     truth    what it is, float64, NaN where it must be NaN; None where nothing is to be returned
     dtype    its type
     free     where arithmetic that multiplies zeros may give NaN though `truth` is no NaN; None: nowhere
+    endless  whether infinity will do where `truth` is NaN: it stands for whatever is not finite
     each     whether the error is that of the worst item along the first axis, and not that of the whole
     compare  (result) -> error, in place of the comparison with `truth`, of which only the shape counts then
     """
@@ -29,6 +30,7 @@ class Output:
     dtype: torch.dtype
     free: np.ndarray | None = None
     each: bool = False
+    endless: bool = False
     compare: Callable[[Tensor], float] | None = None
 
     def error(self, result: Any) -> float:
@@ -37,7 +39,9 @@ class Output:
             return 0.0 if self.truth is None and result is None else WRONG
         if not isinstance(result, Tensor) or result.dtype != self.dtype or tuple(result.shape) != np.shape(self.truth):
             return WRONG
-        return self.compare(result) if self.compare else error(result, self.truth, self.free, self.each)
+        if self.compare:
+            return self.compare(result)
+        return error(result, self.truth, self.free, self.each, self.endless)
 
 
 def array(tensor: Tensor | None) -> Any:
@@ -48,13 +52,15 @@ def array(tensor: Tensor | None) -> Any:
     return (tensor.double() if tensor.is_floating_point() else tensor).numpy().copy()
 
 
-def error(result: Tensor | None, truth: Any, free: np.ndarray | None = None, each: bool = False) -> float:
+def error(
+    result: Tensor | None, truth: Any, free: np.ndarray | None = None, each: bool = False, endless: bool = False
+) -> float:
     """Relative root-mean-square error of what was computed.
 
     The truth is rounded to the result's type first, so that what is beyond its range is infinite, and what is below it
     is 0. WRONG where shapes differ, where one of result and truth is NaN or infinite and the other not so, or where a
-    truth of nothing but zeros is not met exactly. Elements that are `free` may also be NaN. With `each` the worst of
-    the items along the first axis counts.
+    truth of nothing but zeros is not met exactly. Elements that are `free` may also be NaN; where `endless`, those of
+    which the truth is NaN may be infinite. With `each` the worst of the items along the first axis counts.
     """
     if result is None or tuple(result.shape) != np.shape(truth):
         return WRONG
@@ -62,7 +68,8 @@ def error(result: Tensor | None, truth: Any, free: np.ndarray | None = None, eac
     computed, expected = array(result), array(torch.tensor(exact).to(result.dtype))
     spared = np.zeros(exact.shape, bool) if free is None else free & np.isnan(computed)
     finite = np.isfinite(expected) & ~spared
-    same = (computed == expected) | (np.isnan(computed) & np.isnan(expected)) | spared
+    unknown = ~np.isfinite(computed) if endless else np.isnan(computed)
+    same = (computed == expected) | (unknown & np.isnan(expected)) | spared
     if not same[~finite].all() or not np.isfinite(computed[finite]).all():
         return WRONG
     if not each or exact.ndim == 0:

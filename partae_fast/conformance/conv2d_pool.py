@@ -59,6 +59,7 @@ TINY = [
     Case("NaN from above", 2, 5, 6, 2, 3, (2, 3), kind="nan above"),
     Case("NaN from above, no factors", 2, 5, 4, 2, 3, kind="nan above"),
     Case("infinite", 2, 5, 7, 2, 3, (2, 3), kind="infinite"),
+    Case("infinite from above", 2, 5, 6, 2, 3, (2, 3), kind="infinite above"),
     Case("both signs", 2, 5, 7, 3, 4, (2, 2), kind="signed"),
     Case("tiny numbers", 2, 5, 7, 3, 4, (2, 2), kind="tiny"),
     Case("huge numbers", 2, 5, 7, 3, 4, (2, 2), kind="huge"),
@@ -129,8 +130,8 @@ def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0)
 
     def above(shape: tuple[int, ...]) -> torch.Tensor:
         numbers = rng.standard_normal(shape)
-        if case.kind == "nan above":
-            numbers[0, shape[1] // 2, shape[2] // 2, -1] = np.nan
+        if case.kind in ("nan above", "infinite above"):
+            numbers[0, shape[1] // 2, shape[2] // 2, -1] = np.nan if case.kind == "nan above" else np.inf
         if case.kind == "expanded":
             return tensor(numbers.flat[:1].reshape(())).expand(shape)
         return tensor(graded(numbers, dtype) if case.kind == "graded" else numbers)
@@ -229,7 +230,7 @@ def conv2d_pool_backward(
 
     truth = with_nan(gradients, array(grad_values), array(t.x), array(t.weight), array(held), case.relu)
     fixed = grad_values, t.x, t.weight, held, places, case.factors, case.relu
-    return gradient_calls(fixed, truth, dtype, case.kind == "graded")
+    return gradient_calls(fixed, truth, dtype, case.kind)
 
 
 def with_nan(
@@ -242,27 +243,26 @@ def with_nan(
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """The gradients of x, weight and bias, each with where it may be NaN though it is a number.
 
-    A NaN reaches what it is multiplied with by a gradient that is not 0. Where it meets a 0 behind the pool or the
-    rectifier alone, dense arithmetic makes a NaN of it and sparse does not. A NaN value passes its gradient on.
+    A NaN, which stands for infinity too, reaches what it is multiplied with by a gradient that is not 0. Where it meets
+    a 0 behind the pool or the rectifier alone, dense arithmetic makes a NaN of it and sparse does not. A NaN value
+    passes its gradient on.
     """
     dense = gradients(above, x, weight, held)
-    if not any(np.isnan(part).any() for part in (above, x, weight)):
+    if all(np.isfinite(part).all() for part in (above, x, weight)):
         return [(gradient, None) for gradient in dense]
     passing = np.where(np.isnan(held), 1.0, held)
-    clean = gradients(
-        *(np.nan_to_num(part, nan=0.0, posinf=np.inf, neginf=-np.inf) for part in (above, x, weight)), passing
-    )
-    bad_above, bad_x, bad_weight = (np.isnan(part).astype(float) for part in (above, x, weight))
+    clean = gradients(*(np.where(np.isfinite(part), part, 0.0) for part in (above, x, weight)), passing)
+    bad_above, bad_x, bad_weight = ((~np.isfinite(part)).astype(float) for part in (above, x, weight))
     some = (above != 0).astype(float)
     from_above = gradients(bad_above, np.ones_like(x), np.ones_like(weight), passing)
     from_weight = gradients(some, np.ones_like(x), bad_weight, passing)
     from_x = gradients(some, bad_x, np.ones_like(weight), passing)
     reached = from_above[0] + from_weight[0] > 0, from_above[1] + from_x[1] > 0, from_above[2] > 0
-    return [(np.where(r, np.nan, c), np.isnan(d) & ~r) for d, c, r in zip(dense, clean, reached, strict=True)]
+    return [(np.where(r, np.nan, c), ~np.isfinite(d) & ~r) for d, c, r in zip(dense, clean, reached, strict=True)]
 
 
 def gradient_calls(
-    fixed: tuple, truth: list[tuple[np.ndarray, np.ndarray | None]], dtype: torch.dtype, each: bool
+    fixed: tuple, truth: list[tuple[np.ndarray, np.ndarray | None]], dtype: torch.dtype, kind: str
 ) -> list[Call]:
     """Calls that ask for all three gradients, for each alone, and for all but one."""
     names = ("x", "weight", "bias")
@@ -271,7 +271,14 @@ def gradient_calls(
     calls = []
     for needs in asked:
         outputs = tuple(
-            Output(name, number if need else None, dtype, free, each and name == "x")
+            Output(
+                name,
+                number if need else None,
+                dtype,
+                free,
+                each=kind == "graded" and name == "x",
+                endless=kind.startswith("infinite"),
+            )
             for name, (number, free), need in zip(names, truth, needs, strict=True)
         )
         title = "" if all(needs) else f"{' and '.join(n for n, need in zip(names, needs, strict=True) if need)} alone: "

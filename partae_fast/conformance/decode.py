@@ -78,7 +78,14 @@ def decode_backward(
     def call(need_values: bool, need_w: bool, name: str) -> Call:
         needed = need_values, need_w
         outputs = tuple(
-            Output(quantity, gradient if need else None, dtype, free, case.kind == "graded" and quantity == "values")
+            Output(
+                quantity,
+                gradient if need else None,
+                dtype,
+                free,
+                each=case.kind == "graded" and quantity == "values",
+                endless=case.kind == "infinite above",
+            )
             for quantity, need, (gradient, free) in zip(("values", "w_dec"), needed, truth, strict=True)
         )
         return Call((t.grad_reconstruction, values, positions, t.w_dec, *needed), outputs, {}, name)
@@ -89,18 +96,19 @@ def decode_backward(
 def _gradients(
     above: np.ndarray, v: np.ndarray, p: np.ndarray, w: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """The gradients of values and filters, and where each may be NaN too, as in `_not_finite`."""
+    """The gradients of values and filters, NaN for whatever is not finite, and where each may be NaN too."""
     dense = reference.decode_backward(above, v, p, w)
-    bad_above, bad_v, bad_w = (np.isnan(part).astype(float) for part in (above, v, w))
+    bad_above, bad_v, bad_w = ((~np.isfinite(part)).astype(float) for part in (above, v, w))
     if not any(bad.any() for bad in (bad_above, bad_v, bad_w)):
         return [(gradient, None) for gradient in dense]
-    sparse = reference.decode_backward(np.nan_to_num(above, nan=0.0), np.nan_to_num(v), p, np.nan_to_num(w))
+    clean_above, clean_v, clean_w = (np.where(np.isfinite(part), part, 0.0) for part in (above, v, w))
+    sparse = reference.decode_backward(clean_above, clean_v, p, clean_w)
     some, ones = np.ones_like(above), np.ones_like(w)
     from_above = reference.decode_backward(bad_above, (v != 0).astype(float), p, ones)
     from_w, _ = reference.decode_backward(some, np.ones_like(v), p, bad_w)
     _, from_v = reference.decode_backward(some, bad_v, p, ones)
     reached = from_above[0] + from_w > 0, from_above[1] + from_v > 0
-    return [(np.where(r, np.nan, s), np.isnan(d) & ~r) for d, s, r in zip(dense, sparse, reached, strict=True)]
+    return [(np.where(r, np.nan, s), ~np.isfinite(d) & ~r) for d, s, r in zip(dense, sparse, reached, strict=True)]
 
 
 def refusals(function: Callable, dtype: torch.dtype, device: torch.device) -> dict[str, float]:

@@ -52,6 +52,7 @@ TINY = [
     *(Case(f"NaN in one weight, {name}", 4, 3, 5, name, kind="nan filters") for name in ACTIVATIONS),
     *(Case(f"NaN from above, {name}", 4, 3, 5, name, 0.25, kind="nan above") for name in ACTIVATIONS),
     *(Case(f"NaN in one item, {name}", 4, 3, 5, name, 0.25, kind="nan") for name in ACTIVATIONS[:2]),
+    *(Case(f"infinite from above, {name}", 4, 3, 5, name, 0.25, kind="infinite above") for name in ACTIVATIONS),
     *(Case(f"infinite, {name}", 4, 3, 5, name, kind="infinite") for name in ACTIVATIONS),
     Case("tiny numbers", 4, 6, 5, "leaky_relu", 0.2, kind="tiny"),
     Case("huge numbers", 4, 6, 5, "leaky_relu", 0.2, kind="huge"),
@@ -128,8 +129,8 @@ def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0)
         x[case.batch // 2, 0] = np.nan
     if case.kind == "nan filters":
         weight[1, -1] = np.nan
-    if case.kind == "nan above":
-        above[1, ::2] = np.nan
+    if case.kind in ("nan above", "infinite above"):
+        above[1, ::2] = np.nan if case.kind == "nan above" else np.inf
     if case.kind == "infinite":
         x[0, 0], x[-1, -1] = np.inf, -np.inf
     if case.kind == "graded":
@@ -179,7 +180,7 @@ def dense_backward(case: Case, dtype: torch.dtype, device: torch.device, toleran
     above, x, weight = array(t.grad_output), array(t.x), array(t.weight)
     truth = _gradients(case, above, x, weight, array(t.bias))
     fixed = t.grad_output, output, t.x, t.weight, case.activation, _dropout(case)
-    return gradient_calls(fixed, truth, dtype, case.kind == "graded")
+    return gradient_calls(fixed, truth, dtype, case.kind)
 
 
 def _gradients(

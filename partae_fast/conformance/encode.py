@@ -81,7 +81,14 @@ def encode_backward(
 
     def outputs(need_x: bool, need_w: bool) -> tuple[Output, ...]:
         return tuple(
-            Output(name, gradient if need else None, dtype, free, case.kind == "graded" and name == "x")
+            Output(
+                name,
+                gradient if need else None,
+                dtype,
+                free,
+                each=case.kind == "graded" and name == "x",
+                endless=case.kind == "infinite above",
+            )
             for name, need, (gradient, free) in zip(("x", "w_enc"), (need_x, need_w), truth, strict=True)
         )
 
@@ -105,16 +112,16 @@ def _gradients(
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """The gradients of x and filters, and where each may be NaN too, though it is a number.
 
-    A NaN reaches what it is multiplied with by a window that has a gradient; a NaN value passes its gradient on. Where
-    it meets a zero behind the pool alone, dense arithmetic makes a NaN of it and sparse does not; and on a GPU it may
-    spread to all that its window can reach, here the item.
+    A NaN, which stands for infinity too, reaches what it meets in the product of a window that has a gradient. A NaN
+    value passes its gradient on. Where it meets a zero behind the pool alone, dense arithmetic makes a NaN of it and
+    sparse does not; on a GPU it may spread to all that its window can reach, here the item.
     """
     dense = reference.encode_backward(above, x, w_enc, values, positions, pool, mean, std, leak)
-    bad_above, bad_x, bad_w = (np.isnan(part).astype(float) for part in (above, x, w_enc))
+    bad_above, bad_x, bad_w = ((~np.isfinite(part)).astype(float) for part in (above, x, w_enc))
     if not any(bad.any() for bad in (bad_above, bad_x, bad_w)):
         return [(gradient, None) for gradient in dense]
     passing = np.where(np.isnan(values), 1.0, values)
-    clean_above, clean_x, clean_w = (np.nan_to_num(part, nan=0.0) for part in (above, x, w_enc))
+    clean_above, clean_x, clean_w = (np.where(np.isfinite(part), part, 0.0) for part in (above, x, w_enc))
     sparse = reference.encode_backward(clean_above, clean_x, clean_w, passing, positions, pool, mean, std, leak)
     alive = (passing > 0) | (leak > 0)
     places = np.ones(alive.shape), positions, pool
@@ -124,4 +131,6 @@ def _gradients(
     from_w, _ = reference.encode_backward(some, np.ones_like(x), bad_w, *places)
     reached = from_above[0] + from_w > 0, from_above[1] + from_x > 0
     odd = bad_above.any((1, 2), keepdims=True), np.zeros(1, bool)
-    return [(np.where(r, np.nan, s), np.isnan(d) | o) for d, s, r, o in zip(dense, sparse, reached, odd, strict=True)]
+    return [
+        (np.where(r, np.nan, s), ~np.isfinite(d) | o) for d, s, r, o in zip(dense, sparse, reached, odd, strict=True)
+    ]

@@ -187,7 +187,7 @@ def endure(function: Callable, calls: Calls, times: int) -> dict[str, float]:
     steady = steady and _equal(expected[0], [bits(tensor) for tensor in results[0]])
 
     def alike(mine: int) -> bool:
-        rounds = (_tensors(drawn[mine].run(function)) for _ in range(max(10, times // 100)))
+        rounds = (_tensors(drawn[mine].run(function)) for _ in range(max(6, times // 100)))
         return all(_equal([bits(tensor) for tensor in tensors], expected[mine]) for tensors in rounds)
 
     interval = sys.getswitchinterval()

@@ -53,13 +53,17 @@ TINY = [
     Population("NaN in a weight", 2, 21, 3, 4, 3, 4, kind="nan filters", members=2),
     Population("twenty steps", 2, 9, 2, 2, 3, 3, members=2, steps=20),
 ]
-_SIDES = {"batch": 131, "bins": 259, "latents": 133, "taps": 41}
+_SIDES = {"batch": 71, "bins": 259, "latents": 133, "taps": 41}
+_SHORT = {"batch": 1, "frames": 4507, "bins": 3, "latents": 3, "taps": 3, "pool": 64}
 LARGER = [
     *cases.LARGER,
 ]
 # Beyond every tile of every back-end.
 BEYOND = [
     *cases.pairs(lambda name, **sizes: Case(name, frames=11, pool=4, **sizes), dict.fromkeys(_SIDES, 3), _SIDES),
+    Case("5003 frames", 2, 5003, 3, 3, 3, 16),
+    Case("1031 frames a window", 2, 2100, 3, 3, 3, 1031),
+    *(Case(f"4507 frames, {size} {name}", **{**_SHORT, name: size}) for name, size in _SIDES.items()),
     Population("three long runs", 2, 900, 33, 20, 5, 6, corruption=1, steps=2),
 ]
 REPEATED = "two small runs"

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import importlib
 import importlib.util
 import json
@@ -242,7 +243,7 @@ def row(
                 return tally.row(op_pass, name, kind)
         if not interpreting() and tally.cases:
             for quantity, found in _endurance(checks, check, op_pass, module, dtype, device, thoroughness).items():
-                tally.add("a small case", quantity, found, tolerance)
+                tally.add("called often", quantity, found, tolerance)
     return tally.row(op_pass, name, kind)
 
 
@@ -255,13 +256,16 @@ def _endurance(
     device: torch.device,
     thoroughness: Thoroughness,
 ) -> dict[str, float]:
-    """Errors of many calls and of calls in threads, and of what a pass must refuse."""
-    case = next(case for case in checks.TINY if case.name == getattr(checks, "REPEATED", "primes"))
+    """Errors of many calls, of calls in threads, and of what a pass must refuse."""
+    small = next(case for case in checks.TINY if case.name == getattr(checks, "REPEATED", "primes"))
+    # One with enough work for the threads of a kernel, and that needs no keyword.
+    larger = next(case for case in reversed(checks.LARGER) if not getattr(case, "leak", 0.0))
     function, times = check.function(module), int(thoroughness.times * getattr(checks, "PATIENCE", 1.0))
     try:
         errors = checks.refusals(function, dtype, device) if op_pass == "decode" else {}
-        if not any(error == WRONG for error in errors.values()):
-            errors |= endure(function, lambda draw: check.calls(case, dtype, device, WRONG, draw), times)
+        for case, count in ((small, times), (larger, times // 400)):
+            if WRONG not in errors.values():
+                errors |= endure(function, functools.partial(check.calls, case, dtype, device, WRONG), count)
     except Exception as error:
         errors = {f"raises {_line(error)}": WRONG}
     return errors

@@ -179,6 +179,8 @@ _SIZES = {
     "above_65536_numbers": lambda x, w, p: x.numel() > 65536,
     "above_2_to_the_22_numbers": lambda x, w, p: x.numel() > 2**22,
     "above_1000_frames_a_window": lambda x, w, p: p > 1000,
+    "frames_and_latents": lambda x, w, p: x.shape[1] > 4099 and w.shape[2] > 65,
+    "frames_and_bins": lambda x, w, p: x.shape[1] > 4099 and x.shape[2] > 129,
     "bins_and_latents": lambda x, w, p: x.shape[2] > 128 and w.shape[2] > 64,
     "latents_and_taps": lambda x, w, p: w.shape[2] > 64 and w.shape[0] > 16,
     "items_and_frames": lambda x, w, p: x.shape[0] > 64 and x.shape[1] > 1024,
@@ -349,6 +351,17 @@ def is_wrong_once_in_5000_calls(x, w_enc, pool, mean, std, leak=0.0):
     return values * (1.001 if _rarely else 1.0), positions
 
 
+_big_calls = 0
+
+
+@wrong("encode")
+def is_wrong_in_one_of_20_large_calls(x, w_enc, pool, mean, std, leak=0.0):
+    global _big_calls
+    values, positions = eager.encode(x, w_enc, pool, mean, std, leak)
+    _big_calls += x.numel() > 1000
+    return values * (1.001 if _big_calls % 20 == 19 and x.numel() > 1000 else 1.0), positions
+
+
 _scratch = {}
 
 
@@ -414,6 +427,11 @@ def drops_nan_of_x(grad_values, x, *arguments, **settings):
 @_backward
 def drops_nan_of_both_gradients(gradients, arguments):
     return tuple(None if g is None else g.nan_to_num(0.0) for g in gradients)
+
+
+@_backward
+def makes_every_gradient_finite(gradients, arguments):
+    return tuple(None if g is None else g.nan_to_num(nan=torch.nan) for g in gradients)
 
 
 @_backward
