@@ -15,6 +15,7 @@ from .comparison import WRONG, Output, array
 from .examination import Call, examined
 
 TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
+UNINTERPRETED = cases.UNINTERPRETED
 
 
 def _latents(case: Case, t: SimpleNamespace, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:

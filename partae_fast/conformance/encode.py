@@ -14,6 +14,7 @@ from .comparison import WRONG, Output, array
 from .examination import Call, examined
 
 TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
+UNINTERPRETED = cases.UNINTERPRETED
 
 
 def _arguments(case: Case, t: SimpleNamespace) -> tuple:

@@ -11,6 +11,7 @@ from .comparison import Output, array
 from .examination import Call, examined
 
 TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
+UNINTERPRETED = cases.UNINTERPRETED
 
 
 @examined

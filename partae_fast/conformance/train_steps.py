@@ -36,8 +36,11 @@ class Population(Case):
     steps: int = 4
 
 
+# How its tensors lie, and whether x is normalised, is for the passes alone.
+_SINGLE = [case for case in cases.TINY if case.kind not in ("not contiguous", "nan") and case.normalised]
+_SINGLE += [case for case in cases.TINY if case.kind in ("negative", "ties")]
 TINY = [
-    *cases.TINY,
+    *_SINGLE,
     Population("three runs", 3, 29, 5, 4, 3, 4),
     Population("three runs, pool of one", 2, 13, 3, 4, 2, 1),
     Population("three runs, corrupted", 3, 29, 5, 4, 3, 4, corruption=1),
@@ -53,8 +56,8 @@ TINY = [
     Population("NaN in a weight", 2, 21, 3, 4, 3, 4, kind="nan filters", members=2),
     Population("twenty steps", 2, 9, 2, 2, 3, 3, members=2, steps=20),
 ]
-_SIDES = {"batch": 71, "bins": 259, "latents": 133, "taps": 41}
-_SHORT = {"batch": 1, "frames": 4507, "bins": 3, "latents": 3, "taps": 3, "pool": 64}
+_SIDES: dict[str, Any] = {"batch": 71, "bins": 259, "latents": 133, "taps": 41}
+_SHORT: dict[str, Any] = {"batch": 1, "frames": 4507, "bins": 3, "latents": 3, "taps": 3, "pool": 64}
 LARGER = [
     *cases.LARGER,
 ]

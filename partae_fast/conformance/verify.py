@@ -78,16 +78,20 @@ class _Tally:
 
 @dataclass(frozen=True)
 class Thoroughness:
-    """How much is tried: `draws` cases of random sizes from a `seed`, and `times` calls of one small case."""
+    """How much is tried: `draws` cases of random sizes from a `seed`, and `times` calls of one small case.
+
+    `everywhere` asks for the sizes beyond every tile in all types and not in float32 alone.
+    """
 
     seed: int = 0
     draws: int = 6
     times: int = 200
+    everywhere: bool = False
     candidate: bool = False  # whether what is tried may refuse a type
 
 
 HOUSE = Thoroughness()
-CANDIDATE = Thoroughness(draws=40, times=20_000, candidate=True)
+CANDIDATE = Thoroughness(draws=40, times=20_000, everywhere=True, candidate=True)
 
 
 def verify(
@@ -219,11 +223,13 @@ def row(
     checks = importlib.import_module(f"{__package__}.{op}")
     check, tolerance = getattr(checks, op_pass), {**TOLERANCES, **getattr(checks, "TOLERANCES", {})}[kind]
     dtype = torch.float32 if kind == "tf32" else getattr(torch, kind)
-    cases = [(case, not interpreting()) for case in checks.TINY]
-    if not interpreting():
+    cases = [(case, True) for case in checks.TINY]
+    if interpreting():
+        cases = [(case, False) for case in checks.TINY if case.name not in getattr(checks, "UNINTERPRETED", ())]
+    else:
         drawn = checks.drawn(thoroughness.seed, thoroughness.draws)
-        beyond = checks.BEYOND if thoroughness.candidate or kind in ("float32", "tf32") else []
-        cases += [(case, False) for case in [*drawn, *checks.LARGER, *beyond]]
+        beyond = checks.BEYOND if thoroughness.everywhere or kind in ("float32", "tf32") else []
+        cases += [(case, False) for case in [*beyond, *drawn, *checks.LARGER]]
     tally = _Tally(tolerance)
     with _tf32(kind == "tf32"), np.errstate(all="ignore"):  # NaN and infinity are meant
         for case, thorough in cases:
@@ -241,7 +247,7 @@ def row(
                 tally.add(case.name, quantity, found, allowed)
             if stop and tally.failures:
                 return tally.row(op_pass, name, kind)
-        if not interpreting() and tally.cases:
+        if not interpreting() and tally.cases and not tally.failures:
             for quantity, found in _endurance(checks, check, op_pass, module, dtype, device, thoroughness).items():
                 tally.add("called often", quantity, found, tolerance)
     return tally.row(op_pass, name, kind)

@@ -178,7 +178,11 @@ def test_verify_prints_a_row_for_each_pass_and_succeeds(partae):
     assert code == 0 and rows
     assert all(row["backend"] == "eager" and row["op"] == "partitioned_loss" and row["passed"] for row in rows)
     table = partae("verify", "partitioned_loss", "--backend", "eager")[1].splitlines()
-    assert len(table) == len(rows) + 2 and table[0].split()[0] == "op" and table[-1] == f"{len(rows)} rows, 0 failed"
+    assert (
+        len(table) == len(rows) + 2
+        and table[0].split()[0] == "op"
+        and table[-1].startswith(f"{len(rows)} rows, 0 failed; seed ")
+    )
 
 
 def test_verify_fails_a_wrong_candidate(partae):
@@ -188,8 +192,10 @@ def test_verify_fails_a_wrong_candidate(partae):
         "    loss, grad_r, grad_values = eager.partitioned_loss(*arguments)\n"
         "    return loss * 1.01, grad_r, grad_values\n"
     )
-    code, out, _ = partae("verify", "--backend", "eager", "--candidate", "mine.py:partitioned_loss")
+    asked = "--backend", "reference", "--candidate", "mine.py:partitioned_loss", "--type", "float32", "--seed", "7"
+    code, out, _ = partae("verify", *asked)
     assert code == 1
+    assert out.rstrip().endswith("seed 7")
     assert [line for line in out.splitlines() if "mine.py:partitioned_loss" in line and "FAILED" in line]
 
 

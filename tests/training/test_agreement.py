@@ -39,10 +39,9 @@ def test_other_systems(backend, system):
 
 
 @pytest.mark.slow
-@optimizers
-def test_statistically(optimizer):
-    """Over five seeds the mean loss of the last 100 of 1000 steps."""
-    found = agreement.late_losses(optimizer)
+def test_statistically():
+    """Over five seeds the mean loss of the last 100 of 1000 steps. The other rules differ in single steps alone."""
+    found = agreement.late_losses("adadelta")
     truth = found.pop("reference")
     assert set(found) == {"eager", "cpu"}
     for backend, loss in found.items():
