@@ -178,8 +178,12 @@ def _share(some: Sequence[Any], others: Sequence[Any]) -> bool:
 THREADS = 3
 
 
-def endure(function: Callable, calls: Calls, times: int) -> dict[str, float]:
-    """WRONG where one of many calls gives other bits than the first, or several threads disturb one another."""
+def endure(function: Callable, calls: Calls, times: int, slack: float | None = None) -> dict[str, float]:
+    """WRONG where one of many calls gives other bits than the first, or several threads disturb one another.
+
+    With `slack` results in threads may be off by that much: a library's products keep their bits for a number of
+    threads, and share those that there are.
+    """
     drawn = [calls(draw)[0] for draw in range(THREADS)]
     results = [_tensors(call.run(function)) for call in drawn]
     expected = [[bits(tensor) for tensor in tensors] for tensors in results]
@@ -187,8 +191,10 @@ def endure(function: Callable, calls: Calls, times: int) -> dict[str, float]:
     steady = steady and _equal(expected[0], [bits(tensor) for tensor in results[0]])
 
     def alike(mine: int) -> bool:
-        rounds = (_tensors(drawn[mine].run(function)) for _ in range(max(6, times // 100)))
-        return all(_equal([bits(tensor) for tensor in tensors], expected[mine]) for tensors in rounds)
+        rounds = (drawn[mine].run(function) for _ in range(max(6, times // 100)))
+        if slack is not None:
+            return all(max(drawn[mine].errors(found).values()) <= slack for found in rounds)
+        return all(_equal([bits(tensor) for tensor in _tensors(found)], expected[mine]) for found in rounds)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # so that threads take turns in the midst of a call
@@ -199,5 +205,5 @@ def endure(function: Callable, calls: Calls, times: int) -> dict[str, float]:
         sys.setswitchinterval(interval)
     return {
         f"the same bits in {times} calls": 0.0 if steady else WRONG,
-        f"the same bits in {THREADS} threads": 0.0 if undisturbed else WRONG,
+        f"the same in {THREADS} threads": 0.0 if undisturbed else WRONG,
     }

@@ -96,6 +96,10 @@ def drawn(seed: int, count: int) -> list[Case]:
     return made
 
 
+# Several steps, each from where the one before led to, may be this many times as far off as one.
+FACTORS = {Population: 10.0}
+
+
 @dataclass(frozen=True)
 class Problem:
     """Recordings, and the weights that training starts from, float32 numbers: a member's of a case."""

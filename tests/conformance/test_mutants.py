@@ -12,7 +12,7 @@ from partae_fast.kernels import OPS
 from ..mutants import MUTANTS, contrastive, conv2d_pool, decode, dense, encode, optimiser, partitioned_loss, train_steps
 
 # A right kernel is tried as any, but for the many calls, which would take a minute each.
-BRIEF = replace(CANDIDATE, draws=3, times=50, everywhere=False)
+BRIEF = replace(CANDIDATE, draws=3, times=50, beyond=("float32",))
 
 
 def rows(mutant, thoroughness, stop, types):
