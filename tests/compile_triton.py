@@ -273,7 +273,8 @@ def lines(function, what, kind: str, architecture: int, instructions: bool) -> l
 
 
 def main(instructions: bool) -> int:
-    labels = {kind: tuple(SIZES) if kind == "fp32" else tuple(SIZES)[:3] for kind in TYPES}
+    counts = {"fp32": len(SIZES), "tf32": 3, "bf16": 3, "fp16": 1}  # of sizes: fp16 is laid out as bf16 is
+    labels = {kind: tuple(SIZES)[: counts[kind]] for kind in TYPES}
     tasks = [
         (function, what, kind, architecture, instructions)
         for kind in TYPES

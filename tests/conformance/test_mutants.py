@@ -34,7 +34,8 @@ def test_a_wrong_kernel_is_rejected(mutant):
 
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.right], ids=lambda m: m.name)
 def test_a_right_kernel_is_accepted(mutant):
-    for row in rows(mutant, BRIEF, False, ("float32", "float64")):
+    own = mutant.function.__name__.startswith("by_")  # the others call kernels of ours, checked in every type elsewhere
+    for row in rows(mutant, BRIEF, False, ("float32", "float64") if own else ("float32",)):
         assert row.passed, (row.type, row.failures)
 
 

@@ -132,9 +132,9 @@ def test_steps_agree_with_the_reference(shape):
     check(problem, run, triton.train_steps([run], FIRST, STEPS))
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_every_optimiser(rule):
-    problem = Problem(3, 13, 4, 5, 3, 4, rule=rule)
+def test_a_rule_that_counts_its_steps():
+    """The other rules' steps are compared in test_optimisers, and their bits below."""
+    problem = Problem(3, 13, 4, 5, 3, 4, rule="adam")
     run = problem.run()
     check(problem, run, triton.train_steps([run], FIRST, STEPS))
 
