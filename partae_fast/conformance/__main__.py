@@ -1,4 +1,4 @@
-"""Rows for the Triton back-end as JSON lines; `verify` runs this in a process with TRITON_INTERPRET=1."""
+"""Rows of one back-end as JSON lines: `python -m partae_fast.conformance BACKEND SEED OP...`, which `verify` runs."""
 
 import json
 import sys
@@ -6,5 +6,6 @@ from dataclasses import asdict
 
 from .verify import verify
 
-for entry in verify(sys.argv[1:], "triton"):
+backend, seed, *ops = sys.argv[1:]
+for entry in verify(ops, backend, seed=int(seed)):
     print(json.dumps(asdict(entry)), flush=True)

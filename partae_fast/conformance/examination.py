@@ -6,6 +6,7 @@ several threads at once. The truth is computed from copies before the first call
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import inspect
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..kernels.registry import interpreting
 from .comparison import WRONG, Output
 from .memory import bits, global_state, overwrite, poisoned, storage
 
@@ -56,7 +58,8 @@ Calls = Callable[[int], Sequence[Call]]
 def examine(function: Callable, calls: Calls, thorough: bool = True) -> dict[str, float]:
     """Errors of a pass by quantity, over the calls of a case. Raises KeywordMissing where it has no such keyword.
 
-    A case that is not examined thoroughly is called once as it is and once with its memory poisoned.
+    A case that is not examined thoroughly is called once as it is and once with its memory poisoned; in Triton's
+    interpreter, where a call may take seconds, once with its memory poisoned.
     """
     first, *others = calls(0)
     for keyword in first.keywords:
@@ -75,13 +78,15 @@ def examine(function: Callable, calls: Calls, thorough: bool = True) -> dict[str
     def unchanged() -> bool:
         return all(torch.equal(storage(t), b) for t, b in zip(first.tensors, before, strict=True))
 
-    results = first.run(function)
+    with poisoned() if interpreting() else contextlib.nullcontext():
+        results = first.run(function)
     kept = [bits(result) for result in _tensors(results)]
     note(first.errors(results))
     alone = {"inputs_left_alone": unchanged(), "global_state_left_alone": global_state() == state}
     note_whether(**alone, **_manners(first, results))
-    with poisoned():
-        note(first.errors(first.run(function)))
+    if not interpreting():
+        with poisoned():
+            note(first.errors(first.run(function)))
     if thorough:
         note(_errors_of_other_numbers(function, first, calls(1)[0]))
         again = first.run(function)

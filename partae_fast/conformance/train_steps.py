@@ -56,11 +56,14 @@ TINY = [
     Population("NaN in a weight", 2, 21, 3, 4, 3, 4, kind="nan filters", members=2),
     Population("twenty steps", 2, 9, 2, 2, 3, 3, members=2, steps=20),
 ]
+# Several runs, or more steps, that are to these kernels like those that the interpreter is given.
+UNINTERPRETED = (
+    *("three runs", "three runs, pool of one", "seven runs", "steps from 65,537", "the first steps"),
+    *("no penalty", "heavy penalty", "twenty steps"),
+)
 _SIDES: dict[str, Any] = {"batch": 71, "bins": 259, "latents": 133, "taps": 41}
 _SHORT: dict[str, Any] = {"batch": 1, "frames": 4507, "bins": 3, "latents": 3, "taps": 3, "pool": 64}
-LARGER = [
-    *cases.LARGER,
-]
+LARGER = cases.LARGER
 # Beyond every tile of every back-end.
 BEYOND = [
     *cases.pairs(lambda name, **sizes: Case(name, frames=11, pool=4, **sizes), dict.fromkeys(_SIDES, 3), _SIDES),

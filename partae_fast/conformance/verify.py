@@ -105,18 +105,21 @@ def verify(
 
     `seed` is that of the cases of random sizes; `kind` the one type that a candidate is checked in, if not in all.
 
-    `backend` "triton-interpreter" runs the Triton kernels through the interpreter, in a process of its own, on the
-    tiny cases. A back-end asked for by name that cannot run raises BackendUnavailable; an unknown name UserError.
+    `backend` "triton-interpreter" runs the Triton kernels through the interpreter on the tiny cases. A back-end asked
+    for by name that cannot run raises BackendUnavailable; an unknown name UserError.
+
+    Where several back-ends run, each works beside the others in a process of its own, and its rows come together.
     """
     ops = [ops] if isinstance(ops, str) else ops
     chosen, names = _passes(ops), _backends(backend)
-    pool = concurrent.futures.ThreadPoolExecutor(1)  # the interpreter, which takes minutes, works beside the others
-    interpreted = pool.submit(_interpret, ops) if INTERPRETER in names and _interpretable(chosen) else None
+    beside = [name for name in names if name == INTERPRETER or (len(names) > 1 and name != "reference")]
+    pool = concurrent.futures.ThreadPoolExecutor(max(1, len(beside)))
+    processes = {name: pool.submit(_run_beside, name, ops, seed) for name in beside}
     for name in names:
         if name == "reference":
             yield from _reference_rows(chosen)
-        elif name == INTERPRETER:
-            yield from _interpreted_rows(interpreted, chosen)
+        elif name in processes:
+            yield from _rows_of_process(processes[name].result(), name, chosen)
         else:
             yield from _rows(chosen, name, seed)
     if candidate is not None:
@@ -322,27 +325,30 @@ def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
         yield tally.row(op_pass, "reference", "float64")
 
 
-def _interpretable(chosen: list[tuple[str, str]]) -> list[str]:
-    """The passes that have Triton kernels."""
-    return [op_pass for op, op_pass in chosen if op in OPS and "triton" in OPS[op].backends]
+def _run_beside(backend: str, ops: Sequence[str], seed: int) -> subprocess.CompletedProcess[str]:
+    """Rows of a back-end from a process of its own.
+
+    Products of the reference, and what PyTorch does, have one thread there: more would wait for one another, as the
+    cores are busy. Triton must be told to interpret before it is imported.
+    """
+    interpreter, threads = backend == INTERPRETER, 1 if backend in ("eager", INTERPRETER) else torch.get_num_threads()
+    command = [sys.executable, "-m", "partae_fast.conformance", "triton" if interpreter else backend, str(seed), *ops]
+    settings = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": str(threads), "TRITON_INTERPRET": str(int(interpreter))}
+    return subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
 
 
-def _interpret(ops: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Rows of the Triton kernels through the interpreter, which a process must ask for before it imports Triton."""
-    command = [sys.executable, "-m", "partae_fast.conformance", *ops]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-
-def _interpreted_rows(
-    process: concurrent.futures.Future[subprocess.CompletedProcess[str]] | None, chosen: list[tuple[str, str]]
+def _rows_of_process(
+    done: subprocess.CompletedProcess[str], backend: str, chosen: list[tuple[str, str]]
 ) -> Iterator[Row]:
-    if process is None:
-        return
-    done = process.result()
+    """What a process wrote, and where it failed a failed row for each pass from the one that it may not have ended."""
     rows = [Row(**json.loads(line)) for line in done.stdout.splitlines()]
     yield from rows
-    for op_pass in _interpretable(chosen)[len(rows) :]:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        where = f"the process failed: {last}"
-        yield Row(op_pass, INTERPRETER, "float32", 0, WRONG, TOLERANCES["float32"], where)
+    if done.returncode == 0:
+        return
+    ended = {row.op for row in rows} - {row.op for row in rows[-1:]}
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    for op, op_pass in chosen:
+        served = op == _MODELS or backend.removesuffix("-interpreter") in OPS[op].backends
+        if served and op_pass not in ended:
+            where = f"the process failed: {last}"
+            yield Row(op_pass, backend, "float32", 0, WRONG, TOLERANCES["float32"], where)

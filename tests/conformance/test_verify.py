@@ -223,3 +223,27 @@ def test_interpreter_process_that_fails_is_a_failed_row(monkeypatch):
     assert [r.op for r in found] == ["encode", "encode_backward"]
     assert not any(r.passed for r in found)
     assert "no such thing" in found[0].where
+
+
+def test_a_process_that_stops_in_the_midst_of_a_pass_fails_that_pass(monkeypatch):
+    run = subprocess.run
+
+    def stopped(*arguments, **settings):
+        done = run(*arguments, **settings)
+        done.returncode, done.stderr = -9, ""
+        return done
+
+    monkeypatch.setattr(subprocess, "run", stopped)
+    pytest.importorskip("triton")
+    *passed, last = verify("sgd", "triton-interpreter")
+    assert all(row.passed for row in passed)
+    assert last.op == "sgd" and not last.passed
+
+
+def test_back_ends_side_by_side_give_the_rows_of_each_alone():
+    beside = list(verify("sgd"))
+    names = list(dict.fromkeys(row.backend for row in beside))
+    assert {"reference", "eager", "cpu"} <= set(names)
+    assert all(row.passed for row in beside)
+    alone = [row for name in names for row in verify("sgd", name)]
+    assert [(r.op, r.backend, r.type, r.cases) for r in beside] == [(r.op, r.backend, r.type, r.cases) for r in alone]
