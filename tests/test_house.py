@@ -137,7 +137,7 @@ before = set(sys.modules)
 import partae_fast, partae_fast.cli
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))
 """
-    assert run_python(code) == "partae_fast"
+    assert set(run_python(code).split()) <= {"numpy", "partae_fast"}
 
 
 def test_import_and_a_plain_model_need_none_of_the_compilers():
