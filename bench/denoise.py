@@ -6,6 +6,7 @@ reads the file, denoises it and writes another.
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from partae_fast.denoising.files import denoise_file
 from partae_fast.denoising.mask import Mask
 from partae_fast.errors import UserError
 from partae_fast.evaluation import peers
+from partae_fast.masking.rules import BYPASS
 from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
-from partae_fast.training.presets import DEFAULT, PRESETS
-from partae_fast.training.remix import BYPASS
+from partae_fast.systems.field import Settings
 
 from .timing import QUANTILES, measure
 
@@ -82,10 +83,10 @@ def recording(seconds: int) -> np.ndarray:
 
 def models(audio: np.ndarray) -> dict[str, Any]:
     """The default's and the paper's model, with the statistics of the audio's beginning, which is noise."""
-    preset = PRESETS[DEFAULT]
-    own = Spectrogram(rate=RATE, n_fft=preset.n_fft, hop=preset.hop, low=preset.low, high=preset.high)
-    default = ConvDenoisingAutoencoder(own.bins, latents=preset.latents, taps=preset.taps, pool=preset.pool)
-    default.mask = Mask(**preset.mask, bypass=BYPASS)
+    settings = Settings()
+    own = Spectrogram(**asdict(settings.usual))
+    default = ConvDenoisingAutoencoder(own.bins, latents=settings.latents, taps=settings.taps, pool=settings.pool)
+    default.mask = replace(settings.mask, bypass=BYPASS)
     bands = own, Spectrogram(rate=RATE)
     paper = ConvPartitionedAutoencoder()
     paper.mask = Mask()

@@ -161,7 +161,7 @@ def _check_format(raw: bytes, path: Path, format: str | None) -> str:
             _require_sound(row.event)
     for recordings in (_RECORDINGS, _RECORDINGS[:1]):
         _check_listed(path, recordings, format)
-    alone = summarise([path], [], format=format)
+    alone = summarise([path], [], Rules(label_format=format))
     assert sum(label.events for label in alone.labels) == sum(row.event is not None for row in table.rows)
     return table.format
 

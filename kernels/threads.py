@@ -9,6 +9,7 @@ counter in memory, without the GIL; the caller starts at once and does what the 
 watches a counter for a while before it sleeps.
 """
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -133,7 +134,7 @@ class _Workers:
     """Threads that wait for tasks, as many as were ever wanted at once."""
 
     def __init__(self) -> None:
-        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._posted = np.zeros(1, dtype=np.int64)  # changes when tasks are handed out
         self._threads: list[threading.Thread] = []
         self._caller_cpu = -1
@@ -159,7 +160,18 @@ class _Workers:
                 if _changed(self._posted, 0, seen, WORKER_SPINS):
                     continue
                 task = self._tasks.get()
+            if task is None:
+                return
             task()
+
+    def stop(self) -> None:
+        """End all threads: one that returns from a kernel while the interpreter shuts down aborts the process."""
+        threads, self._threads = self._threads, []
+        for _ in threads:
+            self._tasks.put(None)
+        self._posted[0] += 1
+        for thread in threads:
+            thread.join(timeout=1.0)
 
     def _keep_off_the_callers_cpu(self) -> None:
         """Forbid the workers the CPU that the caller is busy on.
@@ -200,6 +212,11 @@ def _after_fork() -> None:
     """Threads do not survive a fork: the child starts its own."""
     global _workers
     _workers = _Workers()
+
+
+@atexit.register
+def _at_exit() -> None:
+    _workers.stop()
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,8 +2,8 @@
 
     import partae_fast as pf
 
-    model = pf.fit(["dawn.wav"], noise=["rain.wav"])     # learn from noisy audio and noise-only audio
-    cleaner = pf.denoise(audio, rate, model)              # array in, array out
+    model = pf.fit(["dawn.wav"], noise=["rain.wav"])  # learn from noisy audio and noise-only audio
+    cleaner = pf.denoise(audio, rate, model)          # array in, array out
     pf.save(model, "dawn.safetensors")
 
 See `pf.fit`, `pf.denoise`, `pf.Trainer`, `pf.Sweep`, `pf.CropSampler`, `pf.ConvPartitionedAutoencoder`, and for the
@@ -39,10 +39,11 @@ from .models import (
     save,
 )
 from .sampling import CropSampler
-from .training.fit import fit
-from .training.grid import Member
-from .training.sweep import Sweep
-from .training.systems import fit_system
+from .sweeps.grid import Member
+from .sweeps.sweep import Sweep
+from .systems.fit import fit, fit_system
+from .training.material import Material
+from .training.options import TrainingOptions
 from .training.trainer import History, Trainer
 
 __version__ = "0.1.0"
@@ -61,10 +62,12 @@ __all__ = [
     "FeedForwardSeparator",
     "History",
     "Mask",
+    "Material",
     "Member",
     "Spectrogram",
     "Sweep",
     "Trainer",
+    "TrainingOptions",
     "UserError",
     "affinity_loss",
     "backends",

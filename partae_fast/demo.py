@@ -75,17 +75,18 @@ def demo(
     """
     from .denoising.files import denoise_file
     from .models import save
-    from .training.fit import fit
+    from .systems.fit import fit
+    from .training.options import TrainingOptions
 
     started = time.monotonic()
     places = _places(Path(out), overwrite)
     made = scene(seconds, seconds, seed)
     files.write(places["noisy.wav"], made.noisy, made.rate, overwrite=overwrite)
     logger.info("%s: %.0f s of two birds and a crowd", places["noisy.wav"], seconds)
-    material: Any = {"recordings": [places["noisy.wav"]], "noise": [(made.noise, made.rate)], "seed": seed}
-    untrained = fit(**material, steps=0, progress=False)
+    material: Any = {"recordings": [places["noisy.wav"]], "noise": [(made.noise, made.rate)]}
+    untrained = fit(**material, options=TrainingOptions(steps=0, seed=seed, progress=False))
     training = time.monotonic()
-    model = fit(**material, steps=steps, progress=progress)
+    model = fit(**material, options=TrainingOptions(steps=steps, seed=seed, progress=progress))
     training = time.monotonic() - training
     save(model, places["model.safetensors"], overwrite)
     for part, name in (("signal", "denoised.wav"), ("noise", "noise.wav")):

@@ -12,7 +12,7 @@ from partae_fast.audio.frame_input import FrameInput
 from partae_fast.errors import UserError
 from partae_fast.frames import ChordSampler, RecordedFrames
 from partae_fast.mixtures import MixtureSampler
-from partae_fast.training.adaptive_dae import StackSampler
+from partae_fast.systems.adaptive_dae import StackSampler
 from partae_fast.training.reservoir import ReservoirSampler
 from partae_fast.training.segments import SegmentSampler
 

@@ -43,7 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `partae` with `arguments`, by default those of the process; returns the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: the name of a file need not be UTF-8
-    args = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(arguments)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        hint = f"; `partae train --model {args.model} --help` lists its settings" if args.verb == "train" else ""
+        parser.exit(2, f"partae {args.verb}: unrecognized arguments: {' '.join(unknown)}{hint or '; see --help'}\n")
     ranks = launched()
     level = logging.WARNING if args.quiet else logging.INFO
     with _logging(logging.CRITICAL if ranks and ranks.rank else level), _stoppable() as signals:
@@ -126,7 +131,7 @@ def _stoppable() -> Iterator[list[int]]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="partae",
         description="Learns to denoise from noisy recordings and recordings of noise, and denoises.",
@@ -145,7 +150,10 @@ def _parser() -> argparse.ArgumentParser:
             epilog=example,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add(verb)
+        if module is train:
+            train.add(verb, arguments)
+        else:
+            module.add(verb)
         verb.add_argument("-q", "--quiet", action="store_true", help="no log, only warnings and errors")
         verb.add_argument("--debug", action="store_true", help="show where in the program an error arose")
         verb.set_defaults(run=module.run)

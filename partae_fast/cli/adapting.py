@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..metrics import bss
 from ..models.adaptive_dae import GRADIENTS, AdaptiveDenoisingAutoencoder
 from ..training.adapt import Adaptation, Settings, adapt
-from .options import whole
+from .options import int_at_least
 
 _DEPENDENT = ("keep_best", "trace", "reference", "gradient", "adapting_rate")
 
@@ -28,7 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--adapt",
-        type=whole(1),
+        type=int_at_least(1),
         metavar="EPOCHS",
         help="learn from the recording first, at most so many times through; ends where its output is as pure as clean "
         "signals are, or gets no purer",

@@ -10,14 +10,16 @@ example:
 
 import argparse
 
-from .options import add_json, add_threads, print_json, use_threads, whole
+from .options import add_json, add_threads, int_at_least, print_json, use_threads
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="partae-demo", metavar="DIR", help="folder for the results (default %(default)s)"
     )
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="another scene (default %(default)s)")
+    parser.add_argument(
+        "--seed", type=int_at_least(0), default=0, metavar="N", help="another scene (default %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
     add_threads(parser)
     add_json(parser)

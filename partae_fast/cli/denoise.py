@@ -34,7 +34,7 @@ from ..denoising.progress import is_shown, progress_of
 from ..errors import UserError
 from ..models import load
 from . import adapting
-from .options import add_json, add_threads, print_json, use_threads, whole
+from .options import add_json, add_threads, int_at_least, print_json, use_threads
 
 _NAMED = 20  # failures that the summary names
 
@@ -64,7 +64,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     adapting.add(parser)
     place = parser.add_argument_group("where it runs")
     place.add_argument(
-        "--jobs", type=whole(1), metavar="N", help="recordings at a time, in N processes (default: 1, or 1 a GPU)"
+        "--jobs",
+        type=int_at_least(1),
+        metavar="N",
+        help="recordings at a time, in N processes (default: 1, or 1 a GPU)",
     )
     place.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: all GPUs where there are any)")
     place.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, in place of --jobs")

@@ -15,7 +15,6 @@ examples:
 """
 
 import argparse
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,9 @@ from ..evaluation.results import check_place, environment, write
 from ..evaluation.scenes import scenes_of
 from ..evaluation.summary import markdown, summarise
 from ..models import load
-from ..training.fit import fit
-from ..training.presets import PRESETS, preset_named
-from .options import add_json, add_threads, print_json, use_threads, whole
+from ..systems.registry import DEFAULT, system_named, systems
+from .options import add_json, add_threads, int_at_least, print_json, use_threads
 
-_DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(fit).parameters.items()}
 _TRAINING = ("preset", "steps", "seeds")
 
 
@@ -40,10 +37,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the results in FOLDER")
     ours = parser.add_argument_group("ours")
     ours.add_argument("--model", metavar="MODEL", help="score this model, and train none")
-    ours.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default {_DEFAULTS['preset']})")
+    ours.add_argument("--preset", help=f"{' or '.join(_weak())} (default {DEFAULT})")
     ours.add_argument("--in-band", action="store_true", help="train on the song's band alone, not on the preset's")
-    ours.add_argument("--steps", type=whole(0), metavar="N", help="of training (default: as for partae train)")
-    ours.add_argument("--seeds", type=whole(1), metavar="N", help="models for each scene and level (default 1)")
+    ours.add_argument("--steps", type=int_at_least(0), metavar="N", help="of training (default: as for partae train)")
+    ours.add_argument("--seeds", type=int_at_least(1), metavar="N", help="models for each scene and level (default 1)")
     scenes = parser.add_argument_group("scenes and peers")
     told = " ".join(f"{level:g}" for level in LEVELS)
     scenes.add_argument(
@@ -57,6 +54,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_threads(parser)
     add_json(parser)
+
+
+def _weak() -> list[str]:
+    """The systems that learn from a mixture and noise alone, with spectrograms."""
+    return [name for name, system in systems().items() if system.weak]
+
+
+def _weak_named(name: str) -> Any:
+    """The settings of one of them."""
+    if name not in _weak():
+        raise UserError(f"preset {name!r} is not known; choose {' or '.join(_weak())}")
+    return system_named(name).settings()
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,9 +99,12 @@ def _ours(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
         denoiser = with_model(load(args.model))
         return {"model": args.model}, [lambda scene: denoiser]
     settings = {name: getattr(args, name) for name in ("preset", "steps") if getattr(args, name) is not None}
-    settings.setdefault("preset", _DEFAULTS["preset"])
-    settings.setdefault("steps", preset_named(settings["preset"]).steps)
+    settings.setdefault("preset", DEFAULT)
+    settings.setdefault("steps", _weak_named(settings["preset"]).steps)
     seeds = range(args.seeds or 1)
     return {**settings, "seeds": len(seeds), "in_band": args.in_band}, [
-        lambda scene, seed=seed: trained(scene.band if args.in_band else None, seed=seed, **settings) for seed in seeds
+        lambda scene, seed=seed: trained(
+            scene.band if args.in_band else None, settings["preset"], steps=settings["steps"], seed=seed
+        )
+        for seed in seeds
     ]

@@ -1,6 +1,6 @@
 """Say what is in a model, a checkpoint or an audio file; without a file, which back-ends can run here.
 
-With --model, what `partae train --model NAME` learns from, and the settings that its --set takes, with their defaults.
+With --model, what `partae train --model NAME` learns from, and its settings with their defaults and meaning.
 
 examples:
   partae info --model curro
@@ -11,6 +11,7 @@ examples:
 
 import argparse
 import inspect
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,15 @@ from ..audio import files
 from ..errors import UserError
 from ..kernels import backends
 from ..models import load, storage
+from ..systems.registry import system_named, systems
 from ..training import checkpoint
-from ..training.systems import KINDS, SYSTEMS
+from ..training.material import KINDS
 from .options import add_json, print_json
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="MODEL|FILE", help="a model, a checkpoint or an audio file")
-    parser.add_argument("--model", choices=tuple(SYSTEMS), metavar="NAME", help=f"{', '.join(SYSTEMS)}")
+    parser.add_argument("--model", metavar="NAME", help=", ".join(systems()))
     add_json(parser)
 
 
@@ -43,20 +45,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _about_system(name: str) -> dict[str, Any]:
-    system = SYSTEMS[name]
+    system = system_named(name)
     return {
         "model": name,
         "source": system.source,
         "needs": ", ".join(KINDS[kind] for kind in system.needs),
         "takes besides": ", ".join(KINDS[kind] for kind in system.may) or "nothing",
         "settings": system.settings().__dict__,
-        "meaning": _meaning(type(system.settings())),
+        "meaning": {entry.name: entry.metadata.get("help", "") for entry in fields(system.settings_type)},
+        "notes": inspect.cleandoc(system.settings_type.__doc__ or ""),
     }
-
-
-def _meaning(settings: type) -> str:
-    """What settings mean, and those that they have in common with other systems."""
-    return "\n\n".join(inspect.cleandoc(kind.__doc__ or "") for kind in settings.__mro__[:-1])
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -112,7 +110,7 @@ def _summary(values: torch.Tensor) -> dict[str, float]:
 def _print(found: dict[str, Any], indent: str = "") -> None:
     """Names and values, one a line; what is nested is indented, and the innermost stands on one line."""
     for name, value in found.items():
-        if isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values()):
+        if name == "meaning" or (isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values())):
             print(f"{indent}{name}")
             _print(value, indent + "  ")
         else:

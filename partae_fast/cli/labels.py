@@ -19,7 +19,7 @@ from ..atomic import check_writable
 from ..audio.files import require_file
 from ..denoising.listing import SUFFIXES
 from ..errors import UserError
-from ..labels import Rules, read_labels
+from ..labels import read_labels
 from ..labels.summary import Summary, summarise
 from .options import add_json, add_label_rules, label_rules_of, print_json
 
@@ -40,9 +40,8 @@ def run(args: argparse.Namespace) -> int:
     if args.figure:
         _check_picture(args.figure)
     rules = label_rules_of(args)
-    format = rules.pop("label_format")
-    given = _listed(args.recordings) if args.recordings else _named(args.labels, format)
-    summary = summarise(args.labels, given, Rules(**rules), format)
+    recordings = _listed(args.recordings) if args.recordings else _named(args.labels, rules.label_format)
+    summary = summarise(args.labels, recordings, rules)
     if args.figure:
         from ..labels.figure import figure
 

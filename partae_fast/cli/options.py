@@ -3,26 +3,25 @@
 import argparse
 import csv
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
 
 from ..kernels import OPS
-from ..labels import FORMATS, GUARD
-from ..training.presets import PRESETS
-
-_SPECTROGRAM = ("low", "high", "rate", "n_fft", "hop", "bins")
+from ..labels import FORMATS, GUARD, Rules
 
 
-def whole(least: int) -> Any:
-    """An argument's type: a whole number of at least `least`."""
+def int_at_least(least: int | None = None) -> Any:
+    """An argument's type: a whole number, of at least `least` where that is given."""
+    bound = "" if least is None else f" of at least {least}"
 
     def read(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
-            number = least - 1
-        if number < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+            number = None
+        if number is None or (least is not None and number < least):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number{bound}")
         return number
 
     return read
@@ -80,34 +79,46 @@ def names(text: str) -> list[str]:
     return found
 
 
-def label_rules_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What `add_label_rules` adds, as `fit` takes it."""
-    return {
-        "guard": args.guard,
-        "signal_labels": args.signal_labels,
-        "noise_labels": args.noise_labels,
-        "min_noise": args.min_noise,
-        "label_format": args.label_format,
-    }
+def label_rules_of(args: argparse.Namespace) -> Rules:
+    """The rules that flags of `add_label_rules` set; raises UserError where they do not go together."""
+    return Rules(args.guard, args.signal_labels, args.noise_labels, args.min_noise, args.label_format)
 
 
-def add_spectrogram(parser: argparse.ArgumentParser, default: str, presets: Iterable[str] = PRESETS) -> None:
-    """The preset, one of `presets`, and what is not to be as it has it."""
-    parser.add_argument("--preset", default=default, help=f"{' or '.join(presets)} (default %(default)s)")
-    band = parser.add_argument_group(
-        "spectrogram", "by default the labels' band where they have one, else the preset's"
-    )
-    band.add_argument("--low", type=float, metavar="HZ", help="lower end of the band")
-    band.add_argument("--high", type=float, metavar="HZ", help="upper end of the band")
-    band.add_argument("--rate", type=whole(1), metavar="HZ", help="sample rate at which the model works")
-    band.add_argument("--n-fft", type=whole(1), metavar="N", help="samples in a window")
-    band.add_argument("--hop", type=whole(1), metavar="N", help="samples from a window to the next")
-    band.add_argument("--bins", type=whole(1), metavar="N", help="bins in the band, in place of --high")
+def add_fields(
+    group: Any, kind: type, names: Iterable[str] | None = None, defaults: Mapping[str, Any] | None = None
+) -> None:
+    """Add a flag for each field of a settings dataclass, or for some: its type, default and help are the field's.
+
+    With `defaults` a flag that is not given leaves no attribute, and the help shows the value there; without them it
+    leaves the field's default.
+    """
+    types = get_type_hints(kind)
+    for entry in fields(kind):
+        about = entry.metadata
+        if about.get("flag") is False or (names is not None and entry.name not in names):
+            continue
+        allowed = get_args(types[entry.name]) or (types[entry.name],)
+        plain = next(t for t in (bool, int, float, str) if t in allowed)
+        default = entry.default if defaults is None else defaults[entry.name]
+        text = about.get("help", "")
+        if plain is not bool and default not in (None, "") and "default" not in text:
+            text += f" (default: {default})"
+        flag: dict[str, Any] = {"help": text.replace("%", "%%")}
+        flag["default"] = default if defaults is None else argparse.SUPPRESS
+        if plain is bool:
+            flag["action"] = argparse.BooleanOptionalAction if default else "store_true"
+        else:
+            flag["type"] = int_at_least(about.get("least")) if plain is int else plain
+            flag["metavar"] = about.get("metavar") or {int: "N", float: "X", str: "NAME"}[plain]
+        if "choices" in about:
+            del flag["metavar"]
+            flag["choices"] = about["choices"]
+        group.add_argument("--" + entry.name.replace("_", "-"), **flag)
 
 
-def spectrogram_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The spectrogram's settings, as `fit` takes them."""
-    return {name: getattr(args, name) for name in _SPECTROGRAM}
+def fields_of(args: argparse.Namespace, kind: type) -> dict[str, Any]:
+    """The fields that flags of `add_fields` set."""
+    return {entry.name: getattr(args, entry.name) for entry in fields(kind) if hasattr(args, entry.name)}
 
 
 def add_place(parser: Any) -> None:
@@ -122,7 +133,9 @@ def add_place(parser: Any) -> None:
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=whole(1), metavar="N", help="CPU threads (default: as PyTorch chooses)")
+    parser.add_argument(
+        "--threads", type=int_at_least(1), metavar="N", help="CPU threads (default: as PyTorch chooses)"
+    )
 
 
 def use_threads(args: argparse.Namespace) -> None:

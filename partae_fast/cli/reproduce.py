@@ -17,7 +17,7 @@ from typing import Any
 
 from ..experiments import grais2017, hetherly2018, kim2015, lusterman2016, stowell2015
 from ..experiments.claims import Claim, verdict
-from .options import add_json, add_place, add_threads, print_json, use_threads, whole
+from .options import add_json, add_place, add_threads, int_at_least, print_json, use_threads
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         if "steps" in defaults:
             training.add_argument(
                 "--steps",
-                type=whole(1),
+                type=int_at_least(1),
                 default=defaults["steps"],
                 metavar="N",
                 help=f"a model (default {defaults['steps'] or 'as the sizes'})",
             )
         training.add_argument(
-            "--seed", type=whole(0), default=defaults["seed"], metavar="N", help="default %(default)s"
+            "--seed", type=int_at_least(0), default=defaults["seed"], metavar="N", help="default %(default)s"
         )
         if "resume" in defaults:
             training.add_argument("--resume", action="store_true", help="go on with the run in FOLDER")
@@ -99,15 +99,15 @@ def _stowell2015(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> N
             metavar="DB",
             help=f"songs to {noise} noise, in the band (default %(default)g)",
         )
-    mixing.add_argument("--frames", type=whole(1), metavar="N", help="in a crop (default: 512, or what fits)")
+    mixing.add_argument("--frames", type=int_at_least(1), metavar="N", help="in a crop (default: 512, or what fits)")
 
 
 def _lusterman2016(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
     experiment = parser.add_argument_group("experiment")
-    experiment.add_argument("--figure", type=whole(1), metavar="N", help="one of 5 to 22 alone (default: all)")
+    experiment.add_argument("--figure", type=int_at_least(1), metavar="N", help="one of 5 to 22 alone (default: all)")
     experiment.add_argument(
         "--seeds",
-        type=whole(1),
+        type=int_at_least(1),
         default=defaults["seeds"],
         metavar="N",
         help="models of each kind (default %(default)s)",
@@ -116,7 +116,7 @@ def _lusterman2016(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
     experiment.add_argument("--extras", action="store_true", help="also what the thesis leaves to later work")
     experiment.add_argument("--noise", nargs="+", metavar="FILE", help="recorded noise for --extras")
     experiment.add_argument(
-        "--jobs", type=whole(1), metavar="N", help="models at a time, each in a process (default: 1 a thread)"
+        "--jobs", type=int_at_least(1), metavar="N", help="models at a time, each in a process (default: 1 a thread)"
     )
 
 
@@ -131,9 +131,9 @@ def _kim2015(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
         "--singing", metavar="DIR", help="clips of two channels, accompaniment and voice, as MIR-1K has: panel e"
     )
     sizes = parser.add_argument_group("sizes", "smaller where nothing is said on the project's own test recordings")
-    sizes.add_argument("--hidden", type=whole(1), metavar="N", help="units of a hidden layer")
+    sizes.add_argument("--hidden", type=int_at_least(1), metavar="N", help="units of a hidden layer")
     sizes.add_argument("--learning-rate", type=float, metavar="X", help="step size of training")
-    sizes.add_argument("--epochs", type=whole(1), metavar="N", help="of adaptation")
+    sizes.add_argument("--epochs", type=int_at_least(1), metavar="N", help="of adaptation")
     sizes.add_argument("--adapting-rate", type=float, metavar="X", help="step size of adaptation")
 
 
@@ -146,7 +146,7 @@ def _hetherly2018(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> 
     )
     parser.add_argument(
         "--mixtures",
-        type=whole(1),
+        type=int_at_least(1),
         default=defaults["mixtures"],
         metavar="N",
         help="to test on, in-set and as many out-of-set (default %(default)s)",
@@ -160,8 +160,8 @@ def _grais2017(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> Non
         help="songs in stems, in train/ and test/ as in MUSDB18-HQ (default: a small run on songs made by code)",
     )
     size = parser.add_argument_group("size")
-    size.add_argument("--epochs", type=whole(1), metavar="N", help="at most (default: 100, in the small run 20)")
-    size.add_argument("--batch", type=whole(1), metavar="N", help="segments in a step (default: 100)")
+    size.add_argument("--epochs", type=int_at_least(1), metavar="N", help="at most (default: 100, in the small run 20)")
+    size.add_argument("--batch", type=int_at_least(1), metavar="N", help="segments in a step (default: 100)")
     size.add_argument("--seconds", type=float, metavar="S", help="of each song, at most (default: all)")
 
 

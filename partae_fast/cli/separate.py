@@ -25,7 +25,7 @@ from ..denoising.jobs import Job
 from ..denoising.progress import progress_of
 from ..denoising.separate import CLIPPING, separate_file
 from ..models import load
-from .options import add_json, add_threads, print_json, use_threads, whole
+from .options import add_json, add_threads, int_at_least, print_json, use_threads
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,14 +34,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="a folder for the sources")
     parser.add_argument(
         "--step",
-        type=whole(1),
+        type=int_at_least(1),
         metavar="FRAMES",
         help="from one segment to the next; less than a segment averages what overlapping ones say (default: a "
         "segment, as published)",
     )
     parser.add_argument(
         "--sources",
-        type=whole(1),
+        type=int_at_least(1),
         metavar="N",
         help="how many to tell apart by clusters, for models of embeddings (default: those that the model knows)",
     )

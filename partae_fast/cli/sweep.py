@@ -14,27 +14,30 @@ examples:
 import argparse
 import inspect
 import time
+from dataclasses import fields
 from typing import Any
 
 from ..errors import UserError
-from ..training.grid import SETTINGS
-from ..training.presets import PRESETS
-from ..training.sweep import Sweep
+from ..sweeps.grid import SETTINGS
+from ..sweeps.sweep import Sweep
+from ..systems.registry import system_named
+from ..training.material import Material
+from ..training.spectrograms import AskedSpectrogram
 from .options import (
+    add_fields,
     add_json,
     add_material,
     add_place,
-    add_spectrogram,
     add_threads,
+    fields_of,
+    int_at_least,
     label_rules_of,
     print_json,
-    spectrogram_of,
     use_threads,
-    whole,
 )
 
 _STEPS = inspect.signature(Sweep).parameters["steps"].default
-_PRESET = inspect.signature(Sweep.of_recordings).parameters["preset"].default
+_SYSTEM = inspect.signature(Sweep.of_recordings).parameters["system"].default
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +50,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"a setting and its values, as often as wanted: {', '.join(SETTINGS)}",
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="for models, table and plot")
-    add_spectrogram(parser, _PRESET, [name for name, preset in PRESETS.items() if not preset.remixed])
+    parser.add_argument("--model", "--preset", default=_SYSTEM, metavar="NAME", help="default: %(default)s")
+    system = system_named(_SYSTEM)
+    band = parser.add_argument_group("spectrogram")
+    add_fields(band, system.settings_type, [entry.name for entry in fields(AskedSpectrogram)], system.defaults())
     run = parser.add_argument_group("training")
-    run.add_argument("--steps", type=whole(1), default=_STEPS, metavar="N", help="of each model (default %(default)s)")
+    run.add_argument(
+        "--steps", type=int_at_least(1), default=_STEPS, metavar="N", help="of each model (default %(default)s)"
+    )
     run.add_argument("--resume", action="store_true", help="go on with the sweep in FOLDER, or add to it")
     add_place(run)
     add_threads(parser)
@@ -61,15 +69,12 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     sweep = Sweep.of_recordings(
         _grid(args.set),
-        args.recordings,
+        Material(args.recordings, args.noise or (), args.labels or (), label_rules=label_rules_of(args)),
         args.out,
-        noise=args.noise,
-        labels=args.labels,
-        preset=args.preset,
+        system=args.model,
+        settings=fields_of(args, AskedSpectrogram),
         backend=args.backend,
         device=args.device,
-        spectrogram=spectrogram_of(args),
-        about_labels=label_rules_of(args),
         steps=args.steps,
         resume=args.resume,
         progress=False if args.quiet else None,

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from ..audio.spectrogram import Spectrogram
 from ..denoising.denoise import Separator, denoise
 from ..errors import UserError
-from ..training.fit import fit
+from ..systems.fit import fit
+from ..systems.registry import DEFAULT
+from ..training.options import TrainingOptions
 
 Audio = NDArray[np.float32]
 Denoiser = Callable[[Audio, Audio, int], Audio]
@@ -88,17 +90,24 @@ def ratio_mask(song: Audio) -> Denoiser:
     return denoiser
 
 
-def trained(band: tuple[float, float] | None = None, **settings: Any) -> Denoiser:
+def trained(band: tuple[float, float] | None = None, system: str = DEFAULT, **options: Any) -> Denoiser:
     """Ours, trained on nothing but the mixture that it is to denoise and the noise-only audio.
 
     Arguments:
-        band: low and high in Hz, as a user who knows the song may give them; None for the preset's.
-        settings: others of `fit`: preset, steps, seed.
+        band: low and high in Hz, as a user who knows the song may give them; None for the system's.
+        system: what is trained; one that learns from weak labels.
+        options: of `TrainingOptions`: steps, seed, backend.
     """
 
     def denoiser(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
-        low, high = band or (None, None)
-        model = fit([(mixture, rate)], noise=[(noise_only, rate)], low=low, high=high, progress=False, **settings)
+        settings = {} if band is None else {"low": band[0], "high": band[1]}
+        model = fit(
+            [(mixture, rate)],
+            noise=[(noise_only, rate)],
+            system=system,
+            settings=settings,
+            options=TrainingOptions(progress=False, **options),
+        )
         return denoise(mixture, rate, model)
 
     return denoiser

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..denoising.mask import gain_of
-from ..training.material import Material
+from ..training.spectrograms import Spectrograms
 
 _CHUNK = 4096  # frames that the model sees at a time; at the ends of each it has zeros around it
 # Below these a partition has failed. Seen with preset stowell2015, 1000 steps, penalty 0.75 or 100, on songs at -10 and
@@ -51,14 +51,14 @@ class Report:
         ]
 
 
-def report(model: Any, material: Material) -> Report:
+def report(model: Any, spectrograms: Spectrograms) -> Report:
     """Judge a model by the recordings that it was trained on.
 
     Arguments:
         model: with its mask (`Mask()` where it has none).
-        material: what `training.material.prepare` made of the recordings.
+        spectrograms: what it was trained on.
     """
-    return judge(model, material.signal, material.noise)
+    return judge(model, spectrograms.signal, spectrograms.noise)
 
 
 def judge(model: Any, signal: Sequence[NDArray[np.float32]], noise_only: Sequence[NDArray[np.float32]]) -> Report:

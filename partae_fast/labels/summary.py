@@ -88,7 +88,6 @@ def summarise(
     label_files: Sequence[PathLike],
     recordings: Sequence[PathLike],
     rules: Rules | None = None,
-    format: str | None = None,
 ) -> Summary:
     """What label files say of recordings, whose headers alone are read.
 
@@ -104,11 +103,11 @@ def summarise(
         except UserError as error:
             warnings.append(f"{_printable(str(error))}; left out")
     if not about:
-        return _of_labels_alone(label_files, rules, format, warnings)
+        return _of_labels_alone(label_files, rules, warnings)
     events: dict[Path, list[Event]] = {}
     given = [Recording(str(place), info.seconds, info.rate) for place, info in about.items()]
     for path in label_files:
-        for place, found in listed(path, given, format).items():
+        for place, found in listed(path, given, rules.label_format).items():
             events.setdefault(place, []).extend(found)
     rules.require_found(event for found in events.values() for event in found)
     parts = []
@@ -120,10 +119,10 @@ def summarise(
     return Summary(parts, _labels(counted, rules), warnings + _signs(parts))
 
 
-def _of_labels_alone(label_files: Sequence[PathLike], rules: Rules, format: str | None, warnings: list[str]) -> Summary:
+def _of_labels_alone(label_files: Sequence[PathLike], rules: Rules, warnings: list[str]) -> Summary:
     counted, known = [], True
     for path in label_files:
-        table = read_labels(path, format)
+        table = read_labels(path, rules.label_format)
         known &= not table.samples
         counted += [(row.event, f"{path} {row.recording}") for row in table.rows if row.event]
     rules.require_found(event for event, _ in counted)

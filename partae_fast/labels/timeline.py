@@ -29,6 +29,7 @@ class Rules:
     signal_labels: labels of signal; time with another label alone is then unknown. None for all that are not noise.
     noise_labels: labels that do not count as signal, such as of wind or of a species that is to be taken away.
     min_noise: seconds; a noise-only stretch that is shorter is unknown.
+    label_format: one of `partae_fast.labels.FORMATS`; None takes what each file's content shows.
 
     Raises UserError where a number is below 0 or a label is both.
     """
@@ -37,6 +38,7 @@ class Rules:
     signal_labels: Collection[str] | None = None
     noise_labels: Collection[str] = ()
     min_noise: float = 0.0
+    label_format: str | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("guard", self.guard), ("the least noise-only stretch", self.min_noise)):

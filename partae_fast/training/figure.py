@@ -12,8 +12,7 @@ from ..atomic import atomic_path, check_writable
 from ..audio.files import PathLike
 from ..denoising.figure import DPI, STYLE
 from ..errors import UserError
-from .material import Material
-from .presets import PRESETS
+from .spectrograms import Spectrograms
 
 FORMATS = (".png", ".pdf", ".svg")
 # By partition, in every panel.
@@ -32,7 +31,14 @@ def check_place(path: PathLike, overwrite: bool = False) -> None:
     check_writable(path, overwrite)
 
 
-def figure(path: PathLike, model: Any, material: Material, overwrite: bool = True) -> None:
+def figure(
+    path: PathLike,
+    model: Any,
+    spectrograms: Spectrograms,
+    system: str = "",
+    stages: Sequence[int] = (),
+    overwrite: bool = True,
+) -> None:
     """Draw what training made to `path`.
 
     Three panels: the loss over steps; each latent's activity in noise-only audio against that in the rest, by partition
@@ -40,8 +46,10 @@ def figure(path: PathLike, model: Any, material: Material, overwrite: bool = Tru
 
     Args:
         path: the image, .png, .pdf or .svg.
-        model: as `fit_material` returns it, with its `history`; with a partition or without.
-        material: what it was trained on.
+        model: as `pf.fit` returns it, with its `history`; with a partition or without.
+        spectrograms: what it was trained on.
+        system: the name of what trained it, for the title.
+        stages: the steps of each model that was trained, one after the other; one model where it is empty.
         overwrite: whether a picture that exists is replaced.
 
     Raises UserError where `path` is of another kind or cannot be written.
@@ -56,12 +64,13 @@ def figure(path: PathLike, model: Any, material: Material, overwrite: bool = Tru
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(7.2, 4.0 + 1.3 * rows), layout="constrained")
         FigureCanvasAgg(page)
-        page.suptitle(_title(model, material), fontsize=8)
+        stages = stages or [len(model.history.loss)]
+        page.suptitle(_title(model, spectrograms, system, stages), fontsize=8)
         halves: Any = page.subfigures(2, 1, height_ratios=(3.2, 0.3 + 1.3 * rows))
         upper, lower = halves
         left, right = upper.subplots(1, 2, width_ratios=(1.25, 1))
-        _losses(left, list(model.history.loss), material)
-        _activities(right, activity(model, material.noise), activity(model, material.signal), groups)
+        _losses(left, list(model.history.loss), stages)
+        _activities(right, activity(model, spectrograms.noise), activity(model, spectrograms.signal), groups)
         _filters(lower, model, groups, rows)
         with atomic_path(path, overwrite) as temporary:
             page.savefig(temporary, dpi=DPI)
@@ -99,13 +108,13 @@ def _partition(model: Any) -> dict[str, NDArray[np.intp]]:
     return {name: latents for name, latents in groups.items() if len(latents)}
 
 
-def _title(model: Any, material: Material) -> str:
-    preset, spectrogram, steps = material.preset, material.spectrogram, len(model.history.loss)
-    name = next((f", preset {name}" for name, known in PRESETS.items() if known == preset), "")
+def _title(model: Any, spectrograms: Spectrograms, system: str, stages: Sequence[int]) -> str:
+    spectrogram, steps = spectrograms.spectrogram, len(model.history.loss)
+    name = f", {system}" if system else ""
     partitioned = "background" in _partition(model)
     kind = "partitioned autoencoder" if partitioned else "denoising autoencoder"
-    taught = "" if partitioned or not preset.remixed else ", taught by a partitioned one"
-    seconds = [sum(map(len, part)) / spectrogram.frame_rate for part in (material.signal, material.noise)]
+    taught = "" if partitioned or len(stages) == 1 else ", taught by a partitioned one"
+    seconds = [sum(map(len, part)) / spectrogram.frame_rate for part in (spectrograms.signal, spectrograms.noise)]
     milliseconds = 1000 * model.taps / spectrogram.frame_rate
     return (
         f"{kind}{taught}{name}: {model.latents_count} latents of {model.taps} frames ({milliseconds:.3g} ms), "
@@ -122,9 +131,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def _losses(axes: Any, losses: list[float], material: Material) -> None:
-    """Each model's losses: a preset may train others after the first, whose loss is another and begins anew."""
-    split = material.preset.split(len(losses))
+def _losses(axes: Any, losses: list[float], split: Sequence[int]) -> None:
+    """The losses of each model that was trained, one after the other; `split` has their steps."""
     begins = np.cumsum([0, *split])
     names = ("partitioned autoencoder", *(f"denoising autoencoder {n}" for n in range(1, len(split))))
     for begin in begins[1:-1]:

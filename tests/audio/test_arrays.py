@@ -10,6 +10,7 @@ import torch
 import partae_fast as pf
 from partae_fast.audio.arrays import MOST_CHANNELS, as_given, columns_of, float_array
 from partae_fast.errors import UserError
+from tests.calls import fit
 
 
 @pytest.mark.parametrize("shape", [(7,), (7, 2), (0,), (0, 2), (1,), (1, 1), (2, 2), (MOST_CHANNELS, MOST_CHANNELS)])
@@ -89,7 +90,7 @@ def test_every_public_function_that_takes_audio_checks_it():
     calls = [
         lambda audio: pf.denoise(audio, 8000, model),
         lambda audio: pf.separate(audio, 8000, separator),
-        lambda audio: pf.fit([(audio, 8000)], noise=[(audio, 8000)], steps=1),
+        lambda audio: fit([(audio, 8000)], noise=[(audio, 8000)], steps=1),
     ]
     for call in calls:
         with pytest.raises(UserError, match="transpose"):

@@ -20,7 +20,7 @@ from partae_fast import cli, sealed
 from partae_fast.audio import files
 from partae_fast.cli import train as train_verb
 from partae_fast.evaluation.report import report
-from partae_fast.training.material import prepare
+from tests.calls import fit, prepare
 
 from .conftest import FAST, RATE, ROOT, sound, write
 
@@ -52,7 +52,7 @@ def test_train_writes_a_model_that_is_fits_own_and_removes_its_checkpoint(partae
     result = json.loads(out)
     assert code == 0 and result["model"] == "new.safetensors" and result["steps"] == 3
     torch.set_num_threads(1)
-    own = pf.fit(["song.wav"], noise=["noise.wav"], steps=3, seed=3, backend="eager")
+    own = fit(["song.wav"], noise=["noise.wav"], steps=3, seed=3, backend="eager")
     model = pf.load("new.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), own.parameters(), strict=True))
     assert result["loss"] == pytest.approx(own.history.loss[-1])  # one step of three is the last model's
@@ -61,7 +61,7 @@ def test_train_writes_a_model_that_is_fits_own_and_removes_its_checkpoint(partae
 
 def test_train_reports_what_can_be_told_without_clean_audio(partae):
     _, out, _ = partae("train", "song.wav", *TRAIN, "--preset", "stowell2015", "--json")
-    made = prepare(["song.wav"], noise=["noise.wav"], preset="stowell2015")
+    made = prepare(["song.wav"], noise=["noise.wav"], system="stowell2015")
     expected = report(pf.load("new.safetensors"), made)
     found = json.loads(out)["report"]
     assert found == json.loads(json.dumps(asdict(expected))) and found["warnings"]  # three steps tell nothing apart
@@ -239,7 +239,7 @@ def with_sample(value):
 
 AUDIO = {
     "missing": (nothing, "no such file"),
-    "folder": (lambda: Path("bad.wav").mkdir(), "is a folder"),
+    "folder": (lambda: Path("bad.wav").mkdir(), "is a folder|no recordings there"),
     "text": (lambda: Path("bad.wav").write_text("these are the times\n" * 50), "not usable as audio"),
     "empty": (lambda: Path("bad.wav").touch(), "0 bytes"),
     "header cut short": (header_cut_short, "not usable as audio|no samples"),
@@ -406,7 +406,7 @@ def test_denoise_needs_a_model(refused):
 # The tests may run as root, who may write anywhere; a path below a file is beyond root too.
 @pytest.mark.parametrize("out", ["song.wav/m.safetensors", "nothere/m.safetensors"])
 def test_train_checks_where_the_model_goes_before_it_trains(refused, out, monkeypatch):
-    monkeypatch.setattr(train_verb, "prepare", None)
+    monkeypatch.setattr(train_verb, "fit", None)
     assert out in refused("train", "song.wav", "--noise", "noise.wav", "--out", out)
 
 
@@ -425,7 +425,7 @@ def test_demo_to_a_place_that_cannot_be(refused):
 
 
 def test_train_replaces_no_model_unasked(refused, monkeypatch):
-    monkeypatch.setattr(train_verb, "prepare", None)
+    monkeypatch.setattr(train_verb, "fit", None)
     line = refused("train", "song.wav", "--noise", "noise.wav", "--out", "m.safetensors")
     assert "m.safetensors" in line and "--overwrite" in line
 
@@ -518,7 +518,7 @@ def test_ctrl_c_before_the_first_step(partae, here, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_verb, "prepare", stop)
+    monkeypatch.setattr(train_verb, "fit", stop)
     code, out, err = partae("train", "song.wav", *TRAIN)
     assert (code, out) == (130, "") and "nothing was written" in err and err.count("\n") == 1
 

@@ -37,7 +37,7 @@ def test_train_stop_go_on_and_denoise(partae, here, monkeypatch, model):
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        broken.setattr("partae_fast.cli.systems.save", stop)  # the run is done, and its checkpoint is there
+        broken.setattr("partae_fast.cli.train.save", stop)  # the run is done, and its checkpoint is there
         assert train(partae, model, "--steps", 3, out="e.safetensors")[0] == 130
     code, out, err = train(partae, model, "--steps", 6, "--resume", out="e.safetensors")
     assert code == 0 and "e.safetensors: 6 steps" in out, err

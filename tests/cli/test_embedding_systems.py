@@ -105,7 +105,7 @@ def test_stopped_and_gone_on_with_is_one_run(places, monkeypatch):
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        broken.setattr("partae_fast.cli.systems.save", stop)  # the run is done, and its checkpoint is there
+        broken.setattr("partae_fast.cli.train.save", stop)  # the run is done, and its checkpoint is there
         assert train("sce-mi", places, "half.safetensors", steps=2) == 130
     assert train("sce-mi", places, "half.safetensors", "--resume", steps=5) == 0
     whole, half = (pf.load(f"{name}.safetensors").state_dict() for name in ("whole", "half"))

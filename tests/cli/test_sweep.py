@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast.training import sweep as sweep_module
-from partae_fast.training import sweep_figure
+from partae_fast.sweeps import figure as sweep_figure
 from partae_fast.training import trainer as trainer_module
 from partae_fast.training.steps import train_steps
+from tests.calls import fit
 
 from .conftest import ROOT, sound, write
 
@@ -54,7 +54,7 @@ def test_a_grid_in_and_a_table_a_plot_and_models_out(partae, here):
     torch.set_num_threads(1)
     assert partae("denoise", "s/penalty=2_pool=16.safetensors", "song.wav", "--out", "clean.wav")[0] == 0
     assert partae("sweep", *MATERIAL, "--set", "seed=3", "--steps", 3, "--out", "t", "--quiet")[0] == 0
-    own = pf.fit(["song.wav"], noise=["noise.wav"], preset="stowell2015", steps=3, seed=3)
+    own = fit(["song.wav"], noise=["noise.wav"], system="stowell2015", steps=3, seed=3)
     model = pf.load("t/seed=3.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), own.parameters(), strict=True))
     assert (model.spectrogram, model.mask, model.config()) == (own.spectrogram, own.mask, own.config())
@@ -92,7 +92,7 @@ def test_short_recordings_train_on_shorter_crops_unless_frames_are_asked_for(par
         (("--set", "seed=1,1"), "two members are called seed=1"),
         (("--set", "seed=1", "--backend", "triton"), "triton"),
         (("--set", "seed=1", "--out", "song.wav/s"), "song.wav/s"),
-        (("--set", "seed=1", "--preset", "none"), "preset 'none' is not known"),
+        (("--set", "seed=1", "--preset", "none"), "model 'none' is not known"),
         (("--steps", "2"), "--set"),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_folder_with_a_sweep_is_refused_before_recordings_are_read(partae, no_
     again = ("sweep", *MATERIAL, "--set", "seed=0,1", "--steps", 1, "--out", "s", "--quiet")
     code, _, err = partae(*again, "--resume")
     assert code == 2 and "a sweep of other recordings or settings" in err and "magnitudes_sha256 was" in err
-    monkeypatch.setattr(sweep_module, "prepare", None)
+    monkeypatch.setattr("partae_fast.systems.convolutional.prepare", None)
     code, _, err = partae(*again)
     assert code == 2 and "a sweep is in this folder; resume it" in err
 
@@ -166,4 +166,4 @@ def test_ctrl_c_is_answered_soon(partae, here):
 
 def test_a_preset_of_several_models_is_refused(partae):
     code, _, err = partae("sweep", *MATERIAL, "--preset", "field", "--set", "seed=1", "--out", "s")
-    assert code == 2 and "preset field trains others" in err
+    assert code == 2 and "model field cannot be swept" in err

@@ -100,17 +100,17 @@ def test_a_second_writer_of_a_model_is_refused(partae):
 
 
 def test_a_run_is_gone_on_with_for_the_steps_that_it_was_begun_for(here, partae, monkeypatch):
-    from partae_fast.training import fit
+    from partae_fast.training.session import Session
 
-    def stop(trainer, steps, record, real=fit._train):
-        real(trainer, steps - 1, record)
+    def stop(session, model, sampler, steps, *arguments, real=Session.train, **settings):
+        real(session, model, sampler, steps - 1, *arguments, **settings)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "_train", stop)
+        patch.setattr(Session, "train", stop)
         assert partae(*TRAIN, "--steps", 10)[0] == 130
     code, _, err = partae(*TRAIN, "--steps", 12, "--resume", "--quiet")
-    assert code == 2 and "begun for 8 to 10 steps" in err and "--steps 10" in err and err.count("\n") == 1
+    assert code == 2 and "started for 8 to 10 steps" in err and "--steps 10" in err and err.count("\n") == 1
     assert partae(*TRAIN, "--steps", 10, "--resume")[0] == 0
 
 

@@ -10,6 +10,7 @@ from partae_fast.errors import UserError
 from partae_fast.evaluation import peers
 from partae_fast.evaluation.scenes import Scene
 from partae_fast.metrics import band, si_sdr
+from tests.calls import fit
 
 from .conftest import RATE, hiss, song
 
@@ -82,10 +83,8 @@ def test_noisereduce_is_asked_for_in_one_line_where_it_is_missing(monkeypatch):
 
 def test_ours_is_fit_and_denoise_on_what_the_others_get():
     mixture, noise_only = SCENE.mixture(0.0)
-    settings = {"preset": "stowell2015", "steps": 3, "seed": 4, "backend": "eager"}
-    model = pf.fit(
-        [(mixture, RATE)], noise=[(noise_only, RATE)], low=2000.0, high=4500.0, progress=False, **settings
-    )  # fmt: skip
+    settings = {"system": "stowell2015", "steps": 3, "seed": 4, "backend": "eager"}
+    model = fit([(mixture, RATE)], [(noise_only, RATE)], low=2000.0, high=4500.0, progress=False, **settings)
     expected = pf.denoise(mixture, RATE, model)
     assert np.array_equal(peers.trained(SCENE.band, **settings)(mixture, noise_only, RATE), expected)
     assert np.array_equal(peers.with_model(model)(mixture, noise_only, RATE), expected)

@@ -10,9 +10,8 @@ import torch
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.denoising.mask import Mask
 from partae_fast.evaluation.report import report
-from partae_fast.training.fit import fit
-from partae_fast.training.material import Material, prepare
-from partae_fast.training.presets import PRESETS
+from partae_fast.training.spectrograms import Spectrograms
+from tests.calls import fit, prepare
 
 from .conftest import RATE, hiss, song
 
@@ -33,8 +32,7 @@ class Factors:
 
 def material(signal, noise):
     """Recordings whose every frame is as given, of several lengths; one is longer than the model sees at a time."""
-    return Material(
-        PRESETS["stowell2015"],
+    return Spectrograms(
         Spectrogram(),
         [np.tile(np.float32(signal), (length, 1)) for length in (50, 150)],
         [np.tile(np.float32(noise), (length, 1)) for length in (5000, 1)],
@@ -89,9 +87,9 @@ def test_a_model_without_a_partition_has_no_reconstruction_to_judge():
 
 def test_a_trained_model_takes_noise_away_and_keeps_the_song():
     recordings = {"recordings": [(song() + hiss(3.0, 1), RATE)], "noise": [(hiss(2.0, 2), RATE)]}
-    made = prepare(**recordings, preset="stowell2015")
+    made = prepare(**recordings, system="stowell2015")
     before, after = (
-        report(fit(**recordings, preset="stowell2015", steps=steps, progress=False), made) for steps in (0, 300)
+        report(fit(**recordings, system="stowell2015", steps=steps, progress=False), made) for steps in (0, 300)
     )
     assert after.reduction > 10 and after.kept > -6 and after.reconstruction > 3 and after.warnings == ()
     assert before.reconstruction < 1 and before.warnings

@@ -14,7 +14,7 @@ from partae_fast.experiments.grais2017.claims import judge
 from partae_fast.experiments.grais2017.data import tasks
 from partae_fast.experiments.grais2017.report import layers, report
 from partae_fast.experiments.grais2017.scores import normalised, scores
-from partae_fast.training.cdae import Piece
+from partae_fast.systems.cdae import Piece
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 PARAMETERS = {"fnn": 4_206_600, "cdae": 37_101}

@@ -13,7 +13,7 @@ from partae_fast.audio import files
 from partae_fast.errors import UserError
 from partae_fast.experiments.hetherly2018 import claims, data, experiment, methods, scores
 from partae_fast.experiments.hetherly2018.methods import METHODS
-from partae_fast.training.mixing import Mixing
+from partae_fast.systems.mixing import Mixing
 
 RATE = 10000
 

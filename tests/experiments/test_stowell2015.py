@@ -17,7 +17,7 @@ from partae_fast.errors import UserError
 from partae_fast.experiments.stowell2015 import claims, data, members, report, scores
 from partae_fast.experiments.stowell2015.data import Mixture, Part
 from partae_fast.sampling import CropSampler
-from partae_fast.training.grid import Member
+from partae_fast.sweeps.grid import Member
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 RATE = 22050

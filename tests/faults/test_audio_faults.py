@@ -24,7 +24,7 @@ from partae_fast.audio.headers import unclosed_start
 from partae_fast.denoising import Mask
 from partae_fast.denoising.files import denoise_file
 from partae_fast.errors import UserError
-from partae_fast.training.material import prepare
+from tests.calls import prepare
 
 from ..denoising.models import Fixed, Stub
 
@@ -380,7 +380,7 @@ def test_samples_beyond_reason_are_refused_with_their_time(real, value):
     with pytest.raises(UserError, match=r"^denoise: the sample at 0\.500 s is "):
         pf.denoise(samples, RATE, real)
     with pytest.raises(UserError, match=r"^recording 0: the sample at 0\.500 s is "):
-        prepare([(samples, RATE)], [(SAMPLES, RATE)], preset="stowell2015")
+        prepare([(samples, RATE)], [(SAMPLES, RATE)], system="stowell2015")
 
 
 @pytest.mark.parametrize("channels", [1, 8])
@@ -431,7 +431,7 @@ def folder(tmp_path):
 
 
 def test_recordings_of_several_rates_are_brought_to_one(folder):
-    made = prepare([folder / "a.wav", folder / "b.wav"], [folder / "quiet.wav"], preset="stowell2015")
+    made = prepare([folder / "a.wav", folder / "b.wav"], [folder / "quiet.wav"], system="stowell2015")
     assert [len(magnitudes) for magnitudes in (*made.signal, *made.noise)] == [691] * 3
     assert made.spectrogram.rate == RATE
 
@@ -439,7 +439,7 @@ def test_recordings_of_several_rates_are_brought_to_one(folder):
 def test_a_file_given_twice_is_used_once_and_said(folder, caplog):
     (folder / "link.wav").symlink_to(folder / "a.wav")
     twice = [folder / "a.wav", folder / "b.wav", folder / "link.wav", folder / "a.wav"]
-    made = prepare(twice, [folder / "quiet.wav"], preset="stowell2015")
+    made = prepare(twice, [folder / "quiet.wav"], system="stowell2015")
     assert len(made.signal) == 2
     assert caplog.text.count("given twice") == 2 and str(folder / "link.wav") in caplog.text
 
@@ -458,7 +458,7 @@ def test_a_set_that_cannot_be_trained_on_is_refused(folder, monkeypatch, recordi
     monkeypatch.chdir(folder)
     soundfile.write("short.wav", np.full(50, 0.1), RATE)
     with pytest.raises(UserError, match=message):
-        prepare(recordings, noise, preset="stowell2015")
+        prepare(recordings, noise, system="stowell2015")
 
 
 def test_the_files_own_strings_reach_the_denoised_file(tmp_path):

@@ -24,7 +24,7 @@ def test_out_of_memory(partae, here, monkeypatch, error):
         raise error
 
     before = sorted(here.iterdir())
-    monkeypatch.setattr(train_verb, "fit_material", fail)
+    monkeypatch.setattr(train_verb, "fit", fail)
     code, out, err = partae("train", "song.wav", "--noise", "noise.wav", "--out", "new.safetensors", *FAST, "--quiet")
     assert (code, out) == (2, "") and err.count("\n") == 1
     assert err.startswith("partae train: memory ran out; close other programs") and sorted(here.iterdir()) == before

@@ -184,3 +184,17 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file")}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "[[[1.0], [1.0]]]", done.stderr
+
+
+def test_threads_end_when_they_are_stopped_and_start_again(thread_count):
+    """One that returns from a kernel while the interpreter shuts down aborts the process."""
+
+    def alive():
+        return [thread for thread in threading.enumerate() if thread.name == "partae"]
+
+    thread_count(3)
+    for _ in range(2):
+        everything()
+        assert len(alive()) >= 2
+        threads._workers.stop()
+        assert not alive()

@@ -5,7 +5,7 @@ import pytest
 
 from partae_fast.audio import files
 from partae_fast.errors import UserError
-from partae_fast.training.material import prepare
+from tests.calls import prepare
 
 RATE = 16000
 TONES = {"wren": (1, 2000.0), "robin": (4, 3000.0), "rain": (7, 4000.0)}  # second in which each sounds, and its Hz
@@ -48,7 +48,7 @@ def sounding(material, kind):
 
 
 def prepared(recording, labels, **settings):
-    return prepare([recording], labels=labels, preset="stowell2015", **settings)
+    return prepare([recording], labels=labels, system="stowell2015", **settings)
 
 
 def test_all_labels_are_signal_unless_they_are_chosen(recording, table):
@@ -115,4 +115,4 @@ def test_what_cannot_be_is_refused(recording, table, rows, settings, message):
 
 def test_labels_cannot_be_chosen_where_there_are_none(recording):
     with pytest.raises(UserError, match="no event has the label 'a'; the labels are none at all"):
-        prepare([recording], noise=[recording], preset="stowell2015", signal_labels=["a"])
+        prepare([recording], noise=[recording], system="stowell2015", signal_labels=["a"])

@@ -10,8 +10,7 @@ from partae_fast.errors import UserError
 from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
 from partae_fast.training import figure as module
 from partae_fast.training.figure import activity, check_place, figure
-from partae_fast.training.material import Material
-from partae_fast.training.presets import PRESETS
+from partae_fast.training.spectrograms import Spectrograms
 from partae_fast.training.trainer import History
 
 
@@ -23,15 +22,15 @@ def trained(model, losses=5):
     return model
 
 
-def material(preset):
+def material():
     random = np.random.default_rng(0)
     signal = [random.random((length, 32), np.float32) for length in (300, 9000)]
-    return Material(PRESETS[preset], Spectrogram(), signal, [random.random((200, 32), np.float32)])
+    return Spectrograms(Spectrogram(), signal, [random.random((200, 32), np.float32)])
 
 
 @pytest.fixture
 def drawn(monkeypatch, tmp_path):
-    """drawn(model, material) -> the matplotlib Figure that was written."""
+    """drawn(model, system, stages) -> the matplotlib Figure that was written."""
     pages = []
     real = matplotlib.figure.Figure.savefig
 
@@ -41,8 +40,8 @@ def drawn(monkeypatch, tmp_path):
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", savefig)
 
-    def draw(model, found):
-        figure(tmp_path / "a.png", model, found)
+    def draw(model, *about):
+        figure(tmp_path / "a.png", model, material(), *about)
         assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
         return pages[-1]
 
@@ -54,10 +53,8 @@ def panel(page, title):
 
 
 def test_a_partitioned_model_has_its_partition_told_apart(drawn):
-    page = drawn(trained(ConvPartitionedAutoencoder(latents=40, background=0.1), 1000), material("stowell2015"))
-    assert page.get_suptitle().startswith(
-        "partitioned autoencoder, preset stowell2015: 40 latents of 9 frames (26.1 ms)"
-    )
+    page = drawn(trained(ConvPartitionedAutoencoder(latents=40, background=0.1), 1000), "stowell2015")
+    assert page.get_suptitle().startswith("partitioned autoencoder, stowell2015: 40 latents of 9 frames (26.1 ms)")
     assert "27.0 s that may have signal and 0.6 s of noise, 1.7 to 7.2 kHz, 32 bins" in page.get_suptitle()
     dots = panel(page, "mean activity of latents")
     assert [text.get_text() for text in dots.get_legend().get_texts()] == ["foreground, 36", "background, 4"]
@@ -71,8 +68,8 @@ NAMES = ("foreground filters", "", "background filters")
 
 def test_a_model_without_a_partition_is_shown_as_what_it_is(drawn):
     """Preset field: the last of three models is kept, and all losses are in the history."""
-    page = drawn(trained(ConvDenoisingAutoencoder(latents=8), 1100), material("field"))
-    assert page.get_suptitle().startswith("denoising autoencoder, taught by a partitioned one, preset field: 8 latents")
+    page = drawn(trained(ConvDenoisingAutoencoder(latents=8), 1100), "field", [300, 400, 400])
+    assert page.get_suptitle().startswith("denoising autoencoder, taught by a partitioned one, field: 8 latents")
     dots = panel(page, "mean activity of latents")
     assert [text.get_text() for text in dots.get_legend().get_texts()] == ["8 latents, no background"]
     assert not [axes for axes in page.axes if "ground" in axes.get_title(loc="left")]
@@ -88,7 +85,7 @@ def test_it_is_drawn_after_few_steps_and_of_latents_that_do_nothing(drawn, kind,
     with torch.no_grad():
         model.w_enc.zero_()
         model.w_dec[:, 0].zero_()
-    drawn(model, material("field"))
+    drawn(model, "field", [300, 400, 400])
     assert not recwarn.list
 
 

@@ -10,11 +10,10 @@ import torch
 from partae_fast.audio import files
 from partae_fast.errors import UserError
 from partae_fast.sampling import CropSampler
-from partae_fast.training.fit import fit, fit_material
-from partae_fast.training.material import prepare
 from partae_fast.training.reservoir import ReservoirSampler
 from partae_fast.training.stored import is_stored
 from partae_fast.training.trainer import Trainer
+from tests.calls import fit, prepare
 
 BINS, FRAMES, BATCH = 6, 16, 4
 SEGMENT = 8 * FRAMES
@@ -138,7 +137,7 @@ def test_training_is_in_launches_and_goes_on_to_the_same_bits(tmp_path, backend,
 # From files.
 
 RATE = 8000
-SETTINGS = {"preset": "stowell2015", "rate": RATE, "low": 200.0, "high": 3900.0, "n_fft": 128, "hop": 64}
+SETTINGS = {"system": "stowell2015", "rate": RATE, "low": 200.0, "high": 3900.0, "n_fft": 128, "hop": 64}
 
 
 def write(path, seconds, seed):
@@ -176,26 +175,27 @@ def test_labels_cut_what_is_on_disk_as_they_cut_memory(tmp_path, material):
 
 
 def test_both_models_are_trained_from_a_reservoir(tmp_path, material, caplog):
-    settings = {**SETTINGS, "preset": "field"}
-    found = prepare(*material, cache=tmp_path / "cache", **settings)
+    settings = {**SETTINGS, "system": "field"}
     caplog.set_level("INFO", "partae_fast")
-    model = fit_material(found, steps=12, backend="cpu", reservoir=2)
+    model = fit(*material, cache=tmp_path / "cache", steps=12, backend="cpu", reservoir=2, **settings)
     assert "a reservoir of 2 of" in caplog.text and "MiB is renewed every" in caplog.text
     assert len(model.history.loss) == 12 and np.isfinite(model.history.loss).all()
 
 
 MEMORY = """
 import resource, sys
-import numpy as np
-from partae_fast.training.fit import fit_material
-from partae_fast.training.material import prepare
-settings = dict(preset="stowell2015", rate=8000, low=200.0, high=3900.0, n_fft=128, hop=16)
+import partae_fast as pf
+settings = dict(rate=8000, low=200.0, high=3900.0, n_fft=128, hop=16)
 folder, files = sys.argv[1], sys.argv[2:]
-prepare([files[0]], noise=[files[1]], cache=folder, **settings)  # what is loaded once is loaded
+def fit(material, steps):
+    options = pf.TrainingOptions(steps=steps, backend="eager", cache=folder, reservoir=8)
+    return pf.fit(material, system="stowell2015", settings=settings, options=options)
+fit(pf.Material([files[0]], [files[1]]), 1)  # what is loaded once is loaded
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-material = prepare(files[2:3], noise=files[3:], cache=folder, **settings)
-size = 4 * sum(m.size for m in [*material.signal, *material.noise]) / 2**20
-fit_material(material, steps=40, backend="eager", reservoir=8)
+material = pf.Material(files[2:3], files[3:])
+fit(material, 40)
+magnitudes = [*material.spectrograms.signal, *material.spectrograms.noise]
+size = 4 * sum(m.size for m in magnitudes) / 2**20
 print(size, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...audio.files import PathLike
 from ...errors import UserError
-from ...training.cdae import Material, Piece, Settings, material_of
+from ...systems.cdae import Piece, Settings, StemExcerpts, material_of
 from ...training.stems import TRAINING, Song, songs
 from . import synthesis
 
@@ -39,7 +39,7 @@ class Task:
     settings: dict[str, Settings]
     about: str
 
-    def material(self, network: str) -> Material:
+    def material(self, network: str) -> StemExcerpts:
         return material_of(self.learnt, self.settings[network])
 
     @property

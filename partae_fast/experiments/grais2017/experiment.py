@@ -13,8 +13,8 @@ from ...audio.files import PathLike
 from ...errors import UserError
 from ...models.separation import SourceSeparator
 from ...models.storage import save
-from ...training.cdae import LEARNING_RATE, OPTIMIZER, fit_material
-from ...training.systems import Run
+from ...systems.cdae import LEARNING_RATE, OPTIMIZER, fit_excerpts
+from ...training.options import TrainingOptions
 from .claims import CONVOLUTIONAL, FEED_FORWARD, judge
 from .data import Task, tasks
 from .figure import figure
@@ -70,7 +70,7 @@ def run(
         models: dict[str, SourceSeparator] = {}
         for network in (FEED_FORWARD, CONVOLUTIONAL):
             checkpoints.append(out / f"{task.name}.{network}.checkpoint")
-            how = Run(
+            how = TrainingOptions(
                 seed=seed,
                 backend=backend,
                 device=device,
@@ -80,7 +80,7 @@ def run(
                 progress=progress,
             )
             since = time.monotonic()
-            models[network] = fit_material(task.material(network), task.settings[network], how)
+            models[network] = fit_excerpts(task.material(network), task.settings[network], how)
             conditions.append(_trained(task, network, models[network], time.monotonic() - since))
             logger.info("%s", conditions[-1])
             save(models[network], out / f"{task.name}.{network}.safetensors")

@@ -8,7 +8,7 @@ import numpy as np
 from ...denoising.separate import separate
 from ...metrics import bss_of_each
 from ...models.separation import SourceSeparator
-from ...training.cdae import Piece
+from ...systems.cdae import Piece
 
 MIXTURE = "mixture"  # as an estimate of each of its sources
 RATIOS = ("sdr", "sir", "sar")

@@ -11,7 +11,7 @@ from ...audio.files import PathLike, read
 from ...audio.resample import resample
 from ...corpora import Sources, sources_in
 from ...errors import UserError
-from ...training.mixing import Sounds
+from ...systems.mixing import Sounds
 
 _HELD_OUT_EVERY = 4  # of the sources, by name: each fourth is not learnt from
 _TESTED = 0.3  # of the time of a source that is learnt from, at its end

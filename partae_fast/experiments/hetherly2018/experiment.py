@@ -14,8 +14,8 @@ from ...audio.files import PathLike
 from ...errors import UserError
 from ...models import load as load_model
 from ...models import save
-from ...training.mixing import Mixing
-from ...training.systems import Run
+from ...systems.mixing import Mixing
+from ...training.options import TrainingOptions
 from .claims import judge
 from .data import Material, load
 from .figure import figure
@@ -70,7 +70,9 @@ def run(
     conditions = _conditions(material, mixing, sizes, steps, mixtures, seed)
     for line in conditions.values():
         logger.info("%s", line)
-    how = Run(seed=seed, backend=backend, device=device, progress=progress, learning_rate=sizes.learning_rate)
+    how = TrainingOptions(
+        seed=seed, backend=backend, device=device, progress=progress, learning_rate=sizes.learning_rate
+    )
     models = _models(out / "models", material, mixing, sizes, steps, how, resume)
     rows: list[Row] = []
     for where, (voices, noises) in ((INSIDE, material.inside), (OUTSIDE, material.outside)):
@@ -92,7 +94,7 @@ def run(
 
 
 def _models(
-    folder: Path, material: Material, mixing: Mixing, sizes: Sizes, steps: int, how: Run, resume: bool
+    folder: Path, material: Material, mixing: Mixing, sizes: Sizes, steps: int, how: TrainingOptions, resume: bool
 ) -> dict[str, Any]:
     """Every model by name, from the folder where it is there already."""
     folder.mkdir(parents=True, exist_ok=True)

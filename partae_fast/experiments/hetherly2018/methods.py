@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...training import dae30, embedding, snmf
-from ...training.mixing import Mixing
-from ...training.systems import Run
+from ...systems import dae30, embedding, snmf
+from ...systems.mixing import Mixing
+from ...training.options import TrainingOptions
 from .data import Material
 from .scores import Method, as_denoised, by_clusters
 
@@ -54,12 +54,12 @@ SMALL = Sizes(
 )
 
 
-def train(name: str, material: Material, mixing: Mixing, sizes: Sizes, run: Run) -> Any:
+def train(name: str, material: Material, mixing: Mixing, sizes: Sizes, run: TrainingOptions) -> Any:
     """A model by its name: "snmf", "dae-30", "sce", "sce-mi" or "dc-mi"."""
     same = {key: getattr(mixing, key) for key in ("rate", "n_fft", "hop", "seconds", "snr_low", "snr_high")}
     if name == "snmf":
         settings = snmf.Settings(**same, bases=sizes.bases)
-        changed = Run(steps=sizes.iterations, seed=run.seed, device=run.device, backend=run.backend)
+        changed = TrainingOptions(steps=sizes.iterations, seed=run.seed, device=run.device, backend=run.backend)
         return snmf.fit_sounds(material.voices, material.noises, settings, changed)
     if name == "dae-30":
         settings = dae30.Settings(**same, batch=sizes.dae_batch, filters=sizes.filters, patch=sizes.patch)

@@ -11,9 +11,10 @@ from typing import Any
 from ...atomic import atomic_path
 from ...audio.files import PathLike
 from ...models.adaptive_dae import AdaptiveDenoisingAutoencoder
-from ...training.adaptive_dae import Settings, fit
+from ...systems.adaptive_dae import Settings, fit
 from ...training.loop import progress_bar
-from ...training.systems import Given, Run
+from ...training.material import Material as TrainingMaterial
+from ...training.options import TrainingOptions
 from .claims import judge
 from .curves import SINGING, SPEECH, Panel, Row, adapted, unadapted
 from .data import Material, load, load_singing
@@ -136,7 +137,7 @@ def _trained(material: Material, panel: Panel, sizes: Sizes, place: _Place) -> A
         hidden=sizes.hidden,
         layers=panel.layers,
     )
-    run = Run(
+    run = TrainingOptions(
         steps=sizes.steps,
         learning_rate=sizes.learning_rate,
         seed=place.seed,
@@ -144,7 +145,7 @@ def _trained(material: Material, panel: Panel, sizes: Sizes, place: _Place) -> A
         device=place.device,
         progress=place.progress,
     )
-    given = Given(clean=recordings(material.clean), noise=recordings(material.noise.values()))
+    given = TrainingMaterial(clean=recordings(material.clean), noise=recordings(material.noise.values()))
     return fit(given, settings, run)
 
 

@@ -19,7 +19,7 @@ from ...audio.files import PathLike
 from ...denoising import denoise
 from ...errors import UserError
 from ...metrics import bss, peak_normalised_mse, si_sdr, snr
-from ...training.fit import chosen_device
+from ...training.options import chosen_device
 from ...training.trainer import Trainer
 from .claims import judge
 from .curves import LOSS_EVERY, MSE_EVERY, Curves, name_of

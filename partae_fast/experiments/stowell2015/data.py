@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ from ...audio import files
 from ...audio.resample import resample
 from ...audio.spectrogram import Spectrogram
 from ...errors import UserError
-from ...training.presets import PRESETS
+from ...systems.stowell2015 import Settings
 
-PRESET = PRESETS["stowell2015"]
+SETTINGS = Settings()
 
 # Seconds each of signal, intrinsic and extrinsic noise, where there are as many (section 4); a third as much validates.
 TRAINING_SECONDS = 30.0
@@ -94,7 +94,7 @@ def load(folder: files.PathLike) -> Recordings:
     Stowell & Turner 2015, section 4.
     """
     songs, noises = _files(Path(folder))
-    spectrogram = Spectrogram(rate=PRESET.rate, n_fft=PRESET.n_fft, hop=PRESET.hop, low=PRESET.low, high=PRESET.high)
+    spectrogram = Spectrogram(**asdict(SETTINGS.usual))
     apart = spectrogram.n_fft // spectrogram.hop - 1  # frames to leave out, so that none of the rest share a sample
     most = round(TRAINING_SECONDS / (1 - VALIDATION_SHARE) * spectrogram.frame_rate)
     return Recordings(
@@ -124,7 +124,7 @@ def mixtures(recordings: Recordings, snr_intrinsic: float, snr_extrinsic: float)
                 noise.intrinsic.scaled(10 ** (-snr_intrinsic / 20) / noise.intrinsic.rms()),
                 other.extrinsic.scaled(10 ** (-snr_extrinsic / 20) / other.extrinsic.rms()),
             )
-            gain = PRESET.level / _mixed_rms(parts)
+            gain = SETTINGS.level / _mixed_rms(parts)
             songs, intrinsic, extrinsic = (part.scaled(gain) for part in parts)
             found.append(Mixture(noise.name, other.name, (songs, intrinsic, extrinsic)))
     return found
@@ -140,8 +140,8 @@ def crop_frames(recordings: Recordings, wanted: int | None = None) -> int:
         parts |= {f"intrinsic {noise.name}": noise.intrinsic, f"extrinsic {noise.name}": noise.extrinsic}
     longest = {name: max(map(len, part.validation), default=0) for name, part in parts.items()}
     name, frames = min(longest.items(), key=lambda item: item[1])
-    least, rate = _LEAST_POOLS * PRESET.pool, recordings.spectrogram.frame_rate
-    chosen = wanted or PRESET.frames
+    least, rate = _LEAST_POOLS * SETTINGS.pool, recordings.spectrogram.frame_rate
+    chosen = wanted or SETTINGS.frames
     while not wanted and chosen > least and frames < _LEAST_CROPS * chosen:
         chosen //= 2
     if frames < chosen:

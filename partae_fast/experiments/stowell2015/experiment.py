@@ -11,10 +11,10 @@ from typing import Any
 from ...atomic import atomic_path
 from ...audio.files import PathLike
 from ...errors import UserError
-from ...training.fit import chosen_device
-from ...training.sweep import Sweep
+from ...sweeps.sweep import Sweep
+from ...training.options import chosen_device
 from .claims import judge
-from .data import PRESET, Recordings, crop_frames, load, mixtures
+from .data import SETTINGS, Recordings, crop_frames, load, mixtures
 from .figure import figure
 from .members import members
 from .report import report
@@ -117,12 +117,12 @@ def _conditions(
             seconds(f"{noise.name} {role}", part.training)
             for role, part in (("intrinsic", noise.intrinsic), ("extrinsic", noise.extrinsic))
         ]
-    shrunk = "" if frames == PRESET.frames else f", not the paper's {PRESET.frames}"
+    shrunk = "" if frames == SETTINGS.frames else f", not the paper's {SETTINGS.frames}"
     return {
         "material": f"To train on: {', '.join(material)}; a third as much, from other times, to validate on.",
         "mixing": f"In the band from {recordings.spectrogram.low:g} to {recordings.spectrogram.high:g} Hz songs are "
         f"{snr_intrinsic:+g} dB to intrinsic and {snr_extrinsic:+g} dB to extrinsic noise; magnitudes of crops are "
-        f"added; items have an RMS of {PRESET.level:g}.",
+        f"added; items have an RMS of {SETTINGS.level:g}.",
         "crops": f"Crops have {frames} frames ({frames / rate:.2f} s){shrunk}.",
-        "training": f"{steps} steps a model, {PRESET.optimizer}, penalty {PRESET.penalty:g}, seed {seed}.",
+        "training": f"{steps} steps a model, {SETTINGS.optimizer}, penalty {SETTINGS.penalty:g}, seed {seed}.",
     }

@@ -7,8 +7,8 @@ import torch
 
 from ...models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
 from ...sampling import CropSampler
-from ...training.grid import Member
-from .data import PRESET, Mixture
+from ...sweeps.grid import Member
+from .data import SETTINGS, Mixture
 
 SHARES = tuple(12.5 * eighth for eighth in range(9))  # per cent of the latents that are foreground: regularised
 
@@ -30,16 +30,16 @@ def members(mixtures: Iterable[Mixture], frames: int, seed: int, device: torch.d
     found = []
     for mixture in mixtures:
         songs, intrinsic, extrinsic = (part.training for part in mixture.parts)
-        drawn: dict[str, Any] = {"frames": frames, "batch": PRESET.batch, "seed": seed}
+        drawn: dict[str, Any] = {"frames": frames, "batch": SETTINGS.batch, "seed": seed}
         shape = {
             "bins": songs[0].shape[1],
-            "latents": PRESET.latents,
-            "taps": PRESET.taps,
-            "pool": PRESET.pool,
+            "latents": SETTINGS.latents,
+            "taps": SETTINGS.taps,
+            "pool": SETTINGS.pool,
             "seed": seed,
         }
 
-        sampler = CropSampler([songs, intrinsic, extrinsic], [extrinsic], noise_only=PRESET.noise_only, **drawn)
+        sampler = CropSampler([songs, intrinsic, extrinsic], [extrinsic], noise_only=SETTINGS.noise_only, **drawn)
         for share in SHARES:
             model = ConvPartitionedAutoencoder(background=1 - share / 100, **shape)
             found.append(_member(PARTITIONED, mixture, share, model.to(device), sampler))
@@ -50,4 +50,4 @@ def members(mixtures: Iterable[Mixture], frames: int, seed: int, device: torch.d
 
 def _member(method: str, mixture: Mixture, share: float | None, model: torch.nn.Module, sampler: CropSampler) -> Member:
     settings = {"method": method, **mixture.about(), "share": share}
-    return Member(settings, model, sampler, penalty=PRESET.penalty, optimizer=PRESET.optimizer)
+    return Member(settings, model, sampler, penalty=SETTINGS.penalty, optimizer=SETTINGS.optimizer)

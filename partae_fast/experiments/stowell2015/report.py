@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ...training.grid import name_of
+from ...sweeps.grid import name_of
 from ..claims import Claim, table
 from .claims import CONDITIONS
 from .members import DENOISING, PARTITIONED, SHARES

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...metrics import si_sdr, snr
 from ...sampling import CropSampler
-from ...training.grid import Member
+from ...sweeps.grid import Member
 from .data import Mixture
 
 # What an output is compared with: songs and both noises, songs and intrinsic noise, songs alone.

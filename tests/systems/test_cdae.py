@@ -9,10 +9,11 @@ import soundfile
 
 import partae_fast as pf
 from partae_fast.reference.philox import philox
-from partae_fast.training.cdae import Settings, fit_material, read_songs, relative_error
+from partae_fast.systems.cdae import Settings, fit_excerpts, read_songs, relative_error
+from partae_fast.training.options import TrainingOptions
 from partae_fast.training.segments import SegmentSampler
 from partae_fast.training.stems import songs
-from partae_fast.training.systems import Run, fit_system
+from tests.calls import fit
 
 RATE = 8000
 SMALL: dict[str, Any] = {"rate": RATE, "n_fft": 48, "hop": 12, "batch": 8, "epochs": 1}
@@ -145,14 +146,14 @@ def test_what_is_too_short_for_a_segment_is_told(excerpts, spectrogram):
 
 @pytest.mark.parametrize("network", ["cdae", "fnn"])
 def test_a_model_is_trained_on_a_tree_and_takes_a_song_apart(network, tree, tmp_path):
-    model = fit_system(network, stems=tree, settings=SMALL, checkpoint=tmp_path / "c", backend="eager")
+    model = fit(system=network, stems=tree, settings=SMALL, checkpoint=tmp_path / "c", backend="eager")
     assert model.sources == ("bass", "drums", "other", "vocals") and len(model.history.loss) > 1
     material = read_songs(songs([tree]), Settings(network, **SMALL))
     magnitudes = np.concatenate([model.spectrogram.magnitude(excerpt[0]) for excerpt in material.training])
     np.testing.assert_allclose(np.sqrt(np.mean(magnitudes**2, axis=0)), model.scale.numpy(), rtol=1e-4)
     level = read_songs(songs([tree]), Settings(network, equalise=False, **SMALL)).scale
     np.testing.assert_allclose(level, np.sqrt(np.mean(magnitudes**2)), rtol=1e-4)
-    again = fit_system(network, stems=tree, settings=SMALL, checkpoint=tmp_path / "c", resume=True, backend="eager")
+    again = fit(system=network, stems=tree, settings=SMALL, checkpoint=tmp_path / "c", resume=True, backend="eager")
     assert again.history.loss == model.history.loss  # all its epochs were done
 
 
@@ -161,7 +162,12 @@ def test_networks_learn_which_tone_is_whose(tree):
     material = read_songs(songs([tree]), settings)
     held_out = SegmentSampler(material.held_out, material.spectrogram, 1, 16, 0)
     untrained = relative_error(settings.model(material.sources, 0), held_out)
-    assert relative_error(fit_material(material, settings, Run(backend="eager")), held_out) < 0.4 < 0.7 < untrained
+    assert (
+        relative_error(fit_excerpts(material, settings, TrainingOptions(backend="eager")), held_out)
+        < 0.4
+        < 0.7
+        < untrained
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,4 +181,4 @@ def test_networks_learn_which_tone_is_whose(tree):
 )
 def test_settings_out_of_range_are_told(changed, said, tree):
     with pytest.raises(pf.UserError, match=said):
-        fit_system("cdae", stems=tree, settings=SMALL | changed)
+        fit(system="cdae", stems=tree, settings=SMALL | changed)

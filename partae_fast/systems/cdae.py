@@ -13,48 +13,44 @@ from ..errors import UserError
 from ..models.cdae import FRAMES, ConvDAESeparator
 from ..models.fnn import FeedForwardSeparator
 from ..models.separation import SourceSeparator
-from .plateau import Plateau
-from .segments import SegmentSampler
-from .stems import Song, songs
-from .systems import SYSTEMS, Given, Run, train
+from ..training.material import Material
+from ..training.options import TrainingOptions
+from ..training.options import option as setting
+from ..training.plateau import Plateau
+from ..training.segments import SegmentSampler
+from ..training.session import train
+from ..training.stems import Song, songs
+from .registry import System
 
 logger = logging.getLogger("partae_fast")
 
 NETWORKS = CONVOLUTIONAL, FEED_FORWARD = ("cdae", "fnn")
+SOURCE = "Grais & Plumbley 2017, Single channel audio source separation using convolutional denoising autoencoders"
 OPTIMIZER, LEARNING_RATE = "nadam", 0.002
 _FLOOR = 1e-3  # of the mean over the bins: the least that a bin is divided by
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What networks are trained with.
+    """Settings of the networks and their training; the paper's are in parentheses.
 
-    network: cdae, the convolutional one, or fnn, the feed-forward one that the paper compares it with.
-    frames: in a segment that the convolutional one sees, a multiple of 3 (the paper: 15); the other sees single frames.
-    epochs: at most; in one as many segments are drawn as the songs have side by side (the paper: 100).
-    batch: segments in a step (the paper: 100).
-    patience, divisor: after so many epochs without improvement on what is held out the learning rate, 0.002 at first,
-        is divided (the paper: 3 and 10). stop: after so many training ends; 0 for never.
-    held_out: the share of each song, its end, that is not learnt from, above 0 and below 1.
-    equalise: whether networks see each bin divided by its root mean square over the mixtures, for else the rectified
-        outputs of quiet bins are soon 0 for good; or all bins by one number (the paper tells of neither).
-    rate: in Hz, at which the model works; songs are resampled (the paper: 44100).
-    n_fft, hop: window and hop in samples (the paper: 2048 and 512). The convolutional network takes windows whose
-        n_fft / 2 + 1 bins are a multiple of 25.
+    Networks see each bin divided by its root mean square over the mixtures (equalise), because otherwise the rectified
+    outputs of quiet bins are soon 0 for good; the paper mentions neither. The convolutional network takes windows whose
+    n_fft / 2 + 1 bins are a multiple of 25. An epoch draws as many segments as the songs have side by side.
     """
 
-    network: str = CONVOLUTIONAL
-    frames: int = FRAMES
-    epochs: int = 100
-    batch: int = 100
-    patience: int = 3
-    divisor: float = 10.0
-    stop: int = 10
-    held_out: float = 0.2
-    equalise: bool = True
-    rate: int = 44100
-    n_fft: int = 2048
-    hop: int = 512
+    network: str = setting(CONVOLUTIONAL, "cdae, convolutional, or fnn, the paper's feed-forward baseline")
+    frames: int = setting(FRAMES, "in a segment of the convolutional network, a multiple of 3 (15)")
+    epochs: int = setting(100, "at most (100)")
+    batch: int = setting(100, "segments in a batch (100)")
+    patience: int = setting(3, "epochs without improvement on held-out audio before the learning rate is divided (3)")
+    divisor: float = setting(10.0, "what the learning rate is divided by (10)")
+    stop: int = setting(10, "epochs without improvement after which training ends; 0 for never")
+    held_out: float = setting(0.2, "share of each song, its end, that is held out, above 0 and below 1")
+    equalise: bool = setting(True, "divide each bin by its RMS, not all bins by one number")
+    rate: int = setting(44100, "sample rate that the model works at, Hz (44100)")
+    n_fft: int = setting(2048, "samples in a window (2048)")
+    hop: int = setting(512, "samples from one window to the next (512)")
 
     def model(self, sources: Sequence[str], seed: int) -> SourceSeparator:
         """The model for sources of these names, before the first step; UserError for an unknown network."""
@@ -67,7 +63,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Material:
+class StemExcerpts:
     """Excerpts (1 + sources, T) to learn from and held out, the mixture first, and their spectrogram.
 
     scale: (bins,) of the model, see `Settings.equalise`.
@@ -89,7 +85,7 @@ class Piece:
     stems: dict[str, NDArray[np.float32]]
 
 
-def read_songs(found: Sequence[Song], settings: Settings) -> Material:
+def read_songs(found: Sequence[Song], settings: Settings) -> StemExcerpts:
     """`material_of` songs, read at the settings' rate."""
     pieces = []
     for song in found:
@@ -98,7 +94,7 @@ def read_songs(found: Sequence[Song], settings: Settings) -> Material:
     return material_of(pieces, settings)
 
 
-def material_of(pieces: Sequence[Piece], settings: Settings) -> Material:
+def material_of(pieces: Sequence[Piece], settings: Settings) -> StemExcerpts:
     """What is learnt from pieces, and the scale at which: the mixtures' magnitudes have a root mean square of 1.
 
     Raises UserError for settings out of range, and where what would be learnt from is silent.
@@ -123,10 +119,10 @@ def material_of(pieces: Sequence[Piece], settings: Settings) -> Material:
         raise UserError("the mixtures are silent but for their ends, which are held out; give songs with more in them")
     scale = np.sqrt((square if settings.equalise else np.full_like(square, square.mean())) / frames)
     scale = np.maximum(scale, _FLOOR * scale.mean()).astype(np.float32)
-    return Material(tuple(pieces[0].stems), spectrogram, scale, training, held_out)
+    return StemExcerpts(tuple(pieces[0].stems), spectrogram, scale, training, held_out)
 
 
-def fit(given: Given, settings: Settings, run: Run) -> SourceSeparator:
+def fit(material: Material, settings: Settings, options: TrainingOptions) -> SourceSeparator:
     """Train on songs in stems; the model has a network for each of their sources.
 
     One schedule of the learning rate serves all networks, which are trained side by side: it follows the mean over the
@@ -134,15 +130,15 @@ def fit(given: Given, settings: Settings, run: Run) -> SourceSeparator:
 
     Raises UserError for settings out of range, and for songs that cannot be learnt from.
     """
-    return fit_material(read_songs(songs(given.stems), settings), settings, run)
+    return fit_excerpts(read_songs(songs(material.stems), settings), settings, options)
 
 
-def fit_material(material: Material, settings: Settings, run: Run) -> SourceSeparator:
+def fit_excerpts(material: StemExcerpts, settings: Settings, options: TrainingOptions) -> SourceSeparator:
     """`fit` on songs that were read."""
-    model = settings.model(material.sources, run.seed)
-    common = (material.spectrogram, model.frames, settings.batch, run.seed)
+    model = settings.model(material.sources, options.seed)
+    common = (material.spectrogram, model.frames, settings.batch, options.seed)
     sampler = SegmentSampler(material.training, *common)
-    held_out = SegmentSampler(material.held_out, *common).to(run.chosen_device())
+    held_out = SegmentSampler(material.held_out, *common).to(options.chosen_device())
     model.spectrogram = material.spectrogram
     model.scale.copy_(torch.from_numpy(material.scale))
     epoch = max(1, round(sampler.segments / settings.batch))
@@ -157,8 +153,8 @@ def fit_material(material: Material, settings: Settings, run: Run) -> SourceSepa
     return train(
         model,
         sampler,
-        run,
-        source=SYSTEMS["cdae"].source,
+        options,
+        source=SOURCE,
         steps=settings.epochs * epoch,
         optimizer=OPTIMIZER,
         learning_rate=LEARNING_RATE,
@@ -179,3 +175,8 @@ def relative_error(model: SourceSeparator, sampler: SegmentSampler) -> float:
             power = power + wanted.double().square().sum((0, 2, 3)).cpu()
     heard = power > 0
     return float((error[heard] / power[heard]).mean())
+
+
+SYSTEMS = tuple(
+    System(name, SOURCE, Settings, fit, ("stems",), presets={"network": name}) for name in (CONVOLUTIONAL, FEED_FORWARD)
+)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-import partae_fast as pf
 from partae_fast.audio.files import write
 from partae_fast.cli import main
 from partae_fast.reference.sampler import draw
-from partae_fast.training.adaptive_dae import StackSampler
+from partae_fast.systems.adaptive_dae import StackSampler
+from tests.calls import fit
 
 RATE = 4000
 SMALL = {"rate": RATE, "n_fft": 32, "hop": 8, "context": 3, "hidden": 16, "batch": 8}
@@ -51,9 +51,9 @@ def test_a_batch_is_drawn_by_counter_and_adds_spectra():
 def test_mixtures_are_at_the_ratio_and_the_level(recordings, snr, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "partae_fast.training.adaptive_dae.train", lambda model, sampler, *_, **__: seen.append(sampler) or model
+        "partae_fast.systems.adaptive_dae.train", lambda model, sampler, *_, **__: seen.append(sampler) or model
     )
-    model = pf.fit_system("adaptive-dae", **recordings, settings=SMALL | {"snr": snr, "level": 0.5})
+    model = fit(system="adaptive-dae", **recordings, settings=SMALL | {"snr": snr, "level": 0.5})
     (sampler,) = seen
     noise, clean = (float(part[1:-1].abs().square().mean()) for part in (sampler.noise, sampler.clean))
     assert 10 * np.log10(clean / noise) == pytest.approx(snr, abs=0.6)
@@ -63,13 +63,13 @@ def test_mixtures_are_at_the_ratio_and_the_level(recordings, snr, monkeypatch):
 
 
 def test_what_is_trained_denoises_and_is_the_same_after_a_stop(recordings, tmp_path):
-    model = pf.fit_system("adaptive-dae", **recordings, settings=SMALL, steps=60, learning_rate=1e-4)
+    model = fit(system="adaptive-dae", **recordings, settings=SMALL, steps=60, learning_rate=1e-4)
     losses = np.array(model.history.loss)
     assert losses[-10:].mean() < 0.7 * losses[:10].mean()
     assert 0 < model.purity < 1 and max(p.abs().max() for p in model.parameters()) <= 1
     checkpoint = {"checkpoint": tmp_path / "c", "learning_rate": 1e-4}
-    pf.fit_system("adaptive-dae", **recordings, settings=SMALL, steps=25, **checkpoint)
-    again = pf.fit_system("adaptive-dae", **recordings, settings=SMALL, steps=60, resume=True, **checkpoint)
+    fit(system="adaptive-dae", **recordings, settings=SMALL, steps=25, **checkpoint)
+    again = fit(system="adaptive-dae", **recordings, settings=SMALL, steps=60, resume=True, **checkpoint)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 

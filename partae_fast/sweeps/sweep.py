@@ -23,14 +23,15 @@ from ..atomic import atomic_path, check_writable
 from ..errors import UserError
 from ..models.storage import save
 from ..sampling import CropSampler
-from .checkpoint import differences, read_losses
-from .fit import chosen_device, equip
+from ..systems.convolutional import ConvolutionalSettings
+from ..systems.registry import system_named
+from ..training.checkpoint import differences, read_losses
+from ..training.loop import Pace, late_interrupt, progress_bar
+from ..training.material import Audio, Material, PathLike, path_list
+from ..training.options import TrainingOptions, chosen_device
+from ..training.steps import alike, serving_backend
+from ..training.trainer import Trainer, launch
 from .grid import RESULTS, Member, combinations, members_of
-from .loop import Pace, late_interrupt, progress_bar
-from .material import Audio, PathLike, crop_frames, prepare
-from .presets import preset_named
-from .steps import alike, serving_backend
-from .trainer import Trainer, launch
 
 logger = logging.getLogger("partae_fast")
 
@@ -41,7 +42,7 @@ _MEMBERS_PER_THREAD = 4
 # The batch by which members are judged: drawn by a seed that no one takes, half of it noise-only.
 _JUDGED_ITEMS, _JUDGED_NOISE, _JUDGED_SEED = 32, 0.5, 2**64 - 1
 
-_PRESET_SETTINGS = ("latents", "taps", "pool", "background", "penalty", "noise_only", "batch", "optimizer")
+_SETTINGS = ("latents", "taps", "pool", "background", "penalty", "noise_only", "batch", "optimizer")
 
 
 class Sweep:
@@ -144,50 +145,53 @@ class Sweep:
     def of_recordings(
         cls,
         grid: Mapping[str, Any],
-        recordings: Sequence[Audio],
+        recordings: Sequence[Audio] | Material,
         folder: PathLike,
         noise: Sequence[Audio] | None = None,
         labels: PathLike | Sequence[PathLike] | None = None,
-        preset: str = "stowell2015",
-        backend: str = "auto",
+        system: str = "stowell2015",
+        settings: Mapping[str, Any] | None = None,
         device: str | torch.device | None = None,
-        spectrogram: Mapping[str, Any] | None = None,
-        about_labels: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> "Sweep":
         """A sweep over all combinations of settings, from recordings; `partae sweep` calls this and nothing else.
 
         Args:
-            grid: as for `of_grid`; what is not in it is the preset's, and seed 0. The models are ready to denoise.
+            grid: as for `of_grid`; what is not in it is the system's, and seed 0. The models are ready to denoise.
             recordings, noise, labels, device: as for `pf.fit`.
-            preset: one that trains one model.
-            spectrogram: its low, high, rate, n_fft, hop and bins, where the preset's are not wanted.
-            about_labels: guard, signal_labels, noise_labels, min_noise and label_format, as for `pf.fit`.
-            folder, backend, options: as for `Sweep`.
+            system: a convolutional one that trains one model.
+            settings: the system's, for all members.
+            folder, options: as for `Sweep`.
 
         Raises UserError as `of_grid` and `pf.fit` do.
         """
-        found = combinations(grid)
-        if preset_named(preset).remixed:
-            raise UserError(f"preset {preset} trains others on what the first makes; sweep stowell2015 instead")
+        combined = combinations(grid)
+        base = system_named(system).settings(settings)
+        if not isinstance(base, ConvolutionalSettings) or len(base.stages(0)) > 1:
+            raise UserError(
+                f"model {system} cannot be swept, as it is not one partitioned autoencoder; sweep stowell2015"
+            )
         _check_folder(Path(folder), options.get("resume", False))  # rather than after all recordings are read
-        material = prepare(recordings, noise, labels, preset, **(spectrogram or {}), **(about_labels or {}))
-        settings: dict[str, Any] = {name: getattr(material.preset, name) for name in _PRESET_SETTINGS}
-        # As long as asked for, or refused; the preset's length gives way to short recordings, as in `fit`.
-        pools = {varied.get("pool", material.preset.pool): 0 for varied in found if "frames" not in varied}
-        fitting = {pool: crop_frames(material, material.preset.frames, pool) for pool in pools}
-        fixed = [{"frames": fitting.get(v.get("pool", material.preset.pool)), **settings} for v in found]
+        material = (
+            recordings if isinstance(recordings, Material) else Material(recordings, noise or (), path_list(labels))
+        )
+        spectrograms = base.spectrograms(material, TrainingOptions())
+        shared: dict[str, Any] = {name: getattr(base, name) for name in _SETTINGS}
+        # As long as asked for, or refused; the system's length gives way to short recordings, as in `fit`.
+        pools = {varied.get("pool", base.pool): 0 for varied in combined if "frames" not in varied}
+        fitting = {pool: spectrograms.crop_frames(base.frames, pool) for pool in pools}
+        fixed = [{"frames": fitting.get(varied.get("pool", base.pool)), **shared} for varied in combined]
         # Crops of one frame leave no recording out, so that the source is the same for any grid.
-        sampler = CropSampler([material.signal], [material.noise], frames=1).to(chosen_device(device, backend))
-        members = members_of(found, sampler, fixed)
+        sampler = CropSampler([spectrograms.signal], [spectrograms.noise], frames=1)
+        members = members_of(combined, sampler.to(chosen_device(device, options.get("backend", "auto"))), fixed)
         for member in members:
-            equip(member.model, material)
+            base.ready(member.model, spectrograms)
         about = {
-            "preset": preset,
-            "spectrogram": material.spectrogram.to_dict(),
-            "magnitudes_sha256": material.sha256(),
+            "preset": system,
+            "spectrogram": spectrograms.spectrogram.to_dict(),
+            "magnitudes_sha256": spectrograms.sha256(),
         }
-        return cls(members, folder, backend=backend, about=about, **options)
+        return cls(members, folder, about=about, **options)
 
     def run(self) -> list[dict[str, Any]]:
         """Train what is not trained yet; returns `rows()`.
@@ -380,7 +384,7 @@ class Sweep:
         return {"name": member.name, **member.settings, **found}
 
     def _draw(self) -> None:
-        from .sweep_figure import figure
+        from .figure import figure
 
         losses: dict[str, Sequence[float]] = {m.name: trainer.history.loss for trainer, m in self._member.items()}
         for row in self._earlier:

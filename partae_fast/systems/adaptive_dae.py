@@ -17,10 +17,15 @@ from ..batches import BatchStream
 from ..errors import UserError
 from ..kernels.philox import first_word
 from ..models.adaptive_dae import AdaptiveDenoisingAutoencoder, stacks
-from .systems import SYSTEMS, Given, Run, train
+from ..training.material import Material
+from ..training.options import TrainingOptions
+from ..training.options import option as setting
+from ..training.session import train
+from .registry import System
 
 logger = logging.getLogger("partae_fast")
 
+SOURCE = "Kim & Smaragdis 2015, Adaptive denoising autoencoders: a fine-tuning scheme to learn from test mixtures"
 STEPS, LEARNING_RATE = 20000, 1e-6  # the first is ours
 _CLEAN, _NOISE = 0, 1  # groups that are drawn from
 
@@ -29,39 +34,31 @@ Spectra = NDArray[np.complex64]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the system's own; of the paper where nothing else is said.
+    """Settings of the adaptive denoising autoencoder: the paper's where nothing else is said.
 
-    rate: of the audio that it takes, Hz.
-    n_fft, hop: samples; 1024 and a quarter of that, with the root of a Hann window both ways.
-    context: consecutive frames in a stack, odd: 1, 3 or 5.
-    hidden, layers: units of a hidden layer, and hidden layers of each network, 2 for speech and 3 for singing voice.
-    dropout: share of hidden units, in [0, 1).
-    snr: of the mixtures to learn from, dB, recording against recording.
-    batch: stacks in a step, our choice.
-    level: root mean square magnitude of these mixtures, our choice: with 1 the paper's step size, 1e-6, learns.
-    momentum: in [0, 1). clip: weights stay in [-clip, clip].
+    Our choices are batch and level; with level 1 the paper's step size, 1e-6, learns.
     """
 
-    rate: int = 16000
-    n_fft: int = 1024
-    hop: int = 256
-    context: int = 1
-    hidden: int = 2048
-    layers: int = 2
-    dropout: float = 0.2
-    snr: float = 0.0
-    batch: int = 128
-    level: float = 1.0
-    momentum: float = 0.95
-    clip: float = 1.0
+    rate: int = setting(16000, "sample rate that the model works at, Hz")
+    n_fft: int = setting(1024, "samples in a window, the root of a Hann window")
+    hop: int = setting(256, "samples from one window to the next")
+    context: int = setting(1, "consecutive frames in a stack, odd")
+    hidden: int = setting(2048, "units of a hidden layer")
+    layers: int = setting(2, "hidden layers of each network: 2 for speech, 3 for singing voice")
+    dropout: float = setting(0.2, "share of hidden units that are dropped, in [0, 1)")
+    snr: float = setting(0.0, "of the mixtures that are learnt from, recording against recording, dB")
+    batch: int = setting(128, "stacks in a batch")
+    level: float = setting(1.0, "RMS magnitude of the mixtures")
+    momentum: float = setting(0.95, "in [0, 1)")
+    clip: float = setting(1.0, "weights stay in [-clip, clip]")
 
 
-def fit(given: Given, settings: Settings, run: Run) -> AdaptiveDenoisingAutoencoder:
+def fit(material: Material, settings: Settings, options: TrainingOptions) -> AdaptiveDenoisingAutoencoder:
     """Train both networks on clean recordings and their mixtures with noise; returns the model, ready to denoise.
 
     Every recording is brought to one root mean square, that of the clean ones' median, so that mixtures are at the
     ratio that is wanted. Every step mixes anew: a stack of frames of a clean recording, anywhere, with one of a noise.
-    The step size is that of the summed error, not of its mean. 20000 steps unless the run says otherwise; the paper
+    The step size is that of the summed error, not of its mean. 20000 steps unless the options say otherwise; the paper
     does not.
 
     Raises UserError where recordings are missing or silent, or a setting is out of range.
@@ -81,7 +78,7 @@ def fit(given: Given, settings: Settings, run: Run) -> AdaptiveDenoisingAutoenco
         high=settings.rate / 2,
         window="sqrt-hann",
     )
-    clean, noise = (given.channels(kind, settings.rate) for kind in ("clean", "noise"))
+    clean, noise = (material.channels(kind, settings.rate) for kind in ("clean", "noise"))
     usual = float(np.median([_loudness(channel) for channel in clean]))
     clean = _spectra(clean, spectrogram, usual)
     noise = _spectra(noise, spectrogram, usual * 10 ** (-settings.snr / 20))
@@ -91,22 +88,22 @@ def fit(given: Given, settings: Settings, run: Run) -> AdaptiveDenoisingAutoenco
         [s * np.float32(gain) for s in noise],
         settings.context,
         settings.batch,
-        run.seed,
+        options.seed,
     )
     model = AdaptiveDenoisingAutoencoder(
-        spectrogram.bins, settings.context, settings.hidden, settings.layers, settings.dropout, run.seed
+        spectrogram.bins, settings.context, settings.hidden, settings.layers, settings.dropout, options.seed
     )
     model.spectrogram = replace(spectrogram, gain=gain)
     model.level.fill_(settings.level)
     model = train(
         model,
         sampler,
-        run,
-        source=SYSTEMS["adaptive-dae"].source,
+        options,
+        source=SOURCE,
         steps=STEPS,
         optimizer="clipped_sgd",
         learning_rate=LEARNING_RATE,
-        options={"momentum": settings.momentum, "clip": settings.clip},
+        optimizer_options={"momentum": settings.momentum, "clip": settings.clip},
     )
     model.purity.fill_(_purity(model, sampler.clean))
     return model
@@ -191,3 +188,6 @@ def _purity(model: AdaptiveDenoisingAutoencoder, clean: Tensor) -> float:
             error += float((made - stacked).square().sum())
             power += float(stacked.square().sum())
     return error / power
+
+
+SYSTEMS = (System("adaptive-dae", SOURCE, Settings, fit, ("clean", "noise")),)

@@ -9,33 +9,27 @@ from ..errors import UserError
 from ..frames import RecordedFrames
 from ..models.frame_autoencoder import FrameAutoencoder
 from ..models.frame_layers import check_number
-from .systems import Given
+from ..training.material import Material
+from ..training.options import option as setting
 
-STEPS, LEARNING_RATE, OPTIMIZER = 2000, 1e-3, "adam"  # of Lusterman 2016
+THESIS = "Lusterman 2016, A partitioned autoencoder for audio de-noising (thesis, The Cooper Union)"
+STEPS, LEARNING_RATE, OPTIMIZER = 2000, 1e-3, "adam"  # of the thesis
+WEAK = "recordings", "noise", "labels", "clean"  # what the partitioned ones may learn from
 
 
 @dataclass(frozen=True)
 class FrameSettings:
-    """What every model of single frames is told.
+    """Settings that every model of single frames has."""
 
-    input, n_fft, spectrum, context: what a frame is; see `partae_fast.audio.frame_input.FrameInput`.
-    rate: of the audio that the model takes, Hz.
-    snr: of mixtures of clean recordings and noise, dB, of a batch (equation 24).
-    batch: frames in a step.
-    statistics: what batch normalisation takes once trained, "running" or the "batch"'s own.
-    as_program: do what the thesis's program does otherwise than its text, wherever a setting is not given another value
-        than its default.
-    """
-
-    input: str = "magnitude"
-    n_fft: int = 1024
-    spectrum: str = "one-sided"
-    context: int = 3
-    rate: int = 16000
-    snr: float = 0.0
-    batch: int = 128
-    statistics: str = "running"
-    as_program: bool = False
+    input: str = setting("magnitude", "what a frame is, magnitude or real; see audio.frame_input.FrameInput")
+    n_fft: int = setting(1024, "samples in a window")
+    spectrum: str = setting("one-sided", "one-sided or two-sided")
+    context: int = setting(3, "frames before and after a frame that the model sees")
+    rate: int = setting(16000, "sample rate of the audio that the model takes, Hz")
+    snr: float = setting(0.0, "signal-to-noise ratio of a batch's mixtures of clean recordings and noise, dB (eq. 24)")
+    batch: int = setting(128, "frames in a batch")
+    statistics: str = setting("running", "what batch normalisation uses once trained: running, or the batch's own")
+    as_program: bool = setting(False, "follow the thesis's program where it differs from its text")
 
 
 _Settings = TypeVar("_Settings", bound=FrameSettings)
@@ -65,34 +59,34 @@ def ready(model: FrameAutoencoder, rate: int) -> FrameAutoencoder:
     return model
 
 
-def weak_sampler(given: Given, settings: FrameSettings, input: FrameInput, noise_only: float, seed: int) -> Any:
+def weak_sampler(material: Material, settings: FrameSettings, input: FrameInput, noise_only: float, seed: int) -> Any:
     """Frames for a model that learns from what is noise-only and what is not.
 
     Of noisy recordings as they are, and of noise; or of clean recordings, mixed with noise here, white unless noise is
-    given. Raises UserError where neither or both are given.
+    material. Raises UserError where neither or both are material.
     """
-    if bool(given.recordings) == bool(given.clean):
+    if bool(material.recordings) == bool(material.clean):
         raise UserError("give either noisy recordings or clean ones (--clean), which are mixed with noise")
     if not 0 < noise_only < 1 or round(settings.batch * noise_only) == 0:
         raise UserError(
             f"noise_only is {noise_only} of {settings.batch} items; it must leave at least one item of either kind"
         )
-    if given.clean:
-        if given.labels:
+    if material.clean:
+        if material.labels:
             raise UserError("labels are for noisy recordings; clean ones (--clean) have none")
-        signal, noise, snr = given.channels("clean", settings.rate), _noise(given, settings.rate), settings.snr
+        signal, noise, snr = material.channels("clean", settings.rate), _noise(material, settings.rate), settings.snr
     else:
-        (signal, noise), snr = given.weakly_labelled(settings.rate), None
+        (signal, noise), snr = material.weakly_labelled(settings.rate), None
     program = settings.as_program
     return RecordedFrames(signal, noise, input, snr, settings.batch, noise_only, seed, program, program)
 
 
-def clean_sampler(given: Given, settings: FrameSettings, input: FrameInput, seed: int) -> RecordedFrames:
-    """Frames of clean recordings, mixed with noise, white unless noise is given."""
-    signal, noise = given.channels("clean", settings.rate), _noise(given, settings.rate)
+def clean_sampler(material: Material, settings: FrameSettings, input: FrameInput, seed: int) -> RecordedFrames:
+    """Frames of clean recordings, mixed with noise, white unless noise is material."""
+    signal, noise = material.channels("clean", settings.rate), _noise(material, settings.rate)
     program = settings.as_program
     return RecordedFrames(signal, noise, input, settings.snr, settings.batch, 0.0, seed, program, program)
 
 
-def _noise(given: Given, rate: int) -> list[Any] | None:
-    return given.channels("noise", rate) if given.noise else None
+def _noise(material: Material, rate: int) -> list[Any] | None:
+    return material.channels("noise", rate) if material.noise else None

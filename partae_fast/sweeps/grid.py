@@ -26,7 +26,7 @@ _OPTIONS = {name: float for rule in RULES.values() for name in rule.options if n
 # The settings that a grid may have, and their types. `seed` is the model's and the sampler's.
 SETTINGS: dict[str, Callable[[Any], Any]] = {**_TRAINER, **_MODEL, **_SAMPLER, **_OPTIONS}
 
-# The columns of a sweep's table beside name and settings; see `partae_fast.training.sweep`.
+# The columns of a sweep's table beside name and settings; see `partae_fast.sweeps.sweep`.
 RESULTS = ("status", "steps", "loss_first", "loss_last", "error", "leak", "keep", "model")
 
 _LONGEST_NAME = 160  # with what is put before and behind it, below the 255 bytes of a file's name

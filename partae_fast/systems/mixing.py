@@ -12,8 +12,8 @@ from ..audio.spectrogram import Spectrogram
 from ..corpora import sources_in
 from ..errors import UserError
 from ..mixtures import MixtureSampler
-from .material import Audio, samples_of, sources_of
-from .systems import Given
+from ..training.material import Audio, Material, samples_of, sources_of
+from ..training.options import option as setting
 
 SOURCE = "Hetherly et al. 2018, Deep speech denoising with vector space projections"
 Sounds = dict[str, list[NDArray[np.float32]]]  # recordings (T,) by source
@@ -21,21 +21,16 @@ Sounds = dict[str, list[NDArray[np.float32]]]  # recordings (T,) by source
 
 @dataclass(frozen=True)
 class Mixing:
-    """How voices and noises are mixed, and how the mixtures are heard.
+    """How voices and noises are mixed, and the spectrogram of the mixtures."""
 
-    rate: Hz. n_fft, hop: samples of a window and from one to the next; the authors' program has a hop of 128.
-    seconds: of a mixture. snr_low, snr_high: dB, the least and the largest ratio of voice to noise.
-    batch: mixtures. folds: of an UrbanSound8K tree, those that are trained on, joined by "-"; "" for all.
-    """
-
-    rate: int = 10000
-    n_fft: int = 512
-    hop: int = 256
-    seconds: float = 2.0
-    snr_low: float = -5.0
-    snr_high: float = 5.0
-    batch: int = 32
-    folds: str = ""
+    rate: int = setting(10000, "sample rate that the model works at, Hz")
+    n_fft: int = setting(512, "samples in a window")
+    hop: int = setting(256, "samples from one window to the next (the authors' program: 128)")
+    seconds: float = setting(2.0, "of a mixture")
+    snr_low: float = setting(-5.0, "the least ratio of voice to noise, dB")
+    snr_high: float = setting(5.0, "the largest ratio of voice to noise, dB")
+    batch: int = setting(32, "mixtures in a batch")
+    folds: str = setting("", "of an UrbanSound8K tree, the folds that are trained on, joined by - (default: all)")
 
     @property
     def spectrogram(self) -> Spectrogram:
@@ -46,21 +41,21 @@ class Mixing:
         snr = (self.snr_low, self.snr_high)
         return MixtureSampler(voices, noises, self.rate, self.seconds, self.n_fft, self.hop, snr, self.batch, seed)
 
-    def heard(self, given: Given) -> tuple[Sounds, Sounds]:
-        """The speech and the noise that were given, by source, at `rate`."""
+    def sounds(self, material: Material) -> tuple[Sounds, Sounds]:
+        """The speech and the noise of the material, by source, at `rate`."""
         folds = None
         if self.folds:
             if not all(part.isdecimal() for part in self.folds.split("-")):
                 raise UserError(f"folds is {self.folds!r}; give numbers joined by -, such as 1-2-3")
             folds = [int(part) for part in self.folds.split("-")]
-        voices = _joined("speech", given.speech, None)
-        return _heard(voices, self.rate), _heard(_joined("noise", given.noise, folds), self.rate)
+        voices = _joined("speech", material.speech, None)
+        return _read(voices, self.rate), _read(_joined("noise", material.noise, folds), self.rate)
 
 
-def _joined(kind: str, given: Sequence[Any], folds: list[int] | None) -> dict[str, list[Audio]]:
+def _joined(kind: str, items: Sequence[Any], folds: list[int] | None) -> dict[str, list[Audio]]:
     """Files by source of folders, files (a source each) and pairs of samples and rate."""
     found: dict[str, list[Audio]] = {}
-    for number, item in enumerate(given):
+    for number, item in enumerate(items):
         if isinstance(item, tuple):
             found[f"{kind} {number}"] = [item]
             continue
@@ -70,7 +65,7 @@ def _joined(kind: str, given: Sequence[Any], folds: list[int] | None) -> dict[st
     return found
 
 
-def _heard(sources: Mapping[str, Sequence[Audio]], rate: int) -> Sounds:
+def _read(sources: Mapping[str, Sequence[Audio]], rate: int) -> Sounds:
     """Each source's recordings at `rate`, their channels one after another."""
     return {
         name: [channel for source in sources_of("recording", audio) for channel in samples_of(source, rate).channels]

@@ -5,8 +5,22 @@ from typing import Any
 
 from ..errors import UserError
 from ..models.curro import CurroAutoencoder
-from .frame_models import LEARNING_RATE, OPTIMIZER, STEPS, FrameSettings, ready, settled, weak_sampler
-from .systems import Given, Run, train
+from ..training.material import Material
+from ..training.options import TrainingOptions
+from ..training.options import option as setting
+from ..training.session import train
+from .frame_models import (
+    LEARNING_RATE,
+    OPTIMIZER,
+    STEPS,
+    THESIS,
+    WEAK,
+    FrameSettings,
+    ready,
+    settled,
+    weak_sampler,
+)
+from .registry import System
 
 SOURCE = "Lusterman 2016, A partitioned autoencoder for audio de-noising, the Curro network"
 
@@ -16,36 +30,34 @@ _ALPHA_BATCHES, _ALPHA_FROM = 16, 2**31  # batches that alpha is learned from, o
 
 @dataclass(frozen=True)
 class Settings(FrameSettings):
-    """What is the system's own.
-
-    hidden, latents, decoder, batch_norm, part, alpha: see `pf.CurroAutoencoder`.
-    noise_only: share of noise-only frames in a step, above 0 and below 1.
-    learn_alpha: learn alpha by least squares once trained, from clean recordings; part is then "both".
+    """Settings of a Curro autoencoder; see `pf.CurroAutoencoder`.
 
     The thesis's program differs from its text (as_program): half of the frames are noise-only; it takes all n_fft bins
     of |FFT|; the noise has the standard deviation that its variance should be; the signal's power is that of the items
     with signal.
     """
 
-    hidden: int = 2048
-    latents: int = 1024
-    decoder: int = 1024
-    noise_only: float = 0.25
-    batch_norm: str = "none"
-    part: str = "signal"
-    alpha: float = 0.0
-    learn_alpha: bool = False
+    hidden: int = setting(2048, "units of the first hidden layer")
+    latents: int = setting(1024, "latents of either kind")
+    decoder: int = setting(1024, "units of each decoder's hidden layer")
+    noise_only: float = setting(0.25, "share of noise-only frames in a batch, above 0 and below 1")
+    batch_norm: str = setting("none", "where batch normalisation is: none or input")
+    part: str = setting("signal", "what denoising returns: signal, or both with noise subtracted alpha times")
+    alpha: float = setting(0.0, "how much of the noise is subtracted, with part both")
+    learn_alpha: bool = setting(
+        False, "learn alpha by least squares from clean recordings once trained; sets part both"
+    )
 
 
-def fit(given: Given, settings: Settings, run: Run) -> CurroAutoencoder:
+def fit(material: Material, settings: Settings, options: TrainingOptions) -> CurroAutoencoder:
     """Train on noisy recordings and noise, or on clean ones mixed with noise; returns the model, ready to denoise.
 
-    2000 steps of Adam unless the run says otherwise. Raises UserError where recordings are missing, silent or too
+    2000 steps of Adam unless the options say otherwise. Raises UserError where recordings are missing, silent or too
     short, or a setting is out of range.
     """
     settings = settled(settings, PROGRAM, settings.batch_norm)
     if settings.learn_alpha:
-        if not given.clean:
+        if not material.clean:
             raise UserError("alpha is learned from clean recordings; give --clean, or set alpha itself")
         settings = replace(settings, part="both")
     model = CurroAutoencoder(
@@ -60,10 +72,13 @@ def fit(given: Given, settings: Settings, run: Run) -> CurroAutoencoder:
         statistics=settings.statistics,
         part=settings.part,
         alpha=settings.alpha,
-        seed=run.seed,
+        seed=options.seed,
     )
-    sampler = weak_sampler(given, settings, model.input, settings.noise_only, run.seed)
-    model = train(ready(model, settings.rate), sampler, run, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE)
+    sampler = weak_sampler(material, settings, model.input, settings.noise_only, options.seed)
+    model = train(ready(model, settings.rate), sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE)
     if settings.learn_alpha:
         model.learn_alpha([sampler.batch_at(_ALPHA_FROM + i) for i in range(_ALPHA_BATCHES)])
     return model
+
+
+SYSTEMS = (System("curro", THESIS, Settings, fit, (), WEAK),)

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..models.snmf import SparseNMF
-from .mixing import Mixing, Sounds
-from .systems import Given, Run
-from .trainer import History
+from ..training.material import Material
+from ..training.options import TrainingOptions
+from ..training.options import option as setting
+from ..training.trainer import History
+from .mixing import SOURCE, Mixing, Sounds
+from .registry import System
 
 logger = logging.getLogger("partae_fast")
 
@@ -22,40 +25,35 @@ _ITERATIONS = 100
 
 @dataclass(frozen=True)
 class Settings(Mixing):
-    """The model's settings, see `partae_fast.models.snmf.SparseNMF`, and how recordings are heard.
+    """Settings of sparse NMF, see `partae_fast.models.snmf.SparseNMF`, and of the recordings.
 
-    bases: rows of the dictionary for voices, and as many for noises. context: frames before a frame.
-    sparsity: weight of the activations' sum, 0 or more. iterations: updates of the activations in inference; in
-    training a step is an update of activations and dictionary.
-    frames: of either kind that are learnt from, at most, spread evenly over the sources; 0 for all.
-    rate: Hz. n_fft, hop: samples of a window and from one to the next.
-    folds: of an UrbanSound8K tree, those that are trained on, joined by "-"; "" for all. Nothing is mixed here:
-    seconds, snr_low, snr_high and batch are of the other systems.
+    In training a step is an update of activations and dictionary. Nothing is mixed: seconds, snr_low, snr_high and
+    batch have no effect.
     """
 
-    bases: int = 1000
-    context: int = 8
-    sparsity: float = 5.0
-    iterations: int = 50
-    frames: int = 20000
+    bases: int = setting(1000, "rows of the dictionary for voices, and as many for noises")
+    context: int = setting(8, "frames before a frame")
+    sparsity: float = setting(5.0, "weight of the activations' sum, 0 or more")
+    iterations: int = setting(50, "updates of the activations in inference")
+    frames: int = setting(20000, "frames of either kind that are learnt from, spread over the sources; 0 for all")
 
 
-def fit(given: Given, settings: Settings, run: Run) -> SparseNMF:
-    """Learn the dictionaries from speech and noise; see `fit_system`. There is no checkpoint."""
-    if run.resume:
+def fit(material: Material, settings: Settings, options: TrainingOptions) -> SparseNMF:
+    """Learn the dictionaries from speech and noise. There is no checkpoint."""
+    if options.resume:
         raise UserError("this model is learnt in one go and keeps no checkpoint; leave --resume out")
-    return fit_sounds(*settings.heard(given), settings, run)
+    return fit_sounds(*settings.sounds(material), settings, options)
 
 
-def fit_sounds(voices: Sounds, noises: Sounds, settings: Settings, run: Run) -> SparseNMF:
+def fit_sounds(voices: Sounds, noises: Sounds, settings: Settings, options: TrainingOptions) -> SparseNMF:
     """The same from recordings by source, at `settings.rate`."""
     model: Any = SparseNMF(
         settings.spectrogram.bins, settings.bases, settings.context, settings.sparsity, settings.iterations
-    ).to(run.chosen_device())
+    ).to(options.chosen_device())
     model.spectrogram = settings.spectrogram
     begun = time.monotonic()
     kinds = [torch.from_numpy(_frames(kind, settings)).to(model.dictionary) for kind in (voices, noises)]
-    model.history = History(model.learn(*kinds, iterations=run.steps or _ITERATIONS, seed=run.seed))
+    model.history = History(model.learn(*kinds, iterations=options.steps or _ITERATIONS, seed=options.seed))
     logger.info("%d and %d frames learnt from in %.0f s", *map(len, kinds), time.monotonic() - begun)
     return model
 
@@ -69,3 +67,6 @@ def _frames(sources: Sounds, settings: Settings) -> NDArray[np.float32]:
         magnitudes /= max(1e-12, float(np.sqrt(np.mean(np.square(magnitudes, dtype=np.float64)))))
         found.append(magnitudes[: most or None])
     return np.concatenate(found)
+
+
+SYSTEMS = (System("snmf", SOURCE, Settings, fit, ("speech", "noise")),)

@@ -6,23 +6,18 @@ import numpy as np
 import pytest
 
 import partae_fast as pf
+from partae_fast.masking.rules import BYPASS, MILD_END, cautious, quantile_of_power, typical_power, with_bypass
 from partae_fast.metrics import si_sdr
 from partae_fast.sampling import CropSampler
-from partae_fast.training.fit import checkpoints
-from partae_fast.training.material import prepare
-from partae_fast.training.presets import DEFAULT, PRESETS
-from partae_fast.training.remix import (
-    BYPASS,
-    DENOISING,
-    MILD_END,
-    cautious,
-    quantile_of_power,
-    remixes,
-    typical_power,
-    with_bypass,
-)
+from partae_fast.systems.field import Settings
+from partae_fast.systems.registry import DEFAULT
+from partae_fast.systems.self_training import remixes
+from partae_fast.systems.stowell2015 import Settings as PaperSettings
+from partae_fast.training.session import checkpoint_paths
+from tests.calls import fit, prepare
 
 RATE = 22050
+MASK = Settings.mask
 
 
 def hiss(seconds, seed=0, level=0.05):
@@ -36,7 +31,7 @@ def chirps(seconds, level=0.2):
 
 
 def brief(noisy, noise, **settings):
-    return pf.fit([(noisy, RATE)], [(noise, RATE)], **{"steps": 10, "backend": "cpu", "progress": False} | settings)
+    return fit([(noisy, RATE)], [(noise, RATE)], **{"steps": 10, "backend": "cpu", "progress": False} | settings)
 
 
 def test_it_is_the_default_and_its_noise_statistics_are_of_noise_alone():
@@ -46,7 +41,7 @@ def test_it_is_the_default_and_its_noise_statistics_are_of_noise_alone():
     assert isinstance(model, pf.ConvDenoisingAutoencoder)
     assert len(model.history.loss) == 10
     material = prepare([(noisy, RATE)], [(noise, RATE)])
-    wanted = cautious(pf.denoising.Mask(**PRESETS["field"].mask), material.noise, MILD_END)
+    wanted = cautious(MASK, material.noise, MILD_END)
     assert model.mask == with_bypass(wanted, material.noise)
     np.testing.assert_array_equal(model.noise_mean_square, typical_power(material.noise, material.signal))
 
@@ -76,7 +71,7 @@ def test_a_run_that_stopped_in_any_stage_goes_on_to_the_same_bits(tmp_path, monk
     monkeypatch.setattr(pf.Trainer, "_take_launch", until)
     with pytest.raises(KeyboardInterrupt):
         brief(noisy, noise, checkpoint=path)
-    there = [p.exists() for p in checkpoints(path, PRESETS["field"])]
+    there = [p.exists() for p in checkpoint_paths(path, 3)]
     assert there == [True] * begun + [False] * (3 - begun)
     monkeypatch.undo()
     resumed = brief(noisy, noise, checkpoint=path, resume=True)
@@ -107,8 +102,8 @@ def test_digital_silence_says_nothing_of_the_level(caplog):
 def test_remixes_have_the_signal_as_target_and_silence_for_noise():
     material = prepare([(chirps(3) + hiss(3), RATE)], [(hiss(2, 1), RATE)])
     model = pf.ConvPartitionedAutoencoder(bins=material.spectrogram.bins, latents=8, taps=3, pool=4)
-    sampler = remixes(model, material.signal, material.noise, 64, 8, 0.5, 3)
-    again = remixes(model, material.signal, material.noise, 64, 8, 0.5, 3)
+    sampler = remixes(model, MASK, material.signal, material.noise, 64, 8, 0.5, 3)
+    again = remixes(model, MASK, material.signal, material.noise, 64, 8, 0.5, 3)
     x, noise_only = sampler.batch_at(5)
     target = sampler.target_at(5)
     assert x.equal(again.batch_at(5)[0])
@@ -124,7 +119,7 @@ def test_remixes_add_the_power_of_noise():
     silent = [rng.uniform(0.0, 1e-6, (400, 6)).astype(np.float32)]
     noise = [rng.uniform(0.5, 1.5, (500, 6)).astype(np.float32)]
     model = pf.ConvPartitionedAutoencoder(bins=6, latents=4, taps=3, pool=4)
-    sampler: CropSampler = remixes(model, silent, noise, 32, 16, 0.0, 0)
+    sampler: CropSampler = remixes(model, MASK, silent, noise, 32, 16, 0.0, 0)
     power = float(np.mean([(sampler.batch_at(i)[0] ** 2).mean() for i in range(40)]))
     # Half of the noise is what the model took away of the silence: nothing.
     assert power == pytest.approx(0.5 * float(np.mean(noise[0] ** 2)), rel=0.35)
@@ -171,7 +166,7 @@ def test_what_steady_noise_cannot_be_is_signal_to_the_next_model_too():
     loud[:, 3:6] += 20 * (np.arange(len(loud)) % 40 < 8)[:, None]
     knows_nothing = pf.ConvDenoisingAutoencoder(bins=8, latents=4, taps=3, pool=4)
     knows_nothing.w_dec.data.zero_()
-    sampler = remixes(knows_nothing, [loud], [steady], 64, 8, 0.0, 0)
+    sampler = remixes(knows_nothing, MASK, [loud], [steady], 64, 8, 0.0, 0)
     target = sampler.target_at(0)
     sounding = target[..., 4] > 1
     assert 0.1 < sounding.float().mean() < 0.3
@@ -180,8 +175,8 @@ def test_what_steady_noise_cannot_be_is_signal_to_the_next_model_too():
 
 
 def test_a_mask_is_milder_where_little_noise_is_known():
-    short, middle, long = (cautious(DENOISING, [steady_noise(n), steady_noise(n)]) for n in (200, 500, 900))
-    assert long == DENOISING
+    short, middle, long = (cautious(MASK, [steady_noise(n), steady_noise(n)]) for n in (200, 500, 900))
+    assert long == MASK
     assert (short.noise, short.gate) == (0.1, 1.0)
     assert short.noise < middle.noise < long.noise and short.gate < middle.gate < long.gate
 
@@ -195,13 +190,13 @@ def test_power_of_a_long_recording_is_taken_from_all_over_it():
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5, 100, 2200])
 def test_every_step_is_some_models(steps):
-    split = PRESETS["field"].split(steps)
+    split = Settings().stages(steps)
     assert sum(split) == steps and min(split) >= 0 and (steps < 3 or min(split) > 0)
-    assert PRESETS["stowell2015"].split(steps) == [steps]
+    assert PaperSettings().stages(steps) == [steps]
 
 
 def test_each_round_of_remixes_is_another():
     material = prepare([(chirps(3) + hiss(3), RATE)], [(hiss(2, 1), RATE)])
     model = pf.ConvDenoisingAutoencoder(bins=material.spectrogram.bins, latents=8, taps=3, pool=4)
-    first, second = (remixes(model, material.signal, material.noise, 64, 8, 0.5, 3, number) for number in (1, 2))
+    first, second = (remixes(model, MASK, material.signal, material.noise, 64, 8, 0.5, 3, number) for number in (1, 2))
     assert not first.batch_at(0)[0].equal(second.batch_at(0)[0])

@@ -1,21 +1,25 @@
 """From recordings to a model: band, rate, labels, levels, lengths, and each thing that can be wrong."""
 
 import logging
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
+import partae_fast as pf
 from partae_fast.audio import files
 from partae_fast.denoising.mask import Mask
 from partae_fast.errors import UserError
 from partae_fast.labels import Event
 from partae_fast.models.storage import load, save
-from partae_fast.training.fit import fit
-from partae_fast.training.material import Source, _Asked, _spectrogram
-from partae_fast.training.presets import PRESETS, Preset
+from partae_fast.systems.field import Settings as FieldSettings
+from partae_fast.systems.stowell2015 import Settings as PaperSettings
+from partae_fast.training.material import Source
+from partae_fast.training.spectrograms import AskedSpectrogram, spectrogram_for
+from tests.calls import fit
 
 RATE = 22050
-PAPER = PRESETS["stowell2015"]
+PAPER = PaperSettings()
 
 
 def hiss(seconds, seed=0, rate=RATE, level=0.05):
@@ -30,7 +34,7 @@ def song(seconds, seed=0, rate=RATE):
 
 def quick(recordings, noise=None, labels=None, **settings):
     """`fit` as in the paper, briefly, by the back-end that needs no compiling."""
-    brief = {"preset": "stowell2015", "steps": 2, "backend": "eager", "device": "cpu"}
+    brief = {"system": "stowell2015", "steps": 2, "backend": "eager", "device": "cpu"}
     return fit(recordings, noise, labels, **brief | settings)
 
 
@@ -56,31 +60,42 @@ def label_file(tmp_path):
     return write
 
 
-def test_the_preset_is_the_paper():
-    assert (
-        Preset(
-            source=PAPER.source,
-            rate=22050,
-            n_fft=128,
-            hop=64,
-            low=1700.0,
-            high=7200.0,
-            level=0.2,
-            frames=512,
-            latents=32,
-            taps=9,
-            pool=16,
-            background=0.25,
-            penalty=0.75,
-            noise_only=0.25,
-            batch=16,
-            optimizer="adadelta",
-            learning_rate=None,
-            falling=False,
-            steps=4000,
-        )
-        == PAPER
-    )
+def test_the_default_settings():
+    """Those of bench/results/quality/field.md."""
+    field = FieldSettings()
+    assert asdict(field) == {
+        **dict.fromkeys(("low", "high", "rate", "n_fft", "hop", "bins")),
+        "level": 0.2,
+        "frames": 128,
+        "latents": 64,
+        "taps": 5,
+        "pool": 4,
+        "background": 0.25,
+        "penalty": 100.0,
+        "noise_only": 0.5,
+        "batch": 8,
+    }
+    assert asdict(field.usual) == {"rate": 22050, "n_fft": 256, "hop": 64, "low": 80.0, "high": 11025.0}
+    assert (field.optimizer, field.learning_rate, field.steps, field.match_noise) == ("adam", 2e-3, 2200, True)
+    assert field.mask == Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, smoothing=3)
+    assert field.stages(2200) == [600, 800, 800]
+
+
+def test_the_settings_of_stowell2015_are_the_papers():
+    assert asdict(PAPER) == {
+        **dict.fromkeys(("low", "high", "rate", "n_fft", "hop", "bins")),
+        "level": 0.2,
+        "frames": 512,
+        "latents": 32,
+        "taps": 9,
+        "pool": 16,
+        "background": 0.25,
+        "penalty": 0.75,
+        "noise_only": 0.25,
+        "batch": 16,
+    }
+    assert asdict(PAPER.usual) == {"rate": 22050, "n_fft": 128, "hop": 64, "low": 1700.0, "high": 7200.0}
+    assert (PAPER.optimizer, PAPER.learning_rate, PAPER.steps) == ("adadelta", None, 4000)
     model = quick([(song(4), RATE)], [(hiss(4), RATE)])
     shape = {"bins": 32, "latents": 32, "taps": 9, "pool": 16, "background": 0.25}
     assert model.config() == {**shape, "seed": 0, "leak": 0.0, "rectified_output": False}
@@ -169,13 +184,13 @@ GRIDS = [
 @pytest.mark.parametrize(("sources", "asked", "wanted"), GRIDS)
 def test_band_and_rate_follow_the_material(sources, asked, wanted):
     made = [Source(f"recording {i}", "", rate, events) for i, (rate, events) in enumerate(sources)]
-    grid = _spectrogram(PAPER, made, _Asked(**asked))
+    grid = spectrogram_for(made, PAPER.usual, AskedSpectrogram(**asked))
     assert (grid.rate, grid.n_fft, grid.hop, grid.low, grid.high) == wanted
 
 
 @pytest.mark.parametrize(("bins", "rate"), [(40, 22050), (70, 44100)])
 def test_bins_end_the_band_where_its_end_is_not_given(bins, rate):
-    grid = _spectrogram(PAPER, [Source("a", "", 48000)], _Asked(bins=bins))
+    grid = spectrogram_for([Source("a", "", 48000)], PAPER.usual, AskedSpectrogram(bins=bins))
     assert (grid.bins, grid.rate) == (bins, rate)
 
 
@@ -244,11 +259,11 @@ def broken(index, value):
 
 
 WRONG = [
-    (([],), "no recording was given"),
+    (([],), "noisy recordings must be given to train this model"),
     (("a.wav",), "one recording was given where a list is wanted"),
     (([("nothing.wav")], [(hiss(2), RATE)]), "nothing.wav: no such file"),
     (([(song(2), RATE)],), "what is noise is not known"),
-    (([(song(2), RATE)], []), "no noise recording was given"),
+    (([(song(2), RATE)], []), "what is noise is not known"),
     (([(np.zeros(RATE, np.float32), RATE)], [(hiss(2), RATE)]), "recording 0: every sample is 0"),
     (([(song(2), RATE)], [(np.zeros(RATE, np.float32), RATE)]), "noise recording 0: every sample is 0"),
     (([(broken(100, np.nan), RATE)], [(hiss(2), RATE)]), "recording 0: the sample at 0.005 s is nan"),
@@ -284,7 +299,7 @@ def test_labels_that_cannot_be(written, label_file):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"preset": "mystery"}, "preset 'mystery' is not known; choose stowell2015 or field"),
+        ({"system": "mystery"}, "model 'mystery' is not known; choose one of field, adaptive-dae"),
         ({"device": "abacus"}, "device 'abacus' is not known"),
         ({"steps": -1}, "steps is -1"),
         ({"seed": -1}, "seed -1"),
@@ -301,3 +316,20 @@ def test_a_real_recording_with_labels(shared_data):
     assert (model.spectrogram.rate, model.spectrogram.n_fft, model.spectrogram.hop) == (44100, 256, 128)
     assert model.spectrogram.low == pytest.approx(2091.25, abs=0.01)
     assert model.spectrogram.high == pytest.approx(13969.58, abs=0.01)
+
+
+def test_keywords_of_version_0_1_still_work_and_warn():
+    """`preset` stays without a warning; settings, options and label rules as keywords are deprecated."""
+    arguments = [(song(4), RATE)], [(hiss(4), RATE)]
+    options = pf.TrainingOptions(steps=2, backend="eager", device="cpu", seed=3)
+    expected = pf.fit(*arguments, preset="stowell2015", settings={"low": 2000.0, "penalty": 2.0}, options=options)
+    with pytest.warns(DeprecationWarning, match="low, penalty, steps, backend, device, seed"):
+        older = pf.fit(
+            *arguments, preset="stowell2015", low=2000.0, penalty=2.0, steps=2, backend="eager", device="cpu", seed=3
+        )
+    assert older.history == expected.history and older.w_enc.equal(expected.w_enc)
+    with pytest.warns(DeprecationWarning, match="fit_system is deprecated"):
+        system = pf.fit_system("stowell2015", recordings=arguments[0], noise=arguments[1], steps=2, backend="eager")
+    assert len(system.history.loss) == 2
+    with pytest.raises(TypeError, match="fit has no argument 'stepps'"):
+        pf.fit(*arguments, stepps=2)

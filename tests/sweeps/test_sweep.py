@@ -13,15 +13,15 @@ import partae_fast as pf
 from partae_fast.errors import UserError
 from partae_fast.models.storage import load
 from partae_fast.sampling import CropSampler
-from partae_fast.training import sweep as sweep_module
-from partae_fast.training import sweep_figure
+from partae_fast.sweeps import figure as sweep_figure
+from partae_fast.sweeps import sweep as sweep_module
+from partae_fast.sweeps.grid import SETTINGS, Member, combinations, name_of
+from partae_fast.sweeps.sweep import Sweep, judge
 from partae_fast.training import trainer as trainer_module
-from partae_fast.training.grid import SETTINGS, Member, combinations, name_of
 from partae_fast.training.steps import train_steps
-from partae_fast.training.sweep import Sweep, judge
 from partae_fast.training.trainer import Trainer
 
-from .conftest import _make_sampler
+from ..training.conftest import _make_sampler
 
 STEPS = 12
 FIXED = {"latents": 8, "taps": 3, "pool": 8}

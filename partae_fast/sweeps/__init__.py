@@ -1,0 +1,1 @@
+"""Many settings at once: the grid, the launch of a population, table and plot."""

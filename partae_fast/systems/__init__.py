@@ -1,0 +1,1 @@
+"""One file for each published system: its settings, and the function that trains it; `registry` finds them."""

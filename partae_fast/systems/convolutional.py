@@ -1,0 +1,111 @@
+"""What the systems with a convolutional partitioned autoencoder share: settings, spectrograms, model and sampler."""
+
+import logging
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+
+from ..denoising.mask import Mask
+from ..models.conv_partitioned import ConvPartitionedAutoencoder
+from ..sampling import CropSampler
+from ..training.distributed import current
+from ..training.material import Material
+from ..training.options import RESERVOIR_MIB, TrainingOptions
+from ..training.options import option as setting
+from ..training.reservoir import ReservoirSampler
+from ..training.spectrograms import AskedSpectrogram, Spectrograms, UsualSpectrogram, prepare
+from ..training.stored import is_stored
+
+logger = logging.getLogger("partae_fast")
+
+BAND = "default: the labels' band where they have one, else {}, no wider than the recordings"
+
+
+@dataclass(frozen=True)
+class ConvolutionalSettings:
+    """The spectrogram, the model and the batches of a convolutional system.
+
+    The spectrogram's settings are None where they follow labels and recordings: the band is the labels' where they
+    have one, else the system's usual one, no wider than the recordings; the rate is the usual one, doubled until the
+    band fits, no higher than the recordings'; window and hop keep the duration of the usual ones.
+    """
+
+    low: float | None = setting(None, "lower end of the band (default: the labels', else the model's)", metavar="HZ")
+    high: float | None = setting(None, "upper end of the band (default: the labels', else the model's)", metavar="HZ")
+    rate: int | None = setting(None, "sample rate that the model works at (default: fits the band)", metavar="HZ")
+    n_fft: int | None = setting(None, "samples in a window (default: the model's, for its rate)", metavar="N")
+    hop: int | None = setting(None, "samples from one window to the next (default: the model's)", metavar="N")
+    bins: int | None = setting(None, "bins in the band, in place of high", metavar="N")
+    level: float = setting(0.2, "RMS of the magnitudes that may have signal")
+    frames: int = setting(512, "frames in a crop")
+    latents: int = setting(32, "latents")
+    taps: int = setting(9, "frames in a filter")
+    pool: int = setting(16, "frames in a pool window")
+    background: float = setting(0.25, "share of the latents that are for noise")
+    penalty: float = setting(0.75, "on noise in foreground latents")
+    noise_only: float = setting(0.25, "share of a batch's items that are noise-only")
+    batch: int = setting(16, "items in a batch")
+
+    usual: ClassVar[UsualSpectrogram]
+    source: ClassVar[str]
+    steps: ClassVar[int]
+    optimizer: ClassVar[str]
+    learning_rate: ClassVar[float | None] = None  # None for the optimizer's own
+    match_noise: ClassVar[bool] = (
+        False  # whether recordings of noise are brought to the level of the noise in the others
+    )
+    mask: ClassVar[Mask] = Mask()
+
+    def stages(self, steps: int) -> list[int]:
+        """How many of so many steps in all each model takes that is trained."""
+        return [steps]
+
+    @property
+    def asked(self) -> AskedSpectrogram:
+        """What of the spectrogram is set."""
+        return AskedSpectrogram(**{entry.name: getattr(self, entry.name) for entry in fields(AskedSpectrogram)})
+
+    def spectrograms(self, material: Material, options: TrainingOptions) -> Spectrograms:
+        """The material's spectrograms."""
+        return prepare(material, self.usual, self.asked, self.level, self.match_noise, options.cache, options.progress)
+
+    def model(self, spectrograms: Spectrograms, seed: int) -> ConvPartitionedAutoencoder:
+        """The partitioned autoencoder before its first step, ready to denoise."""
+        model = ConvPartitionedAutoencoder(
+            bins=spectrograms.spectrogram.bins,
+            latents=self.latents,
+            taps=self.taps,
+            pool=self.pool,
+            background=self.background,
+            seed=seed,
+        )
+        return self.ready(model, spectrograms)
+
+    def ready(self, model: Any, spectrograms: Spectrograms) -> Any:
+        """The model with what denoising needs besides weights: spectrogram and mask."""
+        model.spectrogram, model.mask = spectrograms.spectrogram, self.mask
+        return model
+
+    def sampler(self, spectrograms: Spectrograms, frames: int, options: TrainingOptions) -> CropSampler:
+        """Batches of crops of `frames` frames, from a reservoir where the spectrograms do not fit into memory."""
+        common = frames, self.batch, self.noise_only, options.seed
+        recordings = [*spectrograms.signal, *spectrograms.noise]
+        most = RESERVOIR_MIB if options.reservoir is None else options.reservoir
+        size = 4 * sum(recording.size for recording in recordings) / 2**20
+        if is_stored(recordings) and size > most:
+            sampler = ReservoirSampler([spectrograms.signal], [spectrograms.noise], *common, most)
+            logger.info("a reservoir of %.0f of %.0f MiB is renewed every %d steps", most, size, sampler.every)
+            return sampler
+        return CropSampler([spectrograms.signal], [spectrograms.noise], *common)
+
+
+def log_idle_gpus(device: torch.device) -> None:
+    """Log that GPUs are idle, and how to use them."""
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    if current().count == 1 < gpus:
+        logger.info(
+            "1 of %d GPUs trains; large batches are faster on all: torchrun --nproc-per-node %d -m partae_fast train",
+            gpus,
+            gpus,
+        )

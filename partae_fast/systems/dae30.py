@@ -1,0 +1,37 @@
+"""Training of DAE-30 on mixtures of voices and noises (Hetherly et al. 2018)."""
+
+from dataclasses import dataclass
+
+from ..mixtures import MixtureSampler
+from ..models.dae30 import DAE30
+from ..training.material import Material
+from ..training.options import TrainingOptions
+from ..training.options import option as setting
+from ..training.session import train
+from .mixing import SOURCE, Mixing
+from .registry import System
+
+_STEPS, _LEARNING_RATE = 20000, 5e-5
+
+
+@dataclass(frozen=True)
+class Settings(Mixing):
+    """Settings of DAE-30, see `partae_fast.models.dae30.DAE30`, and of the mixtures."""
+
+    filters: int = setting(128, "filters of each layer")
+    patch: int = setting(0, "frames and bins of the patch of each mixture that is trained on; 0 for all of it")
+
+
+def fit(material: Material, settings: Settings, options: TrainingOptions) -> DAE30:
+    """Train DAE-30 on mixtures of speech and noise, by Adam with Nesterov momentum."""
+    return fit_sampler(settings.sampler(*settings.sounds(material), options.seed), settings, options)
+
+
+def fit_sampler(sampler: MixtureSampler, settings: Settings, options: TrainingOptions) -> DAE30:
+    """The same on a sampler's mixtures."""
+    model = DAE30(settings.filters, sampler.bins, settings.patch, options.seed)
+    model.spectrogram = settings.spectrogram
+    return train(model, sampler, options, SOURCE, _STEPS, "nadam", _LEARNING_RATE)
+
+
+SYSTEMS = (System("dae-30", SOURCE, Settings, fit, ("speech", "noise")),)

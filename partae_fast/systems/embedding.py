@@ -1,0 +1,57 @@
+"""Training of embedding models on mixtures of voices and noises (Hetherly et al. 2018)."""
+
+from dataclasses import dataclass
+
+from ..mixtures import MixtureSampler
+from ..models.embedding import EmbeddingSeparator
+from ..training.material import Material
+from ..training.options import TrainingOptions
+from ..training.options import option as setting
+from ..training.session import train
+from .mixing import SOURCE, Mixing
+from .registry import System
+
+_STEPS, _LEARNING_RATE = 20000, 1e-3
+
+
+@dataclass(frozen=True)
+class Settings(Mixing):
+    """Settings of an embedding model, see `partae_fast.models.embedding.EmbeddingSeparator`, and of the mixtures."""
+
+    objective: str = setting("sce-mi", "sce, sce-mi or dc-mi")
+    layers: int = setting(4, "LSTM layers")
+    hidden: int = setting(250, "units of an LSTM layer in either direction")
+    dimensions: int = setting(10, "of an embedding")
+    alpha: float = setting(-1.0, "weight of the first loss, 0 to 1; below 0 for the paper's")
+    affinity: str = setting("squared", "squared or norm")
+    inference: str = setting("", "mask or cluster (default: mask where the model has one)")
+
+
+def fit(material: Material, settings: Settings, options: TrainingOptions) -> EmbeddingSeparator:
+    """Train an embedding model on mixtures of speech and noise, by source."""
+    return fit_sampler(settings.sampler(*settings.sounds(material), options.seed), settings, options)
+
+
+def fit_sampler(sampler: MixtureSampler, settings: Settings, options: TrainingOptions) -> EmbeddingSeparator:
+    """The same on a sampler's mixtures."""
+    model = EmbeddingSeparator(
+        settings.objective,
+        bins=sampler.bins,
+        voices=len(sampler.voices),
+        noises=len(sampler.noises),
+        layers=settings.layers,
+        hidden=settings.hidden,
+        dimensions=settings.dimensions,
+        alpha=None if settings.alpha < 0 else settings.alpha,
+        affinity=settings.affinity,
+        inference=settings.inference or None,
+        seed=options.seed,
+    )
+    model.spectrogram = settings.spectrogram
+    return train(model, sampler, options, SOURCE, _STEPS, learning_rate=_LEARNING_RATE)
+
+
+SYSTEMS = tuple(
+    System(name, SOURCE, Settings, fit, ("speech", "noise"), presets={"objective": name})
+    for name in ("sce", "sce-mi", "dc-mi")
+)

@@ -1,0 +1,124 @@
+"""The default, for recordings from the field: a partitioned autoencoder, then two rounds of self-training.
+
+The partitioned autoencoder separates signal from noise by weak labels alone. Denoising autoencoders then learn from
+mixtures of what the model before them passed (`self_training`). bench/results/quality/field.md has what was tried.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from ..denoising.mask import Mask
+from ..errors import UserError
+from ..masking.rules import MILD_END, cautious, typical_power, with_bypass
+from ..models.denoising_conv import ConvDenoisingAutoencoder
+from ..training.checkpoint import falling_over
+from ..training.material import Material
+from ..training.options import TrainingOptions
+from ..training.options import option as setting
+from ..training.session import Session
+from ..training.spectrograms import Spectrograms, UsualSpectrogram
+from ..training.trainer import History
+from .convolutional import ConvolutionalSettings, log_idle_gpus
+from .registry import System
+from .self_training import remixes
+
+logger = logging.getLogger("partae_fast")
+
+_SHARES = (3, 4, 4)  # of the steps: the partitioned autoencoder's, and those of the rounds of self-training
+
+
+@dataclass(frozen=True)
+class Settings(ConvolutionalSettings):
+    """Settings chosen on recordings from the field; see bench/results/quality/field.md."""
+
+    frames: int = setting(128, "frames in a crop")
+    latents: int = setting(64, "latents")
+    taps: int = setting(5, "frames in a filter")
+    pool: int = setting(4, "frames in a pool window")
+    penalty: float = setting(100.0, "on noise in foreground latents")
+    noise_only: float = setting(0.5, "share of a batch's items that are noise-only")
+    batch: int = setting(8, "items in a batch")
+
+    usual: ClassVar[UsualSpectrogram] = UsualSpectrogram(rate=22050, n_fft=256, hop=64, low=80.0, high=11025.0)
+    source: ClassVar[str] = "bench/results/quality/field.md: for recordings from the field, the default"
+    steps: ClassVar[int] = 2200
+    optimizer: ClassVar[str] = "adam"
+    learning_rate: ClassVar[float | None] = 2e-3
+    match_noise: ClassVar[bool] = True
+    mask: ClassVar[Mask] = Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, smoothing=3)
+
+    def stages(self, steps: int) -> list[int]:
+        """How many of so many steps in all each model takes: one at least, where there are enough."""
+        total = sum(_SHARES)
+        ends = [steps * sum(_SHARES[:count]) // total for count in range(1, len(_SHARES) + 1)]
+        ends = [min(steps, max(count, end)) for count, end in enumerate(ends, start=1)]
+        return [end - first for first, end in zip([0, *ends], ends, strict=False)]
+
+
+def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any:
+    """Train on noisy recordings, and noise or labels; returns a ConvDenoisingAutoencoder, ready to denoise.
+
+    The learning rate of each model falls during its training.
+    """
+    spectrograms = settings.spectrograms(material, options)
+    steps = options.steps_or(settings.steps)
+    frames = spectrograms.crop_frames(settings.frames, settings.pool)
+    log_idle_gpus(options.chosen_device())
+    first, *later = settings.stages(steps)
+    if 0 in later and steps:
+        logger.warning(
+            "steps is %d, which leaves none for the model that denoises: give %d or more", steps, 1 + len(later)
+        )
+    if options.checkpoint and options.resume:
+        _check_same_steps(Path(options.checkpoint), settings, steps)
+    with Session(options, settings.source, 1 + len(later), spectrograms.spectrogram) as session:
+        model = session.train(
+            settings.model(spectrograms, options.seed),
+            settings.sampler(spectrograms, frames, options),
+            first,
+            settings.optimizer,
+            settings.learning_rate,
+            settings.penalty,
+            falling_over=first,
+        )
+        losses, spectrograms = model.history.loss, spectrograms.excerpt(options.seed, settings.frames)
+        for number, count in enumerate(later, start=1):
+            signal, noise = spectrograms.signal, spectrograms.noise
+            batches = frames, settings.batch, settings.noise_only, options.seed
+            sampler = remixes(model, settings.mask, signal, noise, *batches, number)
+            student = _denoising_model(settings, spectrograms, options.seed)
+            model = session.train(student, sampler, count, "adam", settings.learning_rate, falling_over=count)
+            losses = losses + model.history.loss
+            model.noise_mean_square.copy_(torch.from_numpy(typical_power(noise, signal)))
+            model.mask = with_bypass(cautious(settings.mask, noise, MILD_END), noise)
+    model.history = History(losses)
+    return model
+
+
+def _denoising_model(settings: Settings, spectrograms: Spectrograms, seed: int) -> ConvDenoisingAutoencoder:
+    """A model of a round of self-training before its first step."""
+    model = ConvDenoisingAutoencoder(
+        spectrograms.spectrogram.bins, latents=settings.latents, taps=settings.taps, pool=settings.pool, seed=seed
+    )
+    return settings.ready(model, spectrograms)
+
+
+def _check_same_steps(checkpoint: Path, settings: Settings, steps: int) -> None:
+    """Refuse to resume a run with another number of steps: its learning rate falls over all of them."""
+    started = falling_over(checkpoint)
+    if not started or settings.stages(steps)[0] == started:
+        return
+    likely = [n for n in range(started, (started + 1) * sum(_SHARES)) if settings.stages(n)[0] == started]
+    if likely:
+        then = f"{likely[0]} to {likely[-1]}" if len(likely) > 1 else f"{likely[0]}"
+        raise UserError(
+            f"{checkpoint}: started for {then} steps, over which its learning rate falls, and now asked for {steps}; "
+            f"continue with --steps {likely[-1]}, or start again with --overwrite"
+        )
+
+
+SYSTEMS = (System("field", Settings.source, Settings, fit, ("recordings",), ("noise", "labels"), weak=True),)

@@ -1,0 +1,47 @@
+"""The convolutional partitioned autoencoder with the settings of its paper (Stowell & Turner 2015)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..training.material import Material
+from ..training.options import TrainingOptions
+from ..training.session import Session
+from ..training.spectrograms import UsualSpectrogram
+from .convolutional import ConvolutionalSettings, log_idle_gpus
+from .registry import System
+
+
+@dataclass(frozen=True)
+class Settings(ConvolutionalSettings):
+    """Settings of the paper, section 4: 50 % hop; 1700 to 7200 Hz holds bins 10 to 41, 32 of them.
+
+    The paper gives no level, and it matters: squared error grows with it and the penalty does not, so that at a high
+    level foreground latents learn noise too. bench/results/quality/stowell2015_level.md has what was measured.
+    """
+
+    usual: ClassVar[UsualSpectrogram] = UsualSpectrogram(rate=22050, n_fft=128, hop=64, low=1700.0, high=7200.0)
+    source: ClassVar[str] = (
+        "Stowell & Turner 2015, Denoising without access to clean data using a partitioned autoencoder"
+    )
+    steps: ClassVar[int] = 4000
+    optimizer: ClassVar[str] = "adadelta"
+
+
+def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any:
+    """Train on noisy recordings, and noise or labels; returns a ConvPartitionedAutoencoder, ready to denoise."""
+    spectrograms = settings.spectrograms(material, options)
+    steps = options.steps_or(settings.steps)
+    frames = spectrograms.crop_frames(settings.frames, settings.pool)
+    log_idle_gpus(options.chosen_device())
+    with Session(options, settings.source, spectrogram=spectrograms.spectrogram) as session:
+        return session.train(
+            settings.model(spectrograms, options.seed),
+            settings.sampler(spectrograms, frames, options),
+            steps,
+            settings.optimizer,
+            settings.learning_rate,
+            settings.penalty,
+        )
+
+
+SYSTEMS = (System("stowell2015", Settings.source, Settings, fit, ("recordings",), ("noise", "labels"), weak=True),)
