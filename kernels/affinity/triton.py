@@ -8,8 +8,8 @@ up in order. A label out of range makes the loss NaN.
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, launch, power_of_two, tensor_cores, tl, triton
-from ..triton_embeddings import inverse_length, squash, tile_of
+from .._triton.common import add_up, check_counts, launch, power_of_two, tensor_cores, tl, triton
+from .._triton.embeddings import inverse_length, squash, tile_of
 from .scales import scales
 
 

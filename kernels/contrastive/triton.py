@@ -8,8 +8,8 @@ of the items that share a row of the table. A label or row out of range makes th
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, launch, power_of_two, tl, triton
-from ..triton_embeddings import inverse_length, squash, tile_of
+from .._triton.common import add_up, check_counts, launch, power_of_two, tl, triton
+from .._triton.embeddings import inverse_length, squash, tile_of
 
 
 @triton.jit(do_not_specialize=["tiles", "points", "sources", "batch", "rows", "share"])

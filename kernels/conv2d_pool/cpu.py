@@ -7,7 +7,7 @@ import math
 
 from torch import Tensor
 
-from .. import maps
+from .._cpu import maps
 from .eager import positions_of_none
 
 

@@ -6,7 +6,7 @@ Each program leaves one partial sum, and a second kernel adds them up in order.
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, in_unit, launch, tl, triton
+from .._triton.common import add_up, check_counts, in_unit, launch, tl, triton
 
 
 @triton.jit(do_not_specialize=["steps", "per_item"])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..runs import accumulate_runs, gather_dots, scatter_runs
+from .._cpu.runs import accumulate_runs, gather_dots, scatter_runs
 from ..shapes import pool_range
 
 

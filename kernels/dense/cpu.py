@@ -1,4 +1,4 @@
-"""dense on the CPU: products by tiles that stay in registers (`kernels.products`), with everything else at their ends.
+"""dense on the CPU: products by tiles that stay in registers (`_cpu/products.py`), with everything else at their ends.
 
 Forward, a unit of work is a panel of outputs for some items: bias, activation and dropout pass over what the products
 have just left in the cache. Backward, one pass takes the gradient through dropout and activation, adds up that of the
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..jit import kernel
-from ..products import ROWS, columns, fill_panel, multiply
-from ..runs import arrays
-from ..threads import next_unit, spread
+from .._cpu.jit import kernel
+from .._cpu.products import ROWS, columns, fill_panel, multiply
+from .._cpu.runs import arrays
+from .._cpu.threads import next_unit, spread
 from . import ACTIVATIONS, EPSILON, SLOPE, Dropout
 
 ITEMS = 20 * ROWS  # that a panel of the weight, once filled, serves in the forward pass

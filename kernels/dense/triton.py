@@ -9,7 +9,7 @@ added up in order. The two products behind it have no epilogue to fuse, and are 
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, launch, tensor_cores, tl, triton
+from .._triton.common import add_up, check_counts, launch, tensor_cores, tl, triton
 from . import EPSILON, SLOPE, Dropout
 
 _EPSILON, _SLOPE = tl.constexpr(EPSILON), tl.constexpr(SLOPE)

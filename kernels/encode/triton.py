@@ -5,15 +5,15 @@
 A tile of the forward pass is BLOCK_W pool windows, from whichever items, of BLOCK_P frames each; a longer pool is
 gone through BLOCK_P frames at a time. It is a matrix product over taps and bins whose (rows, latents) result is
 reduced to one row a window before it leaves the registers, so the (B, N, K) activations are never stored. The
-backward pass is sparse: see `triton_runs`.
+backward pass is sparse: see `_triton/runs.py`.
 """
 
 import torch
 from torch import Tensor
 
-from .. import triton_runs
+from .._triton import runs
+from .._triton.common import check_counts, launch, power_of_two, tensor_cores, tl, triton
 from ..shapes import window_count
-from ..triton_common import check_counts, launch, power_of_two, tensor_cores, tl, triton
 
 
 @triton.jit
@@ -267,9 +267,9 @@ def encode_backward(
     grad_x = grad_w = None
     if need_x:
         rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): a run meets its taps from the last to the first
-        grad_x = triton_runs.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
+        grad_x = runs.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
     if need_w:
-        grad_w = triton_runs.accumulate_runs(
+        grad_w = runs.accumulate_runs(
             *(x, amplitudes, positions, w_enc, (1, -bins * latents, latents), (pool, pool), mean, std)
         )
     return grad_x, grad_w

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..jit import kernel
-from ..threads import next_unit, spread
+from .._cpu.jit import kernel
+from .._cpu.threads import next_unit, spread
 from . import WORDS
 
 COUNTERS = 256  # of a unit: what it keeps in between stays in the first-level cache

@@ -9,7 +9,7 @@ A rule's `settings` are its options and what the step's number makes of them, al
 
 from torch import Tensor
 
-from ..triton_common import check_counts, launch, tl, triton
+from .._triton.common import check_counts, launch, tl, triton
 from . import settings_at
 
 

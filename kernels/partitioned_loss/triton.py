@@ -7,7 +7,7 @@ a second kernel adds them up in order.
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, in_unit, launch, power_of_two, tl, triton
+from .._triton.common import add_up, check_counts, in_unit, launch, power_of_two, tl, triton
 
 
 @triton.jit(do_not_specialize=["error_parts", "steps", "windows", "total_windows", "penalty", "per_item"])

@@ -25,12 +25,12 @@ from numba.extending import intrinsic
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..jit import kernel
+from .._cpu.jit import kernel
+from .._cpu.simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
+from .._cpu.threads import count_up, next_unit, spread, wait_for, wait_until_done
 from ..optimiser import settings_at
 from ..optimiser.cpu import RULE_NUMBERS, step_slice
 from ..shapes import window_count
-from ..simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
-from ..threads import count_up, next_unit, spread, wait_for, wait_until_done
 from .run import Run
 
 PARTIALS = 16  # sums of gradients, and so threads that one run can use

@@ -45,10 +45,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .._triton.common import launch, power_of_two, tl, triton
 from ..optimiser import RULES
 from ..optimiser.triton import changed
 from ..registry import interpreting
-from ..triton_common import launch, power_of_two, tl, triton
 from .run import Run
 
 # Words of `numbers`, int64 on the GPU; from TABLES on group_first, group_starts (G,), starts_before, shift (R,).

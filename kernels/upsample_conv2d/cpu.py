@@ -1,10 +1,10 @@
-"""upsample_conv2d on the CPU: taps that read one number are summed beforehand; see `maps`."""
+"""upsample_conv2d on the CPU: taps that read one number are summed beforehand; see `_cpu/maps.py`."""
 
 import math
 
 from torch import Tensor
 
-from .. import maps
+from .._cpu import maps
 from ..conv2d_pool.cpu import conv2d_pool_backward
 from ..conv2d_pool.eager import positions_of_none
 

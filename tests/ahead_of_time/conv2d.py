@@ -1,6 +1,6 @@
 """The kernels of conv2d_pool and upsample_conv2d, as layers of Grais & Plumbley 2017 (table 1) launch them."""
 
-from partae_fast.kernels import triton_maps as maps
+from partae_fast.kernels._triton import maps
 
 # Layer, kernel, channels, filters, tile.
 FORWARD = [

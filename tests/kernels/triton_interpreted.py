@@ -10,7 +10,8 @@ import pytest
 import torch
 from triton.runtime import interpreter
 
-from partae_fast.kernels import BackendUnavailable, triton_common, triton_runs
+from partae_fast.kernels import BackendUnavailable
+from partae_fast.kernels._triton import common, runs
 from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
 from partae_fast.kernels.partitioned_loss import triton as partitioned_loss
@@ -52,7 +53,7 @@ def poisoned(monkeypatch):
 def in_bounds(monkeypatch):
     """Every address that a kernel loads from or stores to lies in a tensor that its launch was given."""
     bounds = []
-    launch = triton_common.launch
+    launch = common.launch
 
     def bounded_launch(kernel, programs, *arguments, **settings):
         bounds[:] = [
@@ -74,7 +75,7 @@ def in_bounds(monkeypatch):
 
         return check
 
-    for module in (triton_runs, encode, partitioned_loss, triton_common):
+    for module in (runs, encode, partitioned_loss, common):
         monkeypatch.setattr(module, "launch", bounded_launch)
     for name in ("create_masked_load", "create_masked_store"):
         access = getattr(interpreter.InterpreterBuilder, name)
@@ -403,27 +404,27 @@ def test_a_kernel_that_does_not_fit_is_reported_as_unavailable():
 
         def __getitem__(self, grid):
             def run(*arguments, **settings):
-                raise triton_common.OutOfResources(300000, 232448, "shared memory")
+                raise common.OutOfResources(300000, 232448, "shared memory")
 
             return run
 
     with pytest.raises(BackendUnavailable, match="large_kernel needs 300000 of shared memory, this GPU has 232448"):
-        triton_common.launch(TooLarge(), 1, torch.zeros(1))
+        common.launch(TooLarge(), 1, torch.zeros(1))
     with pytest.raises(ValueError, match="at most 2\\^31 - 1; split the batch"):
-        triton_common.launch(TooLarge(), 2**31, torch.zeros(1))
+        common.launch(TooLarge(), 2**31, torch.zeros(1))
 
 
 def test_partial_sums_are_counted_by_shapes():
-    assert triton_runs.part_count(1, 9216) == 1
-    assert triton_runs.part_count(17, 9216) == 3
-    assert triton_runs.part_count(131072, 9216) == 256
-    assert triton_runs.part_count(131072, 147456) == 56
-    assert triton_runs.part_count(131072, 10**7) == 16
+    assert runs.part_count(1, 9216) == 1
+    assert runs.part_count(17, 9216) == 3
+    assert runs.part_count(131072, 9216) == 256
+    assert runs.part_count(131072, 147456) == 56
+    assert runs.part_count(131072, 10**7) == 16
 
 
 def test_weight_gradients_of_several_partial_sums():
     case = Case(2, 41, 2, 3, 4, 2)
-    assert triton_runs.part_count(2 * 21, case.w_enc.size) == 6
+    assert runs.part_count(2 * 21, case.w_enc.size) == 6
     _, grad_w = case.encode_backward(need_x=False)
     wanted = encode_reference.encode_backward(
         case.grad_values, case.x, case.w_enc, case.values, case.positions, case.pool, case.mean, case.std

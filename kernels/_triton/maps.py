@@ -1,6 +1,6 @@
 # pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false, reportArgumentType=false
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
-"""Convolutions of maps on a GPU, in Triton, for the ops that pool or up-sample them; the CPU's are in `maps`.
+"""Convolutions of maps on a GPU, in Triton, for the ops that pool or up-sample them; the CPU's are in `_cpu/maps.py`.
 
 A convolution is a matrix product: positions against the numbers under a filter, `reads` of them, tap by tap and
 channel by channel. Those numbers are read where they lie in the map.
@@ -16,10 +16,10 @@ channel by channel. Those numbers are read where they lie in the map.
 import torch
 from torch import Tensor
 
-from .encode.triton import _ordered, chunk_of
-from .maps_common import phases, summed
-from .shapes import window_count
-from .triton_common import add_up, check_counts, launch, power_of_two, tensor_cores, tl, triton
+from ..encode.triton import _ordered, chunk_of
+from ..phases import phases, summed
+from ..shapes import window_count
+from .common import add_up, check_counts, launch, power_of_two, tensor_cores, tl, triton
 
 PARTS = 256  # partial sums of a gradient of weights, at most
 

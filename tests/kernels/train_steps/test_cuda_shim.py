@@ -7,20 +7,21 @@ import math
 import shutil
 from dataclasses import dataclass, replace
 
-import cuda_shim
 import numpy as np
 import pytest
 import torch
 
 from partae_fast.conformance import cases
 from partae_fast.conformance import train_steps as conformance
-from partae_fast.kernels.cuda_common import assumed_limits
+from partae_fast.kernels._cuda.common import assumed_limits
 from partae_fast.kernels.optimiser import RULES
 from partae_fast.kernels.train_steps import Run, cuda, fresh_state
 from partae_fast.kernels.train_steps.cuda import Plan, groups_of
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
 from partae_fast.sampling import CropSampler
+
+from . import cuda_shim
 
 pytestmark = pytest.mark.skipif(cuda_shim.COMPILER is None, reason="g++ is not installed")
 
@@ -295,9 +296,10 @@ def test_no_thread_races_another(name, tmp_path):
 def test_a_missing_barrier_is_seen(mutant, tmp_path):
     name, changes = MUTANTS[mutant]
     kernels = tmp_path / "kernels"
-    (kernels / "train_steps").mkdir(parents=True)
-    for file in (*cuda_shim.KERNELS.glob("*.cuh"), *cuda_shim.KERNELS.glob("*.h"), *cuda_shim.KERNELS.glob("*/*.cuh")):
-        shutil.copy(file, kernels / file.relative_to(cuda_shim.KERNELS))
+    for file in (*cuda_shim.KERNELS.rglob("*.cuh"), *cuda_shim.KERNELS.rglob("*.h")):
+        copy = kernels / file.relative_to(cuda_shim.KERNELS)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
     file = kernels / "train_steps" / "train_steps.cuh"
     source = file.read_text()
     for barrier, instead in changes.items():

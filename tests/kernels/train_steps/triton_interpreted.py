@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from partae_fast.kernels._triton.common import tl
 from partae_fast.kernels.optimiser import RULES
 from partae_fast.kernels.optimiser import triton as optimisers
 from partae_fast.kernels.train_steps import Run, eager, fresh_state, triton
-from partae_fast.kernels.triton_common import tl
 from partae_fast.reference import optimisers as optimisers_reference
 from partae_fast.reference import philox as philox_reference
 from partae_fast.reference import train_steps as reference

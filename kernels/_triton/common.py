@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from triton.runtime.errors import OutOfResources
 
-from .registry import BackendUnavailable
+from ..registry import BackendUnavailable
 
 PROGRAMS_MAX = 2**31 - 1  # CUDA's limit on the first axis of a grid
 

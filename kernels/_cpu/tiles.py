@@ -6,8 +6,8 @@ points the other way round; it stays in the first- or second-level cache.
 
 import numpy as np
 
+from ..embeddings import EPSILON
 from .elementary import tanh
-from .embeddings import EPSILON
 from .jit import kernel
 
 POINTS = 256

@@ -3,7 +3,7 @@
 A map is (B, N, H, C), channels contiguous: the taps of one row under a filter are one run of 3 C numbers. Runs are
 multiplied with panels of filters, a filter to a lane; a block of positions is summed in vector registers.
 
-Up-sampled, taps that read one number are summed beforehand: see `maps_common`. Backward, what a number meets under tap
+Up-sampled, taps that read one number are summed beforehand: see `phases`. Backward, what a number meets under tap
 (i, j) is the sum of a p x q box of the gradient, shifted by (1 - i, 1 - j): with the nine boxes of a number side by
 side both gradients are plain matrix products.
 
@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..phases import phases, summed
+from ..shapes import window_count
 from .jit import kernel
-from .maps_common import phases, summed
 from .runs import arrays
-from .shapes import window_count
 from .simd import VECTOR_BYTES
 from .simd_maps import add_outer_products, box_sums, offer_sums, store_sums
 from .threads import next_unit, spread

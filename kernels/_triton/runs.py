@@ -4,7 +4,7 @@
 
 With frequency contiguous, the M frames under a filter are one contiguous run of M*H numbers. A latent that won
 its window at frame t owns the run of the M frames that start at t - before, before = M // 2. Everything behind the
-pool is one of three passes over such runs, whichever op asks (the CPU's are in `runs`):
+pool is one of three passes over such runs, whichever op asks (the CPU's are in `_cpu/runs.py`):
 
     scatter_runs      out[run(t)] += amplitude * row[k]        decode; encode's gradient of x
     gather_dots       out = dot(source[run(t)], row[k])        decode's gradient of the values
@@ -22,7 +22,7 @@ amplitude that is not finite.
 import torch
 from torch import Tensor
 
-from .triton_common import add_up, check_counts, launch, power_of_two, tl, triton
+from .common import add_up, check_counts, launch, power_of_two, tl, triton
 
 
 @triton.jit

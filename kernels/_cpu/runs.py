@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..shapes import checked_pools
 from .jit import kernel
-from .shapes import checked_pools
 from .simd import add_runs, axpy, dot
 from .threads import next_unit, spread
 
