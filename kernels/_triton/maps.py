@@ -16,10 +16,10 @@ channel by channel. Those numbers are read where they lie in the map.
 import torch
 from torch import Tensor
 
-from ..encode.triton import _ordered, chunk_of
 from ..phases import phases, summed
 from ..shapes import window_count
 from .common import add_up, check_counts, launch, power_of_two, tensor_cores, tl, triton
+from .pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 
 PARTS = 256  # partial sums of a gradient of weights, at most
 
@@ -132,8 +132,6 @@ def convolve_and_pool_kernel(
 ):
     """Row r of a tile is place r % BLOCK_P (of the chunk) of window r // BLOCK_P."""
     ROWS: tl.constexpr = BLOCK_W * BLOCK_P
-    NAN_KEY: tl.constexpr = 0x7FC00000  # the bits of a NaN: above those of infinity
-    NO_KEY: tl.constexpr = -0x80000000  # below the key of any place
     filter_blocks = tl.cdiv(filters, BLOCK_D)
     tile = tl.program_id(0) // filter_blocks
     offs_d = (tl.program_id(0) % filter_blocks) * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -145,7 +143,7 @@ def convolve_and_pool_kernel(
     first_n = (window // across % down) * p
     first_h = (window % across) * q
 
-    best_key = tl.full((BLOCK_W, BLOCK_D), NO_KEY, tl.int32)
+    best_key = tl.full((BLOCK_W, BLOCK_D), LOWEST_KEY, tl.int32)
     best_place = tl.zeros((BLOCK_W, BLOCK_D), tl.int32)
     for chunk in range(0, p * q, BLOCK_P):
         place = chunk + rows % BLOCK_P
@@ -159,9 +157,9 @@ def convolve_and_pool_kernel(
         z += bias[None, :]
         # Floats order as integers once all bits but the sign of a negative one are turned over; zeros are one.
         z = tl.where(z < 0, 0.0, z) if RELU else z
-        key = _ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
+        key = ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
         key = tl.where(z != z, NAN_KEY, key)
-        key = tl.where(used[:, None], key, NO_KEY)
+        key = tl.where(used[:, None], key, LOWEST_KEY)
         chunk_key, chunk_place = tl.max(  # (BLOCK_W, BLOCK_D); the first of equals
             tl.reshape(key, (BLOCK_W, BLOCK_P, BLOCK_D)), axis=1, return_indices=True
         )
@@ -172,7 +170,7 @@ def convolve_and_pool_kernel(
     offs_w = tile * BLOCK_W + tl.arange(0, BLOCK_W)
     offs_out = offs_w.to(tl.int64)[:, None] * filters + offs_d[None, :]
     mask_out = (offs_w < windows)[:, None] & mask_d[None, :]
-    value = _ordered(best_key).to(tl.float32, bitcast=True)
+    value = ordered(best_key).to(tl.float32, bitcast=True)
     tl.store(values_ptr + offs_out, value.to(values_ptr.dtype.element_ty), mask=mask_out)
     tl.store(positions_ptr + offs_out, best_place, mask=mask_out)
 

@@ -8,7 +8,7 @@ import math
 from torch import Tensor
 
 from .._cpu import maps
-from .eager import positions_of_none
+from . import positions_of_none
 
 
 def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:

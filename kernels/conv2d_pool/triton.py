@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._triton import maps
-from .eager import positions_of_none
+from . import positions_of_none
 
 
 def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:

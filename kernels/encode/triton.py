@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .._triton import runs
 from .._triton.common import check_counts, launch, power_of_two, tensor_cores, tl, triton
+from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 from ..shapes import window_count
 
 
@@ -70,12 +71,6 @@ def _convolve(
     return z
 
 
-@triton.jit
-def _ordered(bits):
-    """A float's bits as an integer that orders as floats do; and back again."""
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
-
-
 @triton.jit(do_not_specialize=["frames", "windows", "total_windows", "pool", "taps"])
 def encode_kernel(
     x_ptr,  # (B, N, H)
@@ -105,8 +100,7 @@ def encode_kernel(
     BLOCK_K: tl.constexpr,
 ):
     ROWS: tl.constexpr = BLOCK_W * BLOCK_P
-    NAN_KEY: tl.constexpr = 0x7FC00000  # the bits of a NaN: above those of infinity
-    NO_KEY: tl.constexpr = -1 if leak is None else -0x80000000  # below the key of any frame
+    NO_KEY: tl.constexpr = -1 if leak is None else LOWEST_KEY  # below the key of any frame
     latent_blocks = tl.cdiv(latents, BLOCK_K)
     tile = tl.program_id(0) // latent_blocks
     offs_k = (tl.program_id(0) % latent_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
@@ -166,7 +160,7 @@ def encode_kernel(
         if leak is None:
             key = tl.where(z > 0, z.to(tl.int32, bitcast=True), 0)
         else:  # negative floats do so once all bits but the sign are turned over; zeros are one
-            key = _ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
+            key = ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
         key = tl.where(z != z, NAN_KEY, key)
         row_used = row_exists & (row_inside < pool) & (row_frame < frames)
         key = tl.where(row_used[:, None], key, NO_KEY)
@@ -184,15 +178,10 @@ def encode_kernel(
     if leak is None:
         value = best_key.to(tl.float32, bitcast=True)
     else:
-        value = _ordered(best_key).to(tl.float32, bitcast=True)
+        value = ordered(best_key).to(tl.float32, bitcast=True)
         value = tl.where(value < 0, leak * value, value)
     tl.store(values_ptr + offs_out, value.to(values_ptr.dtype.element_ty), mask=mask_out)
     tl.store(positions_ptr + offs_out, position, mask=mask_out)
-
-
-def chunk_of(pool: int) -> int:
-    """BLOCK_P: the largest power of two, up to 64, in whose steps a pool is covered with a quarter to spare or less."""
-    return max(p for p in (1, 2, 4, 8, 16, 32, 64) if 4 * p * -(-pool // p) <= 5 * pool)
 
 
 def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: bool) -> dict[str, int]:

@@ -5,8 +5,8 @@ import math
 from torch import Tensor
 
 from .._cpu import maps
+from ..conv2d_pool import positions_of_none
 from ..conv2d_pool.cpu import conv2d_pool_backward
-from ..conv2d_pool.eager import positions_of_none
 
 
 def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], relu: bool) -> Tensor:

@@ -12,6 +12,7 @@ from triton.runtime import interpreter
 
 from partae_fast.kernels import BackendUnavailable
 from partae_fast.kernels._triton import common, runs
+from partae_fast.kernels._triton.pool import chunk_of
 from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
 from partae_fast.kernels.partitioned_loss import triton as partitioned_loss
@@ -434,6 +435,6 @@ def test_weight_gradients_of_several_partial_sums():
 
 def test_chunks_cover_a_pool_with_little_to_spare():
     for pool in range(1, 200):
-        chunk = encode.chunk_of(pool)
+        chunk = chunk_of(pool)
         assert 64 % chunk == 0
         assert chunk * window_count(pool, chunk) <= 1.25 * pool
