@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from partae_fast.kernels._triton import common, runs
+from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
 from partae_fast.kernels.optimiser import EVERY_RULE
 from partae_fast.kernels.optimiser import triton as optimiser
@@ -213,7 +214,7 @@ def kernels(size: Size, kind: str):
     scatter = runs.scatter_tile(size.bins)
     yield "scatter_runs (decode)", runs.scatter_runs_kernel, scatter, {"DIVIDE": False, "divisor_ptr": None}
     yield "scatter_runs (grad_x)", runs.scatter_runs_kernel, scatter, {"DIVIDE": True}
-    yield "gather_dots", runs.gather_dots_kernel, runs.gather_tile(size.bins), {}
+    yield "gather_dots", decode.gather_dots_kernel, decode.gather_tile(size.bins), {}
     accumulate = runs.accumulate_tile(size.bins, size.latents, size.taps)
     plain = {"NORMALISE": False, "mean_ptr": None, "std_ptr": None}
     yield "accumulate_runs (dec)", runs.accumulate_runs_kernel, accumulate, plain

@@ -6,10 +6,7 @@ A convolution is a matrix product: positions against the numbers under a filter,
 channel by channel. Those numbers are read where they lie in the map.
 
     convolve            x, weight, bias, scale, relu -> map
-    convolve_and_pool   x, weight, bias, pool, relu -> values, positions
-    unpooled            gradients of values put back at their positions
-    boxes               gradients of an up-sampled map, summed over the places that read one number
-    multiply            the product of a map with filters of one tap
+    convolve_phase      the same for one kind of place in each repeat
     gradient_of_weight  partial sums over positions, added up in a fixed order
 """
 
@@ -17,15 +14,13 @@ import torch
 from torch import Tensor
 
 from ..phases import phases, summed
-from ..shapes import window_count
 from .common import add_up, check_counts, launch, power_of_two, tensor_cores, tl, triton
-from .pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 
 PARTS = 256  # partial sums of a gradient of weights, at most
 
 
 @triton.jit
-def _under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_n, first_h, span_h):
+def under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_n, first_h, span_h):
     """What lies under the filters at positions (ROWS,), numbers offs_k (BLOCK_K,) of it: 0 outside the map.
 
     Number k is channel k % C of tap (k // C // span_h, k // C % span_h), counted from (first_n, first_h).
@@ -40,7 +35,7 @@ def _under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_
 
 
 @triton.jit
-def _convolve(
+def convolve_rows(
     x_ptr, w_ptr, row, n, h, used, offs_d, frames, bins, channels, filters, first_n, first_h, span_h, reads,
     PRECISION: tl.constexpr, ROWS: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
@@ -48,7 +43,7 @@ def _convolve(
     z = tl.zeros((ROWS, BLOCK_D), tl.float32)
     for first in range(0, reads, BLOCK_K):
         offs_k = first + tl.arange(0, BLOCK_K)
-        x = _under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_n, first_h, span_h)
+        x = under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_n, first_h, span_h)
         mask_w = (offs_k < reads)[:, None] & (offs_d < filters)[None, :]
         w = tl.load(w_ptr + offs_k[:, None] * filters + offs_d[None, :], mask=mask_w, other=0.0)
         z = tl.dot(x, w.to(x.dtype), z, input_precision=PRECISION)
@@ -90,7 +85,7 @@ def convolve_kernel(
     h = (row % bins).to(tl.int32)
     item_n = row // bins
     n = (item_n % frames).to(tl.int32)
-    z = _convolve(
+    z = convolve_rows(
         x_ptr, w_ptr, row, n, h, used, offs_d, frames, bins, channels, filters, first_n, first_h, span_h, reads,
         PRECISION, ROWS, BLOCK_K, BLOCK_D,
     )  # fmt: skip
@@ -105,139 +100,6 @@ def convolve_kernel(
             place = (item_n * p + place_n + i) * (bins * q) + h * q + place_h + j
             out_ptrs = out_ptr + (place * filters)[:, None] + offs_d[None, :]
             tl.store(out_ptrs, z.to(out_ptr.dtype.element_ty), mask=mask_out)
-
-
-@triton.jit
-def convolve_and_pool_kernel(
-    values_ptr,  # (B, V, W, D)
-    positions_ptr,  # (B, V, W, D) int32
-    x_ptr,  # (B, N, H, C)
-    w_ptr,  # (3, 3, C, D)
-    bias_ptr,  # (D,)
-    windows,  # B V W
-    down,  # V
-    across,  # W
-    p,
-    q,
-    frames,  # N
-    bins,  # H
-    channels,  # C
-    filters,  # D
-    RELU: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BLOCK_W: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
-    """Row r of a tile is place r % BLOCK_P (of the chunk) of window r // BLOCK_P."""
-    ROWS: tl.constexpr = BLOCK_W * BLOCK_P
-    filter_blocks = tl.cdiv(filters, BLOCK_D)
-    tile = tl.program_id(0) // filter_blocks
-    offs_d = (tl.program_id(0) % filter_blocks) * BLOCK_D + tl.arange(0, BLOCK_D)
-    mask_d = offs_d < filters
-    bias = tl.load(bias_ptr + offs_d, mask=mask_d, other=0.0).to(tl.float32)
-    rows = tl.arange(0, ROWS)
-    window = tile * BLOCK_W + rows // BLOCK_P
-    item = window // (down * across)
-    first_n = (window // across % down) * p
-    first_h = (window % across) * q
-
-    best_key = tl.full((BLOCK_W, BLOCK_D), LOWEST_KEY, tl.int32)
-    best_place = tl.zeros((BLOCK_W, BLOCK_D), tl.int32)
-    for chunk in range(0, p * q, BLOCK_P):
-        place = chunk + rows % BLOCK_P
-        n, h = first_n + place // q, first_h + place % q
-        used = (window < windows) & (place < p * q) & (n < frames) & (h < bins)
-        row = (item.to(tl.int64) * frames + n) * bins + h
-        z = _convolve(
-            x_ptr, w_ptr, row, n, h, used, offs_d, frames, bins, channels, filters, -1, -1, 3, 9 * channels,
-            PRECISION, ROWS, BLOCK_K, BLOCK_D,
-        )  # fmt: skip
-        z += bias[None, :]
-        # Floats order as integers once all bits but the sign of a negative one are turned over; zeros are one.
-        z = tl.where(z < 0, 0.0, z) if RELU else z
-        key = ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
-        key = tl.where(z != z, NAN_KEY, key)
-        key = tl.where(used[:, None], key, LOWEST_KEY)
-        chunk_key, chunk_place = tl.max(  # (BLOCK_W, BLOCK_D); the first of equals
-            tl.reshape(key, (BLOCK_W, BLOCK_P, BLOCK_D)), axis=1, return_indices=True
-        )
-        better = chunk_key > best_key
-        best_place = tl.where(better, chunk + chunk_place, best_place)
-        best_key = tl.where(better, chunk_key, best_key)
-
-    offs_w = tile * BLOCK_W + tl.arange(0, BLOCK_W)
-    offs_out = offs_w.to(tl.int64)[:, None] * filters + offs_d[None, :]
-    mask_out = (offs_w < windows)[:, None] & mask_d[None, :]
-    value = ordered(best_key).to(tl.float32, bitcast=True)
-    tl.store(values_ptr + offs_out, value.to(values_ptr.dtype.element_ty), mask=mask_out)
-    tl.store(positions_ptr + offs_out, best_place, mask=mask_out)
-
-
-@triton.jit
-def unpool_kernel(
-    out_ptr,  # (B, N, H, D)
-    grad_ptr,  # (B, V, W, D)
-    values_ptr,  # (B, V, W, D)
-    positions_ptr,  # (B, V, W, D) int32
-    numbers,  # B N H D
-    down,  # V
-    across,  # W
-    p,
-    q,
-    frames,  # N
-    bins,  # H
-    filters,  # D
-    RELU: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Each number of the map is its window's gradient where it won, else 0."""
-    offs = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    mask = offs < numbers
-    d, row = (offs % filters).to(tl.int32), offs // filters
-    h, item_n = (row % bins).to(tl.int32), row // bins
-    n, item = (item_n % frames).to(tl.int32), item_n // frames
-    at = ((item * down + n // p) * across + h // q) * filters + d
-    won = tl.load(positions_ptr + at, mask=mask, other=-1) == n % p * q + h % q
-    if RELU:
-        value = tl.load(values_ptr + at, mask=mask, other=0.0)
-        won = won & ((value > 0) | (value != value))
-    tl.store(out_ptr + offs, tl.load(grad_ptr + at, mask=mask & won, other=0.0), mask=mask)
-
-
-@triton.jit
-def boxes_kernel(
-    boxes_ptr,  # (B, N, H, 3, 3, D)
-    grad_ptr,  # (B, p N, q H, D)
-    out_ptr,  # (B, p N, q H, D)
-    numbers,  # B N H 9 D
-    p,
-    q,
-    frames,  # N
-    bins,  # H
-    filters,  # D
-    RELU: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """At [n, h, i, j] the gradient before the rectifier, summed over the p x q places that read (n, h) by tap i, j."""
-    offs = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    mask = offs < numbers
-    d, rest = (offs % filters).to(tl.int32), offs // filters
-    j, i, row = (rest % 3).to(tl.int32), (rest // 3 % 3).to(tl.int32), rest // 9
-    h, item_n = (row % bins).to(tl.int32), row // bins
-    n, item = (item_n % frames).to(tl.int32), item_n // frames
-    total = tl.zeros((BLOCK,), tl.float32)
-    for down in range(p):
-        for across in range(q):
-            to_n, to_h = n * p + 1 - i + down, h * q + 1 - j + across
-            inside = mask & (to_n >= 0) & (to_n < frames * p) & (to_h >= 0) & (to_h < bins * q)
-            at = ((item * (frames * p) + to_n) * (bins * q) + to_h) * filters + d
-            if RELU:
-                z = tl.load(out_ptr + at, mask=inside, other=0.0)
-                inside = inside & ((z > 0) | (z != z))
-            total += tl.load(grad_ptr + at, mask=inside, other=0.0).to(tl.float32)
-    tl.store(boxes_ptr + offs, total.to(boxes_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -270,7 +132,7 @@ def gradient_of_weight_kernel(
         row = (part.to(tl.int64) * blocks_per_part + step) * BLOCK_R + tl.arange(0, BLOCK_R)
         used = row < positions
         h, n = (row % bins).to(tl.int32), (row // bins % frames).to(tl.int32)
-        x = _under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first, first, span)
+        x = under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first, first, span)
         grad_ptrs = grad_ptr + (row * filters)[:, None] + offs_d[None, :]
         grad = tl.load(grad_ptrs, mask=used[:, None] & mask_d[None, :], other=0.0)
         total = tl.dot(tl.trans(x), grad.to(x.dtype), total, input_precision=PRECISION)
@@ -281,14 +143,6 @@ def gradient_of_weight_kernel(
 def convolve_tile(filters: int) -> dict[str, int]:
     """Block sizes and warps of `convolve_kernel`: with four warps the addresses under a filter spill registers."""
     return {"ROWS": 64, "BLOCK_K": 16, "BLOCK_D": power_of_two(filters, 16, 32), "num_warps": 8}
-
-
-def pool_tile(filters: int, places: int) -> dict[str, int]:
-    """Block sizes and warps of `convolve_and_pool_kernel`."""
-    chunk = chunk_of(places)
-    tile = convolve_tile(filters)
-    rows = tile.pop("ROWS")
-    return {"BLOCK_W": rows // chunk, "BLOCK_P": chunk, **tile}
 
 
 def weight_tile(filters: int, reads: int) -> dict[str, int]:
@@ -304,7 +158,7 @@ def weight_tile(filters: int, reads: int) -> dict[str, int]:
 ELEMENTS = {"BLOCK": 512, "num_warps": 4}  # of the kernels that go number by number
 
 
-def _precision(x: Tensor) -> str:
+def precision_of(x: Tensor) -> str:
     return "tf32" if tensor_cores(x) else "ieee"
 
 
@@ -316,11 +170,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, scale: tuple[int, i
     for row_phase in phases(scale[0]):
         for bin_phase in phases(scale[1]):
             taps = summed(summed(wide, row_phase, scale[0], 0), bin_phase, scale[1], 1).to(x.dtype)
-            _convolve_phase(out, x, taps.contiguous(), bias, row_phase, bin_phase, scale, relu)
+            convolve_phase(out, x, taps.contiguous(), bias, row_phase, bin_phase, scale, relu)
     return out
 
 
-def _convolve_phase(
+def convolve_phase(
     out: Tensor,
     x: Tensor,
     taps: Tensor,
@@ -344,72 +198,9 @@ def _convolve_phase(
         *(batch * frames * bins, frames, bins, channels, filters, first_n, first_h, span_h, reads),
         *(*scale, place_n, place_h, copies_n, copies_h),
         RELU=relu,
-        PRECISION=_precision(x),
+        PRECISION=precision_of(x),
         **tile,
     )
-
-
-def multiply(x: Tensor, matrix: Tensor) -> Tensor:
-    """(B, N, H, J) times (J, C): the map (B, N, H, C)."""
-    out = x.new_empty(*x.shape[:3], matrix.shape[1])
-    one = (0, 1, 1, 0)
-    _convolve_phase(out, x, matrix.contiguous()[None, None], None, one, one, (1, 1), False)
-    return out
-
-
-def convolve_and_pool(
-    x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool
-) -> tuple[Tensor, Tensor]:
-    """values (B, V, W, D) and positions, int32 of that shape: i q + j at frame i, bin j of the window."""
-    (batch, frames, bins, channels), filters = x.shape, weight.shape[3]
-    pool = min(pool[0], frames), pool[1]
-    down, across = window_count(frames, pool[0]), window_count(bins, pool[1])
-    windows = batch * down * across
-    check_counts(positions=batch * frames * bins, places=pool[0] * pool[1], bins=bins * channels, windows=windows)
-    values = torch.empty(batch, down, across, filters, dtype=x.dtype, device=x.device)
-    positions = torch.empty(values.shape, dtype=torch.int32, device=x.device)
-    tile = pool_tile(filters, pool[0] * pool[1])
-    launch(
-        convolve_and_pool_kernel,
-        triton.cdiv(windows, tile["BLOCK_W"]) * triton.cdiv(filters, tile["BLOCK_D"]),
-        *(values, positions, x.contiguous(), weight.contiguous(), bias.contiguous()),
-        *(windows, down, across, *pool, frames, bins, channels, filters),
-        RELU=relu,
-        PRECISION=_precision(x),
-        **tile,
-    )
-    return values, positions
-
-
-def unpooled(
-    grad: Tensor, values: Tensor, positions: Tensor, pool: tuple[int, int], shape: tuple[int, int], relu: bool
-) -> Tensor:
-    """(B, N, H, D) with (N, H) = shape: the gradient of values at their positions, 0 elsewhere."""
-    (batch, down, across, filters), (frames, bins) = values.shape, shape
-    out = torch.empty(batch, frames, bins, filters, dtype=grad.dtype, device=grad.device)
-    launch(
-        unpool_kernel,
-        triton.cdiv(out.numel(), ELEMENTS["BLOCK"]),
-        *(out, grad.contiguous(), values.contiguous(), positions.contiguous()),
-        *(out.numel(), down, across, min(pool[0], frames), pool[1], frames, bins, filters),
-        RELU=relu,
-        **ELEMENTS,
-    )
-    return out
-
-
-def boxes(grad: Tensor, out: Tensor, shape: tuple[int, int], scale: tuple[int, int], relu: bool) -> Tensor:
-    """(B, N, H, 9 D) with (N, H) = shape, from the gradient of the map `out` (B, p N, q H, D)."""
-    (batch, _, _, filters), (frames, bins) = grad.shape, shape
-    found = torch.empty(batch, frames, bins, 9 * filters, dtype=grad.dtype, device=grad.device)
-    launch(
-        boxes_kernel,
-        triton.cdiv(found.numel(), ELEMENTS["BLOCK"]),
-        *(found, grad.contiguous(), out.contiguous(), found.numel(), *scale, frames, bins, filters),
-        RELU=relu,
-        **ELEMENTS,
-    )
-    return found
 
 
 def gradient_of_weight(x: Tensor, grad: Tensor, span: int) -> Tensor:
@@ -426,7 +217,7 @@ def gradient_of_weight(x: Tensor, grad: Tensor, span: int) -> Tensor:
         parts * triton.cdiv(reads, tile["BLOCK_K"]) * triton.cdiv(filters, tile["BLOCK_D"]),
         *(partials, x.contiguous(), grad.contiguous(), positions, blocks_per_part, frames, bins, channels, filters),
         *(-(span // 2), span, reads),
-        PRECISION=_precision(x),
+        PRECISION=precision_of(x),
         **tile,
     )
     return add_up(partials, torch.empty(partials.shape[1:], dtype=x.dtype, device=x.device))

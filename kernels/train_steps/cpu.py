@@ -27,13 +27,12 @@ from torch import Tensor
 
 from .._cpu.jit import kernel
 from .._cpu.simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
-from .._cpu.threads import count_up, next_unit, spread, wait_for, wait_until_done
+from .._cpu.threads import PARTIALS, count_up, next_unit, spread, wait_for, wait_until_done
 from ..optimiser import settings_at
 from ..optimiser.cpu import RULE_NUMBERS, step_slice
 from ..shapes import window_count
 from .run import Run
 
-PARTIALS = 16  # sums of gradients, and so threads that one run can use
 SMALL_WEIGHTS = 1 << 16  # with more weights than this half as many: each sum is written and read once a step
 CELL_FRAMES = 768  # at most, about: with 128 bins a cell's scratch takes 0.8 MB
 SHORT_CELL = 64  # frames; cells are not cut below this, nor below four filters

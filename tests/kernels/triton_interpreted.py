@@ -76,7 +76,7 @@ def in_bounds(monkeypatch):
 
         return check
 
-    for module in (runs, encode, partitioned_loss, common):
+    for module in (runs, encode, decode, partitioned_loss, common):
         monkeypatch.setattr(module, "launch", bounded_launch)
     for name in ("create_masked_load", "create_masked_store"):
         access = getattr(interpreter.InterpreterBuilder, name)
