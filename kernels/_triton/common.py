@@ -16,6 +16,7 @@ from triton.runtime.errors import OutOfResources
 from ..registry import BackendUnavailable
 
 PROGRAMS_MAX = 2**31 - 1  # CUDA's limit on the first axis of a grid
+PASS_PARTS_MAX = 2048  # programs that leave a partial sum: enough to fill a GPU, few enough to add up at once
 
 
 def launch(kernel, programs: int, *arguments, **settings) -> None:
@@ -49,6 +50,11 @@ def power_of_two(count: int, least: int, most: int) -> int:
 def tensor_cores(x: Tensor) -> bool:
     """Whether products of `x` may run on tensor cores: float32, as TF32, only where PyTorch's own switch allows it."""
     return x.dtype != torch.float32 or bool(torch.backends.cuda.matmul.allow_tf32)
+
+
+def precision_of(x: Tensor) -> str:
+    """How `tl.dot` multiplies: its `input_precision`."""
+    return "tf32" if tensor_cores(x) else "ieee"
 
 
 @triton.jit

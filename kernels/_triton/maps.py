@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..phases import phases, summed
-from .common import add_up, check_counts, launch, power_of_two, tensor_cores, tl, triton
+from .common import add_up, check_counts, launch, power_of_two, precision_of, tl, triton
 
 PARTS = 256  # partial sums of a gradient of weights, at most
 
@@ -156,10 +156,6 @@ def weight_tile(filters: int, reads: int) -> dict[str, int]:
 
 
 ELEMENTS = {"BLOCK": 512, "num_warps": 4}  # of the kernels that go number by number
-
-
-def precision_of(x: Tensor) -> str:
-    return "tf32" if tensor_cores(x) else "ieee"
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, scale: tuple[int, int], relu: bool) -> Tensor:

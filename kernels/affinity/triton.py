@@ -8,7 +8,7 @@ up in order. A label out of range makes the loss NaN.
 import torch
 from torch import Tensor
 
-from .._triton.common import add_up, check_counts, launch, power_of_two, tensor_cores, tl, triton
+from .._triton.common import add_up, check_counts, launch, power_of_two, precision_of, tl, triton
 from .._triton.embeddings import inverse_length, squash, tile_of
 from .scales import scales
 
@@ -122,7 +122,7 @@ def affinity_loss(
     tile = tile_of(size, LEAST)
     embeddings, labels = embeddings.contiguous(), labels.contiguous()
     weights = None if weights is None else weights.contiguous()
-    precision = "tf32" if tensor_cores(embeddings) else "ieee"
+    precision = precision_of(embeddings)
     tiles = triton.cdiv(points, tile["BLOCK_P"])
     steps = triton.cdiv(tiles, PARTS_MAX)
     parts = triton.cdiv(tiles, steps)

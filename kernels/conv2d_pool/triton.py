@@ -8,8 +8,8 @@ The backward pass puts the gradients back in place, then multiplies densely, as 
 import torch
 from torch import Tensor
 
-from .._triton.common import check_counts, launch, tl, triton
-from .._triton.maps import ELEMENTS, convolve, convolve_rows, convolve_tile, gradient_of_weight, precision_of
+from .._triton.common import check_counts, launch, precision_of, tl, triton
+from .._triton.maps import ELEMENTS, convolve, convolve_rows, convolve_tile, gradient_of_weight
 from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 from ..shapes import window_count
 from . import positions_of_none

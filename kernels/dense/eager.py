@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._eager.common import wide
-from ..philox import words
-from . import EPSILON, SLOPE, WORDS, Dropout
+from ..philox import WORDS, words
+from . import EPSILON, SLOPE, Dropout
 
 FORWARD = {
     "identity": lambda z: z,

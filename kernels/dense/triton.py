@@ -9,7 +9,7 @@ added up in order. The two products behind it have no epilogue to fuse, and are 
 import torch
 from torch import Tensor
 
-from .._triton.common import add_up, check_counts, launch, tensor_cores, tl, triton
+from .._triton.common import add_up, check_counts, launch, precision_of, tl, triton
 from . import EPSILON, SLOPE, Dropout
 
 _EPSILON, _SLOPE = tl.constexpr(EPSILON), tl.constexpr(SLOPE)
@@ -171,7 +171,7 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropo
         *_settings(dropout),
         ACTIVATION=activation,
         DROPOUT=dropout.threshold > 0,
-        PRECISION="tf32" if tensor_cores(x) else "ieee",
+        PRECISION=precision_of(x),
         **TILE,
     )
     return output

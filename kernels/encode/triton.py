@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .._triton import runs
-from .._triton.common import check_counts, launch, power_of_two, tensor_cores, tl, triton
+from .._triton.common import check_counts, launch, power_of_two, precision_of, tensor_cores, tl, triton
 from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 from ..shapes import window_count
 
@@ -231,7 +231,7 @@ def encode(
         *(frames, windows, batch * windows, pool, taps, bins, latents, *w_enc.stride()),
         leak=leak or None,
         NORMALISE=mean is not None,
-        PRECISION="tf32" if on_tensor_cores else "ieee",
+        PRECISION=precision_of(x),
         **tile,
     )
     return values, positions

@@ -7,7 +7,7 @@ a second kernel adds them up in order.
 import torch
 from torch import Tensor
 
-from .._triton.common import add_up, check_counts, in_unit, launch, power_of_two, tl, triton
+from .._triton.common import PASS_PARTS_MAX, add_up, check_counts, in_unit, launch, power_of_two, tl, triton
 
 
 @triton.jit(do_not_specialize=["error_parts", "steps", "windows", "total_windows", "penalty", "per_item"])
@@ -83,9 +83,6 @@ def tile_of(latents: int) -> dict[str, int]:
     return {"BLOCK": 2048, "BLOCK_W": 2048 // block_k, "BLOCK_K": block_k, "num_warps": 4}
 
 
-ERROR_PARTS_MAX = 2048  # programs over the reconstruction: enough to fill a GPU, few enough to add up at once
-
-
 def partitioned_loss(
     reconstruction: Tensor,
     target: Tensor,
@@ -99,7 +96,7 @@ def partitioned_loss(
     reconstruction, target, values = reconstruction.contiguous(), target.contiguous(), values.contiguous()
     tile = tile_of(latents)
     size = reconstruction.numel()
-    steps = triton.cdiv(size, tile["BLOCK"] * ERROR_PARTS_MAX)
+    steps = triton.cdiv(size, tile["BLOCK"] * PASS_PARTS_MAX)
     error_parts = triton.cdiv(size, tile["BLOCK"] * steps)
     programs = error_parts + triton.cdiv(batch * windows, tile["BLOCK_W"])
     grad_reconstruction = torch.empty_like(reconstruction)

@@ -243,7 +243,7 @@ def test_partitioned_loss_with_all_or_none_noise_only_and_foreground(y, c):
 
 
 def test_partitioned_loss_in_several_steps_of_a_program(monkeypatch):
-    monkeypatch.setattr(partitioned_loss, "ERROR_PARTS_MAX", 2)
+    monkeypatch.setattr(partitioned_loss, "PASS_PARTS_MAX", 2)
     case = Case(2, 1100, 5, 2, 1, 50)
     wanted = loss_reference.partitioned_loss(
         case.grad_reconstruction, case.x, case.values, case.noise_only, case.foreground, 0.75

@@ -3,6 +3,7 @@
 It is compared with the float64 reference, watched by the thread sanitizer, and spoilt, to see that both would tell.
 """
 
+import ctypes
 import math
 import shutil
 from dataclasses import dataclass, replace
@@ -244,6 +245,22 @@ def test_shared_memory_is_what_the_plan_says(name):
     code = cuda_shim.library(case.plan)
     assert code.shared_bytes(groups_of(run)) == case.plan.shared_bytes(groups_of(run))
     assert (code.run_bytes(), code.launch_bytes()) == (cuda.RUN.itemsize, cuda.LAUNCH.itemsize)
+
+
+def test_structures_are_laid_out_as_they_are_packed():
+    code = cuda_shim.library(CASES["plain"].plan)
+
+    def listed(function, count: int) -> list[int]:
+        numbers = (ctypes.c_int * (count + 1))(*[-1] * (count + 1))
+        function(numbers)
+        assert numbers[count] == -1  # no more than `count` were written
+        return numbers[:count]
+
+    for function, packed in ((code.run_offsets, cuda.RUN), (code.launch_offsets, cuda.LAUNCH)):
+        fields = [packed.fields[name][1] for name in packed.names]
+        assert listed(function, len(fields)) == fields
+    assert listed(code.optimiser_numbers, len(cuda.OPTIMISERS)) == [*range(len(cuda.OPTIMISERS))]
+    assert cuda.OPTIMISERS == ("adadelta", "adam", "sgd", "nesterov")
 
 
 def test_a_nan_in_the_weights_reaches_the_loss():
