@@ -31,6 +31,16 @@ def convolve_backward(
     """Gradients of x (B, C, N, H), weight (3, 3, C, D) and bias; None for what is not needed."""
     one = [1, 1]
     grad_x, grad_w, grad_bias = torch.ops.aten.convolution_backward(
-        *(grad_z, x, filters(weight), [weight.shape[3]], one, one, one, False, [0, 0], 1, [need_x, need_w, need_bias])
+        grad_z,
+        x,
+        filters(weight),
+        [weight.shape[3]],
+        one,
+        one,
+        one,
+        False,
+        [0, 0],
+        1,
+        [need_x, need_w, need_bias],
     )
     return grad_x, grad_w.permute(2, 3, 1, 0).contiguous() if need_w else None, grad_bias

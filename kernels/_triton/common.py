@@ -19,16 +19,16 @@ PROGRAMS_MAX = 2**31 - 1  # CUDA's limit on the first axis of a grid
 PASS_PARTS_MAX = 2048  # programs that leave a partial sum: enough to fill a GPU, few enough to add up at once
 
 
-def launch(kernel, programs: int, *arguments, **settings) -> None:
-    """Runs `kernel` with `programs` programs on the device of its first argument, a tensor."""
-    device = arguments[0].device
+def launch(kernel, programs: int, /, **arguments) -> None:
+    """Run `kernel` with `programs` programs on the device of its tensors; arguments and compiler's options by name."""
+    device = next(argument.device for argument in arguments.values() if isinstance(argument, Tensor))
     name = kernel.fn.__name__
     if programs > PROGRAMS_MAX:
         raise ValueError(f"{name} would need {programs} programs and a launch has at most 2^31 - 1; split the batch")
     here = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
     try:
         with here:
-            kernel[(programs,)](*arguments, **settings)
+            kernel[(programs,)](**arguments)
     except OutOfResources as error:
         raise BackendUnavailable(
             f"{name} needs {error.required} of {error.name}, this GPU has {error.limit}; use backend='eager'"
@@ -84,5 +84,13 @@ ADD_UP = {"BLOCK_PARTS": 64, "BLOCK": 32, "num_warps": 4}
 def add_up(partials: Tensor, total: Tensor) -> Tensor:
     """Fills `total` with the sum of `partials` (parts, *total.shape) float32 over parts."""
     size = total.numel()
-    launch(add_up_kernel, triton.cdiv(size, ADD_UP["BLOCK"]), total, partials, partials.shape[0], size, **ADD_UP)
+    launch(
+        add_up_kernel,
+        triton.cdiv(size, ADD_UP["BLOCK"]),
+        total_ptr=total,
+        partials_ptr=partials,
+        parts=partials.shape[0],
+        size=size,
+        **ADD_UP,
+    )
     return total

@@ -129,8 +129,20 @@ def scatter_runs(
     launch(
         scatter_runs_kernel,
         programs,
-        *(out, amplitudes, positions, rows, None if divisor is None else divisor.contiguous()),
-        *(frames, windows, taps, bins, latents, taps // 2, *pools, tile_frames),
+        out_ptr=out,
+        amplitudes_ptr=amplitudes,
+        positions_ptr=positions,
+        rows_ptr=rows,
+        divisor_ptr=None if divisor is None else divisor.contiguous(),
+        frames=frames,
+        windows=windows,
+        taps=taps,
+        bins=bins,
+        latents=latents,
+        before=taps // 2,
+        pool_least=pools[0],
+        pool_most=pools[1],
+        tile_frames=tile_frames,
         DIVIDE=divisor is not None,
         **tile,
     )
@@ -261,6 +273,7 @@ def accumulate_runs(
     taps, weights = like.shape[0], like.numel()
     check_counts(frames=frames, windows=batch * windows)
     source, amplitudes, positions = source.contiguous(), amplitudes.contiguous(), positions.contiguous()
+    mean, std = (None, None) if mean is None or std is None else (mean.contiguous(), std.contiguous())
     windows_per_part = triton.cdiv(batch * windows, part_count(batch * windows, weights))
     parts = triton.cdiv(batch * windows, windows_per_part)
     partials = torch.empty(parts, *like.shape, dtype=torch.float32, device=source.device)
@@ -269,21 +282,26 @@ def accumulate_runs(
     launch(
         accumulate_runs_kernel,
         parts * blocks,
-        *(partials if strides[1] > 0 else partials[:, -1], source, amplitudes, positions),
-        *((None, None) if mean is None or std is None else (mean.contiguous(), std.contiguous())),
-        *(
-            frames,
-            windows,
-            batch * windows,
-            windows_per_part,
-            taps,
-            bins,
-            latents,
-            taps // 2,
-            *pools,
-            *strides,
-        ),
-        NORMALISE=mean is not None and std is not None,
+        partials_ptr=partials if strides[1] > 0 else partials[:, -1],
+        source_ptr=source,
+        amplitudes_ptr=amplitudes,
+        positions_ptr=positions,
+        mean_ptr=mean,
+        std_ptr=std,
+        frames=frames,
+        windows=windows,
+        total_windows=batch * windows,
+        windows_per_part=windows_per_part,
+        taps=taps,
+        bins=bins,
+        latents=latents,
+        before=taps // 2,
+        pool_least=pools[0],
+        pool_most=pools[1],
+        latent_stride=strides[0],
+        tap_stride=strides[1],
+        bin_stride=strides[2],
+        NORMALISE=mean is not None,
         **tile,
     )
     return add_up(partials, torch.empty(like.shape, dtype=like.dtype, device=like.device))

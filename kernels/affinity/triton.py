@@ -129,11 +129,21 @@ def affinity_loss(
     place = {"dtype": torch.float32, "device": embeddings.device}
     shapes = (batch, size, size), (batch, size, sources), (batch, sources)
     partials = [torch.empty(parts, *shape, **place) for shape in shapes]
-    given = embeddings, labels, weights
     launch(
         products_kernel,
         batch * parts,
-        *(*partials, *given, parts, steps, batch, points, size, sources),
+        among_ptr=partials[0],
+        across_ptr=partials[1],
+        sizes_ptr=partials[2],
+        embeddings_ptr=embeddings,
+        labels_ptr=labels,
+        weights_ptr=weights,
+        parts=parts,
+        steps=steps,
+        batch=batch,
+        points=points,
+        size=size,
+        sources=sources,
         **tile,
         PRECISION=precision,
         BLOCK_S=power_of_two(sources, LEAST, 2**20),
@@ -145,7 +155,16 @@ def affinity_loss(
     launch(
         gradient_kernel,
         batch * tiles,
-        *(grad, *given, among, across, tiles, points, size, sources),
+        grad_ptr=grad,
+        embeddings_ptr=embeddings,
+        labels_ptr=labels,
+        weights_ptr=weights,
+        among_ptr=among,
+        across_ptr=across,
+        tiles=tiles,
+        points=points,
+        size=size,
+        sources=sources,
         **tile,
         PRECISION=precision,
     )

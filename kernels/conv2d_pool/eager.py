@@ -50,7 +50,12 @@ def conv2d_pool_backward(
     if tuple(pool) != (1, 1):
         g = unpooled(g, positions, pool, x.shape[1], x.shape[2])
     grad_x, grad_w, grad_bias = convolve_backward(
-        *(channels_first(g), channels_first(wx), ww, need_x, need_w, need_bias)
+        grad_z=channels_first(g),
+        x=channels_first(wx),
+        weight=ww,
+        need_x=need_x,
+        need_w=need_w,
+        need_bias=need_bias,
     )
     return (
         channels_last(grad_x).to(x.dtype) if grad_x is not None else None,

@@ -59,9 +59,26 @@ def convolve_and_pool_kernel(
         used = (window < windows) & (place < p * q) & (n < frames) & (h < bins)
         row = (item.to(tl.int64) * frames + n) * bins + h
         z = convolve_rows(
-            x_ptr, w_ptr, row, n, h, used, offs_d, frames, bins, channels, filters, -1, -1, 3, 9 * channels,
-            PRECISION, ROWS, BLOCK_K, BLOCK_D,
-        )  # fmt: skip
+            x_ptr=x_ptr,
+            w_ptr=w_ptr,
+            row=row,
+            n=n,
+            h=h,
+            used=used,
+            offs_d=offs_d,
+            frames=frames,
+            bins=bins,
+            channels=channels,
+            filters=filters,
+            first_n=-1,
+            first_h=-1,
+            span_h=3,
+            reads=9 * channels,
+            PRECISION=PRECISION,
+            ROWS=ROWS,
+            BLOCK_K=BLOCK_K,
+            BLOCK_D=BLOCK_D,
+        )
         z += bias[None, :]
         # Floats order as integers once all bits but the sign of a negative one are turned over; zeros are one.
         z = tl.where(z < 0, 0.0, z) if RELU else z
@@ -137,8 +154,20 @@ def convolve_and_pool(
     launch(
         convolve_and_pool_kernel,
         triton.cdiv(windows, tile["BLOCK_W"]) * triton.cdiv(filters, tile["BLOCK_D"]),
-        *(values, positions, x.contiguous(), weight.contiguous(), bias.contiguous()),
-        *(windows, down, across, *pool, frames, bins, channels, filters),
+        values_ptr=values,
+        positions_ptr=positions,
+        x_ptr=x.contiguous(),
+        w_ptr=weight.contiguous(),
+        bias_ptr=bias.contiguous(),
+        windows=windows,
+        down=down,
+        across=across,
+        p=pool[0],
+        q=pool[1],
+        frames=frames,
+        bins=bins,
+        channels=channels,
+        filters=filters,
         RELU=relu,
         PRECISION=precision_of(x),
         **tile,
@@ -155,8 +184,18 @@ def unpooled(
     launch(
         unpool_kernel,
         triton.cdiv(out.numel(), ELEMENTS["BLOCK"]),
-        *(out, grad.contiguous(), values.contiguous(), positions.contiguous()),
-        *(out.numel(), down, across, min(pool[0], frames), pool[1], frames, bins, filters),
+        out_ptr=out,
+        grad_ptr=grad.contiguous(),
+        values_ptr=values.contiguous(),
+        positions_ptr=positions.contiguous(),
+        numbers=out.numel(),
+        down=down,
+        across=across,
+        p=min(pool[0], frames),
+        q=pool[1],
+        frames=frames,
+        bins=bins,
+        filters=filters,
         RELU=relu,
         **ELEMENTS,
     )

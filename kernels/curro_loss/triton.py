@@ -56,8 +56,17 @@ def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor
     launch(
         curro_loss_kernel,
         programs,
-        *(partials, grad_signal, grad_noise, signal, noise, target, noise_only.contiguous()),
-        *(steps, signal.numel(), bins, 1.0 / batch),
+        partials_ptr=partials,
+        grad_signal_ptr=grad_signal,
+        grad_noise_ptr=grad_noise,
+        signal_ptr=signal,
+        noise_ptr=noise,
+        target_ptr=target,
+        noise_only_ptr=noise_only.contiguous(),
+        steps=steps,
+        size=signal.numel(),
+        bins=bins,
+        per_item=1.0 / batch,
         **TILE,
     )
     loss = torch.empty((), dtype=torch.float32, device=signal.device)

@@ -98,8 +98,21 @@ def gather_dots(
     launch(
         gather_dots_kernel,
         programs,
-        *(out, source, positions, rows),
-        *(frames, windows, batch * windows, taps, bins, latents, taps // 2, *pools, *strides),
+        out_ptr=out,
+        source_ptr=source,
+        positions_ptr=positions,
+        rows_ptr=rows,
+        frames=frames,
+        windows=windows,
+        total_windows=batch * windows,
+        taps=taps,
+        bins=bins,
+        latents=latents,
+        before=taps // 2,
+        pool_least=pools[0],
+        pool_most=pools[1],
+        latent_stride=strides[0],
+        tap_stride=strides[1],
         **tile,
     )
     return out
@@ -123,16 +136,21 @@ def decode_backward(
     grad_values = grad_w = None
     if need_values:
         grad_values = gather_dots(
-            *(
-                grad_reconstruction,
-                positions,
-                w_dec.contiguous(),
-                (bins, latents * bins),
-                taps,
-                pools,
-                values.dtype,
-            )
+            source=grad_reconstruction,
+            positions=positions,
+            rows=w_dec.contiguous(),
+            strides=(bins, latents * bins),
+            taps=taps,
+            pools=pools,
+            dtype=values.dtype,
         )
     if need_w:
-        grad_w = accumulate_runs(*(grad_reconstruction, values, positions, w_dec, (bins, latents * bins, 1), pools))
+        grad_w = accumulate_runs(
+            source=grad_reconstruction,
+            amplitudes=values,
+            positions=positions,
+            like=w_dec,
+            strides=(bins, latents * bins, 1),
+            pools=pools,
+        )
     return grad_values, grad_w

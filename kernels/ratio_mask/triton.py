@@ -64,7 +64,15 @@ def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor) -> tuple[T
     launch(
         ratio_mask_kernel,
         programs,
-        *(partials, grad, logits, mixture, sources, steps, points, count, 1.0 / (points * count)),
+        partials_ptr=partials,
+        grad_ptr=grad,
+        logits_ptr=logits,
+        mixture_ptr=mixture,
+        parts_ptr=sources,
+        steps=steps,
+        points=points,
+        sources=count,
+        share=1.0 / (points * count),
         **tile,
     )
     return add_up(partials, torch.empty((), dtype=torch.float32, device=logits.device)), grad

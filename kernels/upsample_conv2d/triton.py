@@ -52,7 +52,15 @@ def boxes(grad: Tensor, out: Tensor, shape: tuple[int, int], scale: tuple[int, i
     launch(
         boxes_kernel,
         triton.cdiv(found.numel(), ELEMENTS["BLOCK"]),
-        *(found, grad.contiguous(), out.contiguous(), found.numel(), *scale, frames, bins, filters),
+        boxes_ptr=found,
+        grad_ptr=grad.contiguous(),
+        out_ptr=out.contiguous(),
+        numbers=found.numel(),
+        p=scale[0],
+        q=scale[1],
+        frames=frames,
+        bins=bins,
+        filters=filters,
         RELU=relu,
         **ELEMENTS,
     )

@@ -56,13 +56,13 @@ def in_bounds(monkeypatch):
     bounds = []
     launch = common.launch
 
-    def bounded_launch(kernel, programs, *arguments, **settings):
+    def bounded_launch(kernel, programs, /, **arguments):
         bounds[:] = [
             (t.untyped_storage().data_ptr(), t.untyped_storage().data_ptr() + t.untyped_storage().nbytes())
-            for t in arguments
+            for t in arguments.values()
             if isinstance(t, torch.Tensor)
         ]
-        launch(kernel, programs, *arguments, **settings)
+        launch(kernel, programs, **arguments)
 
     def bounded(access):
         def check(self, pointers, *rest):
@@ -404,15 +404,15 @@ def test_a_kernel_that_does_not_fit_is_reported_as_unavailable():
         fn = staticmethod(large_kernel)
 
         def __getitem__(self, grid):
-            def run(*arguments, **settings):
+            def run(**arguments):
                 raise common.OutOfResources(300000, 232448, "shared memory")
 
             return run
 
     with pytest.raises(BackendUnavailable, match="large_kernel needs 300000 of shared memory, this GPU has 232448"):
-        common.launch(TooLarge(), 1, torch.zeros(1))
+        common.launch(TooLarge(), 1, out_ptr=torch.zeros(1))
     with pytest.raises(ValueError, match="at most 2\\^31 - 1; split the batch"):
-        common.launch(TooLarge(), 2**31, torch.zeros(1))
+        common.launch(TooLarge(), 2**31, out_ptr=torch.zeros(1))
 
 
 def test_partial_sums_are_counted_by_shapes():
