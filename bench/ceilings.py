@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from partae_fast.kernels.cuda_common import Kernel
-from partae_fast.kernels.jit import kernel
-from partae_fast.kernels.threads import next_unit, spread, wait_until_done
+from partae_fast.kernels._cpu.jit import kernel
+from partae_fast.kernels._cpu.threads import next_unit, spread, wait_until_done
+from partae_fast.kernels._cuda.common import Kernel
 
 from .timing import measure
 

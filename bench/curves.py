@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from partae_fast.kernels.simd import VECTOR_BYTES
+from partae_fast.kernels._cpu.simd import VECTOR_BYTES
 
 from . import peers
 from .timing import measure

@@ -1,5 +1,7 @@
 """One folder for each op, and in it every implementation of that op.
 
+The folders `_eager`, `_cpu`, `_triton` and `_cuda` hold what the implementations of several ops share.
+
 An implementation is a module (`eager.py`, `cpu.py`, `triton.py`, `cuda.py`) with one function for each
 pass of its op, named as the pass. All implementations of a pass take and return the same things:
 

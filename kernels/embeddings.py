@@ -1,4 +1,4 @@
-"""What the losses of embeddings share: an embedding's unit vector, and the check of labels.
+"""What the losses of embeddings share on every back-end: how a unit vector is made, and the check of labels.
 
     V = tanh(e) / sqrt(|tanh(e)|^2 + EPSILON)
 
@@ -9,19 +9,6 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-12
-
-
-def unit_vectors(embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """tanh(e), V and 1 / |tanh(e)| along the last axis."""
-    squashed = embeddings.tanh()
-    inverse = ((squashed**2).sum(-1, keepdim=True) + EPSILON).rsqrt()
-    return squashed, squashed * inverse, inverse
-
-
-def through_unit_vectors(grad: Tensor, squashed: Tensor, units: Tensor, inverse: Tensor) -> Tensor:
-    """The gradient with respect to the embeddings of one with respect to V."""
-    along = (grad * units).sum(-1, keepdim=True)
-    return (grad - along * units) * inverse * (1.0 - squashed**2)
 
 
 def check_labels(labels: Tensor, sources: int) -> None:

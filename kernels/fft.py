@@ -9,7 +9,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import kernel
+from ._cpu.jit import kernel
 from .vectors import LANES, fill, load, store
 
 

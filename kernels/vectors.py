@@ -23,8 +23,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-from .jit import kernel
-from .simd import VECTOR_BYTES
+from ._cpu.jit import kernel
+from ._cpu.simd import VECTOR_BYTES
 
 LANES = VECTOR_BYTES // 4
 LINE = 64  # bytes in a line of the cache; a vector that lies across two takes twice as long

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from compile_triton import Usage, figures, usage_of
 
-from partae_fast.kernels.cuda_common import assumed_limits, options, source
+from partae_fast.kernels._cuda.common import assumed_limits, options, source
 from partae_fast.kernels.train_steps.cuda import EXTRAS, PRECISIONS, Plan, plan, why_not
 
 # Compute capability, shared memory that a block may have, multiprocessors: of an A100, an H200 and a B200.

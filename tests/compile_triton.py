@@ -23,14 +23,15 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from partae_fast.kernels import triton_common, triton_runs
+from partae_fast.kernels._triton import common, runs
+from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
 from partae_fast.kernels.optimiser import EVERY_RULE
 from partae_fast.kernels.optimiser import triton as optimiser
 from partae_fast.kernels.partitioned_loss import triton as partitioned_loss
 from partae_fast.kernels.train_steps import triton as train_steps
 
-import triton  # isort: skip  (after triton_common, which sets what Triton reads on import)
+import triton  # isort: skip  (after `common`, which sets what Triton reads on import)
 from triton.backends.compiler import GPUTarget  # isort: skip
 from triton.compiler import ASTSource  # isort: skip
 
@@ -210,19 +211,19 @@ def kernels(size: Size, kind: str):
         yield "encode, leak", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision}
     if kind == "tf32":
         return
-    scatter = triton_runs.scatter_tile(size.bins)
-    yield "scatter_runs (decode)", triton_runs.scatter_runs_kernel, scatter, {"DIVIDE": False, "divisor_ptr": None}
-    yield "scatter_runs (grad_x)", triton_runs.scatter_runs_kernel, scatter, {"DIVIDE": True}
-    yield "gather_dots", triton_runs.gather_dots_kernel, triton_runs.gather_tile(size.bins), {}
-    accumulate = triton_runs.accumulate_tile(size.bins, size.latents, size.taps)
+    scatter = runs.scatter_tile(size.bins)
+    yield "scatter_runs (decode)", runs.scatter_runs_kernel, scatter, {"DIVIDE": False, "divisor_ptr": None}
+    yield "scatter_runs (grad_x)", runs.scatter_runs_kernel, scatter, {"DIVIDE": True}
+    yield "gather_dots", decode.gather_dots_kernel, decode.gather_tile(size.bins), {}
+    accumulate = runs.accumulate_tile(size.bins, size.latents, size.taps)
     plain = {"NORMALISE": False, "mean_ptr": None, "std_ptr": None}
-    yield "accumulate_runs (dec)", triton_runs.accumulate_runs_kernel, accumulate, plain
-    yield "accumulate_runs (enc)", triton_runs.accumulate_runs_kernel, accumulate, {"NORMALISE": True}
+    yield "accumulate_runs (dec)", runs.accumulate_runs_kernel, accumulate, plain
+    yield "accumulate_runs (enc)", runs.accumulate_runs_kernel, accumulate, {"NORMALISE": True}
     loss = partitioned_loss.tile_of(size.latents)
     yield "partitioned_loss", partitioned_loss.partitioned_loss_kernel, loss, {}
     for rule in EVERY_RULE:
         yield rule, optimiser.optimiser_kernel, optimiser.TILE, {"RULE": rule} | no_second(rule)
-    yield "add_up", triton_common.add_up_kernel, triton_common.ADD_UP, {}
+    yield "add_up", common.add_up_kernel, common.ADD_UP, {}
 
 
 def figures(usage: Usage, instructions: bool) -> str:

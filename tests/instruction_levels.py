@@ -76,7 +76,7 @@ def _not_in_effect(level: Level) -> Iterator[str]:
     import numba
     import torch
 
-    from partae_fast.kernels.simd import VECTOR_BYTES
+    from partae_fast.kernels._cpu.simd import VECTOR_BYTES
 
     multiply_add = numba.njit("float32(float32, float32, float32)", fastmath={"contract"})(lambda a, b, c: a * b + c)
     fused = any("vfmadd" in assembly for assembly in multiply_add.inspect_asm().values())
@@ -136,7 +136,7 @@ def _conformance() -> Iterator[str]:
 
 
 def _training() -> Iterator[str]:
-    from partae_fast.kernels import threads
+    from partae_fast.kernels._cpu import threads
     from tests.training import agreement
 
     threads.WORTH_WAKING = 0  # each size of work is shared out

@@ -83,6 +83,17 @@ def test_kernels_know_nothing_but_kernels(path):
     assert reached(path, "partae_fast") == reached(path, "partae_fast.kernels")
 
 
+ROOMS = ("_eager", "_cpu", "_triton", "_cuda")  # what the implementations of several ops share
+OPS = {p.name for p in (ROOT / "kernels").iterdir() if (p / "eager.py").is_file()}
+
+
+@pytest.mark.parametrize("path", names(sorted(p for room in ROOMS for p in (ROOT / "kernels" / room).glob("*.py"))))
+def test_rooms_know_no_op(path):
+    """And none but their own, so that an op in plain PyTorch needs no compiler."""
+    others = OPS | {*ROOMS} - {path.parent.name}
+    assert not {name.split(".")[2] for name in imports(path) if name.startswith("partae_fast.kernels.")} & others
+
+
 @pytest.mark.parametrize("path", names(sorted((ROOT / "reference").rglob("*.py"))))
 def test_reference_imports_numpy_alone(path):
     others = {name.partition(".")[0] for name in imports(path)} - {*STANDARD} - {"numpy", "partae_fast"}

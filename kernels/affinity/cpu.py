@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.embeddings import read_squashed
+from .._cpu.jit import kernel
+from .._cpu.runs import arrays
+from .._cpu.simd import add_runs, axpy, dot
+from .._cpu.threads import next_unit, spread
+from .._cpu.tiles import CHUNK, POINTS, write_turned
 from ..embeddings import check_labels
-from ..jit import kernel
-from ..runs import arrays
-from ..simd import add_runs, axpy, dot
-from ..threads import next_unit, spread
-from ..tiles import CHUNK, POINTS, read_squashed, write_turned
 from .scales import scales
 
 

@@ -8,8 +8,8 @@ up in order. A label out of range makes the loss NaN.
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, launch, power_of_two, tensor_cores, tl, triton
-from ..triton_embeddings import inverse_length, squash, tile_of
+from .._triton.common import add_up, check_counts, launch, power_of_two, precision_of, tl, triton
+from .._triton.embeddings import inverse_length, squash, tile_of
 from .scales import scales
 
 
@@ -122,18 +122,28 @@ def affinity_loss(
     tile = tile_of(size, LEAST)
     embeddings, labels = embeddings.contiguous(), labels.contiguous()
     weights = None if weights is None else weights.contiguous()
-    precision = "tf32" if tensor_cores(embeddings) else "ieee"
+    precision = precision_of(embeddings)
     tiles = triton.cdiv(points, tile["BLOCK_P"])
     steps = triton.cdiv(tiles, PARTS_MAX)
     parts = triton.cdiv(tiles, steps)
     place = {"dtype": torch.float32, "device": embeddings.device}
     shapes = (batch, size, size), (batch, size, sources), (batch, sources)
     partials = [torch.empty(parts, *shape, **place) for shape in shapes]
-    given = embeddings, labels, weights
     launch(
         products_kernel,
         batch * parts,
-        *(*partials, *given, parts, steps, batch, points, size, sources),
+        among_ptr=partials[0],
+        across_ptr=partials[1],
+        sizes_ptr=partials[2],
+        embeddings_ptr=embeddings,
+        labels_ptr=labels,
+        weights_ptr=weights,
+        parts=parts,
+        steps=steps,
+        batch=batch,
+        points=points,
+        size=size,
+        sources=sources,
         **tile,
         PRECISION=precision,
         BLOCK_S=power_of_two(sources, LEAST, 2**20),
@@ -145,7 +155,16 @@ def affinity_loss(
     launch(
         gradient_kernel,
         batch * tiles,
-        *(grad, *given, among, across, tiles, points, size, sources),
+        grad_ptr=grad,
+        embeddings_ptr=embeddings,
+        labels_ptr=labels,
+        weights_ptr=weights,
+        among_ptr=among,
+        across_ptr=across,
+        tiles=tiles,
+        points=points,
+        size=size,
+        sources=sources,
         **tile,
         PRECISION=precision,
     )

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..embeddings import check_labels, through_unit_vectors, unit_vectors
-from ..encode.eager import wide
+from .._eager.common import wide
+from .._eager.embeddings import through_unit_vectors, unit_vectors
+from ..embeddings import check_labels
 
 
 def contrastive_loss(

@@ -8,8 +8,8 @@ of the items that share a row of the table. A label or row out of range makes th
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, launch, power_of_two, tl, triton
-from ..triton_embeddings import inverse_length, squash, tile_of
+from .._triton.common import add_up, check_counts, launch, power_of_two, tl, triton
+from .._triton.embeddings import inverse_length, squash, tile_of
 
 
 @triton.jit(do_not_specialize=["tiles", "points", "sources", "batch", "rows", "share"])
@@ -106,11 +106,32 @@ def contrastive_loss(
     launch(
         contrastive_kernel,
         batch * tiles,
-        *(losses, sums, grad, embeddings, table, sources, labels.contiguous()),
-        *(tiles, points, size, count, batch, rows, 1.0 / (batch * points * count)),
+        losses_ptr=losses,
+        sums_ptr=sums,
+        grad_ptr=grad,
+        embeddings_ptr=embeddings,
+        table_ptr=table,
+        sources_ptr=sources,
+        labels_ptr=labels.contiguous(),
+        tiles=tiles,
+        points=points,
+        size=size,
+        sources=count,
+        batch=batch,
+        rows=rows,
+        share=1.0 / (batch * points * count),
         **tile,
     )
     vectors = add_up(sums, torch.empty(batch, count, size, **place))
     block = {"BLOCK_N": power_of_two(batch * count, 1, 32), "BLOCK_D": tile["BLOCK_D"], "num_warps": 1}
-    launch(table_kernel, rows, grad_table, vectors, sources, batch * count, size, **block)
+    launch(
+        table_kernel,
+        rows,
+        grad_ptr=grad_table,
+        sums_ptr=vectors,
+        sources_ptr=sources,
+        entries=batch * count,
+        size=size,
+        **block,
+    )
     return add_up(losses.flatten(), torch.empty((), **place)), grad, grad_table

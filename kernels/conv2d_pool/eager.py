@@ -6,38 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..encode.eager import wide
-
-
-def channels_first(x: Tensor) -> Tensor:
-    """(B, N, H, C) as torch names it, (B, C, N, H); the storage stays as it is."""
-    return x.permute(0, 3, 1, 2)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """(B, C, N, H) -> (B, N, H, C), contiguous."""
-    return x.permute(0, 2, 3, 1).contiguous()
-
-
-def filters(weight: Tensor) -> Tensor:
-    """(3, 3, C, D) -> (D, C, 3, 3)."""
-    return weight.permute(3, 2, 0, 1).contiguous()  # in float64 PyTorch writes a gradient only in that order
-
-
-def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """z (B, D, N, H) of x (B, C, N, H), with zeros around it."""
-    return F.conv2d(x, filters(weight), bias, padding=1)
-
-
-def convolve_backward(
-    grad_z: Tensor, x: Tensor, weight: Tensor, need_x: bool, need_w: bool, need_bias: bool
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of x (B, C, N, H), weight (3, 3, C, D) and bias; None for what is not needed."""
-    one = [1, 1]
-    grad_x, grad_w, grad_bias = torch.ops.aten.convolution_backward(
-        *(grad_z, x, filters(weight), [weight.shape[3]], one, one, one, False, [0, 0], 1, [need_x, need_w, need_bias])
-    )
-    return grad_x, grad_w.permute(2, 3, 1, 0).contiguous() if need_w else None, grad_bias
+from .._eager.common import wide
+from .._eager.maps import channels_first, channels_last, convolve, convolve_backward
+from . import positions_of_none
 
 
 def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:
@@ -51,11 +22,6 @@ def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], 
     n, h = places // z.shape[3], places % z.shape[3]
     positions = (n % p) * q + h % q
     return channels_last(values).to(x.dtype), channels_last(positions.to(torch.int32))
-
-
-def positions_of_none(x: Tensor) -> Tensor:
-    """The positions where a window is one place: there is nothing to tell."""
-    return x.new_empty(0, dtype=torch.int32)
 
 
 def unpooled(values: Tensor, positions: Tensor, pool: tuple[int, int], frames: int, bins: int) -> Tensor:
@@ -84,7 +50,12 @@ def conv2d_pool_backward(
     if tuple(pool) != (1, 1):
         g = unpooled(g, positions, pool, x.shape[1], x.shape[2])
     grad_x, grad_w, grad_bias = convolve_backward(
-        *(channels_first(g), channels_first(wx), ww, need_x, need_w, need_bias)
+        grad_z=channels_first(g),
+        x=channels_first(wx),
+        weight=ww,
+        need_x=need_x,
+        need_w=need_w,
+        need_bias=need_bias,
     )
     return (
         channels_last(grad_x).to(x.dtype) if grad_x is not None else None,

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..jit import kernel
-from ..runs import arrays
-from ..threads import next_unit, spread
+from .._cpu.jit import kernel
+from .._cpu.runs import arrays
+from .._cpu.threads import next_unit, spread
 
 TILE = 16  # items in a unit
 

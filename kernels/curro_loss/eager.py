@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from ..encode.eager import wide
-from ..partitioned_loss.eager import in_unit
+from .._eager.common import in_unit, wide
 
 
 def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,7 +6,7 @@ Each program leaves one partial sum, and a second kernel adds them up in order.
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, in_unit, launch, tl, triton
+from .._triton.common import PASS_PARTS_MAX, add_up, check_counts, in_unit, launch, tl, triton
 
 
 @triton.jit(do_not_specialize=["steps", "per_item"])
@@ -43,22 +43,30 @@ def curro_loss_kernel(
 
 
 TILE = {"BLOCK": 1024, "num_warps": 4}
-PROGRAMS_MAX = 2048  # enough to fill a GPU, few enough to add up at once
 
 
 def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     batch, bins = signal.shape
     check_counts(items=batch, bins=bins)
     signal, noise, target = signal.contiguous(), noise.contiguous(), target.contiguous()
-    steps = triton.cdiv(signal.numel(), TILE["BLOCK"] * PROGRAMS_MAX)
+    steps = triton.cdiv(signal.numel(), TILE["BLOCK"] * PASS_PARTS_MAX)
     programs = triton.cdiv(signal.numel(), TILE["BLOCK"] * steps)
     partials = torch.empty(programs, dtype=torch.float32, device=signal.device)
     grad_signal, grad_noise = torch.empty_like(signal), torch.empty_like(noise)
     launch(
         curro_loss_kernel,
         programs,
-        *(partials, grad_signal, grad_noise, signal, noise, target, noise_only.contiguous()),
-        *(steps, signal.numel(), bins, 1.0 / batch),
+        partials_ptr=partials,
+        grad_signal_ptr=grad_signal,
+        grad_noise_ptr=grad_noise,
+        signal_ptr=signal,
+        noise_ptr=noise,
+        target_ptr=target,
+        noise_only_ptr=noise_only.contiguous(),
+        steps=steps,
+        size=signal.numel(),
+        bins=bins,
+        per_item=1.0 / batch,
         **TILE,
     )
     loss = torch.empty((), dtype=torch.float32, device=signal.device)

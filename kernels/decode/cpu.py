@@ -3,8 +3,36 @@
 import torch
 from torch import Tensor
 
-from ..runs import accumulate_runs, gather_dots, scatter_runs
+from .._cpu.jit import kernel
+from .._cpu.runs import accumulate_runs, arrays, scatter_runs
+from .._cpu.simd import dot
+from .._cpu.threads import next_unit, spread
 from ..shapes import pool_range
+
+
+@kernel
+def _gather(counters, out, source, positions, rows, before):
+    frames, bins = source.shape[1], source.shape[2]
+    windows, latents = positions.shape[1], positions.shape[2]
+    length = rows.shape[1]
+    taps = length // bins
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        item, p = unit // windows, unit % windows
+        for k in range(latents):
+            start = positions[item, p, k] - before
+            low, high = max(start, 0), min(start + taps, frames)
+            run_at, row_at = (item * frames + low) * bins, k * length + (low - start) * bins
+            out[item, p, k] = dot(source, run_at, rows, row_at, (high - low) * bins)
+        unit = next_unit(counters, unit)
+
+
+def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) -> Tensor:
+    """(B, windows, K): the dot product of each latent's row with its run of `source` (B, N, H)."""
+    out = torch.empty(positions.shape, dtype=rows.dtype)
+    units = positions.shape[0] * positions.shape[1]
+    spread(_gather, units, 2 * out.numel() * rows.shape[1], *arrays(out, source, positions, rows), before)
+    return out
 
 
 def _rows(w_dec: Tensor) -> Tensor:

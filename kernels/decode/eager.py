@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..encode.eager import wide
+from .._eager.common import wide
 from ..shapes import checked_pools
 
 

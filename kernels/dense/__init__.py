@@ -9,7 +9,6 @@ from dataclasses import dataclass
 ACTIVATIONS = ("identity", "relu", "mrelu", "leaky_relu")
 EPSILON = 1e-5  # mrelu: z where z >= EPSILON, else -EPSILON / (z - 1 - EPSILON)   (Liu et al. 2014)
 SLOPE = 0.01  # leaky_relu: SLOPE * z where z <= 0, else z
-WORDS = 4  # outputs that share one Philox counter
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""dense on the CPU: products by tiles that stay in registers (`kernels.products`), with everything else at their ends.
+"""dense on the CPU: products by tiles that stay in registers (`_cpu/products.py`), with everything else at their ends.
 
 Forward, a unit of work is a panel of outputs for some items: bias, activation and dropout pass over what the products
 have just left in the cache. Backward, one pass takes the gradient through dropout and activation, adds up that of the
@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..jit import kernel
-from ..products import ROWS, columns, fill_panel, multiply
-from ..runs import arrays
-from ..threads import next_unit, spread
+from .._cpu.jit import kernel
+from .._cpu.philox import words_at
+from .._cpu.products import ROWS, columns, fill_panel, multiply
+from .._cpu.runs import arrays
+from .._cpu.threads import next_unit, spread
+from ..philox import WORDS
 from . import ACTIVATIONS, EPSILON, SLOPE, Dropout
 
 ITEMS = 20 * ROWS  # that a panel of the weight, once filled, serves in the forward pass
@@ -30,19 +32,11 @@ def _keep(words, draw, item, first):
 
     draw is seed, step, layer, uint64. The words are below 2^32.
     """
-    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    even, odd = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
     seed, step, layer = draw[0], draw[1], draw[2]
-    for group in range(np.uint64(words.size // 4)):
-        k0, k1 = seed & low, seed >> half
-        c0, c1, c2, c3 = step, np.uint64(item), layer, np.uint64(first // 4) + group
-        for _ in range(10):
-            p0, p1 = c0 * even, c2 * odd
-            c0, c1 = (p1 >> half) ^ c1 ^ k0, p1 & low
-            c2, c3 = (p0 >> half) ^ c3 ^ k1, p0 & low
-            k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
-        at = np.uint64(4) * group
-        words[at], words[at + np.uint64(1)], words[at + np.uint64(2)], words[at + np.uint64(3)] = c0, c1, c2, c3
+    for group in range(np.uint64(words.size // WORDS)):
+        at = np.uint64(WORDS) * group
+        w0, w1, w2, w3 = words_at(seed, step, np.uint64(item), layer, np.uint64(first // WORDS) + group)
+        words[at], words[at + np.uint64(1)], words[at + np.uint64(2)], words[at + np.uint64(3)] = w0, w1, w2, w3
 
 
 @kernel

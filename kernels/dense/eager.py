@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..encode.eager import wide
-from ..philox import words
-from . import EPSILON, SLOPE, WORDS, Dropout
+from .._eager.common import wide
+from ..philox import WORDS, words
+from . import EPSILON, SLOPE, Dropout
 
 FORWARD = {
     "identity": lambda z: z,

@@ -9,7 +9,7 @@ added up in order. The two products behind it have no epilogue to fuse, and are 
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, launch, tensor_cores, tl, triton
+from .._triton.common import add_up, check_counts, launch, precision_of, tl, triton
 from . import EPSILON, SLOPE, Dropout
 
 _EPSILON, _SLOPE = tl.constexpr(EPSILON), tl.constexpr(SLOPE)
@@ -153,10 +153,10 @@ def _word(word: int) -> int:
     return word - 2**32 if word >= 2**31 else word
 
 
-def _settings(dropout: Dropout) -> tuple[int | float, ...]:
-    seed = dropout.seed
-    words = seed & 0xFFFFFFFF, seed >> 32, dropout.step, dropout.layer, dropout.threshold
-    return *map(_word, words), dropout.scale
+def _settings(dropout: Dropout) -> dict[str, int | float]:
+    """The kernels' arguments that say which outputs are dropped: DRAW, and the scale of the others."""
+    words = dropout.seed & 0xFFFFFFFF, dropout.seed >> 32, dropout.step, dropout.layer, dropout.threshold
+    return {**dict(zip(DRAW, map(_word, words), strict=True)), "scale": dropout.scale}
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropout: Dropout) -> Tensor:
@@ -167,11 +167,17 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropo
     launch(
         dense_kernel,
         triton.cdiv(batch, TILE["BLOCK_B"]) * triton.cdiv(outputs, TILE["BLOCK_O"]),
-        *(output, x, weight, None if bias is None else bias.contiguous(), batch, inputs, outputs),
-        *_settings(dropout),
+        output_ptr=output,
+        x_ptr=x,
+        weight_ptr=weight,
+        bias_ptr=None if bias is None else bias.contiguous(),
+        batch=batch,
+        inputs=inputs,
+        outputs=outputs,
         ACTIVATION=activation,
         DROPOUT=dropout.threshold > 0,
-        PRECISION="tf32" if tensor_cores(x) else "ieee",
+        PRECISION=precision_of(x),
+        **_settings(dropout),
         **TILE,
     )
     return output
@@ -198,10 +204,16 @@ def dense_backward(
     launch(
         dense_gradient_kernel,
         parts * triton.cdiv(outputs, GRADIENT["BLOCK_O"]),
-        *(grad_z, partials, grad_output, output, batch, steps, outputs),
-        *_settings(dropout),
+        grad_z_ptr=grad_z,
+        partials_ptr=partials,
+        grad_output_ptr=grad_output,
+        output_ptr=output,
+        batch=batch,
+        steps=steps,
+        outputs=outputs,
         ACTIVATION=activation,
         DROPOUT=dropout.masks(activation),
+        **_settings(dropout),
         **GRADIENT,
     )
     grad_x = grad_z @ weight.t() if need_x else None

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..jit import kernel
-from ..runs import accumulate_runs, arrays, scatter_runs
+from .._cpu.jit import kernel
+from .._cpu.runs import accumulate_runs, arrays, scatter_runs
+from .._cpu.simd import FRAMES, VECTOR_BYTES, convolve_and_pool
+from .._cpu.threads import next_unit, spread
 from ..shapes import window_count
-from ..simd import FRAMES, VECTOR_BYTES, convolve_and_pool
-from ..threads import next_unit, spread
 
 TILE = 8 * FRAMES  # frames: with M 9 and H 32 the scratch takes 9 KB
 

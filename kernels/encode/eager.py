@@ -1,16 +1,12 @@
 """encode in plain PyTorch, on any device: a dense convolution, then the pool; dense again in the backward pass."""
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def wide(*tensors: Tensor | None) -> Any:
-    """The tensors in the type that sums are made in: float32, or float64 where they already are."""
-    return [t if t is None or t.dtype == torch.float64 else t.float() for t in tensors]
+from .._eager.common import wide
 
 
 def filters(w_enc: Tensor) -> Tensor:

@@ -5,15 +5,16 @@
 A tile of the forward pass is BLOCK_W pool windows, from whichever items, of BLOCK_P frames each; a longer pool is
 gone through BLOCK_P frames at a time. It is a matrix product over taps and bins whose (rows, latents) result is
 reduced to one row a window before it leaves the registers, so the (B, N, K) activations are never stored. The
-backward pass is sparse: see `triton_runs`.
+backward pass is sparse: see `_triton/runs.py`.
 """
 
 import torch
 from torch import Tensor
 
-from .. import triton_runs
+from .._triton import runs
+from .._triton.common import check_counts, launch, power_of_two, precision_of, tensor_cores, tl, triton
+from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 from ..shapes import window_count
-from ..triton_common import check_counts, launch, power_of_two, tensor_cores, tl, triton
 
 
 @triton.jit
@@ -70,12 +71,6 @@ def _convolve(
     return z
 
 
-@triton.jit
-def _ordered(bits):
-    """A float's bits as an integer that orders as floats do; and back again."""
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
-
-
 @triton.jit(do_not_specialize=["frames", "windows", "total_windows", "pool", "taps"])
 def encode_kernel(
     x_ptr,  # (B, N, H)
@@ -105,8 +100,7 @@ def encode_kernel(
     BLOCK_K: tl.constexpr,
 ):
     ROWS: tl.constexpr = BLOCK_W * BLOCK_P
-    NAN_KEY: tl.constexpr = 0x7FC00000  # the bits of a NaN: above those of infinity
-    NO_KEY: tl.constexpr = -1 if leak is None else -0x80000000  # below the key of any frame
+    NO_KEY: tl.constexpr = -1 if leak is None else LOWEST_KEY  # below the key of any frame
     latent_blocks = tl.cdiv(latents, BLOCK_K)
     tile = tl.program_id(0) // latent_blocks
     offs_k = (tl.program_id(0) % latent_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
@@ -133,40 +127,56 @@ def encode_kernel(
         # Most tiles meet no end of a recording and do without a mask on frames, in the loop where the time goes.
         if tl.min(whole.to(tl.int32), axis=0) == 1:
             z = _convolve(
-                *(z, run_ptrs, row_frame, row_exists, mean_ptr, std_ptr, w_ptr, offs_k, frames, taps, bins),
-                *(
-                    latents,
-                    w_tap_stride,
-                    w_bin_stride,
-                    w_latent_stride,
-                    NORMALISE,
-                    PRECISION,
-                    False,
-                    ONE_BIN_BLOCK,
-                    BLOCK_H,
-                ),
+                z=z,
+                run_ptrs=run_ptrs,
+                row_frame=row_frame,
+                row_used=row_exists,
+                mean_ptr=mean_ptr,
+                std_ptr=std_ptr,
+                w_ptr=w_ptr,
+                offs_k=offs_k,
+                frames=frames,
+                taps=taps,
+                bins=bins,
+                latents=latents,
+                w_tap_stride=w_tap_stride,
+                w_bin_stride=w_bin_stride,
+                w_latent_stride=w_latent_stride,
+                NORMALISE=NORMALISE,
+                PRECISION=PRECISION,
+                EDGE=False,
+                ONE_BIN_BLOCK=ONE_BIN_BLOCK,
+                BLOCK_H=BLOCK_H,
             )
         else:
             z = _convolve(
-                *(z, run_ptrs, row_frame, row_exists, mean_ptr, std_ptr, w_ptr, offs_k, frames, taps, bins),
-                *(
-                    latents,
-                    w_tap_stride,
-                    w_bin_stride,
-                    w_latent_stride,
-                    NORMALISE,
-                    PRECISION,
-                    True,
-                    ONE_BIN_BLOCK,
-                    BLOCK_H,
-                ),
+                z=z,
+                run_ptrs=run_ptrs,
+                row_frame=row_frame,
+                row_used=row_exists,
+                mean_ptr=mean_ptr,
+                std_ptr=std_ptr,
+                w_ptr=w_ptr,
+                offs_k=offs_k,
+                frames=frames,
+                taps=taps,
+                bins=bins,
+                latents=latents,
+                w_tap_stride=w_tap_stride,
+                w_bin_stride=w_bin_stride,
+                w_latent_stride=w_latent_stride,
+                NORMALISE=NORMALISE,
+                PRECISION=PRECISION,
+                EDGE=True,
+                ONE_BIN_BLOCK=ONE_BIN_BLOCK,
+                BLOCK_H=BLOCK_H,
             )
 
         # Non-negative floats order as their bits do: one integer maximum rectifies, keeps a NaN, finds the frame.
         if leak is None:
             key = tl.where(z > 0, z.to(tl.int32, bitcast=True), 0)
         else:  # negative floats do so once all bits but the sign are turned over; zeros are one
-            key = _ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
+            key = ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
         key = tl.where(z != z, NAN_KEY, key)
         row_used = row_exists & (row_inside < pool) & (row_frame < frames)
         key = tl.where(row_used[:, None], key, NO_KEY)
@@ -184,15 +194,10 @@ def encode_kernel(
     if leak is None:
         value = best_key.to(tl.float32, bitcast=True)
     else:
-        value = _ordered(best_key).to(tl.float32, bitcast=True)
+        value = ordered(best_key).to(tl.float32, bitcast=True)
         value = tl.where(value < 0, leak * value, value)
     tl.store(values_ptr + offs_out, value.to(values_ptr.dtype.element_ty), mask=mask_out)
     tl.store(positions_ptr + offs_out, position, mask=mask_out)
-
-
-def chunk_of(pool: int) -> int:
-    """BLOCK_P: the largest power of two, up to 64, in whose steps a pool is covered with a quarter to spare or less."""
-    return max(p for p in (1, 2, 4, 8, 16, 32, 64) if 4 * p * -(-pool // p) <= 5 * pool)
 
 
 def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: bool) -> dict[str, int]:
@@ -238,11 +243,25 @@ def encode(
     launch(
         encode_kernel,
         programs,
-        *(x, mean, std, w_enc, values, positions),
-        *(frames, windows, batch * windows, pool, taps, bins, latents, *w_enc.stride()),
+        x_ptr=x,
+        mean_ptr=mean,
+        std_ptr=std,
+        w_ptr=w_enc,
+        values_ptr=values,
+        positions_ptr=positions,
+        frames=frames,
+        windows=windows,
+        total_windows=batch * windows,
+        pool=pool,
+        taps=taps,
+        bins=bins,
+        latents=latents,
+        w_tap_stride=w_enc.stride(0),
+        w_bin_stride=w_enc.stride(1),
+        w_latent_stride=w_enc.stride(2),
         leak=leak or None,
         NORMALISE=mean is not None,
-        PRECISION="tf32" if on_tensor_cores else "ieee",
+        PRECISION=precision_of(x),
         **tile,
     )
     return values, positions
@@ -267,9 +286,16 @@ def encode_backward(
     grad_x = grad_w = None
     if need_x:
         rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): a run meets its taps from the last to the first
-        grad_x = triton_runs.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
+        grad_x = runs.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
     if need_w:
-        grad_w = triton_runs.accumulate_runs(
-            *(x, amplitudes, positions, w_enc, (1, -bins * latents, latents), (pool, pool), mean, std)
+        grad_w = runs.accumulate_runs(
+            source=x,
+            amplitudes=amplitudes,
+            positions=positions,
+            like=w_enc,
+            strides=(1, -bins * latents, latents),
+            pools=(pool, pool),
+            mean=mean,
+            std=std,
         )
     return grad_x, grad_w

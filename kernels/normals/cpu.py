@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..jit import kernel
-from ..threads import next_unit, spread
-from . import WORDS
+from .._cpu.jit import kernel
+from .._cpu.philox import words_at
+from .._cpu.threads import next_unit, spread
+from ..philox import WORDS
 
 COUNTERS = 256  # of a unit: what it keeps in between stays in the first-level cache
 
@@ -41,19 +42,12 @@ ROOT_HALF = np.int32(0x3F3504F3)  # the bits of sqrt(1/2) as float32
 
 @kernel
 def _words(words, seed, step, item, group, first):
-    """The words (4, COUNTERS) of Philox-4x32-10 from counter (step, item, group, first) on."""
-    half, word = np.uint64(32), np.uint64(0xFFFFFFFF)
-    even, odd = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+    """The upper 24 bits of the words (4, COUNTERS) from counter (step, item, group, first) on."""
+    unused = np.uint64(8)
     for j in range(COUNTERS):
-        k0, k1 = seed & word, seed >> half
-        c0, c1, c2, c3 = step, item, group, np.uint64(first + j)
-        for _ in range(10):
-            p0, p1 = c0 * even, c2 * odd
-            c0, c1 = (p1 >> half) ^ c1 ^ k0, p1 & word
-            c2, c3 = (p0 >> half) ^ c3 ^ k1, p0 & word
-            k0, k1 = (k0 + np.uint64(0x9E3779B9)) & word, (k1 + np.uint64(0xBB67AE85)) & word
-        words[0, j], words[1, j] = np.int32(c0 >> np.uint64(8)), np.int32(c1 >> np.uint64(8))
-        words[2, j], words[3, j] = np.int32(c2 >> np.uint64(8)), np.int32(c3 >> np.uint64(8))
+        w0, w1, w2, w3 = words_at(seed, step, item, group, np.uint64(first + j))
+        words[0, j], words[1, j] = np.int32(w0 >> unused), np.int32(w1 >> unused)
+        words[2, j], words[3, j] = np.int32(w2 >> unused), np.int32(w3 >> unused)
 
 
 @kernel

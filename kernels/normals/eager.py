@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..philox import words
-from . import WORDS
+from ..philox import WORDS, words
 
 
 def normals(seed: int, step: int, items: range, group: int, samples: int, device: torch.device) -> Tensor:

@@ -10,8 +10,8 @@ one.
 import numpy as np
 from torch import Tensor
 
-from ..jit import kernel
-from ..threads import next_unit, spread
+from .._cpu.jit import kernel
+from .._cpu.threads import next_unit, spread
 from . import EVERY_RULE, settings_at
 
 CHUNK = 4096  # weights in a unit

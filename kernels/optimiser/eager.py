@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..encode.eager import wide
+from .._eager.common import wide
 from . import settings_at
 
 

@@ -9,7 +9,7 @@ A rule's `settings` are its options and what the step's number makes of them, al
 
 from torch import Tensor
 
-from ..triton_common import check_counts, launch, tl, triton
+from .._triton.common import check_counts, launch, tl, triton
 from . import settings_at
 
 
@@ -117,13 +117,17 @@ def _step(rule: str, weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...]
     written = weight, *state
     flat = [t.contiguous() for t in written]
     first, second = (*flat[1:], None)[:2]
-    settings = settings_at(rule, step, options)
+    settings = (*settings_at(rule, step, options), 0.0)[: len(SETTINGS)]
     launch(
         optimiser_kernel,
         triton.cdiv(size, TILE["BLOCK"]),
-        *(flat[0], gradient.contiguous(), first, second, size),
-        *(settings if len(settings) == len(SETTINGS) else (*settings, 0.0)),
+        weight_ptr=flat[0],
+        gradient_ptr=gradient.contiguous(),
+        first_ptr=first,
+        second_ptr=second,
+        size=size,
         RULE=rule,
+        **dict(zip(SETTINGS, settings, strict=True)),
         **TILE,
     )
     for kept, new in zip(written, flat, strict=True):

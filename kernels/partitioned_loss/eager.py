@@ -1,15 +1,8 @@
 """partitioned_loss in plain PyTorch, on any device."""
 
-import math
-
 from torch import Tensor
 
-from ..encode.eager import wide
-
-
-def in_unit(share: Tensor) -> Tensor:
-    """NaN where a label or mask in GPU memory is outside [0, 1]: an error there would have to wait for the stream."""
-    return share if share.is_cpu else share.where((share >= 0) & (share <= 1), math.nan)
+from .._eager.common import in_unit, wide
 
 
 def partitioned_loss(

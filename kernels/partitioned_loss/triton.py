@@ -7,7 +7,7 @@ a second kernel adds them up in order.
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, in_unit, launch, power_of_two, tl, triton
+from .._triton.common import PASS_PARTS_MAX, add_up, check_counts, in_unit, launch, power_of_two, tl, triton
 
 
 @triton.jit(do_not_specialize=["error_parts", "steps", "windows", "total_windows", "penalty", "per_item"])
@@ -83,9 +83,6 @@ def tile_of(latents: int) -> dict[str, int]:
     return {"BLOCK": 2048, "BLOCK_W": 2048 // block_k, "BLOCK_K": block_k, "num_warps": 4}
 
 
-ERROR_PARTS_MAX = 2048  # programs over the reconstruction: enough to fill a GPU, few enough to add up at once
-
-
 def partitioned_loss(
     reconstruction: Tensor,
     target: Tensor,
@@ -99,7 +96,7 @@ def partitioned_loss(
     reconstruction, target, values = reconstruction.contiguous(), target.contiguous(), values.contiguous()
     tile = tile_of(latents)
     size = reconstruction.numel()
-    steps = triton.cdiv(size, tile["BLOCK"] * ERROR_PARTS_MAX)
+    steps = triton.cdiv(size, tile["BLOCK"] * PASS_PARTS_MAX)
     error_parts = triton.cdiv(size, tile["BLOCK"] * steps)
     programs = error_parts + triton.cdiv(batch * windows, tile["BLOCK_W"])
     grad_reconstruction = torch.empty_like(reconstruction)
@@ -108,9 +105,22 @@ def partitioned_loss(
     launch(
         partitioned_loss_kernel,
         programs,
-        *(partials, reconstruction, target, grad_reconstruction, values, grad_values),
-        *(noise_only.contiguous(), foreground.contiguous()),
-        *(error_parts, steps, size, windows, batch * windows, latents, float(penalty), 1.0 / batch),
+        partials_ptr=partials,
+        reconstruction_ptr=reconstruction,
+        target_ptr=target,
+        grad_reconstruction_ptr=grad_reconstruction,
+        values_ptr=values,
+        grad_values_ptr=grad_values,
+        noise_only_ptr=noise_only.contiguous(),
+        foreground_ptr=foreground.contiguous(),
+        error_parts=error_parts,
+        steps=steps,
+        size=size,
+        windows=windows,
+        total_windows=batch * windows,
+        latents=latents,
+        penalty=float(penalty),
+        per_item=1.0 / batch,
         **tile,
     )
     loss = torch.empty((), dtype=torch.float32, device=values.device)

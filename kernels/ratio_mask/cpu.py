@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..elementary import exp_below
-from ..jit import kernel
-from ..runs import arrays
-from ..threads import next_unit, spread
-from ..tiles import CHUNK, POINTS, read_turned, write_turned
+from .._cpu.elementary import exp_below
+from .._cpu.jit import kernel
+from .._cpu.runs import arrays
+from .._cpu.threads import next_unit, spread
+from .._cpu.tiles import CHUNK, POINTS, read_turned, write_turned
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..encode.eager import wide
+from .._eager.common import wide
 
 
 def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:

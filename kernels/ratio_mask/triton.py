@@ -7,7 +7,7 @@ Each program leaves one partial sum, and a second kernel adds them up in order.
 import torch
 from torch import Tensor
 
-from ..triton_common import add_up, check_counts, launch, power_of_two, tl, triton
+from .._triton.common import PASS_PARTS_MAX, add_up, check_counts, launch, power_of_two, tl, triton
 
 
 @triton.jit(do_not_specialize=["steps", "share"])
@@ -46,9 +46,6 @@ def ratio_mask_kernel(
     tl.store(partials_ptr + tl.program_id(0), share * tl.sum(tl.sum(squares, axis=1), axis=0))
 
 
-PROGRAMS_MAX = 2048  # enough to fill a GPU, few enough to add up at once
-
-
 def tile_of(sources: int) -> dict[str, int]:
     """The block of points and sources, and warps: 2048 numbers, 16 a thread."""
     block_s = power_of_two(sources, 1, 2048)
@@ -60,14 +57,22 @@ def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor) -> tuple[T
     check_counts(points=points)
     logits, mixture, sources = logits.contiguous(), mixture.contiguous(), sources.contiguous()
     tile = tile_of(count)
-    steps = triton.cdiv(points, tile["BLOCK_P"] * PROGRAMS_MAX)
+    steps = triton.cdiv(points, tile["BLOCK_P"] * PASS_PARTS_MAX)
     programs = triton.cdiv(points, tile["BLOCK_P"] * steps)
     partials = torch.empty(programs, dtype=torch.float32, device=logits.device)
     grad = torch.empty_like(logits)
     launch(
         ratio_mask_kernel,
         programs,
-        *(partials, grad, logits, mixture, sources, steps, points, count, 1.0 / (points * count)),
+        partials_ptr=partials,
+        grad_ptr=grad,
+        logits_ptr=logits,
+        mixture_ptr=mixture,
+        parts_ptr=sources,
+        steps=steps,
+        points=points,
+        sources=count,
+        share=1.0 / (points * count),
         **tile,
     )
     return add_up(partials, torch.empty((), dtype=torch.float32, device=logits.device)), grad

@@ -25,15 +25,15 @@ from numba.extending import intrinsic
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..jit import kernel
+from .._cpu.jit import kernel
+from .._cpu.philox import words_at
+from .._cpu.simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
+from .._cpu.threads import PARTIALS, count_up, next_unit, spread, wait_for, wait_until_done
 from ..optimiser import settings_at
 from ..optimiser.cpu import RULE_NUMBERS, step_slice
 from ..shapes import window_count
-from ..simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
-from ..threads import count_up, next_unit, spread, wait_for, wait_until_done
 from .run import Run
 
-PARTIALS = 16  # sums of gradients, and so threads that one run can use
 SMALL_WEIGHTS = 1 << 16  # with more weights than this half as many: each sum is written and read once a step
 CELL_FRAMES = 768  # at most, about: with 128 bins a cell's scratch takes 0.8 MB
 SHORT_CELL = 64  # frames; cells are not cut below this, nor below four filters
@@ -98,25 +98,10 @@ def _floats_at(typingctx, address):
 
 
 @kernel
-def philox_word(seed, step, item, group):
-    """First word of Philox-4x32-10 for key `seed` and counter (step, item, group, 0), all uint64 (`kernels.philox`)."""
-    half, word = np.uint64(32), np.uint64(0xFFFFFFFF)
-    even, odd = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-    k0, k1 = seed & word, seed >> half
-    c0, c1, c2, c3 = step, item, group, np.uint64(0)
-    for _ in range(10):
-        p0, p1 = c0 * even, c2 * odd
-        c0, c1 = (p1 >> half) ^ c1 ^ k0, p1 & word
-        c2, c3 = (p0 >> half) ^ c3 ^ k1, p0 & word
-        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & word, (k1 + np.uint64(0xBB67AE85)) & word
-    return c0
-
-
-@kernel
 def first_row(crops, step, item, group):
     """The row of the source where the crop of a group starts."""
     seed, starts_before, shift, group_first, group_starts = crops
-    word = philox_word(seed, np.uint64(step), np.uint64(item), np.uint64(group))
+    word, _, _, _ = words_at(seed, np.uint64(step), np.uint64(item), np.uint64(group), np.uint64(0))
     within = (word * np.uint64(group_starts[group])) >> np.uint64(32)
     crop = group_first[group] + np.int64(within)
     return crop + shift[np.searchsorted(starts_before, crop, side="right") - 1]

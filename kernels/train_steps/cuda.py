@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cuda_common import CLUSTERS, Kernel, Limits, compiled, cupy_failure, device_limits, installed
+from .._cuda.common import CLUSTERS, Kernel, Limits, compiled, cupy_failure, device_limits, installed
 from ..optimiser import RULES
 from ..registry import BackendUnavailable
 from .run import Run

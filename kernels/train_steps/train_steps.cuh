@@ -37,8 +37,8 @@
 // 0) and RECTIFIED_OUTPUT (r is max(decode, 0)).
 #pragma once
 
-#include "../cuda_common.cuh"
-#include "../philox.cuh"
+#include "../_cuda/common.cuh"
+#include "../_cuda/philox.cuh"
 
 #define FFMA 0
 #define TF32 1

@@ -45,10 +45,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .._triton.common import launch, power_of_two, tl, triton
 from ..optimiser import RULES
 from ..optimiser.triton import changed
 from ..registry import interpreting
-from ..triton_common import launch, power_of_two, tl, triton
 from .run import Run
 
 # Words of `numbers`, int64 on the GPU; from TABLES on group_first, group_starts (G,), starts_before, shift (R,).
@@ -315,8 +315,19 @@ def learn_kernel(
             offs_n = frame_start + rows * FOLD
             for latent_start in range(0, LATENTS, BLOCK_LATENTS):
                 z = _convolve(
-                    *(xn_ptr + tl.minimum(offs_n, frames - 1) * BINS, w_enc_ptr, products, latent_start),
-                    *(BINS, LATENTS, TAPS, FOLD, DOT, ROWS, BLOCK_BINS, BLOCK_LATENTS, STAGES),
+                    run_ptrs=xn_ptr + tl.minimum(offs_n, frames - 1) * BINS,
+                    w_ptr=w_enc_ptr,
+                    products=products,
+                    output_start=latent_start,
+                    COLUMNS=BINS,
+                    OUTPUTS=LATENTS,
+                    TAPS=TAPS,
+                    FOLD=FOLD,
+                    DOT=DOT,
+                    ROWS=ROWS,
+                    BLOCK_IN=BLOCK_BINS,
+                    BLOCK_OUT=BLOCK_LATENTS,
+                    STAGES=STAGES,
                 )
                 offs_j = tl.arange(0, FOLD * BLOCK_LATENTS)
                 fold = offs_j // BLOCK_LATENTS
@@ -355,8 +366,19 @@ def learn_kernel(
             offs_n = frame_start + rows * FOLD
             for bin_start in range(0, BINS, BLOCK_BINS):
                 r = _convolve(
-                    *(u_ptr + tl.minimum(offs_n, frames - 1) * LATENTS, w_dec_ptr, products, bin_start),
-                    *(LATENTS, BINS, TAPS, FOLD, DOT, ROWS, BLOCK_LATENTS, BLOCK_BINS, STAGES),
+                    run_ptrs=u_ptr + tl.minimum(offs_n, frames - 1) * LATENTS,
+                    w_ptr=w_dec_ptr,
+                    products=products,
+                    output_start=bin_start,
+                    COLUMNS=LATENTS,
+                    OUTPUTS=BINS,
+                    TAPS=TAPS,
+                    FOLD=FOLD,
+                    DOT=DOT,
+                    ROWS=ROWS,
+                    BLOCK_IN=BLOCK_LATENTS,
+                    BLOCK_OUT=BLOCK_BINS,
+                    STAGES=STAGES,
                 )
                 offs_j = tl.arange(0, FOLD * BLOCK_BINS)
                 fold = offs_j // BLOCK_BINS
@@ -384,8 +406,21 @@ def learn_kernel(
         # gather along e
         dec_partial_ptr = partials_ptr + TAPS * weights
         _accumulate(
-            *(dec_partial_ptr, dots_ptr, e_ptr, rows_ptr, values_ptr, positions_ptr, item - program),
-            *(windows, BINS, LATENTS, True, TAPS, RUN_TAPS, RUN_K, RUN_H),
+            partial_ptr=dec_partial_ptr,
+            dots_ptr=dots_ptr,
+            buffer_ptr=e_ptr,
+            rows_ptr=rows_ptr,
+            amplitudes_ptr=values_ptr,
+            positions_ptr=positions_ptr,
+            done=item - program,
+            windows=windows,
+            BINS=BINS,
+            LATENTS=LATENTS,
+            DOTS=True,
+            ALL_TAPS=TAPS,
+            TAPS=RUN_TAPS,
+            BLOCK_K=RUN_K,
+            BLOCK_H=RUN_H,
         )
         tl.debug_barrier()
 
@@ -408,8 +443,21 @@ def learn_kernel(
 
         # gather along xn
         _accumulate(
-            *(partials_ptr, dots_ptr, xn_ptr, rows_ptr, values_ptr, positions_ptr, item - program),
-            *(windows, BINS, LATENTS, False, TAPS, RUN_TAPS, RUN_K, RUN_H),
+            partial_ptr=partials_ptr,
+            dots_ptr=dots_ptr,
+            buffer_ptr=xn_ptr,
+            rows_ptr=rows_ptr,
+            amplitudes_ptr=values_ptr,
+            positions_ptr=positions_ptr,
+            done=item - program,
+            windows=windows,
+            BINS=BINS,
+            LATENTS=LATENTS,
+            DOTS=False,
+            ALL_TAPS=TAPS,
+            TAPS=RUN_TAPS,
+            BLOCK_K=RUN_K,
+            BLOCK_H=RUN_H,
         )
         tl.debug_barrier()
     tl.store(losses_ptr + program, loss)
@@ -485,9 +533,19 @@ def update_kernel(
     if second_ptr is not None:
         second = tl.load(second_ptr + offs_i, mask=mask_q, other=0.0)
     weight, first, second = changed(
-        *(weight, gradient, first, second, RULE, rate.to(tl.float32)),
-        *(kept1.to(tl.float32), (1.0 - kept1).to(tl.float32), kept2.to(tl.float32), (1.0 - kept2).to(tl.float32)),
-        *(correction.to(tl.float32), small.to(tl.float32), decay.to(tl.float32)),
+        weight=weight,
+        gradient=gradient,
+        first=first,
+        second=second,
+        RULE=RULE,
+        rate=rate.to(tl.float32),
+        kept1=kept1.to(tl.float32),
+        added1=(1.0 - kept1).to(tl.float32),
+        kept2=kept2.to(tl.float32),
+        added2=(1.0 - kept2).to(tl.float32),
+        correction=correction.to(tl.float32),
+        small=small.to(tl.float32),
+        decay=decay.to(tl.float32),
     )
     tl.store(weight_ptr + offs_i, weight, mask=mask_q)
     tl.store(filters_ptr + (offs_kh if ENCODER else offs_hk), weight, mask=mask_q)
@@ -616,7 +674,13 @@ class Plan:
         launch(
             draw_kernel,
             triton.cdiv(crops.batch, DRAW["BLOCK"]),
-            *(self.starts, self.numbers, crops.batch, self.slots, crops.signal_groups, self.groups, self.recordings),
+            starts_ptr=self.starts,
+            numbers_ptr=self.numbers,
+            batch=crops.batch,
+            slots=self.slots,
+            signal_groups=crops.signal_groups,
+            groups=self.groups,
+            recordings=self.recordings,
             BITS=self.recordings.bit_length(),
             CORRUPTION=crops.corruption_groups,
             **DRAW,
@@ -630,10 +694,33 @@ class Plan:
         launch(
             learn_kernel,
             self.programs,
-            *(self.partials, self.losses, self.xn, self.e, self.z, self.u, self.values, self.positions, self.dots),
-            *(crops.source, self.starts, run.mean, run.std, run.foreground, self.enc, self.dec, run.w_dec),
-            *(self.numbers, self.settings, batch, frames, run.windows, min(pool, frames), self.slots),
-            *(crops.signal_groups, self.groups, taps + self.tile["FOLD"] - 1),
+            partials_ptr=self.partials,
+            losses_ptr=self.losses,
+            xn_ptr=self.xn,
+            e_ptr=self.e,
+            z_ptr=self.z,
+            u_ptr=self.u,
+            values_ptr=self.values,
+            positions_ptr=self.positions,
+            dots_ptr=self.dots,
+            source_ptr=crops.source,
+            starts_ptr=self.starts,
+            mean_ptr=run.mean,
+            std_ptr=run.std,
+            foreground_ptr=run.foreground,
+            w_enc_ptr=self.enc,
+            w_dec_ptr=self.dec,
+            rows_ptr=run.w_dec,
+            numbers_ptr=self.numbers,
+            settings_ptr=self.settings,
+            batch=batch,
+            frames=frames,
+            windows=run.windows,
+            pool=min(pool, frames),
+            slots=self.slots,
+            signal_groups=crops.signal_groups,
+            groups=self.groups,
+            products=taps + self.tile["FOLD"] - 1,
             leak=run.leak or None,
             CORRUPTION=crops.corruption_groups,
             RECTIFIED=run.rectified_output,
@@ -644,13 +731,32 @@ class Plan:
             launch(
                 update_kernel,
                 triton.cdiv(weight.numel(), UPDATE["BLOCK"]),
-                *(weight, filters, state[0], state[1], self.partials[:, which], self.numbers, self.settings),
-                *(self.programs, taps, bins, latents, 2.0 / batch),
+                weight_ptr=weight,
+                filters_ptr=filters,
+                first_ptr=state[0],
+                second_ptr=state[1],
+                partials_ptr=self.partials[:, which],
+                numbers_ptr=self.numbers,
+                settings_ptr=self.settings,
+                programs=self.programs,
+                taps=taps,
+                bins=bins,
+                latents=latents,
+                scale=2.0 / batch,
                 ENCODER=which == 0,
                 RULE=run.optimizer,
                 **UPDATE,
             )
-        launch(finish_kernel, 1, self.history, self.losses, self.numbers, self.programs, batch, **FINISH)
+        launch(
+            finish_kernel,
+            1,
+            history_ptr=self.history,
+            losses_ptr=self.losses,
+            numbers_ptr=self.numbers,
+            programs=self.programs,
+            batch=batch,
+            **FINISH,
+        )
 
     def take(self, run: Run, steps: int) -> None:
         """Takes `steps` steps. A plan's first is launched kernel by kernel, which compiles what the graph records."""

@@ -1,16 +1,17 @@
-"""upsample_conv2d on the CPU: taps that read one number are summed beforehand; see `maps`."""
+"""upsample_conv2d on the CPU: taps that read one number are summed beforehand (`_cpu/maps.py`)."""
 
 import math
 
 from torch import Tensor
 
-from .. import maps
+from .._cpu.maps import convolve
+from ..conv2d_pool import positions_of_none
 from ..conv2d_pool.cpu import conv2d_pool_backward
-from ..conv2d_pool.eager import positions_of_none
+from .boxes import gradients_by_boxes
 
 
 def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], relu: bool) -> Tensor:
-    return maps.convolve(x, weight, bias, scale, 0.0 if relu else -math.inf)
+    return convolve(x, weight, bias, scale, 0.0 if relu else -math.inf)
 
 
 def upsample_conv2d_backward(
@@ -27,4 +28,4 @@ def upsample_conv2d_backward(
     needed = need_x, need_w, need_bias
     if scale == (1, 1):
         return conv2d_pool_backward(grad_out, x, weight, out, positions_of_none(x), scale, relu, *needed)
-    return maps.convolve_backward(grad_out, x, weight, out, scale, relu, *needed)
+    return gradients_by_boxes(grad_out, x, weight, out, scale, relu, *needed)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ..conv2d_pool.eager import channels_first, channels_last, convolve, convolve_backward
-from ..encode.eager import wide
+from .._eager.common import wide
+from .._eager.maps import channels_first, channels_last, convolve, convolve_backward
 
 
 def upsampled(x: Tensor, scale: tuple[int, int]) -> Tensor:

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.jit import kernel
-from ..kernels.threads import next_unit, spread
+from ..kernels._cpu.jit import kernel
+from ..kernels._cpu.threads import next_unit, spread
 
 TILE = 64  # frames in a unit
 OPERATIONS = 50  # for each gain, about: more where means reach farther

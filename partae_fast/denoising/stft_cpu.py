@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.spectrogram import Spectrogram
+from ..kernels._cpu.jit import kernel
+from ..kernels._cpu.threads import next_unit, spread
 from ..kernels.fft import roots_of_unity, rows_of, transform
-from ..kernels.jit import kernel
-from ..kernels.threads import next_unit, spread
 from ..kernels.vectors import LANES, aligned, fill, load, root, store, transpose
 
 OPERATIONS = 30  # for each sample of each frame, about

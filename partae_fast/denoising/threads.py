@@ -25,7 +25,7 @@ def in_order(call: Callable[..., T], chunks: Iterable[tuple[Any, ...]]) -> Itera
     if threads == 1 or len(first) < 2:
         yield from itertools.starmap(call, itertools.chain(first, chunks))
         return
-    from ..kernels.threads import alone  # here: Numba's import takes longer than all of ours
+    from ..kernels._cpu.threads import alone  # here: Numba's import takes longer than all of ours
 
     def on_one_thread(*chunk: Any) -> T:
         with alone():

@@ -1,18 +1,20 @@
 """The kernels of conv2d_pool and upsample_conv2d, as layers of Grais & Plumbley 2017 (table 1) launch them."""
 
-from partae_fast.kernels import triton_maps as maps
+from partae_fast.kernels._triton import maps
+from partae_fast.kernels.conv2d_pool import triton as pooled
+from partae_fast.kernels.upsample_conv2d import triton as upsampled
 
 # Layer, kernel, channels, filters, tile.
 FORWARD = [
-    ("first layer", maps.convolve_and_pool_kernel, 1, 12, maps.pool_tile(12, 15)),
-    ("second layer", maps.convolve_and_pool_kernel, 12, 20, maps.pool_tile(20, 5)),
+    ("first layer", pooled.convolve_and_pool_kernel, 1, 12, pooled.pool_tile(12, 15)),
+    ("second layer", pooled.convolve_and_pool_kernel, 12, 20, pooled.pool_tile(20, 5)),
     ("fourth layer", maps.convolve_kernel, 30, 40, maps.convolve_tile(40)),
 ]
 BACKWARD = [
     ("fourth layer", maps.gradient_of_weight_kernel, 30, 40, maps.weight_tile(40, 270)),
     ("seventh layer", maps.gradient_of_weight_kernel, 20, 108, maps.weight_tile(108, 20)),
-    ("second layer", maps.unpool_kernel, 12, 20, maps.ELEMENTS),
-    ("seventh layer", maps.boxes_kernel, 20, 12, maps.ELEMENTS),
+    ("second layer", pooled.unpool_kernel, 12, 20, maps.ELEMENTS),
+    ("seventh layer", upsampled.boxes_kernel, 20, 12, maps.ELEMENTS),
 ]
 
 

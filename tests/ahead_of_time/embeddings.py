@@ -1,6 +1,6 @@
 """The kernels of contrastive, affinity and ratio_mask, for vectors of 10 and 40 numbers and two sources."""
 
-from partae_fast.kernels import triton_embeddings
+from partae_fast.kernels._triton import embeddings
 from partae_fast.kernels.affinity import triton as affinity
 from partae_fast.kernels.contrastive import triton as contrastive
 from partae_fast.kernels.ratio_mask import triton as ratio_mask
@@ -16,12 +16,12 @@ def kernels(kind: str):
     precision = {"PRECISION": "ieee" if kind == "fp32" else "tf32"}
     for size in (10, 40) if kind == "fp32" else (40,):
         if kind != "bf16":
-            tile = triton_embeddings.tile_of(size, affinity.LEAST) | precision
+            tile = embeddings.tile_of(size, affinity.LEAST) | precision
             products = tile | {"BLOCK_S": affinity.LEAST, "weights_ptr": None}
             yield _compiled(f"D{size}", "affinity_products", affinity.products_kernel, kind, products)
             yield _compiled(f"D{size}, weights", "affinity_gradient", affinity.gradient_kernel, kind, tile)
         if kind != "tf32":
-            tile = triton_embeddings.tile_of(size)
+            tile = embeddings.tile_of(size)
             yield _compiled(f"D{size}", "contrastive", contrastive.contrastive_kernel, kind, tile)
     if kind == "fp32":
         yield _compiled("D10", "contrastive_table", contrastive.table_kernel, kind, TABLE)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from partae_fast.denoising import Mask
 from partae_fast.errors import UserError
-from partae_fast.kernels import threads
+from partae_fast.kernels._cpu import threads
 
 MAGNITUDES = st.floats(0, 2.0**126, width=32)
 

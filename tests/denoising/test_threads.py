@@ -37,7 +37,7 @@ def test_no_more_chunks_wait_than_threads_and_one(threads):
 
 
 def test_a_chunk_keeps_to_its_thread_where_there_are_others(threads):
-    from partae_fast.kernels import threads as pool
+    from partae_fast.kernels._cpu import threads as pool
 
     def kernels_are_alone(_):
         return getattr(pool._of_this_thread, "alone", False), threading.current_thread() is threading.main_thread()

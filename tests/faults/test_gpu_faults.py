@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast.kernels import BackendUnavailable, cuda_common, registry
+from partae_fast.kernels import BackendUnavailable, registry
+from partae_fast.kernels._cuda import common
 from partae_fast.kernels.train_steps import cuda
 
 CUDA = torch.device("cuda")
@@ -16,7 +17,7 @@ CUDA = torch.device("cuda")
 @pytest.fixture
 def machine(monkeypatch):
     """machine(gpu) -> what `pf.backends()` finds on a machine with all back-ends installed, with a GPU or without."""
-    caches = (registry.backends, registry._fastest, cuda_common.cupy_failure)
+    caches = (registry.backends, registry._fastest, common.cupy_failure)
 
     def make(gpu):
         monkeypatch.setattr(registry, "_installed", lambda module: True)
@@ -85,4 +86,4 @@ def test_cupy_that_fits(machine, monkeypatch):
     part = SimpleNamespace(getDeviceCount=fitting, getVersion=fitting)
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(runtime=part, nvrtc=part)))
     machine(gpu=True)
-    assert cuda_common.cupy_failure() is None
+    assert common.cupy_failure() is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from partae_fast.kernels import jit
+from partae_fast.kernels._cpu import jit
 
 
 def doubled(x):

@@ -1,30 +1,16 @@
-"""The CPU kernels beyond their values: bits, threads, forks, long recordings, the cache."""
+"""The CPU kernels beyond their values: bits, threads, forks, long recordings."""
 
 import multiprocessing
 import os
-import subprocess
-import sys
 import threading
 import time
 
-import numpy as np
 import pytest
 import torch
 
-from partae_fast.kernels import jit, threads
 from partae_fast.kernels.decode import cpu as decode_cpu
 from partae_fast.kernels.encode import cpu as encode_cpu
 from partae_fast.kernels.partitioned_loss import cpu as loss_cpu
-
-
-@pytest.fixture
-def thread_count():
-    """Set torch's thread count for a test; every size of work then wakes the workers."""
-    before, worth = torch.get_num_threads(), threads.WORTH_WAKING
-    threads.WORTH_WAKING = 0
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-    threads.WORTH_WAKING = worth
 
 
 def everything(batch=3, frames=530, bins=12, latents=20, taps=9, pool=16):
@@ -135,55 +121,6 @@ def test_works_after_a_fork(thread_count):
     assert queue.get(timeout=60) == expected
     child.join(timeout=60)
     assert child.exitcode == 0
-
-
-def test_a_failure_in_a_worker_reaches_the_caller(thread_count):
-    thread_count(2)
-
-    with pytest.raises(ZeroDivisionError):
-        threads.spread(_fails_late, 8, 1, np.zeros(8))
-    seen = np.zeros(1000)
-    threads.spread(_mark, 1000, 1, seen)
-    assert (seen == 1).all()
-
-
-@jit.kernel
-def _fails_late(counters, seen):
-    unit = threads.next_unit(counters, -1)
-    while unit >= 0:
-        seen[unit] = 1
-        if unit == 7:
-            raise ZeroDivisionError("in the last unit")
-        unit = threads.next_unit(counters, unit)
-
-
-@jit.kernel
-def _mark(counters, seen):
-    unit = threads.next_unit(counters, -1)
-    while unit >= 0:
-        seen[unit] += 1
-        unit = threads.next_unit(counters, unit)
-
-
-def test_cache_folder_follows_the_sources(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    jit.cache_folder.cache_clear()
-    folder = jit.cache_folder()
-    assert folder.startswith(str(tmp_path / "partae_fast"))
-    jit.cache_folder.cache_clear()
-    assert jit.cache_folder() == folder
-    jit.cache_folder.cache_clear()
-
-
-def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path):
-    (tmp_path / "file").write_text("")
-    script = (
-        "import torch, partae_fast as pf;"
-        "print(pf.encode(torch.ones(1, 4, 1), torch.ones(1, 1, 1), 2, backend='cpu')[0].tolist())"
-    )
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file")}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert done.stdout.strip() == "[[[1.0], [1.0]]]", done.stderr
 
 
 def test_threads_end_when_they_are_stopped_and_start_again(thread_count):

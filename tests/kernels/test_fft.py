@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from partae_fast.kernels._cpu.jit import kernel
 from partae_fast.kernels.fft import roots_of_unity, rows_of, transform
-from partae_fast.kernels.jit import kernel
 from partae_fast.kernels.vectors import LANES, LINE, aligned, load, root, store, transpose
 
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from triton.runtime import interpreter
 
-from partae_fast.kernels import BackendUnavailable, triton_common, triton_runs
+from partae_fast.kernels import BackendUnavailable
+from partae_fast.kernels._triton import common, runs
+from partae_fast.kernels._triton.pool import chunk_of
 from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
 from partae_fast.kernels.partitioned_loss import triton as partitioned_loss
@@ -52,15 +54,15 @@ def poisoned(monkeypatch):
 def in_bounds(monkeypatch):
     """Every address that a kernel loads from or stores to lies in a tensor that its launch was given."""
     bounds = []
-    launch = triton_common.launch
+    launch = common.launch
 
-    def bounded_launch(kernel, programs, *arguments, **settings):
+    def bounded_launch(kernel, programs, /, **arguments):
         bounds[:] = [
             (t.untyped_storage().data_ptr(), t.untyped_storage().data_ptr() + t.untyped_storage().nbytes())
-            for t in arguments
+            for t in arguments.values()
             if isinstance(t, torch.Tensor)
         ]
-        launch(kernel, programs, *arguments, **settings)
+        launch(kernel, programs, **arguments)
 
     def bounded(access):
         def check(self, pointers, *rest):
@@ -74,7 +76,7 @@ def in_bounds(monkeypatch):
 
         return check
 
-    for module in (triton_runs, encode, partitioned_loss, triton_common):
+    for module in (runs, encode, decode, partitioned_loss, common):
         monkeypatch.setattr(module, "launch", bounded_launch)
     for name in ("create_masked_load", "create_masked_store"):
         access = getattr(interpreter.InterpreterBuilder, name)
@@ -241,7 +243,7 @@ def test_partitioned_loss_with_all_or_none_noise_only_and_foreground(y, c):
 
 
 def test_partitioned_loss_in_several_steps_of_a_program(monkeypatch):
-    monkeypatch.setattr(partitioned_loss, "ERROR_PARTS_MAX", 2)
+    monkeypatch.setattr(partitioned_loss, "PASS_PARTS_MAX", 2)
     case = Case(2, 1100, 5, 2, 1, 50)
     wanted = loss_reference.partitioned_loss(
         case.grad_reconstruction, case.x, case.values, case.noise_only, case.foreground, 0.75
@@ -402,28 +404,28 @@ def test_a_kernel_that_does_not_fit_is_reported_as_unavailable():
         fn = staticmethod(large_kernel)
 
         def __getitem__(self, grid):
-            def run(*arguments, **settings):
-                raise triton_common.OutOfResources(300000, 232448, "shared memory")
+            def run(**arguments):
+                raise common.OutOfResources(300000, 232448, "shared memory")
 
             return run
 
     with pytest.raises(BackendUnavailable, match="large_kernel needs 300000 of shared memory, this GPU has 232448"):
-        triton_common.launch(TooLarge(), 1, torch.zeros(1))
+        common.launch(TooLarge(), 1, out_ptr=torch.zeros(1))
     with pytest.raises(ValueError, match="at most 2\\^31 - 1; split the batch"):
-        triton_common.launch(TooLarge(), 2**31, torch.zeros(1))
+        common.launch(TooLarge(), 2**31, out_ptr=torch.zeros(1))
 
 
 def test_partial_sums_are_counted_by_shapes():
-    assert triton_runs.part_count(1, 9216) == 1
-    assert triton_runs.part_count(17, 9216) == 3
-    assert triton_runs.part_count(131072, 9216) == 256
-    assert triton_runs.part_count(131072, 147456) == 56
-    assert triton_runs.part_count(131072, 10**7) == 16
+    assert runs.part_count(1, 9216) == 1
+    assert runs.part_count(17, 9216) == 3
+    assert runs.part_count(131072, 9216) == 256
+    assert runs.part_count(131072, 147456) == 56
+    assert runs.part_count(131072, 10**7) == 16
 
 
 def test_weight_gradients_of_several_partial_sums():
     case = Case(2, 41, 2, 3, 4, 2)
-    assert triton_runs.part_count(2 * 21, case.w_enc.size) == 6
+    assert runs.part_count(2 * 21, case.w_enc.size) == 6
     _, grad_w = case.encode_backward(need_x=False)
     wanted = encode_reference.encode_backward(
         case.grad_values, case.x, case.w_enc, case.values, case.positions, case.pool, case.mean, case.std
@@ -433,6 +435,6 @@ def test_weight_gradients_of_several_partial_sums():
 
 def test_chunks_cover_a_pool_with_little_to_spare():
     for pool in range(1, 200):
-        chunk = encode.chunk_of(pool)
+        chunk = chunk_of(pool)
         assert 64 % chunk == 0
         assert chunk * window_count(pool, chunk) <= 1.25 * pool

@@ -16,7 +16,7 @@ from partae_fast.kernels.train_steps.cuda import Plan, packed
 from partae_fast.kernels.train_steps.run import Run
 
 HERE = Path(__file__).resolve().parent
-KERNELS = HERE.parents[1] / "kernels"
+KERNELS = HERE.parents[2] / "kernels"
 COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++20", "-O1", "-pthread", "-Wall", "-Wextra", "-Werror")
 LIBRARY = "-fPIC", "-shared"
@@ -33,14 +33,14 @@ def folder() -> tempfile.TemporaryDirectory:
 def precompiled(*flags: str) -> Path:
     """A header that includes the shim; g++ reads what stands compiled beside it, where the flags are the same."""
     header = Path(tempfile.mkdtemp(dir=folder().name)) / "precompiled.h"
-    header.write_text('#include "cuda_shim.h"\n')
+    header.write_text('#include "_cuda/shim.h"\n')
     compiled = header.with_suffix(".h.gch")
     _compile(*FLAGS, *flags, f"-I{KERNELS}", "-x", "c++-header", str(header), "-o", str(compiled))
     return header
 
 
 def compile_source(source: str, plan: Plan, output: Path, *flags: str, grid: int = 0, kernels: Path = KERNELS) -> Path:
-    """Build tests/kernels/SOURCE with the plan's kernel, of the folder `kernels`, on a grid that it may ask for."""
+    """Build SOURCE, a file beside this one, with the plan's kernel from the folder `kernels`, for a grid if given."""
     macros = [f"-D{name}={value}" for name, value in {**plan.macros(), "GRID": grid}.items()]
     shim = "-include", str(precompiled(*flags))
     _compile(*FLAGS, *flags, *macros, *shim, f"-I{kernels}", str(HERE / source), "-o", str(output))
@@ -56,7 +56,7 @@ def _compile(*arguments: str) -> None:
 def library(plan: Plan) -> ctypes.CDLL:
     """The plan's kernel, built once in a session."""
     output = Path(folder().name) / f"{abs(hash(plan))}.so"
-    return ctypes.CDLL(str(compile_source("train_steps_shim.cpp", plan, output, *LIBRARY)))
+    return ctypes.CDLL(str(compile_source("shim.cpp", plan, output, *LIBRARY)))
 
 
 def train_steps(plan: Plan, blocks: int, runs: Sequence[Run], first: int, steps: int) -> torch.Tensor:
@@ -70,7 +70,7 @@ def train_steps(plan: Plan, blocks: int, runs: Sequence[Run], first: int, steps:
 
 def races(plan: Plan, blocks: int, output: Path, kernels: Path = KERNELS) -> str:
     """What the thread sanitizer reports of a few steps on `blocks` blocks; empty where nothing."""
-    program = compile_source("train_steps_races.cpp", plan, output, *WATCHED, grid=blocks, kernels=kernels)
+    program = compile_source("races.cpp", plan, output, *WATCHED, grid=blocks, kernels=kernels)
     done = subprocess.run([program], capture_output=True, text=True, timeout=120)
     setarch = shutil.which("setarch")
     if "unexpected memory mapping" in done.stderr and setarch:  # addresses more random than the sanitizer's tables

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from partae_fast.kernels._triton.common import tl
 from partae_fast.kernels.optimiser import RULES
 from partae_fast.kernels.optimiser import triton as optimisers
 from partae_fast.kernels.train_steps import Run, eager, fresh_state, triton
-from partae_fast.kernels.triton_common import tl
 from partae_fast.reference import optimisers as optimisers_reference
 from partae_fast.reference import philox as philox_reference
 from partae_fast.reference import train_steps as reference
@@ -303,7 +303,16 @@ def test_philox_words():
     key = philox_reference.seed_key(0xFEDCBA9876543210)
     out = torch.empty(4, dtype=torch.int64)
     step, item, group = (torch.tensor(counters[:, i].copy()) for i in range(3))
-    triton.launch(words_kernel, 1, out, step, item, group, torch.tensor(key.astype(np.int64)), BLOCK=4)
+    triton.launch(
+        words_kernel,
+        1,
+        out_ptr=out,
+        steps_ptr=step,
+        items_ptr=item,
+        groups_ptr=group,
+        key_ptr=torch.tensor(key.astype(np.int64)),
+        BLOCK=4,
+    )
     assert out.tolist() == [int(w) for w in philox_reference.philox(counters, key)[:, 0]]
 
 

@@ -13,21 +13,22 @@ import triton
 import triton.language as tl
 from triton.runtime.errors import OutOfResources
 
-from .registry import BackendUnavailable
+from ..registry import BackendUnavailable
 
 PROGRAMS_MAX = 2**31 - 1  # CUDA's limit on the first axis of a grid
+PASS_PARTS_MAX = 2048  # programs that leave a partial sum: enough to fill a GPU, few enough to add up at once
 
 
-def launch(kernel, programs: int, *arguments, **settings) -> None:
-    """Runs `kernel` with `programs` programs on the device of its first argument, a tensor."""
-    device = arguments[0].device
+def launch(kernel, programs: int, /, **arguments) -> None:
+    """Run `kernel` with `programs` programs on the device of its tensors; arguments and compiler's options by name."""
+    device = next(argument.device for argument in arguments.values() if isinstance(argument, Tensor))
     name = kernel.fn.__name__
     if programs > PROGRAMS_MAX:
         raise ValueError(f"{name} would need {programs} programs and a launch has at most 2^31 - 1; split the batch")
     here = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
     try:
         with here:
-            kernel[(programs,)](*arguments, **settings)
+            kernel[(programs,)](**arguments)
     except OutOfResources as error:
         raise BackendUnavailable(
             f"{name} needs {error.required} of {error.name}, this GPU has {error.limit}; use backend='eager'"
@@ -49,6 +50,11 @@ def power_of_two(count: int, least: int, most: int) -> int:
 def tensor_cores(x: Tensor) -> bool:
     """Whether products of `x` may run on tensor cores: float32, as TF32, only where PyTorch's own switch allows it."""
     return x.dtype != torch.float32 or bool(torch.backends.cuda.matmul.allow_tf32)
+
+
+def precision_of(x: Tensor) -> str:
+    """How `tl.dot` multiplies: its `input_precision`."""
+    return "tf32" if tensor_cores(x) else "ieee"
 
 
 @triton.jit
@@ -78,5 +84,13 @@ ADD_UP = {"BLOCK_PARTS": 64, "BLOCK": 32, "num_warps": 4}
 def add_up(partials: Tensor, total: Tensor) -> Tensor:
     """Fills `total` with the sum of `partials` (parts, *total.shape) float32 over parts."""
     size = total.numel()
-    launch(add_up_kernel, triton.cdiv(size, ADD_UP["BLOCK"]), total, partials, partials.shape[0], size, **ADD_UP)
+    launch(
+        add_up_kernel,
+        triton.cdiv(size, ADD_UP["BLOCK"]),
+        total_ptr=total,
+        partials_ptr=partials,
+        parts=partials.shape[0],
+        size=size,
+        **ADD_UP,
+    )
     return total

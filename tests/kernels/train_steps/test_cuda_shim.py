@@ -3,24 +3,26 @@
 It is compared with the float64 reference, watched by the thread sanitizer, and spoilt, to see that both would tell.
 """
 
+import ctypes
 import math
 import shutil
 from dataclasses import dataclass, replace
 
-import cuda_shim
 import numpy as np
 import pytest
 import torch
 
 from partae_fast.conformance import cases
 from partae_fast.conformance import train_steps as conformance
-from partae_fast.kernels.cuda_common import assumed_limits
+from partae_fast.kernels._cuda.common import assumed_limits
 from partae_fast.kernels.optimiser import RULES
 from partae_fast.kernels.train_steps import Run, cuda, fresh_state
 from partae_fast.kernels.train_steps.cuda import Plan, groups_of
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
 from partae_fast.sampling import CropSampler
+
+from . import cuda_shim
 
 pytestmark = pytest.mark.skipif(cuda_shim.COMPILER is None, reason="g++ is not installed")
 
@@ -245,6 +247,22 @@ def test_shared_memory_is_what_the_plan_says(name):
     assert (code.run_bytes(), code.launch_bytes()) == (cuda.RUN.itemsize, cuda.LAUNCH.itemsize)
 
 
+def test_structures_are_laid_out_as_they_are_packed():
+    code = cuda_shim.library(CASES["plain"].plan)
+
+    def listed(function, count: int) -> list[int]:
+        numbers = (ctypes.c_int * (count + 1))(*[-1] * (count + 1))
+        function(numbers)
+        assert numbers[count] == -1  # no more than `count` were written
+        return numbers[:count]
+
+    for function, packed in ((code.run_offsets, cuda.RUN), (code.launch_offsets, cuda.LAUNCH)):
+        fields = [packed.fields[name][1] for name in packed.names]
+        assert listed(function, len(fields)) == fields
+    assert listed(code.optimiser_numbers, len(cuda.OPTIMISERS)) == [*range(len(cuda.OPTIMISERS))]
+    assert cuda.OPTIMISERS == ("adadelta", "adam", "sgd", "nesterov")
+
+
 def test_a_nan_in_the_weights_reaches_the_loss():
     case = CASES["plain"]
     run, _ = problem(case, "sgd")
@@ -295,9 +313,10 @@ def test_no_thread_races_another(name, tmp_path):
 def test_a_missing_barrier_is_seen(mutant, tmp_path):
     name, changes = MUTANTS[mutant]
     kernels = tmp_path / "kernels"
-    (kernels / "train_steps").mkdir(parents=True)
-    for file in (*cuda_shim.KERNELS.glob("*.cuh"), *cuda_shim.KERNELS.glob("*.h"), *cuda_shim.KERNELS.glob("*/*.cuh")):
-        shutil.copy(file, kernels / file.relative_to(cuda_shim.KERNELS))
+    for file in (*cuda_shim.KERNELS.rglob("*.cuh"), *cuda_shim.KERNELS.rglob("*.h")):
+        copy = kernels / file.relative_to(cuda_shim.KERNELS)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
     file = kernels / "train_steps" / "train_steps.cuh"
     source = file.read_text()
     for barrier, instead in changes.items():

@@ -4,31 +4,10 @@ Memory has the D numbers of a point side by side, and D, such as 10, fills no re
 points the other way round; it stays in the first- or second-level cache.
 """
 
-import numpy as np
-
-from .elementary import tanh
-from .embeddings import EPSILON
 from .jit import kernel
 
 POINTS = 256
 CHUNK = 16 * POINTS  # points in a unit of work
-
-
-@kernel
-def read_squashed(tile, inverse, rows, source, first, count, size):
-    """tanh of `count` points from number `first` of `source` on, and 1 / |tanh| of each; `rows` is for use inside."""
-    start = first * size
-    for i in range(count * size):
-        rows[i] = tanh(source[start + i])
-    read_turned(tile, rows, 0, count, size)
-    for p in range(count):
-        inverse[p] = 0
-    for d in range(size):
-        for p in range(count):
-            inverse[p] += tile[d, p] * tile[d, p]
-    one, epsilon = inverse.dtype.type(1.0), inverse.dtype.type(EPSILON)
-    for p in range(count):
-        inverse[p] = one / np.sqrt(inverse[p] + epsilon)
 
 
 @kernel

@@ -10,7 +10,7 @@ import torch
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
-FILE = Path(__file__).with_name("train_steps_triton_interpreted.py")
+FILE = Path(__file__).with_name("triton_interpreted.py")
 
 
 @pytest.mark.slow
@@ -21,10 +21,9 @@ def test_steps_through_the_interpreter(which, python):
 
 
 @pytest.fixture
-def cases(monkeypatch):
+def cases():
     """The problems and comparisons of the interpreted tests, and no plan left over."""
-    monkeypatch.syspath_prepend(str(FILE.parent))
-    module = importlib.import_module(FILE.stem)
+    module = importlib.import_module(f".{FILE.stem}", __package__)
     module.triton._plans.clear()
     return module
 

@@ -13,11 +13,10 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from .jit import kernel
-from .simd import INTP, REGISTERS, VECTOR_BYTES, Emitter
+from .simd import CHUNK, INTP, REGISTERS, VECTOR_BYTES, Emitter
 
 ROWS = 12 if REGISTERS == 32 else 6  # ROWS * VECTORS accumulators
 VECTORS = 2
-CHUNK = 512  # products that one float32 accumulator sums before it is added to the total: bounds the rounding error
 
 
 def columns(itemsize: int) -> int:

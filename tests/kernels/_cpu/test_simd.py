@@ -3,12 +3,12 @@
 import llvmlite.binding
 import pytest
 
-from partae_fast.kernels.simd import registers
+from partae_fast.kernels._cpu.simd import registers
 
 SCRIPT = """
 import numpy as np
-from partae_fast.kernels.jit import kernel
-from partae_fast.kernels.simd import VECTOR_BYTES
+from partae_fast.kernels._cpu.jit import kernel
+from partae_fast.kernels._cpu.simd import VECTOR_BYTES
 from partae_fast.kernels.vectors import LANES, load, store
 
 @kernel

@@ -5,7 +5,7 @@
 #pragma once
 
 #ifndef __CUDACC__
-#include "cuda_shim.h"
+#include "shim.h"
 #else
 
 typedef unsigned int uint32_t;

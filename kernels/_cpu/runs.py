@@ -1,11 +1,9 @@
 """The sparse passes on the CPU, over runs of frames.
 
 With frequency contiguous, the M frames under a filter are one contiguous run of M*H numbers. A latent that won its
-window at frame t owns the run of the M frames that start at t - before. Everything behind the pool is one of three
-passes over such runs, whichever op asks:
+window at frame t owns the run of the M frames that start at t - before. What encode and decode both do with such runs:
 
     scatter_runs      out[run(t)] += amplitude * row[k]        decode; encode's gradient of x
-    gather_dots       out = dot(source[run(t)], row[k])        decode's gradient of the values
     accumulate_runs   row[k] += amplitude * source[run(t)]     both gradients of the weights; the dots too, if wanted
 
 `rows` is (K, M*H): a filter laid out as the run that it meets. Frames outside the recording are skipped.
@@ -15,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..shapes import checked_pools
 from .jit import kernel
-from .shapes import checked_pools
 from .simd import add_runs, axpy, dot
-from .threads import next_unit, spread
+from .threads import PARTIALS, next_unit, spread
 
 TILE = 6144  # numbers that a unit of scatter_runs gives: in float32 24 KB, which the first-level cache holds with a row
 GROUP = 8  # windows that accumulate_runs goes through for one latent after the other: at P 16, H 32 16 KB of frames
-PARTIALS = 16  # partial sums of a weight gradient: enough for 16 threads, few enough to add up quickly
 
 
 @kernel
@@ -86,31 +83,6 @@ def scatter_runs(
     spread(_scatter, units, work, *written, misplaced, *given, before, *arrays(scale), *pools)
     if misplaced[0]:
         checked_pools(positions, frames)
-    return out
-
-
-@kernel
-def _gather(counters, out, source, positions, rows, before):
-    frames, bins = source.shape[1], source.shape[2]
-    windows, latents = positions.shape[1], positions.shape[2]
-    length = rows.shape[1]
-    taps = length // bins
-    unit = next_unit(counters, -1)
-    while unit >= 0:
-        item, p = unit // windows, unit % windows
-        for k in range(latents):
-            start = positions[item, p, k] - before
-            low, high = max(start, 0), min(start + taps, frames)
-            run_at, row_at = (item * frames + low) * bins, k * length + (low - start) * bins
-            out[item, p, k] = dot(source, run_at, rows, row_at, (high - low) * bins)
-        unit = next_unit(counters, unit)
-
-
-def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) -> Tensor:
-    """(B, windows, K): the dot product of each latent's row with its run of `source` (B, N, H)."""
-    out = torch.empty(positions.shape, dtype=rows.dtype)
-    units = positions.shape[0] * positions.shape[1]
-    spread(_gather, units, 2 * out.numel() * rows.shape[1], *arrays(out, source, positions, rows), before)
     return out
 
 
@@ -202,7 +174,7 @@ def accumulate_runs(
     """(K, M*H): for each latent the sum over its windows of amplitude * (source run - mean) * scale.
 
     Without `mean` and `scale` (H,) the run is taken as it is. Frames outside the recording count as the mean. With
-    `rows` also what `gather_dots` gives, in the same pass over the source; else None.
+    `rows` also what `gather_dots` of decode gives, in the same pass over the source; else None.
     """
     latents, bins = amplitudes.shape[2], source.shape[2]
     source_array, heights, places = arrays(source, amplitudes, positions)

@@ -1,75 +1,73 @@
-"""Vector code for convolutions of maps: four primitives, as those of `simd`, on flat storage by offset.
+"""Vector code for convolutions of maps: primitives as those of `simd`, on flat storage by offset.
 
 A map has its channels contiguous, so the taps of one row under a filter are one contiguous run. Filters are in panels
 of Q numbers, `vectors` (a literal) vectors of L lanes, a filter to a lane.
 
     store_sums(...)       runs against filters, written to a map
-    offer_sums(...)       runs against filters, each sum offered to its pool window
     add_outer_products    the gradient of filters: positions are summed over
-    box_sums              gradients of a map, summed over the places that read one number
 """
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .simd import INTP, REGISTERS, Emitter, offer
+from .simd import INTP, REGISTERS, Emitter
 
 INT32 = ir.IntType(32)
 # Positions in a block, by vectors of filters.
 BLOCK = {1: 16, 2: 12} if REGISTERS == 32 else {1: 10, 2: 5}
 
 
-def _constant(value):
+def constant(value):
     return ir.Constant(INTP, value)
 
 
-def _in_blocks(emit, n, block, body):
+def in_blocks(emit, n, block, body):
     """body(first, count) over the positions below n, `block` at a time. The last block may lie over the one before.
 
     Where there are fewer than a block, one at a time.
     """
     builder = emit.builder
-    whole = builder.icmp_signed(">=", n, _constant(block))
-    with emit.loop(_constant(0), builder.select(whole, n, _constant(0)), block) as (h, _):
-        last = builder.sub(n, _constant(block))
+    whole = builder.icmp_signed(">=", n, constant(block))
+    with emit.loop(constant(0), builder.select(whole, n, constant(0)), block) as (h, _):
+        last = builder.sub(n, constant(block))
         body(builder.select(builder.icmp_signed("<", h, last), h, last), block)
-    with emit.loop(_constant(0), builder.select(whole, _constant(0), n), 1) as (h, _):
+    with emit.loop(constant(0), builder.select(whole, constant(0), n), 1) as (h, _):
         body(h, 1)
 
 
-def _sums(emit, x, i, shape, panel, w, vectors, start, count):
+def sums(emit, x, i, shape, panel, w, vectors, start, count):
     """The sums of a block of `count` positions. With rows, row_stride, step, length = shape, and q in vector v:
 
     z[f, v] = start[v] + sum over r < rows, j < length of
               x[i + f * step + r * row_stride + j] * panel[w + (r * length + j) * Q + q]
     """
     builder, (rows, row_stride, step, length) = emit.builder, shape
-    width = _constant(vectors * emit.lanes)
-    starts = [builder.add(i, builder.mul(step, _constant(f))) for f in range(count)]
-    sums = {(f, v): emit.variable(start[v]) for f in range(count) for v in range(vectors)}
-    with emit.loop(_constant(0), rows, 1) as (r, _):
+    width = constant(vectors * emit.lanes)
+    starts = [builder.add(i, builder.mul(step, constant(f))) for f in range(count)]
+    totals = {(f, v): emit.variable(start[v]) for f in range(count) for v in range(vectors)}
+    with emit.loop(constant(0), rows, 1) as (r, _):
         shift = builder.mul(r, row_stride)
         runs = [builder.add(at, shift) for at in starts]
         first = builder.add(w, builder.mul(builder.mul(r, length), width))
-        with emit.loop(_constant(0), length, 1) as (j, _):
+        with emit.loop(constant(0), length, 1) as (j, _):
             row = builder.add(first, builder.mul(j, width))
             columns = [
-                emit.load(panel, builder.add(row, _constant(v * emit.lanes)), emit.vector) for v in range(vectors)
+                emit.load(panel, builder.add(row, constant(v * emit.lanes)), emit.vector) for v in range(vectors)
             ]
             for f in range(count):
                 number = emit.spread(emit.load(x, builder.add(runs[f], j), emit.scalar), emit.vector)
                 for v in range(vectors):
-                    total = emit.add_product(builder.load(sums[f, v]), number, columns[v])
-                    builder.store(total, sums[f, v])
-    return {at: builder.load(total) for at, total in sums.items()}
+                    total = emit.add_product(builder.load(totals[f, v]), number, columns[v])
+                    builder.store(total, totals[f, v])
+    return {at: builder.load(total) for at, total in totals.items()}
 
 
-def _store_some(emit, value, base, offset, lanes):
+def store_some(emit, value, base, offset, lanes):
     """Write the first `lanes` lanes of a vector, at most all of them."""
     builder = emit.builder
     numbers = ir.Constant(ir.VectorType(INT32, emit.lanes), list(range(emit.lanes)))
-    many = builder.select(builder.icmp_signed("<", lanes, _constant(emit.lanes)), lanes, _constant(emit.lanes))
+    many = builder.select(builder.icmp_signed("<", lanes, constant(emit.lanes)), lanes, constant(emit.lanes))
     limit = builder.insert_element(ir.Constant(numbers.type, ir.Undefined), builder.trunc(many, INT32), INT32(0))
     limit = builder.shuffle_vector(limit, limit, ir.Constant(numbers.type, [0] * emit.lanes))
     mask = builder.icmp_signed("<", numbers, limit)
@@ -78,10 +76,6 @@ def _store_some(emit, value, base, offset, lanes):
     name = f"llvm.masked.store.v{emit.lanes}f{emit.size * 8}.p0"
     store = cgutils.get_or_insert_function(builder.module, kind, name)
     builder.call(store, [value, address, INT32(emit.size), mask])
-
-
-def _literals(*arguments):
-    return all(isinstance(argument, types.IntegerLiteral) for argument in arguments)
 
 
 @intrinsic
@@ -107,55 +101,25 @@ def store_sums(
         source, weights = emit.data(x, args[9]), emit.data(panel, args[14])
         (o, stride, filters, copies, pixel), b = args[1:6], args[7]
         (i, rows, row_stride, step), (w, length, n) = args[10:14], args[15:18]
-        start = [emit.load(offsets, builder.add(b, _constant(v * emit.lanes)), emit.vector) for v in range(width)]
+        start = [emit.load(offsets, builder.add(b, constant(v * emit.lanes)), emit.vector) for v in range(width)]
         least = emit.spread(args[8], emit.vector)
 
         def body(h, count):
             at, shape = builder.add(i, builder.mul(h, step)), (rows, row_stride, step, length)
-            z = _sums(emit, source, at, shape, weights, w, width, start, count)
+            z = sums(emit, source, at, shape, weights, w, width, start, count)
             z = {at: builder.select(builder.fcmp_ordered("<", v, least), least, v) for at, v in z.items()}
-            with emit.loop(_constant(0), copies, 1) as (c, _):
+            with emit.loop(constant(0), copies, 1) as (c, _):
                 first = builder.add(builder.add(o, builder.mul(h, stride)), builder.mul(c, pixel))
                 for (f, v), value in z.items():
-                    at = builder.add(first, builder.add(builder.mul(stride, _constant(f)), _constant(v * emit.lanes)))
-                    _store_some(emit, value, target, at, builder.sub(filters, _constant(v * emit.lanes)))
+                    at = builder.add(first, builder.add(builder.mul(stride, constant(f)), constant(v * emit.lanes)))
+                    store_some(emit, value, target, at, builder.sub(filters, constant(v * emit.lanes)))
 
-        _in_blocks(emit, n, BLOCK[width], body)
+        in_blocks(emit, n, BLOCK[width], body)
         return context.get_dummy_value()
 
     at = types.intp
     written, read = (out, at, at, at, at, at, bias, at, x.dtype), (x, at, at, at, at, panel, at, at, at, vectors)
     return types.void(*written, *read), codegen
-
-
-@intrinsic
-def offer_sums(typingctx, best, where, slots, number, x, i, rows, row_stride, step, panel, w, length, n, vectors):
-    """`n` positions against `vectors` vectors of filters, each sum offered to its window.
-
-    z as of `store_sums`, without a bias. best and where are (windows, Q): best[slots[f], q] becomes z[f, q], and
-    where[slots[f], q] becomes number + f, if z is larger or NaN, for f in order.
-    """
-    if not isinstance(vectors, types.IntegerLiteral):
-        return None
-    width = vectors.literal_value
-
-    def codegen(context, builder, signature, args):
-        emit = Emitter(context, builder, x)
-        places = emit.data(best, args[0]), emit.data(where, args[1]), emit.data(slots, args[2])
-        source, weights = emit.data(x, args[4]), emit.data(panel, args[9])
-        number, (i, rows, row_stride, step), (w, length, n) = args[3], args[5:9], args[10:13]
-        start = [emit.zero(emit.vector)] * width
-
-        def body(h, count):
-            at, shape = builder.add(i, builder.mul(h, step)), (rows, row_stride, step, length)
-            z = _sums(emit, source, at, shape, weights, w, width, start, count)
-            offer(emit, z, places, h, builder.add(number, h), width)
-
-        _in_blocks(emit, n, BLOCK[width], body)  # what is offered twice changes nothing the second time
-        return context.get_dummy_value()
-
-    at = types.intp
-    return types.void(best, where, slots, at, x, at, at, at, at, panel, at, at, at, vectors), codegen
 
 
 @intrinsic
@@ -175,48 +139,19 @@ def add_outer_products(typingctx, target, t, stride, a, i, group_stride, a_step,
         y, left, right = emit.data(target, args[0]), emit.data(a, args[3]), emit.data(b, args[7])
         t, stride, i, group_stride, a_step, j, b_step, n = args[1], args[2], args[4], args[5], args[6], *args[8:11]
         sums = {at: emit.variable(emit.zero(emit.vector)) for at in grid}
-        bases = {g: builder.add(i, builder.mul(group_stride, _constant(g))) for g, _ in grid}
-        with emit.loop(_constant(0), n, 1) as (h, _):
+        bases = {g: builder.add(i, builder.mul(group_stride, constant(g))) for g, _ in grid}
+        with emit.loop(constant(0), n, 1) as (h, _):
             column = emit.load(right, builder.add(j, builder.mul(h, b_step)), emit.vector)
             shift = builder.mul(h, a_step)
             for g, r in grid:
-                at = builder.add(builder.add(bases[g], shift), _constant(r))
+                at = builder.add(builder.add(bases[g], shift), constant(r))
                 number = emit.spread(emit.load(left, at, emit.scalar), emit.vector)
                 builder.store(emit.add_product(builder.load(sums[g, r]), number, column), sums[g, r])
         for place, at in enumerate(grid):
-            there = builder.add(t, builder.mul(stride, _constant(place)))
+            there = builder.add(t, builder.mul(stride, constant(place)))
             before = emit.load(y, there, emit.vector)
             emit.store(builder.fadd(before, builder.load(sums[at])), y, there)
         return context.get_dummy_value()
 
     at = types.intp
     return types.void(target, at, at, a, at, at, at, b, at, at, at, groups, rows), codegen
-
-
-@intrinsic
-def box_sums(typingctx, target, t, source, s, row_stride, q, filters):
-    """target[t + (3 i + j) * filters + d] = sum over b < q of source[s + i * row_stride + (b + 1 - j) * filters + d]
-
-    for i, j < 3 and d < filters. It may read a vector past the end of what it sums.
-    """
-
-    def codegen(context, builder, signature, args):
-        emit = Emitter(context, builder, source)
-        y, x = emit.data(target, args[0]), emit.data(source, args[2])
-        t, s, row_stride, q, filters = args[1], args[3], args[4], args[5], args[6]
-        grid = [(i, j) for i in range(3) for j in range(3)]
-        with emit.loop(_constant(0), filters, emit.lanes) as (d, _):
-            sums = {at: emit.variable(emit.zero(emit.vector)) for at in grid}
-            with emit.loop(_constant(0), q, 1) as (b, _):
-                for i, j in grid:
-                    column = builder.mul(builder.add(b, _constant(1 - j)), filters)
-                    at = builder.add(builder.add(s, d), builder.add(builder.mul(row_stride, _constant(i)), column))
-                    total = builder.fadd(builder.load(sums[i, j]), emit.load(x, at, emit.vector))
-                    builder.store(total, sums[i, j])
-            for place, at in enumerate(grid):
-                there = builder.add(builder.add(t, d), builder.mul(filters, _constant(place)))
-                _store_some(emit, builder.load(sums[at]), y, there, builder.sub(filters, d))
-        return context.get_dummy_value()
-
-    at = types.intp
-    return types.void(target, at, source, at, at, at, at), codegen

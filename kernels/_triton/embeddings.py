@@ -1,8 +1,8 @@
 """What the Triton kernels of embeddings share: tiles (points, numbers) of them, and their unit vectors."""
 
-from .embeddings import EPSILON as _EPSILON
-from .registry import BackendUnavailable
-from .triton_common import power_of_two, tl, triton
+from ..embeddings import EPSILON as _EPSILON
+from ..registry import BackendUnavailable
+from .common import power_of_two, tl, triton
 
 EPSILON = tl.constexpr(_EPSILON)
 SERIES_BELOW = tl.constexpr(0.3)  # where the series of tanh is exact to 1e-7, and 1 - exp(-2x) would lose bits

@@ -28,6 +28,7 @@ from numba.extending import intrinsic
 
 from .jit import kernel
 
+PARTIALS = 16  # partial sums of a gradient: enough for 16 threads, few enough to add up quickly
 WORTH_WAKING = 2_000_000  # scalar operations: about what one core does while another wakes up
 CALLER_SPINS = 100_000  # looks at a counter before the caller naps: some 50 us
 WORKER_SPINS = 2_000_000  # and before a worker sleeps, about a millisecond: in training the next task comes sooner

@@ -3,15 +3,14 @@
 """The sparse passes on a GPU, in Triton, over runs of frames.
 
 With frequency contiguous, the M frames under a filter are one contiguous run of M*H numbers. A latent that won
-its window at frame t owns the run of the M frames that start at t - before, before = M // 2. Everything behind the
-pool is one of three passes over such runs, whichever op asks (the CPU's are in `runs`):
+its window at frame t owns the run of the M frames that start at t - before, before = M // 2. What encode and decode
+both do with such runs (on the CPU in `_cpu/runs.py`):
 
     scatter_runs      out[run(t)] += amplitude * row[k]        decode; encode's gradient of x
-    gather_dots       out = dot(source[run(t)], row[k])        decode's gradient of the values
     accumulate_runs   row[k] += amplitude * source[run(t)]     both gradients of the weights
 
 Row k of a filter is the filter of latent k as the run meets it: encode's filters from their last tap to their first.
-The kernels of the last two find tap i, bin h of it at `k * latent_stride + i * tap_stride + h * bin_stride`, where the
+`accumulate_runs` finds tap i, bin h of it at `k * latent_stride + i * tap_stride + h * bin_stride`, where the
 weights are; encode passes its last tap and a negative tap_stride.
 
 Frames outside the recording are skipped. An amplitude of 0 adds nothing. A position outside the range that its
@@ -22,11 +21,11 @@ amplitude that is not finite.
 import torch
 from torch import Tensor
 
-from .triton_common import add_up, check_counts, launch, power_of_two, tl, triton
+from .common import add_up, check_counts, launch, power_of_two, tl, triton
 
 
 @triton.jit
-def _legal(offs_t, window, frames, pool_least, pool_most):
+def legal_positions(offs_t, window, frames, pool_least, pool_most):
     """Whether offs_t is a frame that `window` may hold. The bounds are below 2 N, so 32 bits hold them."""
     return (offs_t >= window * pool_least) & (offs_t < tl.minimum(frames, (window + 1) * pool_most))
 
@@ -74,7 +73,7 @@ def scatter_runs_kernel(
             mask_k = offs_k < latents
             amplitude = tl.load(amplitudes_ptr + window_offset + offs_k, mask=mask_k, other=0.0).to(tl.float32)
             offs_t = tl.load(positions_ptr + window_offset + offs_k, mask=mask_k, other=0)
-            legal = _legal(offs_t, window, frames, pool_least, pool_most)
+            legal = legal_positions(offs_t, window, frames, pool_least, pool_most)
             amplitude = tl.where(legal | ~mask_k, amplitude, float("nan"))
             # Where the run starts in the tile; where nothing is to be added, it ends before the tile. Beyond the
             # clamps a run misses the tile too, and the product with H could overflow.
@@ -130,99 +129,21 @@ def scatter_runs(
     launch(
         scatter_runs_kernel,
         programs,
-        *(out, amplitudes, positions, rows, None if divisor is None else divisor.contiguous()),
-        *(frames, windows, taps, bins, latents, taps // 2, *pools, tile_frames),
+        out_ptr=out,
+        amplitudes_ptr=amplitudes,
+        positions_ptr=positions,
+        rows_ptr=rows,
+        divisor_ptr=None if divisor is None else divisor.contiguous(),
+        frames=frames,
+        windows=windows,
+        taps=taps,
+        bins=bins,
+        latents=latents,
+        before=taps // 2,
+        pool_least=pools[0],
+        pool_most=pools[1],
+        tile_frames=tile_frames,
         DIVIDE=divisor is not None,
-        **tile,
-    )
-    return out
-
-
-@triton.jit(do_not_specialize=["frames", "windows", "total_windows", "taps", "before", "pool_least", "pool_most"])
-def gather_dots_kernel(
-    out_ptr,  # (B, W, K)
-    source_ptr,  # (B, N, H)
-    positions_ptr,  # (B, W, K) int32
-    rows_ptr,  # see above, bin_stride 1
-    frames,  # N
-    windows,  # W
-    total_windows,  # B * W
-    taps,  # M
-    bins,  # H
-    latents,  # K
-    before,
-    pool_least,
-    pool_most,
-    latent_stride,
-    tap_stride,
-    BLOCK_W: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_H: tl.constexpr,
-):
-    latent_blocks = tl.cdiv(latents, BLOCK_K)
-    offs_w = (tl.program_id(0) // latent_blocks) * BLOCK_W + tl.arange(0, BLOCK_W)
-    offs_k = (tl.program_id(0) % latent_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
-    mask_k = offs_k < latents
-    mask_out = (offs_w < total_windows)[:, None] & mask_k[None, :]  # (BLOCK_W, BLOCK_K)
-    offs_out = offs_w.to(tl.int64)[:, None] * latents + offs_k[None, :]
-    offs_t = tl.load(positions_ptr + offs_out, mask=mask_out, other=0)
-    legal = _legal(offs_t, (offs_w % windows)[:, None], frames, pool_least, pool_most)
-    start = tl.where(legal, offs_t, 0) - before
-    item_frame = (offs_w // windows).to(tl.int64) * frames
-
-    # The sum over bins waits until the end: one reduction a dot.
-    sums = tl.zeros((BLOCK_W, BLOCK_K, BLOCK_H), tl.float32)
-    for bin_start in range(0, bins, BLOCK_H):
-        offs_h = bin_start + tl.arange(0, BLOCK_H)
-        mask_h = offs_h < bins
-        for tap in range(taps):
-            offs_n = start + tap
-            inside = mask_out & (offs_n >= 0) & (offs_n < frames)
-            run_ptrs = source_ptr + (item_frame[:, None] + offs_n) * bins
-            run = tl.load(  # (BLOCK_W, BLOCK_K, BLOCK_H)
-                run_ptrs[:, :, None] + offs_h[None, None, :],
-                mask=inside[:, :, None] & mask_h[None, None, :],
-                other=0.0,
-            )
-            row_ptrs = rows_ptr + offs_k * latent_stride + tap * tap_stride
-            row = tl.load(  # (1, BLOCK_K, BLOCK_H): the same for every window
-                row_ptrs[None, :, None] + offs_h[None, None, :],
-                mask=mask_k[None, :, None] & mask_h[None, None, :],
-                other=0.0,
-            )
-            sums += run.to(tl.float32) * row.to(tl.float32)
-    out = tl.where(legal, tl.sum(sums, axis=2), float("nan"))
-    tl.store(out_ptr + offs_out, out.to(out_ptr.dtype.element_ty), mask=mask_out)
-
-
-def gather_tile(bins: int) -> dict[str, int]:
-    """Block sizes and warps: four windows share a load of their rows; loads of single numbers take more warps."""
-    block_h = power_of_two(bins, 8, 128)
-    return {"BLOCK_W": 4, "BLOCK_K": 512 // block_h, "BLOCK_H": block_h, "num_warps": 8 if bins % 16 else 4}
-
-
-def gather_dots(
-    source: Tensor,
-    positions: Tensor,
-    rows: Tensor,
-    strides: tuple[int, int],
-    taps: int,
-    pools: tuple[int, int],
-    dtype: torch.dtype,
-) -> Tensor:
-    """(B, W, K): the dot product of each latent's row with its run of `source` (B, N, H); see scatter_runs."""
-    _, frames, bins = source.shape
-    batch, windows, latents = positions.shape
-    check_counts(frames=frames, windows=batch * windows)
-    source, positions = source.contiguous(), positions.contiguous()
-    out = torch.empty(positions.shape, dtype=dtype, device=source.device)
-    tile = gather_tile(bins)
-    programs = triton.cdiv(batch * windows, tile["BLOCK_W"]) * triton.cdiv(latents, tile["BLOCK_K"])
-    launch(
-        gather_dots_kernel,
-        programs,
-        *(out, source, positions, rows),
-        *(frames, windows, batch * windows, taps, bins, latents, taps // 2, *pools, *strides),
         **tile,
     )
     return out
@@ -290,7 +211,7 @@ def accumulate_runs_kernel(
         mask_w = offs_k < tl.where(offs_w < total_windows, latents, 0)  # (BLOCK_K,)
         amplitude = tl.load(amplitudes_ptr + latent_offset + offs_k, mask=mask_w, other=0.0).to(tl.float32)
         offs_t = tl.load(positions_ptr + latent_offset + offs_k, mask=mask_w, other=0)
-        legal = _legal(offs_t, window, frames, pool_least, pool_most)
+        legal = legal_positions(offs_t, window, frames, pool_least, pool_most)
         amplitude = tl.where(legal | ~mask_w, amplitude, float("nan"))
         start = tl.where(legal, offs_t, window * pool_least) - before
         run_ptrs = source_ptr + item_offset + start.to(tl.int64)[:, None] * bins + offs_j[None, :]
@@ -352,6 +273,7 @@ def accumulate_runs(
     taps, weights = like.shape[0], like.numel()
     check_counts(frames=frames, windows=batch * windows)
     source, amplitudes, positions = source.contiguous(), amplitudes.contiguous(), positions.contiguous()
+    mean, std = (None, None) if mean is None or std is None else (mean.contiguous(), std.contiguous())
     windows_per_part = triton.cdiv(batch * windows, part_count(batch * windows, weights))
     parts = triton.cdiv(batch * windows, windows_per_part)
     partials = torch.empty(parts, *like.shape, dtype=torch.float32, device=source.device)
@@ -360,21 +282,26 @@ def accumulate_runs(
     launch(
         accumulate_runs_kernel,
         parts * blocks,
-        *(partials if strides[1] > 0 else partials[:, -1], source, amplitudes, positions),
-        *((None, None) if mean is None or std is None else (mean.contiguous(), std.contiguous())),
-        *(
-            frames,
-            windows,
-            batch * windows,
-            windows_per_part,
-            taps,
-            bins,
-            latents,
-            taps // 2,
-            *pools,
-            *strides,
-        ),
-        NORMALISE=mean is not None and std is not None,
+        partials_ptr=partials if strides[1] > 0 else partials[:, -1],
+        source_ptr=source,
+        amplitudes_ptr=amplitudes,
+        positions_ptr=positions,
+        mean_ptr=mean,
+        std_ptr=std,
+        frames=frames,
+        windows=windows,
+        total_windows=batch * windows,
+        windows_per_part=windows_per_part,
+        taps=taps,
+        bins=bins,
+        latents=latents,
+        before=taps // 2,
+        pool_least=pools[0],
+        pool_most=pools[1],
+        latent_stride=strides[0],
+        tap_stride=strides[1],
+        bin_stride=strides[2],
+        NORMALISE=mean is not None,
         **tile,
     )
     return add_up(partials, torch.empty(like.shape, dtype=like.dtype, device=like.device))

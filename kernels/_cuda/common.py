@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .registry import BackendUnavailable
+from ..registry import BackendUnavailable
 
-KERNELS = Path(__file__).resolve().parent
+KERNELS = Path(__file__).resolve().parents[1]
 CLUSTERS = (1, 2, 4, 8)  # blocks in a cluster; a larger one is not portable
 
 

@@ -21,9 +21,20 @@ from numba.core.caching import IndexDataCacheFile
 
 logger = logging.getLogger("partae_fast")
 
+KERNELS = Path(__file__).resolve().parents[1]  # ops and rooms: what a compiled kernel may be made of
+
 # Sums may be reordered and fused, which is what makes a dot product fill the vector unit. Nothing else of
 # fast-math: NaN and infinity keep their meaning, so that a test for NaN is not optimised away.
 FASTMATH = {"reassoc", "contract", "nsz"}
+
+
+def digest_of_sources(folder: Path) -> str:
+    """A name for the state of all Python files in a folder and below it."""
+    digest = hashlib.sha256()
+    for source in sorted(folder.rglob("*.py")):
+        digest.update(source.relative_to(folder).as_posix().encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @functools.cache
@@ -32,13 +43,8 @@ def cache_folder() -> str:
 
     Numba looks only at the file that a function stands in, and so misses an edit in a helper from another file.
     """
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for source in sorted(here.rglob("*.py")):
-        digest.update(source.relative_to(here).as_posix().encode())
-        digest.update(source.read_bytes())
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "partae_fast"
-    folder = base / digest.hexdigest()[:16]
+    folder = base / digest_of_sources(KERNELS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -9,8 +9,7 @@ import torch
 
 from partae_fast.conformance import train_steps as conformance
 from partae_fast.conformance.cases import LARGER, TINY
-from partae_fast.kernels import cuda_common
-from partae_fast.kernels.cuda_common import assumed_limits, source
+from partae_fast.kernels._cuda.common import assumed_limits
 from partae_fast.kernels.registry import BackendUnavailable
 from partae_fast.kernels.train_steps import cuda
 
@@ -87,13 +86,6 @@ def test_a_plan_is_kept():
     assert cuda.plan(PAPER, H200, 2, 1, True) is cuda.plan(PAPER, H200, 2, 1, True)
 
 
-def test_sources_are_joined_without_the_shim():
-    text = source("train_steps/train_steps.cuh")
-    assert text.count("DEVICE unsigned int first_word(") == text.count("DEVICE void grid_wait(") == 1
-    assert '#include "cuda_shim.h"' in text and "std::barrier" not in text.replace("#include", "")
-    assert '.cuh"' not in text
-
-
 def some_run():
     case = next(case for case in CASES if case.name == "primes")
     return conformance.make_run(case, torch.float32, torch.device("cpu"))
@@ -118,41 +110,6 @@ def test_cupy_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setattr(cuda, "installed", lambda: False)
     reason = cuda.refusal([some_run()])
     assert reason is not None and "pip install" in reason
-
-
-class Driver:
-    """Stands for libcuda: keeps what a launch is given, and answers with an error where it is told to."""
-
-    def __init__(self, status: int = 0):
-        self.status, self.seen = status, cuda_common._Configuration()
-
-    def cuLaunchKernelEx(self, configuration, function, arguments, extra):
-        self.seen = configuration._obj
-        return self.status
-
-    def cuGetErrorName(self, status, name):
-        name._obj.value = b"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE"
-        return 0
-
-
-def launched(monkeypatch, driver: Driver) -> None:
-    monkeypatch.setattr(cuda_common, "_driver", lambda: driver)
-    kernel = cuda_common.Kernel("train_steps", 256, 4, 1000, True, 1, None)
-    kernel.launch(128, torch.zeros(2).numpy(), 7)
-
-
-def test_a_launch_says_cluster_and_cooperative(monkeypatch):
-    driver = Driver()
-    launched(monkeypatch, driver)
-    seen = driver.seen
-    assert (list(seen.grid), list(seen.block), seen.shared, seen.stream) == ([128, 1, 1], [256, 1, 1], 1000, 7)
-    given = {seen.attributes[i].number: list(seen.attributes[i].value)[:3] for i in range(seen.count)}
-    assert given == {cuda_common.CLUSTER_DIMENSION: [4, 1, 1], cuda_common.COOPERATIVE: [1, 0, 0]}
-
-
-def test_a_launch_that_fails_is_told_with_its_figures(monkeypatch):
-    with pytest.raises(BackendUnavailable, match="128 blocks of 256 threads in clusters of 4, 1000 bytes"):
-        launched(monkeypatch, Driver(720))
 
 
 @pytest.mark.gpu

@@ -1,0 +1,1 @@
+"""What the Triton implementations share: launching, sums of parts, passes over runs and maps."""

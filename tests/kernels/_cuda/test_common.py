@@ -1,0 +1,49 @@
+"""What the CUDA C implementations share: sources that are joined, launches through the driver."""
+
+import pytest
+import torch
+
+from partae_fast.kernels._cuda import common
+from partae_fast.kernels.registry import BackendUnavailable
+
+
+def test_sources_are_joined_without_the_shim():
+    text = common.source("train_steps/train_steps.cuh")
+    assert text.count("DEVICE unsigned int first_word(") == text.count("DEVICE void grid_wait(") == 1
+    assert '#include "shim.h"' in text and "std::barrier" not in text.replace("#include", "")
+    assert '.cuh"' not in text
+
+
+class Driver:
+    """Stands for libcuda: keeps what a launch is given, and answers with an error where it is told to."""
+
+    def __init__(self, status: int = 0):
+        self.status, self.seen = status, common._Configuration()
+
+    def cuLaunchKernelEx(self, configuration, function, arguments, extra):
+        self.seen = configuration._obj
+        return self.status
+
+    def cuGetErrorName(self, status, name):
+        name._obj.value = b"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE"
+        return 0
+
+
+def launched(monkeypatch, driver: Driver) -> None:
+    monkeypatch.setattr(common, "_driver", lambda: driver)
+    kernel = common.Kernel("train_steps", 256, 4, 1000, True, 1, None)
+    kernel.launch(128, torch.zeros(2).numpy(), 7)
+
+
+def test_a_launch_says_cluster_and_cooperative(monkeypatch):
+    driver = Driver()
+    launched(monkeypatch, driver)
+    seen = driver.seen
+    assert (list(seen.grid), list(seen.block), seen.shared, seen.stream) == ([128, 1, 1], [256, 1, 1], 1000, 7)
+    given = {seen.attributes[i].number: list(seen.attributes[i].value)[:3] for i in range(seen.count)}
+    assert given == {common.CLUSTER_DIMENSION: [4, 1, 1], common.COOPERATIVE: [1, 0, 0]}
+
+
+def test_a_launch_that_fails_is_told_with_its_figures(monkeypatch):
+    with pytest.raises(BackendUnavailable, match="128 blocks of 256 threads in clusters of 4, 1000 bytes"):
+        launched(monkeypatch, Driver(720))
