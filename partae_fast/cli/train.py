@@ -39,7 +39,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..evaluation.report import report
-from ..exclusive import only_writer
+from ..file_lock import only_writer
 from ..kernels.optimiser import RULES
 from ..models import save
 from ..training import figure

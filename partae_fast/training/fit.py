@@ -11,7 +11,7 @@ import torch
 
 from .. import labels as labelling
 from ..errors import UserError
-from ..exclusive import only_writer
+from ..file_lock import only_writer
 from ..sampling import CropSampler
 from .checkpoint import falling_over
 from .distributed import Ranks, current, own_device

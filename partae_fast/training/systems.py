@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .. import labels as labelling
 from ..denoising.listing import recordings_in
 from ..errors import UserError
-from ..exclusive import only_writer
+from ..file_lock import only_writer
 from .distributed import current
 from .fit import chosen_device
 from .material import Audio, PathLike, check_apart, labelled, samples_of, sources_of
