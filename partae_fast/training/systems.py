@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import labels as labelling
-from ..denoising.listing import recordings_in
+from ..audio.folders import recordings_in
 from ..errors import UserError
 from ..file_lock import only_writer
 from .distributed import current

@@ -30,8 +30,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..file_lock import only_writer
+from ...errors import UserError
+from ...file_lock import only_writer
 from .jobs import Job, Outcome, Settings, figure_of
 
 logger = logging.getLogger("partae_fast")
@@ -68,7 +68,7 @@ class Journal:
             self._close = stack.pop_all().close
 
     def __enter__(self) -> "Journal":
-        from ..models.storage import program
+        from ...models.storage import program
 
         self._append(
             {
