@@ -21,8 +21,8 @@ _HEADERS = (
     "Start (s),End (s),Scientific name,Common name,Confidence,File",
     "INDIR,FOLDER,IN FILE,OFFSET,DURATION,scientific_name,common_name,confidence",
     "file,start,end,label",
-    "Filename;onset;offset;Annotation;channel",
-    "filename,begin_time,duration,tags,min_freq,max_freq",
+    "File;START;end;Label;channel",
+    "file,start,duration,label,low,high",
 )
 # fmt: off
 _ODD = st.one_of(
@@ -45,10 +45,10 @@ _FITTING = {
     "other": st.sampled_from(("1", "2", "a", "b", "nocall", "", "Waveform 1")),
 }
 _ROLES = {
-    "begin": ("begin time", "start", "onset", "begin_time", "file offset"),
-    "end": ("end time", "end", "offset", "duration"),
-    "low": ("low", "min_"),
-    "high": ("high", "max_"),
+    "begin": ("begin time", "start", "offset", "file offset"),
+    "end": ("end time", "end", "duration"),
+    "low": ("low",),
+    "high": ("high",),
     "file": ("file", "begin path", "begin file", "end file", "folder", "indir", "in file"),
     "channel": ("channel",),
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .audio.files import PathLike
-from .denoising.listing import recordings_in
+from .audio.folders import recordings_in
 from .errors import UserError
 
 Sources = dict[str, list[Path]]

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from partae_fast.denoising.folder import denoise_folder
+from partae_fast.denoising.batch.folder import denoise_folder
 
 from .common import model_file, options, say, write
 from .folder import _make, _names, _whole

@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 
 from partae_fast.audio.files import read
-from partae_fast.denoising.journal import NAME
+from partae_fast.denoising.batch.journal import NAME
 
 from .common import RATE, model_file, options, quiet, say, write
 

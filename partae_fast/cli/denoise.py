@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.files import CLIPPING, require_file
+from ..denoising.batch.folder import Summary, denoise_folder, devices
+from ..denoising.batch.jobs import Job, Outcome
+from ..denoising.batch.listing import lone_target
+from ..denoising.batch.progress import is_shown, progress_of
 from ..denoising.denoise import PARTS
 from ..denoising.files import FIGURE_SECONDS, denoise_file, figure_path
-from ..denoising.folder import Summary, denoise_folder, devices
-from ..denoising.jobs import Job, Outcome
-from ..denoising.listing import lone_target
-from ..denoising.progress import is_shown, progress_of
 from ..errors import UserError
 from ..models import load
 from . import adapting

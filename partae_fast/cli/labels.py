@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from ..atomic import check_writable
 from ..audio.files import require_file
-from ..denoising.listing import SUFFIXES
+from ..audio.folders import SUFFIXES
 from ..errors import UserError
 from ..labels import read_labels
 from ..labels.summary import Summary, summarise

@@ -20,9 +20,9 @@ import argparse
 from pathlib import Path
 
 from ..audio.files import require_file
-from ..denoising.folder import devices
-from ..denoising.jobs import Job
-from ..denoising.progress import progress_of
+from ..denoising.batch.folder import devices
+from ..denoising.batch.jobs import Job
+from ..denoising.batch.progress import progress_of
 from ..denoising.separate import CLIPPING, separate_file
 from ..models import load
 from .options import add_json, add_threads, int_at_least, print_json, use_threads

@@ -40,7 +40,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..evaluation.report import report
-from ..exclusive import only_writer
+from ..file_lock import only_writer
 from ..models import save
 from ..systems.fit import fit
 from ..systems.registry import DEFAULT, System, system_named, systems

@@ -19,7 +19,6 @@ import copy
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from types import ModuleType
 from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
@@ -204,8 +203,6 @@ class _Weighting(Chunks):
     """The part between the two resamplings: istft((max(gain, floor) - floor) * stft(x)), chunk by chunk."""
 
     def __init__(self, model: Separator, spectrogram: Spectrogram, channels: int, floor: float, chunk: int):
-        from . import stft_cpu  # here: Numba's import takes longer than all of ours
-
         # A frame takes from windows that reach into the taps - 1 frames around it, and these windows depend
         # on taps - 1 frames around them, and its gain on the frames that the mask takes means over; each of the
         # three rounded up to whole pools.
@@ -215,7 +212,6 @@ class _Weighting(Chunks):
         self.model = model
         self.floor = np.float32(floor)
         self.device = device_of(model)
-        self.stft: ModuleType = stft_cpu if stft_cpu.serves(spectrogram) else stft
 
     def sums(self, samples: Audio, before: int, count: int) -> tuple[Audio, Audio, int]:
         """Samples of a chunk and its halo -> both sums of its frames, (T, channels) and (T, 1); its frames' number."""
@@ -229,7 +225,7 @@ class _Weighting(Chunks):
 
     def _masked(self, samples: Audio, before: int, count: int) -> Audio | None:
         """The sum (channels, T) of a chunk's own frames, weighted by the mask; None where that is not finite."""
-        spectra, x = self.stft.analyse(samples, self.spectrogram)
+        spectra, x = stft.analyse(samples, self.spectrogram)
         given, mask = torch.from_numpy(x).to(self.device), self.model.mask or Mask()
         with torch.no_grad():
             if not mask.background and isinstance(self.model, Extractor):
@@ -238,7 +234,7 @@ class _Weighting(Chunks):
                 signal, noise = self.model.separate(given)
         gain = gain_of(self.model, x, signal.float().cpu().numpy(), noise.float().cpu().numpy())
         own = gain[:, before : before + count]
-        return self.stft.synthesise(spectra, own, self.spectrogram, float(self.floor), before)
+        return stft.synthesise(spectra, own, self.spectrogram, float(self.floor), before)
 
     def _estimated(self, model: Estimator, samples: Audio, before: int, count: int) -> Audio | None:
         """The same of the signal that the model estimates, without what the floor lets pass of the recording."""

@@ -1,99 +1,134 @@
-"""What the columns of label tables are called, by the programs that write them and the people that do."""
+"""The columns of label tables, as the programs that write them name them."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-# Each role's names, in plain form (see `plain`), the one to prefer first. "offset" is where a label ends, beside
-# "onset", and where it starts, beside a duration, in Kaleidoscope's tables; "file offset s" is where it starts in the
-# file, in Raven's and BirdNET's.
-_NAMES = {
-    "file": "begin path, filepath, file path, filename, file name, file, path, begin file, in file, input file, input, "
-    "recording, recording name, recording path, audio, audio file, audiofile, audio path, audio filename, "
-    "sound files, sound file, soundfile, source file, wav, wav file, wavfile, wav filename, notated path, fname",
-    "start": "begin time s, start, start s, start time, start time s, start seconds, start sec, starttime, begin, "
-    "begin s, begin time, begin seconds, begin sec, onset, onset s, onset time, onset seconds, t start, tstart, "
-    "t min, tmin, min t",
-    "end": "end time s, end, end s, end time, end seconds, end sec, endtime, stop, stop s, stop time, stop seconds, "
-    "offset, offset s, offset time, offset seconds, t end, tend, t stop, t max, tmax, max t",
-    "duration": "delta time s, duration, duration s, duration seconds, length s, dur",
-    "low": "low freq hz, low freq, low frequency, low frequency hz, lower frequency, lower frequency hz, min freq, "
-    "min freq hz, min frequency, min frequency hz, freq min, freq low, low hz, low f, f low, min f, f min, fmin, "
-    "low",
-    "high": "high freq hz, high freq, high frequency, high frequency hz, upper frequency, upper frequency hz, "
-    "max freq, max freq hz, max frequency, max frequency hz, freq max, freq high, high hz, high f, f high, max f, "
-    "f max, fmax, high",
-    "label": "label, labels, annotation, annotations, species, common name, tag, tags, class, call type, calltype, "
-    "category, name, species name, species code, scientific name, code, event, call, text, type, note, notes, "
-    "comment, comments",
-    "channel": "channel, ch",
-    "selection": "selection",
-    "view": "view",
-    "offset": "file offset s, file offset",
-    "last": "end path, end file",
-    "folder": "folder",
-    "root": "indir",
+
+@dataclass(frozen=True)
+class Layout:
+    """A table that a program writes.
+
+    required, optional: the names of its columns by what they hold, without regard to case; of several names for one the
+    first that is there counts. Confidences are not read: they tell BirdNET's tables from others.
+    """
+
+    dialect: str
+    program: str
+    required: dict[str, str]
+    optional: dict[str, tuple[str, ...]]
+
+    def columns(self, header: Sequence[str]) -> dict[str, int]:
+        """Return the index of the column that holds each role."""
+        index = _indices(header)
+        has = {role: index[name.lower()] for role, name in self.required.items() if name.lower() in index}
+        for role, names in self.optional.items():
+            found = [index[name.lower()] for name in names if name.lower() in index]
+            has |= {role: found[0]} if found else {}
+        return has
+
+    def missing(self, header: Sequence[str]) -> list[str]:
+        """Return the names of the required columns that are not there."""
+        return [name for name in self.required.values() if name.lower() not in _indices(header)]
+
+
+_RAVEN = {"start": "Begin Time (s)", "end": "End Time (s)"}
+_RAVEN_TOO = {
+    "view": ("View",),
+    "channel": ("Channel",),
+    "low": ("Low Freq (Hz)",),
+    "high": ("High Freq (Hz)",),
+    "file": ("Begin Path", "Begin File"),
+    "offset": ("File Offset (s)",),
+    "last": ("End Path", "End File"),
 }
+_FOLDERS = {"root": "INDIR", "folder": "FOLDER", "file": "IN FILE"}
+_KALEIDOSCOPE = {"file": "IN FILE", "start": "OFFSET", "duration": "DURATION"}
+_CSV_TOO = {
+    "file": ("file",),
+    "duration": ("duration",),
+    "label": ("label",),
+    "low": ("low",),
+    "high": ("high",),
+    "channel": ("channel",),
+}
+# The more particular one comes first.
+LAYOUTS = (
+    Layout(
+        "birdnet",
+        "BirdNET's table for Raven",
+        {**_RAVEN, "label": "Common Name", "confidence": "Confidence"},
+        {"selection": ("Selection",), **_RAVEN_TOO},
+    ),
+    Layout(
+        "birdnet",
+        "BirdNET's CSV",
+        {"start": "Start (s)", "end": "End (s)", "label": "Common name", "confidence": "Confidence", "file": "File"},
+        {},
+    ),
+    Layout(
+        "birdnet",
+        "BirdNET's table for R",
+        {"file": "filepath", "start": "start", "end": "end", "label": "common_name", "confidence": "confidence"},
+        {},
+    ),
+    Layout(
+        "birdnet",
+        "BirdNET's table for Kaleidoscope",
+        {**_FOLDERS, **_KALEIDOSCOPE, "label": "common_name", "confidence": "confidence"},
+        {},
+    ),
+    Layout(
+        "raven",
+        "a Raven selection table",
+        {"selection": "Selection", **_RAVEN},
+        {**_RAVEN_TOO, "label": ("Annotation",)},
+    ),
+    Layout(
+        "csv",
+        "Kaleidoscope's table",
+        _KALEIDOSCOPE,
+        {"root": ("INDIR",), "folder": ("FOLDER",)},
+    ),
+    Layout("csv", "a CSV table", {"start": "start", "end": "end"}, _CSV_TOO),
+    Layout("csv", "a CSV table", {"start": "start", "duration": "duration"}, _CSV_TOO),
+)
 # Raven's columns that hold no labels and have no unit in parentheses.
-_RAVEN = {
+_RAVEN_OWN = {
     *("begin path", "end path", "begin file", "end file", "begin date", "end date", "begin date time"),
     *("begin clock time", "end clock time", "occupancy", "score"),
 }
 
 
-def plain(name: str) -> str:
-    """A column's name in lower-case letters and digits: `Begin Time (s)`, `begin_time.s` -> `begin time s`.
-
-    >>> plain("Low Freq (Hz)")
-    'low freq hz'
-    """
-    return " ".join(re.findall(r"[^\W_]+", name.lower()))
+def layout_of(header: Sequence[str], dialect: str | None = None) -> Layout | None:
+    """Return the layout that has all of its required columns in a header; of one dialect, where that is given."""
+    fitting = (layout for layout in LAYOUTS if dialect in (None, layout.dialect) and not layout.missing(header))
+    return next(fitting, None)
 
 
-def roles(header: Sequence[str]) -> dict[str, int]:
-    """The columns of a header by what they hold: "file", "start", "end", "label" and so on, each with its index."""
-    found = {name: index for index, name in reversed([*enumerate(map(plain, header))])}
-    has: dict[str, int] = {}
-    for role, names in _NAMES.items():
-        index = next((found[name] for name in names.split(", ") if name in found), None)
-        if index is not None:
-            has[role] = index
-    if "start" not in has and "duration" in has and "offset" in found:
-        has["start"] = has.pop("end")
-    return has
-
-
-def is_table(has: dict[str, int]) -> bool:
-    """Whether these columns say when something was."""
-    return "start" in has and ("end" in has or "duration" in has)
-
-
-def is_raven(has: dict[str, int]) -> bool:
-    return is_table(has) and "selection" in has
-
-
-def is_birdnet(header: Sequence[str], has: dict[str, int]) -> bool:
-    """Whether these are the columns of one of BirdNET's tables: for Raven, or for other programs."""
-    names = {*map(plain, header)}
-    return (
-        is_table(has)
-        and "confidence" in names
-        and "common name" in names
-        and bool({"species code", "scientific name"} & names)
-    )
+def nearest(header: Sequence[str], dialect: str | None = None) -> tuple[Layout, int]:
+    """Return the layout with the fewest columns missing in a header, and how many of its columns are there."""
+    layouts = [layout for layout in LAYOUTS if dialect in (None, layout.dialect)]
+    layout = min(layouts, key=lambda layout: (len(layout.missing(header)), -len(layout.columns(header))))
+    return layout, len(layout.columns(header))
 
 
 def own_label(header: Sequence[str], has: dict[str, int], rows: Sequence[Sequence[str]]) -> int | None:
-    """The column of a Raven table that someone added for labels, where its name is none of the usual ones.
+    """Return the column of a Raven table that the user added for labels, whatever its name.
 
     That is the first that is none of Raven's own, which have a unit or are known, and has letters in it; else the first
     that has numbers.
     """
     numbers = None
     for index, name in enumerate(header):
-        if index in has.values() or "(" in name or plain(name) in _RAVEN or not name.strip():
+        if index in has.values() or "(" in name or name.strip().lower() in _RAVEN_OWN or not name.strip():
             continue
         values = "".join(row[index] for row in rows if index < len(row))
         if re.search(r"[^\W\d_]", values):
             return index
         numbers = index if numbers is None and values.strip() else numbers
     return numbers
+
+
+def _indices(header: Sequence[str]) -> dict[str, int]:
+    return {name.strip().lower(): index for index, name in reversed([*enumerate(header)])}

@@ -36,10 +36,8 @@ class Table:
     """The rows of a label file.
 
     `format` is the dialect's name. Times are in seconds, or, where `samples`, counted in samples of the recording.
-    Where `running`, times may run on from file to file, as where a sequence of files was opened as one.
     """
 
     format: str
     rows: list[Row]
     samples: bool = False
-    running: bool = False

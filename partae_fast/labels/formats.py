@@ -38,6 +38,9 @@ def _recognised(path: PathLike) -> str:
     if not found:
         number, line = next(((n, line) for n, line in enumerate(content.split("\n"), 1) if line.strip()), (1, "0"))
         if not (line.startswith("\\") or text.is_number(line.split("\t")[0])):
+            reason = tables.missing(content)
+            if reason:
+                raise UserError(f"{path}, {reason}")
             raise UserError(
                 f"{path}, line {number}: {line.strip()[:60]!r} found; labels must be an Audacity track, "
                 "start<TAB>end<TAB>label in seconds, or a table whose first line names columns, start and end at least"

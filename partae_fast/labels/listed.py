@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
 from ..audio import files
@@ -12,7 +11,6 @@ from ..audio.files import PathLike
 from ..errors import UserError
 from .event import Event, Row, Table
 from .formats import read_labels
-from .timeline import TOLERANCE
 
 logger = logging.getLogger("partae_fast")
 
@@ -164,8 +162,6 @@ def _settled(
     path: PathLike, table: Table, rows: dict[Path, list[Row]], given: dict[Path, PathLike | Recording]
 ) -> dict[Path, list[Event]]:
     """The events of each recording, at their times in it, in seconds."""
-    if table.running and len({row.recording for row in table.rows if row.event}) > 1:
-        rows = _not_running(path, rows, given)
     events: dict[Path, list[Event]] = {place: [] for place in rows}
     for place, its in rows.items():
         for row in its:
@@ -213,51 +209,3 @@ def _first_part(
     for other in following.values():
         events.setdefault(other, []).append(replace(event, start=0.0, end=event.end - seconds))
     return replace(event, end=seconds)
-
-
-def _not_running(
-    path: PathLike, rows: dict[Path, list[Row]], given: dict[Path, PathLike | Recording]
-) -> dict[Path, list[Row]]:
-    """Rows with times in their own file, where a table of several files has no file offsets.
-
-    The times are then either that already, or run on through a sequence of files: all that were given, in the order of
-    their names, or those that have rows, in the order of time. What fits every row counts.
-
-    Raises UserError where nothing does, or more than one thing.
-    """
-    first = {place: min((row.event.start for row in its if row.event), default=0.0) for place, its in rows.items()}
-    sequences = [sorted(given, key=lambda place: (place.name, place)), sorted(rows, key=lambda place: first[place])]
-    own = dict.fromkeys(given, 0.0)
-    fitting: list[dict[Path, list[Row]]] = []
-    for starts in (own, *(_starts(sequence, given) for sequence in sequences)):
-        moved = {place: [_moved(row, starts[place]) for row in its] for place, its in rows.items()}
-        if all(_fits(row, _header(given[place]).seconds) for place, its in moved.items() for row in its):
-            fitting += [moved] if moved not in fitting else []
-    if len(fitting) != 1:
-        raise UserError(
-            f"{path}: times may run on from file to file, and {'several orders' if fitting else 'no order'} of the "
-            "recordings given fit them; save the table with Raven's measurement File Offset (s)"
-        )
-    return fitting[0]
-
-
-def _starts(sequence: Sequence[Path], given: dict[Path, PathLike | Recording]) -> dict[Path, float]:
-    """Where in a sequence of recordings each begins, in seconds."""
-    lengths = [_header(given[place]).seconds for place in sequence]
-    return dict(zip(sequence, accumulate(lengths, initial=0.0), strict=False))
-
-
-def _moved(row: Row, start: float) -> Row:
-    if row.event is None or not start:
-        return row
-    # Times in tables are rounded: what begins at a file's very start must not begin before it.
-    begin = row.event.start - start
-    event = replace(row.event, start=begin if abs(begin) > 1e-3 else 0.0, end=row.event.end - start)
-    return replace(row, event=event)
-
-
-def _fits(row: Row, seconds: float) -> bool:
-    if row.event is None:
-        return True
-    end = row.event.end if row.last in (None, row.recording) else row.event.start
-    return row.event.start >= 0 and row.event.start < seconds and end <= seconds + TOLERANCE

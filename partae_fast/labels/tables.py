@@ -2,16 +2,20 @@
 
 import csv
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from ..audio.files import PathLike
+from ..audio.folders import SUFFIXES
 from ..errors import UserError
 from . import columns, text
 from .event import Event, Row, Table
 
+logger = logging.getLogger("partae_fast")
+
 SEPARATORS = "\t;,"
-_WANTED = "a header line must name the columns, start and end at least, such as file,start,end,label"
 _NONE = "nocall"  # BirdNET's label of a recording in which it found nothing
 _BLANK = ("", "nan", "na", "none", "null")
 
@@ -20,68 +24,110 @@ _BLANK = ("", "nan", "na", "none", "null")
 class _Grid:
     """The fields of a table, as text."""
 
+    layout: columns.Layout
     header: list[str]
-    has: dict[str, int]  # what a column holds -> its index
+    has: dict[str, int]  # the index of the column for each role
     lines: list[tuple[int, list[str]]]  # with their numbers in the file
     separator: str
 
 
 def recognised(content: str) -> str | None:
-    """ "raven", "birdnet" or "csv", by the header of a label file's text; None where it is none of them."""
-    grid = _best_grid(content, first_only=True)
-    return None if grid is None else _dialect(grid)
+    """Return "raven", "birdnet" or "csv", by the header of a label file's text; None where it is none of them."""
+    grid = _grid(content, first_only=True)
+    return None if grid is None else grid.layout.dialect
 
 
-def read(path: PathLike, dialect: str | None = None) -> Table:
-    """The rows of a table; `dialect` is "csv", "raven", "birdnet" or, to see from its header, None.
+def read(path: PathLike, dialect: str) -> Table:
+    """Return the rows of a table; `dialect` is "csv", "raven" or "birdnet".
 
-    Columns go by their names, in any case and order: see `columns`. The separator is a tab, semicolon or comma. A row
-    with a recording and no times says that it was reviewed and nothing found.
+    Columns have the names that `columns.LAYOUTS` lists, in any case and order. The separator is a tab, semicolon or
+    comma. A row with a recording and no times says that it was reviewed and nothing found.
 
     Raven: views of one selection count once; a start in the file is preferred to a start in the sequence of files.
     BirdNET: its frequencies are the range that it listens to, not the call's, and its channel is always 1: both are
     left out.
 
-    Raises UserError where it cannot be read and, with the line's number, for a row that cannot be.
+    Raises UserError where a required column is missing, where the column of recordings has another name, and, with the
+    line's number, for a row that cannot be read.
     """
     content = text.text_of(path)
-    grid = _best_grid(content)
+    grid = _grid(content, dialect)
     if grid is None:
         if not content.strip():
-            return Table(dialect or "csv", [])
-        first = next(line for line in content.splitlines() if line.strip())
-        raise UserError(f"{path}, line 1: {first.strip()[:60]!r} found; {_WANTED}")
-    dialect = dialect or _dialect(grid)
+            return Table(dialect, [])
+        raise UserError(f"{path}, {_missing(content, dialect)[0]}")
     if dialect == "raven" and "label" not in grid.has:
         own = columns.own_label(grid.header, grid.has, [fields for _, fields in grid.lines])
         grid.has.update({} if own is None else {"label": own})
+    others = [name.strip() for index, name in enumerate(grid.header) if index not in grid.has.values() and name.strip()]
+    if dialect == "csv" and others:
+        logger.info("%s: columns that are not read: %s", path, ", ".join(others))
+    if "file" not in grid.has:
+        _require_no_recordings(path, grid)
     rows: dict[tuple, Row] = {}
     for number, fields in grid.lines:
         where = f"{path}, line {number}"
         row = _row(grid, fields, dialect, where)
         key = (number,) if dialect == "csv" else _selection(grid, fields, row, number)
         rows[key] = _with_frequencies(rows.get(key), row)
-    running = dialect == "raven" and "file" in grid.has and "offset" not in grid.has
-    return Table(dialect, list(rows.values()), running=running)
+    table = Table(dialect, list(rows.values()))
+    recordings = {row.recording for row in table.rows if row.event}
+    if dialect == "raven" and len(recordings) > 1 and "offset" not in grid.has:
+        raise UserError(
+            f"{path}: the column 'File Offset (s)' is missing, and times run on from file to file in a table of "
+            f"{len(recordings)} recordings; save it with Raven's measurement File Offset (s)"
+        )
+    return table
 
 
-def _dialect(grid: _Grid) -> str:
-    if columns.is_birdnet(grid.header, grid.has):
-        return "birdnet"
-    return "raven" if columns.is_raven(grid.has) else "csv"
+def missing(content: str) -> str | None:
+    """Return which columns the table that a text looks like lacks; None where no column of any table is there."""
+    message, known = _missing(content, None)
+    return message if known else None
 
 
-def _best_grid(content: str, first_only: bool = False) -> _Grid | None:
-    """The table as read with the separator that shows most columns; None where none shows times."""
+def _missing(content: str, dialect: str | None) -> tuple[str, int]:
+    """Return a message that begins with the line, and how many columns of the nearest layout are there."""
+    headers = [lines[0] for separator in SEPARATORS if (lines := _lines(content, separator, True))]
+    number, header = max(
+        headers, key=lambda line: (columns.nearest(line[1], dialect)[1], len(line[1])), default=(1, [content])
+    )
+    layout, known = columns.nearest(header, dialect)
+    names = [repr(name) for name in layout.missing(header)]
+    if not names:
+        return f"line {number}: a field below is too long, or a double quote is not closed; correct it", 0
+    lacking = f"column {names[0]} is" if len(names) == 1 else f"columns {', '.join(names)} are"
+    seen = ", ".join(name.strip() for name in header if name.strip())
+    return (
+        f"line {number}: the {lacking} missing; found {seen[:200]!r}; {layout.program} must have "
+        f"{', '.join(layout.required.values())}",
+        known,
+    )
+
+
+def _grid(content: str, dialect: str | None = None, first_only: bool = False) -> _Grid | None:
+    """Return the table as read with the separator that shows most columns; None where none shows all of a layout."""
     best = None
     for separator in SEPARATORS:
         lines = _lines(content, separator, first_only)
-        if lines:
-            header = lines[0][1]
-            has = columns.roles(header)
-            if columns.is_table(has) and (best is None or len(has) > len(best.has)):
-                best = _Grid(header, has, lines[1:], separator)
+        layout = columns.layout_of(lines[0][1], dialect) if lines else None
+        if layout is not None:
+            has = layout.columns(lines[0][1])
+            if best is None or len(has) > len(best.has):
+                best = _Grid(layout, lines[0][1], has, lines[1:], separator)
     return best
+
+
+def _require_no_recordings(path: PathLike, grid: _Grid) -> None:
+    """Raise UserError where a column that is not read names recordings: their rows would be taken for one's."""
+    for number, fields in grid.lines:
+        for index, field in enumerate(fields[: len(grid.header)]):
+            if index not in grid.has.values() and PurePath(field.strip()).suffix.lower() in SUFFIXES:
+                accepted = grid.layout.optional["file"][0]
+                raise UserError(
+                    f"{path}, line {number}: {field.strip()[:60]!r} in the column {grid.header[index].strip()!r}; name "
+                    f"the column of recordings {accepted!r}"
+                )
 
 
 def _lines(content: str, separator: str, first_only: bool) -> list[tuple[int, list[str]]]:

@@ -14,8 +14,8 @@ from .. import labels as labelling
 from ..audio import files
 from ..audio.arrays import columns_of
 from ..audio.files import PathLike
+from ..audio.folders import recordings_in
 from ..audio.resample import resample
-from ..denoising.listing import recordings_in
 from ..errors import UserError
 
 if TYPE_CHECKING:

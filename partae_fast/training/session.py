@@ -10,7 +10,7 @@ from typing import Any
 from ..audio.files import PathLike
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
-from ..exclusive import only_writer
+from ..file_lock import only_writer
 from .distributed import current
 from .options import TrainingOptions
 from .plateau import Plateau

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from ..audio import files
 from ..audio.files import PathLike
+from ..audio.folders import SUFFIXES
 from ..audio.headers import LOSSY
 from ..audio.resample import resample
-from ..denoising.listing import SUFFIXES
 from ..errors import UserError
 
 logger = logging.getLogger("partae_fast")

@@ -143,7 +143,7 @@ def test_denoise_of_a_folder_that_is_stopped_says_how_to_go_on(partae, monkeypat
     def stop(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("partae_fast.denoising.jobs.denoise_file", stop)
+    monkeypatch.setattr("partae_fast.denoising.batch.jobs.denoise_file", stop)
     code, out, err = partae("denoise", "m.safetensors", "song.wav", "--out", "clean/")
     assert (code, out) == (130, "")
     assert err == "partae denoise: stopped; the same command goes on from what is in clean/\n"

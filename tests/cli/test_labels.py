@@ -97,7 +97,7 @@ def test_names_that_are_no_text_are_shown_escaped(partae, labelled):
         (("song.txt", "--signal-labels", "crow"), "no event has the label 'crow'; the labels are 'chirp', 'crow, far'"),
         (("song.txt", "--signal-labels", ",a"), "',a' is not a list of labels such as A,B"),
         (("song.txt", "--label-format", "excel"), "argument --label-format"),
-        (("song.txt", "--label-format", "csv"), "a header line must name the columns"),
+        (("song.txt", "--label-format", "csv"), "song.txt, line 1: the columns 'start', 'end' are missing"),
     ],
 )
 def test_mistakes_are_told_in_one_line(partae, labelled, arguments, message):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from partae_fast.exclusive import only_writer
+from partae_fast.file_lock import only_writer
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ("train", "song.wav", "--noise", "noise.wav", "--out", "new.safetensors", "--threads", "1")

@@ -10,9 +10,9 @@ import torch
 
 from partae_fast.audio import Spectrogram, files
 from partae_fast.denoising import denoise
+from partae_fast.denoising.batch.listing import lone_target
 from partae_fast.denoising.denoise import CHUNK
 from partae_fast.denoising.files import denoise_file
-from partae_fast.denoising.listing import lone_target
 from partae_fast.errors import UserError
 
 from .models import Fixed, Stub

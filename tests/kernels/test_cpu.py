@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+from partae_fast.kernels._cpu import threads
 from partae_fast.kernels.decode import cpu as decode_cpu
 from partae_fast.kernels.encode import cpu as encode_cpu
 from partae_fast.kernels.partitioned_loss import cpu as loss_cpu

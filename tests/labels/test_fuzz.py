@@ -22,7 +22,7 @@ def test_whatever_the_file_it_is_read_or_refused_in_one_line(folder, raw):
 def test_the_files_that_are_tried_show_every_format(folder):
     seen = set()
 
-    @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(raw=STRATEGY)
     def look(raw):
         seen.add(fuzz_labels.shown(raw, folder))

@@ -114,49 +114,18 @@ def test_ten_thousand_rows_of_as_many_recordings_are_quick(tmp_path):
     assert len(found) == 10_000 and all(len(events) == 1 for events in found.values())
 
 
-# Times that run on through a sequence of files.
+# Times that run on into the next file.
 
 GIVEN = [Recording(name, seconds, 8000) for name, seconds in (("a.wav", 10.0), ("b.wav", 20.0), ("c.wav", 10.0))]
-
-
-def running(tmp_path, rows, columns="Begin File"):
-    lines = [f"{i}\tSpectrogram 1\t1\t{start}\t{end}\t{rest}" for i, (start, end, rest) in enumerate(rows)]
-    return track(tmp_path, "\n".join([f"{HEADER}\t{columns}", *lines]))
 
 
 def times(found):
     return {path.name: [(round(event.start, 6), round(event.end, 6)) for event in its] for path, its in found.items()}
 
 
-def test_times_that_run_on_are_counted_from_each_files_start(tmp_path):
-    path = running(tmp_path, [(1, 2, "a.wav"), (11, 12.5, "b.wav"), (30, 31, "c.wav")])
-    assert times(listed(path, GIVEN)) == {"a.wav": [(1, 2)], "b.wav": [(1, 2.5)], "c.wav": [(0, 1)]}
-
-
-def test_a_file_without_labels_lies_between_where_it_was_given(tmp_path):
-    path = running(tmp_path, [(1, 2, "a.wav"), (31, 32, "c.wav")])
-    assert times(listed(path, GIVEN)) == {"a.wav": [(1, 2)], "c.wav": [(1, 2)]}
-
-
-def test_times_of_each_file_are_left_as_they_are(tmp_path):
-    path = running(tmp_path, [(1, 2, "a.wav"), (1, 12, "b.wav"), (3, 4, "c.wav")])
-    assert times(listed(path, GIVEN)) == {"a.wav": [(1, 2)], "b.wav": [(1, 12)], "c.wav": [(3, 4)]}
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([(1, 2, "a.wav"), (51, 52, "c.wav")], "no order of the recordings given fit them"),
-        ([(1, 2, "a.wav"), (12, 13, "b.wav")], "several orders of the recordings given fit them"),
-    ],
-)
-def test_times_that_fit_no_sequence_or_several_are_refused(tmp_path, rows, message):
-    with pytest.raises(UserError, match=message):
-        listed(running(tmp_path, rows), GIVEN)
-
-
 def test_what_runs_into_the_next_file_is_shared_between_them(tmp_path):
-    path = running(tmp_path, [(9, 11.5, "a.wav\tb.wav\t9")], "Begin File\tEnd File\tFile Offset (s)")
+    columns = f"{HEADER}\tBegin File\tEnd File\tFile Offset (s)"
+    path = track(tmp_path, f"{columns}\n1\tSpectrogram 1\t1\t9\t11.5\ta.wav\tb.wav\t9\n")
     assert times(listed(path, GIVEN)) == {"a.wav": [(9, 10)], "b.wav": [(0, 1.5)]}
     assert times(listed(path, GIVEN[:1])) == {"a.wav": [(9, 10)]}
 

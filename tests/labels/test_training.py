@@ -84,7 +84,7 @@ def test_a_label_of_one_channel_leaves_its_time_in_the_other_out(recording, tabl
 
 def test_the_band_is_of_the_labels_that_are_signal(recording, table):
     rows = [f"{start},{start + 1},{label},{hertz - 500},{hertz + 500}" for label, (start, hertz) in TONES.items()]
-    path = table(rows, "start,end,label,low_freq,high_freq")
+    path = table(rows, "start,end,label,low,high")
     assert prepared(recording, path).spectrogram.high == 4500.0
     chosen = prepared(recording, path, signal_labels=["wren"], noise_labels=["rain"]).spectrogram
     assert (chosen.low, chosen.high) == (1500.0, 2500.0)

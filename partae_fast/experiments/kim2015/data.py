@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...audio import files
+from ...audio.folders import recordings_in
 from ...audio.resample import resample
 from ...audio.spectrogram import Spectrogram
-from ...denoising.listing import recordings_in
 from ...errors import UserError
 
 Audio = NDArray[np.float32]

@@ -16,7 +16,7 @@ flushed before it gets its name. So whatever lies in the folder is known to be o
 confused with a file of the user's. A "done" that a power cut loses costs one recording done again; a killed process
 loses none, for each line is handed to the system at once. A line that was cut short is passed over.
 
-While a run has the journal open it holds a lock on it, which ends with the process, however that ends.
+While a run has the journal open it holds its lock (`file_lock`), which ends with the process, however that ends.
 """
 
 import contextlib
@@ -30,13 +30,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ...errors import UserError
+from ...file_lock import only_writer
 from .jobs import Job, Outcome, Settings, figure_of
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 logger = logging.getLogger("partae_fast")
 
@@ -63,18 +59,16 @@ class Journal:
         self._done: dict[str, dict[str, Any]] = {}  # the last "done" of each output
         self._ours: dict[str, _Output] = {}
         self._before: dict[str, _Output | None] = {}  # of what is begun: what was ours before
-        with self._usable():
-            self._file = open(self.path, "a+b")  # noqa: SIM115
-        try:
-            self._lock()
+        with contextlib.ExitStack() as stack:
+            with self._usable():
+                self._file = stack.enter_context(open(self.path, "a+b"))
+            stack.enter_context(only_writer(self.path, self._refusal))
             with self._usable():
                 self._read()
-        except BaseException:
-            self._file.close()
-            raise
+            self._close = stack.pop_all().close
 
     def __enter__(self) -> "Journal":
-        from ..models.storage import program
+        from ...models.storage import program
 
         self._append(
             {
@@ -90,7 +84,7 @@ class Journal:
     def __exit__(self, *failure: object) -> None:
         with contextlib.suppress(OSError):
             os.fsync(self._file.fileno())
-        self._file.close()
+        self._close()
 
     def finished(self, job: Job, settings: Settings) -> bool:
         """Whether there is nothing to do: the same recording, model and settings were done, and the output is there."""
@@ -201,22 +195,11 @@ class Journal:
             else:
                 self._ours[name] = before
 
-    def _lock(self) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{self._folder}: {self._holder()} is denoising into it; wait for its end, or choose another folder"
-            ) from None
-        except OSError as error:
-            logger.warning(
-                "%s: cannot be locked (%s); see that nothing else denoises into it", self._folder, error.strerror
-            )
+    def _refusal(self) -> str:
+        return f"{self._folder}: {self._holder()} is denoising into it; wait for its end, or choose another folder"
 
     def _holder(self) -> str:
-        """Who opened the journal last."""
+        """Return who opened the journal last."""
         self._file.seek(0)
         runs = [line for line in self._file if line.startswith(b'{"event": "run"')]
         with contextlib.suppress(IndexError, ValueError, KeyError):

@@ -1,33 +1,23 @@
 """Which recordings are denoised, and the file that each becomes."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from ..atomic import check_writable
-from ..audio.files import FORMATS, PathLike, output_format
-from ..errors import UserError
+from ...atomic import check_writable
+from ...audio.files import FORMATS, PathLike, output_format
+from ...audio.folders import Recordings
+from ...errors import UserError
 from .jobs import Job, Outcome
-
-# What libsndfile reads, but for what has no header or is seldom audio (.raw, .mat, .htk). Files with other suffixes
-# that lie among the recordings (labels, notes, pictures) are passed over.
-# fmt: off
-SUFFIXES = frozenset((
-    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".flac", ".ogg", ".oga", ".opus",
-    ".mp3", ".mp2", ".au", ".snd", ".avr", ".voc", ".sph", ".nist", ".sds", ".sd2", ".paf", ".pvf", ".svx",
-    ".8svx", ".iff", ".ircam", ".sf", ".wve",
-))
-# fmt: on
 
 
 @dataclass
 class Listing:
-    """What was found.
+    """The recordings of some inputs.
 
-    jobs: in the order of their names. unusable: what can be said to have failed before it was begun. ignored: how many
-    other files lay among the recordings.
+    jobs: in the order of their names. unusable: outcomes of what fails before it starts. ignored: how many other files
+    lie among the recordings.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -69,8 +59,9 @@ def list_jobs(inputs: Sequence[PathLike], out: PathLike) -> Listing:
     _check_out(inputs, out)
     taken: dict[Path, tuple[Path, Path]] = {}
     for name in dict.fromkeys(map(Path, inputs)):
-        found = _walk(name, _identity(place), listing) if name.is_dir() else [(name, Path(name.name))]
-        for source, relative in found:
+        root, sources = (name, _recordings(name, place, listing)) if name.is_dir() else (name.parent, [name])
+        for source in sources:
+            relative = source.relative_to(root)
             target = place / (relative if relative.suffix.lower() in FORMATS else relative.with_suffix(".wav"))
             if target not in taken:
                 taken[target] = source, name
@@ -90,20 +81,6 @@ def list_jobs(inputs: Sequence[PathLike], out: PathLike) -> Listing:
         )
     _make_folder(place)
     return listing
-
-
-def recordings_in(folder: PathLike) -> list[Path]:
-    """Every recording in a folder and its folders, by name; hidden ones are passed over, links followed.
-
-    Raises UserError where there is none, or a folder cannot be read.
-    """
-    listing = Listing()
-    found = [path for path, _ in _walk(Path(folder), None, listing)]
-    if listing.unusable:
-        raise UserError(str(listing.unusable[0].reason))
-    if not found:
-        raise UserError(f"{folder}: no recordings there; audio files end in .wav, .flac ...")
-    return found
 
 
 def _names_folder(out: PathLike) -> bool:
@@ -133,40 +110,13 @@ def _make_folder(place: Path) -> None:
         raise UserError(f"{place}: the folder cannot be written; choose another")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a folder from others, whatever its name."""
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_dev, state.st_ino
-
-
-def _walk(root: Path, out: tuple[int, int] | None, listing: Listing) -> Iterator[tuple[Path, Path]]:
-    """(recording, its place below `root`) of all below it, by name, but for those in the folder `out`."""
-
-    def visit(folder: Path, above: tuple[Any, ...]) -> Iterator[tuple[Path, Path]]:
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            reason = f"{folder}: the folder cannot be read: {error.strerror}; change its mode or leave it out"
-            listing.unusable.append(Outcome(Job(folder, folder, 0, 0), reason=reason))
-            return
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                inner = _identity(path)
-                # Neither a link to a folder that it lies in, nor results of this run or an earlier one.
-                if inner not in (*above, out):
-                    yield from visit(path, (*above, inner))
-            elif path.suffix.lower() in SUFFIXES and (entry.is_file() or entry.is_symlink()):
-                yield path, path.relative_to(root)
-            else:
-                listing.ignored += 1
-
-    yield from visit(root, (_identity(root),))
+def _recordings(folder: Path, out: Path, listing: Listing) -> Iterable[Path]:
+    """Yield the recordings below a folder, but for those below `out`; note in `listing` what is passed over."""
+    recordings = Recordings(folder, skip=out)
+    yield from recordings
+    listing.ignored += recordings.ignored
+    for path, message in recordings.unreadable.items():
+        listing.unusable.append(Outcome(Job(path, path, 0, 0), reason=message))
 
 
 def _add(listing: Listing, source: Path, target: Path) -> None:

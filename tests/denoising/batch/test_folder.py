@@ -1,9 +1,12 @@
 """Folders through the denoiser: what is done stays done, nothing of the user's is lost, one bad file stops no other."""
 
 import json
+import multiprocessing
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -12,13 +15,13 @@ import soundfile
 import partae_fast as pf
 from partae_fast import atomic
 from partae_fast.audio import Spectrogram, files
-from partae_fast.denoising import folder, jobs, workers
+from partae_fast.denoising.batch import executors, folder, jobs
+from partae_fast.denoising.batch.folder import denoise_folder, devices
+from partae_fast.denoising.batch.jobs import Job, Outcome
+from partae_fast.denoising.batch.journal import NAME, Journal
+from partae_fast.denoising.batch.listing import list_jobs, lone_target
+from partae_fast.denoising.batch.progress import Progress
 from partae_fast.denoising.files import denoise_file
-from partae_fast.denoising.folder import denoise_folder, devices
-from partae_fast.denoising.jobs import Job, Outcome
-from partae_fast.denoising.journal import NAME, Journal
-from partae_fast.denoising.listing import list_jobs, lone_target
-from partae_fast.denoising.progress import Progress
 from partae_fast.errors import UserError
 
 RATE = 22050
@@ -410,30 +413,82 @@ def test_names_that_are_no_valid_text(here):
 # Processes and clusters
 
 
-def dying(pipe, settings, device, threads):
-    """A worker that is killed whenever it comes to b.flac."""
-    real = workers.carry_out
-
-    def carry_out(model, job, *rest):
-        if job.source.name == "b.flac":
-            os.kill(os.getpid(), 9)
-        return real(model, job, *rest)
-
-    workers.carry_out = carry_out
-    workers._serve(pipe, settings, device, threads)
+def dying(number, job, settings, real=executors._in_process):
+    """Be killed whenever the job is b.flac."""
+    if job.source.name == "b.flac":
+        executors._reporting(number)
+        os.kill(os.getpid(), 9)
+    return real(number, job, settings)
 
 
 def test_a_process_that_is_killed_loses_its_file_alone(here, monkeypatch):
-    monkeypatch.setattr(workers, "_serve", dying)
+    monkeypatch.setattr(executors, "_in_process", dying)
     summary = run(jobs=2)
     assert sorted(targets(summary.done)) == ["a.wav", "night/c.wav", "night/late/d.wav"]
     (lost,) = summary.failed
-    assert lost.reason.startswith("june/b.flac: the process at it died twice (SIGKILL), perhaps for want of memory;")
+    assert lost.reason.startswith("june/b.flac: the process at it died twice, perhaps for want of memory;")
     assert results() == ["a.wav", "night/c.wav", "night/late/d.wav"]
     assert [line["event"] for line in lines() if line.get("output") == "b.flac"] == ["begun", "failed"]
     for name in ("a.wav", "night/c.wav"):
         denoise_file(pf.load("m"), Path("june") / name, "one.wav", overwrite=True)
         np.testing.assert_allclose(files.read(Path("clean") / name)[0], files.read("one.wav")[0], rtol=0, atol=2**-15)
+
+
+def dying_at_the_start(*arguments):
+    os.kill(os.getpid(), 9)
+
+
+def test_processes_that_die_as_they_start_end_the_run(here, monkeypatch):
+    monkeypatch.setattr(executors, "_initialise", dying_at_the_start)
+    monkeypatch.setattr(executors, "_STARTS", 1)
+    with pytest.raises(UserError, match="processes for --jobs die as they start"):
+        run(jobs=2)
+    assert results() == []
+
+
+def dying_once(number, job, settings, real=executors._in_process):
+    """Be killed at b.flac, unless that has happened before."""
+    if job.source.name == "b.flac" and not os.path.exists("died"):
+        Path("died").touch()
+        executors._reporting(number)
+        os.kill(os.getpid(), 9)
+    return real(number, job, settings)
+
+
+def test_a_job_that_survives_alone_is_done(here, monkeypatch, caplog):
+    monkeypatch.setattr(executors, "_in_process", dying_once)
+    summary = run(jobs=2)
+    assert sorted(targets(summary.done)) == RESULTS == results() and not summary.failed
+    assert "june/b.flac: a process died while this ran; it is tried once more, alone" in caplog.text
+    assert len(run(jobs=2).skipped) == 4
+
+
+def endless(number, job, settings, real=executors._in_process):
+    """Never come to the end of b.flac."""
+    if job.source.name == "b.flac":
+        executors.carry_out = lambda model, job, settings, tell: jobs.carry_out(
+            model, job, settings, lambda _: sleep(600)
+        )
+    return real(number, job, settings)
+
+
+def test_a_stop_ends_the_processes_and_leaves_no_half_file(here, monkeypatch):
+    def stop(outcome):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executors, "_in_process", endless)
+    with pytest.raises(KeyboardInterrupt):
+        run("june/b.flac", "june/a.wav", jobs=2, told=stop)
+    assert multiprocessing.active_children() == []
+    assert results() == ["a.wav"]
+
+
+def test_a_model_that_changed_is_refused_by_the_processes(here, monkeypatch):
+    model_file("other", seed=1)
+    real = folder._settings
+    monkeypatch.setattr(folder, "_settings", lambda model, *rest: replace(real(model, *rest), model=Path("other")))
+    with pytest.raises(UserError, match="other: changed since the run began"):
+        run(jobs=2)
 
 
 def test_work_on_a_cluster(here):
@@ -451,7 +506,7 @@ def test_work_on_a_cluster(here):
 
 def test_a_scheduler_that_is_not_there(here, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("partae_fast.denoising.cluster._SECONDS", 0.2)
+    monkeypatch.setattr("partae_fast.denoising.batch.executors._SECONDS", 0.2)
     with pytest.raises(UserError, match=r"--scheduler tcp://127\.0\.0\.1:9: cannot be reached"):
         run(scheduler="tcp://127.0.0.1:9")
 
@@ -493,7 +548,7 @@ def test_processes_take_turns_at_the_gpus(here, monkeypatch, jobs, gpus, places)
 
     monkeypatch.setattr(folder, "devices", lambda device: gpus)
     monkeypatch.setattr(folder, "_in_this_process", alone)
-    monkeypatch.setattr(workers, "in_processes", none)
+    monkeypatch.setattr(executors, "in_processes", none)
     run(jobs=jobs)
     assert seen == places
 

@@ -4,10 +4,11 @@ import multiprocessing
 import os
 import signal
 
+import filelock
 import pytest
 
 from partae_fast.errors import UserError
-from partae_fast.exclusive import only_writer
+from partae_fast.file_lock import only_writer
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
@@ -59,3 +60,38 @@ def test_a_killed_writer_holds_nothing(tmp_path):
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(UserError, match="does not exist"), only_writer(tmp_path / "none" / "m"):
         pass
+
+
+def test_the_caller_words_the_refusal(tmp_path):
+    with (
+        only_writer(tmp_path / "m"),
+        pytest.raises(UserError, match=r"^in use$"),
+        only_writer(tmp_path / "m", lambda: "in use"),
+    ):
+        pytest.fail("two writers")
+
+
+@pytest.mark.parametrize("error", [OSError(95, "Operation not supported"), NotImplementedError("no flock")])
+def test_without_locks_the_block_runs_and_the_log_says_so(tmp_path, monkeypatch, caplog, error):
+    def refuse(self, **settings):
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with only_writer(tmp_path / "m"):
+        assert os.listdir(tmp_path) == []
+    assert "m: cannot be locked" in caplog.text
+
+
+def test_a_lock_on_a_file_that_its_holder_removed_is_taken_again(tmp_path, monkeypatch):
+    acquire, removed = filelock.FileLock.acquire, []
+
+    def removed_meanwhile(self, **settings):
+        taken = acquire(self, **settings)
+        if not removed:
+            removed.append(os.rename(tmp_path / ".m.lock", tmp_path / "gone"))
+        return taken
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", removed_meanwhile)
+    with only_writer(tmp_path / "m"):
+        assert removed and (tmp_path / ".m.lock").exists()
+    assert os.listdir(tmp_path) == ["gone"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from ..atomic import sweep
-from ..audio.files import PathLike
-from ..errors import UserError
-from .denoise import denoise_blocks
+from ...atomic import sweep
+from ...audio.files import PathLike
+from ...errors import UserError
+from ..denoise import denoise_blocks
 from .jobs import Job, Outcome, Settings, carry_out, model_of
 from .journal import NAME, Journal
 from .listing import list_jobs
@@ -133,9 +133,9 @@ def denoise_folder(
 
 def _settings(model: Path, part: str, reduction: float | None, clipping: str, figure: bool) -> Settings:
     """Checked, so that what is wrong with them is said once and not of every recording."""
-    from ..audio.files import CLIPPING
-    from ..models import load
-    from ..models.storage import describe
+    from ...audio.files import CLIPPING
+    from ...models import load
+    from ...models.storage import describe
 
     loaded = load(model)
     rate = loaded.spectrogram.rate if loaded.spectrogram else 1
@@ -179,13 +179,13 @@ def _outcomes(
 ) -> Generator[Outcome]:
     """Carry out the jobs wherever that was asked for. Warnings are logged here, wherever they arose."""
     if scheduler is not None:
-        from .cluster import on_cluster
+        from .executors import on_cluster
 
         return _logged(on_cluster(begun, settings, scheduler, device))
     places = [devices[i % len(devices)] for i in range(min(jobs or len(devices), max(1, count)))]
     if len(places) == 1:
         return _in_this_process(begun, settings, places[0], bar)
-    from .workers import in_processes
+    from .executors import in_processes
 
     threads = max(1, torch.get_num_threads() // len(places))
     logger.info("denoising in %d processes of %d threads, on %s", len(places), threads, ", ".join(devices))

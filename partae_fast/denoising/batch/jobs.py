@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from .denoise import CHUNK
-from .files import denoise_file, figure_path
+from ...errors import UserError
+from ..denoise import CHUNK
+from ..files import denoise_file, figure_path
 
 logger = logging.getLogger("partae_fast")
 
@@ -105,8 +105,8 @@ def model_of(settings: Settings, device: str) -> Any:
 
     Raises UserError where the file is no longer the one that the run began with.
     """
-    from ..models import load
-    from ..models.storage import describe
+    from ...models import load
+    from ...models.storage import describe
 
     if describe(settings.model)["sha256"] != settings.checksum:
         raise UserError(f"{settings.model}: changed since the run began; start again")

@@ -1,0 +1,40 @@
+"""Which files below a folder are recordings."""
+
+import pytest
+
+from partae_fast.audio.folders import Recordings, recordings_in
+from partae_fast.errors import UserError
+
+
+@pytest.fixture
+def june(tmp_path):
+    folder = tmp_path / "june"
+    for name in ("b.FLAC", "a.wav", "night/c.ogg", "night/.d.wav", ".hidden/e.wav", "out/f.wav", "notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "night" / "up").symlink_to("..")
+    return folder
+
+
+def names(paths, folder):
+    return [str(path.relative_to(folder)) for path in paths]
+
+
+def test_recordings_are_listed_by_name_and_others_are_counted(june):
+    recordings = Recordings(june, skip=june / "out")
+    assert names(recordings, june) == ["a.wav", "b.FLAC", "night/c.ogg"]
+    assert (recordings.ignored, recordings.unreadable) == (1, {})
+    assert names(recordings_in(june), june) == ["a.wav", "b.FLAC", "night/c.ogg", "out/f.wav"]
+
+
+def test_a_folder_that_cannot_be_read_is_reported(tmp_path):
+    recordings = Recordings(tmp_path / "none")
+    assert list(recordings) == []
+    assert list(recordings.unreadable) == [tmp_path / "none"]
+    with pytest.raises(UserError, match="none: the folder cannot be read: No such file or directory; change its mode"):
+        recordings_in(tmp_path / "none")
+
+
+def test_a_folder_without_recordings_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no recordings there"):
+        recordings_in(tmp_path)
