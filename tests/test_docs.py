@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import partae_fast as pf
 from partae_fast import cli
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,6 +136,54 @@ def test_options_that_are_spoken_of_exist(page):
     spoken = {option for code in codes for option in re.findall(r"--[a-z-]+", code)}
     others = {"--nproc-per-node", "--version"}  # torchrun's, and of `partae` itself
     assert spoken <= known | others
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", pages())
+def test_python_parses_and_names_what_exists(page):
+    for block in python_blocks(page):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pf":
+                assert hasattr(pf, node.attr), f"{page.name}: pf.{node.attr}"
+
+
+@pytest.mark.parametrize("page", pages())
+def test_paths_that_are_named_exist(page):
+    """Where they are in a folder of the tree and have no placeholder such as OP in them."""
+    for path in re.findall(r"`((?:reference|kernels|tests|docs|bench|examples)/[a-z0-9_/.]+)`", page.read_text()):
+        assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_every_public_name_is_on_the_page_of_the_api():
+    listed = re.findall(r"^::: partae_fast\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(pf.__all__)
+
+
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+def outputs(page: Path) -> list[str]:
+    """The lines of output that a page quotes."""
+    return re.findall(r"^```text\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_headings_of_quoted_tables_are_the_programs():
+    """The first row of each table, column by column."""
+    source = "".join(path.read_text() for part in ("cli", "labels", "training") for path in _sources(part))
+    quoted = [heading for page in PAGES for output in outputs(page) for heading in output.splitlines()[:1]]
+    for heading in (line for line in quoted if re.search(r"\S {3,}\S", line)):
+        for column in re.split(r" {2,}", heading):
+            assert column in source, f"no table has a column {column}"
+    assert len(quoted) >= 4
+
+
+def _sources(part: str) -> list[Path]:
+    return sorted((ROOT / "partae_fast" / part).rglob("*.py"))
 
 
 def test_there_is_something_to_check():
