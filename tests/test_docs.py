@@ -6,6 +6,7 @@ them, and with … where the program puts a value.
 
 import argparse
 import ast
+import json
 import re
 import shlex
 from functools import cache
@@ -15,9 +16,11 @@ import pytest
 
 import partae_fast as pf
 from partae_fast import cli
+from partae_fast.bench import encode_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TUTORIALS = sorted((ROOT / "docs").glob("tutorial-*.md"))
 TROUBLE = ROOT / "docs" / "troubleshooting.md"
 # Whose warnings a user of `train`, `denoise`, `labels`, `report` or `evaluate` may see.
 PARTS = ("audio", "cli", "denoising", "evaluation", "labels", "report", "training")
@@ -175,7 +178,7 @@ def outputs(page: Path) -> list[str]:
 def test_headings_of_quoted_tables_are_the_programs():
     """The first row of each table, column by column."""
     source = "".join(path.read_text() for part in ("cli", "labels", "training") for path in _sources(part))
-    quoted = [heading for page in PAGES for output in outputs(page) for heading in output.splitlines()[:1]]
+    quoted = [heading for page in TUTORIALS for output in outputs(page) for heading in output.splitlines()[:1]]
     for heading in (line for line in quoted if re.search(r"\S {3,}\S", line)):
         for column in re.split(r" {2,}", heading):
             assert column in source, f"no table has a column {column}"
@@ -184,6 +187,24 @@ def test_headings_of_quoted_tables_are_the_programs():
 
 def _sources(part: str) -> list[Path]:
     return sorted((ROOT / "partae_fast" / part).rglob("*.py"))
+
+
+def test_code_of_the_kernels_page_is_in_its_sources():
+    page = ROOT / "docs" / "kernels.md"
+    source = {line.strip() for line in (ROOT / "bench" / "encode_versions.py").read_text().splitlines()}
+    for block in python_blocks(page):
+        assert [line for line in block.splitlines() if line.strip() not in source] == []
+    reference = (ROOT / "reference" / "encode.py").read_text()
+    for line in outputs(page)[0].splitlines():
+        assert line in reference
+
+
+def test_times_of_the_kernels_page_are_the_measured_ones():
+    report = json.loads((ROOT / "bench" / "results" / "cpu" / "encode_versions.json").read_text())
+    page = (ROOT / "docs" / "kernels.md").read_text()
+    assert encode_versions.table(report) in page
+    versions = report["environment"]["versions"]
+    assert all(text in page for text in (report["environment"]["date"], versions["numba"], versions["numpy"]))
 
 
 def test_there_is_something_to_check():
