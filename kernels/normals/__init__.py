@@ -9,4 +9,9 @@ are four normal numbers; number q of counter j is sample q * ceil(samples / 4) +
 5 of 10^9 would be.
 """
 
+import torch
+
+PASSES = ("normals",)
+TYPES = (torch.float32,)
+
 WORDS = 4  # numbers of a counter
