@@ -6,8 +6,10 @@ import importlib
 import importlib.util
 import logging
 import os
+import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -37,36 +39,33 @@ class Op:
 
     passes: tuple[str, ...]
     backends: tuple[str, ...]
-    types: tuple[torch.dtype, ...] = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    types: tuple[torch.dtype, ...]
 
 
-# The gradient of a mean over a million points is below what float16 can hold.
-MEANS = (torch.float32, torch.float64, torch.bfloat16)
-
-OPS = {
-    "encode": Op(("encode", "encode_backward"), ("eager", "cpu", "triton")),
-    "decode": Op(("decode", "decode_backward"), ("eager", "cpu", "triton")),
-    "conv2d_pool": Op(("conv2d_pool", "conv2d_pool_backward"), ("eager", "cpu", "triton")),
-    "upsample_conv2d": Op(("upsample_conv2d", "upsample_conv2d_backward"), ("eager", "cpu", "triton")),
-    "partitioned_loss": Op(("partitioned_loss",), ("eager", "cpu", "triton")),
-    "dense": Op(("dense", "dense_backward"), ("eager", "cpu", "triton")),
-    "curro_loss": Op(("curro_loss",), ("eager", "cpu", "triton")),
-    "contrastive": Op(("contrastive_loss",), ("eager", "cpu", "triton"), MEANS),
-    "affinity": Op(("affinity_loss",), ("eager", "cpu", "triton"), MEANS),
-    "ratio_mask": Op(("ratio_mask_loss",), ("eager", "cpu", "triton"), MEANS),
-    "normals": Op(("normals",), ("eager", "cpu"), (torch.float32,)),
-    "optimiser": Op(("adadelta", "adam", "sgd", "nesterov", "nadam", "clipped_sgd"), ("eager", "cpu", "triton")),
-    # A step changes a weight by less than what 16 bits resolve.
-    "train_steps": Op(("train_steps",), ("eager", "cpu", "triton", "cuda"), (torch.float32, torch.float64)),
-}
-
-# Storage types, by back-end. Sums are float32 or wider in every one of them.
+# Storage types, by back-end, slowest first. Sums are float32 or wider in every one of them.
 DTYPES = {
     "eager": (torch.float32, torch.float64, torch.bfloat16, torch.float16),
     "cpu": (torch.float32, torch.float64),
     "triton": (torch.float32, torch.bfloat16, torch.float16),
     "cuda": (torch.float32,),
 }
+
+
+def _op(name: str) -> Op:
+    """The op of the folder `name`: its `__init__.py` has PASSES, and TYPES where it does not take every type."""
+    package = importlib.import_module(f"{__package__}.{name}")
+    files = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    types = getattr(package, "TYPES", DTYPES["eager"])
+    return Op(package.PASSES, tuple(backend for backend in DTYPES if backend in files), types)
+
+
+def _folders() -> list[str]:
+    """The folders of ops; names of those that ops share begin with an underscore."""
+    modules = pkgutil.iter_modules([str(Path(__file__).parent)])
+    return sorted(module.name for module in modules if module.ispkg and not module.name.startswith("_"))
+
+
+OPS = {name: _op(name) for name in _folders()}
 
 
 def interpreting() -> bool:

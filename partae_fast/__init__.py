@@ -79,7 +79,6 @@ __all__ = [
     "dense",
     "encode",
     "fit",
-    "fit_system",
     "load",
     "partitioned_loss",
     "ratio_mask_loss",

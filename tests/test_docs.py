@@ -6,6 +6,7 @@ them, and with … where the program puts a value.
 
 import argparse
 import ast
+import json
 import re
 import shlex
 from functools import cache
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+import partae_fast as pf
 from partae_fast import cli
+from partae_fast.bench import encode_versions
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TUTORIALS = sorted((ROOT / "docs").glob("tutorial-*.md"))
 TROUBLE = ROOT / "docs" / "troubleshooting.md"
 # Whose warnings a user of `train`, `denoise`, `labels`, `report` or `evaluate` may see.
 PARTS = ("audio", "cli", "denoising", "evaluation", "labels", "report", "training")
@@ -122,19 +126,89 @@ def commands(page: Path) -> list[list[str]]:
 def test_commands_parse(page):
     for words in commands(page):
         try:
-            cli._parser().parse_args(words)
+            cli._parser(words).parse_args(words)
         except SystemExit as stop:
             assert stop.code == 0, f"{page.name}: partae {' '.join(words)}"
 
 
 @pytest.mark.parametrize("page", pages())
 def test_options_that_are_spoken_of_exist(page):
-    verbs = next(a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction)).choices.values()
+    verbs = next(a for a in cli._parser([])._actions if isinstance(a, argparse._SubParsersAction)).choices.values()
     known = {option for verb in verbs for action in verb._actions for option in action.option_strings}
     codes = re.findall(r"`((?:partae |--)[^`\n]+)`", page.read_text())
     spoken = {option for code in codes for option in re.findall(r"--[a-z-]+", code)}
     others = {"--nproc-per-node", "--version"}  # torchrun's, and of `partae` itself
     assert spoken <= known | others
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", pages())
+def test_python_parses_and_names_what_exists(page):
+    for block in python_blocks(page):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pf":
+                assert hasattr(pf, node.attr), f"{page.name}: pf.{node.attr}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_paths_that_are_named_exist(page):
+    """Where they are in a folder of the tree; the recipes of CONTRIBUTING.md name files to be written."""
+    for path in re.findall(r"`((?:reference|kernels|tests|docs|bench|examples)/[a-z0-9_/.]+)`", page.read_text()):
+        assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_every_public_name_is_on_the_page_of_the_api():
+    listed = re.findall(r"^::: partae_fast\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(pf.__all__)
+
+
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+def outputs(page: Path) -> list[str]:
+    """The lines of output that a page quotes."""
+    return re.findall(r"^```text\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_headings_of_quoted_tables_are_the_programs():
+    """The first row of each table, column by column."""
+    source = "".join(path.read_text() for part in ("cli", "labels", "training") for path in _sources(part))
+    quoted = [heading for page in TUTORIALS for output in outputs(page) for heading in output.splitlines()[:1]]
+    for heading in (line for line in quoted if re.search(r"\S {3,}\S", line)):
+        for column in re.split(r" {2,}", heading):
+            assert column in source, f"no table has a column {column}"
+    assert len(quoted) >= 4
+
+
+def _sources(part: str) -> list[Path]:
+    return sorted((ROOT / "partae_fast" / part).rglob("*.py"))
+
+
+def test_code_of_the_kernels_page_is_in_its_sources():
+    page = ROOT / "docs" / "kernels.md"
+    source = {line.strip() for line in (ROOT / "bench" / "encode_versions.py").read_text().splitlines()}
+    for block in python_blocks(page):
+        assert [line for line in block.splitlines() if line.strip() not in source] == []
+    reference = (ROOT / "reference" / "encode.py").read_text()
+    for line in outputs(page)[0].splitlines():
+        assert line in reference
+
+
+def test_times_of_the_kernels_page_are_the_measured_ones():
+    report = json.loads((ROOT / "bench" / "results" / "cpu" / "encode_versions.json").read_text())
+    page = (ROOT / "docs" / "kernels.md").read_text()
+    assert encode_versions.table(report) in page
+    versions = report["environment"]["versions"]
+    assert all(text in page for text in (report["environment"]["date"], versions["numba"], versions["numpy"]))
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) < 1500
 
 
 def test_there_is_something_to_check():

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+PASSES = ("conv2d_pool", "conv2d_pool_backward")
+
 
 def positions_of_none(x: Tensor) -> Tensor:
     """The positions where a window is one place: there is nothing to tell."""

@@ -6,6 +6,7 @@ pre-activation is kept. Where the derivative is 0 at output 0, dropped outputs (
 
 from dataclasses import dataclass
 
+PASSES = ("dense", "dense_backward")
 ACTIVATIONS = ("identity", "relu", "mrelu", "leaky_relu")
 EPSILON = 1e-5  # mrelu: z where z >= EPSILON, else -EPSILON / (z - 1 - EPSILON)   (Liu et al. 2014)
 SLOPE = 0.01  # leaky_relu: SLOPE * z where z <= 0, else z

@@ -1,1 +1,3 @@
 """Temporal convolution, ReLU and max-pool with its argmax, in one pass; backward at the pooled positions only."""
+
+PASSES = ("encode", "encode_backward")

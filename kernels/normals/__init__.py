@@ -8,3 +8,8 @@ with u = (w >> 8) + 1 over 2^24, in (0, 1],
 are four normal numbers; number q of counter j is sample q * ceil(samples / 4) + j. None is above 5.8 in size, which
 5 of 10^9 would be.
 """
+
+import torch
+
+PASSES = ("normals",)
+TYPES = (torch.float32,)

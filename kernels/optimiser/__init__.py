@@ -3,6 +3,8 @@
 import functools
 from dataclasses import dataclass
 
+PASSES = ("adadelta", "adam", "sgd", "nesterov", "nadam", "clipped_sgd")
+
 
 @dataclass(frozen=True)
 class Rule:

@@ -1,5 +1,6 @@
 """affinity_loss and its gradient to the embeddings, against the reference."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -140,3 +141,20 @@ def _by_pairs(a: SimpleNamespace) -> float:
             norms = [np.sqrt(np.sum(pairs * product)) for product in (near**2, near * same, same)]
             losses.append(norms[0] - 2.0 * norms[1] + norms[2])
     return float(np.mean(losses))
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {"affinity_loss": lambda case: case.points}
+
+
+def _cancellation(case: Case) -> float:
+    """Of the gradient of the squared form: it is V V'WV - Y (V'WY)', of which only what is across V stays.
+
+    For embeddings of random direction V'WV is P / D on its diagonal, and P / D times V is along V and leaves nothing;
+    the rounding errors of the P / D differ from number to number and stay. What is left is Y (V'WY)', a random walk of
+    the P / S points of a source, sqrt(P / S). The ratio is sqrt(P S) / D.
+    """
+    return max(1.0, math.sqrt(case.points * case.sources) / case.size) if case.variant == "squared" else 1.0
+
+
+CANCELLATION = {"affinity_loss": _cancellation}

@@ -12,6 +12,7 @@ from ..reference.embeddings import unit_vectors
 from .cases import alone, draw_sizes, generator, pairs
 from .examination import Call, examined
 from .losses import UNEVEN, arrays, embeddings, loss_call, maker, truth_errors
+from .tolerances import points
 
 
 @dataclass(frozen=True)
@@ -149,3 +150,7 @@ def _by_loops(a: SimpleNamespace) -> float:
             y = 1.0 if a.labels[b, t, f] == s else -1.0
             total -= np.log(1.0 / (1.0 + np.exp(-y * units[b, t, f] @ a.table[row])))
     return total / (a.labels.size * a.sources.shape[1])
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {"contrastive_loss": lambda case: points(case) * case.sources}

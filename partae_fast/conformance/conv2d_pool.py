@@ -341,3 +341,14 @@ def _loops(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, case: Case) -> n
     for b, n, h, d in np.ndindex(a.shape):
         values[b, n // p, h // q, d] = max(values[b, n // p, h // q, d], a[b, n, h, d])
     return values
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {
+    "conv2d_pool": lambda case: 9 * case.channels + 1,
+    "conv2d_pool_backward": lambda case: max(9 * case.filters, _windows(case)),
+}
+
+
+def _windows(case: Case) -> int:
+    return case.batch * -(-case.frames // case.factors[0]) * -(-case.bins // case.factors[1])

@@ -106,3 +106,7 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
         ):
             size = np.linalg.norm(wanted)
             yield case.name, quantity, float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {"curro_loss": lambda case: case.batch * case.bins}

@@ -13,6 +13,7 @@ from . import cases
 from .cases import Case, tensors
 from .comparison import WRONG, Output, array
 from .examination import Call, examined
+from .tolerances import pool_windows
 
 TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
 UNINTERPRETED = cases.UNINTERPRETED
@@ -132,3 +133,10 @@ def refusals(function: Callable, dtype: torch.dtype, device: torch.device) -> di
             refused = True
         errors[f"position {name} refused"] = 0.0 if refused else WRONG
     return errors
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {
+    "decode": lambda case: case.taps * case.latents,
+    "decode_backward": lambda case: max(case.taps * case.bins, pool_windows(case)),
+}

@@ -226,3 +226,10 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
 def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
     size = np.linalg.norm(wanted)
     return float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {
+    "dense": lambda case: case.inputs + 1,
+    "dense_backward": lambda case: max(case.outputs, case.batch),
+}

@@ -12,6 +12,7 @@ from . import cases
 from .cases import Case, tensors
 from .comparison import WRONG, Output, array
 from .examination import Call, examined
+from .tolerances import pool_windows
 
 TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
 UNINTERPRETED = cases.UNINTERPRETED
@@ -135,3 +136,10 @@ def _gradients(
     return [
         (np.where(r, np.nan, s), ~np.isfinite(d) | o) for d, s, r, o in zip(dense, sparse, reached, odd, strict=True)
     ]
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {
+    "encode": lambda case: case.taps * case.bins,
+    "encode_backward": lambda case: max(case.taps * case.latents, pool_windows(case)),
+}

@@ -71,3 +71,7 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
             wave = math.sin if q % 2 else math.cos
             worst = max(worst, abs(number - math.sqrt(-2 * math.log(u)) * wave(2 * math.pi * v)))
         yield case.name, "noise", worst
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {"normals": lambda case: 1}

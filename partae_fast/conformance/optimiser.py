@@ -78,3 +78,7 @@ def _check(rule: str) -> Check:
 
 
 adadelta, adam, sgd, nesterov, nadam, clipped_sgd = (_check(rule) for rule in EVERY_RULE)
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = dict.fromkeys(EVERY_RULE, lambda case: 1)

@@ -9,6 +9,7 @@ from . import cases
 from .cases import Case, tensors
 from .comparison import Output, array
 from .examination import Call, examined
+from .tolerances import loss_terms
 
 TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
 UNINTERPRETED = cases.UNINTERPRETED
@@ -31,3 +32,7 @@ def partitioned_loss(
         Output("values", grad_v, dtype, each=case.kind == "graded"),
     )
     return [Call((*inputs, case.penalty), outputs)]
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {"partitioned_loss": loss_terms}

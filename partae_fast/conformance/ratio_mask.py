@@ -11,6 +11,7 @@ from ..reference import ratio_mask as reference
 from .cases import alone, draw_sizes, generator, pairs
 from .examination import Call, examined
 from .losses import UNEVEN, arrays, loss_call, maker, truth_errors
+from .tolerances import points
 
 
 @dataclass(frozen=True)
@@ -127,3 +128,7 @@ def _by_loops(a: SimpleNamespace) -> float:
         mask = 1.0 / np.exp(a.logits[b, t, f] - a.logits[b, t, f, s]).sum()
         total += (a.sources[b, t, f, s] - mask * a.mixture[b, t, f]) ** 2
     return total / a.logits.size
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {"ratio_mask_loss": lambda case: points(case) * case.sources}

@@ -24,7 +24,6 @@ float64, where u is 2^-53.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 # Relative root-mean-square error against the float64 reference of what we sum ourselves. "tf32" is float32 storage
@@ -43,64 +42,26 @@ def library_bound(kind: str, terms: int, cancellation: float = 1.0) -> float:
     return max(TOLERANCES[kind], min(terms, LAMBDA * math.sqrt(terms)) * unit_roundoff * cancellation)
 
 
-def case_bound(op_pass: str, case: Any, kind: str) -> float:
-    """Return `library_bound` for a pass on one of its cases."""
-    cancellation = CANCELLATION.get(op_pass, lambda case: 1.0)(case)
-    return library_bound(kind, LONGEST_SUM[op_pass](case), cancellation)
+def case_bound(checks: Any, op_pass: str, case: Any, kind: str) -> float:
+    """Return `library_bound` for a pass on one of its cases, by what the op's module of checks says of its sums.
+
+    LONGEST_SUM there has by pass the number of terms in the longest sum, which is that of an output, a loss or a
+    gradient; CANCELLATION, which it may lack, has the cancellation.
+    """
+    cancellation = getattr(checks, "CANCELLATION", {}).get(op_pass, lambda case: 1.0)(case)
+    return library_bound(kind, checks.LONGEST_SUM[op_pass](case), cancellation)
 
 
-def _windows(case: Any) -> int:
+def pool_windows(case: Any) -> int:
     """Terms in the gradient of a filter: one position of each pool window, whose others have gradient 0."""
     return case.batch * -(-case.frames // case.pool)
 
 
-def _map_windows(case: Any) -> int:
-    return case.batch * -(-case.frames // case.factors[0]) * -(-case.bins // case.factors[1])
-
-
-def _points(case: Any) -> int:
+def points(case: Any) -> int:
+    """Items, frames and bins."""
     return case.batch * case.frames * case.bins
 
 
-def _loss_terms(case: Any) -> int:
-    return _points(case) + _windows(case) * case.latents
-
-
-def _one(case: Any) -> int:
-    return 1
-
-
-# By pass, the number of terms in the longest sum, which is that of an output, a loss or a gradient.
-LONGEST_SUM: dict[str, Callable[[Any], int]] = {
-    "encode": lambda case: case.taps * case.bins,
-    "encode_backward": lambda case: max(case.taps * case.latents, _windows(case)),
-    "decode": lambda case: case.taps * case.latents,
-    "decode_backward": lambda case: max(case.taps * case.bins, _windows(case)),
-    "partitioned_loss": _loss_terms,
-    "train_steps": lambda case: max(case.taps * max(case.bins, case.latents), _loss_terms(case)),
-    "conv2d_pool": lambda case: 9 * case.channels + 1,
-    "conv2d_pool_backward": lambda case: max(9 * case.filters, _map_windows(case)),
-    "upsample_conv2d": lambda case: 9 * case.channels + 1,
-    "upsample_conv2d_backward": lambda case: math.prod(case.factors) * max(9 * case.filters, _points(case)),
-    "dense": lambda case: case.inputs + 1,
-    "dense_backward": lambda case: max(case.outputs, case.batch),
-    "curro_loss": lambda case: case.batch * case.bins,
-    "contrastive_loss": lambda case: _points(case) * case.sources,
-    "affinity_loss": lambda case: case.points,
-    "ratio_mask_loss": lambda case: _points(case) * case.sources,
-    "normals": _one,
-    **dict.fromkeys(("adadelta", "adam", "sgd", "nesterov", "nadam", "clipped_sgd"), _one),
-}
-
-
-def _affinity_cancellation(case: Any) -> float:
-    """Of the gradient of the squared form: it is V V'WV - Y (V'WY)', of which only what is across V stays.
-
-    For embeddings of random direction V'WV is P / D on its diagonal, and P / D times V is along V and leaves nothing;
-    the rounding errors of the P / D differ from number to number and stay. What is left is Y (V'WY)', a random walk of
-    the P / S points of a source, sqrt(P / S). The ratio is sqrt(P S) / D.
-    """
-    return max(1.0, math.sqrt(case.points * case.sources) / case.size) if case.variant == "squared" else 1.0
-
-
-CANCELLATION: dict[str, Callable[[Any], float]] = {"affinity_loss": _affinity_cancellation}
+def loss_terms(case: Any) -> int:
+    """Squared errors and penalties of the partitioned loss."""
+    return points(case) + pool_windows(case) * case.latents

@@ -20,6 +20,7 @@ from .cases import Case
 from .comparison import Output
 from .examination import Call, Check
 from .optimiser import OPTIONS
+from .tolerances import loss_terms
 
 # In TF32 a window's first and second may be too near to tell: a step then goes by another frame than the truth's.
 TOLERANCES = {"tf32": 5e-2}
@@ -278,3 +279,7 @@ class _StepsCheck(Check):
 
 
 train_steps = _StepsCheck("train_steps", _calls, _in_place)
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {"train_steps": lambda case: max(case.taps * max(case.bins, case.latents), loss_terms(case))}

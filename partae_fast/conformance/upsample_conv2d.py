@@ -1,5 +1,6 @@
 """upsample_conv2d and its gradients, against the reference, on the cases of conv2d_pool."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from .cases import placed
 from .comparison import Output, array, error
 from .conv2d_pool import Case, against_differences, gradient_calls, tensors, with_nan
 from .examination import Call, examined
+from .tolerances import points
 
 # Interpreted, each place that is written costs: the other small cases are left to the back-ends that need no patience.
 INTERPRETED = (
@@ -91,3 +93,10 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
         yield from against_differences(
             case.name, found, given, lambda *a, g=g, rest=rest: np.sum(g * reference.upsample_conv2d(*a, *rest))
         )
+
+
+# Terms in the longest sum of each pass; see `tolerances`.
+LONGEST_SUM = {
+    "upsample_conv2d": lambda case: 9 * case.channels + 1,
+    "upsample_conv2d_backward": lambda case: math.prod(case.factors) * max(9 * case.filters, points(case)),
+}

@@ -242,7 +242,7 @@ def row(
     with _tf32(kind == "tf32"), np.errstate(all="ignore"):  # NaN and infinity are meant
         for case, thorough, factor in cases:
             factor = getattr(checks, "FACTORS", {}).get(type(case), factor)
-            allowed = factor * (max(tolerance, case_bound(op_pass, case, kind)) if library else tolerance)
+            allowed = factor * (max(tolerance, case_bound(checks, op_pass, case, kind)) if library else tolerance)
             try:
                 errors = check(case, module, dtype, device, allowed, thorough)
             except KeywordMissing as missing:
@@ -257,7 +257,7 @@ def row(
             if stop and tally.failures:
                 return tally.row(op_pass, name, kind)
         if not interpreting() and tally.cases and not tally.failures:
-            slack = max(tolerance, case_bound(op_pass, _larger(checks), kind)) if library else None
+            slack = max(tolerance, case_bound(checks, op_pass, _larger(checks), kind)) if library else None
             errors = _endurance(checks, check, op_pass, module, dtype, device, thoroughness, slack)
             for quantity, found in errors.items():
                 tally.add("called often", quantity, found, tolerance)

@@ -48,7 +48,9 @@ def encode(
 
     Raises:
         ValueError: shapes, types or devices that do not go together; a leak or std out of range; a mean or std that
-        requires a gradient. TypeError: what is no tensor, a pool that is no int. BackendUnavailable: see above.
+            requires a gradient.
+        TypeError: what is no tensor, a pool that is no int.
+        BackendUnavailable: see above.
         NotImplementedError: a forward-mode or second derivative.
 
     >>> values, positions = encode(torch.rand(2, 100, 8), torch.randn(5, 8, 3), pool=16)

@@ -57,7 +57,7 @@ def partitioned_loss(
 
     Raises:
         ValueError, TypeError, BackendUnavailable, NotImplementedError: as `encode` and `decode`; and where a label, the
-        mask or the penalty is out of range, or one of them requires a gradient.
+            mask or the penalty is out of range, or one of them requires a gradient.
 
     >>> w_enc, w_dec = torch.randn(5, 8, 4), torch.randn(5, 4, 8)
     >>> y, c = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0, 1.0, 1.0])

@@ -90,22 +90,22 @@ def test_every_contest_is_checked_and_timed(tmp_path, capsys):
     report = json.loads((tmp_path / "rows.json").read_text())
     contests = dict.fromkeys(row["op"] for row in report["rows"])
     assert list(contests) == [
-        "encode",
-        "encode forward+backward",
+        "affinity forward+backward",
+        "contrastive forward+backward",
+        "conv2d_pool",
+        "conv2d_pool forward+backward",
         "decode",
         "decode forward+backward",
-        "partitioned_loss",
         "dense",
         "dense forward+backward",
         "dense step",
         "Curro step",
-        "conv2d_pool",
-        "conv2d_pool forward+backward",
+        "encode",
+        "encode forward+backward",
+        "partitioned_loss",
+        "ratio_mask forward+backward",
         "upsample_conv2d",
         "upsample_conv2d forward+backward",
-        "contrastive forward+backward",
-        "affinity forward+backward",
-        "ratio_mask forward+backward",
         "snmf activations",
         "snmf learning",
         "train step",
@@ -445,7 +445,7 @@ def test_inputs_are_what_they_were_after_a_contest():
 
 @pytest.mark.parametrize("function", ["adam", "train_steps"])
 def test_a_candidate_without_a_benchmark(function, candidates):
-    with pytest.raises(UserError, match=f"no benchmark times {function}; those of encode, decode"):
+    with pytest.raises(UserError, match=f"no benchmark times {function}; those of affinity, contrastive"):
         command.main(None, candidate=f"{candidates}:{function}")
 
 

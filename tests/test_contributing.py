@@ -1,0 +1,93 @@
+"""The recipes of CONTRIBUTING.md work: each is followed to the letter in a copy of the tree."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text()
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "results", "build", "dist", "*.egg-info")
+
+
+def section(heading: str) -> str:
+    """The text below a heading, up to the next of its level or above."""
+    level = heading.partition(" ")[0]
+    return re.split(rf"^#{{1,{len(level)}}} ", TEXT.partition(heading + "\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def new_files(recipe: str) -> dict[str, str]:
+    """Contents by path: a line with a path in backticks and a colon, then a block of Python."""
+    found = re.findall(r"^`([\w/.]+)`:\n\n```python\n(.*?)^```", recipe, re.M | re.DOTALL)
+    assert len(found) == recipe.count("```python\n")
+    return dict(found)
+
+
+def edits(recipe: str) -> list[tuple[str, str, str]]:
+    """(path, line, lines to add after it) of each row of the table."""
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| (an empty line and )?`([^`]+)` \|$", recipe, re.MULTILINE)
+    return [(path, line, ("\n" if empty else "") + added) for path, line, empty, added in rows]
+
+
+def commands(recipe: str) -> list[list[str]]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", recipe, re.MULTILINE | re.DOTALL)
+    return [shlex.split(line) for block in blocks for line in block.splitlines()]
+
+
+def follow(recipe: str, tree: Path) -> None:
+    """Write the recipe's files into the tree and make its edits."""
+    for path, content in new_files(recipe).items():
+        assert not (tree / path).exists(), path
+        (tree / path).parent.mkdir(exist_ok=True)
+        (tree / path).write_text(content)
+    for path, line, added in edits(recipe):
+        lines = (tree / path).read_text().split("\n")
+        assert lines.count(line) == 1, f"{path}: {line}"
+        lines.insert(lines.index(line) + 1, added)
+        (tree / path).write_text("\n".join(lines))
+
+
+def run(tree: Path, *command: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, *command], cwd=tree, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def tree(tmp_path):
+    copy = tmp_path / "tree"
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=LEFT_OUT)
+    return copy
+
+
+@pytest.mark.slow
+def test_add_an_op(tree):
+    recipe = section("## Add an op")
+    assert len(new_files(recipe)) == 8 and len(edits(recipe)) == 6
+    follow(recipe, tree)
+    outputs = [run(tree, "-m", "partae_fast", *words) for program, *words in commands(recipe) if program == "partae"]
+    verified, timed = outputs
+    rows = {tuple(line.split()[1:3]) for line in verified.splitlines() if line.startswith("magnitude_loss")}
+    types = ("float32", "float64", "bfloat16", "float16")
+    assert rows == {("reference", "float64"), ("cpu", "float32"), ("cpu", "float64"), *(("eager", t) for t in types)}
+    assert "7 rows, 0 failed" in verified
+    assert "| magnitude_loss forward+backward | cpu | 128 257 | **cpu** |" in timed
+    checks = [
+        "tests/conformance/test_magnitude_loss.py",
+        "tests/conformance/test_tolerances.py::test_every_pass_has_a_longest_sum",
+        "tests/test_docs.py::test_every_public_name_is_on_the_page_of_the_api",
+    ]
+    run(tree, "-m", "pytest", "-n", "0", *checks)
+    example = "import torch, partae_fast as pf; print(pf.magnitude_loss(torch.ones(2, 3), torch.ones(2, 3)))"
+    assert run(tree, "-c", example) == "tensor(0.)\n"
+
+
+def test_every_path_of_the_map_exists():
+    for name in re.findall(r"^(?:  )?([a-z_]+)/ ", section("## The map"), re.MULTILINE):
+        assert (ROOT / name).is_dir() or (ROOT / "partae_fast" / name).is_dir(), name
