@@ -41,7 +41,8 @@ from .models import (
 from .sampling import CropSampler
 from .sweeps.grid import Member
 from .sweeps.sweep import Sweep
-from .systems.fit import fit, fit_system
+from .systems.fit import fit
+from .systems.fit import fit_system as fit_system
 from .training.material import Material
 from .training.options import TrainingOptions
 from .training.trainer import History, Trainer

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from partae_fast.audio import files
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -86,6 +89,22 @@ def test_add_an_op(tree):
     run(tree, "-m", "pytest", "-n", "0", *checks)
     example = "import torch, partae_fast as pf; print(pf.magnitude_loss(torch.ones(2, 3), torch.ones(2, 3)))"
     assert run(tree, "-c", example) == "tensor(0.)\n"
+
+
+@pytest.mark.slow
+def test_add_a_system(tree):
+    recipe = section("## Add a system")
+    assert len(new_files(recipe)) == 2 and len(edits(recipe)) == 1
+    follow(recipe, tree)
+    random = np.random.default_rng(0)
+    noise = random.normal(0.0, 0.1, 16000)
+    clean = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
+    for name, samples in (("clean", clean), ("noise", noise), ("noisy", clean + noise)):
+        files.write(tree / f"{name}.wav", samples, 16000)
+    trained, described, _ = (run(tree, "-m", "partae_fast", *words) for _, *words in commands(recipe))
+    assert "toy.safetensors: 20 steps" in trained and "clean recordings of what is wanted (--clean)" in described
+    before, after = (files.read(tree / f"{name}.wav")[0][:, 0] for name in ("noisy", "denoised"))
+    assert np.std(after - clean) < np.std(before - clean)
 
 
 def test_every_path_of_the_map_exists():

@@ -37,13 +37,13 @@ class Settings(FrameSettings):
     with signal.
     """
 
-    hidden: int = setting(2048, "units of the first hidden layer")
-    latents: int = setting(1024, "latents of either kind")
-    decoder: int = setting(1024, "units of each decoder's hidden layer")
+    hidden: int = setting(2048, "units of the first two layers")
+    latents: int = setting(1024, "latents for signal, and as many for noise")
+    decoder: int = setting(1024, "units of the decoder's first two layers")
     noise_only: float = setting(0.25, "share of noise-only frames in a batch, above 0 and below 1")
-    batch_norm: str = setting("none", "where batch normalisation is: none or input")
-    part: str = setting("signal", "what denoising returns: signal, or both with noise subtracted alpha times")
-    alpha: float = setting(0.0, "how much of the noise is subtracted, with part both")
+    batch_norm: str = setting("none", "where batch normalisation is: none, input or every")
+    part: str = setting("signal", "what is taken for the signal: signal, noise, or both (signal + alpha noise)")
+    alpha: float = setting(0.0, "weight of the noise, of part both")
     learn_alpha: bool = setting(
         False, "learn alpha by least squares from clean recordings once trained; sets part both"
     )

@@ -27,8 +27,8 @@ class Settings(FrameSettings):
     """
 
     layers: str = setting("2000", "units of the hidden layers, joined by -")
-    activation: str = setting("mrelu", "of the hidden layers: mrelu, relu or leaky_relu")
-    batch_norm: str = setting("input", "where batch normalisation is: none, input, input-hidden or every")
+    activation: str = setting("mrelu", "of the hidden layers: mrelu, leaky_relu, relu or identity")
+    batch_norm: str = setting("input", "where batch normalisation is: none, input, hidden, input-hidden or every")
     rectified_output: bool = setting(False, "rectify the output")
     l2: float = setting(0.0, "weight of the squared weights in the loss")
     l1: float = setting(0.0, "weight of the absolute weights in the loss")

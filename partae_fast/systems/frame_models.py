@@ -21,10 +21,10 @@ WEAK = "recordings", "noise", "labels", "clean"  # what the partitioned ones may
 class FrameSettings:
     """Settings that every model of single frames has."""
 
-    input: str = setting("magnitude", "what a frame is, magnitude or real; see audio.frame_input.FrameInput")
+    input: str = setting("magnitude", "what a frame is: time, magnitude, context or complex")
     n_fft: int = setting(1024, "samples in a window")
-    spectrum: str = setting("one-sided", "one-sided or two-sided")
-    context: int = setting(3, "frames before and after a frame that the model sees")
+    spectrum: str = setting("one-sided", "its bins: one-sided, without-nyquist or two-sided")
+    context: int = setting(3, "frames on either side, of input context")
     rate: int = setting(16000, "sample rate of the audio that the model takes, Hz")
     snr: float = setting(0.0, "signal-to-noise ratio of a batch's mixtures of clean recordings and noise, dB (eq. 24)")
     batch: int = setting(128, "frames in a batch")

@@ -72,7 +72,7 @@ def run(
         singing: a folder of singing voices, for panel e; see `data.load_singing`.
         hidden: units of a hidden layer. steps, learning_rate: of training. epochs, adapting_rate: of adaptation, and
             its step size. None for what `PAPER` says, or on the project's test recordings `SMALL`.
-        seed: of weights, batches and dictionaries. backend, device, progress: as for `pf.fit_system`.
+        seed: of weights, batches and dictionaries. backend, device, progress: as for `pf.TrainingOptions`.
 
     Returns claims (letter, claim, rule, holds, figures), conditions, seconds and files.
 
