@@ -17,9 +17,9 @@ from partae_fast.audio.files import read, write
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.denoising.denoise import denoise, denoise_blocks
 from partae_fast.denoising.files import denoise_file
-from partae_fast.denoising.mask import Mask
 from partae_fast.errors import UserError
 from partae_fast.evaluation import peers
+from partae_fast.masking.mask import Mask
 from partae_fast.masking.rules import BYPASS
 from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
 from partae_fast.systems.field import Settings

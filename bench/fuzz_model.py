@@ -18,8 +18,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ..audio.spectrogram import Spectrogram
-from ..denoising.mask import Mask
 from ..errors import UserError
+from ..masking.mask import Mask
 from ..models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
 from ..models.storage import describe, load, save
 from ..sampling import CropSampler

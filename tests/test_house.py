@@ -22,11 +22,15 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> set[str]:
-    """Absolute names of all that the file imports, anywhere in it; `from a import b` counts as a and as a.b."""
+def imports(path: Path, deep: bool = True) -> set[str]:
+    """Absolute names of all that the file imports; `from a import b` counts as a and as a.b.
+
+    Anywhere in it, or without `deep` at its top alone.
+    """
     module, found = module_of(path), set()
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    tree = ast.parse(path.read_text(), str(path))
+    for node in ast.walk(tree) if deep else tree.body:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -112,27 +116,95 @@ def test_reference_and_bench_are_for_checks_alone(path):
         assert not reached(path, "partae_fast.conformance")
 
 
-# What each layer may not know, from the kernels' side up to the command line.
-ABOVE = {
-    "functional": ("models", "training", "denoising", "evaluation", "report", "experiments", "cli", "demo", "audio"),
-    "models": ("training", "evaluation", "report", "experiments", "cli", "demo"),
-    "audio": (
-        *("models", "training", "denoising", "evaluation", "report", "experiments", "cli", "demo"),
-        *("functional", "kernels"),
-    ),
-    "training": ("evaluation", "report", "experiments", "cli", "demo"),
-    "denoising": ("training", "evaluation", "report", "experiments", "cli", "demo"),
-    "evaluation": ("report", "experiments", "cli", "demo"),
-    "report": ("experiments", "cli", "demo"),
-    "experiments": ("cli", "demo"),
-    "demo.py": ("cli",),
+# From the top down: a part imports from the layers below its own, and from no other part of its own layer.
+LAYERS = (
+    ("cli",),
+    ("demo",),
+    ("experiments",),
+    ("report",),
+    ("evaluation", "sweeps"),
+    ("systems",),
+    ("training",),
+    ("denoising",),
+    ("models",),
+    ("masking", "labels", "sampling", "frames", "mixtures", "corpora"),
+    ("audio", "batches", "metrics"),
+    ("functional", "plot_style", "sealed", "file_lock"),
+    ("kernels", "atomic", "interrupts"),
+    ("errors",),
+)
+RANK = {part: number for number, layer in enumerate(LAYERS) for part in layer}
+ABOVE_ALL = ("__init__", "__main__", "conformance")  # which import what they please
+
+
+def part_of(path: Path) -> str:
+    """The folder of the library that a file is in, or the file itself where it is in none."""
+    return path.relative_to(ROOT / "partae_fast").parts[0].removesuffix(".py")
+
+
+def wrong_arrows(path: Path) -> set[str]:
+    """The parts that a file imports from and may not: those of its own layer or of one above it."""
+    own = part_of(path)
+    if own in ABOVE_ALL:
+        return set()
+    parts = {name.split(".")[1] for name in reached(path, "partae_fast") if "." in name}
+    return {part for part in parts - {own, "__version__"} if part not in RANK or RANK[part] <= RANK[own]} - APART
+
+
+APART = {"reference", "bench", "conformance"}  # which `test_reference_and_bench_are_for_checks_alone` holds
+
+
+def test_every_part_has_a_layer():
+    assert {part_of(path) for path in LIBRARY} - {*ABOVE_ALL} == {*RANK} - {"kernels"}
+
+
+@pytest.mark.parametrize("path", names(LIBRARY))
+def test_arrows_run_one_way(path):
+    assert not wrong_arrows(path)
+
+
+WRONG = {
+    "errors.py": "from .atomic import atomic_path",
+    "audio/x.py": "from ..models import save",
+    "labels/x.py": "from ..sampling import CropSampler",
+    "masking/x.py": "from ..denoising.denoise import denoise",
+    "functional/x.py": "import partae_fast.audio",
+    "models/x.py": "def f():\n    from ..training.trainer import Trainer",
+    "denoising/batch/x.py": "from ...training import material",
+    "training/x.py": "from ..systems.registry import systems",
+    "systems/x.py": "from ..sweeps.sweep import Sweep",
+    "sweeps/x.py": "from ..evaluation.report import report",
+    "evaluation/x.py": "from ..report.page import page",
+    "experiments/paper/x.py": "from ...cli.options import names",
 }
 
 
-@pytest.mark.parametrize("path", names([p for p in LIBRARY if p.relative_to(ROOT / "partae_fast").parts[0] in ABOVE]))
-def test_arrows_run_one_way(path):
-    for layer in ABOVE[path.relative_to(ROOT / "partae_fast").parts[0]]:
-        assert not reached(path, f"partae_fast.{layer}")
+@pytest.mark.parametrize("place", WRONG)
+def test_a_wrong_import_in_any_folder_is_seen(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    path = tmp_path / "partae_fast" / place
+    path.parent.mkdir(parents=True)
+    path.write_text(WRONG[place] + "\n")
+    assert wrong_arrows(path)
+
+
+def test_no_two_files_import_each_other():
+    """No file reaches itself by imports, those within functions left out, through files of the library."""
+    files = {module_of(path): path for path in LIBRARY + BEHIND_LINKS}
+    arrows = {name: {n for n in imports(path, deep=False) if n in files} - {name} for name, path in files.items()}
+    packages = {module_of(path) for path in files.values() if path.name == "__init__.py"}
+    arrows = {name: {n for n in found if n not in packages} for name, found in arrows.items()}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join((*way[way.index(name) :], name))
+        if name not in done:
+            for further in sorted(arrows[name]):
+                visit(further, (*way, name))
+            done.add(name)
+
+    for name in files:
+        visit(name, ())
 
 
 def run_python(code: str) -> str:

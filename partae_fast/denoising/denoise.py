@@ -30,11 +30,11 @@ from ..audio.files import RATE_LIMIT, require_finite
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
+from ..masking.mask import Mask, gain_of
 from ..models.separation import SourceSeparator
 from ..models.state import unwrapped
 from . import stft
 from .chunks import CHUNK, WHOLE, Audio, Chunks, Fifo
-from .mask import Mask, gain_of
 
 M = TypeVar("M")
 

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from ..atomic import atomic_path
 from ..audio.files import PathLike
 from ..audio.spectrogram import Spectrogram
+from ..plot_style import DPI, STYLE
 
 # dB below the loudest point of the model's band before, where the colour scale ends.
 RANGE = 70.0
 # Columns of an image: about as many as a printed page has dots across it.
 COLUMNS = 1800
-# Inches: as wide as both columns of a journal, and dots per inch, as printers ask for.
-SIZE, DPI = (7.2, 6.0), 300
-STYLE: Any = {"font.size": 8.0, "axes.titlesize": 8.0, "axes.linewidth": 0.6, "figure.titlesize": 9.0}
+SIZE = (7.2, 6.0)  # inches: as wide as both columns of a journal
 
 
 def figure(

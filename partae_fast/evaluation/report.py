@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..denoising.mask import gain_of
+from ..masking.mask import gain_of
 from ..training.spectrograms import Spectrograms
 
 _CHUNK = 4096  # frames that the model sees at a time; at the ends of each it has zeros around it

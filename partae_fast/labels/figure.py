@@ -24,7 +24,7 @@ def figure(path: PathLike, summary: Summary, overwrite: bool = True) -> None:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    from ..denoising.figure import DPI
+    from ..plot_style import DPI
 
     parts = summary.parts[:ROWS]
     longest = max((part.timeline.seconds for part in parts), default=1.0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..denoising.mask import Mask
+from .mask import Mask
 
 Magnitudes = NDArray[np.float32]
 

@@ -17,7 +17,7 @@ from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
-    from ..denoising.mask import Mask
+    from ..masking.mask import Mask
 
 ACTIVATION = "mrelu"  # equation 6; of every layer, the last too, for what comes out are magnitudes
 HELD, THROUGH = GRADIENTS = ("held", "through")

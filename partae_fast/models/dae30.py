@@ -15,7 +15,7 @@ from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
-    from ..denoising.mask import Mask
+    from ..masking.mask import Mask
 
 LAYERS, TAPS = 15, 5  # convolutions, and as many transposed ones; taps either way
 _LAST_SCALE, _LAST_BIAS = 0.01, 0.5  # of the last layer before the first step

@@ -16,7 +16,7 @@ from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
-    from ..denoising.mask import Mask
+    from ..masking.mask import Mask
 
 OBJECTIVES = ("sce", "sce-mi", "dc-mi")
 INFERENCE = ("mask", "cluster")

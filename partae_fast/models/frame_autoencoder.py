@@ -11,7 +11,7 @@ from .state import StatefulModel
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
-    from ..denoising.mask import Mask
+    from ..masking.mask import Mask
 
 
 class FrameAutoencoder(StatefulModel):

@@ -13,7 +13,7 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
-    from ..denoising.mask import Mask
+    from ..masking.mask import Mask
 
 SETTINGS = "_extra_state"  # PyTorch's name of the entry that get_extra_state fills
 _NAMES = {"config", "spectrogram", "mask"}
@@ -50,7 +50,7 @@ class StatefulModel(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Set spectrogram, mask and the settings in `RESTORED` to those of `get_extra_state`."""
         from ..audio.spectrogram import Spectrogram
-        from ..denoising.mask import Mask
+        from ..masking.mask import Mask
 
         settings = _settings_of(state)
         for name in set(self.RESTORED) & set(settings["config"]):

@@ -5,7 +5,7 @@ floating type. The metadata's `settings` have these keys and no others:
     kind          which model, a name in `KINDS`
     config        the arguments that construct it
     spectrogram   settings of `partae_fast.audio.Spectrogram`, or null
-    mask          settings of `partae_fast.denoising.mask.Mask`, or null
+    mask          settings of `partae_fast.masking.mask.Mask`, or null
     program       the name and version of what wrote the file, for people to read
 The checksum and the rest of the container are described in `partae_fast.sealed`.
 """
@@ -99,7 +99,7 @@ def load(path: str | os.PathLike[str]) -> Any:
             model.spectrogram = Spectrogram.from_dict(file.settings["spectrogram"])
         _check_bins(str(path), model)
     if file.settings["mask"] is not None:
-        from ..denoising.mask import Mask
+        from ..masking.mask import Mask
 
         with _named(path, "its mask is none"):
             model.mask = Mask.from_dict(file.settings["mask"])

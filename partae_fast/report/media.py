@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ..audio.resample import resample
 from ..audio.spectrogram import Spectrogram
-from ..denoising.figure import STYLE, spectrograms
+from ..denoising.figure import spectrograms
 from ..labels import Event
+from ..plot_style import STYLE
 
 # Browsers play FLAC of 16 bits up to this rate, from 2017 on; it loses nothing that is heard, and is half of a WAV.
 HIGHEST_RATE = 48000

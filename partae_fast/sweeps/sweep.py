@@ -441,7 +441,7 @@ def judge(model: Any, sampler: CropSampler) -> dict[str, float | None]:
     A model that tells signal from noise has a low leak and a higher keep. Neither says by itself how well it denoises,
     and the recordings are those that it was trained on.
     """
-    from ..denoising.mask import gain_of
+    from ..masking.mask import gain_of
 
     known = bool(sampler.noise_mean_square.any())
     crops = sampler.with_settings(batch=_JUDGED_ITEMS, noise_only=_JUDGED_NOISE if known else 0.0, seed=_JUDGED_SEED)

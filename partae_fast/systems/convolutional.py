@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..denoising.mask import Mask
+from ..masking.mask import Mask
 from ..models.conv_partitioned import ConvPartitionedAutoencoder
 from ..sampling import CropSampler
 from ..training.distributed import current

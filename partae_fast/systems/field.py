@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..denoising.mask import Mask
 from ..errors import UserError
+from ..masking.mask import Mask
 from ..masking.rules import MILD_END, cautious, typical_power, with_bypass
 from ..models.denoising_conv import ConvDenoisingAutoencoder
 from ..training.checkpoint import falling_over

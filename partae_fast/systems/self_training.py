@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..denoising.mask import Mask
+from ..masking.mask import Mask
 from ..masking.rules import cautious, quantile_of_power, typical_power, with_bypass
 from ..sampling import CropSampler
 from ..training.spectrograms import LONGEST

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_path, check_writable
 from ..audio.files import PathLike
-from ..denoising.figure import DPI, STYLE
 from ..errors import UserError
+from ..plot_style import DPI, STYLE
 from .spectrograms import Spectrograms
 
 FORMATS = (".png", ".pdf", ".svg")

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from partae_fast.audio.spectrogram import Spectrogram
-from partae_fast.denoising.mask import Mask
 from partae_fast.evaluation.report import report
+from partae_fast.masking.mask import Mask
 from partae_fast.training.spectrograms import Spectrograms
 from tests.calls import fit, prepare
 

@@ -10,8 +10,8 @@ from safetensors import safe_open
 
 from partae_fast import sealed
 from partae_fast.audio.spectrogram import Spectrogram
-from partae_fast.denoising.mask import Mask
 from partae_fast.errors import UserError
+from partae_fast.masking.mask import Mask
 from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
 from partae_fast.models.state import tensors_of
 from partae_fast.models.storage import FORMAT, VERSION, describe, load, save

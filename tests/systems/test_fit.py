@@ -8,9 +8,9 @@ import pytest
 
 import partae_fast as pf
 from partae_fast.audio import files
-from partae_fast.denoising.mask import Mask
 from partae_fast.errors import UserError
 from partae_fast.labels import Event
+from partae_fast.masking.mask import Mask
 from partae_fast.models.storage import load, save
 from partae_fast.systems.field import Settings as FieldSettings
 from partae_fast.systems.stowell2015 import Settings as PaperSettings

@@ -70,7 +70,7 @@ class Mask:
         X and V are needed where `noise`, `gate` or `bypass` is above 0. V^2 is 0 where it is None, and where it is 0
         nothing is bypassed. Where `background` is 0, B is not looked at.
         """
-        from .mask_cpu import gain  # here: Numba's import takes longer than all of ours
+        from .cpu import gain  # here: Numba's import takes longer than all of ours
 
         shape = foreground.shape
         whole = (math.prod(shape[:-2]), *(1, *shape)[-2:])
