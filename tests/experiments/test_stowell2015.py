@@ -108,7 +108,7 @@ def test_songs_stand_at_the_ratios_asked_for_and_items_at_the_presets_level(reco
         assert 20 * np.log10(songs / intrinsic) == pytest.approx(3.0, abs=1e-4)
         assert 20 * np.log10(songs / extrinsic) == pytest.approx(-7.0, abs=1e-4)
         sampler = CropSampler([part.training for part in mixture.parts], [], frames=128, noise_only=0.0, batch=400)
-        assert np.sqrt(np.mean(sampler.batch_at(0)[0].numpy() ** 2)) == pytest.approx(data.PRESET.level, rel=0.02)
+        assert np.sqrt(np.mean(sampler.batch_at(0)[0].numpy() ** 2)) == pytest.approx(data.SETTINGS.level, rel=0.02)
 
 
 def test_noise_is_matched_with_itself_and_unmatched_with_the_next(recordings):

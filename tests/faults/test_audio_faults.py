@@ -448,7 +448,7 @@ def test_a_file_given_twice_is_used_once_and_said(folder, caplog):
     ("recordings", "noise", "message"),
     [
         ([], ["quiet.wav"], "no recording was given"),
-        (["a.wav"], [], "no noise recording was given"),
+        (["a.wav"], [], "what is noise is not known"),
         (["a.wav", "b.wav"], ["./a.wav"], r"a.wav: given as a recording and as noise alone; leave out one"),
         (["a.wav", "none.wav"], ["quiet.wav"], r"none.wav: no such file"),
         (["a.wav", "short.wav"], ["short.wav"], r"short.wav: given as a recording and as noise alone"),
