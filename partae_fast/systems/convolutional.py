@@ -19,8 +19,6 @@ from ..training.stored import is_stored
 
 logger = logging.getLogger("partae_fast")
 
-BAND = "default: the labels' band where they have one, else {}, no wider than the recordings"
-
 
 @dataclass(frozen=True)
 class ConvolutionalSettings:
@@ -52,9 +50,7 @@ class ConvolutionalSettings:
     steps: ClassVar[int]
     optimizer: ClassVar[str]
     learning_rate: ClassVar[float | None] = None  # None for the optimizer's own
-    match_noise: ClassVar[bool] = (
-        False  # whether recordings of noise are brought to the level of the noise in the others
-    )
+    match_noise: ClassVar[bool] = False  # bring recordings of noise to the level of the noise in the others
     mask: ClassVar[Mask] = Mask()
 
     def stages(self, steps: int) -> list[int]:
