@@ -31,19 +31,21 @@ class ConvolutionalSettings:
 
     low: float | None = setting(None, "lower end of the band (default: the labels', else the model's)", metavar="HZ")
     high: float | None = setting(None, "upper end of the band (default: the labels', else the model's)", metavar="HZ")
-    rate: int | None = setting(None, "sample rate that the model works at (default: fits the band)", metavar="HZ")
-    n_fft: int | None = setting(None, "samples in a window (default: the model's, for its rate)", metavar="N")
-    hop: int | None = setting(None, "samples from one window to the next (default: the model's)", metavar="N")
-    bins: int | None = setting(None, "bins in the band, in place of high", metavar="N")
+    rate: int | None = setting(
+        None, "sample rate that the model works at (default: fits the band)", least=1, metavar="HZ"
+    )
+    n_fft: int | None = setting(None, "samples in a window (default: the model's, for its rate)", least=1, metavar="N")
+    hop: int | None = setting(None, "samples from one window to the next (default: the model's)", least=1, metavar="N")
+    bins: int | None = setting(None, "bins in the band, in place of high", least=1, metavar="N")
     level: float = setting(0.2, "RMS of the magnitudes that may have signal")
-    frames: int = setting(512, "frames in a crop")
-    latents: int = setting(32, "latents")
-    taps: int = setting(9, "frames in a filter")
-    pool: int = setting(16, "frames in a pool window")
+    frames: int = setting(512, "frames in a crop", least=1)
+    latents: int = setting(32, "latents", least=1)
+    taps: int = setting(9, "frames in a filter", least=1)
+    pool: int = setting(16, "frames in a pool window", least=1)
     background: float = setting(0.25, "share of the latents that are for noise")
     penalty: float = setting(0.75, "on noise in foreground latents")
     noise_only: float = setting(0.25, "share of a batch's items that are noise-only")
-    batch: int = setting(16, "items in a batch")
+    batch: int = setting(16, "items in a batch", least=1)
 
     usual: ClassVar[UsualSpectrogram]
     source: ClassVar[str]

@@ -35,13 +35,13 @@ _SHARES = (3, 4, 4)  # of the steps: the partitioned autoencoder's, and those of
 class Settings(ConvolutionalSettings):
     """Settings chosen on recordings from the field; see bench/results/quality/field.md."""
 
-    frames: int = setting(128, "frames in a crop")
-    latents: int = setting(64, "latents")
-    taps: int = setting(5, "frames in a filter")
-    pool: int = setting(4, "frames in a pool window")
+    frames: int = setting(128, "frames in a crop", least=1)
+    latents: int = setting(64, "latents", least=1)
+    taps: int = setting(5, "frames in a filter", least=1)
+    pool: int = setting(4, "frames in a pool window", least=1)
     penalty: float = setting(100.0, "on noise in foreground latents")
     noise_only: float = setting(0.5, "share of a batch's items that are noise-only")
-    batch: int = setting(8, "items in a batch")
+    batch: int = setting(8, "items in a batch", least=1)
 
     usual: ClassVar[UsualSpectrogram] = UsualSpectrogram(rate=22050, n_fft=256, hop=64, low=80.0, high=11025.0)
     source: ClassVar[str] = "bench/results/quality/field.md: for recordings from the field, the default"

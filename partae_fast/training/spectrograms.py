@@ -123,6 +123,8 @@ def prepare(
 
     Raises UserError for whatever is wrong with recordings, labels or settings.
     """
+    if not 0 < level < math.inf:
+        raise UserError(f"level is {level}; it must be a number above 0")
     signal_sources = material.sources("recordings")
     if not (material.noise or material.labels):
         raise UserError("what is noise is not known: give recordings of noise alone, or labels for the recordings")
