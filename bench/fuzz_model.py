@@ -22,7 +22,7 @@ from ..errors import UserError
 from ..masking.mask import Mask
 from ..models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
 from ..models.storage import describe, load, save
-from ..sampling import CropSampler
+from ..sampling.crops import CropSampler
 from ..training.checkpoint import read_losses
 from ..training.trainer import Trainer
 from .forging import parts, resealed

@@ -33,7 +33,7 @@ from torch import Tensor
 from partae_fast.kernels import OPS, BackendUnavailable, implementation
 from partae_fast.kernels.optimiser import RULES
 from partae_fast.kernels.train_steps import Run, fresh_state
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 from partae_fast.training.steps import serving_backend, train_steps
 
 from . import memory, peers

@@ -38,7 +38,7 @@ from .models import (
     load,
     save,
 )
-from .sampling import CropSampler
+from .sampling.crops import CropSampler
 from .sweeps.grid import Member
 from .sweeps.sweep import Sweep
 from .systems.fit import fit

@@ -14,7 +14,7 @@ from ..kernels.optimiser import RULES
 from ..kernels.train_steps import Run, fresh_state
 from ..reference import train_steps as reference
 from ..reference.sampler import Group, statistics
-from ..sampling import CropSampler
+from ..sampling.crops import CropSampler
 from . import cases
 from .cases import Case
 from .comparison import Output

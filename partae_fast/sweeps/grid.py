@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UserError
 from ..kernels.optimiser import RULES
 from ..models.conv_partitioned import ConvPartitionedAutoencoder
-from ..sampling import CropSampler
+from ..sampling.crops import CropSampler
 
 _MODEL: dict[str, Callable[[Any], Any]] = {
     "latents": int,

@@ -22,7 +22,7 @@ import torch
 from ..atomic import atomic_path, check_writable
 from ..errors import UserError
 from ..models.storage import save
-from ..sampling import CropSampler
+from ..sampling.crops import CropSampler
 from ..systems.convolutional import ConvolutionalSettings
 from ..systems.registry import system_named
 from ..training.checkpoint import differences, read_losses

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..audio.spectrogram import Spectrogram
-from ..batches import BatchStream
 from ..errors import UserError
 from ..kernels.philox import first_word
 from ..models.adaptive_dae import AdaptiveDenoisingAutoencoder, stacks
+from ..sampling.batches import BatchStream
 from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting

@@ -13,11 +13,11 @@ from ..errors import UserError
 from ..models.cdae import FRAMES, ConvDAESeparator
 from ..models.fnn import FeedForwardSeparator
 from ..models.separation import SourceSeparator
+from ..sampling.segments import SegmentSampler
 from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
 from ..training.plateau import Plateau
-from ..training.segments import SegmentSampler
 from ..training.session import train
 from ..training.stems import Song, songs
 from .registry import System

@@ -8,7 +8,7 @@ import torch
 
 from ..masking.mask import Mask
 from ..models.conv_partitioned import ConvPartitionedAutoencoder
-from ..sampling import CropSampler
+from ..sampling.crops import CropSampler
 from ..training.distributed import current
 from ..training.material import Material
 from ..training.options import RESERVOIR_MIB, TrainingOptions

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..mixtures import MixtureSampler
 from ..models.embedding import EmbeddingSeparator
+from ..sampling.mixtures import MixtureSampler
 from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting

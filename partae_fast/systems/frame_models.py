@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 from ..audio.frame_input import FrameInput
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
-from ..frames import RecordedFrames
 from ..models.frame_autoencoder import FrameAutoencoder
 from ..models.frame_layers import check_number
+from ..sampling.frames import RecordedFrames
 from ..training.material import Material
 from ..training.options import option as setting
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.spectrogram import Spectrogram
-from ..corpora import sources_in
 from ..errors import UserError
-from ..mixtures import MixtureSampler
+from ..sampling.corpora import sources_in
+from ..sampling.mixtures import MixtureSampler
 from ..training.material import Audio, Material, samples_of, sources_of
 from ..training.options import option as setting
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..masking.mask import Mask
 from ..masking.rules import cautious, quantile_of_power, typical_power, with_bypass
-from ..sampling import CropSampler
+from ..sampling.crops import CropSampler
 from ..training.spectrograms import LONGEST
 
 Magnitudes = NDArray[np.float32]

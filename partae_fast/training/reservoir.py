@@ -21,7 +21,7 @@ from torch.utils.data import get_worker_info
 
 from ..errors import UserError
 from ..kernels.philox import first_word
-from ..sampling import CropSampler, check_settings
+from ..sampling.crops import CropSampler, check_settings
 from .stored import Stored
 
 DEFAULT_MIB = 1024

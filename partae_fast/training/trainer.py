@@ -19,7 +19,7 @@ from ..kernels.train_steps import Run
 from ..models.conv_autoencoder import ConvAutoencoder
 from ..models.state import unwrapped
 from ..models.storage import identity
-from ..sampling import CropSampler
+from ..sampling.crops import CropSampler
 from .checkpoint import current_place, differences, read_checkpoint, write_checkpoint
 from .distributed import Ranks, Shares, current
 from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, late_interrupt, progress_bar

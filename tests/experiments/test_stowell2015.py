@@ -16,7 +16,7 @@ from partae_fast.audio import files
 from partae_fast.errors import UserError
 from partae_fast.experiments.stowell2015 import claims, data, members, report, scores
 from partae_fast.experiments.stowell2015.data import Mixture, Part
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 from partae_fast.sweeps.grid import Member
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -9,8 +9,8 @@ import partae_fast as pf
 from partae_fast.audio import Spectrogram
 from partae_fast.errors import UserError
 from partae_fast.metrics import si_sdr
-from partae_fast.mixtures import MixtureSampler
 from partae_fast.models.embedding import EmbeddingSeparator, unit
+from partae_fast.sampling.mixtures import MixtureSampler
 
 RATE = 1000
 SMALL = {"bins": 33, "voices": 2, "noises": 1, "layers": 1, "hidden": 8, "dimensions": 4}

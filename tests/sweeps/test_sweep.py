@@ -12,7 +12,7 @@ import torch
 import partae_fast as pf
 from partae_fast.errors import UserError
 from partae_fast.models.storage import load
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 from partae_fast.sweeps import figure as sweep_figure
 from partae_fast.sweeps import sweep as sweep_module
 from partae_fast.sweeps.grid import SETTINGS, Member, combinations, name_of

@@ -9,9 +9,9 @@ import soundfile
 
 import partae_fast as pf
 from partae_fast.reference.philox import philox
+from partae_fast.sampling.segments import SegmentSampler
 from partae_fast.systems.cdae import Settings, fit_excerpts, read_songs, relative_error
 from partae_fast.training.options import TrainingOptions
-from partae_fast.training.segments import SegmentSampler
 from partae_fast.training.stems import songs
 from tests.calls import fit
 

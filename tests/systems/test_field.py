@@ -8,7 +8,7 @@ import pytest
 import partae_fast as pf
 from partae_fast.masking.rules import BYPASS, MILD_END, cautious, quantile_of_power, typical_power, with_bypass
 from partae_fast.metrics import si_sdr
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 from partae_fast.systems.field import Settings
 from partae_fast.systems.registry import DEFAULT
 from partae_fast.systems.self_training import remixes

@@ -17,7 +17,7 @@ from partae_fast.models import ConvDenoisingAutoencoder
 from partae_fast.reference import encode as reference_encode
 from partae_fast.reference import sampler as reference_sampler
 from partae_fast.reference import train_steps as reference_training
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 from partae_fast.training.steps import train_steps
 from partae_fast.training.trainer import Trainer
 

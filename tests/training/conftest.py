@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 from partae_fast.training.trainer import Trainer
 
 BINS, FRAMES, BATCH = 6, 48, 4

@@ -11,7 +11,7 @@ import torch
 
 from partae_fast.errors import UserError
 from partae_fast.models.storage import describe, load, save
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 from partae_fast.training.distributed import SHARDS, Node, Ranks, Shares, added
 from partae_fast.training.trainer import Trainer
 

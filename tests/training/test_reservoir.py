@@ -9,7 +9,7 @@ import torch
 
 from partae_fast.audio import files
 from partae_fast.errors import UserError
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 from partae_fast.training.reservoir import ReservoirSampler
 from partae_fast.training.stored import is_stored
 from partae_fast.training.trainer import Trainer

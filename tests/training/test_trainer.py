@@ -14,7 +14,7 @@ from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
 from partae_fast.models.storage import describe, load, save
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.optimisers import OPTIMISERS
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 from partae_fast.training import trainer as trainer_module
 from partae_fast.training.steps import train_steps
 from partae_fast.training.trainer import Trainer

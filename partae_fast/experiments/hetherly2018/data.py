@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ...audio.files import PathLike, read
 from ...audio.resample import resample
-from ...corpora import Sources, sources_in
 from ...errors import UserError
+from ...sampling.corpora import Sources, sources_in
 from ...systems.mixing import Sounds
 
 _HELD_OUT_EVERY = 4  # of the sources, by name: each fourth is not learnt from

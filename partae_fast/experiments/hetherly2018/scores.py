@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...denoising import denoise
 from ...metrics import bss, si_sdr
-from ...mixtures import MixtureSampler
+from ...sampling.mixtures import MixtureSampler
 
 INSIDE, OUTSIDE = SETS = ("in-set", "out-of-set")
 Row = dict[str, Any]  # method, set, noise, snr_db, sdr_in_db, sdr_db, si_sdr_in_db, si_sdr_db

@@ -13,9 +13,9 @@ from ...audio.frame_input import FrameInput
 from ...audio.resample import resample
 from ...audio.spectrogram import Spectrogram
 from ...errors import UserError
-from ...frames import ChordSampler, RecordedFrames
 from ...models import CurroAutoencoder, DenseAutoencoder, DensePartitionedAutoencoder
 from ...models.dense import DEEP
+from ...sampling.frames import ChordSampler, RecordedFrames
 
 RATE, N_FFT, BATCH = 16000, 1024, 128  # Hz, samples, items
 LEARNING_RATE, PENALTY = 1e-3, 0.75  # Adam's own rate; of noise in signal latents

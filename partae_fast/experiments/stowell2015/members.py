@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ...models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
-from ...sampling import CropSampler
+from ...sampling.crops import CropSampler
 from ...sweeps.grid import Member
 from .data import SETTINGS, Mixture
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...metrics import si_sdr, snr
-from ...sampling import CropSampler
+from ...sampling.crops import CropSampler
 from ...sweeps.grid import Member
 from .data import Mixture
 

@@ -20,7 +20,7 @@ from partae_fast.kernels.train_steps import Run, cuda, fresh_state
 from partae_fast.kernels.train_steps.cuda import Plan, groups_of
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 
 from . import cuda_shim
 

@@ -19,7 +19,7 @@ from partae_fast.reference import optimisers as optimisers_reference
 from partae_fast.reference import philox as philox_reference
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 
 SHAPES = {  # B, N, H, K, M, P, noise-only share
     "several items to a program": (5, 21, 5, 3, 3, 4, 0.4),

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import UserError
+from ..kernels.philox import first_word
+from ..kernels.train_steps import Crops
 from .batches import BatchStream
-from .errors import UserError
-from .kernels.philox import first_word
-from .kernels.train_steps import Crops
 
 logger = logging.getLogger("partae_fast")
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..errors import UserError
+from ..kernels.philox import words
 from .batches import BatchStream
-from .errors import UserError
-from .kernels.philox import words
 
 _VOICE, _NOISE = 0, 1  # groups: the third word of a counter
 

@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 import partae_fast as pf
 from partae_fast.audio.frame_input import FrameInput
 from partae_fast.errors import UserError
-from partae_fast.frames import ChordSampler, RecordedFrames
-from partae_fast.mixtures import MixtureSampler
+from partae_fast.sampling.frames import ChordSampler, RecordedFrames
+from partae_fast.sampling.mixtures import MixtureSampler
+from partae_fast.sampling.segments import SegmentSampler
 from partae_fast.systems.adaptive_dae import StackSampler
 from partae_fast.training.reservoir import ReservoirSampler
-from partae_fast.training.segments import SegmentSampler
 
 random = np.random.default_rng(0)
 SOUND = random.normal(0, 0.1, 900).astype(np.float32)

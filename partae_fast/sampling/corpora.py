@@ -4,9 +4,9 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from .audio.files import PathLike
-from .audio.folders import recordings_in
-from .errors import UserError
+from ..audio.files import PathLike
+from ..audio.folders import recordings_in
+from ..errors import UserError
 
 Sources = dict[str, list[Path]]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from partae_fast.audio import files
-from partae_fast.corpora import sources_in
 from partae_fast.errors import UserError
+from partae_fast.sampling.corpora import sources_in
 
 
 def put(path):

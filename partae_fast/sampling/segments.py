@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..audio.spectrogram import Spectrogram
-from ..batches import BatchStream
 from ..errors import UserError
 from ..kernels.philox import first_word
+from .batches import BatchStream
 
 _HANN = "hann"  # the window that `_magnitudes` makes
 

@@ -6,7 +6,7 @@ import torch
 
 from partae_fast.audio.frame_input import FrameInput
 from partae_fast.errors import UserError
-from partae_fast.frames import CHORD, ChordSampler, RecordedFrames
+from partae_fast.sampling.frames import CHORD, ChordSampler, RecordedFrames
 
 TIME = FrameInput("time", 64)
 WINDOW = torch.hann_window(64)

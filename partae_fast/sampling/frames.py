@@ -1,8 +1,8 @@
 """Random single frames for training, drawn by counter: chords in white noise, and recordings.
 
-What a batch depends on is the seed, the step's number and the recordings alone, as with `partae_fast.sampling`. A batch
-is x (batch, inputs), target (batch, outputs) and noise_only (batch,), which is 1 where an item has no signal; those
-items come first. x and target are of one `FrameInput`.
+A batch depends on the seed, the step number and the recordings alone, as in `crops`. It is x (batch, inputs), target
+(batch, outputs) and noise_only (batch,), which is 1 where an item has no signal; those items come first. x and target
+have one `FrameInput`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .audio.frame_input import FrameInput
+from ..audio.frame_input import FrameInput
+from ..errors import UserError
+from ..kernels import implementation, resolve
+from ..kernels.philox import words
 from .batches import BatchStream
-from .errors import UserError
-from .kernels import implementation, resolve
-from .kernels.philox import words
 
 _LANES = 4096  # draws that are made at once, over as many steps as that takes
 _SIGNAL, _NOISE, _EXAMPLE, _EXAMPLE_NOISE = range(4)  # groups: the third word of a counter

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from partae_fast.errors import UserError
 from partae_fast.kernels.philox import first_word
 from partae_fast.reference import philox, sampler
-from partae_fast.sampling import CropSampler
+from partae_fast.sampling.crops import CropSampler
 
 
 def recordings(seed, lengths, bins=5):

@@ -6,7 +6,7 @@ import torch
 
 from partae_fast.audio import Spectrogram
 from partae_fast.errors import UserError
-from partae_fast.mixtures import MixtureSampler
+from partae_fast.sampling.mixtures import MixtureSampler
 
 RATE = 1000
 
