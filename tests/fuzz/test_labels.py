@@ -1,9 +1,10 @@
-"""Label files changed at random, a few of what `python -m partae_fast.bench.fuzz labels` tries."""
+"""Label files changed at random, a few of what `python -m tests.fuzz labels` tries."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from partae_fast.bench import fuzz, fuzz_labels
+from tests.fuzz import __main__ as fuzz
+from tests.fuzz import labels as fuzz_labels
 
 STRATEGY, CHECK = fuzz_labels.target()
 
