@@ -15,7 +15,7 @@
     candidate.py   a function of one's own as one more back-end of its op
     shapes.py      the shapes, their inputs, and the work that cannot be avoided
     render.py      rows -> a Markdown table and a plot
-    gpu.sh         every GPU test, then every benchmark, on a machine with a GPU
+    gpu.sh, gpu.py every GPU check and benchmark, in three calls (gpu_probe.py: what they ask)
 
 Rows are kept under results/. A version that is wrong is not timed; a time below the floor is an error. How good
 denoising is `partae evaluate` says.
