@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import USERS_ERRORS, UserError
+from .errors import USER_ERRNOS, UserError
 
 try:
     import fcntl
@@ -54,7 +54,7 @@ def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Itera
     On success the file is flushed to the disk and renamed, so that a reader, a crash or a power cut sees the
     old file or the new one. Where the block raises, the temporary file is removed and `target` is as it was. Of
     several writers at once the last to end has its file there, whole. The first time that a process writes into a
-    folder it removes what killed writers left there, see `sweep`.
+    folder it removes what killed writers left there, see `remove_abandoned`.
 
     Raises UserError as `check_writable` does, and where the disk is full or refuses the file.
 
@@ -66,7 +66,7 @@ def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Itera
     ['note.txt']
     """
     place = check_writable(target, overwrite)
-    _sweep_once(place.parent)
+    _remove_abandoned_once(place.parent)
     temporary, handle = None, None
     try:
         temporary, handle = _create_beside(place)
@@ -77,7 +77,7 @@ def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Itera
         with contextlib.suppress(OSError):  # the file is there; not every file system can flush a folder
             _flush(place.parent)
     except OSError as error:
-        if error.errno not in USERS_ERRORS:
+        if error.errno not in USER_ERRNOS:
             raise
         raise UserError(f"{target}: cannot be written: {error.strerror}") from error
     finally:
@@ -87,7 +87,7 @@ def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Itera
             os.close(handle)
 
 
-def sweep(folder: str | os.PathLike[str]) -> int:
+def remove_abandoned(folder: str | os.PathLike[str]) -> int:
     """Remove from `folder`, not from those in it, the temporary files of writers that were killed; returns how many.
 
     What a living writer holds locked stays, of this process or another. A folder on a network may be written to by
@@ -99,12 +99,12 @@ def sweep(folder: str | os.PathLike[str]) -> int:
             found = [(entry.path, match[1]) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
     except OSError:
         return 0
-    return sum(_remove_abandoned(path, machine) for path, machine in found)
+    return sum(_remove_if_abandoned(path, machine) for path, machine in found)
 
 
 @functools.cache
-def _sweep_once(folder: Path) -> None:
-    sweep(folder)
+def _remove_abandoned_once(folder: Path) -> None:
+    remove_abandoned(folder)
 
 
 @functools.cache
@@ -129,7 +129,7 @@ def _create_beside(place: Path) -> tuple[Path, int | None]:
         os.close(handle)  # swept before it was locked
 
 
-def _remove_abandoned(path: str, machine: str) -> bool:
+def _remove_if_abandoned(path: str, machine: str) -> bool:
     try:
         handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         try:

@@ -3,7 +3,7 @@
 import errno
 
 # Errors of files that the user can mend; any other is a fault of ours and is raised as it is.
-USERS_ERRORS = {
+USER_ERRNOS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,

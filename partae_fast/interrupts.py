@@ -11,17 +11,17 @@ _note: Callable[[int, FrameType | None], None] | None = None
 
 
 @contextlib.contextmanager
-def late_interrupt(patient: bool = False) -> Iterator[list[int]]:
+def deferred_interrupt(ignore_repeats: bool = False) -> Iterator[list[int]]:
     """Ctrl-C fills the list instead of raising, so that it never lands in the middle of an update.
 
-    A second Ctrl-C raises at once, unless `patient`: torchrun passes on what the terminal sent to all already. Where
+    A second Ctrl-C raises at once, unless `ignore_repeats`: torchrun passes on what the terminal sent to all already. Where
     another handler is set, or off the main thread, nothing is changed.
     """
     global _note
     waiting: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if waiting and not patient:
+        if waiting and not ignore_repeats:
             raise KeyboardInterrupt
         waiting.append(number)
 
@@ -56,7 +56,7 @@ def uninterrupted() -> Iterator[None]:
     For calls of a library that calls back into Python: an exception in there is printed and lost, and the library goes
     on with what it was given, such as a file that seems to end.
     """
-    with late_interrupt() as waiting:
+    with deferred_interrupt() as waiting:
         yield
     if waiting:
         raise KeyboardInterrupt

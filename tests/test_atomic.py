@@ -10,7 +10,7 @@ import time
 import pytest
 
 from partae_fast import atomic
-from partae_fast.atomic import atomic_path, sweep
+from partae_fast.atomic import atomic_path, remove_abandoned
 from partae_fast.errors import UserError
 
 
@@ -129,14 +129,16 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path, killed):
         folder = tmp_path / left.name.replace(".a.", ".folder.")
         folder.mkdir()
         found = []
-        thread = threading.Thread(target=lambda: found.append(sweep(tmp_path)))  # a writer is safe from its own process
+        thread = threading.Thread(
+            target=lambda: found.append(remove_abandoned(tmp_path))
+        )  # a writer is safe from its own process
         thread.start()
         thread.join()
         assert found == [1]
         assert not left.exists() and living.exists()
         living.write_bytes(b"whole")
     assert (tmp_path / "a.wav").read_bytes() == b"whole"
-    assert sweep(tmp_path) == 0
+    assert remove_abandoned(tmp_path) == 0
     assert {path.name for path in tmp_path.iterdir()} == {*others, "a.wav", folder.name}
 
 
@@ -155,11 +157,11 @@ def test_where_locks_do_not_tell_a_file_stays_for_a_day(tmp_path, killed, monkey
         monkeypatch.setattr(atomic, "_this_machine", lambda: "0" * 8)
     else:
         monkeypatch.setattr(atomic, "_is_locked", lambda handle: None)
-    assert sweep(tmp_path) == 0
+    assert remove_abandoned(tmp_path) == 0
     os.utime(left, (time.time() - 86000,) * 2)
-    assert sweep(tmp_path) == 0
+    assert remove_abandoned(tmp_path) == 0
     os.utime(left, (time.time() - 87000,) * 2)
-    assert sweep(tmp_path) == 1
+    assert remove_abandoned(tmp_path) == 1
     assert not left.exists()
 
 
@@ -167,7 +169,7 @@ def test_a_file_that_another_machine_holds_stays_however_old(tmp_path, monkeypat
     with atomic_path(tmp_path / "a") as living:
         monkeypatch.setattr(atomic, "_this_machine", lambda: "0" * 8)
         os.utime(living, (0, 0))
-        assert sweep(tmp_path) == 0
+        assert remove_abandoned(tmp_path) == 0
         assert living.exists()
 
 
@@ -191,5 +193,5 @@ def test_a_system_without_locks_writes_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, "fcntl", None)
     with atomic_path(tmp_path / "a") as path:
         path.write_bytes(b"new")
-        assert sweep(tmp_path) == 0
+        assert remove_abandoned(tmp_path) == 0
     assert os.listdir(tmp_path) == ["a"]

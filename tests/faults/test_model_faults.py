@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 import partae_fast as pf
-from partae_fast import sealed
+from partae_fast import checked_safetensors
 from partae_fast.bench.forging import forged, joined, parts, resealed
 from partae_fast.errors import UserError
 from partae_fast.models.storage import FORMAT, VERSION, describe
@@ -64,13 +64,13 @@ def test_cut_anywhere(whole, refused):
 def test_a_bit_flipped_anywhere(tmp_path):
     """In the smallest of files, so that every byte can be tried."""
     path = tmp_path / "bad"
-    sealed.write(path, FORMAT, VERSION, {"a": 'a "sha256":"b"'}, {"w": torch.ones(3)})
+    checked_safetensors.write(path, FORMAT, VERSION, {"a": 'a "sha256":"b"'}, {"w": torch.ones(3)})
     content = path.read_bytes()
     for place in range(len(content)):
         for bit in (place % 5, 5):  # 5 turns capitals into small letters, hexadecimal digits too
             path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
             with pytest.raises(UserError, match=r"damaged|cut short|not a safetensors file") as caught:
-                sealed.read(path, FORMAT, VERSION)
+                checked_safetensors.read(path, FORMAT, VERSION)
             assert "\n" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Sealed files: tensors and settings in one safetensors file that is whole, checked and free of code.
+"""CheckedFile files: tensors and settings in one safetensors file that is whole, checked and free of code.
 
 The file's metadata has four strings: `format` (what kind of file), `version` (of that format), `settings`
 (JSON) and `sha256`: the SHA-256 of the whole file with the 64 digits of this entry as zeros. Header,
@@ -26,7 +26,7 @@ _SHOWN = 120  # characters of what a file says of itself that a message repeats
 
 
 @dataclass(frozen=True)
-class Sealed:
+class CheckedFile:
     """What a sealed file holds."""
 
     format: str
@@ -62,12 +62,12 @@ def write(
         place.write_bytes(content[: found.start(1)] + digits + content[found.end(1) :])
 
 
-def shown(text: str) -> str:
+def shorten(text: str) -> str:
     """What a file says, short enough for a line."""
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
-def read(path: str | os.PathLike[str], format: str | None = None, version: str | None = None) -> Sealed:
+def read(path: str | os.PathLike[str], format: str | None = None, version: str | None = None) -> CheckedFile:
     """The contents of a sealed file, checked; no more memory is taken than a few times what the file has.
 
     Raises UserError where the file is missing, no plain file, no safetensors file or none of ours, is cut short or
@@ -85,10 +85,10 @@ def read(path: str | os.PathLike[str], format: str | None = None, version: str |
     if digest.hexdigest().encode() != found[1]:
         raise UserError(f"{path}: damaged: its contents differ from its checksum; copy or make the file again")
     if format is not None and metadata["format"] != format:
-        raise UserError(f"{path}: a {shown(metadata['format'])} file, and a {format} file is wanted")
+        raise UserError(f"{path}: a {shorten(metadata['format'])} file, and a {format} file is wanted")
     if version is not None and metadata["version"] != version:
         raise UserError(
-            f"{path}: version {shown(metadata['version'])} of the {shown(metadata['format'])} format, and version "
+            f"{path}: version {shorten(metadata['version'])} of the {shorten(metadata['format'])} format, and version "
             f"{version} is read here; use the program that wrote it, or make the file again"
         )
     try:
@@ -97,14 +97,14 @@ def read(path: str | os.PathLike[str], format: str | None = None, version: str |
         raise UserError(f"{path}: not a readable safetensors file: {error!r}") from error
     if not isinstance(settings, dict):
         raise UserError(f"{path}: its settings have no names; make the file again")
-    return Sealed(metadata["format"], metadata["version"], settings, tensors, found[1].decode(), len(content))
+    return CheckedFile(metadata["format"], metadata["version"], settings, tensors, found[1].decode(), len(content))
 
 
 def require_settings(path: str | os.PathLike[str], found: dict[str, Any], wanted: set[str]) -> None:
     """Raise UserError where a file's settings have other names than these."""
     if set(found) != wanted:
         odd = ", ".join(sorted(wanted ^ set(found)))
-        raise UserError(f"{path}: settings unknown or missing: {shown(odd)}; the file is of another version")
+        raise UserError(f"{path}: settings unknown or missing: {shorten(odd)}; the file is of another version")
 
 
 def require_tensors(
@@ -115,7 +115,7 @@ def require_tensors(
         missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
         raise UserError(
             f"{path}: tensors missing: {', '.join(missing) or 'none'}, "
-            f"unknown: {shown(', '.join(extra)) or 'none'}; train it again"
+            f"unknown: {shorten(', '.join(extra)) or 'none'}; train it again"
         )
     for name, tensor in found.items():
         if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
