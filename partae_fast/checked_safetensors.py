@@ -1,9 +1,7 @@
-"""CheckedFile files: tensors and settings in one safetensors file that is whole, checked and free of code.
+"""Safetensors files with JSON settings and a checksum over every byte.
 
-The file's metadata has four strings: `format` (what kind of file), `version` (of that format), `settings`
-(JSON) and `sha256`: the SHA-256 of the whole file with the 64 digits of this entry as zeros. Header,
-tensors, lengths and the digits themselves are all covered, so no bit can change unseen. Equal contents give
-equal bytes.
+The metadata has four strings: `format` (the kind of file), `version` (of the format), `settings` (JSON) and `sha256`,
+the SHA-256 of the file with the 64 digits of this entry replaced by zeros. Equal contents give equal bytes.
 """
 
 import hashlib
@@ -18,16 +16,16 @@ import torch
 from .atomic import atomic_path
 from .errors import UserError
 
-_NO_DIGITS = b"0" * 64
-# Quotes inside `settings` are escaped, so that this is found at the entry itself and nowhere else.
+_ZEROS = b"0" * 64
+# Quotes inside `settings` are escaped, so this matches at the entry itself only.
 _DIGITS = re.compile(rb'"sha256":"([0-9a-f]{64})"')
-_LARGEST_HEADER = 2**20  # bytes; ours have a few thousand
-_SHOWN = 120  # characters of what a file says of itself that a message repeats
+_LARGEST_HEADER = 2**20  # bytes; partae writes headers of a few thousand bytes
+_LONGEST_QUOTE = 120  # characters of a file's text that an error message repeats
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """What a sealed file holds."""
+    """The contents of a file."""
 
     format: str
     version: str
@@ -45,104 +43,106 @@ def write(
     tensors: dict[str, torch.Tensor],
     overwrite: bool = True,
 ) -> None:
-    """Write a sealed file, whole or not at all. Raises UserError where it cannot be written."""
+    """Write settings and tensors to a file, atomically. Raises UserError if it cannot be written."""
     from safetensors.torch import save
 
     metadata = {
         "format": format,
         "version": version,
         "settings": json.dumps(settings, sort_keys=True, allow_nan=False),
-        "sha256": _NO_DIGITS.decode(),
+        "sha256": _ZEROS.decode(),
     }
-    content = _ordered(save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+    content = _sort_header(save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
     digits = hashlib.sha256(content).hexdigest().encode()
-    found = _DIGITS.search(content)
-    assert found is not None
-    with atomic_path(path, overwrite) as place:
-        place.write_bytes(content[: found.start(1)] + digits + content[found.end(1) :])
+    match = _DIGITS.search(content)
+    assert match is not None
+    with atomic_path(path, overwrite) as temporary:
+        temporary.write_bytes(content[: match.start(1)] + digits + content[match.end(1) :])
 
 
 def shorten(text: str) -> str:
-    """What a file says, short enough for a line."""
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    """Shorten text from a file so that it fits into an error message."""
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
 
 
 def read(path: str | os.PathLike[str], format: str | None = None, version: str | None = None) -> CheckedFile:
-    """The contents of a sealed file, checked; no more memory is taken than a few times what the file has.
+    """Read a file and check its checksum, format and version; takes a few times the file's size in memory.
 
-    Raises UserError where the file is missing, no plain file, no safetensors file or none of ours, is cut short or
-    changed, or has another format or version than asked for.
+    Raises UserError if the file is missing, not a plain file, not a safetensors file written by partae, cut short or
+    changed, or if it has another format or version than asked for.
     """
     from safetensors.torch import load
 
-    content, metadata = _content(path)
-    found = _DIGITS.search(content)
-    if found is None:
+    content, metadata = _read_content(path)
+    match = _DIGITS.search(content)
+    if match is None:
         raise UserError(f"{path}: damaged: its checksum cannot be read; copy or make the file again")
-    digest, whole = hashlib.sha256(), memoryview(content)
-    for part in (whole[: found.start(1)], _NO_DIGITS, whole[found.end(1) :]):
+    digest, view = hashlib.sha256(), memoryview(content)
+    for part in (view[: match.start(1)], _ZEROS, view[match.end(1) :]):
         digest.update(part)
-    if digest.hexdigest().encode() != found[1]:
+    if digest.hexdigest().encode() != match[1]:
         raise UserError(f"{path}: damaged: its contents differ from its checksum; copy or make the file again")
     if format is not None and metadata["format"] != format:
-        raise UserError(f"{path}: a {shorten(metadata['format'])} file, and a {format} file is wanted")
+        raise UserError(f"{path}: is a {shorten(metadata['format'])} file; a {format} file is needed here")
     if version is not None and metadata["version"] != version:
         raise UserError(
-            f"{path}: version {shorten(metadata['version'])} of the {shorten(metadata['format'])} format, and version "
-            f"{version} is read here; use the program that wrote it, or make the file again"
+            f"{path}: has version {shorten(metadata['version'])} of the {shorten(metadata['format'])} format; this "
+            f"program reads version {version}; use the program that wrote the file, or make the file again"
         )
     try:
         tensors, settings = load(content), json.loads(metadata["settings"])
-    except Exception as error:  # the library has a kind of its own for what it found, and others for what it met
+    except Exception as error:  # safetensors raises SafetensorError and several built-in exceptions
         raise UserError(f"{path}: not a readable safetensors file: {error!r}") from error
     if not isinstance(settings, dict):
-        raise UserError(f"{path}: its settings have no names; make the file again")
-    return CheckedFile(metadata["format"], metadata["version"], settings, tensors, found[1].decode(), len(content))
+        raise UserError(f"{path}: its settings are not a JSON object; make the file again")
+    return CheckedFile(metadata["format"], metadata["version"], settings, tensors, match[1].decode(), len(content))
 
 
-def require_settings(path: str | os.PathLike[str], found: dict[str, Any], wanted: set[str]) -> None:
-    """Raise UserError where a file's settings have other names than these."""
-    if set(found) != wanted:
-        odd = ", ".join(sorted(wanted ^ set(found)))
-        raise UserError(f"{path}: settings unknown or missing: {shorten(odd)}; the file is of another version")
+def require_settings(path: str | os.PathLike[str], settings: dict[str, Any], expected_names: set[str]) -> None:
+    """Raise UserError unless a file's settings have exactly the expected names."""
+    if set(settings) != expected_names:
+        names = ", ".join(sorted(expected_names ^ set(settings)))
+        raise UserError(
+            f"{path}: settings unknown or missing: {shorten(names)}; another version of partae wrote the file"
+        )
 
 
 def require_tensors(
-    path: str | os.PathLike[str], found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
+    path: str | os.PathLike[str], tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]
 ) -> None:
-    """Raise UserError where a file's tensors are not those wanted, each of the same type and shape."""
-    if set(found) != set(wanted):
-        missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    """Raise UserError unless a file has exactly the expected tensors, each of the same type and shape."""
+    if set(tensors) != set(expected):
+        missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
         raise UserError(
             f"{path}: tensors missing: {', '.join(missing) or 'none'}, "
             f"unknown: {shorten(', '.join(extra)) or 'none'}; train it again"
         )
-    for name, tensor in found.items():
-        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
             raise UserError(
-                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, wanted {wanted[name].dtype} "
-                f"{tuple(wanted[name].shape)}; train it again"
+                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, expected {expected[name].dtype} "
+                f"{tuple(expected[name].shape)}; train it again"
             )
 
 
-def _ordered(content: bytes) -> bytes:
-    """The same safetensors file with its header's entries in order; the library's order is random."""
+def _sort_header(content: bytes) -> bytes:
+    """Return the safetensors file with sorted header entries; the library writes them in random order."""
     length = int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
-def _content(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
-    """The whole file and its header's metadata; of a file that is not ours no more than the header is read."""
+def _read_content(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
+    """Read a file and the metadata in its header; the rest of a file is read only if its header is valid."""
     try:
-        if not os.path.isfile(path) and os.path.exists(path):  # a pipe would have us wait for ever
-            what = "a folder" if os.path.isdir(path) else "a pipe or a device"
-            raise UserError(f"{path}: {what}, and a file is wanted")
+        if not os.path.isfile(path) and os.path.exists(path):  # reading from a pipe would block
+            kind = "a folder" if os.path.isdir(path) else "a pipe or a device"
+            raise UserError(f"{path}: is {kind}; give a file")
         with open(path, "rb") as file:
             head = file.read(9)
-            if not _plausible(head):
-                raise UserError(f"{path}: not a safetensors file; models are never read from pickles or other formats")
+            if not _is_plausible(head):
+                raise UserError(f"{path}: not a safetensors file; partae reads no pickles and no other formats")
             size, end = os.fstat(file.fileno()).st_size, 8 + int.from_bytes(head[:8], "little")
             head += file.read(end - len(head))
             if len(head) < end:
@@ -159,20 +159,21 @@ def _content(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _plausible(content: bytes) -> bool:
-    """Whether this may begin a safetensors file of ours: the header's length, then the header."""
+def _is_plausible(content: bytes) -> bool:
+    """Return whether `content` can be the start of a file that `write` wrote: a header length, then a JSON object."""
     return content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= _LARGEST_HEADER
 
 
 def _metadata(path: str | os.PathLike[str], header: bytes) -> tuple[dict[str, str], int]:
-    """A header's metadata, and how many bytes follow it as it says."""
+    """Return a header's metadata, and the number of bytes after the header according to its offsets."""
+    problem = f"{path}: damaged, or a safetensors file of another program"
     try:
         entries = json.loads(header)
         metadata = entries.pop("__metadata__")
         length = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-        ours = all(isinstance(metadata[name], str) for name in ("format", "version", "settings", "sha256"))
+        has_strings = all(isinstance(metadata[name], str) for name in ("format", "version", "settings", "sha256"))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
-        raise UserError(f"{path}: damaged, or a safetensors file of another program") from None
-    if not (ours and isinstance(length, int)):
-        raise UserError(f"{path}: damaged, or a safetensors file of another program")
+        raise UserError(problem) from None
+    if not (has_strings and isinstance(length, int)):
+        raise UserError(problem)
     return metadata, length

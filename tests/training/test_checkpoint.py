@@ -100,7 +100,7 @@ def test_another_back_end_goes_on_and_says_so(tmp_path, caplog, make_trainer):
 def test_a_damaged_checkpoint_and_a_model_are_told_apart(tmp_path, make_trainer):
     path = tmp_path / "c"
     make_trainer(checkpoint=path).run(2)
-    with pytest.raises(UserError, match="a partae-checkpoint file, and a partae-model file is wanted"):
+    with pytest.raises(UserError, match="is a partae-checkpoint file; a partae-model file is needed here"):
         load(path)
     content = path.read_bytes()
     path.write_bytes(content[:-1])
