@@ -129,7 +129,7 @@ LAYERS = (
     ("models",),
     ("masking", "labels", "sampling"),
     ("audio", "metrics"),
-    ("functional", "plot_style", "sealed", "file_lock"),
+    ("functional", "plot_style", "checked_safetensors", "file_lock"),
     ("kernels", "atomic", "interrupts"),
     ("errors",),
 )
