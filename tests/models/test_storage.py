@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from partae_fast import sealed
+from partae_fast import checked_safetensors
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.errors import UserError
 from partae_fast.masking.mask import Mask
@@ -67,9 +67,9 @@ def test_rectifiers_are_saved_and_files_from_before_them_have_none(model, path):
     assert load(path).config() == leaky.config()
     assert torch.equal(load(path)(x), leaky(x)) and not torch.equal(leaky(x), model(x))
     save(model, path)
-    whole = sealed.read(path)
+    whole = checked_safetensors.read(path)
     older = {name: whole.settings["config"].pop(name) for name in ("leak", "rectified_output")}
-    sealed.write(path, FORMAT, VERSION, whole.settings, whole.tensors)
+    checked_safetensors.write(path, FORMAT, VERSION, whole.settings, whole.tensors)
     assert older == {"leak": 0.0, "rectified_output": False}
     assert load(path).config() == model.config()
 

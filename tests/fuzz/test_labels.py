@@ -1,9 +1,10 @@
-"""A sample of the randomly changed label files that `python -m partae_fast.bench.fuzz labels` tests."""
+"""A sample of the randomly changed label files that `python -m tests.fuzz labels` tests."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from partae_fast.bench import fuzz, fuzz_labels
+from tests.fuzz import __main__ as fuzz
+from tests.fuzz import labels as fuzz_labels
 
 STRATEGY, CHECK = fuzz_labels.target()
 
