@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.files import CLIPPING, require_file
-from ..denoising.batch.folder import Summary, denoise_folder, devices
+from ..denoising.batch.folder import BatchSummary, denoise_folder, devices
 from ..denoising.batch.jobs import Job, Outcome
 from ..denoising.batch.listing import lone_target
 from ..denoising.batch.progress import is_shown, progress_of
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
-def _file(args: argparse.Namespace, source: Path, target: Path, learned: dict[str, Any]) -> Summary:
+def _file(args: argparse.Namespace, source: Path, target: Path, learned: dict[str, Any]) -> BatchSummary:
     """`learned` is told of the adaptation, if there was any."""
     model = load(args.model).to(devices(args.device)[0])
     state = require_file(source).stat()
@@ -108,15 +108,15 @@ def _file(args: argparse.Namespace, source: Path, target: Path, learned: dict[st
             args.figure,
             args.overwrite,
             args.clipping,
-            tell=lambda share: bar.tell(job, share),
+            progress_callback=lambda share: bar.update(job, share),
         )
     outcome = Outcome(job, about.seconds)
     if not args.json:
         _print_done(outcome, args.figure)
-    return Summary(done=[outcome])
+    return BatchSummary(done=[outcome])
 
 
-def _folder(args: argparse.Namespace) -> Summary:
+def _folder(args: argparse.Namespace) -> BatchSummary:
     progress = False if args.quiet else None
     told = None if args.json or is_shown(progress) else lambda outcome: _print_done(outcome, args.figure)
     try:
@@ -133,13 +133,13 @@ def _folder(args: argparse.Namespace) -> Summary:
             device=args.device,
             scheduler=args.scheduler,
             progress=progress,
-            told=told,
+            outcome_callback=told,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on from what is in {args.out}") from None
 
 
-def _as_json(summary: Summary, figure: bool) -> dict[str, Any]:
+def _as_json(summary: BatchSummary, figure: bool) -> dict[str, Any]:
     def about(job: Job) -> dict[str, Any]:
         return {"input": str(job.source), "output": str(job.target)}
 
@@ -163,7 +163,7 @@ def _print_done(outcome: Outcome, figure: bool) -> None:
         _print(f"{outcome.job.source} -> {target}" + (f", {figure_path(target)}" if figure else ""))
 
 
-def _print_summary(summary: Summary) -> None:
+def _print_summary(summary: BatchSummary) -> None:
     done, skipped, failed = len(summary.done), len(summary.skipped), len(summary.failed)
     said = f"{done} done, {skipped} skipped as done before, {failed} failed"
     if summary.ignored:

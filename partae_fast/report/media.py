@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..audio.resample import resample
 from ..audio.spectrogram import Spectrogram
-from ..denoising.figure import spectrograms
+from ..denoising.figure import draw_spectrograms
 from ..labels import Event
 from ..plot_style import STYLE
 
@@ -76,7 +76,7 @@ def picture(
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=_SIZE, layout="constrained")
         FigureCanvasAgg(page)
-        panels = spectrograms(page, parts, rate, band, start)
+        panels = draw_spectrograms(page, parts, rate, band, start)
         seconds = max(len(next(iter(parts.values()))) / rate, 1e-3)
         _mark(panels[0], events)
         panels[0].set_xlim(start, start + seconds)
