@@ -23,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from partae_fast.kernels._triton import common, runs
+from partae_fast.kernels._triton import common, frame_windows
 from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
 from partae_fast.kernels.optimiser import EVERY_RULE
@@ -211,14 +211,14 @@ def kernels(size: Size, kind: str):
         yield "encode, leak", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision}
     if kind == "tf32":
         return
-    scatter = runs.scatter_tile(size.bins)
-    yield "scatter_runs (decode)", runs.scatter_runs_kernel, scatter, {"DIVIDE": False, "divisor_ptr": None}
-    yield "scatter_runs (grad_x)", runs.scatter_runs_kernel, scatter, {"DIVIDE": True}
+    scatter = frame_windows.scatter_tile(size.bins)
+    yield "scatter_runs (decode)", frame_windows.scatter_runs_kernel, scatter, {"DIVIDE": False, "divisor_ptr": None}
+    yield "scatter_runs (grad_x)", frame_windows.scatter_runs_kernel, scatter, {"DIVIDE": True}
     yield "gather_dots", decode.gather_dots_kernel, decode.gather_tile(size.bins), {}
-    accumulate = runs.accumulate_tile(size.bins, size.latents, size.taps)
+    accumulate = frame_windows.accumulate_tile(size.bins, size.latents, size.taps)
     plain = {"NORMALISE": False, "mean_ptr": None, "std_ptr": None}
-    yield "accumulate_runs (dec)", runs.accumulate_runs_kernel, accumulate, plain
-    yield "accumulate_runs (enc)", runs.accumulate_runs_kernel, accumulate, {"NORMALISE": True}
+    yield "accumulate_runs (dec)", frame_windows.accumulate_runs_kernel, accumulate, plain
+    yield "accumulate_runs (enc)", frame_windows.accumulate_runs_kernel, accumulate, {"NORMALISE": True}
     loss = partitioned_loss.tile_of(size.latents)
     yield "partitioned_loss", partitioned_loss.partitioned_loss_kernel, loss, {}
     for rule in EVERY_RULE:

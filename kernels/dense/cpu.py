@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
 from .._cpu.jit import kernel
 from .._cpu.philox import words_at
-from .._cpu.runs import arrays
 from .._cpu.threads import next_unit, spread
 from ..philox import WORDS
 from . import ACTIVATIONS, EPSILON, SLOPE, Dropout

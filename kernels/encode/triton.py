@@ -5,13 +5,13 @@
 A tile of the forward pass is BLOCK_W pool windows, from whichever items, of BLOCK_P frames each; a longer pool is
 gone through BLOCK_P frames at a time. It is a matrix product over taps and bins whose (rows, latents) result is
 reduced to one row a window before it leaves the registers, so the (B, N, K) activations are never stored. The
-backward pass is sparse: see `_triton/runs.py`.
+backward pass is sparse: see `_triton/frame_windows.py`.
 """
 
 import torch
 from torch import Tensor
 
-from .._triton import runs
+from .._triton import frame_windows
 from .._triton.common import check_counts, launch, power_of_two, precision_of, tensor_cores, tl, triton
 from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 from ..shapes import window_count
@@ -286,9 +286,9 @@ def encode_backward(
     grad_x = grad_w = None
     if need_x:
         rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): a run meets its taps from the last to the first
-        grad_x = runs.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
+        grad_x = frame_windows.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
     if need_w:
-        grad_w = runs.accumulate_runs(
+        grad_w = frame_windows.accumulate_runs(
             source=x,
             amplitudes=amplitudes,
             positions=positions,

@@ -11,7 +11,7 @@ import torch
 from triton.runtime import interpreter
 
 from partae_fast.kernels import BackendUnavailable
-from partae_fast.kernels._triton import common, runs
+from partae_fast.kernels._triton import common, frame_windows
 from partae_fast.kernels._triton.pool import chunk_of
 from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
@@ -76,7 +76,7 @@ def in_bounds(monkeypatch):
 
         return check
 
-    for module in (runs, encode, decode, partitioned_loss, common):
+    for module in (frame_windows, encode, decode, partitioned_loss, common):
         monkeypatch.setattr(module, "launch", bounded_launch)
     for name in ("create_masked_load", "create_masked_store"):
         access = getattr(interpreter.InterpreterBuilder, name)
@@ -416,16 +416,16 @@ def test_a_kernel_that_does_not_fit_is_reported_as_unavailable():
 
 
 def test_partial_sums_are_counted_by_shapes():
-    assert runs.part_count(1, 9216) == 1
-    assert runs.part_count(17, 9216) == 3
-    assert runs.part_count(131072, 9216) == 256
-    assert runs.part_count(131072, 147456) == 56
-    assert runs.part_count(131072, 10**7) == 16
+    assert frame_windows.part_count(1, 9216) == 1
+    assert frame_windows.part_count(17, 9216) == 3
+    assert frame_windows.part_count(131072, 9216) == 256
+    assert frame_windows.part_count(131072, 147456) == 56
+    assert frame_windows.part_count(131072, 10**7) == 16
 
 
 def test_weight_gradients_of_several_partial_sums():
     case = Case(2, 41, 2, 3, 4, 2)
-    assert runs.part_count(2 * 21, case.w_enc.size) == 6
+    assert frame_windows.part_count(2 * 21, case.w_enc.size) == 6
     _, grad_w = case.encode_backward(need_x=False)
     wanted = encode_reference.encode_backward(
         case.grad_values, case.x, case.w_enc, case.values, case.positions, case.pool, case.mean, case.std
