@@ -152,7 +152,7 @@ def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict
             arguments[name] = "*i32"
         elif name.endswith("_ptr"):
             arguments[name] = "*fp32" if name in float32 else f"*{storage}"
-        elif name in ("penalty", "per_item", "scale", "leak", *optimiser.SETTINGS):
+        elif name in ("penalty", "per_item", "scale", "negative_slope", *optimiser.SETTINGS):
             arguments[name] = "fp32"
         elif integers.get(name) == 1:
             arguments[name] = ("constexpr", 1)
@@ -180,7 +180,7 @@ def training_kernels(size: Size, kind: str):
     tile = train_steps.tile_of(size.bins, size.latents, size.taps, dot)
     source = "bf16" if kind == "bf16" else "fp32"
     types = training_types(train_steps.learn_kernel, source)
-    plain = {"leak": None, "CORRUPTION": 0, "RECTIFIED": False}
+    plain = {"negative_slope": None, "CORRUPTION": 0, "RECTIFIED": False}
     yield "learn", train_steps.learn_kernel, tile, plain | types
     if size in EXTRAS:
         yield "learn, all extras", train_steps.learn_kernel, tile, {"CORRUPTION": 1, "RECTIFIED": True, **types}
@@ -206,9 +206,9 @@ def kernels(size: Size, kind: str):
     itemsize = 2 if kind in ("bf16", "fp16") else 4
     tile = encode.tile_of(size.bins, size.latents, size.pool, itemsize, kind != "fp32")
     precision = "ieee" if kind == "fp32" else "tf32"
-    yield "encode", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision, "leak": None}
+    yield "encode", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision, "negative_slope": None}
     if size in EXTRAS:
-        yield "encode, leak", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision}
+        yield "encode, negative_slope", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision}
     if kind == "tf32":
         return
     scatter = frame_windows.scatter_tile(size.bins)

@@ -292,7 +292,7 @@ def _endurance(
 
 def _larger(checks: Any) -> Any:
     """A case with enough work for the threads of a kernel, and that needs no keyword."""
-    return next(case for case in reversed(checks.LARGER) if not getattr(case, "leak", 0.0))
+    return next(case for case in reversed(checks.LARGER) if not getattr(case, "negative_slope", 0.0))
 
 
 def _line(error: Exception) -> str:

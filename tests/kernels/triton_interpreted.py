@@ -105,10 +105,10 @@ class Case:
         given = {name: getattr(self, name) for name in ("x", "w_enc", "pool", "mean", "std")} | changes
         return encode.encode(*map(tensor, given.values()))
 
-    def encode_backward(self, need_x=True, need_w=True, leak=0.0, **changes):
+    def encode_backward(self, need_x=True, need_w=True, negative_slope=0.0, **changes):
         names = ("grad_values", "x", "w_enc", "values", "positions", "pool", "mean", "std")
         given = {name: getattr(self, name) for name in names} | changes
-        return encode.encode_backward(*map(tensor, given.values()), need_x, need_w, leak)
+        return encode.encode_backward(*map(tensor, given.values()), need_x, need_w, negative_slope)
 
     def decode(self, **changes):
         given = {name: getattr(self, name) for name in ("values", "positions", "w_dec", "frames")} | changes
@@ -173,18 +173,18 @@ def test_encode_backward(case, normalised):
 
 
 @pytest.mark.parametrize("shape", SHAPES[2:4] + SHAPES[8:11], ids=str)
-def test_encode_with_a_leak(shape):
+def test_encode_with_a_negative_slope(shape):
     """Every other latent is below 0 wherever it looks."""
-    case, leak = Case(*shape), 0.25
+    case, negative_slope = Case(*shape), 0.25
     case.mean[:] = 0
     case.w_enc[:, :, ::2] = -np.abs(case.w_enc[:, :, ::2])
-    given = case.x, case.w_enc, case.pool, case.mean, case.std, leak
-    values, positions = case.encode(leak=leak)
+    given = case.x, case.w_enc, case.pool, case.mean, case.std, negative_slope
+    values, positions = case.encode(negative_slope=negative_slope)
     wanted_values, wanted_positions = encode_reference.encode(*given)
     assert (wanted_values < 0).any()
     agree("values", values, wanted_values)
     np.testing.assert_array_equal(positions.numpy(), wanted_positions)
-    grads = case.encode_backward(values=values, positions=positions, leak=leak)
+    grads = case.encode_backward(values=values, positions=positions, negative_slope=negative_slope)
     wanted = encode_reference.encode_backward(
         case.grad_values, case.x, case.w_enc, wanted_values, wanted_positions, *given[2:]
     )
@@ -192,11 +192,11 @@ def test_encode_with_a_leak(shape):
         agree(name, got, truth)
 
 
-def test_of_equals_the_first_has_a_leak_and_a_nan_stays():
+def test_of_equals_the_first_has_a_negative_slope_and_a_nan_stays():
     case = Case(2, 8, 3, 2, 3, 4)
     case.x[0], case.w_enc[:] = 1.0, -1.0
     case.x[1, 2, 1] = np.nan
-    values, positions = case.encode(mean=None, std=None, leak=0.5)
+    values, positions = case.encode(mean=None, std=None, negative_slope=0.5)
     inner, edge = -9 * 0.5, -6 * 0.5  # the filter reaches over the ends
     assert values[0].tolist() == [[edge] * 2] * 2 and positions[0].tolist() == [[0] * 2, [7] * 2] and inner < edge
     assert values[1, 0].isnan().all() and positions[1, 0].tolist() == [1, 1] and not values[1, 1].isnan().any()
