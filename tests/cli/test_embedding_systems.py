@@ -136,7 +136,7 @@ def test_data_sets_are_read_as_published(places, tmp_path):
         ("sce-mi", ("noise",), {}, "folders of speech (--speech) must be given to train this model"),
         ("snmf", ("speech",), {}, "recordings of noise (--noise) must be given to train this model"),
         ("dae-30", ("speech", "nothing"), {}, "nothing"),
-        ("dc-mi", ("speech", "noise"), {"seconds": 2.5}, "voice ann: has 2.00 s and a mixture 2.5; give more of it"),
+        ("dc-mi", ("speech", "noise"), {"seconds": 2.5}, "voice ann: has 2.00 s, but a mixture has 2.5 s; pass more"),
         ("sce", ("speech", "noise"), {"units": 3}, "there is no setting 'units'; there are"),
         ("sce-mi", ("speech", "noise"), {"snr_low": 6}, "snr is (6.0, 5.0)"),
         ("dae-30", ("speech", "noise"), {"filters": 0}, "filters is 0"),

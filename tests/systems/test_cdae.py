@@ -140,7 +140,7 @@ def test_fingerprints_tell_audio_and_settings_apart(excerpts, spectrogram):
 
 
 def test_what_is_too_short_for_a_segment_is_told(excerpts, spectrogram):
-    with pytest.raises(pf.UserError, match="has 10 frames, and a segment 15"):
+    with pytest.raises(pf.UserError, match="has 10 frames, but a segment has 15"):
         SegmentSampler(excerpts[1:2], spectrogram, 15, 2, 0)
 
 
