@@ -102,7 +102,7 @@ def test_add_a_system(tree):
     for name, samples in (("clean", clean), ("noise", noise), ("noisy", clean + noise)):
         files.write(tree / f"{name}.wav", samples, 16000)
     trained, described, _ = (run(tree, "-m", "partae_fast", *words) for _, *words in commands(recipe))
-    assert "toy.safetensors: 20 steps" in trained and "clean recordings of what is wanted (--clean)" in described
+    assert "toy.safetensors: 20 steps" in trained and "clean recordings of the signal (--clean)" in described
     before, after = (files.read(tree / f"{name}.wav")[0][:, 0] for name in ("noisy", "denoised"))
     assert np.std(after - clean) < np.std(before - clean)
 

@@ -1,1 +1,1 @@
-"""One file for each published system: its settings, and the function that trains it; `registry` finds them."""
+"""A module for each system that can be trained, with its settings and its `fit`; `registry` lists them."""
