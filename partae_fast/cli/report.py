@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="FILE",
-        help="label files, to mark events in the spectrograms and to choose excerpts",
+        help="label files, to mark events in the spectrograms and to measure attenuation outside them",
     )
     parser.add_argument(
         "--start", type=float, metavar="S", help="start of the excerpts (default: where the signal is loudest)"

@@ -2,8 +2,8 @@
 
 Models of the same shape are trained together. The folder --out gets NAME.safetensors for each model, results.csv,
 results.json and results.png. A model whose loss becomes NaN is marked as failed and does not stop the others; the exit
-code is then 1. After Ctrl-C or a power cut, repeat the command with --resume: the result is bit for bit the same as without a
-stop. With --resume, other values of --set add models, and a larger --steps trains the models further.
+code is then 1. After Ctrl-C or a power cut, repeat the command with --resume: the result is bit for bit the same as
+without a stop. With --resume, other values of --set add models, and a larger --steps trains the models further.
 
 examples:
   partae sweep dawn.wav --noise rain.wav --set penalty=0.5,0.75,1 --set background=0.125,0.25 --out sweep

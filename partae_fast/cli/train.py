@@ -10,7 +10,7 @@ not separate noise from signal. The report needs no clean audio.
 
 During training, the checkpoint is MODEL.checkpoint. The default system trains two more models after the first, with
 the checkpoints MODEL.checkpoint.remixed1 and MODEL.checkpoint.remixed2. After Ctrl-C or a power cut, repeat the command
-with --resume: the result is bit for bit the same as without a stop. MODEL.history.jsonl records the settings and the loss.
+with --resume: the result is bit for bit the same as without a stop. Settings and losses are in MODEL.history.jsonl.
 
 For recordings that do not fit into memory, --cache FOLDER stores the spectrograms on disk, and a later run reuses them.
 Crops are then drawn from a part of the spectrograms in memory, which is replaced gradually during training.
