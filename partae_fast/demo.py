@@ -162,7 +162,7 @@ def scene(seconds: float = SECONDS, noise_seconds: float = NOISE_SECONDS, seed: 
 
 
 def songs(length: int, random: np.random.Generator) -> Audio:
-    """Synthesise two birds whose songs may overlap: a near one with falling notes, and a distant one that trills."""
+    """Synthesise a near bird with falling notes and a distant one that trills; their songs may overlap."""
     out = np.zeros(length)
     _add_phrases(out, random, _falling_notes, level=1.0, rest=(1.0, 4.0))
     _add_phrases(out, random, _trill, level=0.5, rest=(2.0, 6.0))

@@ -29,6 +29,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="also write the rows to FILE as JSON")
     parser.add_argument("--candidate", metavar="FILE.py:FUNCTION", help="execute this file and time its function too")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="use this device only (default: all available)")
+    parser.add_argument(
+        "--type",
+        choices=("float32", "tf32"),
+        default="float32",
+        help="precision of GPU products (default: float32)",
+    )
     parser.add_argument("--curves", action="store_true", help="train-step: also vary each size; takes minutes longer")
     parser.add_argument("--quick", action="store_true", help="train-step: take few samples and no memory figures")
     parser.add_argument("--results", metavar="FOLDER", help="train-step: write rows, table and plots to FOLDER")
@@ -48,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         args.json,
         args.candidate,
         device=args.device,
+        kind=args.type,
         with_curves=args.curves,
         quick=args.quick,
         results=args.results,

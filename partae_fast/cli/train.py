@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..evaluation.report import report
+from ..evaluation.diagnostics import diagnose
 from ..file_lock import only_writer
 from ..models import save
 from ..systems.fit import fit
@@ -172,11 +172,11 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     report_lines = []
     if material.spectrograms is not None:
         spectrograms = material.spectrograms.excerpt(args.seed, settings.frames)
-        training_report = report(model, spectrograms)
+        diagnostics = diagnose(model, spectrograms)
         if args.figure:
             figure.figure(args.figure, model, spectrograms, system.name, stages(len(losses)), args.overwrite)
-        result |= {"figure": args.figure, "report": asdict(training_report)}
-        report_lines = training_report.lines()
+        result |= {"figure": args.figure, "report": asdict(diagnostics)}
+        report_lines = diagnostics.lines()
     result["seconds"] = round(time.monotonic() - started, 3)
     if args.json:
         print_json(result)

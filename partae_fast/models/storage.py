@@ -21,7 +21,7 @@ import torch
 
 from .. import checked_safetensors
 from ..errors import UserError
-from .state import tensors_of, unwrapped
+from .state import renamed, tensors_of, unwrapped
 
 FORMAT, VERSION = "partae-model", "1"
 _SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
@@ -84,7 +84,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     file = checked_safetensors.read(path, FORMAT, VERSION)
     checked_safetensors.require_settings(path, file.settings, _SETTINGS)
     with _named(path, "its configuration makes no model"):
-        kind, config = _class_of(file.settings["kind"]), file.settings["config"]
+        kind, config = _class_of(file.settings["kind"]), renamed(file.settings["config"])
     _check_size(path, kind, config, file.tensors)
     with _named(path, "its configuration makes no model"):
         model = kind(**config)

@@ -41,8 +41,8 @@ def fit(
             Alternatively a Material, which holds all recordings and the label rules; leave out the next five arguments
             then.
         noise: noise-only recordings, in the same form.
-        labels: label files for `recordings`: Audacity, Raven, CSV, BirdNET and more; `partae_fast.labels.listed`
-            describes how rows are matched to recordings.
+        labels: label files for `recordings`: Audacity, Raven, CSV, BirdNET and more;
+            `partae_fast.labels.match_recordings` describes how rows are matched to recordings.
         clean: clean recordings of the signal, in the same form.
         stems: songs, each a folder of stems.
         speech: folders of speech, with a folder for each speaker.

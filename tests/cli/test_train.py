@@ -18,7 +18,7 @@ import torch
 import partae_fast as pf
 from partae_fast.audio import files
 from partae_fast.cli import train as train_verb
-from partae_fast.evaluation.report import report
+from partae_fast.evaluation.diagnostics import diagnose
 from tests.calls import fit, prepare
 
 from .bad_files import AUDIO, UNFIT_FOR_TRAINING, assert_message, cases
@@ -42,7 +42,7 @@ def test_train_writes_the_model_of_fit_and_removes_the_checkpoint(partae, here):
 def test_train_prints_the_report(partae):
     _, out, _ = partae("train", "song.wav", *TRAIN, "--preset", "stowell2015", "--json")
     spectrograms = prepare(["song.wav"], noise=["noise.wav"], system="stowell2015")
-    expected = report(pf.load("new.safetensors"), spectrograms)
+    expected = diagnose(pf.load("new.safetensors"), spectrograms)
     printed = json.loads(out)["report"]
     assert printed == json.loads(json.dumps(asdict(expected))) and printed["warnings"]  # after only three steps
     _, out, _ = partae("train", "song.wav", *TRAIN, "--preset", "stowell2015", "--overwrite")

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast.bench.forging import forged
 from partae_fast.errors import UserError
 from partae_fast.training import trainer as training
 from partae_fast.training.checkpoint import read_losses
+from tests.corrupt_files import corrupted
 
 
 def trainer(path, seed=0, level=1.0, **settings):
@@ -102,7 +102,7 @@ FAULTS = {
 
 @pytest.mark.parametrize(("change", "message"), FAULTS.values(), ids=FAULTS)
 def test_wrong_with_a_right_checksum(whole, path, change, message):
-    content = forged(whole, change)
+    content = corrupted(whole, change)
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
         trainer(path, resume=True)
@@ -115,7 +115,7 @@ def test_wrong_with_a_right_checksum(whole, path, change, message):
 )
 def test_losses_alone(whole, path, name):
     """As a sweep's plot reads them, and `partae info`."""
-    path.write_bytes(forged(whole, FAULTS[name][0]))
+    path.write_bytes(corrupted(whole, FAULTS[name][0]))
     if name == "a loss that is NaN":
         assert np.isnan(read_losses(path)).all()
     else:

@@ -12,9 +12,9 @@ from safetensors.torch import save
 
 import partae_fast as pf
 from partae_fast import checked_safetensors
-from partae_fast.bench.forging import forged, joined, parts, resealed
 from partae_fast.errors import UserError
 from partae_fast.models.storage import FORMAT, VERSION, describe
+from tests.corrupt_files import corrupted, joined, parts, with_right_checksum
 
 
 class Payload:
@@ -193,7 +193,7 @@ def test_a_pickle_inside_a_safetensors_file_is_never_unpickled(tmp_path, whole, 
     header, data = parts(whole)
     refused(joined(header, data) + archive(Payload(tmp_path / "owned")), "bytes too many")
     header["__metadata__"]["settings"] = content.decode("latin-1")
-    refused(resealed(header, data), "not a readable")
+    refused(with_right_checksum(header, data), "not a readable")
     assert not (tmp_path / "owned").exists()
 
 
@@ -325,4 +325,4 @@ FORGED = {
 
 @pytest.mark.parametrize(("change", "message"), FORGED.values(), ids=FORGED)
 def test_wrong_with_a_right_checksum(whole, refused, change, message):
-    refused(forged(whole, change), message)
+    refused(corrupted(whole, change), message)
