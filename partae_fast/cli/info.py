@@ -27,6 +27,8 @@ from ..training import checkpoint
 from ..training.material import KINDS
 from .options import add_json, print_json
 
+_LABELS = {"takes besides": "optional"}  # printed in place of keys of --json, which are kept
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="a model, a checkpoint or an audio file")
@@ -55,8 +57,8 @@ def _about_system(name: str) -> dict[str, Any]:
     return {
         "model": name,
         "source": system.source,
-        "needs": ", ".join(KINDS[kind] for kind in system.needs),
-        "takes besides": ", ".join(KINDS[kind] for kind in system.may) or "nothing",
+        "needs": ", ".join(KINDS[kind] for kind in system.required),
+        "takes besides": ", ".join(KINDS[kind] for kind in system.optional) or "nothing",
         "settings": system.settings().__dict__,
         "meaning": {entry.name: entry.metadata.get("help", "") for entry in fields(system.settings_type)},
         "notes": inspect.cleandoc(system.settings_type.__doc__ or ""),
@@ -119,7 +121,7 @@ def _print(entries: dict[str, Any], indent: str = "") -> None:
             print(f"{indent}{name}")
             _print(value, indent + "  ")
         else:
-            print(f"{indent}{name:<{20 - len(indent)}}{_text(value)}")
+            print(f"{indent}{_LABELS.get(name, name):<{20 - len(indent)}}{_text(value)}")
 
 
 def _text(value: Any) -> str:

@@ -184,7 +184,7 @@ class Sweep:
         sampler = CropSampler([spectrograms.signal], [spectrograms.noise], frames=1)
         members = members_of(combined, sampler.to(chosen_device(device, options.get("backend", "auto"))), fixed)
         for member in members:
-            base.ready(member.model, spectrograms)
+            base.configure_model(member.model, spectrograms)
         about = {
             "preset": system,
             "spectrogram": spectrograms.spectrogram.to_dict(),

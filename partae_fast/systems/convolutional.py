@@ -82,9 +82,9 @@ class ConvolutionalSettings:
             background=self.background,
             seed=seed,
         )
-        return self.ready(model, spectrograms)
+        return self.configure_model(model, spectrograms)
 
-    def ready(self, model: Any, spectrograms: Spectrograms) -> Any:
+    def configure_model(self, model: Any, spectrograms: Spectrograms) -> Any:
         """Set the spectrogram and the mask of the model, which denoising needs, and return the model."""
         model.spectrogram, model.mask = spectrograms.spectrogram, self.mask
         return model

@@ -16,8 +16,8 @@ from .frame_models import (
     THESIS,
     WEAK,
     FrameSettings,
-    ready,
     resolve_settings,
+    set_spectrogram,
     weak_sampler,
 )
 from .registry import System
@@ -75,7 +75,7 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Cur
         seed=options.seed,
     )
     sampler = weak_sampler(material, settings, model.input, settings.noise_only, options.seed)
-    model = train(ready(model, settings.rate), sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE)
+    model = train(set_spectrogram(model, settings.rate), sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE)
     if settings.learn_alpha:
         model.learn_alpha([sampler.batch_at(_ALPHA_FROM + i) for i in range(_ALPHA_BATCHES)])
     return model

@@ -8,7 +8,16 @@ from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
 from ..training.session import train
-from .frame_models import LEARNING_RATE, OPTIMIZER, STEPS, THESIS, FrameSettings, clean_sampler, ready, resolve_settings
+from .frame_models import (
+    LEARNING_RATE,
+    OPTIMIZER,
+    STEPS,
+    THESIS,
+    FrameSettings,
+    clean_sampler,
+    resolve_settings,
+    set_spectrogram,
+)
 from .registry import System
 
 SOURCE = "Lusterman 2016, A partitioned autoencoder for audio de-noising, the supervised network"
@@ -56,7 +65,7 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Den
         seed=options.seed,
     )
     sampler = clean_sampler(material, settings, model.input, options.seed)
-    return train(ready(model, settings.rate), sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE)
+    return train(set_spectrogram(model, settings.rate), sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE)
 
 
 # The deep network of the thesis's program; the text does not describe it.

@@ -15,8 +15,8 @@ from .frame_models import (
     THESIS,
     WEAK,
     FrameSettings,
-    ready,
     resolve_settings,
+    set_spectrogram,
     weak_sampler,
 )
 from .registry import System
@@ -75,9 +75,8 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Den
         seed=options.seed,
     )
     sampler = weak_sampler(material, settings, model.input, settings.noise_only, options.seed)
-    return train(
-        ready(model, settings.rate), sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE, settings.penalty
-    )
+    model = set_spectrogram(model, settings.rate)
+    return train(model, sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE, settings.penalty)
 
 
 SYSTEMS = (System("dense-partitioned", THESIS, Settings, fit, (), WEAK),)

@@ -104,7 +104,7 @@ def _denoising_model(settings: Settings, spectrograms: Spectrograms, seed: int) 
     model = ConvDenoisingAutoencoder(
         spectrograms.spectrogram.bins, latents=settings.latents, taps=settings.taps, pool=settings.pool, seed=seed
     )
-    return settings.ready(model, spectrograms)
+    return settings.configure_model(model, spectrograms)
 
 
 def _check_same_steps(checkpoint: Path, settings: Settings, steps: int) -> None:

@@ -52,7 +52,7 @@ def resolve_settings(settings: _Settings, program: dict[str, Any], batch_norm: s
     return settings
 
 
-def ready(model: FrameAutoencoder, rate: int) -> FrameAutoencoder:
+def set_spectrogram(model: FrameAutoencoder, rate: int) -> FrameAutoencoder:
     """Set the spectrogram of the model, with all frequencies and 50 % overlap, and return the model."""
     n_fft = model.input.n_fft
     model.spectrogram = Spectrogram(rate=rate, n_fft=n_fft, hop=n_fft // 2, low=0.0, high=rate / 2)

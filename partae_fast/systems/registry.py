@@ -30,8 +30,8 @@ class System:
         settings_type: the frozen dataclass of the settings, with defaults; types are int, float, bool and str, each
             optionally with None.
         train: the function fit(material, settings, options), which returns the model.
-        needs: the required kinds of material, names in `KINDS`.
-        may: the optional kinds of material.
+        required: the required kinds of material, names in `KINDS`.
+        optional: the optional kinds of material.
         presets: defaults of settings that differ from those of `settings_type`.
         weak: true if the system trains on spectrograms with weak labels. Such systems can cache spectrograms and train
             in several processes.
@@ -41,8 +41,8 @@ class System:
     source: str
     settings_type: type
     train: Callable[[Material, Any, TrainingOptions], Any]
-    needs: tuple[str, ...] = ()
-    may: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     presets: Mapping[str, Any] = field(default_factory=dict)
     weak: bool = False
 
@@ -64,12 +64,12 @@ class System:
 
     def fit(self, material: Material, settings: Any, options: TrainingOptions) -> Any:
         """Train on the material; raises UserError if a required kind is missing or an unused kind is given."""
-        missing = [name for name in self.needs if not getattr(material, name)]
+        missing = [name for name in self.required if not getattr(material, name)]
         if missing:
             raise UserError(f"model {self.name} needs {KINDS[missing[0]]}; give them too")
-        unused = [name for name in KINDS if getattr(material, name) and name not in (*self.needs, *self.may)]
+        unused = [name for name in KINDS if getattr(material, name) and name not in (*self.required, *self.optional)]
         if unused:
-            accepted = ", ".join(KINDS[name] for name in (*self.needs, *self.may))
+            accepted = ", ".join(KINDS[name] for name in (*self.required, *self.optional))
             raise UserError(f"model {self.name} cannot be trained on {KINDS[unused[0]]}; give {accepted}")
         if not self.weak and (options.cache or options.reservoir):
             raise UserError(f"model {self.name} does not support cache and reservoir; leave them out")

@@ -36,7 +36,7 @@ def fit_calls(monkeypatch):
 @pytest.mark.parametrize("name", systems())
 def test_fit_and_partae_train_are_equivalent(name, fit_calls, tmp_path):
     """`pf.fit` and `partae train` call the fit function of the system once each, with the same settings."""
-    kinds = system_named(name).needs or ("recordings", "noise")
+    kinds = system_named(name).required or ("recordings", "noise")
     inputs = {kind: [str(tmp_path / f"{kind}.wav")] for kind in kinds}
     with pytest.raises(Untrained):
         pf.fit(system=name, options=TrainingOptions(steps=3), **inputs)
