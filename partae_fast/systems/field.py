@@ -24,7 +24,7 @@ from ..training.spectrograms import Spectrograms, UsualSpectrogram
 from ..training.trainer import History
 from .convolutional import ConvolutionalSettings, log_idle_gpus
 from .registry import System
-from .self_training import remixes
+from .self_training import self_training_sampler
 
 logger = logging.getLogger("partae_fast")
 
@@ -89,7 +89,7 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any
         for number, count in enumerate(later, start=1):
             signal, noise = spectrograms.signal, spectrograms.noise
             batches = frames, settings.batch, settings.noise_only, options.seed
-            sampler = remixes(model, settings.mask, signal, noise, *batches, number)
+            sampler = self_training_sampler(model, settings.mask, signal, noise, *batches, number)
             student = _denoising_model(settings, spectrograms, options.seed)
             model = session.train(student, sampler, count, "adam", settings.learning_rate, falling_over=count)
             losses = losses + model.history.loss

@@ -28,7 +28,7 @@ ENOUGH = 1 << 15  # frames of mixtures; short recordings are mixed several times
 _CHUNK = 4096  # frames per call of the model
 
 
-def remixes(
+def self_training_sampler(
     model: Any,
     mask: Mask,
     signal: Sequence[Magnitudes],

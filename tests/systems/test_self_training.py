@@ -6,7 +6,7 @@ import pytest
 import partae_fast as pf
 from partae_fast.sampling.crops import CropSampler
 from partae_fast.systems.field import Settings
-from partae_fast.systems.self_training import remixes
+from partae_fast.systems.self_training import self_training_sampler
 from tests.calls import prepare
 
 RATE = 22050
@@ -32,8 +32,8 @@ def steady_noise(frames=4000, bins=6, seed=0):
 def test_targets_are_signal_and_silence():
     material = prepare([(chirps(3) + hiss(3), RATE)], [(hiss(2, 1), RATE)])
     model = pf.ConvPartitionedAutoencoder(bins=material.spectrogram.bins, latents=8, taps=3, pool=4)
-    sampler = remixes(model, MASK, material.signal, material.noise, 64, 8, 0.5, 3)
-    again = remixes(model, MASK, material.signal, material.noise, 64, 8, 0.5, 3)
+    sampler = self_training_sampler(model, MASK, material.signal, material.noise, 64, 8, 0.5, 3)
+    again = self_training_sampler(model, MASK, material.signal, material.noise, 64, 8, 0.5, 3)
     x, noise_only = sampler.batch_at(5)
     target = sampler.target_at(5)
     assert x.equal(again.batch_at(5)[0])
@@ -49,7 +49,7 @@ def test_noise_adds_in_power():
     silent = [rng.uniform(0.0, 1e-6, (400, 6)).astype(np.float32)]
     noise = [rng.uniform(0.5, 1.5, (500, 6)).astype(np.float32)]
     model = pf.ConvPartitionedAutoencoder(bins=6, latents=4, taps=3, pool=4)
-    sampler: CropSampler = remixes(model, MASK, silent, noise, 32, 16, 0.0, 0)
+    sampler: CropSampler = self_training_sampler(model, MASK, silent, noise, 32, 16, 0.0, 0)
     power = float(np.mean([(sampler.batch_at(i)[0] ** 2).mean() for i in range(40)]))
     # Half of the noise crops are residuals of the silent signal, which are 0.
     assert power == pytest.approx(0.5 * float(np.mean(noise[0] ** 2)), rel=0.35)
@@ -60,7 +60,7 @@ def test_bypass_keeps_loud_signal_in_the_targets():
     loud[:, 3:6] += 20 * (np.arange(len(loud)) % 40 < 8)[:, None]
     untrained = pf.ConvDenoisingAutoencoder(bins=8, latents=4, taps=3, pool=4)
     untrained.w_dec.data.zero_()
-    sampler = remixes(untrained, MASK, [loud], [steady], 64, 8, 0.0, 0)
+    sampler = self_training_sampler(untrained, MASK, [loud], [steady], 64, 8, 0.0, 0)
     target = sampler.target_at(0)
     loud_frames = target[..., 4] > 1
     assert 0.1 < loud_frames.float().mean() < 0.3
@@ -71,5 +71,7 @@ def test_bypass_keeps_loud_signal_in_the_targets():
 def test_rounds_differ():
     material = prepare([(chirps(3) + hiss(3), RATE)], [(hiss(2, 1), RATE)])
     model = pf.ConvDenoisingAutoencoder(bins=material.spectrogram.bins, latents=8, taps=3, pool=4)
-    first, second = (remixes(model, MASK, material.signal, material.noise, 64, 8, 0.5, 3, number) for number in (1, 2))
+    first, second = (
+        self_training_sampler(model, MASK, material.signal, material.noise, 64, 8, 0.5, 3, number) for number in (1, 2)
+    )
     assert not first.batch_at(0)[0].equal(second.batch_at(0)[0])
