@@ -1,4 +1,4 @@
-"""Implement encode with one matrix product, check it against the reference, and compare its time with partae's kernel.
+"""Implement encode with one matrix product, then check it and time it.
 
 python examples/check_kernel.py
 """
@@ -13,7 +13,7 @@ from partae_fast.conformance import Candidate, verify
 
 
 def encode(x, w_enc, pool, mean, std):
-    """Compute values and positions (see partae_fast/kernels/__init__.py) with one product over windows of M frames."""
+    """Compute values and positions; see partae_fast/kernels/__init__.py."""
     taps, bins, latents = w_enc.shape
     dtype = torch.promote_types(x.dtype, torch.float32)  # sums are in float32 or wider
     x, w = x.to(dtype), w_enc.to(dtype).flip(0).transpose(0, 1).reshape(bins * taps, latents)

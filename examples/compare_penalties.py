@@ -1,4 +1,4 @@
-"""Train a model for each combination of penalty and seed, and print how well each separates calls and noise.
+"""Train models with several penalties and seeds, and compare them.
 
 python examples/compare_penalties.py calls.wav noise.wav sweep
 """

@@ -1,4 +1,4 @@
-"""Train a model on noisy recordings and labels, and write the signal and the noise of each recording.
+"""Train on noisy recordings and labels, and write signal and noise of each.
 
 python examples/denoise_recordings.py dawn.txt out dawn1.wav dawn2.wav
 """

@@ -1,4 +1,4 @@
-"""`fit` and `prepare` with settings, training options and label rules as keywords, for short calls in tests."""
+"""`fit` and `prepare` with all settings as keywords, for short calls in tests."""
 
 from dataclasses import fields
 
@@ -12,7 +12,7 @@ _RULES = {entry.name for entry in fields(Rules)}
 
 
 def _split_keywords(keywords):
-    """Return training options, label rules, and the remaining keywords, which are settings."""
+    """Return training options, label rules, and settings."""
     options = {name: value for name, value in keywords.items() if name in _OPTIONS}
     rules = {name: value for name, value in keywords.items() if name in _RULES}
     settings = {name: value for name, value in keywords.items() if name not in options and name not in rules}

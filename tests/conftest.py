@@ -12,7 +12,10 @@ MAX_WORKERS = 4  # each takes about 700 MB
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Test folders with one process per core, each with one thread, and single files in this process."""
+    """Test folders with one process per core, and single files in this process.
+
+    Each process uses one thread.
+    """
     if not any(Path(argument).is_dir() for argument in config.args):
         return 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by workers and their subprocesses
@@ -21,7 +24,7 @@ def pytest_xdist_auto_num_workers(config):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable():
-    """Escape file names that are not valid text in the reports of workers, which are sent as UTF-8."""
+    """Escape invalid text in the reports of workers, which are sent as UTF-8."""
     return _escaped((yield))
 
 
@@ -37,7 +40,9 @@ def _escaped(report):
 
 @pytest.fixture
 def python():
-    """Return python(*arguments, **environment), which runs Python in the root folder with one thread.
+    """Return python(*arguments, **environment), which runs Python.
+
+    It runs in the root folder with one thread.
 
     For example, python("-m", "module", TRITON_INTERPRET="1") returns the completed process.
     """
@@ -52,7 +57,10 @@ def python():
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """Return shared_data(name), which returns the path of a field recording or skips the test if it is missing."""
+    """Return shared_data(name), which returns the path of a field recording.
+
+    The test is skipped if the recording is missing.
+    """
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
 
     def find(name: str) -> Path:
@@ -65,7 +73,10 @@ def shared_data():
 
 
 def pytest_collection_modifyitems(items):
-    """Run slow tests first, so that no worker is left with one at the end; skip `gpu` tests without a GPU."""
+    """Run slow tests first, and skip `gpu` tests without a GPU.
+
+    So no worker is left with a slow test at the end.
+    """
     items.sort(key=lambda item: "slow" not in item.keywords)
     if not torch.cuda.is_available():
         for item in items:

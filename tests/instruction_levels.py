@@ -22,7 +22,7 @@ PROCESSES = 2
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """The settings of every library, and the level that each library should then report."""
+    """The settings of every library, and the level that it should then report."""
 
     name: str
     threads: int
@@ -117,7 +117,10 @@ def _printed(run: Callable[[], object]) -> str:
 
 
 def _conformance() -> Iterator[str]:
-    """Check all tiny cases and those near tile sizes, in float32; larger sizes compile the same code."""
+    """Check all tiny cases and those near tile sizes, in float32.
+
+    Larger sizes compile the same code.
+    """
     import torch
 
     from partae_fast.conformance.verify import Thoroughness, row
@@ -153,7 +156,7 @@ def _training() -> Iterator[str]:
 
 
 def _bits() -> Iterator[str]:
-    """Check that training gives the same bits with any number of threads, and when it is stopped and resumed."""
+    """Check that threads and resuming do not change the bits of training."""
     import torch
 
     from partae_fast.training.trainer import Trainer

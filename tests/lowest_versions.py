@@ -1,4 +1,4 @@
-"""Print the lowest versions that pyproject.toml allows, as requirements for pip; PyTorch is left out.
+"""Print the lowest versions that pyproject.toml allows, for pip.
 
     pip install --no-deps --target lowest $(python tests/lowest_versions.py)
     PYTHONPATH=lowest partae verify encode --backend cpu

@@ -1,4 +1,4 @@
-"""Tests of the recipes in CONTRIBUTING.md: each is followed exactly in a copy of the tree."""
+"""Tests of the recipes in CONTRIBUTING.md, in a copy of the tree."""
 
 import os
 import re
@@ -19,13 +19,16 @@ IGNORED = shutil.ignore_patterns(".*", "__pycache__", "results", "build", "dist"
 
 
 def section(heading: str) -> str:
-    """Return the text below a heading, up to the next heading of the same or a higher level."""
+    """Return the text below a heading, up to the next one of its level or above."""
     level = heading.partition(" ")[0]
     return re.split(rf"^#{{1,{len(level)}}} ", TEXT.partition(heading + "\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def new_files(recipe: str) -> dict[str, str]:
-    """Return the contents of new files by path: Python blocks after a line with a path in backticks and a colon."""
+    """Return the contents of new files by path.
+
+    They are Python blocks after a line with a path in backticks and a colon.
+    """
     blocks = re.findall(r"^`([\w/.]+)`:\n\n```python\n(.*?)^```", recipe, re.M | re.DOTALL)
     assert len(blocks) == recipe.count("```python\n")
     return dict(blocks)

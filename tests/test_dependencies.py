@@ -1,4 +1,7 @@
-"""Tests of the dependencies in pyproject.toml: every imported package is declared with a lowest version."""
+"""Tests of the dependencies in pyproject.toml.
+
+Every imported package is declared with a lowest version.
+"""
 
 import ast
 import re

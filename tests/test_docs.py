@@ -1,4 +1,4 @@
-"""Tests of README and docs: links, commands, Python code, paths and quoted messages.
+"""Tests of README and docs: links, commands, code, paths and messages.
 
 docs/troubleshooting.md quotes the beginnings of messages, without the file name before them and with … for each value.
 """
@@ -67,7 +67,7 @@ def warnings() -> list[str]:
 
 
 def quotes() -> list[str]:
-    """Return the quoted messages: the text in backticks at the start of each table row."""
+    """Return the quoted messages, which are in backticks in the first column."""
     return re.findall(r"^\| `([^`]+)` \|", TROUBLE.read_text(), re.MULTILINE)
 
 

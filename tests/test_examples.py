@@ -12,7 +12,10 @@ RATE = 8000
 
 @pytest.fixture
 def scene(tmp_path):
-    """Write calls.wav (tone bursts in noise), its labels calls.txt, and noise.wav; return the folder."""
+    """Return a folder with calls.wav, its labels calls.txt, and noise.wav.
+
+    The calls are tone bursts in noise.
+    """
     rng, times = np.random.default_rng(0), np.arange(6 * RATE) / RATE
     noise = 0.05 * rng.standard_normal((2, len(times)))
     bursts = 0.3 * np.sin(2 * np.pi * 1500 * times) * (times % 2 < 0.5)

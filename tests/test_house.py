@@ -1,4 +1,4 @@
-"""Tests of the structure of the source tree: links, layers of imports, and packages that an import needs."""
+"""Tests of the structure of the source tree: links, imports and layers."""
 
 import ast
 import subprocess
@@ -16,14 +16,19 @@ STANDARD = sys.stdlib_module_names
 
 
 def module_of(path: Path) -> str:
-    """Return the module name of a file, such as partae_fast.kernels.encode for kernels/encode/__init__.py."""
+    """Return the module name of a file.
+
+    For kernels/encode/__init__.py it is partae_fast.kernels.encode.
+    """
     parts = path.relative_to(ROOT).with_suffix("").parts
     parts = parts if parts[0] in ("partae_fast", "tests") else ("partae_fast", *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports(path: Path, deep: bool = True) -> set[str]:
-    """Return the absolute names that a file imports; `from a import b` gives a and a.b.
+    """Return the absolute names that a file imports.
+
+    `from a import b` gives a and a.b.
 
     With `deep`, imports inside functions are included.
     """
@@ -150,7 +155,7 @@ UNRESTRICTED = ("__init__", "__main__", "conformance")  # may import from all la
 
 
 def part_of(path: Path) -> str:
-    """Return the folder of a file in the library, or the file name for a file at the top."""
+    """Return the folder of a file in the library, or its name if it has none."""
     return path.relative_to(ROOT / "partae_fast").parts[0].removesuffix(".py")
 
 

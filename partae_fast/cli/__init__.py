@@ -1,4 +1,6 @@
-"""The command line `partae`: a module per verb, with `add` for its arguments and `run` for its work.
+"""The command line `partae`, with a module per verb.
+
+`add` adds the arguments of a verb, and `run` runs it.
 
 Exit codes: 0 success; 1 a failed check (`verify`), model (`sweep`) or recording (`denoise`), or a bug; 2 a user's
 mistake, with one line on stderr; 130, 143 and 129 stopped by Ctrl-C, SIGTERM or a closed terminal. Results go to
@@ -40,7 +42,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `partae` with `arguments`, by default those of the process, and return the exit code."""
+    """Run `partae` and return the exit code.
+
+    arguments: by default those of the process.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: file names may be invalid UTF-8
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -75,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _flush_output() -> None:
-    """Flush stdout; raise UserError if it cannot be written, for example because the disk is full."""
+    """Flush stdout; raise UserError if the disk is full or refuses it."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -86,12 +91,15 @@ def _flush_output() -> None:
 
 
 def _discard_output() -> None:
-    """Redirect stdout to the null device, so that Python reports no second error when it exits."""
+    """Redirect stdout to the null device.
+
+    Otherwise Python reports a second error when it exits.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _system_error_message(error: Exception) -> str | None:
-    """Return the message for a system error that the user can fix, or None for any other error."""
+    """Return the message for a system error that the user can fix, else None."""
     if isinstance(error, OSError) and error.errno in USER_ERRNOS:
         return f"{error.filename or 'a file'}: {error.strerror}; check its permissions and the space on the disk"
     if is_out_of_memory(error):
@@ -100,7 +108,10 @@ def _system_error_message(error: Exception) -> str | None:
 
 
 def _print_message(verb: str, message: str, code: int) -> int:
-    """Print the message in one line on stderr, with unprintable characters escaped, and return `code`."""
+    """Print the message in one line on stderr, and return `code`.
+
+    Unprintable characters are escaped.
+    """
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
     print(f"partae {verb}: {line}", file=sys.stderr)
     return code
@@ -108,7 +119,9 @@ def _print_message(verb: str, message: str, code: int) -> int:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[list[int]]:
-    """Handle SIGTERM and SIGHUP like Ctrl-C, and append the number of each signal to the yielded list.
+    """Handle SIGTERM and SIGHUP like Ctrl-C.
+
+    The number of each signal is appended to the yielded list.
 
     Code that defers Ctrl-C, such as an update of the weights, therefore defers these signals too. Signals that have
     another handler (for example under nohup) are left alone, as are all signals off the main thread.

@@ -1,4 +1,4 @@
-"""`partae denoise --adapt`: continue training a model on the recording that it denoises."""
+"""`partae denoise --adapt`: train a model on the recording that it denoises."""
 
 import argparse
 import csv
@@ -47,7 +47,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace, single_file: bool) -> None:
-    """Raise UserError for options that cannot be combined; `single_file`: one recording is written to one file."""
+    """Raise UserError for options that cannot be combined.
+
+    single_file: whether one recording is written to one file.
+    """
     if args.adapt and not single_file:
         raise UserError("--adapt works on one recording; give one INPUT file, and a file as --out")
     options = [name for name in _REQUIRE_ADAPT if getattr(args, name)]
@@ -60,7 +63,7 @@ def check(args: argparse.Namespace, single_file: bool) -> None:
 
 
 def adapt_model(args: argparse.Namespace, model: Any, source: Path) -> Adaptation:
-    """Adapt the model to the recording, print the purity error of each epoch and write the trace."""
+    """Adapt the model to the recording, and print and write its purity error."""
     audio, rate = read(source)
     clean = _read_reference(args.reference, source, audio, rate) if args.reference else None
     rows: list[dict[str, Any]] = []
@@ -91,7 +94,10 @@ def as_json(adaptation: Adaptation) -> dict[str, Any]:
 
 
 def _read_reference(path: str, source: Path, audio: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """Read the first channel of the clean recording; raise UserError unless its rate and length match."""
+    """Read the first channel of the clean recording.
+
+    Raises UserError unless its sample rate and length match.
+    """
     clean, clean_rate = read(path)
     if clean_rate != rate or len(clean) != len(audio):
         raise UserError(

@@ -101,7 +101,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _denoise_single(args: argparse.Namespace, source: Path, target: Path) -> tuple[Summary, dict[str, Any]]:
-    """Denoise one recording into one file; return the summary, and the entry of an adaptation for --json."""
+    """Denoise one recording into one file.
+
+    Returns the summary, and the entry of an adaptation for --json.
+    """
     model = load(args.model).to(devices(args.device)[0])
     state = require_file(source).stat()
     extra: dict[str, Any] = {}

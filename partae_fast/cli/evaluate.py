@@ -108,7 +108,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _denoisers(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
-    """Return the settings for the report, and for each seed a function that returns the denoiser of a scene."""
+    """Return the settings for the report, and a function for each seed.
+
+    The function returns the denoiser of a scene.
+    """
     if args.model:
         options = [name for name in _TRAINING if getattr(args, name) is not None]
         if options:

@@ -1,4 +1,4 @@
-"""Show the contents of a model, a checkpoint or an audio file, or the available back-ends.
+"""Show a model, a checkpoint, an audio file, or the available back-ends.
 
 Without arguments, shows versions and which back-ends can run on this machine. With --model NAME, shows which inputs
 `partae train --model NAME` needs, and its settings with their defaults.
@@ -115,7 +115,10 @@ def _summary(values: torch.Tensor) -> dict[str, float]:
 
 
 def _print(entries: dict[str, Any], indent: str = "") -> None:
-    """Print names and values, one per line; nested dictionaries are indented, the innermost are printed on one line."""
+    """Print names and values, one per line.
+
+    Nested dictionaries are indented; the innermost are printed on one line.
+    """
     for name, value in entries.items():
         if name == "meaning" or (isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values())):
             print(f"{indent}{name}")

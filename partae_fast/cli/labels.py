@@ -1,4 +1,4 @@
-"""Show how label files divide recordings into signal, noise-only and unknown time.
+"""Show how labels divide recordings into signal, noise-only and unknown time.
 
 Run this before training. It prints the seconds of each kind in every recording, the number, total duration and meaning
 of every label, and warnings about likely mistakes. Only the headers of the recordings are read.
@@ -81,7 +81,10 @@ def _recordings_in(paths: list[str]) -> list[Path]:
 
 
 def _recordings_named_by(label_files: list[str], format: str | None) -> list[Path]:
-    """Return the existing recordings that label files name, or that have the name of a label file."""
+    """Return the existing recordings that label files name.
+
+    A label file without names stands for the recording of the same name.
+    """
     recordings: list[Path] = []
     for path in map(Path, label_files):
         names = {row.recording for row in read_labels(path, format).rows}

@@ -28,7 +28,10 @@ def int_at_least(least: int | None = None) -> Any:
 
 
 def add_material(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
-    """Add the arguments for training material; with `nargs` "*", recordings may be omitted."""
+    """Add the arguments for training material.
+
+    nargs: "*" if recordings may be omitted.
+    """
     parser.add_argument(
         "recordings", nargs=nargs, metavar="RECORDING", help="noisy recordings of any sample rate and channel count"
     )
@@ -74,7 +77,7 @@ def add_label_rules(parser: argparse.ArgumentParser) -> None:
 
 
 def label_list(text: str) -> list[str]:
-    """Parse comma-separated labels; a label that contains a comma is in double quotes."""
+    """Parse comma-separated labels; a label with a comma is in double quotes."""
     labels = [label.strip() for label in next(csv.reader([text], skipinitialspace=True), [])]
     if not labels or not all(labels):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of labels such as A,B")
@@ -82,14 +85,19 @@ def label_list(text: str) -> list[str]:
 
 
 def label_rules_of(args: argparse.Namespace) -> Rules:
-    """Return the rules set by the flags of `add_label_rules`; raises UserError if they contradict each other."""
+    """Return the rules set by the flags of `add_label_rules`.
+
+    Raises UserError if they contradict each other.
+    """
     return Rules(args.guard, args.signal_labels, args.noise_labels, args.min_noise, args.label_format)
 
 
 def add_fields(
     group: Any, settings_type: type, names: Iterable[str] | None = None, defaults: Mapping[str, Any] | None = None
 ) -> None:
-    """Add a flag for each field of a settings dataclass, with the field's type, default and help.
+    """Add a flag for each field of a settings dataclass.
+
+    A flag has the type, default and help of its field.
 
     Args:
         group: the parser or argument group.

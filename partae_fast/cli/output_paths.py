@@ -1,4 +1,4 @@
-"""Checks of the files that `partae train` writes, and the message of a stopped run."""
+"""Checks of the files that `partae train` writes, and its stop message."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,10 @@ def checkpoint_path(out: str) -> Path:
 
 
 def check_outputs(out: Path, checkpoints: list[Path], resume: bool, overwrite: bool) -> None:
-    """Raise UserError if the model or a checkpoint cannot be written or exists and may not be replaced."""
+    """Raise UserError if the model or a checkpoint cannot be written.
+
+    Files that exist need `resume` or `overwrite`.
+    """
     check_writable(out, overwrite=True)
     if out.exists() and not overwrite:
         raise UserError(f"{out}: exists already; choose another --out, or replace it with --overwrite")

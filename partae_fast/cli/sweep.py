@@ -1,4 +1,4 @@
-"""Train a model for each combination of settings on the same recordings, and compare them.
+"""Train a model for each combination of settings, and compare them.
 
 Models of the same shape are trained together. The folder --out gets NAME.safetensors for each model, results.csv,
 results.json and results.png. A model whose loss becomes NaN is marked as failed and does not stop the others; the exit

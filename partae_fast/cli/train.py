@@ -66,7 +66,7 @@ _LOSS_STEPS = 100  # the printed loss is the mean over this many last steps
 
 
 def add(parser: argparse.ArgumentParser, arguments: Sequence[str] = ()) -> None:
-    """Add the flags, among them the settings of the system that the command line `arguments` names."""
+    """Add the flags, and those of the system named in `arguments`."""
     add_material(parser, nargs="*")
     model = parser.add_argument_group("model", "the system to train; the last group of flags are its settings")
     model.add_argument(
@@ -104,7 +104,7 @@ def add(parser: argparse.ArgumentParser, arguments: Sequence[str] = ()) -> None:
 
 
 def _system_in(arguments: Sequence[str]) -> System:
-    """Return the system that a command line names, or the default if it names none or an unknown one."""
+    """Return the system that a command line names, or else the default."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--model", "--preset", default=DEFAULT)
     try:

@@ -1,1 +1,1 @@
-"""Training of many models at once over a grid of settings, with a table and a plot."""
+"""Training of many models over a grid of settings, with a table and a plot."""

@@ -1,4 +1,4 @@
-"""The plot of a sweep: losses over steps, and results against each setting that varies."""
+"""The plot of a sweep: losses, and results against each setting."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,7 +69,7 @@ def _plot_losses(axes: Any, rows: Sequence[dict[str, Any]], losses: Mapping[str,
 def _plot_results(
     axes: Any, rows: Sequence[dict[str, Any]], setting: str, results: dict[str, str], label_axis: bool
 ) -> None:
-    """Plot a point for each finished model, and the mean for each value of the setting."""
+    """Plot a point for each finished model, and means over the setting's values."""
     done = [row for row in rows if row["status"] == "done" and row.get(setting) is not None]
     values = sorted({row[setting] for row in done}, key=lambda value: (isinstance(value, str), value))
     numbers = all(not isinstance(value, str) for value in values)

@@ -107,7 +107,7 @@ def combinations(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _convert(name: str, value: Any) -> Any:
-    """Convert a value to the type of the setting; raise UserError if that is not possible."""
+    """Convert a value to the type of the setting; raise UserError on failure."""
     value_type = SETTINGS[name]
     try:
         converted = value_type(value)
@@ -122,7 +122,9 @@ def _convert(name: str, value: Any) -> Any:
 def members_of(
     grid: Sequence[dict[str, Any]], sampler: CropSampler, fixed: Sequence[Mapping[str, Any]] | None = None
 ) -> list[Member]:
-    """Make a member for each combination in `grid`, with the recordings of `sampler` and on their device.
+    """Make a member for each combination in `grid`.
+
+    Members share the recordings of `sampler`, and are on their device.
 
     Args:
         grid: for each member, the settings shown in names and tables.

@@ -1,4 +1,4 @@
-"""Sweeps: many models trained together; those of equal shape and optimizer share launches.
+"""Sweeps: many models trained together, with shared launches.
 
 Files in a sweep's folder:
     NAME.safetensors              a trained model (`pf.load`, `partae denoise`)
@@ -123,7 +123,9 @@ class Sweep:
         fixed: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> "Sweep":
-        """Make a sweep over all combinations of settings, from a sampler whose recordings all members share.
+        """Make a sweep over all combinations of settings, from a sampler.
+
+        All members share the recordings of the sampler.
 
         Args:
             grid: a value or a list of values for each setting: penalty, optimizer and its options (learning_rate,
@@ -153,7 +155,9 @@ class Sweep:
         device: str | torch.device | None = None,
         **options: Any,
     ) -> "Sweep":
-        """Make a sweep over all combinations of settings, from recordings; the models can denoise audio.
+        """Make a sweep over all combinations of settings, from recordings.
+
+        The models can denoise audio.
 
         Args:
             grid: as for `of_grid`; by default settings are those of the system, and the seed is 0.
@@ -229,7 +233,9 @@ class Sweep:
         return self.rows()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each member, followed by those of earlier members that are no longer in the sweep.
+        """Return a row for each member.
+
+        Members of an earlier run that are no longer in the sweep follow.
 
         The keys of a row are:
 
@@ -248,7 +254,10 @@ class Sweep:
         return list(self._failures)
 
     def _open_folder(self, resume: bool) -> list[dict[str, Any]]:
-        """Create the folder or check the sweep in it; return the rows of earlier members that are not in this sweep."""
+        """Create the folder, or check the sweep in it.
+
+        Returns the rows of earlier members that are not in this sweep.
+        """
         _check_folder(self.folder, resume)
         table = self.folder / "results.json"
         try:
@@ -278,7 +287,7 @@ class Sweep:
         return self.folder / "checkpoints" / f"{name}.checkpoint"
 
     def _populations(self) -> list[tuple[list[Trainer], str | None]]:
-        """Return the unfinished members in groups that share launches, each with its back-end.
+        """Return groups of unfinished members that share launches, with back-ends.
 
         The back-end is None for a member that has no fused training step and is trained op by op.
         """
@@ -298,7 +307,10 @@ class Sweep:
         return populations
 
     def _train(self, population: list[Trainer], backend: str | None, interrupted: list[int], bar: Any) -> None:
-        """Train a population until the last step or an interrupt, without the members that fail on the way."""
+        """Train a population until the last step or an interrupt.
+
+        Members that fail are left out from then on.
+        """
         pace, next_checkpoint = Pace(), time.monotonic() + self.checkpoint_every
         training = population
         try:
@@ -354,7 +366,10 @@ class Sweep:
         logger.warning("%s: failed: %s", name, message)
 
     def _save_checkpoints(self, trainers: list[Trainer]) -> None:
-        """Save checkpoints of all members with finite weights; the next launch reports the others as failed."""
+        """Save checkpoints of all members with finite weights.
+
+        The next launch reports the other members as failed.
+        """
         for trainer in filter(Trainer.is_finite, trainers):
             trainer.save_checkpoint()
 
@@ -365,7 +380,10 @@ class Sweep:
         return sum(trainer.step for trainer in self._trainers)
 
     def _steps_finished(self) -> int:
-        """Return the steps of all members that need not be taken any more; for a failed member, all steps."""
+        """Return the number of finished steps of all members.
+
+        All steps of a failed member count as finished.
+        """
         return sum(
             self.steps if self._name(trainer) in self._failures else min(trainer.step, self.steps)
             for trainer in self._trainers
@@ -412,7 +430,7 @@ class Sweep:
 
 
 def _move_sources(members: Sequence[Member]) -> None:
-    """Move recordings to the devices of their models; recordings that members share are moved once."""
+    """Move recordings to the devices of their models, shared ones once."""
     moved: dict[tuple[int, torch.device], tuple[torch.Tensor, torch.Tensor]] = {}
     for member in members:
         source, device = member.sampler.source, member.model.w_enc.device
@@ -435,7 +453,9 @@ def settings_of(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def scores_of(model: Any, sampler: CropSampler) -> dict[str, float | None]:
-    """Compute the scores of a model on 32 crops of its training recordings, half of them noise-only.
+    """Compute the scores of a model on crops of its training recordings.
+
+    There are 32 crops, half of them noise-only.
 
     The crops are the same for all members that share recordings and frames. Let x be the magnitudes, s and n the
     reconstructions by the foreground and background latents, and g the gain of the model's mask (`Mask()` by default).

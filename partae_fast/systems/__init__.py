@@ -1,1 +1,4 @@
-"""A module for each system that can be trained, with its settings and its `fit`; `registry` lists them."""
+"""The systems that can be trained: settings and `fit` of each.
+
+`registry` lists them.
+"""

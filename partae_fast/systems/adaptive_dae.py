@@ -1,4 +1,4 @@
-"""Training of the adaptive denoising autoencoder (Kim & Smaragdis 2015) on clean recordings and noise."""
+"""Training of the adaptive denoising autoencoder (Kim & Smaragdis 2015)."""
 
 import hashlib
 import logging
@@ -55,7 +55,7 @@ class Settings:
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> AdaptiveDenoisingAutoencoder:
-    """Train both networks on clean recordings and their mixtures with noise; return the model, ready to denoise.
+    """Train both networks on clean recordings and their mixtures with noise.
 
     Every recording is scaled to the same root mean square, the median of the clean recordings, so that mixtures have
     the ratio `snr`. Each item of a batch adds a random stack of frames from the clean recordings and one from the
@@ -111,7 +111,9 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Ada
 
 
 class StackSampler(BatchStream):
-    """Sampler of stacks of frames: magnitudes of mixtures and of their clean part, (batch, C * H) each.
+    """Sampler of stacks of frames: mixtures and their clean part.
+
+    Magnitudes are (batch, C * H) each.
 
     A mixture is the sum of the spectra of a clean stack and a noise stack. Each is drawn uniformly from all stacks of
     its kind, by Philox with the seed as key and (step, item, kind, 0) as counter, so that draws are the same on every
@@ -142,7 +144,10 @@ class StackSampler(BatchStream):
         return self
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return everything that determines the batches; the recordings are a SHA-256 of their values."""
+        """Return everything that determines the batches.
+
+        Recordings are represented by a SHA-256 of their values.
+        """
         digest = hashlib.sha256()
         for part in (self.clean.cpu().numpy(), self.noise.cpu().numpy(), self.starts, self.noise_starts):
             digest.update(np.ascontiguousarray(part).data)
@@ -158,7 +163,10 @@ class StackSampler(BatchStream):
 
 
 def _concatenate(recordings: Sequence[Spectra], context: int) -> tuple[Tensor, NDArray[np.int64]]:
-    """Return the recordings end to end, each padded with silence, and the first row of every stack."""
+    """Return the padded recordings end to end, and the first row of each stack.
+
+    Recordings are padded with silence.
+    """
     padding = context // 2
     padded = [np.pad(spectra, ((padding, padding), (0, 0))) for spectra in recordings]
     offsets = np.cumsum([0, *map(len, padded)])
@@ -167,7 +175,7 @@ def _concatenate(recordings: Sequence[Spectra], context: int) -> tuple[Tensor, N
 
 
 def _spectra(channels: Sequence[NDArray[np.float32]], spectrogram: Spectrogram, rms: float) -> list[Spectra]:
-    """Return the spectra (N, H) of recordings, each scaled to the root mean square `rms`."""
+    """Return the spectra (N, H) of recordings, each scaled to `rms`."""
     return [spectrogram.stft(channel * np.float32(rms / _rms(channel))) for channel in channels]
 
 
@@ -183,7 +191,7 @@ def _power(recordings: Sequence[Spectra]) -> float:
 
 
 def _purity(model: AdaptiveDenoisingAutoencoder, clean: Tensor) -> float:
-    """Return the squared error of the top network on clean magnitudes, relative to their power.
+    """Return the relative squared error of the top network on clean magnitudes.
 
     Rows of silence between recordings contribute to neither.
     """

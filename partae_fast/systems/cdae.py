@@ -1,4 +1,4 @@
-"""Training of source separation with one network per source (Grais & Plumbley 2017)."""
+"""Training of one network per source of a mixture (Grais & Plumbley 2017)."""
 
 import logging
 from collections.abc import Sequence
@@ -55,7 +55,10 @@ class Settings:
     hop: int = setting(512, "samples from one window to the next (paper: 512)")
 
     def model(self, sources: Sequence[str], seed: int) -> SourceSeparator:
-        """Return an untrained model for sources of these names; raise UserError for an unknown network."""
+        """Return an untrained model for sources of these names.
+
+        Raises UserError for an unknown network.
+        """
         bins = self.n_fft // 2 + 1
         if self.network == CONVOLUTIONAL:
             return ConvDAESeparator(sources, bins, self.frames, seed)
@@ -94,7 +97,7 @@ def read_songs(song_files: Sequence[Song], settings: Settings) -> StemExcerpts:
 
 
 def make_excerpts(pieces: Sequence[Piece], settings: Settings) -> StemExcerpts:
-    """Split pieces into training and held-out excerpts, and compute the scale of the magnitudes.
+    """Split pieces into training and held-out excerpts, and compute the scale.
 
     Raises UserError for settings out of range, and if all training excerpts are silent.
     """
@@ -162,7 +165,9 @@ def fit_excerpts(material: StemExcerpts, settings: Settings, options: TrainingOp
 
 
 def relative_error(model: SourceSeparator, sampler: SegmentSampler) -> float:
-    """Return the squared error of each source relative to its power, in the model's scale, as a mean over the sources.
+    """Return the mean over the sources of the relative squared error.
+
+    The squared error of a source is relative to its power, in the scale of the model.
 
     Silent sources are left out. An output of silence has an error of 1.
     """

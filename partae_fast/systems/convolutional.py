@@ -1,4 +1,4 @@
-"""Settings, spectrograms, model and sampler of the systems with a convolutional partitioned autoencoder."""
+"""Settings, model and sampler shared by the convolutional systems."""
 
 import logging
 from dataclasses import dataclass, fields
@@ -22,7 +22,7 @@ logger = logging.getLogger("partae_fast")
 
 @dataclass(frozen=True)
 class ConvolutionalSettings:
-    """Settings of the spectrogram, the model and the batches of a convolutional system.
+    """Settings of spectrogram, model and batches of a convolutional system.
 
     Settings of the spectrogram that are None follow the labels and recordings. The band is that of the labels if they
     contain frequencies, else the default band of the system, limited to that of the recordings. The rate is the default
@@ -85,12 +85,15 @@ class ConvolutionalSettings:
         return self.configure_model(model, spectrograms)
 
     def configure_model(self, model: Any, spectrograms: Spectrograms) -> Any:
-        """Set the spectrogram and the mask of the model, which denoising needs, and return the model."""
+        """Set the spectrogram and mask of the model for denoising; return the model."""
         model.spectrogram, model.mask = spectrograms.spectrogram, self.mask
         return model
 
     def sampler(self, spectrograms: Spectrograms, frames: int, options: TrainingOptions) -> CropSampler:
-        """Return a sampler of crops; it draws from a reservoir if stored spectrograms exceed the memory limit."""
+        """Return a sampler of crops.
+
+        It draws from a reservoir if stored spectrograms exceed the memory limit.
+        """
         common = frames, self.batch, self.noise_only, options.seed
         recordings = [*spectrograms.signal, *spectrograms.noise]
         limit = RESERVOIR_MIB if options.reservoir is None else options.reservoir

@@ -50,7 +50,7 @@ class Settings(FrameSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> CurroAutoencoder:
-    """Train on noisy recordings and noise, or on clean ones mixed with noise; return the model, ready to denoise.
+    """Train on noisy recordings and noise, or on clean ones mixed with noise.
 
     The default is 2000 steps of Adam. Raises UserError if recordings are missing, silent or too short, or if a setting
     is out of range.

@@ -23,7 +23,7 @@ class Settings(MixtureSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> DAE30:
-    """Train DAE-30 on mixtures of speech and noise with Nadam; return the model, ready to denoise."""
+    """Train DAE-30 on mixtures of speech and noise with Nadam."""
     return fit_sampler(settings.sampler(*settings.sounds(material), options.seed), settings, options)
 
 

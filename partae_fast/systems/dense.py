@@ -1,4 +1,4 @@
-"""Training of the supervised dense autoencoders (Lusterman 2016) on clean recordings and noise."""
+"""Training of the supervised dense autoencoders (Lusterman 2016)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +44,7 @@ class Settings(FrameSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> DenseAutoencoder:
-    """Train on clean recordings and their mixtures with noise; return the model, ready to denoise.
+    """Train on clean recordings and their mixtures with noise.
 
     Without noise recordings, the noise is white. The default is 2000 steps of Adam. Raises UserError if recordings are
     missing, silent or too short, or if a setting is out of range.

@@ -1,4 +1,4 @@
-"""Training of the partitioned dense autoencoder (Lusterman 2016) with weak labels."""
+"""Training of the partitioned dense autoencoder (Lusterman 2016)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,7 @@ PROGRAM: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Settings(FrameSettings):
-    """Settings of a partitioned dense autoencoder; see `pf.DensePartitionedAutoencoder`.
+    """Settings of a `pf.DensePartitionedAutoencoder` and its training.
 
     With as_program, the settings follow the thesis's program where it differs from the text: half of the latents are
     background latents and half of the frames noise-only, the output is rectified, the mean of C in the loss is taken
@@ -54,7 +54,7 @@ class Settings(FrameSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> DensePartitionedAutoencoder:
-    """Train on noisy recordings and noise, or on clean ones mixed with noise; return the model, ready to denoise.
+    """Train on noisy recordings and noise, or on clean ones mixed with noise.
 
     The default is 2000 steps of Adam. Raises UserError if recordings are missing, silent or too short, or if a setting
     is out of range.

@@ -1,4 +1,4 @@
-"""Training of embedding models on mixtures of voices and noises (Hetherly et al. 2018)."""
+"""Training of embedding models on mixtures (Hetherly et al. 2018)."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,10 @@ _STEPS, _LEARNING_RATE = 20000, 1e-3
 
 @dataclass(frozen=True)
 class Settings(MixtureSettings):
-    """Settings of an embedding model (see `partae_fast.models.embedding.EmbeddingSeparator`) and of the mixtures."""
+    """Settings of an embedding model and of the mixtures.
+
+    The model is a `partae_fast.models.embedding.EmbeddingSeparator`.
+    """
 
     objective: str = setting("sce-mi", "training objective: sce, sce-mi or dc-mi")
     layers: int = setting(4, "LSTM layers")
@@ -28,7 +31,7 @@ class Settings(MixtureSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> EmbeddingSeparator:
-    """Train an embedding model on mixtures of speech and noise; return the model, ready to separate."""
+    """Train an embedding model on mixtures of speech and noise."""
     return fit_sampler(settings.sampler(*settings.sounds(material), options.seed), settings, options)
 
 

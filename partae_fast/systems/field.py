@@ -1,4 +1,4 @@
-"""The default system, for field recordings: a partitioned autoencoder, then two rounds of self-training.
+"""The default system: a partitioned autoencoder, then self-training.
 
 The partitioned autoencoder learns to separate signal from noise with weak labels. Each denoising autoencoder is then
 trained on mixtures made with the model before it (`self_training`); bench/results/quality/field.md has the evidence.
@@ -52,7 +52,10 @@ class Settings(ConvolutionalSettings):
     mask: ClassVar[Mask] = Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, smoothing=3)
 
     def stages(self, steps: int) -> list[int]:
-        """Return the steps of each model, at least one each if `steps` allows it; they sum to `steps`."""
+        """Return the steps of each model, which sum to `steps`.
+
+        Each model gets at least one step if there are enough.
+        """
         total = sum(_SHARES)
         ends = [steps * sum(_SHARES[:count]) // total for count in range(1, len(_SHARES) + 1)]
         ends = [min(steps, max(count, end)) for count, end in enumerate(ends, start=1)]
@@ -60,7 +63,7 @@ class Settings(ConvolutionalSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any:
-    """Train on noisy recordings and noise or labels; return a ConvDenoisingAutoencoder, ready to denoise.
+    """Train a ConvDenoisingAutoencoder on noisy recordings and noise or labels.
 
     The learning rate of each model falls during its training.
     """
@@ -108,7 +111,10 @@ def _denoising_model(settings: Settings, spectrograms: Spectrograms, seed: int) 
 
 
 def _check_same_steps(checkpoint: Path, settings: Settings, steps: int) -> None:
-    """Raise UserError if a run is resumed with another number of steps, as these set how the learning rate falls."""
+    """Raise UserError if a run is resumed with another number of steps.
+
+    The number of steps sets how the learning rate falls.
+    """
     started = falling_over(checkpoint)
     if not started or settings.stages(steps)[0] == started:
         return

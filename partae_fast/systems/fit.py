@@ -28,7 +28,9 @@ def fit(
     options: TrainingOptions | None = None,
     **older: Any,
 ) -> Any:
-    """Train a system and return its model, ready to denoise or separate, with the `history` of its loss.
+    """Train a system and return its model, ready to denoise or separate.
+
+    The losses are in the `history` of the model.
 
     Channels of a recording are used as separate recordings. In a recording that label files list, time outside all
     events is noise-only and time inside an event has signal. Stretches of the same kind are joined, and a crop may span
@@ -81,7 +83,7 @@ def fit(
 def _with_older(
     settings: dict[str, Any], options: TrainingOptions, older: dict[str, Any]
 ) -> tuple[dict[str, Any], TrainingOptions, dict[str, Any]]:
-    """Return settings, options and label rules, updated by the keywords of version 0.1."""
+    """Return settings, options and label rules with the keywords of version 0.1."""
     unknown = sorted(set(older) - {*_RULES, *_SETTINGS, *OPTION_NAMES})
     if unknown:
         raise TypeError(f"fit has no argument {unknown[0]!r}; pass settings of a system as settings={{...}}")

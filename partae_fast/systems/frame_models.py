@@ -1,4 +1,4 @@
-"""Settings, samplers and preparation that the systems of single frames share (Lusterman 2016)."""
+"""Settings and samplers of the systems of single frames (Lusterman 2016)."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -36,7 +36,9 @@ _Settings = TypeVar("_Settings", bound=FrameSettings)
 
 
 def resolve_settings(settings: _Settings, program: dict[str, Any], batch_norm: str) -> _Settings:
-    """Return the settings, with the values of the thesis's program for defaults if as_program is set.
+    """Return the settings to use, with those of the thesis's program if asked for.
+
+    With as_program, settings that have their default take the value of the program.
 
     Raises UserError if snr, rate or batch is out of range; the model and the sampler check the other settings.
     """
@@ -53,14 +55,17 @@ def resolve_settings(settings: _Settings, program: dict[str, Any], batch_norm: s
 
 
 def set_spectrogram(model: FrameAutoencoder, rate: int) -> FrameAutoencoder:
-    """Set the spectrogram of the model, with all frequencies and 50 % overlap, and return the model."""
+    """Set the spectrogram of the model, and return the model.
+
+    The spectrogram has all frequencies and 50 % overlap.
+    """
     n_fft = model.input.n_fft
     model.spectrogram = Spectrogram(rate=rate, n_fft=n_fft, hop=n_fft // 2, low=0.0, high=rate / 2)
     return model
 
 
 def weak_sampler(material: Material, settings: FrameSettings, input: FrameInput, noise_only: float, seed: int) -> Any:
-    """Return a sampler of frames, some of which are noise-only, for training with weak labels.
+    """Return a sampler of frames for training with weak labels.
 
     Frames with signal are from noisy recordings, or from clean recordings that are mixed with noise here. Without noise
     recordings, clean recordings are mixed with white noise. Raises UserError unless the material has either noisy or
@@ -83,7 +88,10 @@ def weak_sampler(material: Material, settings: FrameSettings, input: FrameInput,
 
 
 def clean_sampler(material: Material, settings: FrameSettings, input: FrameInput, seed: int) -> RecordedFrames:
-    """Return a sampler of clean frames and their mixtures with noise; without noise recordings, the noise is white."""
+    """Return a sampler of clean frames and their mixtures with noise.
+
+    Without noise recordings, the noise is white.
+    """
     signal, noise = material.channels("clean", settings.rate), _noise(material, settings.rate)
     program = settings.as_program
     return RecordedFrames(signal, noise, input, settings.snr, settings.batch, 0.0, seed, program, program)

@@ -1,4 +1,4 @@
-"""Settings and material of the systems that are trained on mixtures of voices and noises (Hetherly et al. 2018)."""
+"""Mixtures of voices and noises for training (Hetherly et al. 2018)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,10 @@ class MixtureSettings:
         return Spectrogram(rate=self.rate, n_fft=self.n_fft, hop=self.hop, low=0.0, high=self.rate / 2)
 
     def sampler(self, voices: Sounds, noises: Sounds, seed: int) -> MixtureSampler:
-        """Return a sampler of mixtures of recordings at `rate`, given by source; raises as `MixtureSampler` does."""
+        """Return a sampler of mixtures of recordings at `rate`, given by source.
+
+        Raises UserError as `MixtureSampler` does.
+        """
         snr = (self.snr_low, self.snr_high)
         return MixtureSampler(voices, noises, self.rate, self.seconds, self.n_fft, self.hop, snr, self.batch, seed)
 
@@ -53,7 +56,10 @@ class MixtureSettings:
 
 
 def _group_by_source(kind: str, items: Sequence[Any], folds: list[int] | None) -> dict[str, list[Audio]]:
-    """Group folders, files and pairs (samples, rate) by source; each file and each pair is a source of its own."""
+    """Group folders, files and pairs (samples, rate) by source.
+
+    Each file and each pair is a source of its own.
+    """
     by_source: dict[str, list[Audio]] = {}
     for number, item in enumerate(items):
         if isinstance(item, tuple):
@@ -66,7 +72,10 @@ def _group_by_source(kind: str, items: Sequence[Any], folds: list[int] | None) -
 
 
 def _read(sources: Mapping[str, Sequence[Audio]], rate: int) -> Sounds:
-    """Read the recordings of each source at `rate`; channels are used as separate recordings."""
+    """Read the recordings of each source at `rate`.
+
+    Channels are used as separate recordings.
+    """
     return {
         name: [channel for source in sources_of("recording", audio) for channel in samples_of(source, rate).channels]
         for name, audio in sources.items()

@@ -51,7 +51,9 @@ class System:
         return {entry.name: entry.default for entry in fields(self.settings_type)} | dict(self.presets)
 
     def settings(self, values: Mapping[str, Any] | None = None) -> Any:
-        """Return the settings, with `values` in place of defaults; text is converted to the type of the setting.
+        """Return the settings, with `values` in place of defaults.
+
+        Text is converted to the type of the setting.
 
         Raises UserError for an unknown name, and for a value of another type.
         """
@@ -63,7 +65,10 @@ class System:
         return self.settings_type(**{**self.presets, **converted})
 
     def fit(self, material: Material, settings: Any, options: TrainingOptions) -> Any:
-        """Train on the material; raises UserError if a required kind is missing or an unused kind is given."""
+        """Train the system on the material.
+
+        Raises UserError if a required kind is missing or an unused kind is given.
+        """
         missing = [name for name in self.required if not getattr(material, name)]
         if missing:
             raise UserError(f"model {self.name} needs {KINDS[missing[0]]}; give them too")
@@ -93,7 +98,7 @@ def systems() -> Mapping[str, System]:
 
 
 def system_named(name: str) -> System:
-    """Return the system with this name; raises UserError with a list of all systems if there is none."""
+    """Return the system with this name; raise UserError if there is none."""
     name = _ALIASES.get(name, name)
     if name not in systems():
         raise UserError(f"model {name!r} is not known; choose one of {', '.join(systems())}")
@@ -101,7 +106,10 @@ def system_named(name: str) -> System:
 
 
 def _convert(name: str, value: Any, annotation: Any, default: Any) -> Any:
-    """Convert a value to the type of a setting: int, float, bool or str, or None if the annotation allows it."""
+    """Convert a value to the type of a setting.
+
+    Types are int, float, bool and str, and None if the annotation allows it.
+    """
     types = get_args(annotation) or (annotation,)
     if value is None and type(None) in types:
         return None

@@ -1,4 +1,4 @@
-"""Self-training of preset `field`: a new model learns to denoise mixtures made from estimates of the one before it.
+"""Self-training: a new model learns from estimates of the model before it.
 
 The teacher's signal estimates are mixed with noise-only recordings and with its noise estimates, at random times and
 levels. The method is RemixIT (Tzinis et al. 2022) on magnitudes; bench/results/quality/field.md has the evidence.
@@ -39,7 +39,7 @@ def self_training_sampler(
     seed: int,
     round: int = 1,
 ) -> CropSampler:
-    """Return a sampler of training pairs (mixture, signal) and (noise, silence) for the next model.
+    """Return a sampler of pairs (mixture, signal) and (noise, silence).
 
     Args:
         model: the teacher: the trained partitioned autoencoder, or a denoising autoencoder of an earlier round.
@@ -62,7 +62,10 @@ def self_training_sampler(
 
 
 def _limit_length(recordings: Sequence[Magnitudes], frames: int, rng: np.random.Generator) -> Iterator[Magnitudes]:
-    """Yield the recordings with at least `frames` frames, in random order, up to a total of LONGEST frames."""
+    """Yield the recordings with at least `frames` frames, in random order.
+
+    The total length is at most LONGEST frames.
+    """
     left = LONGEST
     for i in rng.permutation(len(recordings)):
         x = recordings[i][: max(left, frames)]
@@ -81,7 +84,10 @@ def _gains(model: Any, mask: Mask, signal: Sequence[Magnitudes], noise: Sequence
 
 
 def _separate(model: Any, x: Magnitudes) -> tuple[Magnitudes, Magnitudes]:
-    """Return the foreground and background reconstructions of a recording, computed in chunks with a halo."""
+    """Return the foreground and background reconstructions of a recording.
+
+    They are computed in chunks with a halo.
+    """
     halo = model.pool * math.ceil(2 * model.taps / model.pool)
     chunk = _CHUNK - _CHUNK % model.pool
     chunks: tuple[list[Magnitudes], list[Magnitudes]] = ([], [])
@@ -97,7 +103,7 @@ def _separate(model: Any, x: Magnitudes) -> tuple[Magnitudes, Magnitudes]:
 def _mix(
     signal: Magnitudes, sources: Sequence[Sequence[Magnitudes]], frames: int, rng: np.random.Generator
 ) -> Magnitudes:
-    """Return the magnitudes |S + N| of signal plus noise with random phase differences.
+    """Return the magnitudes of signal plus noise with random phase differences.
 
     The noise is a sequence of crops of `frames` frames. Each is drawn from a random source, uniformly over all crops of
     the source, at a random gain.

@@ -1,4 +1,4 @@
-"""Training of sparse NMF dictionaries of voices and noises (Hetherly et al. 2018)."""
+"""Training of sparse NMF dictionaries (Hetherly et al. 2018)."""
 
 import logging
 import time
@@ -25,7 +25,7 @@ _ITERATIONS = 100
 
 @dataclass(frozen=True)
 class Settings(MixtureSettings):
-    """Settings of sparse NMF (see `partae_fast.models.snmf.SparseNMF`) and of the recordings.
+    """Settings of `partae_fast.models.snmf.SparseNMF` and of the recordings.
 
     A training step is an update of activations and dictionary. No mixtures are made, so seconds, snr_low, snr_high and
     batch have no effect.
@@ -39,7 +39,7 @@ class Settings(MixtureSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> SparseNMF:
-    """Train the dictionaries on speech and noise; return the model, ready to separate. Writes no checkpoint."""
+    """Train the dictionaries on speech and noise. Writes no checkpoint."""
     if options.resume:
         raise UserError("model snmf keeps no checkpoint and cannot be resumed; leave --resume out")
     return fit_sounds(*settings.sounds(material), settings, options)
@@ -59,7 +59,10 @@ def fit_sounds(voices: Sounds, noises: Sounds, settings: Settings, options: Trai
 
 
 def _frames(sources: Sounds, settings: Settings) -> NDArray[np.float32]:
-    """Return magnitudes (N, bins); each source is scaled to an RMS of 1 and cut to its share of the frames."""
+    """Return magnitudes (N, bins) of all sources.
+
+    Each source is scaled to an RMS of 1 and cut to its share of the frames.
+    """
     spectrogram, frames_per_source = settings.spectrogram, settings.frames // max(1, len(sources))
     by_source = []
     for recordings in sources.values():

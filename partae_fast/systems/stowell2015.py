@@ -1,4 +1,4 @@
-"""The convolutional partitioned autoencoder with the settings of its paper (Stowell & Turner 2015)."""
+"""The convolutional partitioned autoencoder of Stowell & Turner 2015."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +13,9 @@ from .registry import System
 
 @dataclass(frozen=True)
 class Settings(ConvolutionalSettings):
-    """Settings of the paper, section 4: 50 % overlap, and 32 bins (10 to 41) from 1700 to 7200 Hz.
+    """Settings of section 4 of the paper.
+
+    Windows overlap by 50 %, and 32 bins (10 to 41) span 1700 to 7200 Hz.
 
     The paper does not give the level of the magnitudes. The squared error grows with the level and the penalty does
     not, so that at a high level foreground latents learn noise too; see bench/results/quality/stowell2015_level.md.
@@ -28,7 +30,7 @@ class Settings(ConvolutionalSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any:
-    """Train on noisy recordings and noise or labels; return a ConvPartitionedAutoencoder, ready to denoise."""
+    """Train a ConvPartitionedAutoencoder on noisy recordings and noise or labels."""
     spectrograms = settings.spectrograms(material, options)
     steps = options.steps_or(settings.steps)
     frames = spectrograms.crop_frames(settings.frames, settings.pool)

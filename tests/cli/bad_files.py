@@ -1,4 +1,4 @@
-"""Broken audio files and models, with the error messages that verbs print for them."""
+"""Broken audio files and models, with the expected error messages."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fixtures: a working directory with two recordings and a model, and `partae` as a function."""
+"""Fixtures: a folder with recordings and a model, and `partae` as a function."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,10 @@ def write(path, samples, rate=RATE, subtype="FLOAT"):
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory):
-    """Return a folder with song.wav, noise.wav and m.safetensors; tests copy from it and never change it."""
+    """Return a folder with song.wav, noise.wav and m.safetensors.
+
+    Tests copy from it and never change it.
+    """
     folder = tmp_path_factory.mktemp("material")
     write(folder / "song.wav", sound(3, 1, songs=True))
     write(folder / "noise.wav", sound(2, 2))
@@ -77,7 +80,9 @@ def partae(here, capsys):
 
 @pytest.fixture
 def refused(partae, here):
-    """Return refused(...), which checks that a command fails with exit code 2 and changes no file.
+    """Return refused(...), which checks that a command fails with exit code 2.
+
+    The command must change no file.
 
     It returns the one line on stderr.
     """

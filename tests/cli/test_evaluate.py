@@ -16,7 +16,10 @@ FEW = ("--levels", "-5", "5", "--peers", "gate", "--threads", "1")
 
 @pytest.fixture
 def data(here, monkeypatch):
-    """Write data/clean with one song and data/noise with two noises; slow SDR, SIR and SAR are left out."""
+    """Write data/clean with one song and data/noise with two noises.
+
+    The slow measures SDR, SIR and SAR are left out.
+    """
     monkeypatch.setattr(evaluation, "has_bss", lambda: False)
     for folder in ("clean", "noise"):
         (here / "data" / folder).mkdir(parents=True)

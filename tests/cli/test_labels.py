@@ -1,4 +1,4 @@
-"""Tests of `partae labels`, and of the label flags of `partae train` and `partae sweep`."""
+"""Tests of `partae labels`, and of the label flags of other verbs."""
 
 import json
 import os

@@ -228,7 +228,10 @@ def test_ctrl_c_before_the_first_step(partae, here, monkeypatch):
 
 @pytest.fixture
 def stopped_at(partae, monkeypatch):
-    """Return stopped_at(count, ...), which stops training after the count-th checkpoint and returns stderr."""
+    """Return stopped_at(count, ...), which stops after the count-th checkpoint.
+
+    It returns stderr.
+    """
     from partae_fast.training import trainer
 
     def run(count, *options):

@@ -1,4 +1,4 @@
-"""Tests of `partae train`, `denoise` and `separate` with embeddings, DAE-30 and sparse NMF."""
+"""Tests of training and use of embeddings, DAE-30 and sparse NMF."""
 
 import sys
 
@@ -24,7 +24,10 @@ SIZES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder with two voices, two noises, a stereo mixture and a model of each system; never changed."""
+    """Return a folder with voices, noises, a stereo mixture and models.
+
+    Tests never change it.
+    """
     folder = tmp_path_factory.mktemp("embedding")
     random, time = np.random.default_rng(0), np.arange(2 * RATE) / RATE
     for name, pitch in (("ann", 150), ("bob", 230)):

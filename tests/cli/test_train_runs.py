@@ -1,4 +1,4 @@
-"""Tests of runs of `partae train`: several processes, records, locks and resuming."""
+"""Tests of runs of `partae train`: processes, records, locks and resuming."""
 
 import contextlib
 import json

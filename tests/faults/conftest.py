@@ -1,4 +1,4 @@
-"""Fixtures: the material and `partae` of tests/cli, a full disk and locked folders."""
+"""Fixtures: those of tests/cli, a full disk and locked folders."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from tests.cli.conftest import here, material, partae  # noqa: F401 (fixtures)
 
 @pytest.fixture
 def full_disk():
-    """Return full_disk(limit), a context in which no file can become larger than `limit` bytes."""
+    """Return full_disk(limit), a context that limits files to `limit` bytes."""
 
     @contextlib.contextmanager
     def full(limit):
@@ -29,7 +29,10 @@ def full_disk():
 
 @pytest.fixture
 def locked():
-    """Return locked(mode, *folders), a context in which folders have that mode; root runs as nobody in it."""
+    """Return locked(mode, *folders), a context in which folders have a mode.
+
+    Root runs as nobody in it.
+    """
 
     @contextlib.contextmanager
     def lock(mode: int, *folders: Path):

@@ -1,4 +1,4 @@
-"""Tests of machines without a GPU, with an old driver or with an unusable CuPy; "auto" uses another back-end."""
+"""Tests of machines without a usable GPU, driver or CuPy."""
 
 import sys
 from types import SimpleNamespace
@@ -16,7 +16,10 @@ CUDA = torch.device("cuda")
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Return machine(gpu), which simulates a machine with all back-ends installed and returns `pf.backends()`."""
+    """Return machine(gpu), which simulates a machine with all back-ends.
+
+    It returns `pf.backends()` of that machine.
+    """
     caches = (registry.backends, registry._fastest, common.cupy_failure)
 
     def make(gpu):

@@ -1,4 +1,4 @@
-"""Tests of damaged caches of compiled kernels: the kernel is compiled again, with a message in the log."""
+"""Tests of damaged caches of compiled kernels, which are compiled again."""
 
 import errno
 import itertools
@@ -16,7 +16,7 @@ def doubled(x):
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """Return the files of a cache with the kernel of `doubled`, as bytes by file name."""
+    """Return the files of a cache with the kernel of `doubled`, by file name."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jit, "cache_folder", lambda: str(folder))
@@ -28,7 +28,10 @@ def filled(tmp_path_factory):
 
 @pytest.fixture
 def called(filled, tmp_path, monkeypatch):
-    """Return called(), which calls the kernel with the cache as a new process does, and returns the dispatcher."""
+    """Return called(), which calls the kernel as a new process does.
+
+    It returns the dispatcher.
+    """
     for name, content in filled.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)

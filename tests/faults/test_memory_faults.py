@@ -1,4 +1,7 @@
-"""Tests of errors when memory runs out: one line with the remedy. tests/denoising tests how denoising continues."""
+"""Tests of the error when memory runs out.
+
+tests/denoising tests how denoising continues.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,7 @@
-"""Tests of damaged and forged model files: each is refused with one line, and no code in it is executed."""
+"""Tests of damaged and forged model files, which are refused.
+
+No code in them is executed.
+"""
 
 import io
 import os
@@ -39,7 +42,10 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def refused(tmp_path):
-    """Return refused(content, message), which checks that pf.load refuses the content with one line."""
+    """Return refused(content, message), which checks that pf.load refuses it.
+
+    The error is one line.
+    """
 
     def check(content, message):
         path = tmp_path / "bad.safetensors"

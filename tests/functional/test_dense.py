@@ -1,4 +1,4 @@
-"""Tests of the ops dense and curro_loss: registration, gradients, argument checks and reproducibility."""
+"""Tests of the ops dense and curro_loss."""
 
 import pytest
 import torch
@@ -54,7 +54,10 @@ def test_frozen_layers_get_no_gradient():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_equal_bits_at_a_fixed_number_of_threads(threads):
-    """PyTorch's products sum in an order that depends on the number of threads: other numbers agree to rounding."""
+    """Results with other numbers of threads agree up to rounding.
+
+    The order of sums in PyTorch's products depends on the number of threads.
+    """
     x, weight, bias = (t.requires_grad_() for t in layer(torch.float32, 128, 300, 260))
     before = torch.get_num_threads()
 

@@ -11,7 +11,10 @@ MASK = Settings.mask
 
 
 def steady_noise(frames=4000, bins=6, seed=0):
-    """Return magnitudes of white noise in overlapping windows, correlated over about three frames."""
+    """Return magnitudes of white noise in overlapping windows.
+
+    They are correlated over about three frames.
+    """
     power = np.random.default_rng(seed).exponential(1.0, (frames + 2, bins))
     return np.sqrt(power[:-2] / 4 + power[1:-1] / 2 + power[2:] / 4).astype(np.float32)
 

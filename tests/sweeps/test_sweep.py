@@ -1,4 +1,4 @@
-"""Tests of sweeps: training, results, failures, stopping, resuming and refused input."""
+"""Tests of sweeps: training, results, failures, resuming and refused input."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ def sweep_of(grid, folder, sampler=None, **settings):
 
 @pytest.fixture
 def make(tmp_path):
-    """Return make(grid, folder, **settings), which makes a small sweep in a folder of this test."""
+    """Return make(grid, folder, **settings), which makes a small sweep."""
     return lambda grid, folder="sweep", **settings: sweep_of(grid, tmp_path / folder, **settings)
 
 

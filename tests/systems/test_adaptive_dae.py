@@ -1,4 +1,4 @@
-"""Tests of the training of the adaptive denoising autoencoder, and of `partae denoise --adapt`."""
+"""Tests of the adaptive denoising autoencoder and `partae denoise --adapt`."""
 
 import csv
 

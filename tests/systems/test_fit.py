@@ -1,4 +1,4 @@
-"""Tests of `fit`: defaults, band, rate, labels, levels, lengths and refused input."""
+"""Tests of `fit`: defaults, band, rate, labels, levels and refused input."""
 
 import logging
 from dataclasses import asdict
@@ -33,7 +33,7 @@ def song(seconds, seed=0, rate=RATE):
 
 
 def quick(recordings, noise=None, labels=None, **settings):
-    """Train system stowell2015 for two steps, on the back-end that needs no compiling."""
+    """Train system stowell2015 for two steps, on a back-end without compiling."""
     defaults = {"system": "stowell2015", "steps": 2, "backend": "eager", "device": "cpu"}
     return fit(recordings, noise, labels, **defaults | settings)
 
@@ -51,7 +51,7 @@ def written(tmp_path):
 
 @pytest.fixture
 def label_file(tmp_path):
-    """Return write(*lines), which writes an Audacity label track and returns its path."""
+    """Return write(*lines), which writes a label track and returns its path."""
 
     def write(*lines, name="labels.txt"):
         (tmp_path / name).write_text("".join(line + "\n" for line in lines))
@@ -319,7 +319,7 @@ def test_field_recording_with_labels(shared_data):
 
 
 def test_keywords_of_version_0_1_still_work_and_warn():
-    """`preset` is still accepted; settings, options and label rules as keywords are deprecated."""
+    """`preset` is still accepted; other keywords are deprecated."""
     arguments = [(song(4), RATE)], [(hiss(4), RATE)]
     options = pf.TrainingOptions(steps=2, backend="eager", device="cpu", seed=3)
     expected = pf.fit(*arguments, preset="stowell2015", settings={"low": 2000.0, "penalty": 2.0}, options=options)

@@ -1,4 +1,4 @@
-"""Tests of the registry: every system, its settings and flags, and its checks of material and options."""
+"""Tests of the registry, and of every system in it."""
 
 import inspect
 from dataclasses import fields, is_dataclass
@@ -35,7 +35,7 @@ def fit_calls(monkeypatch):
 
 @pytest.mark.parametrize("name", systems())
 def test_fit_and_partae_train_are_equivalent(name, fit_calls, tmp_path):
-    """`pf.fit` and `partae train` call the fit function of the system once each, with the same settings."""
+    """`pf.fit` and `partae train` call the fit function with equal settings."""
     kinds = system_named(name).required or ("recordings", "noise")
     inputs = {kind: [str(tmp_path / f"{kind}.wav")] for kind in kinds}
     with pytest.raises(Untrained):

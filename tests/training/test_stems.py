@@ -12,7 +12,10 @@ RATE = 8000
 
 @pytest.fixture
 def tree(tmp_path):
-    """Write two songs to train/ and one to test/, as in MUSDB; each source is a stereo tone, louder on the left."""
+    """Write two songs to train/ and one to test/, as in MUSDB.
+
+    Each source is a stereo tone, louder on the left.
+    """
     for number, name in enumerate(["train/A - One", "train/B - Two", "test/C - Three"]):
         write_song(tmp_path / "songs" / name, number)
     return tmp_path / "songs"
