@@ -235,7 +235,7 @@ def _conditions(steps: int, seeds: int, first: int, as_program: bool, models: in
     followed = "the thesis's program" if as_program else "the thesis's text"
     bins = "all 1024" if as_program else "512"
     return {
-        "material": f"Chords of four sines in white noise, {N_FFT} samples per frame at {RATE} Hz, {bins} FFT magnitudes.",
+        "material": f"Chords of four sines in white noise at {RATE} Hz; {N_FFT} samples a frame, {bins} bins of |FFT|.",
         "measure": "The MSE is that of one chord of 1 s, the same for all systems at an SNR, with the noisy phase.",
         "training": f"{models} models that follow {followed}, {steps} steps of Adam at {LEARNING_RATE:g} each.",
         "batches": f"{BATCH} items per batch; seeds {first} to {first + seeds - 1}.",
