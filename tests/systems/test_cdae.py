@@ -176,7 +176,7 @@ def test_networks_learn_which_tone_is_whose(tree):
         ({"held_out": 1.0}, "held_out is 1; it is a share"),
         ({"epochs": -1}, "epochs is -1"),
         ({"network": "rnn"}, "network is 'rnn'; choose cdae or fnn"),
-        ({"n_fft": 64, "hop": 16}, "bins is 33; pooling divides it by 25"),
+        ({"n_fft": 64, "hop": 16}, "bins is 33; it must be a multiple of 25"),
     ],
 )
 def test_settings_out_of_range_are_told(changed, said, tree):
