@@ -1,4 +1,4 @@
-"""How close an estimate is to the signal that it should be, in dB but for one. Float64 inside, whatever comes in."""
+"""Metrics of an estimate against a clean signal, computed in float64."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -10,21 +10,23 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import UserError
 
 _BSS_LIMIT = 100.0  # dB
-# Added to the diagonal of the sources' correlations, which is 1: white noise at -60 dB. Sources in a band have nothing
-# outside it, and filters that are free there explain rounding: a finch in diffuse noise, after a gate, has SIR 27.5 dB
-# over all frequencies, and in its band 23.0 dB with 1e-10 here, 27.1 with 1e-6 and 27.6 with 1e-4.
+# Added to the diagonal of the correlations of the sources, which is 1: white noise at -60 dB. Signals in a band are 0
+# outside it; without this load, filters are free there and fit rounding errors. A finch in diffuse noise after a gate
+# has an SIR of 27.5 dB over all frequencies; in its band it has 23.0 dB with 1e-10, 27.1 with 1e-6 and 27.6 with 1e-4.
 _BSS_LOAD = 1e-6
 
 
 def snr(reference: ArrayLike, estimate: ArrayLike) -> float:
-    """Signal-to-noise ratio in dB: 10 log10(|s|^2 / |s - e|^2), all that differs being noise.
+    """Return the signal-to-noise ratio in dB, 10 log10(|s|^2 / |s - e|^2).
 
-    Arguments:
+    Args:
         reference: s, the clean signal, (T,).
-        estimate: e, (T,), at the same level: another level counts as noise.
+        estimate: e, (T,), at the same level; a difference in level counts as noise.
 
-    Returns +inf where the two are equal. Raises UserError where they differ in shape, are empty or not
-    finite, or where the reference is silent, as then there is no ratio.
+    Returns:
+        The ratio; +inf if both are equal.
+
+    Raises UserError if the signals differ in shape, are empty or not finite, or if the reference is silent.
 
     >>> round(snr([1.0, 0.0], [1.0, 0.1]), 6)
     20.0
@@ -34,17 +36,21 @@ def snr(reference: ArrayLike, estimate: ArrayLike) -> float:
 
 
 def si_sdr(reference: ArrayLike, estimate: ArrayLike) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux, Wisdom, Erdogan & Hershey 2019, equation 5).
+    """Return the scale-invariant signal-to-distortion ratio in dB, 10 log10(|a s|^2 / |a s - e|^2).
 
-    10 log10(|a s|^2 / |a s - e|^2) with a = e.s / |s|^2: the estimate's part along the reference against
-    the rest. As in the paper, the mean is not removed.
+    Here a = e.s / |s|^2, so a s is the projection of the estimate on the reference. The mean is not removed, as in the
+    paper.
 
-    Arguments:
+    Args:
         reference: s, the clean signal, (T,).
         estimate: e, (T,), at any level.
 
-    Returns +inf where the estimate is a multiple of the reference, -inf where it has nothing of it (silence
-    too). Raises UserError as `snr` does.
+    Returns:
+        The ratio; +inf if the estimate is a multiple of the reference, -inf if it is orthogonal to it or silent.
+
+    Raises UserError as `snr` does.
+
+    Le Roux, Wisdom, Erdogan & Hershey 2019, equation 5.
 
     >>> round(si_sdr([1.0, 0.0], [5.0, 0.5]), 6)
     20.0
@@ -57,10 +63,10 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike) -> float:
 
 
 def snr_gain(reference: ArrayLike, noisy: ArrayLike, estimate: ArrayLike) -> float:
-    """How many dB of `snr` the estimate has over the noisy signal that it was made of.
+    """Return the `snr` of the estimate minus that of the noisy signal, in dB.
 
-    Arguments:
-        reference, noisy, estimate: (T,) each, at one level.
+    Args:
+        reference, noisy, estimate: (T,) each, at the same level.
 
     Raises UserError as `snr` does.
 
@@ -71,14 +77,18 @@ def snr_gain(reference: ArrayLike, noisy: ArrayLike, estimate: ArrayLike) -> flo
 
 
 def peak_normalised_mse(reference: ArrayLike, estimate: ArrayLike) -> float:
-    """Mean squared error of two signals that are scaled to a peak of 1 each, as in Lusterman 2016; 0 where equal.
+    """Return the mean squared error of two signals after each is scaled to a peak of 1.
 
-    Arguments:
+    The error does not depend on the levels, but a single large sample in one signal scales down all its others;
+    `si_sdr` does not have this weakness.
+
+    Args:
         reference: the clean signal, (T,).
-        estimate: (T,), at any level; a silent one stays silent.
+        estimate: (T,), at any level; a silent estimate is not scaled.
 
-    A level is forgiven, but one sample that sticks out scales all others down; `si_sdr` has no such weakness. Raises
-    UserError as `snr` does.
+    Raises UserError as `snr` does.
+
+    Lusterman 2016.
 
     >>> peak_normalised_mse([1.0, 0.0], [-4.0, 0.0])
     2.0
@@ -89,7 +99,7 @@ def peak_normalised_mse(reference: ArrayLike, estimate: ArrayLike) -> float:
 
 
 class Bss(NamedTuple):
-    """The three ratios of `bss`, in dB."""
+    """The three ratios of `bss` in dB."""
 
     sdr: float
     sir: float
@@ -97,22 +107,27 @@ class Bss(NamedTuple):
 
 
 def bss(reference: ArrayLike, interference: ArrayLike, estimate: ArrayLike, taps: int = 512) -> Bss:
-    """Signal-to-distortion, -interference and -artefacts ratios in dB (Vincent, Gribonval & Févotte 2006, section III).
+    """Return the signal-to-distortion, signal-to-interference and signal-to-artefacts ratios in dB.
 
-    The estimate is taken apart into what a filter of `taps` taps makes of the reference, what such filters make of
-    reference and interference together beyond that, and a rest: the target, the interference and the artefacts. SDR is
-    target over interference and artefacts, SIR target over interference, SAR target and interference over artefacts.
+    The estimate is the sum of three parts. The target is its projection on the reference, filtered by `taps` taps. The
+    interference is what its projection on filtered reference and interference adds to the target. The artefacts are the
+    rest. SDR is target over interference plus artefacts, SIR target over interference, and SAR target plus interference
+    over artefacts.
 
-    Arguments:
+    Args:
         reference: the clean signal, (T,).
-        interference: the noise that was mixed with it, (T,).
+        interference: the noise in the mixture, (T,).
         estimate: (T,), at any level.
-        taps: length of the filters in samples; with 1 nothing but the level is forgiven.
+        taps: length of the filters in samples; with 1, only the level of the estimate is free.
 
-    Every ratio is held within -100 .. 100, and what lies 60 dB below the sources counts as rounding: of the song itself
-    SDR and SAR are 60. An estimate that has nothing of either source has SIR -100, and a silent one -100 thrice.
+    Returns:
+        The ratios, limited to [-100, 100]. A component at -60 dB is within the rounding errors, so SDR and SAR of the
+        clean signal itself are 60 dB. An estimate that is orthogonal to both sources has an SIR of -100 dB, and all
+        three ratios of silence are -100 dB.
 
-    Raises UserError as `snr` does, for the interference too, and where fast_bss_eval is not installed.
+    Raises UserError as `snr` does, also for the interference, and if fast_bss_eval is not installed.
+
+    Vincent, Gribonval & Févotte 2006, section III.
     """
     return bss_of_each(reference, interference, [estimate], taps)[0]
 
@@ -120,46 +135,65 @@ def bss(reference: ArrayLike, interference: ArrayLike, estimate: ArrayLike, taps
 def bss_of_each(
     reference: ArrayLike, interference: ArrayLike, estimates: Sequence[ArrayLike], taps: int = 512
 ) -> list[Bss]:
-    """`bss` of several estimates of one signal, in little more time than of one: filters are found for all at once.
+    """Return `bss` of several estimates of the same signal; the filters of all are computed together, which is faster.
 
-    interference: (T,), or (sources, T), each of which has filters of its own.
+    Args:
+        reference: the clean signal, (T,).
+        interference: (T,), or (sources, T) with filters for each source.
+        estimates: (T,) each.
+        taps: as for `bss`.
+
+    Raises UserError as `bss` does.
     """
     others = np.atleast_2d(np.asarray(interference, np.float64))
     pairs = [(_pair(reference, e), [_pair(n, e, "interference") for n in others]) for e in estimates]
     if importlib.util.find_spec("fast_bss_eval") is None:
         raise UserError("SDR, SIR and SAR need fast_bss_eval; `pip install partae-fast[evaluate]`")
-    # Not its bss_eval_sources: without permutation that does not run with NumPy 2; given tensors, PyTorch's solver
-    # was seen to hang, in MKL.
+    # bss_eval_sources without permutation fails with NumPy 2. With tensors, PyTorch's solver hung in MKL.
     from fast_bss_eval.numpy import square_cosine_metrics  # pyright: ignore[reportMissingImports]
 
-    found = [Bss(-_BSS_LIMIT, -_BSS_LIMIT, -_BSS_LIMIT)] * len(pairs)
-    sounding = [i for i, ((_, e), _) in enumerate(pairs) if e.any()]
-    if not sounding:
-        return found
-    heard = np.stack([pairs[i][0][1] for i in sounding])
-    # Shares of each estimate's energy that filters of the reference, and of both, can explain.
-    cosines = square_cosine_metrics(np.stack([pairs[0][0][0], *others]), heard, filter_length=taps, load_diag=_BSS_LOAD)
-    for i, target, both in zip(sounding, *(squares[0].tolist() for squares in cosines), strict=True):
-        found[i] = Bss(_held(target, 1 - target), _held(target, both - target), _held(both, 1 - both))
-    return found
+    ratios = [Bss(-_BSS_LIMIT, -_BSS_LIMIT, -_BSS_LIMIT)] * len(pairs)
+    audible = [i for i, ((_, e), _) in enumerate(pairs) if e.any()]
+    if not audible:
+        return ratios
+    stacked = np.stack([pairs[i][0][1] for i in audible])
+    sources = np.stack([pairs[0][0][0], *others])
+    # Shares of each estimate's energy in its projections on the filtered reference, and on all filtered sources.
+    cosines = square_cosine_metrics(sources, stacked, filter_length=taps, load_diag=_BSS_LOAD)
+    for i, target, projected in zip(audible, *(squares[0].tolist() for squares in cosines), strict=True):
+        ratios[i] = Bss(
+            sdr=_limited_ratio(target, 1 - target),
+            sir=_limited_ratio(target, projected - target),
+            sar=_limited_ratio(projected, 1 - projected),
+        )
+    return ratios
 
 
-def _held(part: float, rest: float) -> float:
-    """The ratio in dB, within the limit of `bss`; of nothing, whatever the rest, the least."""
+def _limited_ratio(part: float, rest: float) -> float:
+    """Return the ratio in dB, within the limit of `bss`; the lower limit if `part` is 0."""
     if part <= 0:
         return -_BSS_LIMIT
     return float(np.clip(10 * np.log10(part / max(rest, 1e-10 * part)), -_BSS_LIMIT, _BSS_LIMIT))
 
 
 def band(signal: ArrayLike, rate: float, low: float, high: float) -> NDArray[np.float64]:
-    """The part of `signal` (T,) from `low` to `high` Hz, both included, (T,): its other frequencies set to 0.
+    """Return a signal with all frequencies outside a band set to 0.
 
-    Zero-phase, linear, and doing it twice changes nothing more, so that ratios of two signals in a band are
-    those of their parts in the band: `si_sdr(band(s, ...), band(e, ...))`. Raises UserError unless 0 <= low
-    <= high.
+    This is a linear, zero-phase projection. For a metric in a band, apply it to both signals:
+    `si_sdr(band(s, ...), band(e, ...))`.
+
+    Args:
+        signal: (T,).
+        rate: in Hz.
+        low, high: ends of the band in Hz, both included.
+
+    Returns:
+        (T,) float64.
+
+    Raises UserError unless 0 <= low <= high.
     """
     if not 0 <= low <= high:
-        raise UserError(f"band: from {low} to {high} Hz; give 0 <= low <= high")
+        raise UserError(f"band: low is {low} and high {high} Hz; give 0 <= low <= high")
     signal = np.asarray(signal, np.float64)
     spectrum = np.fft.rfft(signal)
     frequencies = np.fft.rfftfreq(len(signal), 1 / rate)
@@ -172,11 +206,13 @@ def _pair(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     s, e = np.asarray(reference, np.float64), np.asarray(estimate, np.float64)
     if s.ndim != 1 or s.shape != e.shape:
-        raise UserError(f"metrics: {name} is {s.shape} and estimate {e.shape}; both must be (samples,), as many")
+        raise UserError(
+            f"metrics: {name} is {s.shape} and estimate {e.shape}; both must be (samples,), of the same length"
+        )
     if not (np.isfinite(s).all() and np.isfinite(e).all()):
         raise UserError(f"metrics: {name} or estimate has NaN or Inf; every sample must be a finite number")
     if not s.any():
-        raise UserError(f"metrics: the {name} is silent, so there is no ratio to it; give one with sound")
+        raise UserError(f"metrics: the {name} is silent, so the ratio is undefined; give a signal that is not silent")
     return s, e
 
 

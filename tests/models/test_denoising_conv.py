@@ -55,12 +55,3 @@ def test_arguments_out_of_range_are_rejected():
         pf.ConvDenoisingAutoencoder(latents=0)
     with pytest.raises(pf.UserError, match=r"leak is 1\.0; it must be from 0 up to, not including, 1"):
         pf.ConvDenoisingAutoencoder(leak=1.0)
-
-
-@pytest.mark.parametrize("kind", [pf.ConvDenoisingAutoencoder, pf.ConvPartitionedAutoencoder])
-def test_rectifiers_follow_the_arguments(kind, x):
-    plain = kind(**SHAPE)
-    leaky, rectified = kind(**SHAPE | {"leak": 0.25}), kind(**SHAPE | {"rectified_output": True})
-    assert (plain.latents(x)[0] >= 0).all() and (leaky.latents(x)[0] < 0).any()
-    assert (plain(x) < 0).any()
-    assert torch.equal(rectified(x), plain(x).clamp(min=0))
