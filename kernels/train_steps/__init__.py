@@ -2,10 +2,10 @@
 
 import torch
 
-from .run import Crops, Run, fresh_state
+from .training_run import Crops, TrainingRun, fresh_state
 
 PASSES = ("train_steps",)
 # A step changes a weight by less than what 16 bits resolve.
 TYPES = (torch.float32, torch.float64)
 
-__all__ = ["Crops", "Run", "fresh_state"]
+__all__ = ["Crops", "TrainingRun", "fresh_state"]

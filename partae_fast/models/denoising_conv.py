@@ -17,7 +17,7 @@ class ConvDenoisingAutoencoder(ConvAutoencoder):
         taps: M, frames of a filter.
         pool: P, frames of a pooling window.
         seed: of the initial filters, which are random and orthonormal.
-        leak: slope of the encoder's rectifier below 0, in [0, 1); 0 in the paper, 1/3 in its author's later program.
+        negative_slope: of the encoder's rectifier, in [0, 1); 0 in the paper, 1/3 in its author's later program.
         rectified_output: whether the reconstruction is rectified.
 
     Raises UserError if an argument is out of range.
@@ -35,10 +35,10 @@ class ConvDenoisingAutoencoder(ConvAutoencoder):
         taps: int = 9,
         pool: int = 16,
         seed: int = 0,
-        leak: float = 0.0,
+        negative_slope: float = 0.0,
         rectified_output: bool = False,
     ) -> None:
-        super().__init__(bins, latents, taps, pool, 0.0, seed, leak, rectified_output)
+        super().__init__(bins, latents, taps, pool, 0.0, seed, negative_slope, rectified_output)
 
     def signal(self, x: Tensor) -> Tensor:
         """Return the reconstruction (B, N, H) of spectrograms x (B, N, H), which is the signal."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SETTINGS = "_extra_state"  # PyTorch's name for the entry that get_extra_state returns
 _NAMES = {"config", "spectrogram", "mask"}
+RENAMED = {"leak": "negative_slope"}  # names of arguments in older files, and their current names
 
 
 class StatefulModel(nn.Module):
@@ -92,6 +93,19 @@ class StatefulModel(nn.Module):
             )
 
 
+def rename_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of an older file with the current names of arguments.
+
+    >>> rename_arguments({"bins": 32, "leak": 0.25})
+    {'bins': 32, 'negative_slope': 0.25}
+
+    Raises TypeError if the configuration is not a dictionary.
+    """
+    if not isinstance(config, dict):
+        raise TypeError(f"a configuration is a dictionary, not {type(config).__name__}")
+    return {RENAMED.get(name, name): value for name, value in config.items()}
+
+
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """Return the parameters and buffers in a model's state_dict, by name."""
     return {name: tensor for name, tensor in model.state_dict().items() if name != SETTINGS}
@@ -130,4 +144,4 @@ def _settings_of(state: Any) -> dict[str, Any]:
         raise UserError(
             f"load_state_dict: the entry {SETTINGS} was not written by partae; remove it to load only the tensors"
         ) from None
-    return settings
+    return {**settings, "config": rename_arguments(settings["config"])}

@@ -9,7 +9,7 @@ exactly these keys:
     mask          settings of `partae_fast.masking.mask.Mask`, or null
     program       name and version of the program that wrote the file, for information
 
-`partae_fast.sealed` describes the checksum and the container.
+`partae_fast.checked_safetensors` describes the checksum and the container.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
-from .. import sealed
+from .. import checked_safetensors
 from ..errors import UserError
-from .state import tensors_of, unwrapped
+from .state import rename_arguments, tensors_of, unwrapped
 
 FORMAT, VERSION = "partae-model", "1"
 _SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
@@ -74,7 +74,7 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str], overwrite: bool =
         "mask": None if mask is None else mask.to_dict(),
         "program": program(),
     }
-    sealed.write(path, FORMAT, VERSION, settings, tensors, overwrite)
+    checked_safetensors.write(path, FORMAT, VERSION, settings, tensors, overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -83,15 +83,15 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises UserError if the file is missing, is not a model file, is damaged or has another version, or if its tensors
     are missing, unknown, not finite, or have another type or shape.
     """
-    file = sealed.read(path, FORMAT, VERSION)
-    sealed.require_settings(path, file.settings, _SETTINGS)
+    file = checked_safetensors.read(path, FORMAT, VERSION)
+    checked_safetensors.require_settings(path, file.settings, _SETTINGS)
     with _invalid(path, "invalid configuration"):
-        kind, config = _class_of(file.settings["kind"]), file.settings["config"]
+        kind, config = _class_of(file.settings["kind"]), rename_arguments(file.settings["config"])
     _check_size(path, kind, config, file.tensors)
     with _invalid(path, "invalid configuration"):
         model = kind(**config)
     model.to(_common_type(file.tensors))
-    sealed.require_tensors(path, file.tensors, tensors_of(model))
+    checked_safetensors.require_tensors(path, file.tensors, tensors_of(model))
     _check_values(str(path), file.tensors, "the file has")
     model.load_state_dict(file.tensors)
     if file.settings["spectrogram"] is not None:
@@ -117,7 +117,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises UserError if the file is missing, damaged or of another format.
     """
-    file = sealed.read(path)
+    file = checked_safetensors.read(path)
     tensors = {
         name: {"shape": list(t.shape), "dtype": str(t.dtype).removeprefix("torch.")}
         for name, t in sorted(file.tensors.items())
@@ -164,7 +164,7 @@ def program() -> str:
 
 def _class_of(kind: str) -> type[Any]:
     if kind not in KINDS:
-        raise UserError(f"kind is {sealed.shown(str(kind))!r}; known kinds are {', '.join(KINDS)}")
+        raise UserError(f"kind is {checked_safetensors.shorten(str(kind))!r}; known kinds are {', '.join(KINDS)}")
     module, name = KINDS[kind].split(":")
     return getattr(importlib.import_module(module), name)
 

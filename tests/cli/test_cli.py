@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast import cli, sealed
+from partae_fast import checked_safetensors, cli
 from partae_fast.audio import files
 from partae_fast.cli import train as train_verb
 from partae_fast.evaluation.diagnostics import diagnose
@@ -446,8 +446,8 @@ def flip_bit():
 
 def rewritten(version="1", **tensors):
     def make():
-        file = sealed.read("m.safetensors")
-        sealed.write("bad.safetensors", file.format, version, file.settings, {**file.tensors, **tensors})
+        file = checked_safetensors.read("m.safetensors")
+        checked_safetensors.write("bad.safetensors", file.format, version, file.settings, {**file.tensors, **tensors})
 
     return make
 

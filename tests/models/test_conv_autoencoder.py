@@ -5,7 +5,7 @@ import torch
 
 import partae_fast as pf
 
-SHAPE = {"bins": 6, "latents": 5, "taps": 3, "pool": 4, "seed": 3, "leak": 0.0, "rectified_output": False}
+SHAPE = {"bins": 6, "latents": 5, "taps": 3, "pool": 4, "seed": 3, "negative_slope": 0.0, "rectified_output": False}
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_initial_buffers_do_not_normalise(kind):
 @pytest.mark.parametrize("kind", [pf.ConvDenoisingAutoencoder, pf.ConvPartitionedAutoencoder])
 def test_rectifiers_follow_the_arguments(kind, x):
     plain = kind(**SHAPE)
-    leaky, rectified = kind(**SHAPE | {"leak": 0.25}), kind(**SHAPE | {"rectified_output": True})
+    leaky, rectified = kind(**SHAPE | {"negative_slope": 0.25}), kind(**SHAPE | {"rectified_output": True})
     assert (plain.latents(x)[0] >= 0).all() and (leaky.latents(x)[0] < 0).any()
     assert (plain(x) < 0).any()
     assert torch.equal(rectified(x), plain(x).clamp(min=0))

@@ -5,7 +5,7 @@ import torch
 
 import partae_fast as pf
 
-SHAPE = {"bins": 6, "latents": 5, "taps": 3, "pool": 4, "seed": 3, "leak": 0.0, "rectified_output": False}
+SHAPE = {"bins": 6, "latents": 5, "taps": 3, "pool": 4, "seed": 3, "negative_slope": 0.0, "rectified_output": False}
 
 
 @pytest.fixture
@@ -53,5 +53,5 @@ def test_training_removes_the_corruption():
 def test_arguments_out_of_range_are_rejected():
     with pytest.raises(pf.UserError, match="latents is 0; it must be a whole number, at least 1"):
         pf.ConvDenoisingAutoencoder(latents=0)
-    with pytest.raises(pf.UserError, match=r"leak is 1\.0; it must be from 0 up to, not including, 1"):
-        pf.ConvDenoisingAutoencoder(leak=1.0)
+    with pytest.raises(pf.UserError, match=r"negative_slope is 1\.0; it must be from 0 up to, not including, 1"):
+        pf.ConvDenoisingAutoencoder(negative_slope=1.0)

@@ -140,10 +140,10 @@ def test_arguments_out_of_range_are_rejected(arguments, message):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_configuration_that_needs_more_values_than_the_file_is_rejected(kind, tmp_path):
-    from partae_fast import sealed
+    from partae_fast import checked_safetensors
 
     path, config = tmp_path / "m.safetensors", {"sources": ["a", "b"], "bins": 1_000_000, "seed": 0}
     settings = {"kind": kind, "config": config, "spectrogram": None, "mask": None, "program": ""}
-    sealed.write(path, "partae-model", "1", settings, {"x": torch.zeros(3)})
+    checked_safetensors.write(path, "partae-model", "1", settings, {"x": torch.zeros(3)})
     with pytest.raises(pf.UserError, match="needs more values than the 3 in the file"):
         pf.load(path)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from partae_fast import sealed
+from partae_fast import checked_safetensors
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.errors import UserError
 from partae_fast.masking.mask import Mask
@@ -61,17 +61,27 @@ def test_loaded_model_has_the_saved_class_and_output(model, denoising, path):
 
 
 def test_rectifiers_are_saved_and_older_files_get_the_defaults(model, path):
-    leaky = ConvPartitionedAutoencoder(**model.config() | {"leak": 1 / 3, "rectified_output": True})
+    leaky = ConvPartitionedAutoencoder(**model.config() | {"negative_slope": 1 / 3, "rectified_output": True})
     x = torch.rand(2, 20, 5)
     save(leaky, path)
     assert load(path).config() == leaky.config()
     assert torch.equal(load(path)(x), leaky(x)) and not torch.equal(leaky(x), model(x))
     save(model, path)
-    file = sealed.read(path)
-    removed = {name: file.settings["config"].pop(name) for name in ("leak", "rectified_output")}
-    sealed.write(path, FORMAT, VERSION, file.settings, file.tensors)
-    assert removed == {"leak": 0.0, "rectified_output": False}
+    file = checked_safetensors.read(path)
+    removed = {name: file.settings["config"].pop(name) for name in ("negative_slope", "rectified_output")}
+    checked_safetensors.write(path, FORMAT, VERSION, file.settings, file.tensors)
+    assert removed == {"negative_slope": 0.0, "rectified_output": False}
     assert load(path).config() == model.config()
+
+
+def test_older_file_with_leak_is_loaded(model, path):
+    leaky = ConvPartitionedAutoencoder(**model.config() | {"negative_slope": 1 / 3})
+    save(leaky, path)
+    file = checked_safetensors.read(path)
+    file.settings["config"]["negative_slope"] = file.settings["config"].pop("negative_slope")
+    checked_safetensors.write(path, FORMAT, VERSION, file.settings, file.tensors)
+    assert b"negative_slope" in path.read_bytes() and b"negative_slope" not in path.read_bytes()
+    assert load(path).config() == leaky.config()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...audio.files import PathLike
 from ...errors import UserError
-from ...systems.cdae import Piece, Settings, StemExcerpts, material_of
+from ...systems.cdae import Piece, Settings, StemExcerpts, make_excerpts
 from ...training.stems import TRAINING, Song, songs
 from . import synthesis
 
@@ -42,7 +42,7 @@ class Dataset:
 
     def excerpts(self, network: str) -> StemExcerpts:
         """Return the training data of a kind of network."""
-        return material_of(self.training, self.settings[network])
+        return make_excerpts(self.training, self.settings[network])
 
     @property
     def sources(self) -> tuple[str, ...]:

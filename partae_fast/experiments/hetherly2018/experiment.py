@@ -11,7 +11,7 @@ from ...audio.files import PathLike
 from ...errors import UserError
 from ...models import load as load_model
 from ...models import save
-from ...systems.mixing import Mixing
+from ...systems.mixing import MixtureSettings
 from ...training.options import TrainingOptions
 from ..tables import write_csv
 from .claims import check_claims
@@ -61,7 +61,7 @@ def run(
     Hetherly et al. 2018, section 5.
     """
     started, out = time.monotonic(), Path(out)
-    mixing = Mixing()
+    mixing = MixtureSettings()
     recordings = load(data, mixing.rate, round(mixing.seconds * mixing.rate / 2))
     if recordings.small:
         mixing = replace(mixing, seconds=mixing.seconds / 2)
@@ -93,7 +93,7 @@ def run(
 def _train_or_load(
     folder: Path,
     recordings: Recordings,
-    mixing: Mixing,
+    mixing: MixtureSettings,
     hyperparameters: Hyperparameters,
     steps: int,
     options: TrainingOptions,
@@ -119,7 +119,12 @@ def _train_or_load(
 
 
 def _conditions(
-    recordings: Recordings, mixing: Mixing, hyperparameters: Hyperparameters, steps: int, mixtures: int, seed: int
+    recordings: Recordings,
+    mixing: MixtureSettings,
+    hyperparameters: Hyperparameters,
+    steps: int,
+    mixtures: int,
+    seed: int,
 ) -> dict[str, str]:
     """Return lines that describe the run."""
     kind = "Small networks, for little data: " if recordings.small else "As in the paper: "

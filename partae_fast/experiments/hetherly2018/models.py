@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...systems import dae30, embedding, snmf
-from ...systems.mixing import Mixing
+from ...systems.mixing import MixtureSettings
 from ...training.options import TrainingOptions
 from .data import Recordings
 from .scores import VoiceEstimator, cluster_estimator, denoising_estimator
@@ -65,7 +65,7 @@ SMALL = Hyperparameters(
 def train(
     name: str,
     recordings: Recordings,
-    mixing: Mixing,
+    mixing: MixtureSettings,
     hyperparameters: Hyperparameters,
     steps: int,
     options: TrainingOptions,
