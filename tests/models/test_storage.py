@@ -78,9 +78,9 @@ def test_older_file_with_leak_is_loaded(model, path):
     leaky = ConvPartitionedAutoencoder(**model.config() | {"negative_slope": 1 / 3})
     save(leaky, path)
     file = checked_safetensors.read(path)
-    file.settings["config"]["negative_slope"] = file.settings["config"].pop("negative_slope")
+    file.settings["config"]["leak"] = file.settings["config"].pop("negative_slope")
     checked_safetensors.write(path, FORMAT, VERSION, file.settings, file.tensors)
-    assert b"negative_slope" in path.read_bytes() and b"negative_slope" not in path.read_bytes()
+    assert b"leak" in path.read_bytes() and b"negative_slope" not in path.read_bytes()
     assert load(path).config() == leaky.config()
 
 
