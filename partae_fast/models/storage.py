@@ -85,10 +85,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     file = checked_safetensors.read(path, FORMAT, VERSION)
     checked_safetensors.require_settings(path, file.settings, _SETTINGS)
-    with _invalid(path, "invalid configuration"):
+    with _user_error(path, "invalid configuration"):
         kind, config = _class_of(file.settings["kind"]), rename_arguments(file.settings["config"])
     _check_size(path, kind, config, file.tensors)
-    with _invalid(path, "invalid configuration"):
+    with _user_error(path, "invalid configuration"):
         model = kind(**config)
     model.to(_common_type(file.tensors))
     checked_safetensors.require_tensors(path, file.tensors, tensors_of(model))
@@ -97,13 +97,13 @@ def load(path: str | os.PathLike[str]) -> Any:
     if file.settings["spectrogram"] is not None:
         from ..audio.spectrogram import Spectrogram
 
-        with _invalid(path, "invalid spectrogram"):
+        with _user_error(path, "invalid spectrogram"):
             model.spectrogram = Spectrogram.from_dict(file.settings["spectrogram"])
         _check_bins(str(path), model)
     if file.settings["mask"] is not None:
         from ..masking.mask import Mask
 
-        with _invalid(path, "invalid mask"):
+        with _user_error(path, "invalid mask"):
             model.mask = Mask.from_dict(file.settings["mask"])
     return model
 
@@ -170,7 +170,7 @@ def _class_of(kind: str) -> type[Any]:
 
 
 @contextlib.contextmanager
-def _invalid(path: str | os.PathLike[str], fault: str) -> Iterator[None]:
+def _user_error(path: str | os.PathLike[str], fault: str) -> Iterator[None]:
     """Raise errors about invalid settings as a UserError that names the file."""
     try:
         yield
@@ -182,7 +182,7 @@ def _check_size(path: str | os.PathLike[str], kind: Any, config: Any, tensors: d
     """Raise UserError if a configuration needs more values than the file has, before the model is constructed."""
     arguments = config if isinstance(config, dict) else {}
     if hasattr(kind, "min_values"):
-        with _invalid(path, "invalid configuration"):
+        with _user_error(path, "invalid configuration"):
             minimum = kind.min_values(**arguments)
     else:
         minimum = math.prod(
@@ -198,12 +198,12 @@ def _common_type(tensors: dict[str, torch.Tensor]) -> torch.dtype:
     return next((tensor.dtype for tensor in tensors.values() if tensor.dtype in FLOATING), torch.float32)
 
 
-def _check_types(path: str, tensors: dict[str, torch.Tensor], who: str) -> None:
+def _check_types(path: str, tensors: dict[str, torch.Tensor], subject: str) -> None:
     types = sorted({str(tensor.dtype) for tensor in tensors.values()})
     if len(types) > 1 or any(tensor.dtype not in FLOATING for tensor in tensors.values()):
         raise UserError(
-            f"{path}: {who} tensors of {', '.join(types)}; they must have one type of {', '.join(map(str, FLOATING))}: "
-            "call model.float()"
+            f"{path}: {subject} tensors of {', '.join(types)}; they must have one type of "
+            f"{', '.join(map(str, FLOATING))}: call model.float()"
         )
 
 
@@ -215,12 +215,12 @@ def _check_bins(path: str, model: Any) -> None:
         )
 
 
-def _check_values(path: str, tensors: dict[str, torch.Tensor], who: str) -> None:
+def _check_values(path: str, tensors: dict[str, torch.Tensor], subject: str) -> None:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise UserError(f"{path}: {who} NaN or infinite values in {name}; train it again")
+            raise UserError(f"{path}: {subject} NaN or infinite values in {name}; train it again")
     for name in ("std", "scale"):
         if name in tensors and not (tensors[name] > 0).all():
-            raise UserError(f"{path}: {who} a {name} that is not positive; train it again")
+            raise UserError(f"{path}: {subject} a {name} that is not positive; train it again")
     if "noise_mean_square" in tensors and not (tensors["noise_mean_square"] >= 0).all():
-        raise UserError(f"{path}: {who} a noise_mean_square below 0; train it again")
+        raise UserError(f"{path}: {subject} a noise_mean_square below 0; train it again")

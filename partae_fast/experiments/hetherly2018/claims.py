@@ -17,7 +17,8 @@ def check_claims(rows: Sequence[Row], small: bool) -> list[Claim]:
 
     Args:
         rows: of all mixtures; see `scores`.
-        small: whether the networks are small; claim c then leaves out DAE-30, whose size matters most.
+        small: whether the networks are small; claim c then leaves out DAE-30, because a small network does not
+            represent the paper's.
     """
     return [_on_par(rows), _clusters(rows), _above_snmf(rows, small), _falls_with_snr(rows)]
 

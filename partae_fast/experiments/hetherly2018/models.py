@@ -17,7 +17,7 @@ METHODS = (SNMF, DAE, SCE_CLUSTERS, SCE_MI_CLUSTERS, SCE_MI_MASKS, DC_CLUSTERS, 
 
 MODELS = ("snmf", "dae-30", "sce", "sce-mi", "dc-mi")
 
-_DAE_STEPS = 2  # DAE-30 takes the steps of the embedding models over this; a step takes about twenty times as long
+_DAE_DIVISOR = 2  # DAE-30 takes half the steps of the embedding models, because a step takes about 20 times as long
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def train(
 
 def steps_of(name: str, steps: int) -> int:
     """Return the steps of a model, given those of the embedding models."""
-    return max(1, steps // _DAE_STEPS) if name == "dae-30" else steps
+    return max(1, steps // _DAE_DIVISOR) if name == "dae-30" else steps
 
 
 def estimators_of(models: dict[str, Any]) -> dict[str, VoiceEstimator]:

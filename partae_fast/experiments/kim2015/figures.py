@@ -35,10 +35,10 @@ def draw_figure(path: PathLike, rows: Sequence[Row], panels: Sequence[Panel], ca
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows_of_panels = -(-len(panels) // 2)
-    figure = Figure(figsize=(10.0, 3.6 * rows_of_panels + 0.8), layout="constrained")
+    grid_rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(10.0, 3.6 * grid_rows + 0.8), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows_of_panels, 2, squeeze=False).ravel()
+    grid = figure.subplots(grid_rows, 2, squeeze=False).ravel()
     for axes, panel in zip(grid, panels, strict=False):
         _draw_panel(axes, rows, panel)
     for axes in grid[len(panels) :]:

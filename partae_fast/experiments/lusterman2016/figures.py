@@ -81,5 +81,5 @@ def _draw_panel(axes: Any, curves: Sequence[Curves], number: int) -> None:
 
 
 def _steps(measure: str, points: int) -> list[int]:
-    """Return the step of each point; a point of the loss stands at the last step that it averages."""
+    """Return the step of each point; for the loss, the last step that the point averages."""
     return [LOSS_EVERY * (i + 1) if measure == "loss" else MSE_EVERY * i for i in range(points)]
