@@ -47,7 +47,7 @@ class SparseNMF(StatefulModel):
     Raises UserError if an argument is out of range.
 
     >>> model = SparseNMF(bins=5, bases=2, context=1)
-    >>> model.learn(torch.rand(30, 5), torch.rand(30, 5), iterations=3)
+    >>> _ = model.learn(torch.rand(30, 5), torch.rand(30, 5), iterations=3)
     >>> model.masks(torch.rand(1, 7, 5)).shape
     torch.Size([1, 7, 5, 2])
     """
