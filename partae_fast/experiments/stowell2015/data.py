@@ -16,7 +16,7 @@ from ...systems.stowell2015 import Settings
 
 SETTINGS = Settings()
 
-# At most so many seconds each of songs, intrinsic and extrinsic noise for training (section 4).
+# The most seconds of songs, of intrinsic and of extrinsic noise for training (section 4).
 TRAINING_SECONDS = 30.0
 VALIDATION_SHARE = 0.25  # of each recording, at its end
 
@@ -70,7 +70,7 @@ class Mixture:
 
     @property
     def condition(self) -> str:
-        """Either "matched", if both noises come from the same source, else "unmatched"."""
+        """Either "matched" (both noises come from the same source) or "unmatched"."""
         return "matched" if self.intrinsic == self.extrinsic else "unmatched"
 
     def columns(self) -> dict[str, str]:
