@@ -93,8 +93,8 @@ def test_any_number_of_sources_by_clustering(folder, capsys):
     np.testing.assert_allclose(sum(parts), files.read(mixture)[0], atol=1e-6)
     capsys.readouterr()
     for arguments, message in (
-        (("snmf.safetensors", "--sources", 3), "tells voice from noise, which are 2"),
-        (("sce-mi.safetensors", "--step", 2), "step is for models that look at segments"),
+        (("snmf.safetensors", "--sources", 3), "separates 2 sources, voice and noise"),
+        (("sce-mi.safetensors", "--step", 2), "step is 2; this model has no segments"),
     ):
         name, *more = arguments
         assert partae("separate", folder / name, mixture, "--out", "t", *more, *QUIET) == 2
