@@ -6,8 +6,8 @@
     values[p, k], positions[p, k] = max, argmax of a[n, k] over n in window p: p P <= n < min((p + 1) P, N)
 
 The first maximum wins. In the paper s is 0: a window without a positive value then has value 0, the position of its
-first frame, and no gradient. With s > 0 it has its largest z scaled by s, and its gradient is scaled likewise. A NaN in a
-window makes its value NaN and its position that of the first NaN; the gradient passes there.
+first frame, and no gradient. With s > 0 it has its largest z scaled by s, and its gradient is scaled likewise. A NaN in
+a window makes its value NaN and its position that of the first NaN; the gradient passes there.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 # pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false, reportArgumentType=false
 """affinity_loss on a GPU, in Triton, in two passes over the embeddings: the small products, then the gradient.
 
-A program of the first has some blocks of an item's points and leaves its part of V'WV, V'WY and Y'WY; parts are added
-up in order. A label out of range makes the loss NaN.
+A program of the first pass sums V'WV, V'WY and Y'WY over some blocks of an item's points; these parts are added in
+order. A label out of range makes the loss NaN.
 """
 
 import torch
@@ -62,7 +62,7 @@ def products_kernel(
 
 @triton.jit
 def weight_and_label(weights_ptr, labels_ptr, offs, mask, sources):
-    """Of each point; the weight is NaN where the label is out of range, and 0 outside the item."""
+    """Return each point's weight and label; the weight is NaN if the label is out of range, and 0 outside the item."""
     labels = tl.load(labels_ptr + offs, mask=mask, other=0)
     if weights_ptr is None:
         weight = tl.where(mask, 1.0, 0.0)
@@ -110,8 +110,8 @@ def gradient_kernel(
     tl.store(grad_ptr + offs_e, grad.to(grad_ptr.dtype.element_ty), mask=mask_e)
 
 
-PARTS_MAX = 32  # of an item: enough to fill a GPU with a batch, few enough to add up at once
-LEAST = 16  # the least side of a product on tensor cores
+PARTS_MAX = 32  # of an item: enough to fill a GPU with a batch, few enough to add at once
+LEAST = 16  # the smallest side of a product on tensor cores
 
 
 def affinity_loss(

@@ -1,8 +1,8 @@
 # pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false, reportArgumentType=false, reportOperatorIssue=false
-"""contrastive_loss on a GPU, in Triton: a program has a block of an item's points, and reads and writes them once.
+"""contrastive_loss on a GPU, in Triton: each program reads and writes a block of an item's points once.
 
-Each leaves a partial loss and the partial gradients of its item's vectors; they are added up in order, and then those
-of the items that share a row of the table. A label or row out of range makes the loss NaN.
+A program stores a partial loss and the partial gradients of its item's vectors. These are added in order, and then
+those of items that share a row of the table. A label or row out of range makes the loss NaN.
 """
 
 import torch
@@ -77,7 +77,7 @@ def table_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """A program has a row of the table, and adds up the gradients of all vectors that are that row."""
+    """Add the gradients of all vectors that are this program's row of the table."""
     row = tl.program_id(0)
     offs_d = tl.arange(0, BLOCK_D)
     mask_d = offs_d < size

@@ -18,14 +18,14 @@ def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], 
         return channels_last(z).to(x.dtype), no_positions(x)
     bins, (p, q) = x.shape[2], pool
     z = F.pad(z, (0, -bins % q, 0, -x.shape[1] % p), value=-math.inf)  # short last windows
-    values, places = F.max_pool2d(z, (p, q), return_indices=True)  # places are in the padded map, row by row
+    values, places = F.max_pool2d(z, (p, q), return_indices=True)  # indices in the padded map
     n, h = places // z.shape[3], places % z.shape[3]
     positions = (n % p) * q + h % q
     return channels_last(values).to(x.dtype), channels_last(positions.to(torch.int32))
 
 
 def unpooled(values: Tensor, positions: Tensor, pool: tuple[int, int], frames: int, bins: int) -> Tensor:
-    """(B, N, H, D): the values (B, V, W, D) at their positions, 0 elsewhere."""
+    """Return (B, N, H, D) with the values (B, V, W, D) at their positions, and 0 elsewhere."""
     (batch, windows, columns, filters), (p, q) = values.shape, pool
     blocks = values.new_zeros(batch, windows, columns, p * q, filters)
     blocks.scatter_(3, positions.long()[:, :, :, None], values[:, :, :, None])

@@ -9,19 +9,19 @@ from ..shapes import checked_pools
 
 
 def filters(w_dec: Tensor) -> Tensor:
-    """(M, K, H) -> (H, K, M), flipped in time: torch correlates where the paper convolves."""
+    """Return (M, K, H) as (H, K, M), flipped in time: PyTorch correlates, and the paper convolves."""
     return w_dec.flip(0).permute(2, 1, 0)
 
 
 def unpooled(values: Tensor, positions: Tensor, frames: int, taps: int) -> Tensor:
-    """u as (B, K, frames + M - 1), zero-padded in time so that the output has `frames` frames."""
+    """Return u as (B, K, frames + M - 1), zero-padded in time for an output of `frames` frames."""
     batch, _, latents = values.shape
     u = values.new_zeros(batch, frames, latents).scatter_add_(1, positions.long(), values)
     return F.pad(u.transpose(1, 2), (taps - 1 - taps // 2, taps // 2))
 
 
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int) -> Tensor:
-    if positions.is_cpu:  # on a GPU the answer would have to be waited for
+    if positions.is_cpu:  # on a GPU, the check would synchronize the stream
         checked_pools(positions, frames)
     v, w = wide(values, w_dec)
     r = F.conv1d(unpooled(v, positions, frames, w_dec.shape[0]), filters(w))

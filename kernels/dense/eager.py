@@ -18,11 +18,11 @@ FORWARD = {
 
 def _through_mrelu(g: Tensor, y: Tensor, knee: Tensor, scale: float) -> Tensor:
     sloped = torch.where(y <= knee, g * ((y / scale) ** 2 / EPSILON), g)
-    return torch.where(y == 0, 0.0, sloped)  # dropped: mrelu itself is never 0
+    return torch.where(y == 0, 0.0, sloped)  # dropped: the output of mrelu is never 0
 
 
-# The gradient before the activation from that after it, g, and the output y, which dropout scaled; the knee is what
-# became of EPSILON. It passes where y is NaN; where the slope is 0 it is 0, whatever g is.
+# The gradient before the activation, from the gradient g after it and the output y, which dropout scaled; `knee` is
+# EPSILON scaled likewise. The gradient passes where y is NaN. Where the slope is 0 it is 0, even if g is NaN.
 THROUGH = {
     "identity": lambda g, y, knee, scale: g,
     "relu": lambda g, y, knee, scale: torch.where(y <= 0, 0.0, g),
@@ -32,7 +32,7 @@ THROUGH = {
 
 
 def kept(output: Tensor, dropout: Dropout) -> Tensor:
-    """Where `output` (B, O) is kept."""
+    """Return a mask of the outputs (B, O) that dropout keeps."""
     items, outputs = output.shape
     item = torch.arange(items, device=output.device)[:, None]
     group = torch.arange(-(-outputs // WORDS), device=output.device)[None, :]

@@ -8,7 +8,7 @@ from .._eager.maps import channels_first, channels_last, convolve, convolve_back
 
 
 def upsampled(x: Tensor, scale: tuple[int, int]) -> Tensor:
-    """(B, N, H, C) -> (B, p N, q H, C), each number p q times."""
+    """Return (B, N, H, C) as (B, p N, q H, C), with each number p q times."""
     (batch, frames, bins, channels), (p, q) = x.shape, scale
     copies = x[:, :, None, :, None].expand(batch, frames, p, bins, q, channels)
     return copies.reshape(batch, frames * p, bins * q, channels)

@@ -1,4 +1,4 @@
-"""A cache of compiled kernels that is not as Numba left it: the kernel is compiled anew, with a word in the log."""
+"""A damaged cache of compiled kernels: the kernel is compiled again, with a warning in the log."""
 
 import errno
 import itertools
@@ -66,9 +66,9 @@ def test_damaged(called, tmp_path, caplog, filled, suffix, damage):
     path.write_bytes(damage(path.read_bytes()))
     kernel = called()
     assert not kernel.stats.cache_hits and sum(kernel.stats.cache_misses.values()) == 1
-    assert f"{path}: damaged; the kernel is compiled anew" in caplog.text
+    assert f"{path}: damaged; the kernel is compiled again" in caplog.text
     caplog.clear()
-    assert sum(called().stats.cache_hits.values()) == 1  # what was compiled anew was kept
+    assert sum(called().stats.cache_hits.values()) == 1  # the kernel that was compiled again is cached
     assert not caplog.text
 
 
@@ -78,9 +78,9 @@ def test_a_bit_flipped_anywhere_is_seen(tmp_path, filled, caplog):
         path = tmp_path / Path(name).name
         for place in itertools.chain(range(0, len(content), 97), range(len(content) - 40, len(content))):
             path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
-            assert not jit._whole(str(path))
+            assert not jit._intact(str(path))
         path.write_bytes(content)
-        assert jit._whole(str(path))
+        assert jit._intact(str(path))
 
 
 def test_whole(called, caplog):
