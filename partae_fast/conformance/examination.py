@@ -1,8 +1,8 @@
-"""How a pass is called, and what is held against it besides its numbers.
+"""Calls of a pass, and requirements besides the values of its results.
 
-A pass must leave its inputs alone; write every element that it returns, into memory of its own; return the same bits
-for the same numbers, and other numbers for others; keep what it returned before; have no graph; answer many calls, and
-several threads at once. The truth is computed from copies before the first call.
+A pass must not modify its inputs. It must write every element of its results, in new memory and without a graph; return
+the same bits for the same numbers; depend on the numbers, not on shapes or addresses; leave earlier results intact; and
+allow many calls, also from several threads. The truth is computed from copies before the first call.
 """
 
 import concurrent.futures
@@ -23,12 +23,12 @@ from .memory import bits, global_state, overwrite, poisoned, storage
 
 
 class KeywordMissing(Exception):
-    """A candidate has no such keyword: it is not examined on cases that need it."""
+    """Raised if a candidate lacks a keyword; it is then not checked on cases that need it."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a pass: its arguments, and what must come back. `name` stands before the names of quantities."""
+    """A call of a pass: its arguments and the expected results. `name` is a prefix of the names of quantities."""
 
     arguments: tuple[Any, ...]
     outputs: tuple[Output, ...]
@@ -40,7 +40,7 @@ class Call:
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
     def errors(self, results: tuple[Any, ...], name: str = "") -> dict[str, float]:
-        """The error of each quantity."""
+        """Return the error of each quantity."""
         if len(results) != len(self.outputs):
             return {f"{name}number of results": WRONG}
         pairs = zip(self.outputs, results, strict=True)
@@ -51,15 +51,15 @@ class Call:
         return [argument for argument in self.arguments if isinstance(argument, Tensor)]
 
 
-# calls(draw): the calls of a case, in numbers of that draw. The first is examined thoroughly.
+# calls(draw): the calls of a case with the numbers of that draw. The first is checked thoroughly.
 Calls = Callable[[int], Sequence[Call]]
 
 
 def examine(function: Callable, calls: Calls, thorough: bool = True) -> dict[str, float]:
-    """Errors of a pass by quantity, over the calls of a case. Raises KeywordMissing where it has no such keyword.
+    """Return the errors of a pass by quantity, over the calls of a case; raise KeywordMissing if it lacks a keyword.
 
-    A case that is not examined thoroughly is called once as it is and once with its memory poisoned; in Triton's
-    interpreter, where a call may take seconds, once with its memory poisoned.
+    Without `thorough` a pass is called once as it is and once with poisoned memory; in Triton's interpreter, where a
+    call may take seconds, only once, with poisoned memory.
     """
     first, *others = calls(0)
     for keyword in first.keywords:
@@ -83,12 +83,12 @@ def examine(function: Callable, calls: Calls, thorough: bool = True) -> dict[str
     kept = [bits(result) for result in _tensors(results)]
     note(first.errors(results))
     alone = {"inputs_left_alone": unchanged(), "global_state_left_alone": global_state() == state}
-    note_whether(**alone, **_manners(first, results))
+    note_whether(**alone, **_layout_checks(first, results))
     if not interpreting():
         with poisoned():
             note(first.errors(first.run(function)))
     if thorough:
-        note(_errors_of_other_numbers(function, first, calls(1)[0]))
+        note(_errors_with_other_numbers(function, first, calls(1)[0]))
         again = first.run(function)
         note_whether(
             bits=_equal(kept, [bits(result) for result in _tensors(again)]),
@@ -100,8 +100,8 @@ def examine(function: Callable, calls: Calls, thorough: bool = True) -> dict[str
     return errors
 
 
-def _errors_of_other_numbers(function: Callable, call: Call, other: Call) -> dict[str, float]:
-    """Errors of a call with other numbers in the same tensors: nothing may be remembered by shape or by address."""
+def _errors_with_other_numbers(function: Callable, call: Call, other: Call) -> dict[str, float]:
+    """Return errors of a call with other numbers in the same tensors: a pass must not cache by shape or address."""
     originals = [storage(tensor).clone() for tensor in call.tensors]
     for tensor, replacement in zip(call.tensors, other.tensors, strict=True):
         overwrite(tensor, replacement)
@@ -114,16 +114,16 @@ def _errors_of_other_numbers(function: Callable, call: Call, other: Call) -> dic
 
 
 class Check:
-    """The check of a pass: build(case, dtype, device, tolerance, draw) makes its calls, and each is examined.
+    """The check of a pass: it examines each call that build(case, dtype, device, tolerance, draw) returns.
 
-    `adapt` makes of the pass what is called, where the pass changes its arguments in place.
+    `adapt` wraps a pass that changes its arguments in place.
     """
 
     def __init__(self, op_pass: str, build: Callable[..., Sequence[Call]], adapt: Callable | None = None) -> None:
         self.op_pass, self.calls, self._adapt = op_pass, build, adapt
 
     def function(self, implementation: Any) -> Callable:
-        """What is called of an implementation."""
+        """Return the function of an implementation that is called."""
         function = getattr(implementation, self.op_pass)
         return self._adapt(function) if self._adapt else function
 
@@ -136,18 +136,18 @@ class Check:
         tolerance: float,
         thorough: bool = True,
     ) -> dict[str, float]:
-        """Errors by quantity of an implementation on a case."""
+        """Return the errors by quantity of an implementation on a case."""
         calls = functools.partial(self.calls, case, dtype, device, tolerance)
         return examine(self.function(implementation), calls, thorough)
 
 
 def examined(build: Callable[..., Sequence[Call]]) -> Check:
-    """The decorator that makes a check of the function that builds the calls of the pass of its name."""
+    """Decorate a function that builds the calls of the pass of its name; return the check."""
     return Check(build.__name__, build)
 
 
 def takes(function: Callable, keyword: str) -> bool:
-    """Whether a function has the keyword, or takes any."""
+    """Return whether a function takes the keyword."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -155,8 +155,8 @@ def takes(function: Callable, keyword: str) -> bool:
     return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def _manners(call: Call, results: tuple[Any, ...]) -> dict[str, bool]:
-    """Whether results are laid out and owned as those of an op must be."""
+def _layout_checks(call: Call, results: tuple[Any, ...]) -> dict[str, bool]:
+    """Return, by requirement, whether results have the layout and memory that an op's results must have."""
     places = {tensor.untyped_storage().data_ptr() for tensor in call.tensors}
     tensors = _tensors(results)
     return {
@@ -175,7 +175,7 @@ def _equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 
 
 def _share(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    """Whether results of two calls, both alive, lie in the same memory."""
+    """Return whether the results of two calls, both alive, share memory."""
     places = {t.untyped_storage().data_ptr() for t in _tensors(some) if t.numel()}
     return any(t.untyped_storage().data_ptr() in places for t in _tensors(others) if t.numel())
 
@@ -183,11 +183,11 @@ def _share(some: Sequence[Any], others: Sequence[Any]) -> bool:
 THREADS = 3
 
 
-def endure(function: Callable, calls: Calls, times: int, slack: float | None = None) -> dict[str, float]:
-    """WRONG where one of many calls gives other bits than the first, or several threads disturb one another.
+def repeat(function: Callable, calls: Calls, times: int, slack: float | None = None) -> dict[str, float]:
+    """Return WRONG if one of many calls gives other bits than the first, or threads disturb one another.
 
-    With `slack` results in threads may be off by that much: a library's products keep their bits for a number of
-    threads, and share those that there are.
+    With `slack`, results in threads may have errors up to it: the bits of a library's products depend on the number of
+    threads, which concurrent calls share.
     """
     drawn = [calls(draw)[0] for draw in range(THREADS)]
     results = [_tensors(call.run(function)) for call in drawn]
@@ -202,7 +202,7 @@ def endure(function: Callable, calls: Calls, times: int, slack: float | None = N
         return all(_equal([bits(tensor) for tensor in _tensors(found)], expected[mine]) for found in rounds)
 
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # so that threads take turns in the midst of a call
+    sys.setswitchinterval(1e-6)  # so that threads switch within a call
     try:
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             undisturbed = all(pool.map(alike, range(THREADS)))

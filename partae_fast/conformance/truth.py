@@ -1,5 +1,4 @@
-"""The reference of the convolutional models: forward passes against loops that spell the formulae out, gradients
-against differences, the optimisers and whole steps against PyTorch's."""
+"""Checks of the convolutional models' reference: against loops, finite differences and PyTorch's optimizers."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,19 +21,19 @@ STEP = 1e-6
 
 
 def tolerance(op_pass: str) -> float:
-    """Gradients are held against finite differences, which are not exact; all else against exact arithmetic."""
+    """Return the tolerance of a pass: finite differences, which check gradients, are not exact."""
     return 1e-6 if op_pass.endswith(("_backward", "_loss")) else 1e-12
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """(case, quantity, relative error) of one pass of the reference, over the tiny cases."""
+    """Yield (case, quantity, relative error) of one pass of the reference, over the tiny cases."""
     for case in TINY:
         if case.kind in (
             "nan",
             "ties",
             "tiny",
             "huge",
-        ):  # a difference across a tie or a NaN has no gradient to agree with
+        ):  # finite differences across a tie or a NaN are no gradient
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
         arrays = {name: array(v) if isinstance(v, torch.Tensor) else v for name, v in vars(t).items()}
@@ -44,7 +43,7 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
 
 
 def loops_encode(x, w_enc, pool, mean, std, negative_slope):
-    """Values by the formula of the design, one number at a time."""
+    """Return the values of encode by its formula, one number at a time."""
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     c = (taps - 1) // 2
@@ -60,7 +59,7 @@ def loops_encode(x, w_enc, pool, mean, std, negative_slope):
 
 
 def loops_decode(values, positions, w_dec, frames):
-    """The reconstruction: each latent writes its filter around its position."""
+    """Return the reconstruction: each latent writes its filter around its position."""
     taps, _, bins = w_dec.shape
     r = np.zeros((len(values), frames, bins))
     for b, p, k in np.ndindex(*values.shape):
@@ -72,7 +71,7 @@ def loops_decode(values, positions, w_dec, frames):
 
 
 def differences(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.ndarray:
-    """The gradient of a function of one array by central differences."""
+    """Return the gradient of a function of one array by central differences."""
     gradient = np.zeros_like(at)
     for index in np.ndindex(*at.shape):
         up, down = at.copy(), at.copy()
@@ -139,7 +138,7 @@ def _optimiser(rule: str, peer: Callable[[list], torch.optim.Optimizer]) -> Call
 
 
 def _train_steps(case: Case, a: dict):
-    """Beside the same model written with autograd and PyTorch's optimisers."""
+    """Yield errors against the same model with autograd and PyTorch's optimizers."""
     p, (learner, losses) = steps.problem(case), steps.truth(case)
     mean, std = (torch.tensor(v) for v in statistics(p.signal, case.frames, p.corruption))
     weights = {name: torch.nn.Parameter(torch.tensor(w).double()) for name, w in p.weights.items()}
@@ -162,7 +161,7 @@ def _train_steps(case: Case, a: dict):
         loss = (((target - r) ** 2).sum((1, 2)) + 0.75 * y / share * active).mean()
         peer.zero_grad()
         loss.backward()
-        if p.optimizer == "adam" and not found:  # Adam counts its steps itself
+        if p.optimizer == "adam" and not found:  # PyTorch's Adam counts its own steps
             for weight in weights.values():
                 state = {"step": torch.tensor(float(steps.FIRST)), "exp_avg": torch.zeros_like(weight)}
                 peer.state[weight] = state | {"exp_avg_sq": torch.zeros_like(weight)}
@@ -182,7 +181,7 @@ PEERS = {
 
 
 class _ClippedSGD(torch.optim.SGD):
-    """PyTorch's SGD; then weights are clamped."""
+    """PyTorch's SGD with clipped weights."""
 
     def step(self, closure: Any = None) -> Any:
         loss = super().step(closure)
@@ -194,7 +193,7 @@ class _ClippedSGD(torch.optim.SGD):
 
 
 class _WideNAdam(torch.optim.NAdam):
-    """PyTorch's NAdam, whose product of momenta is otherwise in float32."""
+    """PyTorch's NAdam with the product of momenta in float64 instead of float32."""
 
     def step(self, closure: Any = None) -> Any:
         before = torch.get_default_dtype()
@@ -205,7 +204,7 @@ class _WideNAdam(torch.optim.NAdam):
             torch.set_default_dtype(before)
 
 
-# Of the rules that train_steps does not have.
+# The rules that train_steps does not have.
 FURTHER_PEERS = {
     "nadam": lambda p: _WideNAdam(p, lr=0.03, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.2, momentum_decay=0.3),
     "clipped_sgd": lambda p: _ClippedSGD(p, lr=0.01, momentum=0.7, weight_decay=2.0),

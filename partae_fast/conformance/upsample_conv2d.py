@@ -15,14 +15,14 @@ from .conv2d_pool import Case, against_differences, gradient_calls, tensors, wit
 from .examination import Call, examined
 from .tolerances import points
 
-# Interpreted, each place that is written costs: the other small cases are left to the back-ends that need no patience.
+# The interpreter is slow for each position that is written, so it skips these cases.
 INTERPRETED = (
     *("no factors", "frames by three, bins by five", "bins by five", "by two", "not contiguous"),
     *("nothing positive", "exact ties", "NaN at one place", "no rectifier"),
     *("NaN from above", "NaN in one filter", "huge numbers", "offset in storage"),
 )
 TINY = [case for case in conv2d.TINY if case.name in INTERPRETED]
-# Up-sampled, the paper's largest maps would make the reference slow: here they are what they are after their pool.
+# The paper's largest maps, up-sampled, would make the reference slow: here they have their size after the pool.
 LARGER = [
     replace(case, bins=min(case.bins, 205), frames=min(case.frames, 5)) if case.bins > 205 else case
     for case in [*(case for case in conv2d.TINY if case not in TINY), *conv2d.LARGER]
@@ -36,8 +36,8 @@ BEYOND = [
 REPEATED = "by two"
 
 
-def drawn(seed: int, count: int) -> list[Case]:
-    """Cases of random sizes, kinds and settings, the same for the same seed."""
+def random_cases(seed: int, count: int) -> list[Case]:
+    """Return cases of random sizes, kinds and settings, which depend on the seed only."""
     return [
         case
         for case in conv2d.drawn(seed, 2 * count)
@@ -72,14 +72,14 @@ def upsample_conv2d_backward(
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """(case, quantity, relative error) of the reference: the map against loops, gradients against differences."""
+    """Yield (case, quantity, relative error) of the reference: the map against loops, gradients against differences."""
     for case in TINY:
         if case.kind not in (
             "random",
             "not contiguous",
             "negative",
             "signed",
-        ):  # a difference across a tie has no gradient to agree with
+        ):  # finite differences across a tie are no gradient
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
         given, rest = (array(t.x), array(t.weight), array(t.bias)), (case.factors, case.relu)

@@ -83,7 +83,7 @@ def test_a_candidate_that_has_no_negative_slope_is_checked_without_and_the_row_s
     (without,) = checked(lambda x, w_enc, pool, mean, std: eager.encode(x, w_enc, pool, mean, std))
     (whole,) = checked(eager.encode)
     assert without.passed and 50 <= without.cases < whole.cases
-    assert without.note == f"{whole.cases - without.cases} cases not run, for want of the keyword negative_slope"
+    assert without.note == f"{whole.cases - without.cases} cases not run, for lack of the keyword negative_slope"
 
 
 def test_a_type_that_a_candidate_refuses_is_reported_and_is_no_failure():

@@ -103,7 +103,7 @@ def test_targets_of_recordings_own_are_refused(monkeypatch):
     weight = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=torch.float32)
     run = replace(run, w_enc=weight, crops=replace(run.crops, target=run.crops.source))
     reason = cuda.refusal([run])
-    assert reason is not None and "no recordings that have targets of their own" in reason
+    assert reason is not None and "does not take recordings with targets of their own" in reason
 
 
 def test_cupy_is_named_where_it_is_missing(monkeypatch):
