@@ -1,4 +1,5 @@
-// Code that the CUDA C kernels share: barriers, clusters, loads that bypass the first-level cache, tensor-core products.
+// Code that the CUDA C kernels share: barriers, clusters, loads that bypass the first-level cache, tensor-core
+// products.
 //
 // Compiled by NVRTC or nvcc for a GPU, and by g++ with the thread shim for tests. Kernels use everything that differs
 // between the two through this file.

@@ -1,8 +1,8 @@
 // The parts of CUDA that the kernels use, on a CPU: for g++, with or without -fsanitize=thread.
 //
-// A thread of the grid is a thread of the system, a block barrier is a std::barrier, and shared memory is heap memory of
-// the block, which the other blocks of the cluster can access. Barriers and atomics order memory exactly as on a GPU, so
-// a missing barrier is a data race that the sanitizer reports.
+// A thread of the grid is a thread of the system, a block barrier is a std::barrier, and shared memory is heap memory
+// of the block, which the other blocks of the cluster can access. Barriers and atomics order memory exactly as on a
+// GPU, so a missing barrier is a data race that the sanitizer reports.
 #pragma once
 
 #include <algorithm>

@@ -1,10 +1,11 @@
 // Whole training steps in one launch: the grid stays resident for all steps, and only weights and gradients leave it.
 //
-// A tile is OWN pool windows of an item plus HALO = ceil((M-1)/P) windows on each side. A cluster of SPLIT * LANES blocks
-// processes LANES tiles at a time; each of the SPLIT blocks of a tile has K / SPLIT latents. In a step a block
+// A tile is OWN pool windows of an item plus HALO = ceil((M-1)/P) windows on each side. A cluster of SPLIT * LANES
+// blocks processes LANES tiles at a time; each of the SPLIT blocks of a tile has K / SPLIT latents. In a step a block
 //   1. draws its tile's crops by Philox and writes to shared memory the normalised frames (xn) and the error of a
 //      reconstruction that is still zero (e = -x);
-//   2. encodes all windows of the tile: a matrix product of overlapping runs of xn with the filters, in registers (FFMA:
+//   2. encodes all windows of the tile: a matrix product of overlapping runs of xn with the filters, in registers
+//   (FFMA:
 //      a thread slides FRAMES frames x 4 latents along time, so that a tap costs one load of a frame) or on the tensor
 //      cores (a warp takes 16 * FRAMES frames), in SLICES separate sums over parts of the bins, for parallelism;
 //   3. pools: value and position of the first maximum of each window, for each latent;
@@ -15,27 +16,29 @@
 //      then w_enc.
 // 5 and 6 are sparse: a latent reaches M frames in each window. Gradients after the loss are those of e; the update
 // applies the factor 2 / B once.
-// Then the partial gradients are added: within a cluster through distributed shared memory, between clusters through L2.
+// Then the partial gradients are added: within a cluster through distributed shared memory, between clusters through
+// L2.
 //   grid barrier 1: all partial gradients are written before any is read;
 //   each block adds a slice over the clusters in order and takes the optimizer's step on it;
 //   grid barrier 2: all weights are written before any is read for the next step, and all partials are read before any
 //   is overwritten. The next step's crops need no weights, so they are drawn while the barrier completes.
-// With POPULATION each cluster trains a run of its own: cluster barriers replace those of the grid, and the sums over the
-// cluster's blocks are the gradients.
+// With POPULATION each cluster trains a run of its own: cluster barriers replace those of the grid, and the sums over
+// the cluster's blocks are the gradients.
 //
-// Shared memory, in floats: w_enc (M, HP, KS), by index in the run instead of tap, and w_dec (M, KB, HP), both overwritten
-// by the block's partial gradients (2, KB, M, HP) if a cluster adds them; xn (XROWS, HS); e (EROWS, HS); z (SLICES, FP,
-// ZS), later the block's part of r; dots; values, keys, list and first of the windows. HP and KB are H and the block's
-// latents rounded up and padded with zeros.
+// Shared memory, in floats: w_enc (M, HP, KS), by index in the run instead of tap, and w_dec (M, KB, HP), both
+// overwritten by the block's partial gradients (2, KB, M, HP) if a cluster adds them; xn (XROWS, HS); e (EROWS, HS); z
+// (SLICES, FP, ZS), later the block's part of r; dots; values, keys, list and first of the windows. HP and KB are H and
+// the block's latents rounded up and padded with zeros.
 //
 // Floors for a step at B 16, N 512, H 32, K 32, M 9, P 16 on an H200, with tiles of 8 windows over clusters of 2, in
-// cycles of a multiprocessor: encode 5800 at the float32 rate or 3500 in three TF32 products, halo included; three sparse
-// passes of 1200 at the bandwidth of shared memory; exchange of r 1300 at 13 bytes a cycle; gradients written and read 2600
-// and weights read 1300 at 28 bytes a cycle from L2; two grid barriers of about 2200: 17000 in all, 8.5 us at 1.98 GHz.
+// cycles of a multiprocessor: encode 5800 at the float32 rate or 3500 in three TF32 products, halo included; three
+// sparse passes of 1200 at the bandwidth of shared memory; exchange of r 1300 at 13 bytes a cycle; gradients written
+// and read 2600 and weights read 1300 at 28 bytes a cycle from L2; two grid barriers of about 2200: 17000 in all, 8.5
+// us at 1.98 GHz.
 //
 // Macros by -D: H, K, M, P, OWN, FRAMES, SLICES, TAPS (taps of a thread), THREADS, SPLIT, LANES, PRECISION, POPULATION,
-// and, 1 or 0, CORRUPTION (the encoder's input has crops that the target lacks), NEGATIVE_SLOPE (a rectifier with a slope
-// below 0) and RECTIFIED_OUTPUT (r is max(decode, 0)).
+// and, 1 or 0, CORRUPTION (the encoder's input has crops that the target lacks), NEGATIVE_SLOPE (a rectifier with a
+// slope below 0) and RECTIFIED_OUTPUT (r is max(decode, 0)).
 #pragma once
 
 #include "../_cuda/common.cuh"
@@ -229,8 +232,8 @@ DEVICE void load_weights(float* shared, const Place& place) {
 
 #if PRECISION == FFMA
 
-// Compute z before the rectifier, for all windows of the tile. Lanes 2i and 2i + 1 have consecutive groups of frames, and
-// the next two lanes the next 4 latents, so the 16-byte loads of a half-warp fall on one or two lines of banks.
+// Compute z before the rectifier, for all windows of the tile. Lanes 2i and 2i + 1 have consecutive groups of frames,
+// and the next two lanes the next 4 latents, so the 16-byte loads of a half-warp fall on one or two lines of banks.
 DEVICE void encode(float* shared) {
     constexpr int GROUPS = FP / FRAMES;
     for (int q = thread_index(); q < GROUPS * K4 * SLICES; q += THREADS) {
@@ -281,8 +284,8 @@ DEVICE Halves halves(float number) {
     return {high, bits_of(number - number_of(high))};
 }
 
-// Compute z on the tensor cores: a warp multiplies 16 * FRAMES frames with all latents of the block, 8 bins of a tap at a time.
-// With TF32X3 the products high * low are added too; only low * low, 2^-22 of the result, is omitted.
+// Compute z on the tensor cores: a warp multiplies 16 * FRAMES frames with all latents of the block, 8 bins of a tap at
+// a time. With TF32X3 the products high * low are added too; only low * low, 2^-22 of the result, is omitted.
 DEVICE void encode(float* shared) {
     constexpr int ACROSS = KB / 8, H8 = HP / 8, BLOCKS = FP / (16 * FRAMES), WARPS = THREADS / 32;
     const int group = thread_index() % 32 / 4, member = thread_index() % 4;
@@ -348,8 +351,8 @@ DEVICE void encode(float* shared) {
 
 #endif
 
-// Sort key of a pooled latent that is not zero (with NEGATIVE_SLOPE: of every latent): its position in the tile, then its
-// number. Other latents come last.
+// Sort key of a pooled latent that is not zero (with NEGATIVE_SLOPE: of every latent): its position in the tile, then
+// its number. Other latents come last.
 constexpr int NO_KEY = 0x7FFFFFFF;
 
 // Find the largest activation of each window, and its key. A NaN is kept.
@@ -377,8 +380,8 @@ DEVICE void pool(float* shared, const Launch& launch, const Tile& tile) {
     }
 }
 
-// For each window list the latents that are not zero by position; for each frame store the index in its window's list of
-// the first latent at this frame or later.
+// For each window list the latents that are not zero by position; for each frame store the index in its window's list
+// of the first latent at this frame or later.
 DEVICE void sort(float* shared) {
     const int* keys = reinterpret_cast<const int*>(shared + KEYS);
     int* first = reinterpret_cast<int*>(shared + FIRST);
@@ -503,8 +506,8 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
     return loss;
 }
 
-// The columns of a thread: taps tap .. tap+TAPS-1, by index in the run, and bins h .. h+3 of latent k. Taps past the last
-// read the last; their filter is 0 and their sums are not stored.
+// The columns of a thread: taps tap .. tap+TAPS-1, by index in the run, and bins h .. h+3 of latent k. Taps past the
+// last read the last; their filter is 0 and their sums are not stored.
 struct Column {
     int tap, k, h, dot;
     bool exists;
@@ -683,7 +686,8 @@ DEVICE double add_up(float* shared, double mine) {
     return sum;
 }
 
-// Update this block's slice of the weights: add the partial gradients of all clusters in order, take the optimizer's step.
+// Update this block's slice of the weights: add the partial gradients of all clusters in order, take the optimizer's
+// step.
 DEVICE void update_slice(float* shared, const Launch& launch, const Place& place, const Rule& rule) {
     constexpr int TOTAL = SPLIT * 2 * GRADIENT / 4;
     const int each = ceil_div(TOTAL, place.blocks);
@@ -773,8 +777,8 @@ DEVICE Place place_at(float* shared, const Launch& launch) {
     return place;
 }
 
-// Process a tile that has been drawn. With SPLIT every block of a cluster calls this equally often, `active` or not. For
-// the step's last tile, the gradient of w_dec is stored to `dec_to` while that of w_enc is computed.
+// Process a tile that has been drawn. With SPLIT every block of a cluster calls this equally often, `active` or not.
+// For the step's last tile, the gradient of w_dec is stored to `dec_to` while that of w_enc is computed.
 DEVICE double train_on_tile(float* shared, const Launch& launch, const Place& place, int number, Sums& enc, Sums& dec,
                             float* dec_to) {
     const bool active = number < place.tiles;

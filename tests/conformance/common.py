@@ -1,4 +1,4 @@
-"""Every case on every back-end; a failure names the cases and the quantities that are off."""
+"""Run every case on every back-end; a failure names the cases and the quantities."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ IMPLEMENTATIONS = [
 ]
 
 every_implementation = pytest.mark.parametrize(NAMES, IMPLEMENTATIONS)
-# Of ops that do not take float16.
+# For ops that do not take float16.
 every_wider_implementation = pytest.mark.parametrize(
     NAMES, [entry for entry in IMPLEMENTATIONS if "float16" not in getattr(entry, "values", entry)]
 )

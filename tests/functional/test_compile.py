@@ -1,4 +1,4 @@
-"""Compiled with shapes left open, every op gives what it gives uncompiled, and its gradients."""
+"""Compiled with dynamic shapes, every op gives the uncompiled values and gradients."""
 
 import torch
 

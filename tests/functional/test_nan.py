@@ -1,4 +1,4 @@
-"""A NaN is never dropped, and 0 is 0: what rectifiers and windows do with NaN in values and in gradients."""
+"""NaN in values and gradients: rectifiers and windows keep it, and gradients that are 0 stay 0."""
 
 import math
 
@@ -28,14 +28,14 @@ def assert_same(seen, truth):
 
 
 def inner(grad_x, grad_weight, grad_bias):
-    """Without the taps that meet zeros outside the map, whose product with NaN back-ends may leave out."""
+    """Return the gradients without taps on zeros outside the map, whose product with NaN back-ends may skip."""
     return grad_x, grad_weight[1:2, 1:2], grad_bias
 
 
 @on_cpu
 @pytest.mark.parametrize("negative_slope", [0.0, 0.25])
 def test_encode_backward(backend, negative_slope):
-    x, w_enc = draw(1, 8, 2), draw(1, 2, 2)  # one tap: what a position touches is its frame
+    x, w_enc = draw(1, 8, 2), draw(1, 2, 2)  # one tap: a position reaches only its frame
     values, grad = VALUES.view(1, 2, 2), GRADIENT.view(1, 2, 2)
     positions = torch.tensor([[[0, 1], [6, 7]]], dtype=torch.int32)
     arguments = grad, x, w_enc, values, positions, 4, None, None

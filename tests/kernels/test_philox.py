@@ -1,4 +1,4 @@
-"""Random words of every kind of number, against the reference."""
+"""Philox for arrays, tensors and compiled code, against the reference."""
 
 import numpy as np
 import pytest

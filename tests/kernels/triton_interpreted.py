@@ -1,8 +1,8 @@
-"""The Triton kernels through Triton's interpreter, on the CPU, against the float64 reference.
+"""The Triton kernels in Triton's interpreter, on the CPU, against the float64 reference.
 
-`test_triton.py` runs this file in a process of its own, because Triton reads TRITON_INTERPRET when it is imported.
-A program takes about half a millisecond here, so shapes are tiny. The interpreter computes bfloat16 wrongly, without
-a word, and does not round to TF32: both wait for a GPU.
+`test_triton.py` runs this file in a process of its own, because Triton reads TRITON_INTERPRET on import. A program
+takes about half a millisecond, so shapes are tiny. The interpreter silently computes bfloat16 wrongly and does not
+round to TF32: both need a GPU.
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ SHAPES = [  # B, N, H, K, M, P
 
 @pytest.fixture(autouse=True)
 def poisoned(monkeypatch):
-    """Fresh tensors hold NaN, or an impossible position, so that an element nobody wrote is seen."""
+    """Fill new tensors with NaN or an impossible position, so that elements that were not written show."""
     empty, empty_like = torch.empty, torch.empty_like
 
     def poison(tensor):
@@ -52,7 +52,7 @@ def poisoned(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def in_bounds(monkeypatch):
-    """Every address that a kernel loads from or stores to lies in a tensor that its launch was given."""
+    """Check that every address of a load or store is in a tensor that the launch got."""
     bounds = []
     launch = common.launch
 
@@ -84,7 +84,7 @@ def in_bounds(monkeypatch):
 
 
 class Case:
-    """Inputs of every pass in one shape, float32, the same for the same shape."""
+    """Inputs of every pass in one shape, float32; the shape determines the numbers."""
 
     def __init__(self, batch, frames, bins, latents, taps, pool):
         rng = np.random.default_rng((batch, frames, bins, latents, taps, pool))
@@ -135,13 +135,13 @@ def tensor(value):
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
-def agree(name, got, wanted, tolerance=1e-5):
-    """Relative RMS error at most `tolerance`; a value that is not finite fails."""
-    got = got.double().numpy()
-    assert got.shape == np.shape(wanted), name
-    assert np.isfinite(got).all(), f"{name} has values that are not finite"
-    error = np.sqrt(np.mean((got - wanted) ** 2))
-    scale = np.sqrt(np.mean(np.square(wanted)))
+def agree(name, result, expected, tolerance=1e-5):
+    """Check that the relative RMS error is at most `tolerance`; a value that is not finite fails."""
+    result = result.double().numpy()
+    assert result.shape == np.shape(expected), name
+    assert np.isfinite(result).all(), f"{name} has values that are not finite"
+    error = np.sqrt(np.mean((result - expected) ** 2))
+    scale = np.sqrt(np.mean(np.square(expected)))
     assert error <= tolerance * scale, f"{name}: RMS error {error:.3g}, of {scale:.3g}"
 
 
@@ -174,7 +174,7 @@ def test_encode_backward(case, normalised):
 
 @pytest.mark.parametrize("shape", SHAPES[2:4] + SHAPES[8:11], ids=str)
 def test_encode_with_a_negative_slope(shape):
-    """Every other latent is below 0 wherever it looks."""
+    """Every second latent is below 0 at all frames."""
     case, negative_slope = Case(*shape), 0.25
     case.mean[:] = 0
     case.w_enc[:, :, ::2] = -np.abs(case.w_enc[:, :, ::2])
@@ -192,12 +192,12 @@ def test_encode_with_a_negative_slope(shape):
         agree(name, got, truth)
 
 
-def test_of_equals_the_first_has_a_negative_slope_and_a_nan_stays():
+def test_ties_and_nan_with_a_negative_slope():
     case = Case(2, 8, 3, 2, 3, 4)
     case.x[0], case.w_enc[:] = 1.0, -1.0
     case.x[1, 2, 1] = np.nan
     values, positions = case.encode(mean=None, std=None, negative_slope=0.5)
-    inner, edge = -9 * 0.5, -6 * 0.5  # the filter reaches over the ends
+    inner, edge = -9 * 0.5, -6 * 0.5  # the filter reaches beyond the ends
     assert values[0].tolist() == [[edge] * 2] * 2 and positions[0].tolist() == [[0] * 2, [7] * 2] and inner < edge
     assert values[1, 0].isnan().all() and positions[1, 0].tolist() == [1, 1] and not values[1, 1].isnan().any()
 
@@ -252,7 +252,7 @@ def test_partitioned_loss_in_several_steps_of_a_program(monkeypatch):
         agree("loss or gradient", mine, true)
 
 
-def test_windows_with_nothing_positive():
+def test_windows_without_a_positive_value():
     values, positions = SMALL.encode(w_enc=-np.abs(SMALL.w_enc), mean=None, std=None)
     assert (values == 0).all()
     windows = window_count(SMALL.frames, SMALL.pool)
@@ -263,7 +263,7 @@ def test_windows_with_nothing_positive():
 
 
 @pytest.mark.parametrize("pool", [4, 70])
-def test_the_first_of_equals_wins(pool):
+def test_the_first_of_equal_maxima_wins(pool):
     x = np.ones((1, 100, 2), dtype=np.float32)
     values, positions = encode.encode(torch.from_numpy(x), torch.ones(1, 2, 3), pool, None, None)
     assert (values == 2).all()
@@ -283,7 +283,7 @@ def test_a_nan_makes_the_values_of_its_windows_nan(pool):
 
 
 def strided(values):
-    """The same numbers with gaps between neighbours."""
+    """Return the same numbers in strided memory."""
     wide = torch.full((*values.shape[:-1], 2 * values.shape[-1]), float("nan"))
     if values.dtype != np.float32:
         wide = wide.nan_to_num(-1).to(torch.from_numpy(values).dtype)
@@ -292,7 +292,7 @@ def strided(values):
 
 
 def passes(case, **changes):
-    """Every output of every pass, by name; `changes` replace inputs wherever they go in."""
+    """Return every output of every pass, by name; `changes` replace inputs."""
 
     def only(*names):
         return {name: changes[name] for name in names if name in changes}
@@ -327,7 +327,7 @@ def test_bits_repeat():
         assert torch.equal(first[name], second[name]), name
 
 
-def test_what_is_not_needed_is_none():
+def test_gradients_that_are_not_needed_are_none():
     full = SMALL.encode_backward()
     only_x, only_w = SMALL.encode_backward(need_w=False), SMALL.encode_backward(need_x=False)
     assert only_x[1] is None and torch.equal(only_x[0], full[0])
@@ -373,7 +373,7 @@ def test_a_position_outside_its_window_gives_nan_and_touches_nothing_else(wrong)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_a_value_that_is_not_finite_is_seen_in_the_reconstruction(wrong):
+def test_a_value_that_is_not_finite_reaches_the_reconstruction(wrong):
     values = SMALL.values.copy()
     values[1, 1, 2] = wrong
     with np.errstate(invalid="ignore"):
@@ -398,7 +398,7 @@ def test_a_recording_past_32_bits_is_refused_before_anything_is_allocated():
 
 def test_a_kernel_that_does_not_fit_is_reported_as_unavailable():
     def large_kernel():
-        """Stands for a kernel whose tiles do not fit."""
+        """A kernel whose tiles do not fit."""
 
     class TooLarge:
         fn = staticmethod(large_kernel)

@@ -192,11 +192,11 @@ def one_gradient_after_the_other(grad_reconstruction, values, positions, w_dec, 
 
 
 def _backward(function):
-    def made(*arguments):
+    def mutant(*arguments):
         return function(eager.decode_backward(*arguments), arguments)
 
-    made.__name__ = function.__name__
-    return wrong("decode_backward")(made)
+    mutant.__name__ = function.__name__
+    return wrong("decode_backward")(mutant)
 
 
 @_backward

@@ -1,4 +1,4 @@
-"""Both losses of the adaptive denoising autoencoder: their gradients against finite differences, and its step."""
+"""The losses of the adaptive denoising autoencoder: gradients against finite differences, and its step."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ STEP = 1e-6
 
 
 def network(random, *sizes):
-    """Layers of which some units are below the activation's bend and some above it."""
+    """Return layers with units below and above the knee of the activation."""
     return [(random.normal(0, 0.6, pair), random.normal(0, 0.3, pair[1])) for pair in pairwise(sizes)]
 
 
@@ -27,7 +27,7 @@ def problem():
 
 
 def differences(loss, networks, which):
-    """The loss's derivatives with respect to all weights and biases of one network, layer by layer."""
+    """Return the derivatives of the loss with respect to all weights and biases of one network, by layer."""
     found = []
     for layer, pair in enumerate(networks[which]):
         for part, values in enumerate(pair):

@@ -1,4 +1,4 @@
-"""The reference sampler: where crops come from, how they are mixed, and the statistics of the mixture."""
+"""The reference sampler: the origin of crops, mixtures, and the statistics of mixtures."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from partae_fast.reference import sampler
 
 
 def counting(length, first=0, bins=2):
-    """A recording whose every value is its frame's number, so that a crop tells where it was taken."""
+    """Return a recording whose values are the frame numbers, so that a crop shows its position."""
     return np.repeat(np.arange(first, first + length, dtype=np.float64)[:, None], bins, axis=1)
 
 
@@ -47,7 +47,7 @@ def test_corruption_is_in_every_input_and_in_no_target():
     assert sampler.target_at(*drawn)[:, 0, 0].tolist() == [10, 1, 1]
 
 
-def test_a_target_of_its_own_is_in_the_target_alone():
+def test_the_target_of_a_recording_is_only_in_the_target():
     signal = [[(counting(20), counting(20, first=1000))], [np.full((9, 2), 0.5)]]
     noise = [[(np.full((4, 2), 7.0), np.zeros((4, 2)))]]
     drawn = signal, noise, 4, 3, 0.4, 0, 5

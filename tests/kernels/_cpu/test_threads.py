@@ -1,4 +1,4 @@
-"""The thread pool beyond what the kernels show."""
+"""Errors in the thread pool."""
 
 import numpy as np
 import pytest

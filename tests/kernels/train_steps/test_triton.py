@@ -1,4 +1,4 @@
-"""train_steps in Triton: without a GPU through the interpreter, in a process of its own; and on a GPU."""
+"""train_steps in Triton: in the interpreter, in a process of its own, and on a GPU."""
 
 import importlib.util
 from dataclasses import replace
@@ -22,14 +22,14 @@ def test_steps_through_the_interpreter(which, python):
 
 @pytest.fixture
 def cases():
-    """The problems and comparisons of the interpreted tests, and no plan left over."""
+    """Return the module of the interpreted tests, with an empty cache of plans."""
     module = importlib.import_module(f".{FILE.stem}", __package__)
     module.triton._plans.clear()
     return module
 
 
 def on_gpu(run, source=torch.float32):
-    """The run with all of its tensors on the GPU."""
+    """Return the run with all its tensors on the GPU."""
     state = {name: tuple(t.cuda() for t in tensors) for name, tensors in run.state.items()}
     crops = replace(run.crops, source=run.crops.source.to("cuda", source))
     names = ("w_enc", "w_dec", "mean", "std", "foreground")

@@ -1,4 +1,4 @@
-"""dense and curro_loss as PyTorch sees them: registration, gradients, guards; and bits that nothing changes."""
+"""dense and curro_loss: registration, gradients, guards and bits."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from partae_fast.kernels.dense import ACTIVATIONS
 from partae_fast.kernels.philox import words
 from partae_fast.reference.philox import philox, seed_key
 
-from .test_functional import WITHOUT_GRADIENTS
+from .common import WITHOUT_GRADIENTS
 
 on_cpu = pytest.mark.parametrize("backend", ["eager", "cpu"])
 
@@ -79,7 +79,7 @@ def test_an_item_drops_the_same_outputs_in_any_batch():
     assert torch.equal(together[:19] == 0, few == 0) and 0 < (few == 0).float().mean() < 1
 
 
-def test_what_is_dropped_is_drawn_for_each_step_and_layer():
+def test_each_step_and_layer_has_its_own_mask():
     x, weight, bias = torch.zeros(40, 1), torch.zeros(1, 50), torch.ones(50)
     masks = [
         pf.dense(x, weight, bias, dropout=0.25, seed=seed, step=step, layer=which, backend=backend)

@@ -1,4 +1,4 @@
-"""conv2d_pool and upsample_conv2d as PyTorch sees them: registration, gradients, compilation, guards."""
+"""conv2d_pool and upsample_conv2d: registration, gradients, compilation, guards."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The losses of embeddings and masks as PyTorch sees them: registration, gradients, compilation, guards."""
+"""The losses of embeddings and masks: registration, gradients, compilation, guards."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch.library import opcheck
 import partae_fast as pf
 from partae_fast.kernels import OPS
 
-from .test_functional import WITHOUT_GRADIENTS
+from .common import WITHOUT_GRADIENTS
 
 every_backend = pytest.mark.parametrize("backend", [name for name in OPS["contrastive"].backends if name != "triton"])
 
@@ -66,7 +66,7 @@ def test_compiles_without_a_break(function):
 
 
 @pytest.mark.parametrize("function", LOSSES)
-def test_float16_is_refused_with_what_is_taken(function):
+def test_float16_is_refused(function):
     given = {k: v.half() if v.is_floating_point() else v for k, v in LOSSES[function]().items()}
     with pytest.raises(pf.BackendUnavailable, match=r"takes float32, .*not float16"):
         function(**given)
@@ -79,7 +79,7 @@ def test_norm_weighs_sources_alike():
     torch.testing.assert_close(alike, pf.affinity_loss(embeddings, labels, weights, "norm"))
 
 
-def test_squared_is_nothing_where_sources_are_apart():
+def test_squared_is_zero_for_separated_sources():
     labels = torch.arange(12)[None] % 3
     embeddings = 20.0 * torch.eye(3)[labels]
     assert pf.affinity_loss(embeddings, labels, sources=3).item() == pytest.approx(0.0, abs=1e-6)
