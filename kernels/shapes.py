@@ -35,9 +35,9 @@ def checked_pools(positions: Tensor, frames: int) -> tuple[int, int]:
     wrong = (positions.amin((0, 2)) < low) | (positions.amax((0, 2)) >= high)
     if wrong.any():
         window = int(wrong.nonzero()[0])
-        seen = positions[:, window].unique().tolist()
+        held = positions[:, window].unique().tolist()
         raise ValueError(
-            f"positions[:, {window}] hold frames {seen[0]} to {seen[-1]}, and window {window} of {windows} over"
+            f"positions[:, {window}] hold frames {held[0]} to {held[-1]}, and window {window} of {windows} over"
             f" {frames} frames can only hold {int(low[window])} to {int(high[window]) - 1};"
             " give decode the positions that encode returned"
         )

@@ -25,7 +25,7 @@ def convolutional(x: Array, layers: list[Layer]) -> Array:
 
 def convolutional_backward(grad_output: Array, x: Array, layers: list[Layer]) -> list[Layer]:
     """Return the gradients of sum(grad_output * output) with respect to each layer's weight and bias."""
-    maps, found = _convolutional(x, layers), []
+    maps, gradients = _convolutional(x, layers), []
     gradient = grad_output[..., None]
     for number in reversed(range(len(layers))):
         u, out, (weight, bias) = maps[number], maps[number + 1], layers[number]
@@ -35,9 +35,9 @@ def convolutional_backward(grad_output: Array, x: Array, layers: list[Layer]) ->
         else:
             scale = SCALES[number - len(POOLS)]
             backward = upsample_conv2d.upsample_conv2d_backward(gradient, u, weight, out, scale)
-        gradient, *own = backward
-        found.append((own[0], own[1]))
-    return found[::-1]
+        gradient, *weight_and_bias = backward
+        gradients.append((weight_and_bias[0], weight_and_bias[1]))
+    return gradients[::-1]
 
 
 def feed_forward(x: Array, layers: list[Layer]) -> Array:
@@ -47,12 +47,12 @@ def feed_forward(x: Array, layers: list[Layer]) -> Array:
 
 def feed_forward_backward(grad_output: Array, x: Array, layers: list[Layer]) -> list[Layer]:
     """Return the gradients of sum(grad_output * output) with respect to each layer's weight and bias."""
-    inputs, found = _feed_forward(x, layers), []
+    inputs, gradients = _feed_forward(x, layers), []
     gradient = grad_output
     for u, (weight, bias) in zip(inputs[-2::-1], layers[::-1], strict=True):
-        gradient, *own = dense.dense_backward(gradient, u, weight, bias, "relu")
-        found.append((own[0], own[1]))
-    return found[::-1]
+        gradient, *weight_and_bias = dense.dense_backward(gradient, u, weight, bias, "relu")
+        gradients.append((weight_and_bias[0], weight_and_bias[1]))
+    return gradients[::-1]
 
 
 def loss(output: Array, target: Array) -> tuple[float, Array]:

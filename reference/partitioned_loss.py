@@ -60,9 +60,9 @@ def model_loss(
     compare with a float32 implementation that took another frame of a near-tie. With `rectified_output` r is
     max(decoded, 0), and has no gradient where it is 0.
     """
-    values, own = encode(x, w_enc, pool, mean, std, negative_slope)
+    values, argmax = encode(x, w_enc, pool, mean, std, negative_slope)
     if positions is None:
-        positions = own
+        positions = argmax
     else:
         values = values_at(x, w_enc, positions, mean, std, negative_slope)
     decoded = decode(values, positions, w_dec, np.shape(x)[1])

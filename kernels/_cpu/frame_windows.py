@@ -80,8 +80,8 @@ def scatter_runs(
     misplaced = np.zeros(1, dtype=np.bool_)
     units = out.shape[0] * (-(-frames // max(1, TILE // bins)))
     work = 2 * amplitudes.numel() * rows.shape[1] + out.numel()
-    written, given = arrays(out), arrays(amplitudes, positions, rows)
-    spread(_scatter, units, work, *written, misplaced, *given, before, *arrays(scale), *pools)
+    outputs, inputs = arrays(out), arrays(amplitudes, positions, rows)
+    spread(_scatter, units, work, *outputs, misplaced, *inputs, before, *arrays(scale), *pools)
     if misplaced[0]:
         checked_pools(positions, frames)
     return out
@@ -186,7 +186,7 @@ def accumulate_runs(
     centre = np.zeros(taps * bins, kind) if mean is None else np.tile(arrays(mean)[0], taps)
     factor = np.ones(taps * bins, kind) if scale is None else np.tile(arrays(scale)[0], taps)
     total = torch.empty(latents, taps * bins, dtype=source.dtype)
-    given = source_array, heights, places, filters, before, centre
-    spread(_accumulate, len(sums), 2 * heights.size * taps * bins, sums, dots.numpy(), *given)
+    inputs = source_array, heights, places, filters, before, centre
+    spread(_accumulate, len(sums), 2 * heights.size * taps * bins, sums, dots.numpy(), *inputs)
     spread(_add_up, latents, sums.size, total.numpy(), sums, factor)
     return total, None if rows is None else dots

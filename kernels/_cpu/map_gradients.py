@@ -99,7 +99,7 @@ def pooled_gradients(
     need_x, need_w, need_bias = needed
     (batch, frames, bins, channels), filters = x.shape, weight.shape[3]
     p, q = min(pool[0], frames), pool[1]
-    grad, source, held, where = arrays(grad_values, x, values, positions)
+    grad, source, pooled, where = arrays(grad_values, x, values, positions)
     kind, lanes = source.dtype, VECTOR_BYTES // source.itemsize
     down, across = window_count(frames, p), window_count(bins, q)
     parts = min(PARTIALS, batch * down)
@@ -110,9 +110,9 @@ def pooled_gradients(
     grad_z = torch.empty((batch, frames, bins, filters) if need_x else (0, 0, 0, 0), dtype=x.dtype)
     i, j = np.divmod(np.arange(p * q), q)
     places = (i * bins + j) * filters
-    flat = [part.reshape(-1) for part in (grad_z.numpy(), partials, biases, grad, held, where, source)]
-    given = (batch, frames, bins, channels), (p, q), (down, across), places, filters, relu, lanes
-    spread(_pooled_gradients, parts, 18 * x.numel() * filters, *flat, *given)
+    flat = [part.reshape(-1) for part in (grad_z.numpy(), partials, biases, grad, pooled, where, source)]
+    settings = (batch, frames, bins, channels), (p, q), (down, across), places, filters, relu, lanes
+    spread(_pooled_gradients, parts, 18 * x.numel() * filters, *flat, *settings)
     grad_x = grad_w = None
     if need_x:
         turned = weight.detach().flip(0, 1).transpose(2, 3)
@@ -241,8 +241,8 @@ def gradients_by_boxes(
     nothing = np.zeros(-(-channels // width) * width, kind)
     flat = [part.reshape(-1) for part in (grad_x.numpy(), partials, biases, grad, rectified, source)]
     work = 36 * x.numel() * filters
-    given = (batch, frames, bins, channels), scale, panels, nothing, filters, width, relu, lanes
-    spread(_backward_by_boxes, parts, work, *flat, *given)
+    settings = (batch, frames, bins, channels), scale, panels, nothing, filters, width, relu, lanes
+    spread(_backward_by_boxes, parts, work, *flat, *settings)
     grad_w = None
     if need_w:
         nine = partials[:, :, : 9 * filters].sum(0).reshape(channels, 3, 3, filters)

@@ -181,8 +181,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], fl
         columns = _columns_of_nine(taps)
         nothing = np.zeros(panel_width(columns.shape[1], taps.itemsize), taps.dtype)
         units = batch * window_count(frames, BAND)
-        given = panels_of(columns), offsets, filters, nothing, least
-        spread(_convolve_few, units, 9 * work, written, read, shape, *given)
+        arguments = panels_of(columns), offsets, filters, nothing, least
+        spread(_convolve_few, units, 9 * work, written, read, shape, *arguments)
         return out
     row_phases, bin_phases = phases(scale[0]), phases(scale[1])
     blocks, starts, size = [], np.zeros((len(row_phases), len(bin_phases)), np.int64), 0
@@ -192,6 +192,14 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], fl
             blocks.append(panels_of(added.reshape(-1, filters).numpy()))
             starts[a, b], size = size, size + blocks[-1].size
     table = np.array(row_phases), np.array(bin_phases)
-    given = padded(offsets), filters, vector_count(filters, taps.itemsize), panel_width(filters, taps.itemsize), least
-    spread(_convolve, batch * frames, 9 * work, written, read, shape, np.concatenate(blocks), starts, *table, *given)
+    arguments = (
+        padded(offsets),
+        filters,
+        vector_count(filters, taps.itemsize),
+        panel_width(filters, taps.itemsize),
+        least,
+    )
+    spread(
+        _convolve, batch * frames, 9 * work, written, read, shape, np.concatenate(blocks), starts, *table, *arguments
+    )
     return out

@@ -333,10 +333,10 @@ def offer(emit, z, places, o, number, vectors):
         this = builder.trunc(builder.add(number, ir.Constant(INTP, f)), ir.IntType(32))
         this = builder.insert_element(empty, this, ir.Constant(ir.IntType(32), 0))
         this = builder.shuffle_vector(this, empty, ir.Constant(indices, [0] * emit.lanes))
-        held = builder.load(_aligned4(builder, where, at, indices))
-        held.align = 4
+        old_place = builder.load(_aligned4(builder, where, at, indices))
+        old_place.align = 4
         emit.store(builder.select(wins, value, old), best, at)
-        builder.store(builder.select(wins, this, held), _aligned4(builder, where, at, indices)).align = 4
+        builder.store(builder.select(wins, this, old_place), _aligned4(builder, where, at, indices)).align = 4
 
 
 def _aligned4(builder, base, offset, kind):

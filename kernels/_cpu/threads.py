@@ -154,11 +154,11 @@ class _Workers:
 
     def _work(self) -> None:
         while True:
-            seen = int(self._posted[0])
+            posted = int(self._posted[0])
             try:
                 task = self._tasks.get_nowait()
             except queue.Empty:
-                if _changed(self._posted, 0, seen, WORKER_SPINS):
+                if _changed(self._posted, 0, posted, WORKER_SPINS):
                     continue
                 task = self._tasks.get()
             if task is None:

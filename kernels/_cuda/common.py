@@ -47,8 +47,12 @@ def assumed_limits(capability: int, shared: int, multiprocessors: int) -> Limits
 
 @functools.cache
 def device_limits(device: int) -> Limits:
-    seen = torch.cuda.get_device_properties(device)
-    return assumed_limits(10 * seen.major + seen.minor, seen.shared_memory_per_block_optin, seen.multi_processor_count)
+    properties = torch.cuda.get_device_properties(device)
+    return assumed_limits(
+        10 * properties.major + properties.minor,
+        properties.shared_memory_per_block_optin,
+        properties.multi_processor_count,
+    )
 
 
 @functools.cache
@@ -57,16 +61,16 @@ def source(path: str) -> str:
 
     CuPy caches a compiled kernel by its text, so edits of included files must appear in it.
     """
-    seen: set[Path] = set()
+    included_files: set[Path] = set()
 
     def text(file: Path) -> str:
-        if file in seen:
+        if file in included_files:
             return ""
-        seen.add(file)
+        included_files.add(file)
 
-        def included(found: re.Match) -> str:
-            name = (file.parent / found[1]).resolve()
-            return found[0] if name.suffix == ".h" else text(name)  # the shim is for g++ only
+        def included(match: re.Match) -> str:
+            name = (file.parent / match[1]).resolve()
+            return match[0] if name.suffix == ".h" else text(name)  # the shim is for g++ only
 
         body = file.read_text().replace("#pragma once\n", "")
         return re.sub(r'^#include "(.+)"$', included, body, flags=re.MULTILINE)
@@ -92,8 +96,8 @@ def cupy_failure() -> str | None:
         cupy.cuda.runtime.getDeviceCount()
         cupy.cuda.nvrtc.getVersion()
     except Exception as error:  # its type depends on what is missing
-        seen = " ".join(str(error).split())[:200]
-        return f"cupy cannot be used ({seen}); update the driver, install the cupy for it, or use triton"
+        message = " ".join(str(error).split())[:200]
+        return f"cupy cannot be used ({message}); update the driver, install the cupy for it, or use triton"
     return None
 
 
@@ -157,17 +161,17 @@ class Kernel:
 
     def resident(self) -> int:
         """Return how many clusters of this kernel are resident at once, with at most one block on a multiprocessor."""
-        found = ctypes.c_int()
+        count = ctypes.c_int()
         doing = f"count the blocks of {self.name} that fit"
         if self.cluster == 1:
             query = _driver().cuOccupancyMaxActiveBlocksPerMultiprocessor
             function = ctypes.c_void_p(self.function)
-            _check(query(ctypes.byref(found), function, self.threads, ctypes.c_size_t(self.shared)), doing)
-            return min(found.value, 1) * torch.cuda.get_device_properties().multi_processor_count
+            _check(query(ctypes.byref(count), function, self.threads, ctypes.c_size_t(self.shared)), doing)
+            return min(count.value, 1) * torch.cuda.get_device_properties().multi_processor_count
         configuration = self._configuration(self.cluster, 0)
         query = _driver().cuOccupancyMaxActiveClusters
-        _check(query(ctypes.byref(found), ctypes.c_void_p(self.function), ctypes.byref(configuration)), doing)
-        return found.value
+        _check(query(ctypes.byref(count), ctypes.c_void_p(self.function), ctypes.byref(configuration)), doing)
+        return count.value
 
     def launch(self, blocks: int, argument: np.ndarray, stream: int) -> None:
         """Run the kernel with one structure as its argument."""

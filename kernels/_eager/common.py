@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-def wide(*tensors: Tensor | None) -> Any:
+def upcast(*tensors: Tensor | None) -> Any:
     """Return the tensors in the type of sums: float32, or float64 if they already are."""
     return [t if t is None or t.dtype == torch.float64 else t.float() for t in tensors]
 

@@ -221,15 +221,15 @@ def accumulate_runs_kernel(
         amplitude = tl.where(legal | ~mask_w, amplitude, float("nan"))
         start = tl.where(legal, offs_t, window * pool_least) - before
         run_ptrs = source_ptr + item_offset + start.to(tl.int64)[:, None] * bins + offs_j[None, :]
-        wanted = (amplitude != 0)[:, None] & mask_j[None, :]  # (BLOCK_K, BLOCK_J)
+        active = (amplitude != 0)[:, None] & mask_j[None, :]  # (BLOCK_K, BLOCK_J)
         # Most windows' runs lie inside their item whatever the position, and need no mask on frames.
         if (window * pool_least >= before) & ((window + 1) * pool_most + taps - before - 1 <= frames):
-            run = tl.load(run_ptrs, mask=wanted, other=0.0).to(tl.float32)
+            run = tl.load(run_ptrs, mask=active, other=0.0).to(tl.float32)
             if NORMALISE:
                 run = run - mean[None, :]
         else:
             offs_n = start[:, None] + tap[None, :]
-            inside = (offs_n >= 0) & (offs_n < frames) & wanted
+            inside = (offs_n >= 0) & (offs_n < frames) & active
             run = tl.load(run_ptrs, mask=inside, other=0.0).to(tl.float32)
             if NORMALISE:
                 run = tl.where(inside, run - mean[None, :], 0.0)

@@ -115,12 +115,12 @@ def affinity_loss(
     batch, points, size = embeddings.shape
     grad = torch.empty(embeddings.shape, dtype=embeddings.dtype)
     weights = embeddings.new_empty(0) if weights is None else weights
-    given = [array.reshape(-1) for array in arrays(embeddings, labels.long(), weights)]
+    inputs = [array.reshape(-1) for array in arrays(embeddings, labels.long(), weights)]
     units = batch * -(-points // CHUNK)
     among, across = np.empty((units, size, size)), np.empty((units, size, sources))
     sizes, misplaced = np.empty((units, sources)), np.zeros(1, np.bool_)
     work = 2 * size * grad.numel()
-    spread(_products, units, work, among, across, sizes, misplaced, *given, points, size)
+    spread(_products, units, work, among, across, sizes, misplaced, *inputs, points, size)
     if misplaced[0]:
         check_labels(labels, sources)
     among, across, sizes = (torch.from_numpy(_of_items(parts, batch)) for parts in (among, across, sizes))
@@ -128,7 +128,7 @@ def affinity_loss(
     losses, scale_among, scale_across = scales(among, across, sizes, variant)
     matrices = scale_among[:, None, None] * among / batch, scale_across[:, None, None] * across / batch
     matrices = arrays(*(matrix.to(grad.dtype) for matrix in matrices))
-    spread(_gradient, units, work, grad.numpy().reshape(-1), *given, *matrices, points, size)
+    spread(_gradient, units, work, grad.numpy().reshape(-1), *inputs, *matrices, points, size)
     return losses.mean().to(grad.dtype), grad
 
 

@@ -99,11 +99,11 @@ def gradient_kernel(
     inverse = inverse_length(squashed)
     units = squashed * inverse[:, None]
     weight, labels = weight_and_label(weights_ptr, labels_ptr, first + offs_p, mask_p, sources)
-    known = (labels >= 0) & (labels < sources)
+    in_range = (labels >= 0) & (labels < sources)
     offs_g = (item * size + offs_d[:, None]) * size + offs_d[None, :]
     among = tl.load(among_ptr + offs_g, mask=mask_d[:, None] & mask_d[None, :], other=0.0)
     offs_c = (item * size + offs_d[None, :]) * sources + labels[:, None]
-    of_label = tl.load(across_ptr + offs_c, mask=mask_d[None, :] & known[:, None], other=0.0)  # (BLOCK_P, BLOCK_D)
+    of_label = tl.load(across_ptr + offs_c, mask=mask_d[None, :] & in_range[:, None], other=0.0)  # (BLOCK_P, BLOCK_D)
     grad = weight[:, None] * (tl.dot(units, among, input_precision=PRECISION) - of_label)
     along = tl.sum(grad * units, axis=1)
     grad = (grad - along[:, None] * units) * inverse[:, None] * (1.0 - squashed * squashed)

@@ -108,8 +108,8 @@ def contrastive_loss(
     losses, sums = np.empty(units), np.empty((units, count, size))
     misplaced = np.zeros(1, np.bool_)
     vectors = rows[chosen]
-    given = e.reshape(-1), vectors, marks.reshape(-1), points, size
-    spread(_contrastive, units, 20 * grad.numel(), grad.numpy().reshape(-1), losses, sums, misplaced, *given)
+    arguments = e.reshape(-1), vectors, marks.reshape(-1), points, size
+    spread(_contrastive, units, 20 * grad.numel(), grad.numpy().reshape(-1), losses, sums, misplaced, *arguments)
     if misplaced[0]:
         check_labels(labels, count)
     grad_table = np.zeros(rows.shape)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from .._eager.embeddings import through_unit_vectors, unit_vectors
 from ..embeddings import check_labels
 
@@ -15,7 +15,7 @@ def contrastive_loss(
     count = sources.shape[1]
     if labels.is_cpu:
         check_labels(labels, count)
-    e, rows = wide(embeddings, table)
+    e, rows = upcast(embeddings, table)
     vectors = rows[sources]  # (B, S, D)
     squashed, units, inverse = unit_vectors(e)
     products = torch.einsum("btfd,bsd->btfs", units, vectors)

@@ -47,10 +47,10 @@ def contrastive_kernel(
     grad = tl.zeros((BLOCK_P, BLOCK_D), tl.float32)
     for s in range(sources):
         row = tl.load(sources_ptr + item * sources + s)
-        known = (row >= 0) & (row < rows)
-        row = tl.where(known, row, 0)
+        in_range = (row >= 0) & (row < rows)
+        row = tl.where(in_range, row, 0)
         vector = tl.load(table_ptr + row * size + offs_d, mask=mask_d, other=0.0).to(tl.float32)  # (BLOCK_D,)
-        vector = tl.where(known, vector, tl.where(mask_d, float("nan"), 0.0))
+        vector = tl.where(in_range, vector, tl.where(mask_d, float("nan"), 0.0))
         product = tl.sum(units * vector[None, :], axis=1)
         loudest = labels == s
         agreement = tl.where(loudest, product, -product)

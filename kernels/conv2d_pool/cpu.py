@@ -81,11 +81,11 @@ def convolve_and_pool(
     down, across = window_count(frames, pool[0]), window_count(bins, pool[1])
     values = torch.empty(batch, down, across, filters, dtype=x.dtype)
     positions = torch.empty(batch, down, across, filters, dtype=torch.int32)
-    written = values.numpy().reshape(-1), positions.numpy().reshape(-1)
+    outputs = values.numpy().reshape(-1), positions.numpy().reshape(-1)
     cut = filters, vector_count(filters, taps.itemsize), panel_width(filters, taps.itemsize), bins.bit_length()
-    given = source.reshape(-1), (frames, bins, channels), panels_of(taps.reshape(-1, filters)), offsets
+    inputs = source.reshape(-1), (frames, bins, channels), panels_of(taps.reshape(-1, filters)), offsets
     work = 18 * x.numel() * filters
-    spread(_convolve_and_pool, batch * down, work, *written, *given, pool, (down, across), *cut, relu)
+    spread(_convolve_and_pool, batch * down, work, *outputs, *inputs, pool, (down, across), *cut, relu)
     return values, positions
 
 

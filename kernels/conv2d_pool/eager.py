@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from .._eager.maps import channels_first, channels_last, convolve, convolve_backward
 from ..shapes import no_positions
 
 
 def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:
-    z = convolve(channels_first((wide(x))[0]), *wide(weight, bias))
+    z = convolve(channels_first((upcast(x))[0]), *upcast(weight, bias))
     z = z.relu() if relu else z
     if tuple(pool) == (1, 1):
         return channels_last(z).to(x.dtype), no_positions(x)
@@ -45,7 +45,7 @@ def conv2d_pool_backward(
     need_w: bool,
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    g, wx, ww = wide(grad_values, x, weight)
+    g, wx, ww = upcast(grad_values, x, weight)
     g = torch.where(values <= 0, 0.0, g) if relu else g
     if tuple(pool) != (1, 1):
         g = unpooled(g, positions, pool, x.shape[1], x.shape[2])

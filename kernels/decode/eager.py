@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from ..shapes import checked_pools
 
 
@@ -23,7 +23,7 @@ def unpooled(values: Tensor, positions: Tensor, frames: int, taps: int) -> Tenso
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int) -> Tensor:
     if positions.is_cpu:  # on a GPU, the check would synchronize the stream
         checked_pools(positions, frames)
-    v, w = wide(values, w_dec)
+    v, w = upcast(values, w_dec)
     r = F.conv1d(unpooled(v, positions, frames, w_dec.shape[0]), filters(w))
     return r.transpose(1, 2).to(values.dtype).contiguous()
 
@@ -36,7 +36,7 @@ def decode_backward(
     need_values: bool,
     need_w: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    g, v, w = wide(grad_reconstruction, values, w_dec)
+    g, v, w = upcast(grad_reconstruction, values, w_dec)
     frames, taps = g.shape[1], w_dec.shape[0]
     u, kernel, g = unpooled(v, positions, frames, taps), filters(w), g.transpose(1, 2)
     grad_values = grad_w = None

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from ..philox import WORDS, words
 from . import EPSILON, SLOPE, Dropout
 
@@ -41,7 +41,7 @@ def kept(output: Tensor, dropout: Dropout) -> Tensor:
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropout: Dropout) -> Tensor:
-    wx, ww, wb = wide(x, weight, bias)
+    wx, ww, wb = upcast(x, weight, bias)
     y = FORWARD[activation](wx @ ww if wb is None else torch.addmm(wb, wx, ww))
     if dropout.threshold:
         y = torch.where(kept(y, dropout), y * dropout.scale, 0.0)
@@ -59,7 +59,7 @@ def dense_backward(
     need_weight: bool,
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    g, y, wx, ww = wide(grad_output, output, x, weight)
+    g, y, wx, ww = upcast(grad_output, output, x, weight)
     knee = (y.new_tensor(EPSILON) * dropout.scale).to(output.dtype)
     g = THROUGH[activation](g, y, knee, dropout.scale) * dropout.scale
     if dropout.masks(activation):

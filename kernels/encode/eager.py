@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 
 
 def filters(w_enc: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def normalised(x: Tensor, mean: Tensor | None, std: Tensor | None, taps: int) ->
 def encode(
     x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, negative_slope: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    wx, ww, wmean, wstd = wide(x, w_enc, mean, std)
+    wx, ww, wmean, wstd = upcast(x, w_enc, mean, std)
     if wstd is not None and not wstd.is_cpu:  # on a GPU, raising would synchronize the stream
         wstd = wstd.where(wstd > 0, math.nan)
     z = F.conv1d(normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww))  # (B, K, N)
@@ -51,7 +51,7 @@ def encode_backward(
     need_w: bool,
     negative_slope: float = 0.0,
 ) -> tuple[Tensor | None, Tensor | None]:
-    wx, ww, wmean, wstd, g = wide(x, w_enc, mean, std, grad_values)
+    wx, ww, wmean, wstd, g = upcast(x, w_enc, mean, std, grad_values)
     xn, kernel = normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww)
     g = torch.where(values <= 0, negative_slope * g if negative_slope else 0.0, g)
     grad_a = g.new_zeros(x.shape[0], x.shape[1], w_enc.shape[2])

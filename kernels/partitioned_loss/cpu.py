@@ -51,6 +51,6 @@ def partitioned_loss(
     grad_reconstruction = torch.empty(reconstruction.shape, dtype=reconstruction.dtype)
     grad_values = torch.empty(values.shape, dtype=values.dtype)
     sums = np.empty((batch, -(-frames // TILE) + 1))
-    out, given = arrays(grad_reconstruction, grad_values), arrays(reconstruction, target, values)
-    spread(_loss, sums.size, 4 * grad_reconstruction.numel(), sums, *out, *given, weights)
+    outputs, inputs = arrays(grad_reconstruction, grad_values), arrays(reconstruction, target, values)
+    spread(_loss, sums.size, 4 * grad_reconstruction.numel(), sums, *outputs, *inputs, weights)
     return torch.tensor(sums.sum() / batch, dtype=reconstruction.dtype), grad_reconstruction, grad_values

@@ -69,8 +69,8 @@ def _slopes(slopes, s, masks, mixture, first, count, scale):
 
 def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
     grad = torch.empty(logits.shape, dtype=logits.dtype)
-    given = [array.reshape(-1) for array in arrays(logits, mixture, sources)]
+    inputs = [array.reshape(-1) for array in arrays(logits, mixture, sources)]
     losses = np.empty(-(-mixture.numel() // CHUNK))
     out = grad.numpy().reshape(-1)
-    spread(_ratio_mask, len(losses), 20 * grad.numel(), out, losses, *given, logits.shape[-1])
+    spread(_ratio_mask, len(losses), 20 * grad.numel(), out, losses, *inputs, logits.shape[-1])
     return torch.tensor(losses.sum() / grad.numel(), dtype=grad.dtype), grad

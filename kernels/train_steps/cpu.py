@@ -426,14 +426,14 @@ def train_steps(runs: Sequence[TrainingRun], first: int, steps: int) -> Tensor:
     slices = 2 * window_count(latents, LANES) * window_count(taps * bins, COLUMNS)
     totals = aligned(packed.weights.shape)
     cell_losses = np.empty((len(runs), runs[0].crops.batch * cut.cells_per_item))
-    given = packed.sizes, packed.models, packed.states, settings
-    found = totals, cell_losses, losses.numpy(), first, slices
+    inputs = packed.sizes, packed.models, packed.states, settings
+    outputs = totals, cell_losses, losses.numpy(), first, slices
     if len(runs) == 1:
         partials = aligned((cut.partials, totals.shape[1]))
-        spread(_together, steps * (cut.partials + slices), _WORTH_IT, *given, partials, *found)
+        spread(_together, steps * (cut.partials + slices), _WORTH_IT, *inputs, partials, *outputs)
     else:
         progress = np.zeros(8 * len(runs), dtype=np.int64)
-        spread(_side_by_side, len(runs) * window_count(steps, TURN), _WORTH_IT, progress, *given, *found)
+        spread(_side_by_side, len(runs) * window_count(steps, TURN), _WORTH_IT, progress, *inputs, *outputs)
     packed.unpack(runs)
     return losses
 
@@ -536,6 +536,6 @@ def _padded(tables: list[np.ndarray], value: int) -> np.ndarray:
 def _settings(runs: Sequence[TrainingRun], first: int, steps: int) -> np.ndarray:
     """Return the optimizer's settings (runs, steps, settings); only Adam's differ between steps."""
     changing = runs[0].optimizer == "adam"
-    found = [[settings_at(r.optimizer, first + i, r.options) for i in range(steps if changing else 1)] for r in runs]
-    table = np.array(found, dtype=np.float32)
+    rows = [[settings_at(r.optimizer, first + i, r.options) for i in range(steps if changing else 1)] for r in runs]
+    table = np.array(rows, dtype=np.float32)
     return table if changing else np.repeat(table, steps, axis=1)

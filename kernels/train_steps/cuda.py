@@ -137,13 +137,13 @@ class Plan:
         bins, latents, stride = self.block_bins, self.block_latents, self.block_bins + 4
         filter_stride = latents if self.precision == "ffma" or latents % 16 == 8 else latents + 8
         exchange = self.error_rows * bins if self.split > 1 else 0
-        mine = self.windows * latents
+        pooled = self.windows * latents
         floats = (
             self.taps * bins * (filter_stride + latents)
             + (self.encoded + self.taps - 1 + self.error_rows) * stride
             + max(self.slices * self.encoded * filter_stride, exchange)
             + self.own * latents * (_cover(self.taps, self.taps_each) * bins // 4 + 1)
-            + 4 * mine
+            + 4 * pooled
             + _up(self.windows * (self.pool + 1), 4)
             + 4 * self.threads
         )
@@ -268,11 +268,11 @@ def step_cycles(plan: Plan, batch: int, frames: int, runs: int, limits: Limits) 
     gradient = 4 * plan.gradient
     passes = plan.columns_each * plan.own * warps * (8 * plan.taps_each + 8)
     decode = 1.4 * plan.error_rows * plan.block_latents * plan.taps / plan.pool * plan.block_bins / 32
-    found = _cover(plan.windows * plan.block_latents, plan.threads) * plan.pool * (plan.slices + 3) * warps / 4
+    pooling = _cover(plan.windows * plan.block_latents, plan.threads) * plan.pool * (plan.slices + 3) * warps / 4
     ordered = plan.windows * (plan.block_latents + plan.pool + 1)
     sort = _cover(ordered, plan.threads) * 2 * plan.block_latents * warps / 4
     drawn = _cover(plan.encoded * plan.block_bins // 4, plan.threads) * 30 * warps / 4 + 600
-    tile = encode_cycles(plan) + found + sort + decode + passes + 600
+    tile = encode_cycles(plan) + pooling + sort + decode + passes + 600
     if plan.split > 1:
         moved = 1 if plan.split == 2 else 2 * (plan.split - 1) / plan.split
         tile += (600 if plan.split == 2 else 900) + moved * 4 * plan.error_rows * plan.block_bins / 13
@@ -381,8 +381,8 @@ def refusal(runs: Sequence[TrainingRun]) -> str | None:
     if run.w_enc.device.type != "cuda":
         return f"it needs tensors on a CUDA device and these are on {run.w_enc.device}; move them or use cpu or eager"
     if run.w_enc.dtype != torch.float32 or run.crops.source.dtype != torch.float32:
-        seen = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
-        return f"it takes float32, not {str(seen).removeprefix('torch.')}; convert the model or use eager"
+        dtype = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
+        return f"it takes float32, not {str(dtype).removeprefix('torch.')}; convert the model or use eager"
     if any(run.crops.target is not None for run in runs):
         return "it does not take recordings with targets of their own; use eager"
     if broken := cupy_failure():
@@ -423,6 +423,6 @@ def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, **fields) -
         tf32, device = bool(torch.backends.cuda.matmul.allow_tf32), torch.cuda.current_device()
         needs = groups_of(runs[0]), len(runs), tf32, extras_of(runs[0])
         cut, kernel, blocks = prepared(runs[0].shape, *needs, device, **fields)
-        given = packed(runs, cut, blocks, first, steps)
-        kernel.launch(blocks, given.launch, torch.cuda.current_stream().cuda_stream)
-    return given.losses
+        launch_data = packed(runs, cut, blocks, first, steps)
+        kernel.launch(blocks, launch_data.launch, torch.cuda.current_stream().cuda_stream)
+    return launch_data.losses

@@ -34,13 +34,13 @@ def batch_at(crops: Crops, step: int, dtype: torch.dtype) -> tuple[Tensor, Tenso
         first, *others = [recordings[s : s + crops.frames].to(dtype) for s in starts]
         return sum(others, first)
 
-    wanted = crops.source if crops.target is None else crops.target
+    target_source = crops.source if crops.target is None else crops.target
     signal, first_corruption = crops.signal_groups, crops.signal_groups + crops.noise_groups
     x, target = [], []
     for item, starts in enumerate(first_rows(crops, step).tolist()):
         own = starts[signal:first_corruption] if item < crops.noise_items else starts[:signal]
         x.append(mixed(crops.source, own + starts[first_corruption:]))
-        target.append(x[-1] if crops.target_is_input else mixed(wanted, own))
+        target.append(x[-1] if crops.target_is_input else mixed(target_source, own))
     noise_only = torch.arange(crops.batch, device=crops.source.device) < crops.noise_items
     return torch.stack(x), torch.stack(target), noise_only.to(dtype)
 

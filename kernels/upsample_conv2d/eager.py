@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from .._eager.maps import channels_first, channels_last, convolve, convolve_backward
 
 
@@ -15,7 +15,7 @@ def upsampled(x: Tensor, scale: tuple[int, int]) -> Tensor:
 
 
 def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], relu: bool) -> Tensor:
-    wx, ww, wbias = wide(x, weight, bias)
+    wx, ww, wbias = upcast(x, weight, bias)
     z = convolve(channels_first(upsampled(wx, scale)), ww, wbias)
     return channels_last(z.relu() if relu else z).to(x.dtype)
 
@@ -31,7 +31,7 @@ def upsample_conv2d_backward(
     need_w: bool,
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    g, wx, ww = wide(grad_out, x, weight)
+    g, wx, ww = upcast(grad_out, x, weight)
     g = torch.where(out <= 0, 0.0, g) if relu else g
     u = channels_first(upsampled(wx, scale))
     grad_u, grad_w, grad_bias = convolve_backward(channels_first(g), u, ww, need_x, need_w, need_bias)

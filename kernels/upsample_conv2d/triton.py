@@ -49,14 +49,14 @@ def boxes_kernel(
 def boxes(grad: Tensor, out: Tensor, shape: tuple[int, int], scale: tuple[int, int], relu: bool) -> Tensor:
     """Return the boxes (B, N, H, 9 D), (N, H) = shape, of the gradient of the map `out` (B, p N, q H, D)."""
     (batch, _, _, filters), (frames, bins) = grad.shape, shape
-    found = torch.empty(batch, frames, bins, 9 * filters, dtype=grad.dtype, device=grad.device)
+    sums = torch.empty(batch, frames, bins, 9 * filters, dtype=grad.dtype, device=grad.device)
     launch(
         boxes_kernel,
-        triton.cdiv(found.numel(), ELEMENTS["BLOCK"]),
-        boxes_ptr=found,
+        triton.cdiv(sums.numel(), ELEMENTS["BLOCK"]),
+        boxes_ptr=sums,
         grad_ptr=grad.contiguous(),
         out_ptr=out.contiguous(),
-        numbers=found.numel(),
+        numbers=sums.numel(),
         p=scale[0],
         q=scale[1],
         frames=frames,
@@ -65,7 +65,7 @@ def boxes(grad: Tensor, out: Tensor, shape: tuple[int, int], scale: tuple[int, i
         RELU=relu,
         **ELEMENTS,
     )
-    return found
+    return sums
 
 
 def multiply(x: Tensor, matrix: Tensor) -> Tensor:

@@ -45,13 +45,13 @@ def load_candidate(spec: str, op: str | None = None) -> Candidate:
     function = getattr(_imported(spec, file), name, None)
     if not callable(function):
         raise UserError(f"candidate {spec}: {path} has no function {name}")
-    known = passes()
+    ops = passes()
     op_pass = op or name
     if op in OPS:
         op_pass = name if name in OPS[op].passes else OPS[op].passes[0]
-    if op_pass not in known:
-        raise UserError(f"candidate {spec}: {op_pass} is not a pass; name the function or the op {', '.join(known)}")
-    return Candidate(known[op_pass], op_pass, function, f"{file.name}:{name}")
+    if op_pass not in ops:
+        raise UserError(f"candidate {spec}: {op_pass} is not a pass; name the function or the op {', '.join(ops)}")
+    return Candidate(ops[op_pass], op_pass, function, f"{file.name}:{name}")
 
 
 def _imported(spec: str, file: Path) -> ModuleType:

@@ -178,11 +178,11 @@ def random_cases(seed: int, count: int) -> list[Case]:
     def work(batch: int, frames: int, bins: int, latents: int, taps: int, pool: int) -> float:
         return batch * frames * max(bins * latents * taps, 30 * bins, 30 * latents)
 
-    found = []
+    random_ones = []
     for number in range(count):
         sizes = draw_sizes(rng, _HUGE, work, 4e6)
         kind = str(rng.choice(_DRAWN_KINDS))
-        found.append(
+        random_ones.append(
             Case(
                 f"draw {number} of seed {seed}: {', '.join(f'{k} {v}' for k, v in sizes.items())}, {kind}",
                 **sizes,
@@ -194,7 +194,7 @@ def random_cases(seed: int, count: int) -> list[Case]:
                 penalty=float(rng.choice([0.0, 0.3, 10.0])),
             )
         )
-    return found
+    return random_ones
 
 
 def generator(name: str, draw: int = 0) -> np.random.Generator:

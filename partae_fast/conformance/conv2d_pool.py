@@ -177,7 +177,7 @@ def conv2d_pool(case: Case, dtype: torch.dtype, device: torch.device, tolerance:
             "positions",
             places,
             torch.int32,
-            compare=lambda found: _misplacement(case, found, inside, values, expected, tolerance),
+            compare=lambda result: _misplacement(case, result, inside, values, expected, tolerance),
         ),
     )
     return [Call((t.x, t.weight, t.bias, case.factors, case.relu), outputs)]
@@ -222,15 +222,17 @@ def conv2d_pool_backward(
 ) -> Sequence[Call]:
     t = tensors(case, dtype, device, draw)
     values, positions = _truth(case, t)
-    grad_values, held = t.above(values.shape), placed(torch.tensor(values).to(dtype).to(device), case.kind)
+    grad_values, values_in = t.above(values.shape), placed(torch.tensor(values).to(dtype).to(device), case.kind)
     places = positions if case.factors != (1, 1) else np.zeros(0, np.int32)
     places = placed(torch.tensor(places).to(device), case.kind if places.size else "random")
 
-    def gradients(above: np.ndarray, x: np.ndarray, weight: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, ...]:
-        return reference.conv2d_pool_backward(above, x, weight, held, positions, case.factors, case.relu)
+    def gradients(
+        above: np.ndarray, x: np.ndarray, weight: np.ndarray, values_in: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        return reference.conv2d_pool_backward(above, x, weight, values_in, positions, case.factors, case.relu)
 
-    truth = with_nan(gradients, array(grad_values), array(t.x), array(t.weight), array(held), case.relu)
-    fixed = grad_values, t.x, t.weight, held, places, case.factors, case.relu
+    truth = with_nan(gradients, array(grad_values), array(t.x), array(t.weight), array(values_in), case.relu)
+    fixed = grad_values, t.x, t.weight, values_in, places, case.factors, case.relu
     return gradient_calls(fixed, truth, dtype, case.kind)
 
 
@@ -239,7 +241,7 @@ def with_nan(
     above: np.ndarray,
     x: np.ndarray,
     weight: np.ndarray,
-    held: np.ndarray,
+    values_in: np.ndarray,
     relu: bool,
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """Return the gradients of x, weight and bias, each with a mask of elements that may be NaN although they need not.
@@ -247,10 +249,10 @@ def with_nan(
     A NaN, or infinity, spreads to the products with a gradient that is not 0. Its products with a gradient that pool or
     rectifier made 0 are NaN in dense arithmetic and skipped in sparse arithmetic. A NaN value passes its gradient.
     """
-    dense = gradients(above, x, weight, held)
+    dense = gradients(above, x, weight, values_in)
     if all(np.isfinite(part).all() for part in (above, x, weight)):
         return [(gradient, None) for gradient in dense]
-    passing = np.where(np.isnan(held), 1.0, held)
+    passing = np.where(np.isnan(values_in), 1.0, values_in)
     clean = gradients(*(np.where(np.isfinite(part), part, 0.0) for part in (above, x, weight)), passing)
     bad_above, bad_x, bad_weight = ((~np.isfinite(part)).astype(float) for part in (above, x, weight))
     some = (above != 0).astype(float)
@@ -266,10 +268,10 @@ def gradient_calls(
 ) -> list[Call]:
     """Return calls for all three gradients, for each alone, and for each pair."""
     names = ("x", "weight", "bias")
-    asked = [(True, True, True), *(tuple(i == j for i in range(3)) for j in range(3))]
-    asked += [tuple(i != j for i in range(3)) for j in range(3)]
+    requests = [(True, True, True), *(tuple(i == j for i in range(3)) for j in range(3))]
+    requests += [tuple(i != j for i in range(3)) for j in range(3)]
     calls = []
-    for needs in asked:
+    for needs in requests:
         outputs = tuple(
             Output(
                 name,
@@ -297,27 +299,27 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
         ):  # finite differences across a tie or a NaN are no gradient
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
-        given = array(t.x), array(t.weight), array(t.bias)
-        values, positions = reference.conv2d_pool(*given, case.factors, case.relu)
+        arguments = array(t.x), array(t.weight), array(t.bias)
+        values, positions = reference.conv2d_pool(*arguments, case.factors, case.relu)
         if op_pass == "conv2d_pool":
-            yield case.name, "values", error(torch.tensor(values), _loops(*given, case))
+            yield case.name, "values", error(torch.tensor(values), _loops(*arguments, case))
             continue
         g = array(t.above(values.shape))
-        found = reference.conv2d_pool_backward(g, *given[:2], values, positions, case.factors, case.relu)
+        gradients = reference.conv2d_pool_backward(g, *arguments[:2], values, positions, case.factors, case.relu)
         rest = case.factors, case.relu
         yield from against_differences(
-            case.name, found, given, lambda *a, g=g, rest=rest: np.sum(g * reference.conv2d_pool(*a, *rest)[0])
+            case.name, gradients, arguments, lambda *a, g=g, rest=rest: np.sum(g * reference.conv2d_pool(*a, *rest)[0])
         )
 
 
 def against_differences(
-    name: str, found: tuple[np.ndarray, ...], given: tuple[np.ndarray, ...], total: Callable[..., float]
+    name: str, gradients: tuple[np.ndarray, ...], arguments: tuple[np.ndarray, ...], total: Callable[..., float]
 ) -> Iterator[tuple[str, str, float]]:
     """Yield (case, quantity, error) of the gradients of total(x, weight, bias)."""
     for i, quantity in enumerate(("x", "weight", "bias")):
-        wanted = truth.differences(lambda at, i=i: total(*given[:i], at, *given[i + 1 :]), given[i])
-        size = np.linalg.norm(wanted)
-        yield name, quantity, float(np.linalg.norm(found[i] - wanted) / (size if size > 0 else 1.0))
+        expected = truth.differences(lambda at, i=i: total(*arguments[:i], at, *arguments[i + 1 :]), arguments[i])
+        size = np.linalg.norm(expected)
+        yield name, quantity, float(np.linalg.norm(gradients[i] - expected) / (size if size > 0 else 1.0))
 
 
 def loops_convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, relu: bool) -> np.ndarray:

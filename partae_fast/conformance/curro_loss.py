@@ -99,13 +99,13 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
             total += (target[b, h] - noise[b, h] - (1 - y[b]) * signal[b, h]) ** 2
         by_signal = differences(lambda s, n=noise, t=target, y=y: reference.curro_loss(s, n, t, y)[0], signal)
         by_noise = differences(lambda n, s=signal, t=target, y=y: reference.curro_loss(s, n, t, y)[0], noise)
-        for quantity, found, wanted in (
+        for quantity, result, expected in (
             ("loss", np.array(loss), np.array(total / case.batch)),
             ("signal", grad_signal, by_signal),
             ("noise", grad_noise, by_noise),
         ):
-            size = np.linalg.norm(wanted)
-            yield case.name, quantity, float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
+            size = np.linalg.norm(expected)
+            yield case.name, quantity, float(np.linalg.norm(result - expected) / (size if size > 0 else 1.0))
 
 
 # Terms in the longest sum of each pass; see `tolerances`.

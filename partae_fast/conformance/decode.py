@@ -15,7 +15,7 @@ from .comparison import WRONG, Output, array
 from .examination import Call, examined
 from .tolerances import pool_windows
 
-TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
+TINY, LARGER, BEYOND, random_cases = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.random_cases
 UNINTERPRETED = cases.UNINTERPRETED
 
 

@@ -223,9 +223,9 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
             yield case.name, "bias", _relative(grad_bias, differences(lambda v, f=total: f(bias=v), bias))
 
 
-def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
-    size = np.linalg.norm(wanted)
-    return float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
+def _relative(result: np.ndarray, expected: np.ndarray) -> float:
+    size = np.linalg.norm(expected)
+    return float(np.linalg.norm(result - expected) / (size if size > 0 else 1.0))
 
 
 # Terms in the longest sum of each pass; see `tolerances`.

@@ -14,7 +14,7 @@ from .comparison import WRONG, Output, array
 from .examination import Call, examined
 from .tolerances import pool_windows
 
-TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
+TINY, LARGER, BEYOND, random_cases = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.random_cases
 UNINTERPRETED = cases.UNINTERPRETED
 
 
@@ -83,9 +83,9 @@ def encode_backward(
     values_in = cases.placed(torch.tensor(values).to(dtype).to(device), case.kind)
     positions_in = cases.placed(torch.tensor(positions).to(device), case.kind)
     above = array(t.grad_values)
-    held = array(values_in), positions, case.pool
+    pooled = array(values_in), positions, case.pool
     x, w_enc, _, mean, std, negative_slope = _arguments(case, t)
-    truth = _gradients(above, x, w_enc, *held, mean, std, negative_slope)
+    truth = _gradients(above, x, w_enc, *pooled, mean, std, negative_slope)
 
     def outputs(need_x: bool, need_w: bool) -> tuple[Output, ...]:
         return tuple(

@@ -94,8 +94,8 @@ def examine(function: Callable, calls: Calls, thorough: bool = True) -> dict[str
             bits=_equal(kept, [bits(result) for result in _tensors(again)]),
             earlier_results_kept=_equal(kept, [bits(r) for r in _tensors(results)]) and not _share(results, again),
         )
-        for further in others:
-            note(further.errors(further.run(function)))
+        for other in others:
+            note(other.errors(other.run(function)))
     note_whether(inputs_left_alone=unchanged())
     return errors
 
@@ -195,11 +195,11 @@ def repeat(function: Callable, calls: Calls, times: int, slack: float | None = N
     steady = all(_equal(_tensors(drawn[0].run(function)), results[0]) for _ in range(times))
     steady = steady and _equal(expected[0], [bits(tensor) for tensor in results[0]])
 
-    def alike(mine: int) -> bool:
-        rounds = (drawn[mine].run(function) for _ in range(max(6, times // 100)))
+    def alike(index: int) -> bool:
+        rounds = (drawn[index].run(function) for _ in range(max(6, times // 100)))
         if slack is not None:
-            return all(max(drawn[mine].errors(found).values()) <= slack for found in rounds)
-        return all(_equal([bits(tensor) for tensor in _tensors(found)], expected[mine]) for found in rounds)
+            return all(max(drawn[index].errors(result).values()) <= slack for result in rounds)
+        return all(_equal([bits(tensor) for tensor in _tensors(result)], expected[index]) for result in rounds)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # so that threads switch within a call

@@ -36,14 +36,14 @@ def maker(kind: str, dtype: torch.dtype, device: torch.device) -> Callable[[np.n
 
 def embeddings(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray:
     """Return outputs of a linear layer (..., D), of magnitude 1 or as `kind` requires."""
-    drawn = rng.standard_normal(shape)
-    drawn *= {"tiny": 1e-6, "small": 0.01, "saturated": 30.0}.get(kind, 1.0)
-    points = drawn.reshape(-1, shape[-1])
+    numbers = rng.standard_normal(shape)
+    numbers *= {"tiny": 1e-6, "small": 0.01, "saturated": 30.0}.get(kind, 1.0)
+    points = numbers.reshape(-1, shape[-1])
     if kind == "silent":
         points[::3] = 0.0
     if kind == "nan":
         points[len(points) // 2, 0] = np.nan
-    return drawn
+    return numbers
 
 
 def arrays(t: SimpleNamespace) -> SimpleNamespace:
@@ -56,7 +56,7 @@ def truth_errors(
 ) -> Iterator[tuple[str, str, float]]:
     """Yield errors of the reference: its loss against loops, each (gradient, function, point) against differences."""
     yield name, "loss", abs(loss - plain) / (abs(plain) or 1.0)
-    for quantity, (found, function, at) in gradients.items():
-        wanted = differences(function, at)
-        size = np.linalg.norm(wanted)
-        yield name, quantity, float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
+    for quantity, (gradient, function, at) in gradients.items():
+        expected = differences(function, at)
+        size = np.linalg.norm(expected)
+        yield name, quantity, float(np.linalg.norm(gradient - expected) / (size if size > 0 else 1.0))

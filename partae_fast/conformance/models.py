@@ -39,10 +39,10 @@ class Case:
 def cases(name: str) -> list[Case]:
     """Return the cases of one of `MODELS`."""
     if name == "dense_autoencoder":
-        found = [_supervised(n, layers="7", batch_norm=n) for n in ("none", "input", "hidden", "every")]
+        supervised = [_supervised(n, layers="7", batch_norm=n) for n in ("none", "input", "hidden", "every")]
         deep: dict[str, Any] = {"layers": "7-4-7", "activation": "leaky_relu", "batch_norm": "every"}
         return [
-            *found,
+            *supervised,
             _supervised("rectified", layers="7", rectified_output=True),
             _supervised("deep", **deep, l2=1e-2, l1=1e-2),
         ]
@@ -85,9 +85,9 @@ def errors(name: str, backend: str, kind: str, device: torch.device) -> Iterator
             size = max(float(np.linalg.norm(gradients[parameter])), least)
             yield case.name, parameter, float(difference / size) if np.isfinite(difference) else WRONG
         # Adam's first step is nearly the sign of the gradient, so the reference steps with the same gradients.
-        found = {parameter: value.grad.double().cpu().numpy() for parameter, value in model.named_parameters()}
+        gradients = {parameter: value.grad.double().cpu().numpy() for parameter, value in model.named_parameters()}
         optimiser.step(0)
-        after = reference.adam_step(before, found)
+        after = reference.adam_step(before, gradients)
         for parameter, value in model.named_parameters():
             yield case.name, f"{parameter}, after a step", error(value, after[parameter])
 
@@ -102,9 +102,9 @@ def reference_errors(name: str) -> Iterator[tuple[str, str, float]]:
             def loss(value: np.ndarray, parameter: str = parameter, weights: Weights = weights) -> float:
                 return case.truth(weights | {parameter: value}, *arrays)[0]  # noqa: B023 (called before the next case)
 
-            wanted = differences(loss, weights[parameter])
-            size = max(1.0, float(np.linalg.norm(wanted)))
-            yield case.name, parameter, float(np.linalg.norm(gradient - wanted)) / size
+            expected = differences(loss, weights[parameter])
+            size = max(1.0, float(np.linalg.norm(expected)))
+            yield case.name, parameter, float(np.linalg.norm(gradient - expected)) / size
 
 
 def _supervised(name: str, **settings: Any) -> Case:

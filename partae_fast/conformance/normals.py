@@ -62,9 +62,9 @@ def normals(case: Case, dtype: torch.dtype, device: torch.device, tolerance: flo
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
     """Yield (case, quantity, error) of the reference, against a loop over samples."""
     for case in TINY:
-        found = reference.normals(case.seed, case.step, case.items, case.group, case.samples)
+        noise = reference.normals(case.seed, case.step, case.items, case.group, case.samples)
         counters, worst = -(-case.samples // 4), 0.0
-        for (row, sample), number in np.ndenumerate(found):
+        for (row, sample), number in np.ndenumerate(noise):
             q, j = divmod(sample, counters)
             words = philox(np.array([case.step, case.items[row], case.group, j]), seed_key(case.seed))
             u, v = ((int(words[q // 2 * 2 + i]) // 256 + 1) / 2**24 for i in (0, 1))

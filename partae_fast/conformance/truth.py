@@ -37,9 +37,9 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
         arrays = {name: array(v) if isinstance(v, torch.Tensor) else v for name, v in vars(t).items()}
-        for quantity, found, wanted in _CHECKS[op_pass](case, arrays):
-            size = np.linalg.norm(wanted)
-            yield case.name, quantity, float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
+        for quantity, result, expected in _CHECKS[op_pass](case, arrays):
+            size = np.linalg.norm(expected)
+            yield case.name, quantity, float(np.linalg.norm(result - expected) / (size if size > 0 else 1.0))
 
 
 def loops_encode(x, w_enc, pool, mean, std, negative_slope):
@@ -97,8 +97,8 @@ def _encode_backward(case: Case, a: dict):
 
 def _decode(case: Case, a: dict):
     values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"])
-    found = rd.decode(values, positions, a["w_dec"], case.frames)
-    yield "reconstruction", found, loops_decode(values, positions, a["w_dec"], case.frames)
+    reconstruction = rd.decode(values, positions, a["w_dec"], case.frames)
+    yield "reconstruction", reconstruction, loops_decode(values, positions, a["w_dec"], case.frames)
 
 
 def _decode_backward(case: Case, a: dict):
@@ -127,10 +127,10 @@ def _optimiser(rule: str, peer: Callable[[list], torch.optim.Optimizer]) -> Call
     def check(case: Case, a: dict):
         weight, gradient = torch.tensor(a["w_dec"]), torch.tensor(a["w_dec"][::-1] ** 2 - 0.5)
         parameter = torch.nn.Parameter(weight.clone())
-        theirs, learned, state = peer([parameter]), a["w_dec"], None
+        optimizer, learned, state = peer([parameter]), a["w_dec"], None
         for step in range(3):
             parameter.grad = gradient.clone()
-            theirs.step()
+            optimizer.step()
             learned, state = ro.OPTIMISERS[rule](learned, gradient.numpy(), state, step, **OPTIONS[rule])
         yield "weight after three steps, beside PyTorch's", learned, array(parameter)
 
@@ -142,11 +142,11 @@ def _train_steps(case: Case, a: dict):
     p, (learner, losses) = steps.problem(case), steps.truth(case)
     mean, std = (torch.tensor(v) for v in statistics(p.signal, case.frames, p.corruption))
     weights = {name: torch.nn.Parameter(torch.tensor(w).double()) for name, w in p.weights.items()}
-    peer, found, taps = PEERS[p.optimizer](list(weights.values())), [], case.taps
+    peer, peer_losses, taps = PEERS[p.optimizer](list(weights.values())), [], case.taps
     for step in range(steps.FIRST, steps.FIRST + steps.STEPS):
-        drawn = p.signal, p.noise, case.frames, case.batch, p.sampler.noise_only, p.sampler.seed, step
-        x, y = (torch.tensor(array) for array in batch_at(*drawn, p.corruption))
-        target = torch.tensor(target_at(*drawn))
+        draw = p.signal, p.noise, case.frames, case.batch, p.sampler.noise_only, p.sampler.seed, step
+        x, y = (torch.tensor(array) for array in batch_at(*draw, p.corruption))
+        target = torch.tensor(target_at(*draw))
         xn = F.pad(((x - mean) / std).transpose(1, 2), (taps // 2, taps - 1 - taps // 2))
         z = F.conv1d(xn, weights["w_enc"].flip(0).permute(2, 1, 0))
         activations = F.leaky_relu(z, case.negative_slope) if case.negative_slope else z.relu()
@@ -161,13 +161,13 @@ def _train_steps(case: Case, a: dict):
         loss = (((target - r) ** 2).sum((1, 2)) + 0.75 * y / share * active).mean()
         peer.zero_grad()
         loss.backward()
-        if p.optimizer == "adam" and not found:  # PyTorch's Adam counts its own steps
+        if p.optimizer == "adam" and not peer_losses:  # PyTorch's Adam counts its own steps
             for weight in weights.values():
                 state = {"step": torch.tensor(float(steps.FIRST)), "exp_avg": torch.zeros_like(weight)}
                 peer.state[weight] = state | {"exp_avg_sq": torch.zeros_like(weight)}
         peer.step()
-        found.append(loss.item())
-    yield "losses, beside PyTorch's", np.array(losses), np.array(found)
+        peer_losses.append(loss.item())
+    yield "losses, beside PyTorch's", np.array(losses), np.array(peer_losses)
     for name, weight in weights.items():
         yield f"{name}, beside PyTorch's", learner.weights[name], array(weight)
 

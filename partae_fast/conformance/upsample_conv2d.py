@@ -40,7 +40,7 @@ def random_cases(seed: int, count: int) -> list[Case]:
     """Return cases of random sizes, kinds and settings, which depend on the seed only."""
     return [
         case
-        for case in conv2d.drawn(seed, 2 * count)
+        for case in conv2d.random_cases(seed, 2 * count)
         if case.batch * case.frames * case.bins * np.prod(case.factors) * case.channels * case.filters < 2e6
     ][:count]
 
@@ -62,13 +62,13 @@ def upsample_conv2d_backward(
 ) -> Sequence[Call]:
     t = tensors(case, dtype, device, draw)
     out = reference.upsample_conv2d(array(t.x), array(t.weight), array(t.bias), case.factors, case.relu)
-    grad_out, held = t.above(out.shape), placed(torch.tensor(out).to(dtype).to(device), case.kind)
+    grad_out, out_in = t.above(out.shape), placed(torch.tensor(out).to(dtype).to(device), case.kind)
 
-    def gradients(above: np.ndarray, x: np.ndarray, weight: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, ...]:
-        return reference.upsample_conv2d_backward(above, x, weight, held, case.factors, case.relu)
+    def gradients(above: np.ndarray, x: np.ndarray, weight: np.ndarray, out_in: np.ndarray) -> tuple[np.ndarray, ...]:
+        return reference.upsample_conv2d_backward(above, x, weight, out_in, case.factors, case.relu)
 
-    truth = with_nan(gradients, array(grad_out), array(t.x), array(t.weight), array(held), case.relu)
-    return gradient_calls((grad_out, t.x, t.weight, held, case.factors, case.relu), truth, dtype, case.kind)
+    truth = with_nan(gradients, array(grad_out), array(t.x), array(t.weight), array(out_in), case.relu)
+    return gradient_calls((grad_out, t.x, t.weight, out_in, case.factors, case.relu), truth, dtype, case.kind)
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
@@ -82,16 +82,16 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
         ):  # finite differences across a tie are no gradient
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
-        given, rest = (array(t.x), array(t.weight), array(t.bias)), (case.factors, case.relu)
-        out = reference.upsample_conv2d(*given, *rest)
+        arguments, rest = (array(t.x), array(t.weight), array(t.bias)), (case.factors, case.relu)
+        out = reference.upsample_conv2d(*arguments, *rest)
         if op_pass == "upsample_conv2d":
-            u = np.kron(given[0], np.ones((1, *case.factors, 1)))
-            yield case.name, "out", error(torch.tensor(out), conv2d.loops_convolve(u, *given[1:], case.relu))
+            u = np.kron(arguments[0], np.ones((1, *case.factors, 1)))
+            yield case.name, "out", error(torch.tensor(out), conv2d.loops_convolve(u, *arguments[1:], case.relu))
             continue
         g = array(t.above(out.shape))
-        found = reference.upsample_conv2d_backward(g, *given[:2], out, *rest)
+        gradients = reference.upsample_conv2d_backward(g, *arguments[:2], out, *rest)
         yield from against_differences(
-            case.name, found, given, lambda *a, g=g, rest=rest: np.sum(g * reference.upsample_conv2d(*a, *rest))
+            case.name, gradients, arguments, lambda *a, g=g, rest=rest: np.sum(g * reference.upsample_conv2d(*a, *rest))
         )
 
 

@@ -152,19 +152,19 @@ def _passes(ops: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _backends(backend: str | None) -> list[str]:
-    known = backends()
-    served = [name for name in known if name == "reference" or any(name in entry.backends for entry in OPS.values())]
+    states = backends()
+    served = [name for name in states if name == "reference" or any(name in entry.backends for entry in OPS.values())]
     interpreter = importlib.util.find_spec("triton") is not None
     if backend is None:
-        return [name for name in served if known[name].available] + [INTERPRETER] * interpreter
+        return [name for name in served if states[name].available] + [INTERPRETER] * interpreter
     if backend == INTERPRETER:
         if not interpreter:
             raise BackendUnavailable("triton-interpreter cannot run here: triton is not installed; pip install triton")
         return [backend]
-    if backend not in known:
+    if backend not in states:
         raise UserError(f"back-end {backend!r} is not known; choose one of {', '.join([*served, INTERPRETER])}")
-    if not known[backend].available:
-        raise BackendUnavailable(f"back-end {backend} cannot run here: {known[backend].reason}")
+    if not states[backend].available:
+        raise BackendUnavailable(f"back-end {backend} cannot run here: {states[backend].reason}")
     if backend not in served:
         raise BackendUnavailable(f"back-end {backend} implements no op yet; choose one of {', '.join(served)}")
     return [backend]
@@ -188,9 +188,9 @@ def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Ro
                 kinds = ["float32"]  # bf16 is silently wrong in the interpreter, and TF32 is not rounded
             for kind in kinds:
                 name = INTERPRETER if interpreting() else backend + "/cuda" * (backend == "eager" and device == "cuda")
-                found = row(op, op_pass, name, module, kind, torch.device(device), replace(HOUSE, seed=seed))
-                if found.cases:  # a fused kernel may refuse a type that its back-end takes for other ops
-                    yield found
+                checked = row(op, op_pass, name, module, kind, torch.device(device), replace(HOUSE, seed=seed))
+                if checked.cases:  # a fused kernel may refuse a type that its back-end takes for other ops
+                    yield checked
 
 
 def _model_rows(name: str, backend: str, devices: list[str]) -> Iterator[Row]:
@@ -252,15 +252,15 @@ def row(
                 if thoroughness.candidate and not tally.cases and dtype != torch.float32:
                     return Row(op_pass, name, kind, 0, 0.0, tolerance, note=f"refused: {_line(error)}", refused=True)
                 errors = {f"raises {_line(error)}": WRONG}
-            for quantity, found in errors.items():
-                tally.add(case.name, quantity, found, allowed)
+            for quantity, error in errors.items():
+                tally.add(case.name, quantity, error, allowed)
             if stop and tally.failures:
                 return tally.row(op_pass, name, kind)
         if not interpreting() and tally.cases and not tally.failures:
             slack = max(tolerance, case_bound(checks, op_pass, _larger(checks), kind)) if library else None
             errors = _endurance(checks, check, op_pass, module, dtype, device, thoroughness, slack)
-            for quantity, found in errors.items():
-                tally.add("called often", quantity, found, tolerance)
+            for quantity, error in errors.items():
+                tally.add("called often", quantity, error, tolerance)
     return tally.row(op_pass, name, kind)
 
 
@@ -318,9 +318,9 @@ def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
             yield tally.row(op_pass, "reference", "float64")
             continue
         checks = importlib.import_module(f"{__package__}.{op}")
-        known = checks if hasattr(checks, "reference_errors") else truth
+        source = checks if hasattr(checks, "reference_errors") else truth
         tally = _Tally(truth.tolerance(op_pass))
-        for case, quantity, error in known.reference_errors(op_pass):
+        for case, quantity, error in source.reference_errors(op_pass):
             tally.add(case, quantity, error, tally.tolerance)
         yield tally.row(op_pass, "reference", "float64")
 

@@ -30,6 +30,6 @@ every_wider_implementation = pytest.mark.parametrize(
 
 def assert_conforms(op, op_pass, backend, kind, device, cases=50):
     assert backends()[backend].available, backends()[backend].reason
-    found = row(op, op_pass, backend, implementation(op, backend), kind, torch.device(device))
-    assert found.failures == {}
-    assert found.cases >= (10 if backend == "eager" and kind in ("bfloat16", "float16") else cases)
+    checked = row(op, op_pass, backend, implementation(op, backend), kind, torch.device(device))
+    assert checked.failures == {}
+    assert checked.cases >= (10 if backend == "eager" and kind in ("bfloat16", "float16") else cases)

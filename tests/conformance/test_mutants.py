@@ -18,8 +18,8 @@ BRIEF = replace(CANDIDATE, draws=3, times=50, beyond=("float32",))
 def rows(mutant, thoroughness, stop, types):
     op = passes()[mutant.op_pass]
     candidate = Candidate(op, mutant.op_pass, mutant.function, mutant.name)
-    known = [str(dtype).removeprefix("torch.") for dtype in OPS[op].types]
-    yield from candidate_rows(candidate, thoroughness, [kind for kind in types if kind in known], stop)
+    taken = [str(dtype).removeprefix("torch.") for dtype in OPS[op].types]
+    yield from candidate_rows(candidate, thoroughness, [kind for kind in types if kind in taken], stop)
 
 
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS if not m.right], ids=lambda m: m.name)

@@ -25,10 +25,10 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("op", OPS)
 def test_reference_agrees_with_loops_and_differences(op):
-    found = list(verify(op, "reference"))
-    assert tuple(row.op for row in found) == OPS[op].passes
-    assert all(row.cases >= 5 for row in found)
-    assert [row.failures for row in found if row.failures] == []
+    rows = list(verify(op, "reference"))
+    assert tuple(row.op for row in rows) == OPS[op].passes
+    assert all(row.cases >= 5 for row in rows)
+    assert [row.failures for row in rows if row.failures] == []
 
 
 INTERPRETED = {
@@ -49,9 +49,9 @@ INTERPRETED = {
 @pytest.mark.parametrize("op", INTERPRETED)
 def test_triton_through_the_interpreter(op):
     pytest.importorskip("triton")
-    found = list(verify(op, "triton-interpreter"))
-    assert [r.op for r in found] == INTERPRETED[op]
-    for r in found:
+    rows = list(verify(op, "triton-interpreter"))
+    assert [r.op for r in rows] == INTERPRETED[op]
+    for r in rows:
         assert r.passed, r
         assert r.cases >= 8
         assert r.backend == "triton-interpreter"
@@ -63,15 +63,15 @@ def checked(function, op_pass="encode", types=("float32",), **changes):
 
 
 def test_a_compiled_candidate_is_checked_compiled():
-    seen = []
+    compiling = []
 
     def counting(*arguments, **settings):
-        seen.append(torch.compiler.is_compiling())
+        compiling.append(torch.compiler.is_compiling())
         return eager.encode(*arguments, **settings)
 
     (row,) = checked(torch.compile(counting, backend="eager", dynamic=True))
     assert row.passed, row.failures
-    assert True in seen
+    assert True in compiling
 
 
 def test_a_wrong_compiled_candidate_fails():
@@ -81,9 +81,9 @@ def test_a_wrong_compiled_candidate_fails():
 
 def test_a_candidate_without_negative_slope_is_checked_without_it():
     (without,) = checked(lambda x, w_enc, pool, mean, std: eager.encode(x, w_enc, pool, mean, std))
-    (whole,) = checked(eager.encode)
-    assert without.passed and 50 <= without.cases < whole.cases
-    assert without.note == f"{whole.cases - without.cases} cases not run, for lack of the keyword negative_slope"
+    (full,) = checked(eager.encode)
+    assert without.passed and 50 <= without.cases < full.cases
+    assert without.note == f"{full.cases - without.cases} cases not run, for lack of the keyword negative_slope"
 
 
 def test_a_refused_type_is_reported_and_not_a_failure():
@@ -208,9 +208,9 @@ def test_unknown_names():
 
 
 def test_a_failing_row_has_json(tmp_path):
-    (found,) = checked(lambda *a, **k: (eager.encode(*a, **k)[0].nan_to_num(0.0), eager.encode(*a, **k)[1]))
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["error"] is None
-    assert not found.passed
+    (result,) = checked(lambda *a, **k: (eager.encode(*a, **k)[0].nan_to_num(0.0), eager.encode(*a, **k)[1]))
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["error"] is None
+    assert not result.passed
 
 
 def test_interpreter_process_that_fails_is_a_failed_row(monkeypatch):
@@ -219,10 +219,10 @@ def test_interpreter_process_that_fails_is_a_failed_row(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: Done)
     pytest.importorskip("triton")
-    found = list(verify("encode", "triton-interpreter"))
-    assert [r.op for r in found] == ["encode", "encode_backward"]
-    assert not any(r.passed for r in found)
-    assert "no such thing" in found[0].where
+    rows = list(verify("encode", "triton-interpreter"))
+    assert [r.op for r in rows] == ["encode", "encode_backward"]
+    assert not any(r.passed for r in rows)
+    assert "no such thing" in rows[0].where
 
 
 def test_a_process_that_stops_within_a_pass_fails_that_pass(monkeypatch):

@@ -241,9 +241,9 @@ def test_positional_arguments_have_kept_their_order():
     i = inputs()
     with pytest.raises(ValueError, match="backend 'none' is not known"):
         pf.encode(i["x"], i["w_enc"], 4, i["mean"], i["std"], "none")
-    given = [i[name] for name in ("x", "mean", "std", "w_enc", "w_dec", "noise_only", "foreground")]
+    arguments = [i[name] for name in ("x", "mean", "std", "w_enc", "w_dec", "noise_only", "foreground")]
     with pytest.raises(ValueError, match="backend 'none' is not known"):
-        pf.partitioned_loss(*given, 0.75, 4, None, "none")
+        pf.partitioned_loss(*arguments, 0.75, 4, None, "none")
 
 
 def test_pool_must_be_positive():
@@ -301,6 +301,6 @@ def test_auto_without_numba(monkeypatch):
 
 
 def test_rows_count_their_cases():
-    found = row("encode", "encode", "eager", implementation("encode", "eager"), "float64", CPU)
-    assert found.passed
-    assert found.cases > 50
+    checked = row("encode", "encode", "eager", implementation("encode", "eager"), "float64", CPU)
+    assert checked.passed
+    assert checked.cases > 50

@@ -95,9 +95,9 @@ def test_each_step_and_layer_has_its_own_mask():
 
 def test_words_are_those_of_the_reference():
     item = torch.tensor([0, 1, 2**32 - 1])
-    found = torch.stack(words(2**63 - 5, 7, item, 2**32 - 1, torch.tensor(3)), dim=-1)
+    drawn = torch.stack(words(2**63 - 5, 7, item, 2**32 - 1, torch.tensor(3)), dim=-1)
     counters = [[7, int(i), 2**32 - 1, 3] for i in item]
-    assert found.tolist() == philox(counters, seed_key(2**63 - 5)).tolist()
+    assert drawn.tolist() == philox(counters, seed_key(2**63 - 5)).tolist()
 
 
 @pytest.mark.parametrize(

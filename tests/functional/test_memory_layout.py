@@ -38,8 +38,8 @@ def assert_alike(call, backend, layout):
     arguments = {**call.inputs, **call.data}
     laid = {key: layout(t) for key, t in arguments.items()}
     expected = run(call, backend, {key: t.contiguous().clone() for key, t in laid.items()})
-    for seen, truth in zip(run(call, backend, laid), expected, strict=True):
-        torch.testing.assert_close(seen, truth, rtol=1e-5, atol=1e-6)
+    for result, truth in zip(run(call, backend, laid), expected, strict=True):
+        torch.testing.assert_close(result, truth, rtol=1e-5, atol=1e-6)
 
 
 @every_op
@@ -58,8 +58,8 @@ def test_a_gradient_of_stride_0_is_a_full_one(name, backend):
     output = call(backend, **dict(zip(call.inputs, inputs, strict=True)))
     full = torch.ones_like(output)
     expected = torch.autograd.grad(output, inputs, full, retain_graph=True)
-    for seen, truth in zip(torch.autograd.grad(output.sum(), inputs), expected, strict=True):
-        assert torch.equal(seen, truth)
+    for result, truth in zip(torch.autograd.grad(output.sum(), inputs), expected, strict=True):
+        assert torch.equal(result, truth)
 
 
 class Recorder(TorchDispatchMode):

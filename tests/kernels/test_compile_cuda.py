@@ -52,5 +52,5 @@ def test_the_paper_configuration_does_not_spill(architecture, extras):
     shape, limits = compile_cuda.SIZES["B16 N512 H32 K32 M9 P16"], compile_cuda.CARDS[architecture]
     cut = compile_cuda.plan(shape, limits, extras=extras)
     assert cut is not None and cut.extras == extras
-    found = compile_cuda.compile_plan(cut, architecture)
-    assert found.stack == 0 and found.registers <= 255
+    compiled = compile_cuda.compile_plan(cut, architecture)
+    assert compiled.stack == 0 and compiled.registers <= 255

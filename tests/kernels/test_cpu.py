@@ -63,9 +63,9 @@ def test_a_long_recording_equals_its_pieces(thread_count):
     values, positions = encode_cpu.encode(x, w_enc, 16, None, None)
     piece, _ = encode_cpu.encode(x[:, 8_000 - 16 : 12_000 + 16], w_enc, 16, None, None)
     assert torch.equal(piece[:, 1:-1], values[:, 500:750])
-    whole = decode_cpu.decode(values, positions, w_dec, 20_000)
+    full = decode_cpu.decode(values, positions, w_dec, 20_000)
     part = decode_cpu.decode(values[:, 499:751], positions[:, 499:751] - 499 * 16, w_dec, 252 * 16)
-    assert torch.equal(part[:, 16:-16], whole[:, 8_000:12_000])
+    assert torch.equal(part[:, 16:-16], full[:, 8_000:12_000])
 
 
 def test_callers_in_several_threads_do_not_disturb_each_other(thread_count):

@@ -102,33 +102,33 @@ class Case:
         self.foreground = (np.arange(latents) % 4 != 1).astype(np.float32)
 
     def encode(self, **changes):
-        given = {name: getattr(self, name) for name in ("x", "w_enc", "pool", "mean", "std")} | changes
-        return encode.encode(*map(tensor, given.values()))
+        arguments = {name: getattr(self, name) for name in ("x", "w_enc", "pool", "mean", "std")} | changes
+        return encode.encode(*map(tensor, arguments.values()))
 
     def encode_backward(self, need_x=True, need_w=True, negative_slope=0.0, **changes):
         names = ("grad_values", "x", "w_enc", "values", "positions", "pool", "mean", "std")
-        given = {name: getattr(self, name) for name in names} | changes
-        return encode.encode_backward(*map(tensor, given.values()), need_x, need_w, negative_slope)
+        arguments = {name: getattr(self, name) for name in names} | changes
+        return encode.encode_backward(*map(tensor, arguments.values()), need_x, need_w, negative_slope)
 
     def decode(self, **changes):
-        given = {name: getattr(self, name) for name in ("values", "positions", "w_dec", "frames")} | changes
-        return decode.decode(*map(tensor, given.values()))
+        arguments = {name: getattr(self, name) for name in ("values", "positions", "w_dec", "frames")} | changes
+        return decode.decode(*map(tensor, arguments.values()))
 
     def decode_backward(self, need_values=True, need_w=True, **changes):
-        given = {
+        arguments = {
             name: getattr(self, name) for name in ("grad_reconstruction", "values", "positions", "w_dec")
         } | changes
-        return decode.decode_backward(*map(tensor, given.values()), need_values, need_w)
+        return decode.decode_backward(*map(tensor, arguments.values()), need_values, need_w)
 
     def partitioned_loss(self, penalty=0.75, **changes):
-        given = {
+        arguments = {
             "reconstruction": self.grad_reconstruction,
             "target": self.x,
             "values": self.values,
             "noise_only": self.noise_only,
             "foreground": self.foreground,
         } | changes
-        return partitioned_loss.partitioned_loss(*map(tensor, given.values()), penalty)
+        return partitioned_loss.partitioned_loss(*map(tensor, arguments.values()), penalty)
 
 
 def tensor(value):
@@ -154,11 +154,11 @@ def case(request):
 def test_encode(case, normalised):
     mean, std = (case.mean, case.std) if normalised else (None, None)
     values, positions = case.encode(mean=mean, std=std)
-    wanted_values, wanted_positions = encode_reference.encode(case.x, case.w_enc, case.pool, mean, std)
-    agree("values", values, wanted_values)
+    expected_values, expected_positions = encode_reference.encode(case.x, case.w_enc, case.pool, mean, std)
+    agree("values", values, expected_values)
     assert values.dtype == torch.float32
     assert positions.dtype == torch.int32
-    np.testing.assert_array_equal(positions.numpy(), wanted_positions)
+    np.testing.assert_array_equal(positions.numpy(), expected_positions)
 
 
 @pytest.mark.parametrize("normalised", [True, False])
@@ -178,18 +178,18 @@ def test_encode_with_a_negative_slope(shape):
     case, negative_slope = Case(*shape), 0.25
     case.mean[:] = 0
     case.w_enc[:, :, ::2] = -np.abs(case.w_enc[:, :, ::2])
-    given = case.x, case.w_enc, case.pool, case.mean, case.std, negative_slope
+    arguments = case.x, case.w_enc, case.pool, case.mean, case.std, negative_slope
     values, positions = case.encode(negative_slope=negative_slope)
-    wanted_values, wanted_positions = encode_reference.encode(*given)
-    assert (wanted_values < 0).any()
-    agree("values", values, wanted_values)
-    np.testing.assert_array_equal(positions.numpy(), wanted_positions)
+    expected_values, expected_positions = encode_reference.encode(*arguments)
+    assert (expected_values < 0).any()
+    agree("values", values, expected_values)
+    np.testing.assert_array_equal(positions.numpy(), expected_positions)
     grads = case.encode_backward(values=values, positions=positions, negative_slope=negative_slope)
-    wanted = encode_reference.encode_backward(
-        case.grad_values, case.x, case.w_enc, wanted_values, wanted_positions, *given[2:]
+    expected = encode_reference.encode_backward(
+        case.grad_values, case.x, case.w_enc, expected_values, expected_positions, *arguments[2:]
     )
-    for name, got, truth in zip(("grad_x", "grad_w_enc"), grads, wanted, strict=True):
-        agree(name, got, truth)
+    for name, results, truth in zip(("grad_x", "grad_w_enc"), grads, expected, strict=True):
+        agree(name, results, truth)
 
 
 def test_ties_and_nan_with_a_negative_slope():
@@ -203,27 +203,27 @@ def test_ties_and_nan_with_a_negative_slope():
 
 
 def test_decode(case):
-    wanted = decode_reference.decode(case.values, case.positions, case.w_dec, case.frames)
-    agree("reconstruction", case.decode(), wanted)
+    expected = decode_reference.decode(case.values, case.positions, case.w_dec, case.frames)
+    agree("reconstruction", case.decode(), expected)
 
 
 def test_decode_backward(case):
     grad_values, grad_w = case.decode_backward()
-    wanted_values, wanted_w = decode_reference.decode_backward(
+    expected_values, wanted_w = decode_reference.decode_backward(
         case.grad_reconstruction, case.values, case.positions, case.w_dec
     )
-    agree("grad_values", grad_values, wanted_values)
+    agree("grad_values", grad_values, expected_values)
     agree("grad_w_dec", grad_w, wanted_w)
 
 
 def test_partitioned_loss(case):
     loss, grad_reconstruction, grad_values = case.partitioned_loss()
-    wanted = loss_reference.partitioned_loss(
+    expected = loss_reference.partitioned_loss(
         case.grad_reconstruction, case.x, case.values, case.noise_only, case.foreground, 0.75
     )
-    agree("loss", loss, wanted[0])
-    agree("grad_reconstruction", grad_reconstruction, wanted[1])
-    agree("grad_values", grad_values, wanted[2])
+    agree("loss", loss, expected[0])
+    agree("grad_reconstruction", grad_reconstruction, expected[1])
+    agree("grad_values", grad_values, expected[2])
     assert loss.shape == () and loss.dtype == torch.float32
 
 
@@ -234,22 +234,22 @@ SMALL = Case(2, 21, 5, 6, 4, 4)
 @pytest.mark.parametrize("c", [0.0, 1.0])
 def test_partitioned_loss_with_all_or_none_noise_only_and_foreground(y, c):
     noise_only, foreground = np.full(2, y, np.float32), np.full(6, c, np.float32)
-    got = SMALL.partitioned_loss(noise_only=noise_only, foreground=foreground)
-    wanted = loss_reference.partitioned_loss(
+    results = SMALL.partitioned_loss(noise_only=noise_only, foreground=foreground)
+    expected = loss_reference.partitioned_loss(
         SMALL.grad_reconstruction, SMALL.x, SMALL.values, noise_only, foreground, 0.75
     )
-    for name, mine, true in zip(("loss", "grad_reconstruction", "grad_values"), got, wanted, strict=True):
-        agree(name, mine, true)
+    for name, result, true in zip(("loss", "grad_reconstruction", "grad_values"), results, expected, strict=True):
+        agree(name, result, true)
 
 
 def test_partitioned_loss_in_several_steps_of_a_program(monkeypatch):
     monkeypatch.setattr(partitioned_loss, "PASS_PARTS_MAX", 2)
     case = Case(2, 1100, 5, 2, 1, 50)
-    wanted = loss_reference.partitioned_loss(
+    expected = loss_reference.partitioned_loss(
         case.grad_reconstruction, case.x, case.values, case.noise_only, case.foreground, 0.75
     )
-    for mine, true in zip(case.partitioned_loss(), wanted, strict=True):
-        agree("loss or gradient", mine, true)
+    for result, true in zip(case.partitioned_loss(), expected, strict=True):
+        agree("loss or gradient", result, true)
 
 
 def test_windows_without_a_positive_value():
@@ -276,10 +276,10 @@ def test_a_nan_makes_the_values_of_its_windows_nan(pool):
     x[0, 42, 1] = np.nan
     w_enc = np.random.default_rng(1).standard_normal((3, 2, 3), dtype=np.float32)
     values, positions = encode.encode(torch.from_numpy(x), torch.from_numpy(w_enc), pool, None, None)
-    wanted, wanted_positions = encode_reference.encode(x, w_enc, pool)
-    np.testing.assert_array_equal(values.isnan().numpy(), np.isnan(wanted))
-    assert np.isnan(wanted).any() and not np.isnan(wanted).all()
-    np.testing.assert_array_equal(positions, wanted_positions)
+    expected, expected_positions = encode_reference.encode(x, w_enc, pool)
+    np.testing.assert_array_equal(values.isnan().numpy(), np.isnan(expected))
+    assert np.isnan(expected).any() and not np.isnan(expected).all()
+    np.testing.assert_array_equal(positions, expected_positions)
 
 
 def strided(values):
@@ -298,14 +298,14 @@ def passes(case, **changes):
         return {name: changes[name] for name in names if name in changes}
 
     shared = only("values", "positions")
-    found = dict(zip(("values", "positions"), case.encode(**only("x", "w_enc", "mean", "std")), strict=True))
+    outputs = dict(zip(("values", "positions"), case.encode(**only("x", "w_enc", "mean", "std")), strict=True))
     backward = case.encode_backward(**only("grad_values", "x", "w_enc", "mean", "std"), **shared)
-    found |= dict(zip(("grad_x", "grad_w_enc"), backward, strict=True))
-    found["reconstruction"] = case.decode(**only("w_dec"), **shared)
+    outputs |= dict(zip(("grad_x", "grad_w_enc"), backward, strict=True))
+    outputs["reconstruction"] = case.decode(**only("w_dec"), **shared)
     backward = case.decode_backward(**only("grad_reconstruction", "w_dec"), **shared)
-    found |= dict(zip(("grad_values", "grad_w_dec"), backward, strict=True))
+    outputs |= dict(zip(("grad_values", "grad_w_dec"), backward, strict=True))
     losses = case.partitioned_loss(**only("values", "noise_only", "foreground"))
-    return found | dict(zip(("loss", "loss_grad_r", "loss_grad_values"), losses, strict=True))
+    return outputs | dict(zip(("loss", "loss_grad_r", "loss_grad_values"), losses, strict=True))
 
 
 INPUTS = (
@@ -343,18 +343,18 @@ def test_float16_storage():
     exact = {name: value.double().numpy() for name, value in half.items()}
     x, w_enc, w_dec, values = (exact[name] for name in ("x", "w_enc", "w_dec", "values"))
     mean, std, positions = exact["mean"], exact["std"], SMALL.positions
-    got = passes(SMALL, **half)
-    wanted = {"values": encode_reference.encode(x, w_enc, SMALL.pool, mean, std)[0]}
-    wanted["grad_x"], wanted["grad_w_enc"] = encode_reference.encode_backward(
+    results = passes(SMALL, **half)
+    expected = {"values": encode_reference.encode(x, w_enc, SMALL.pool, mean, std)[0]}
+    expected["grad_x"], expected["grad_w_enc"] = encode_reference.encode_backward(
         exact["grad_values"], x, w_enc, values, positions, SMALL.pool, mean, std
     )
-    wanted["reconstruction"] = decode_reference.decode(values, positions, w_dec, SMALL.frames)
-    wanted["grad_values"], wanted["grad_w_dec"] = decode_reference.decode_backward(
+    expected["reconstruction"] = decode_reference.decode(values, positions, w_dec, SMALL.frames)
+    expected["grad_values"], expected["grad_w_dec"] = decode_reference.decode_backward(
         exact["grad_reconstruction"], values, positions, w_dec
     )
-    for name in wanted:
-        assert got[name].dtype == torch.float16, name
-        agree(name, got[name], wanted[name], 3e-3)
+    for name in expected:
+        assert results[name].dtype == torch.float16, name
+        agree(name, results[name], expected[name], 3e-3)
 
 
 @pytest.mark.parametrize("wrong", [-(2**31), -1, 3, 8, 2**31 - 1])
@@ -377,9 +377,9 @@ def test_a_value_that_is_not_finite_reaches_the_reconstruction(wrong):
     values = SMALL.values.copy()
     values[1, 1, 2] = wrong
     with np.errstate(invalid="ignore"):
-        wanted = decode_reference.decode(values, SMALL.positions, SMALL.w_dec, SMALL.frames)
+        expected = decode_reference.decode(values, SMALL.positions, SMALL.w_dec, SMALL.frames)
     reconstruction = SMALL.decode(values=values)
-    assert not reconstruction[~torch.from_numpy(np.isfinite(wanted))].isfinite().any()
+    assert not reconstruction[~torch.from_numpy(np.isfinite(expected))].isfinite().any()
     assert reconstruction[0].isfinite().all()
 
 
@@ -427,10 +427,10 @@ def test_weight_gradients_of_several_partial_sums():
     case = Case(2, 41, 2, 3, 4, 2)
     assert frame_windows.part_count(2 * 21, case.w_enc.size) == 6
     _, grad_w = case.encode_backward(need_x=False)
-    wanted = encode_reference.encode_backward(
+    expected = encode_reference.encode_backward(
         case.grad_values, case.x, case.w_enc, case.values, case.positions, case.pool, case.mean, case.std
     )[1]
-    agree("grad_w_enc", grad_w, wanted)
+    agree("grad_w_enc", grad_w, expected)
 
 
 def test_chunks_cover_a_pool_with_little_to_spare():

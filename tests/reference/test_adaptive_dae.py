@@ -28,7 +28,7 @@ def problem():
 
 def differences(loss, networks, which):
     """Return the derivatives of the loss with respect to all weights and biases of one network, by layer."""
-    found = []
+    gradients = []
     for layer, pair in enumerate(networks[which]):
         for part, values in enumerate(pair):
             gradient = np.zeros_like(values)
@@ -39,8 +39,8 @@ def differences(loss, networks, which):
                     moved[which][layer][part][index] += change
                     ends.append(loss(**moved))
                 gradient[index] = (ends[0] - ends[1]) / (2 * STEP)
-            found.append(gradient)
-    return found
+            gradients.append(gradient)
+    return gradients
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -52,8 +52,8 @@ def test_training_gradients_are_the_differences(problem, dropout):
 
     _, *gradients = training_loss(**problem, dropout=dropout, seed=3, step=2)
     for which, gradient in zip(networks, gradients, strict=True):
-        for got, wanted in zip(sum(gradient, ()), differences(loss, networks, which), strict=True):
-            np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+        for computed, expected in zip(sum(gradient, ()), differences(loss, networks, which), strict=True):
+            np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -68,8 +68,8 @@ def test_purity_gradient_is_the_difference(problem, held):
     error, power, gradient = purity_error(problem["bottom"], problem["top"], problem["mixture"], held)
     assert error == pytest.approx(loss(problem["bottom"]))
     assert power == pytest.approx(np.sum(forward(problem["bottom"], problem["mixture"])[-1] ** 2))
-    for got, wanted in zip(sum(gradient, ()), differences(loss, networks, "bottom"), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    for computed, expected in zip(sum(gradient, ()), differences(loss, networks, "bottom"), strict=True):
+        np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_steps_make_the_output_purer_and_hold_weights_in_their_range(problem):

@@ -43,8 +43,8 @@ def test_gradients_are_the_differences(problem, negative_slope, rectified_output
     problem |= {"negative_slope": negative_slope, "rectified_output": rectified_output}
     _, gradients = model_loss(**problem)
     for name in ("x", "w_enc", "w_dec"):
-        wanted = [difference(problem, name, index) for index in np.ndindex(gradients[name].shape)]
-        np.testing.assert_allclose(gradients[name].ravel(), wanted, rtol=1e-5, atol=1e-6)
+        expected = [difference(problem, name, index) for index in np.ndindex(gradients[name].shape)]
+        np.testing.assert_allclose(gradients[name].ravel(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_negative_reconstruction_counts_as_zero(problem):

@@ -13,20 +13,20 @@ def counting(length, first=0, bins=2):
 
 def test_every_start_of_every_recording_and_no_other():
     lengths = [4, 2, 7]  # the second is shorter than a crop
-    found = [sampler.locate(start, lengths, 3) for start in range(7)]
-    assert found == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)]
+    result = [sampler.locate(start, lengths, 3) for start in range(7)]
+    assert result == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)]
     with pytest.raises(IndexError):
         sampler.locate(7, lengths, 3)
 
 
 def test_crops_are_contiguous_frames_of_one_recording():
     group = [counting(10), counting(9, first=100)]
-    seen = set()
+    values = set()
     for step in range(200):
         taken = sampler.crop(group, 0, 3, step, 0, 8)
         assert np.array_equal(taken[:, 0], taken[0, 0] + np.arange(8))
-        seen.add(taken[0, 0])
-    assert seen == {0.0, 1.0, 2.0, 100.0, 101.0}
+        values.add(taken[0, 0])
+    assert values == {0.0, 1.0, 2.0, 100.0, 101.0}
 
 
 def test_an_item_is_the_sum_of_one_crop_of_each_of_its_groups():
@@ -58,25 +58,25 @@ def test_the_target_of_a_recording_is_only_in_the_target():
     assert np.array_equal(target[1:], x[1:] + 1000)  # the same frames of it
     plain = [[counting(20)], [np.full((9, 2), 0.5)]]
     assert np.array_equal(x, sampler.batch_at(plain, [[np.full((4, 2), 7.0)]], *drawn[2:])[0])
-    for found, wanted in zip(sampler.statistics(signal, 4), sampler.statistics(plain, 4), strict=True):
-        assert np.array_equal(found, wanted)
+    for result, expected in zip(sampler.statistics(signal, 4), sampler.statistics(plain, 4), strict=True):
+        assert np.array_equal(result, expected)
 
 
 def test_corruption_groups_are_numbered_after_the_others():
     signal, noise, corruption = [[counting(50)]], [[counting(40)]] * 2, [[counting(60)]]
     x, _ = sampler.batch_at(signal, noise, 4, 2, 0.0, 3, 7, corruption)
-    wanted = sampler.target_at(signal, noise, 4, 2, 0.0, 3, 7)
-    wanted += [sampler.crop(corruption[0], 3, 3, 7, item, 4) for item in range(2)]
-    assert np.array_equal(x, wanted)
+    expected = sampler.target_at(signal, noise, 4, 2, 0.0, 3, 7)
+    expected += [sampler.crop(corruption[0], 3, 3, 7, item, 4) for item in range(2)]
+    assert np.array_equal(x, expected)
 
 
 def test_inputs_are_normalised_with_their_corruption():
     random = np.random.default_rng(0)
     signal, corruption = [[random.random((400, 3))]], [[random.gamma(1.0, [1.0, 2.0, 3.0], (300, 3))]]
-    for found, wanted in zip(
+    for result, expected in zip(
         sampler.statistics(signal, 8, corruption), sampler.statistics([*signal, *corruption], 8), strict=True
     ):
-        assert np.array_equal(found, wanted)
+        assert np.array_equal(result, expected)
 
 
 def test_the_mixture_has_the_moments_of_the_batches():

@@ -50,7 +50,7 @@ def test_a_run_is_its_steps(problem, corruption):
     weights, signal, noise = problem
     setting = training.Setting(FOREGROUND, pool=4)
     start, settings = training.beginner(weights), {"frames": 32, "batch": 4, "noise_only": 0.5, "seed": 9}
-    whole, losses = training.train_steps(start, signal, noise, setting, 4, **settings, corruption=corruption)
+    together, losses = training.train_steps(start, signal, noise, setting, 4, **settings, corruption=corruption)
     learner = training.Learner(weights)
     mean, std = statistics(signal, 32, corruption)
     for step in range(4):
@@ -58,4 +58,4 @@ def test_a_run_is_its_steps(problem, corruption):
         target = target_at(signal, noise, 32, 4, 0.5, 9, step)
         learner, loss = training.train_step(learner, x, y, mean, std, setting, target=target)
         assert loss == losses[step]
-    assert all(np.array_equal(whole.weights[name], learner.weights[name]) for name in weights)
+    assert all(np.array_equal(together.weights[name], learner.weights[name]) for name in weights)

@@ -18,10 +18,10 @@ class Driver:
     """A stand-in for libcuda that records the arguments of a launch and can return an error."""
 
     def __init__(self, status: int = 0):
-        self.status, self.seen = status, common._Configuration()
+        self.status, self.launched = status, common._Configuration()
 
     def cuLaunchKernelEx(self, configuration, function, arguments, extra):
-        self.seen = configuration._obj
+        self.launched = configuration._obj
         return self.status
 
     def cuGetErrorName(self, status, name):
@@ -38,10 +38,14 @@ def launched(monkeypatch, driver: Driver) -> None:
 def test_a_launch_has_the_cluster_and_cooperative_attributes(monkeypatch):
     driver = Driver()
     launched(monkeypatch, driver)
-    seen = driver.seen
-    assert (list(seen.grid), list(seen.block), seen.shared, seen.stream) == ([128, 1, 1], [256, 1, 1], 1000, 7)
-    given = {seen.attributes[i].number: list(seen.attributes[i].value)[:3] for i in range(seen.count)}
-    assert given == {common.CLUSTER_DIMENSION: [4, 1, 1], common.COOPERATIVE: [1, 0, 0]}
+    configuration = driver.launched
+    assert list(configuration.grid) == [128, 1, 1] and list(configuration.block) == [256, 1, 1]
+    assert (configuration.shared, configuration.stream) == (1000, 7)
+    attributes_by_number = {
+        configuration.attributes[i].number: list(configuration.attributes[i].value)[:3]
+        for i in range(configuration.count)
+    }
+    assert attributes_by_number == {common.CLUSTER_DIMENSION: [4, 1, 1], common.COOPERATIVE: [1, 0, 0]}
 
 
 def test_a_launch_error_names_its_sizes(monkeypatch):

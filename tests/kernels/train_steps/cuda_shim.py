@@ -63,9 +63,9 @@ def train_steps(plan: Plan, blocks: int, runs: Sequence[TrainingRun], first: int
     """Run cuda.train_steps on `blocks` blocks of system threads, with memory that is NaN at first."""
     code = library(plan)
     with poisoned():
-        given = packed(runs, plan, blocks, first, steps)
-    code.launch(given.launch.ctypes.data_as(ctypes.c_void_p), blocks)
-    return given.losses
+        launch_data = packed(runs, plan, blocks, first, steps)
+    code.launch(launch_data.launch.ctypes.data_as(ctypes.c_void_p), blocks)
+    return launch_data.losses
 
 
 def races(plan: Plan, blocks: int, output: Path, kernels: Path = KERNELS) -> str:

@@ -35,8 +35,8 @@ def outcome(run, first=0, steps=6, launches=1):
     return [torch.cat(losses), run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]]
 
 
-def assert_same_bits(found, wanted):
-    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+def assert_same_bits(result, expected):
+    assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
 
 
 def variants(case, rule="adadelta"):
@@ -61,26 +61,26 @@ def variants(case, rule="adadelta"):
 def test_threads_change_no_bit(case, threads):
     run = make_run(case, torch.float32, CPU)
     threads(1)
-    wanted = outcome(run)
+    expected = outcome(run)
     for count in (2, 3, 7):  # maybe more threads than processors: they yield to each other
         threads(count)
-        assert_same_bits(outcome(run), wanted)
+        assert_same_bits(outcome(run), expected)
 
 
 def test_twenty_runs_give_the_same_bits(threads):
     threads(3)
     run = make_run(PAPER, torch.float32, CPU)
-    wanted = outcome(run, steps=2)
+    expected = outcome(run, steps=2)
     for _ in range(20):
-        assert_same_bits(outcome(run, steps=2), wanted)
+        assert_same_bits(outcome(run, steps=2), expected)
 
 
 @pytest.mark.parametrize("rule", list(RULES))
 def test_launches_change_no_bit(rule):
     run = variants(TINY[2], rule)[1]
-    wanted = outcome(run, first=3, steps=7)
+    expected = outcome(run, first=3, steps=7)
     for launches in (2, 3, 7):
-        assert_same_bits(outcome(run, first=3, steps=7, launches=launches), wanted)
+        assert_same_bits(outcome(run, first=3, steps=7, launches=launches), expected)
 
 
 @pytest.mark.parametrize("case", [PAPER, CORRUPTED, RECTIFIED], ids=lambda case: case.name)
@@ -97,9 +97,9 @@ def test_a_population_has_the_bits_of_its_members_alone(case, rule, count, threa
     """Five runs take turns on fewer threads; with four threads two runs are trained one after the other."""
     threads(count)
     runs = variants(case, rule)[: 5 if count < 4 else 2]
-    wanted = [outcome(run, first=2, steps=2 * cpu.TURN + 1) for run in runs]
+    expected = [outcome(run, first=2, steps=2 * cpu.TURN + 1) for run in runs]
     losses = cpu.train_steps(runs, 2, 2 * cpu.TURN + 1)
-    for run, row, alone in zip(runs, losses, wanted, strict=True):
+    for run, row, alone in zip(runs, losses, expected, strict=True):
         assert_same_bits([row, run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]], alone)
 
 

@@ -75,11 +75,11 @@ def test_fields_of_a_plan_can_be_fixed(precision):
 
 def test_fewer_clusters_than_assumed_change_the_plan():
     """If a GPU cannot hold 16 clusters of 8, the plan avoids a second round for a few tiles."""
-    wanted = cuda.plan(PAPER, H200, precision="ffma", lanes=8, split=1)
-    assert wanted is not None and wanted.tiles(*PAPER[:2]) <= 128
-    fewer = H200.with_resident(wanted.cluster, 4)
+    best = cuda.plan(PAPER, H200, precision="ffma", lanes=8, split=1)
+    assert best is not None and best.tiles(*PAPER[:2]) <= 128
+    fewer = H200.with_resident(best.cluster, 4)
     cut = cuda.plan(PAPER, fewer)
-    assert cut is not None and cut.cluster != wanted.cluster
+    assert cut is not None and cut.cluster != best.cluster
 
 
 def test_a_plan_is_cached():
@@ -115,8 +115,8 @@ def test_a_missing_cupy_is_named(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_steps_on_a_gpu_agree_with_the_reference(case):
-    found = conformance.train_steps(case, cuda, torch.float32, torch.device("cuda"), 1e-5)
-    assert max(found.values(), default=0.0) <= 1e-5, found
+    results = conformance.train_steps(case, cuda, torch.float32, torch.device("cuda"), 1e-5)
+    assert max(results.values(), default=0.0) <= 1e-5, results
 
 
 def runs_on_gpu(count: int):
@@ -128,11 +128,11 @@ def runs_on_gpu(count: int):
 @pytest.mark.gpu
 @pytest.mark.parametrize("count", [1, 5])
 def test_bits_on_a_gpu_depend_on_nothing_but_the_runs(count):
-    found = []
+    results = []
     for parts in [(5,)] * 20 + [(2, 3), (1, 4)]:
         runs, losses, done = runs_on_gpu(count), [], 0
         for steps in parts:
             losses.append(cuda.train_steps(runs, done, steps))
             done += steps
-        found.append([torch.cat(losses, dim=1), *(w for run in runs for w in (run.w_enc, run.w_dec))])
-    assert all(torch.equal(a, b) for other in found for a, b in zip(found[0], other, strict=True))
+        results.append([torch.cat(losses, dim=1), *(w for run in runs for w in (run.w_enc, run.w_dec))])
+    assert all(torch.equal(a, b) for other in results for a, b in zip(results[0], other, strict=True))

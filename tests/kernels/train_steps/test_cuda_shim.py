@@ -139,32 +139,32 @@ def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[TrainingRun, 
     return run, (weights, signal, noise, corruption, setting, case, sampler.seed)
 
 
-def truth(given: tuple, steps: int) -> tuple[reference.Learner, list[float]]:
-    weights, signal, noise, corruption, setting, case, seed = given
+def truth(arguments: tuple, steps: int) -> tuple[reference.Learner, list[float]]:
+    weights, signal, noise, corruption, setting, case, seed = arguments
     start = reference.beginner(weights)
     drawn = case.frames, case.batch, case.noise_only, seed, FIRST, corruption
     return reference.train_steps(start, signal, noise, setting, steps, *drawn)
 
 
-def error(found: torch.Tensor, wanted) -> float:
+def error(results: torch.Tensor, expected) -> float:
     """Return the relative root-mean-square error; infinite if a number is not finite."""
-    got, wanted = found.double().numpy(), np.asarray(wanted)
-    if not np.isfinite(got).all():
+    computed, expected = results.double().numpy(), np.asarray(expected)
+    if not np.isfinite(computed).all():
         return math.inf
-    size = np.linalg.norm(wanted)
-    return float(np.linalg.norm(got - wanted) / size) if size else float(np.linalg.norm(got))
+    size = np.linalg.norm(expected)
+    return float(np.linalg.norm(computed - expected) / size) if size else float(np.linalg.norm(computed))
 
 
-def errors(run: TrainingRun, losses: torch.Tensor, given: tuple) -> dict[str, float]:
-    learner, wanted = truth(given, len(losses))
-    found = {"loss": error(losses, wanted)}
+def errors(run: TrainingRun, losses: torch.Tensor, arguments: tuple) -> dict[str, float]:
+    learner, expected = truth(arguments, len(losses))
+    results = {"loss": error(losses, expected)}
     for name, weight in (("w_enc", run.w_enc), ("w_dec", run.w_dec)):
-        found[name] = error(weight, learner.weights[name])
+        results[name] = error(weight, learner.weights[name])
         state = learner.state[name]
         assert state is not None
         for kept, tensor in zip(RULES[run.optimizer].state, run.state[name], strict=True):
-            found[f"{name} {kept}"] = error(tensor, state[kept])
-    return found
+            results[f"{name} {kept}"] = error(tensor, state[kept])
+    return results
 
 
 def all_bits(run: TrainingRun, losses: torch.Tensor) -> list[bytes]:
@@ -176,10 +176,10 @@ def all_bits(run: TrainingRun, losses: torch.Tensor) -> list[bytes]:
 @pytest.mark.parametrize("name", CASES)
 def test_steps_agree_with_the_reference(name, optimizer):
     case = CASES[name]
-    run, given = problem(case, optimizer)
+    run, arguments = problem(case, optimizer)
     losses = cuda_shim.train_steps(case.plan, case.blocks, [run], FIRST, 4)
-    found = errors(run, losses[0], given)
-    assert max(found.values()) <= TOLERANCE[case.plan.precision], found
+    results = errors(run, losses[0], arguments)
+    assert max(results.values()) <= TOLERANCE[case.plan.precision], results
 
 
 @pytest.mark.parametrize("name", ["nothing is a multiple", "split latents, clusters", "TF32 in three"])
@@ -187,14 +187,14 @@ def test_bits_depend_on_nothing_but_the_run(name):
     """They depend neither on the order of threads nor on the number of steps in a launch."""
     case = CASES[name]
     run, _ = problem(case, "adam")
-    found = []
+    results = []
     for parts in [(5,), (5,), (2, 3), (1, 4)]:
-        mine, losses, done = run.copy(), [], FIRST
+        copy, losses, done = run.copy(), [], FIRST
         for steps in parts:
-            losses.append(cuda_shim.train_steps(case.plan, case.blocks, [mine], done, steps))
+            losses.append(cuda_shim.train_steps(case.plan, case.blocks, [copy], done, steps))
             done += steps
-        found.append(all_bits(mine, torch.cat(losses, dim=1)))
-    assert all(bits == found[0] for bits in found)
+        results.append(all_bits(copy, torch.cat(losses, dim=1)))
+    assert all(bits == results[0] for bits in results)
 
 
 @pytest.mark.parametrize("name", POPULATIONS)
@@ -207,9 +207,9 @@ def test_runs_of_a_population_agree_with_the_reference(name):
     runs = [run for run, _ in problems]
     alone = [run.copy() for run in runs]
     losses = cuda_shim.train_steps(case.plan, len(runs) * case.blocks, runs, FIRST, 4)
-    for run, row, (_, given) in zip(runs, losses, problems, strict=True):
-        found = errors(run, row, given)
-        assert max(found.values()) <= TOLERANCE["ffma"], found
+    for run, row, (_, arguments) in zip(runs, losses, problems, strict=True):
+        results = errors(run, row, arguments)
+        assert max(results.values()) <= TOLERANCE["ffma"], results
     for run, row, copy in zip(runs, losses, alone, strict=True):
         parts = [cuda_shim.train_steps(case.plan, case.blocks, [copy], FIRST + done, 2) for done in (0, 2)]
         assert all_bits(run, row) == all_bits(copy, torch.cat(parts, dim=1)[0])
@@ -234,8 +234,8 @@ class Implementation:
     "case", [c for c in conformance.TINY if type(c) is cases.Case and not c.targets], ids=lambda case: case.name
 )
 def test_the_plans_of_a_gpu_conform(case):
-    found = conformance.train_steps(case, Implementation, torch.float32, torch.device("cpu"), 1e-5, False)
-    assert max(found.values()) <= 1e-5, found
+    results = conformance.train_steps(case, Implementation, torch.float32, torch.device("cpu"), 1e-5, False)
+    assert max(results.values()) <= 1e-5, results
 
 
 @pytest.mark.parametrize("name", CASES)

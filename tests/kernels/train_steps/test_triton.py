@@ -68,11 +68,11 @@ def test_tf32_and_bfloat16_are_near_the_reference(cases, shape, monkeypatch):
     monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
     for group in (*problem.signal, *problem.noise):
         group[:] = [torch.tensor(r).bfloat16().float().numpy() for r in group]
-    learner, wanted = problem.truth(1)
+    learner, expected = problem.truth(1)
     for source, tolerance in ((torch.float32, 1e-3), (torch.bfloat16, 2e-2)):
         run = on_gpu(problem.run(), source)
         losses = cases.triton.train_steps([run], cases.FIRST, 1)
-        cases.agree("loss", losses[0].cpu(), np.array(wanted), tolerance)
+        cases.agree("loss", losses[0].cpu(), np.array(expected), tolerance)
         for name in ("w_enc", "w_dec"):
             moved = getattr(run, name).cpu() - torch.tensor(getattr(problem, name))
             cases.agree(name, moved, learner.weights[name] - getattr(problem, name), 10 * tolerance)

@@ -111,8 +111,8 @@ def written(run):
 
 
 def check(problem, run, losses, steps=STEPS):
-    learner, wanted = problem.truth(steps)
-    agree("losses", losses[0], np.array(wanted))
+    learner, expected = problem.truth(steps)
+    agree("losses", losses[0], np.array(expected))
     assert losses.dtype == torch.float64
     for name, tensor in written(run).items():
         weight, *kept = name.split()
@@ -177,11 +177,11 @@ def test_filters_without_a_positive_activation_learn_only_with_a_negative_slope(
 @pytest.mark.parametrize("rule", RULES)
 def test_five_steps_have_the_bits_of_two_and_three(rule):
     problem = Problem(*SMALL, rule=rule)
-    whole, parts = problem.run(), problem.run()
-    losses = triton.train_steps([whole], FIRST, 5)
+    once, parts = problem.run(), problem.run()
+    losses = triton.train_steps([once], FIRST, 5)
     first, second = triton.train_steps([parts], FIRST, 2), triton.train_steps([parts], FIRST + 2, 3)
     assert torch.equal(losses, torch.cat([first, second], dim=1))
-    same_bits(whole, parts)
+    same_bits(once, parts)
 
 
 class Graph:
@@ -239,8 +239,8 @@ def test_runs_in_one_call_give_the_results_of_several_calls():
     changes = {"penalty": 0.25, "options": {"learning_rate": 0.1, "rho": 0.8, "epsilon": 1e-2, "weight_decay": 0.1}}
     together = [problem.run(), problem.run(**changes)]
     losses = triton.train_steps(together, FIRST, STEPS)
-    for run, row, given in zip(together, losses, ({}, changes), strict=True):
-        alone = problem.run(**given)
+    for run, row, settings in zip(together, losses, ({}, changes), strict=True):
+        alone = problem.run(**settings)
         assert torch.equal(triton.train_steps([alone], FIRST, STEPS)[0], row)
         same_bits(run, alone)
 
@@ -281,10 +281,10 @@ def test_starts_are_those_of_the_eager_form(corrupted):
     plan = triton.plan_for(problem.run())
     plan.begin(problem.run(), FIRST)
     plan.draw(problem.run())
-    for item, wanted in enumerate(eager.first_rows(crops, FIRST)):
-        groups, signal = np.arange(len(wanted)), crops.signal_groups
+    for item, first_rows in enumerate(eager.first_rows(crops, FIRST)):
+        groups, signal = np.arange(len(first_rows)), crops.signal_groups
         of_signal, of_noise = groups < signal, (groups >= signal) & (groups < signal + crops.noise_groups)
-        rows = wanted[~(of_signal if item < crops.noise_items else of_noise)]
+        rows = first_rows[~(of_signal if item < crops.noise_items else of_noise)]
         np.testing.assert_array_equal(plan.starts[item, : len(rows)], rows)
 
 
