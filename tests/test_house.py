@@ -139,7 +139,7 @@ LAYERS = (
     ("models",),
     ("masking", "labels", "sampling"),
     ("audio", "metrics"),
-    ("functional", "plot_style", "sealed", "file_lock"),
+    ("functional", "plot_style", "checked_safetensors", "file_lock"),
     ("kernels", "atomic", "interrupts"),
     ("errors",),
 )
@@ -184,7 +184,7 @@ WRONG = {
     "denoising/batch/x.py": "from ...training import material",
     "training/x.py": "from ..systems.registry import systems",
     "systems/x.py": "from ..sweeps.sweep import Sweep",
-    "sweeps/x.py": "from ..evaluation.report import report",
+    "sweeps/x.py": "from ..evaluation.diagnostics import diagnose",
     "evaluation/x.py": "from ..report.page import page",
     "experiments/paper/x.py": "from ...cli.options import names",
 }

@@ -22,7 +22,7 @@ from ..models.storage import identity
 from ..sampling.crops import CropSampler
 from .checkpoint import current_place, differences, read_checkpoint, write_checkpoint
 from .distributed import Ranks, Shares, current
-from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, late_interrupt, progress_bar
+from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, deferred_interrupt, progress_bar
 from .optimisers import Optimiser
 from .plateau import Plateau
 from .steps import serving_backend, train_steps
@@ -176,7 +176,7 @@ class Trainer:
         first, end = self.step, self.step + steps
         due = time.monotonic() + self.checkpoint_every
         with (
-            late_interrupt(patient=bool(self._shares)) as interrupted,
+            deferred_interrupt(ignore_repeats=bool(self._shares)) as interrupted,
             progress_bar("train", first, end, self.progress) as bar,
         ):
             backend, stopping = self.fused(), False

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -694,9 +693,3 @@ def test_ceilings_of_this_machine(monkeypatch):
     sizes, rates = zip(*found["bandwidths"], strict=True)
     assert sizes == ceilings.CPU_SETS and rates == tuple(sorted(rates, reverse=True))
     assert 0 < found["barrier_seconds"] < 1e-2
-
-
-def test_gpu_script_parses():
-    script = Path(command.__file__).parent / "gpu.sh"
-    checked = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr

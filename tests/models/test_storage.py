@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from partae_fast import sealed
+from partae_fast import checked_safetensors
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.errors import UserError
 from partae_fast.masking.mask import Mask
@@ -67,9 +67,9 @@ def test_rectifiers_are_saved_and_files_from_before_them_have_none(model, path):
     assert load(path).config() == leaky.config()
     assert torch.equal(load(path)(x), leaky(x)) and not torch.equal(leaky(x), model(x))
     save(model, path)
-    whole = sealed.read(path)
+    whole = checked_safetensors.read(path)
     older = {name: whole.settings["config"].pop(name) for name in ("negative_slope", "rectified_output")}
-    sealed.write(path, FORMAT, VERSION, whole.settings, whole.tensors)
+    checked_safetensors.write(path, FORMAT, VERSION, whole.settings, whole.tensors)
     assert older == {"negative_slope": 0.0, "rectified_output": False}
     assert load(path).config() == model.config()
 
@@ -77,10 +77,10 @@ def test_rectifiers_are_saved_and_files_from_before_them_have_none(model, path):
 def test_files_that_call_the_negative_slope_leak_load(model, path):
     leaky = ConvPartitionedAutoencoder(**model.config() | {"negative_slope": 1 / 3})
     save(leaky, path)
-    file = sealed.read(path)
+    file = checked_safetensors.read(path)
     file.settings["config"]["leak"] = file.settings["config"].pop("negative_slope")
-    sealed.write(path, FORMAT, VERSION, file.settings, file.tensors)
-    assert b'"leak"' in path.read_bytes() and b"negative_slope" not in path.read_bytes()
+    checked_safetensors.write(path, FORMAT, VERSION, file.settings, file.tensors)
+    assert b"leak" in path.read_bytes() and b"negative_slope" not in path.read_bytes()
     assert load(path).config() == leaky.config()
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from partae_fast import sealed
+from partae_fast import checked_safetensors
 from partae_fast.errors import UserError
 from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
 from partae_fast.models.state import tensors_of
@@ -110,7 +110,7 @@ def test_another_back_end_goes_on_and_says_so(tmp_path, caplog, make_trainer):
 def test_a_damaged_checkpoint_and_a_model_are_told_apart(tmp_path, make_trainer):
     path = tmp_path / "c"
     make_trainer(checkpoint=path).run(2)
-    with pytest.raises(UserError, match="a partae-checkpoint file, and a partae-model file is wanted"):
+    with pytest.raises(UserError, match="is a partae-checkpoint file; a partae-model file is needed here"):
         load(path)
     content = path.read_bytes()
     path.write_bytes(content[:-1])
@@ -139,7 +139,7 @@ def test_a_write_that_fails_keeps_the_checkpoint_before(tmp_path, monkeypatch, m
 
 def test_a_checkpoint_holds_no_pickle_and_all_state(tmp_path, make_trainer, make_model):
     make_trainer(checkpoint=tmp_path / "c", optimizer="adam").run(2)
-    file = sealed.read(tmp_path / "c")
+    file = checked_safetensors.read(tmp_path / "c")
     names = set(file.tensors)
     assert {f"model.{name}" for name in tensors_of(make_model())} <= names
     assert {f"optimizer.{i}.{name}" for i in ("w_enc", "w_dec") for name in ("mean", "square")} <= names

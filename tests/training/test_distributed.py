@@ -161,7 +161,7 @@ def test_an_interrupt_of_one_stops_all_after_the_same_step(tmp_path, make_model,
     def work(ranks):
         trainer = Trainer(make_model(), make_sampler(), ranks=ranks, checkpoint=tmp_path / "c", overwrite=True)
         take = trainer._take_common
-        # As late_interrupt fills the list on the main thread of one rank.
+        # As deferred_interrupt fills the list on the main thread of one rank.
         trainer._take_common = lambda steps, heard: take(steps, heard if trainer.step < 16 or ranks.leads else [2])
         with pytest.raises(KeyboardInterrupt):
             trainer.run(1000)
