@@ -115,8 +115,8 @@ def pooled_gradients(
     spread(_pooled_gradients, parts, 18 * x.numel() * filters, *flat, *settings)
     grad_x = grad_w = None
     if need_x:
-        turned = weight.detach().flip(0, 1).transpose(2, 3)
-        grad_x = convolve(grad_z, turned, weight.new_zeros(channels), (1, 1), -np.inf)
+        transposed = weight.detach().flip(0, 1).transpose(2, 3)
+        grad_x = convolve(grad_z, transposed, weight.new_zeros(channels), (1, 1), -np.inf)
     if need_w:
         total = partials.sum(0).transpose(1, 0, 2, 3).reshape(3, blocks * step, columns)
         nine = total[:, : 3 * channels, :filters].reshape(3, 3, channels, filters)

@@ -48,16 +48,16 @@ def products_kernel(
         units = squashed * inverse_length(squashed)[:, None]  # (BLOCK_P, BLOCK_D)
         weight, labels = weight_and_label(weights_ptr, labels_ptr, first + offs_p, mask_p, sources)
         members = tl.where(labels[:, None] == offs_s[None, :], weight[:, None], 0.0)  # (BLOCK_P, BLOCK_S)
-        turned = tl.trans(units)
-        among = tl.dot(turned, weight[:, None] * units, among, input_precision=PRECISION)
-        across = tl.dot(turned, members, across, input_precision=PRECISION)
+        transposed = tl.trans(units)
+        among = tl.dot(transposed, weight[:, None] * units, among, input_precision=PRECISION)
+        across = tl.dot(transposed, members, across, input_precision=PRECISION)
         sizes += tl.sum(members, axis=0)
-    place = part.to(tl.int64) * batch + item
-    offs_g = (place * size + offs_d[:, None]) * size + offs_d[None, :]
+    entry = part.to(tl.int64) * batch + item
+    offs_g = (entry * size + offs_d[:, None]) * size + offs_d[None, :]
     tl.store(among_ptr + offs_g, among, mask=mask_d[:, None] & mask_d[None, :])
-    offs_c = (place * size + offs_d[:, None]) * sources + offs_s[None, :]
+    offs_c = (entry * size + offs_d[:, None]) * sources + offs_s[None, :]
     tl.store(across_ptr + offs_c, across, mask=mask_d[:, None] & mask_s[None, :])
-    tl.store(sizes_ptr + place * sources + offs_s, sizes, mask=mask_s)
+    tl.store(sizes_ptr + entry * sources + offs_s, sizes, mask=mask_s)
 
 
 @triton.jit
@@ -126,9 +126,9 @@ def affinity_loss(
     tiles = triton.cdiv(points, tile["BLOCK_P"])
     steps = triton.cdiv(tiles, PARTS_MAX)
     parts = triton.cdiv(tiles, steps)
-    place = {"dtype": torch.float32, "device": embeddings.device}
+    options = {"dtype": torch.float32, "device": embeddings.device}
     shapes = (batch, size, size), (batch, size, sources), (batch, sources)
-    partials = [torch.empty(parts, *shape, **place) for shape in shapes]
+    partials = [torch.empty(parts, *shape, **options) for shape in shapes]
     launch(
         products_kernel,
         batch * parts,
@@ -148,7 +148,7 @@ def affinity_loss(
         PRECISION=precision,
         BLOCK_S=power_of_two(sources, LEAST, 2**20),
     )
-    among, across, sizes = (add_up(part, torch.empty(s, **place)) for part, s in zip(partials, shapes, strict=True))
+    among, across, sizes = (add_up(part, torch.empty(s, **options)) for part, s in zip(partials, shapes, strict=True))
     losses, scale_among, scale_across = scales(among, across, sizes, variant)
     among, across = among * (scale_among / batch)[:, None, None], across * (scale_across / batch)[:, None, None]
     grad = torch.empty_like(embeddings)

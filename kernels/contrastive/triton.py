@@ -100,8 +100,8 @@ def contrastive_loss(
     tile = tile_of(size)
     embeddings, table, sources = embeddings.contiguous(), table.contiguous(), sources.contiguous()
     tiles = triton.cdiv(points, tile["BLOCK_P"])
-    place = {"dtype": torch.float32, "device": embeddings.device}
-    losses, sums = torch.empty(tiles, batch, **place), torch.empty(tiles, batch, count, size, **place)
+    options = {"dtype": torch.float32, "device": embeddings.device}
+    losses, sums = torch.empty(tiles, batch, **options), torch.empty(tiles, batch, count, size, **options)
     grad, grad_table = torch.empty_like(embeddings), torch.empty_like(table)
     launch(
         contrastive_kernel,
@@ -122,7 +122,7 @@ def contrastive_loss(
         share=1.0 / (batch * points * count),
         **tile,
     )
-    vectors = add_up(sums, torch.empty(batch, count, size, **place))
+    vectors = add_up(sums, torch.empty(batch, count, size, **options))
     block = {"BLOCK_N": power_of_two(batch * count, 1, 32), "BLOCK_D": tile["BLOCK_D"], "num_warps": 1}
     launch(
         table_kernel,
@@ -134,4 +134,4 @@ def contrastive_loss(
         size=size,
         **block,
     )
-    return add_up(losses.flatten(), torch.empty((), **place)), grad, grad_table
+    return add_up(losses.flatten(), torch.empty((), **options)), grad, grad_table

@@ -223,9 +223,9 @@ def conv2d_pool_backward(
         grad_z = torch.where(values <= 0, 0.0, grad_values) if relu else grad_values
     else:
         grad_z = unpooled(grad_values, values, positions, pool, (x.shape[1], x.shape[2]), relu)
-    turned = weight.flip(0, 1).transpose(2, 3)
+    transposed = weight.flip(0, 1).transpose(2, 3)
     return (
-        convolve(grad_z, turned, None, (1, 1), False) if need_x else None,
+        convolve(grad_z, transposed, None, (1, 1), False) if need_x else None,
         gradient_of_weight(x, grad_z, 3) if need_w else None,
         grad_z.sum((0, 1, 2), dtype=torch.float32).to(x.dtype) if need_bias else None,
     )

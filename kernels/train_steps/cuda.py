@@ -236,12 +236,12 @@ def groups_of(run: TrainingRun) -> int:
 
 def extras_of(run: TrainingRun) -> tuple[str, ...]:
     """Return the EXTRAS that the run needs."""
-    has = run.crops.corruption_groups > 0, run.negative_slope > 0, run.rectified_output
-    return tuple(name for name, had in zip(EXTRAS, has, strict=True) if had)
+    needs = run.crops.corruption_groups > 0, run.negative_slope > 0, run.rectified_output
+    return tuple(name for name, needed_here in zip(EXTRAS, needs, strict=True) if needed_here)
 
 
 def encode_cycles(plan: Plan) -> float:
-    """Return a multiprocessor's cycles to encode a tile: the most of issue, shared memory and tensor cores."""
+    """Return a multiprocessor's cycles to encode a tile: those of its busiest unit."""
     warps = plan.threads // 32
     if plan.precision == "ffma":
         tasks = plan.encoded // plan.frames * plan.block_latents // 4 * plan.slices

@@ -30,7 +30,7 @@ def first_rows(crops: Crops, step: int) -> np.ndarray:
 def batch_at(crops: Crops, step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Return x (B, N, H), its target and noise_only (B,) of a step."""
 
-    def mixed(recordings: Tensor, starts: list[int]) -> Tensor:
+    def mixture(recordings: Tensor, starts: list[int]) -> Tensor:
         first, *others = [recordings[s : s + crops.frames].to(dtype) for s in starts]
         return sum(others, first)
 
@@ -39,8 +39,8 @@ def batch_at(crops: Crops, step: int, dtype: torch.dtype) -> tuple[Tensor, Tenso
     x, target = [], []
     for item, starts in enumerate(first_rows(crops, step).tolist()):
         own = starts[signal:first_corruption] if item < crops.noise_items else starts[:signal]
-        x.append(mixed(crops.source, own + starts[first_corruption:]))
-        target.append(x[-1] if crops.target_is_input else mixed(target_source, own))
+        x.append(mixture(crops.source, own + starts[first_corruption:]))
+        target.append(x[-1] if crops.target_is_input else mixture(target_source, own))
     noise_only = torch.arange(crops.batch, device=crops.source.device) < crops.noise_items
     return torch.stack(x), torch.stack(target), noise_only.to(dtype)
 

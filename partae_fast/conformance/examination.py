@@ -68,35 +68,36 @@ def examine(function: Callable, calls: Calls, thorough: bool = True) -> dict[str
     state, before = global_state(), [storage(tensor).clone() for tensor in first.tensors]
     errors: dict[str, float] = {}
 
-    def note(quantities: dict[str, float]) -> None:
+    def record(quantities: dict[str, float]) -> None:
         for quantity, error in quantities.items():
             errors[quantity] = max(error, errors.get(quantity, 0.0))
 
-    def note_whether(**right: bool) -> None:
-        note({name.replace("_", " "): 0.0 if holds else WRONG for name, holds in right.items()})
+    def record_checks(**checks: bool) -> None:
+        record({name.replace("_", " "): 0.0 if holds else WRONG for name, holds in checks.items()})
 
     def unchanged() -> bool:
         return all(torch.equal(storage(t), b) for t, b in zip(first.tensors, before, strict=True))
 
     with poisoned() if interpreting() else contextlib.nullcontext():
         results = first.run(function)
-    kept = [bits(result) for result in _tensors(results)]
-    note(first.errors(results))
-    alone = {"inputs_left_alone": unchanged(), "global_state_left_alone": global_state() == state}
-    note_whether(**alone, **_layout_checks(first, results))
+    first_bits = [bits(result) for result in _tensors(results)]
+    record(first.errors(results))
+    untouched = {"inputs_left_alone": unchanged(), "global_state_left_alone": global_state() == state}
+    record_checks(**untouched, **_layout_checks(first, results))
     if not interpreting():
         with poisoned():
-            note(first.errors(first.run(function)))
+            record(first.errors(first.run(function)))
     if thorough:
-        note(_errors_with_other_numbers(function, first, calls(1)[0]))
-        again = first.run(function)
-        note_whether(
-            bits=_equal(kept, [bits(result) for result in _tensors(again)]),
-            earlier_results_kept=_equal(kept, [bits(r) for r in _tensors(results)]) and not _share(results, again),
+        record(_errors_with_other_numbers(function, first, calls(1)[0]))
+        second = first.run(function)
+        record_checks(
+            bits=_equal(first_bits, [bits(result) for result in _tensors(second)]),
+            earlier_results_kept=_equal(first_bits, [bits(r) for r in _tensors(results)])
+            and not _share(results, second),
         )
         for other in others:
-            note(other.errors(other.run(function)))
-    note_whether(inputs_left_alone=unchanged())
+            record(other.errors(other.run(function)))
+    record_checks(inputs_left_alone=unchanged())
     return errors
 
 
@@ -157,12 +158,12 @@ def takes(function: Callable, keyword: str) -> bool:
 
 def _layout_checks(call: Call, results: tuple[Any, ...]) -> dict[str, bool]:
     """Return, by requirement, whether results have the layout and memory that an op's results must have."""
-    places = {tensor.untyped_storage().data_ptr() for tensor in call.tensors}
+    addresses = {tensor.untyped_storage().data_ptr() for tensor in call.tensors}
     tensors = _tensors(results)
     return {
         "contiguous": all(tensor.is_contiguous() for tensor in tensors),
         "no_graph": not any(tensor.requires_grad or tensor.grad_fn is not None for tensor in tensors),
-        "memory_of_its_own": not any(t.numel() and t.untyped_storage().data_ptr() in places for t in tensors),
+        "memory_of_its_own": not any(t.numel() and t.untyped_storage().data_ptr() in addresses for t in tensors),
     }
 
 
@@ -176,8 +177,8 @@ def _equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 
 def _share(some: Sequence[Any], others: Sequence[Any]) -> bool:
     """Return whether the results of two calls, both alive, share memory."""
-    places = {t.untyped_storage().data_ptr() for t in _tensors(some) if t.numel()}
-    return any(t.untyped_storage().data_ptr() in places for t in _tensors(others) if t.numel())
+    addresses = {t.untyped_storage().data_ptr() for t in _tensors(some) if t.numel()}
+    return any(t.untyped_storage().data_ptr() in addresses for t in _tensors(others) if t.numel())
 
 
 THREADS = 3
@@ -189,16 +190,16 @@ def repeat(function: Callable, calls: Calls, times: int, slack: float | None = N
     With `slack`, results in threads may have errors up to it: the bits of a library's products depend on the number of
     threads, which concurrent calls share.
     """
-    drawn = [calls(draw)[0] for draw in range(THREADS)]
-    results = [_tensors(call.run(function)) for call in drawn]
+    draws = [calls(draw)[0] for draw in range(THREADS)]
+    results = [_tensors(call.run(function)) for call in draws]
     expected = [[bits(tensor) for tensor in tensors] for tensors in results]
-    steady = all(_equal(_tensors(drawn[0].run(function)), results[0]) for _ in range(times))
+    steady = all(_equal(_tensors(draws[0].run(function)), results[0]) for _ in range(times))
     steady = steady and _equal(expected[0], [bits(tensor) for tensor in results[0]])
 
     def alike(index: int) -> bool:
-        rounds = (drawn[index].run(function) for _ in range(max(6, times // 100)))
+        rounds = (draws[index].run(function) for _ in range(max(6, times // 100)))
         if slack is not None:
-            return all(max(drawn[index].errors(result).values()) <= slack for result in rounds)
+            return all(max(draws[index].errors(result).values()) <= slack for result in rounds)
         return all(_equal([bits(tensor) for tensor in _tensors(result)], expected[index]) for result in rounds)
 
     interval = sys.getswitchinterval()

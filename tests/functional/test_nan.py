@@ -85,10 +85,10 @@ def test_dense_backward(backend, activation, dropout):
     x, weight, bias = draw(5, 4), draw(4, 9), draw(9)
     x[2, 1], grad = NAN, draw(5, 9)
     grad[:, ::2] = NAN
-    drawn = Dropout(dropout, 1, 2, 3)
+    settings = Dropout(dropout, 1, 2, 3)
     module = implementation("dense", backend)
-    output = module.dense(x, weight, bias, activation, drawn)
-    result = module.dense_backward(grad, output, x, weight, activation, drawn, True, True, True)
+    output = module.dense(x, weight, bias, activation, settings)
+    result = module.dense_backward(grad, output, x, weight, activation, settings, True, True, True)
     truth = dense_reference.dense_backward(
         grad.numpy(), x.numpy(), weight.numpy(), bias.numpy(), activation, dropout, 1, 2, 3
     )

@@ -40,24 +40,24 @@ def test_an_item_is_the_sum_of_one_crop_of_each_of_its_groups():
 def test_corruption_is_in_every_input_and_in_no_target():
     signal, noise = [[np.full((4, 2), 1.0)]], [[np.full((4, 2), 10.0)]]
     corruption = [[np.full((4, 2), 100.0)], [np.full((4, 2), 1000.0)]]
-    drawn = signal, noise, 4, 3, 0.4, 0, 5
-    x, noise_only = sampler.batch_at(*drawn, corruption)
+    settings = signal, noise, 4, 3, 0.4, 0, 5
+    x, noise_only = sampler.batch_at(*settings, corruption)
     assert noise_only.tolist() == [1, 0, 0]
     assert x[:, 0, 0].tolist() == [1110, 1101, 1101]
-    assert sampler.target_at(*drawn)[:, 0, 0].tolist() == [10, 1, 1]
+    assert sampler.target_at(*settings)[:, 0, 0].tolist() == [10, 1, 1]
 
 
 def test_the_target_of_a_recording_is_only_in_the_target():
     signal = [[(counting(20), counting(20, first=1000))], [np.full((9, 2), 0.5)]]
     noise = [[(np.full((4, 2), 7.0), np.zeros((4, 2)))]]
-    drawn = signal, noise, 4, 3, 0.4, 0, 5
-    x, noise_only = sampler.batch_at(*drawn)
-    target = sampler.target_at(*drawn)
+    settings = signal, noise, 4, 3, 0.4, 0, 5
+    x, noise_only = sampler.batch_at(*settings)
+    target = sampler.target_at(*settings)
     assert noise_only.tolist() == [1, 0, 0]
     assert (x[0] == 7.0).all() and not target[0].any()
     assert np.array_equal(target[1:], x[1:] + 1000)  # the same frames of it
     plain = [[counting(20)], [np.full((9, 2), 0.5)]]
-    assert np.array_equal(x, sampler.batch_at(plain, [[np.full((4, 2), 7.0)]], *drawn[2:])[0])
+    assert np.array_equal(x, sampler.batch_at(plain, [[np.full((4, 2), 7.0)]], *settings[2:])[0])
     for result, expected in zip(sampler.statistics(signal, 4), sampler.statistics(plain, 4), strict=True):
         assert np.array_equal(result, expected)
 
