@@ -36,9 +36,8 @@ def _pooled_gradients(
     columns = (filters + vector - 1) // vector * vector
     run = 3 * channels
     step = 3 if channels == 1 else RUN
-    size = (
-        (run + step - 1) // step * step * 3 * columns
-    )  # of the gradient of the filters, which is (blocks of taps, rows, taps, filters)
+    # Of the gradient of the filters, which is (blocks of taps, rows, taps, filters).
+    size = (run + step - 1) // step * step * 3 * columns
     dense = np.zeros(p * plane + vector, dtype=x.dtype)
     scratch = np.zeros((p + 2) * row + RUN, dtype=x.dtype)
     parts = len(biases) // filters
