@@ -135,7 +135,8 @@ def denoise_blocks(
 
     The sizes of the blocks do not affect the samples. `chunk` is the number of frames that the model processes at a
     time, rounded up to whole pools; it bounds the memory and changes samples by rounding errors only. With more than 4
-    channels chunks are shorter, down to 256 frames. A model whose attribute `whole` is true gets all frames at once.
+    channels chunks are shorter, down to 256 frames. A model with
+    `needs_whole_recording` gets all frames at once.
     """
     if part not in PARTS:
         raise UserError(f"denoise: part is {part!r}; it must be {' or '.join(PARTS)}")
@@ -153,7 +154,7 @@ def denoise_blocks(
             f"{model.spectrogram.low:g} to {model.spectrogram.high:g} Hz; use a model trained at this rate"
         )
     floor = 0.0 if reduction is None else 10.0 ** (-reduction / 20)
-    chunk = ALL_FRAMES if getattr(model, "whole", False) else chunk
+    chunk = ALL_FRAMES if getattr(model, "needs_whole_recording", False) else chunk
     masking = _Masking(model, model.spectrogram, channels, floor, chunk)
     return _denoise_stream(blocks, int(rate), masking, floor, part)
 

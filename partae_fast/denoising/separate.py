@@ -104,14 +104,14 @@ def separate_blocks(
 
     The sizes of the blocks do not affect the samples. `chunk` is the number of frames that the model processes at a
     time, rounded up to whole segments; it bounds the memory and changes samples by rounding errors only. A model whose
-    separation is `whole` gets all frames at once.
+    separation has `whole_recording` gets all frames at once.
     """
     require_rate(rate, "separate")
     model = float32_model(model, "separate")
     separation = separation_for(model, step, count)
     if model.spectrogram is None:
         raise UserError("separate: the model has no spectrogram; set model.spectrogram to that of its training")
-    chunk = ALL_FRAMES if separation.whole else chunk
+    chunk = ALL_FRAMES if separation.whole_recording else chunk
     masking = _SourceMasking(separation, model.spectrogram, channels, chunk, device_of(model))
     return _separate_stream(stream, int(rate), masking)
 
@@ -137,7 +137,7 @@ def separate_file(
 ) -> tuple[dict[str, Path], AudioInfo]:
     """Separate a file into one file per source; the samples are those of `separate`.
 
-    Memory is bounded, except for models whose separation is `whole`.
+    Memory is bounded, except for models whose separation has `whole_recording`.
 
     Arguments:
         model: trained model.

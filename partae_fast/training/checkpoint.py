@@ -26,7 +26,7 @@ import torch
 
 from .. import checked_safetensors
 from ..errors import UserError
-from ..models.state import tensors_of
+from ..models.state import rename_arguments, tensors_of
 from ..models.storage import program
 from .optimisers import Optimiser
 
@@ -35,7 +35,7 @@ logger = logging.getLogger("partae_fast")
 FORMAT, VERSION = "partae-checkpoint", "2"
 _SETTINGS = {"step", "run", "place", "program"}
 # Settings of a run that an older checkpoint lacks, and what they were: its own, and those of its model.
-LATER, LATER_CONFIG = {"weight_decay": 0.0}, {"leak": 0.0, "rectified_output": False}
+LATER, LATER_CONFIG = {"weight_decay": 0.0}, {"negative_slope": 0.0, "rectified_output": False}
 LATER_PLACE = {"ranks": "1"}
 RECORDINGS = "sampler.recordings_sha256"
 # What settings of a run are called where a user is told that they differ.
@@ -94,7 +94,7 @@ def read_checkpoint(
     losses = _losses(path, file)
     then = {**LATER, **file.settings["run"]}
     later = {name: value for name, value in LATER_CONFIG.items() if name in run.get("config", {})}
-    then["config"] = {**later, **then.get("config", {})}
+    then["config"] = {**later, **rename_arguments(then.get("config", {}))}
     changed = differences(then, run)
     if changed:
         raise UserError(

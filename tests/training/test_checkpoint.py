@@ -81,13 +81,23 @@ def test_another_run_is_refused_with_what_differs(
 
 def test_a_checkpoint_without_a_later_option_has_its_default(tmp_path, make_trainer):
     trainer = make_trainer(checkpoint=tmp_path / "c")
-    del trainer._run["weight_decay"], trainer._run["config"]["leak"], trainer._run["config"]["rectified_output"]
+    config = trainer._run["config"]
+    del trainer._run["weight_decay"], config["negative_slope"], config["rectified_output"]
     trainer.run(2)
     run = describe(tmp_path / "c")["run"]
-    assert "weight_decay" not in run and "leak" not in run["config"]
+    assert "weight_decay" not in run and "negative_slope" not in run["config"]
     assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
     with pytest.raises(UserError, match=r"weight_decay was 0\.0, is 0\.1"):
         make_trainer(checkpoint=tmp_path / "c", resume=True, options={"weight_decay": 0.1})
+
+
+def test_a_checkpoint_that_calls_the_negative_slope_leak_goes_on(tmp_path, make_trainer):
+    trainer = make_trainer(checkpoint=tmp_path / "c")
+    trainer._run["config"]["leak"] = trainer._run["config"].pop("negative_slope")
+    trainer.run(2)
+    config = describe(tmp_path / "c")["run"]["config"]
+    assert "leak" in config and "negative_slope" not in config
+    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
 
 
 def test_another_back_end_goes_on_and_says_so(tmp_path, caplog, make_trainer):

@@ -116,7 +116,7 @@ def test_targets_of_their_own_corruption_and_rectifiers_are_shared_out_too(make_
 
     def work(ranks):
         sampler = CropSampler(*groups, frames=48, batch=5, corruption=material(1)[1])
-        trainer = Trainer(make_model(leak=0.25, rectified_output=True), sampler, penalty=0.0, ranks=ranks)
+        trainer = Trainer(make_model(negative_slope=0.25, rectified_output=True), sampler, penalty=0.0, ranks=ranks)
         return trainer.run(STEPS).loss
 
     np.testing.assert_allclose(together(2, work)[1], work(Ranks()), rtol=1e-5)
