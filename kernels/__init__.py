@@ -27,9 +27,6 @@ pass of its op, named as the pass. All implementations of a pass take and return
     affinity_loss     embeddings, labels, weights | None, sources, variant -> loss, grad_embeddings
     ratio_mask_loss   logits, mixture, sources -> loss, grad_logits
     normals           seed, step, items, group, samples, device -> white Gaussian noise (items, samples)
-    adadelta, adam, sgd, nesterov, nadam, clipped_sgd   (of the op `optimiser`)
-                      weight, gradient, state, step, options
-                        -> None; weight and the tensors of state (contiguous) are changed
     train_steps       runs, first, steps -> losses; the runs' weights and states are changed
                       (a module of this op also has refusal(runs) -> why it cannot serve them | None)
 

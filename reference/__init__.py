@@ -5,7 +5,7 @@ One module per subject, in the symbols of the papers; it imports NumPy alone. Te
 
     encode, decode, partitioned_loss    the ops, forward and backward
     philox, sampler                     the random crops and their mixtures
-    initialisation, optimisers          where training starts and how it steps
+    initialisation, optimizers          where training starts and how it steps
     embeddings, contrastive, affinity   losses of embeddings
     ratio_mask                          the loss of masks
     cdae                                networks that separate sources, and their masks

@@ -1,4 +1,4 @@
-"""Whole training steps: draw, normalise, encode, pool, decode, loss, gradients, optimiser.
+"""Whole training steps: draw, normalise, encode, pool, decode, loss, gradients, optimizer.
 
 As in Stowell & Turner 2015: batches of signal-plus-noise and noise-only items, AdaDelta.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .optimisers import OPTIMISERS, Array, State
+from .optimizers import OPTIMIZERS, Array, State
 from .partitioned_loss import model_loss
 from .sampler import Group, batch_at, statistics, target_at
 
@@ -21,14 +21,14 @@ class Setting:
     pool: int
     penalty: float = 0.75
     optimizer: str = "adadelta"
-    options: dict[str, float] = field(default_factory=dict)  # of the optimiser
+    options: dict[str, float] = field(default_factory=dict)  # of the optimizer
     leak: float = 0.0
     rectified_output: bool = False
 
 
 @dataclass(frozen=True)
 class Learner:
-    """What a step changes: weights w_enc (M, H, K) and w_dec (M, K, H), and the optimiser's state."""
+    """What a step changes: weights w_enc (M, H, K) and w_dec (M, K, H), and the optimizer's state."""
 
     weights: dict[str, Array]
     state: dict[str, State | None] = field(default_factory=dict)
@@ -66,7 +66,7 @@ def train_step(
         setting.leak,
         setting.rectified_output,
     )
-    rule = OPTIMISERS[setting.optimizer]
+    rule = OPTIMIZERS[setting.optimizer]
     weights, state = {}, {}
     for name, weight in learner.weights.items():
         before = learner.state.get(name)

@@ -1,11 +1,12 @@
-"""Whole training steps, many in one call: draw, mix, normalise, encode, pool, decode, loss, gradients, optimiser."""
+"""Whole training steps, many in one call: draw, mix, normalise, encode, pool, decode, loss, gradients, optimizer."""
 
 import torch
 
+from .optimizer import RULES
 from .run import Crops, Run, fresh_state
 
 PASSES = ("train_steps",)
 # A step changes a weight by less than what 16 bits resolve.
 TYPES = (torch.float32, torch.float64)
 
-__all__ = ["Crops", "Run", "fresh_state"]
+__all__ = ["RULES", "Crops", "Run", "fresh_state"]

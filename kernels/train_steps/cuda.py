@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from .._cuda.common import CLUSTERS, Kernel, Limits, compiled, cupy_failure, device_limits, installed
-from ..optimiser import RULES
 from ..registry import BackendUnavailable
+from .optimizer import RULES
 from .run import Run
 
-OPTIMISERS = tuple(RULES)  # in the order of the kernel's enum
+OPTIMIZERS = tuple(RULES)  # in the order of the kernel's enum
 PRECISIONS = ("ffma", "tf32", "3xtf32")  # of the encoder's products, in the order of the kernel's PRECISION
 THREADS = 256  # of a block, with up to 255 registers each
 REGISTERS = 244  # of 255, so that an estimate may be short by some
@@ -46,7 +46,7 @@ LAUNCH = np.dtype(
         *((name, "u8") for name in ("runs", "partials", "loss_partials", "losses", "counter")),
         ("first", "u4"),
         *((name, "i4") for name in ("steps", "batch", "frames")),
-        *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimiser")),
+        *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimizer")),
         ("leak", "f4"),
     ],
     align=True,
@@ -221,7 +221,7 @@ def packed(runs: Sequence[Run], plan: Plan, blocks: int, first: int, steps: int)
     launch["signal_groups"] = crops.signal_groups
     launch["noise_groups"], launch["corruption_groups"] = crops.noise_groups, crops.corruption_groups
     launch["leak"] = runs[0].leak
-    launch["optimiser"] = OPTIMISERS.index(runs[0].optimizer)
+    launch["optimizer"] = OPTIMIZERS.index(runs[0].optimizer)
     return Packed(launch, losses, tuple(kept))
 
 

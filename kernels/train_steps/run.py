@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from torch import Tensor
 
-from ..optimiser import RULES
 from ..shapes import window_count
+from .optimizer import RULES
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Run:
     w_enc (M, H, K) and w_dec (M, K, H), contiguous, and the tensors of `state` are changed by a step, in place:
     `state["w_enc"]` and `state["w_dec"]` hold what RULES[optimizer].state names, in that order, each of its weight's
     shape. mean, std (H,) normalise the encoder's input; foreground (K,) is 1 where a latent is for signal. `options`
-    are the optimiser's, all of RULES[optimizer].options. `leak`, in [0, 1), is the slope of the encoder's rectifier
+    are the optimizer's, all of RULES[optimizer].options. `leak`, in [0, 1), is the slope of the encoder's rectifier
     below 0; with `rectified_output` the reconstruction is max(decode, 0).
     """
 
@@ -105,7 +105,7 @@ class Run:
 
 
 def fresh_state(w_enc: Tensor, w_dec: Tensor, optimizer: str) -> dict[str, tuple[Tensor, ...]]:
-    """The optimiser's state before the first step: zeros."""
+    """The optimizer's state before the first step: zeros."""
     count = len(RULES[optimizer].state)
     weights = {"w_enc": w_enc, "w_dec": w_dec}
     return {n: tuple(w.new_zeros(w.shape) for _ in range(count)) for n, w in weights.items()}

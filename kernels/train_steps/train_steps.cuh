@@ -16,7 +16,7 @@
 // is applied once, in the update.
 // Then the partial gradients are added: within a cluster through distributed shared memory, between clusters through L2,
 //   grid barrier 1: every partial gradient is written before anyone adds them up,
-//   each block adds a slice over the clusters in order and takes the optimiser's step on it,
+//   each block adds a slice over the clusters in order and takes the optimizer's step on it,
 //   grid barrier 2: every weight is written before anyone reads it for the next step, and every partial has been read
 //   before it is overwritten. The next step's crops need no weights and are drawn while the barrier fills.
 // With POPULATION each cluster trains a run of its own: cluster barriers stand in for the grid's and the sums over the
@@ -78,7 +78,7 @@ constexpr int LIST = KEYS + MINE;
 constexpr int FIRST = LIST + 2 * MINE;
 constexpr int SCRATCH = FIRST + round_up(WINDOWS * (P + 1), 4);
 constexpr int RUN = SCRATCH + 4 * THREADS;
-enum Optimiser { ADADELTA, ADAM, SGD, NESTEROV };
+enum Optimizer { ADADELTA, ADAM, SGD, NESTEROV };
 
 // One run, as `RUN` in cuda.py packs it. Weights and state are rewritten within a launch.
 struct Run {
@@ -105,7 +105,7 @@ struct Launch {
     double* losses;         // (runs, steps)
     unsigned int* counter;  // of the grid barrier
     unsigned int first;     // number of the first step
-    int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimiser;
+    int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimizer;
     float leak;
 };
 
@@ -604,7 +604,7 @@ DEVICE void store_gradients(float* to, const Sums& sums) {
     }
 }
 
-// A weight, what the optimiser keeps for it, and where they lie; none where the layout is padded.
+// A weight, what the optimizer keeps for it, and where they lie; none where the layout is padded.
 struct Weight {
     float *weight, *first, *second;
     float w, a, b;
@@ -620,22 +620,22 @@ DEVICE Weight weight_at(const Run& run, int part, int j) {
     return {weight, first, second, load_shared_by_all(weight), *first, second ? *second : 0.0f};
 }
 
-// The optimiser's settings of a step. For Adam 1 - beta1^t and 1 - beta2^t.
+// The optimizer's settings of a step. For Adam 1 - beta1^t and 1 - beta2^t.
 struct Rule {
-    int optimiser;
+    int optimizer;
     float options[4], rest[2], correction[2], decay;
 };
 
 DEVICE Rule rule_at(const Launch& launch, const Run& run, unsigned int step) {
     Rule rule;
-    rule.optimiser = launch.optimiser;
+    rule.optimizer = launch.optimizer;
     rule.decay = (float)run.weight_decay;
     UNROLL
     for (int i = 0; i < 4; ++i) rule.options[i] = (float)run.options[i];
     UNROLL
     for (int i = 0; i < 2; ++i) {
         rule.rest[i] = (float)(1.0 - run.options[1 + i]);
-        rule.correction[i] = launch.optimiser == ADAM ? (float)(1.0 - pow(run.options[1 + i], step + 1.0)) : 1.0f;
+        rule.correction[i] = launch.optimizer == ADAM ? (float)(1.0 - pow(run.options[1 + i], step + 1.0)) : 1.0f;
     }
     return rule;
 }
@@ -644,14 +644,14 @@ DEVICE void update(const Rule& rule, Weight& at, float gradient) {
     if (!at.weight) return;
     const float g = gradient + rule.decay * at.w;
     const float rate = rule.options[0];
-    if (rule.optimiser == ADADELTA) {
+    if (rule.optimizer == ADADELTA) {
         const float rho = rule.options[1], epsilon = rule.options[2];
         const float square = rho * at.a + rule.rest[0] * g * g;
         const float change = sqrtf(at.b + epsilon) / sqrtf(square + epsilon) * g;
         *at.first = square;
         *at.second = rho * at.b + rule.rest[0] * change * change;
         *at.weight = at.w - rate * change;
-    } else if (rule.optimiser == ADAM) {
+    } else if (rule.optimizer == ADAM) {
         const float mean = rule.options[1] * at.a + rule.rest[0] * g;
         const float square = rule.options[2] * at.b + rule.rest[1] * g * g;
         *at.first = mean;
@@ -660,7 +660,7 @@ DEVICE void update(const Rule& rule, Weight& at, float gradient) {
     } else {
         const float velocity = rule.options[1] * at.a + g;
         *at.first = velocity;
-        *at.weight = at.w - rate * (rule.optimiser == NESTEROV ? g + rule.options[1] * velocity : velocity);
+        *at.weight = at.w - rate * (rule.optimizer == NESTEROV ? g + rule.options[1] * velocity : velocity);
     }
 }
 
@@ -682,7 +682,7 @@ DEVICE double add_up(float* shared, double mine) {
     return sum;
 }
 
-// This block's slice of the weights: partial gradients of all clusters added in order, and the optimiser's step.
+// This block's slice of the weights: partial gradients of all clusters added in order, and the optimizer's step.
 DEVICE void update_slice(float* shared, const Launch& launch, const Place& place, const Rule& rule) {
     constexpr int TOTAL = SPLIT * 2 * GRADIENT / 4;
     const int each = ceil_div(TOTAL, place.blocks);

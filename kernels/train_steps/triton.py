@@ -8,7 +8,7 @@ A step is five launches, and its number is a word in the GPU's memory:
 
     draw      the first row of every crop, by Philox
     learn     for each item: mix and normalise, encode and pool, decode, error, gradients of the weights
-    update    (one for each weight) the ordered sum of the programs' gradients, then the optimiser
+    update    (one for each weight) the ordered sum of the programs' gradients, then the optimizer
     finish    the step's loss; the step's number and the place for the next loss go up by one
 
 so that one captured graph of them is replayed for as many steps as are wanted, with nothing in between.
@@ -46,9 +46,8 @@ import torch
 from torch import Tensor
 
 from .._triton.common import launch, power_of_two, tl, triton
-from ..optimiser import RULES
-from ..optimiser.triton import changed
 from ..registry import interpreting
+from .optimizer import RULES
 from .run import Run
 
 # Words of `numbers`, int64 on the GPU; from TABLES on group_first, group_starts (G,), starts_before, shift (R,).
@@ -474,11 +473,47 @@ def _power(base, exponent):
     return result
 
 
+@triton.jit
+def changed(
+    weight,
+    gradient,
+    first,
+    second,
+    RULE: tl.constexpr,
+    rate,
+    kept1,  # adadelta: rho; adam: beta1; sgd, nesterov: momentum
+    added1,  # 1 - kept1
+    kept2,  # adam: beta2
+    added2,  # 1 - kept2
+    correction,  # adam: 1 / (1 - beta2^t)
+    small,  # epsilon
+    decay,
+):
+    """Return weight and both state tensors after a step, float32; a rule with one state tensor leaves the second.
+
+    adam's `rate` is the learning rate / (1 - beta1^t).
+    """
+    gradient += decay * weight
+    if RULE == "adadelta":
+        first = kept1 * first + added1 * gradient * gradient
+        change = tl.sqrt_rn(second + small) / tl.sqrt_rn(first + small) * gradient
+        second = kept1 * second + added1 * change * change
+        weight -= rate * change
+    elif RULE == "adam":
+        first = kept1 * first + added1 * gradient
+        second = kept2 * second + added2 * gradient * gradient
+        weight -= rate * first / (tl.sqrt_rn(second * correction) + small)
+    else:
+        first = kept1 * first + gradient
+        weight -= rate * (gradient + kept1 * first if RULE == "nesterov" else first)
+    return weight, first, second
+
+
 @triton.jit(do_not_specialize=["programs", "taps", "scale"])
 def update_kernel(
     weight_ptr,  # w_enc (M, H, K) or w_dec (M, K, H)
     filters_ptr,  # the same with its last two axes swapped
-    first_ptr,  # the optimiser's state, laid out as the weight is
+    first_ptr,  # the optimizer's state, laid out as the weight is
     second_ptr,  # None where the rule has one state tensor
     partials_ptr,  # (programs, 2, M, K, H), from the weight's own on
     numbers_ptr,

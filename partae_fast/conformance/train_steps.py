@@ -1,4 +1,4 @@
-"""A few whole training steps, against the reference: losses, weights and what the optimiser keeps."""
+"""A few whole training steps, against the reference: losses, weights and the optimizer's state."""
 
 import functools
 import math
@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.optimiser import RULES
-from ..kernels.train_steps import Run, fresh_state
+from ..kernels.train_steps import RULES, Run, fresh_state
 from ..reference import train_steps as reference
 from ..reference.sampler import Group, statistics
 from ..sampling.crops import CropSampler
@@ -19,9 +18,15 @@ from . import cases
 from .cases import Case
 from .comparison import Output
 from .examination import Call, Check
-from .optimiser import OPTIONS
 from .tolerances import loss_terms
 
+# None of them a default, and such that a step is not small beside the weights that it changes.
+OPTIONS = {
+    "adadelta": {"learning_rate": 0.05, "rho": 0.9, "epsilon": 0.3, "weight_decay": 0.4},
+    "adam": {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.3},
+    "sgd": {"learning_rate": 1e-4, "momentum": 0.7, "weight_decay": 2.0},
+    "nesterov": {"learning_rate": 1e-4, "momentum": 0.8, "weight_decay": 3.0},
+}
 # In TF32 a window's first and second may be too near to tell: a step then goes by another frame than the truth's.
 TOLERANCES = {"tf32": 5e-2}
 FIRST, STEPS = 5, 2  # the number of the first step, and how many, of the cases that are trained alone
@@ -123,7 +128,7 @@ class Problem:
 def problem(case: Case, member: int = 0, draw: int = 0) -> Problem:
     """Two signal groups, one of several recordings, as many noise groups, and corruption groups where the case has any.
 
-    Where recordings have targets of their own, some have none. The optimisers take turns. Members differ in numbers
+    Where recordings have targets of their own, some have none. The optimizers take turns. Members differ in numbers
     and their scale, in seed, noise-only items, foreground, penalty and options, but not in shapes.
     """
     rng = cases.generator(case.name, 1000 * draw + member)

@@ -1,4 +1,4 @@
-"""Many models in one go: those that agree in shape and optimiser are trained side by side, in the same launches.
+"""Many models in one go: those that agree in shape and optimizer are trained side by side, in the same launches.
 
 A folder holds all of a sweep:
     NAME.safetensors              a model, once it is trained (`pf.load`, `partae denoise`)

@@ -17,7 +17,7 @@ from ..audio.resample import resample
 from ..errors import UserError
 from ..models.adaptive_dae import GRADIENTS, THROUGH, AdaptiveDenoisingAutoencoder, stacked
 from ..models.state import unwrapped
-from .optimisers import Optimiser
+from .optimizers import Optimizer
 
 Watch = Callable[[int, float, AdaptiveDenoisingAutoencoder], None]
 
@@ -130,7 +130,7 @@ class _Loop:
         self.padded = F.pad(magnitudes, (0, 0, self.around, self.around))
         self.parameters: dict[str, Tensor] = dict(model.bottom.named_parameters())
         options = {name: getattr(settings, name) for name in ("learning_rate", "momentum", "clip")}
-        self.optimiser = Optimiser("clipped_sgd", self.parameters, options)
+        self.optimizer = Optimizer("clipped_sgd", self.parameters, options)
         self.sums = magnitudes.new_zeros(2)  # |Y - U|^2 and |Y|^2
         self.graph: torch.cuda.CUDAGraph | None = None
         self.captured = magnitudes.is_cuda and not settings.dropout
@@ -163,7 +163,7 @@ class _Loop:
             for parameter in self.parameters.values():
                 parameter.grad = None
             self.model.purity_error(block, self.settings.gradient, self.settings.dropout)[0].backward()
-            self.optimiser.step(self.model.step)
+            self.optimizer.step(self.model.step)
             self.model.step += 1
         for parameter in self.parameters.values():
             parameter.grad = None
@@ -196,7 +196,7 @@ class _Loop:
             self._measure()
         torch.cuda.current_stream().wait_stream(aside)
         self.restore(before)
-        for kept in self.optimiser.tensors().values():
+        for kept in self.optimizer.tensors().values():
             kept.zero_()
         self.model.step = step
         graph = torch.cuda.CUDAGraph()

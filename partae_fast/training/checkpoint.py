@@ -3,7 +3,7 @@
 A checkpoint is a sealed safetensors file (see `partae_fast.sealed`) of its own format, not a model. Its
 tensors are
     model.NAME                the model's parameters and buffers
-    optimizer.PARAMETER.NAME  what the optimiser keeps for each parameter (`kernels.optimiser.RULES`)
+    optimizer.PARAMETER.NAME  the optimizer's state tensors of each parameter (`training.optimizers.OPTIMIZERS`)
     loss                      (step,) float64, the loss of each step so far
     held_out                  (epochs,) float64, the losses of `plateau`, where the learning rate follows one
 and its settings
@@ -28,7 +28,7 @@ from .. import sealed
 from ..errors import UserError
 from ..models.state import tensors_of
 from ..models.storage import program
-from .optimisers import Optimiser
+from .optimizers import Optimizer
 
 logger = logging.getLogger("partae_fast")
 
@@ -52,7 +52,7 @@ IN_WORDS = {
 def write_checkpoint(
     path: str | os.PathLike[str],
     model: torch.nn.Module,
-    optimiser: Optimiser,
+    optimizer: Optimizer,
     losses: Sequence[float],
     run: dict[str, Any],
     place: dict[str, Any],
@@ -67,7 +67,7 @@ def write_checkpoint(
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{name} has NaN or infinite values after {len(losses)} steps; the checkpoint is kept")
-    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimiser.tensors().items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.tensors().items()}
     tensors["loss"] = torch.from_numpy(np.array(losses, np.float64))
     if held_out is not None:
         tensors["held_out"] = torch.from_numpy(np.array(held_out, np.float64))
@@ -78,12 +78,12 @@ def write_checkpoint(
 def read_checkpoint(
     path: str | os.PathLike[str],
     model: torch.nn.Module,
-    optimiser: Optimiser,
+    optimizer: Optimizer,
     run: dict[str, Any],
     place: dict[str, Any],
     held_out: "array[float] | None" = None,
 ) -> list[float]:
-    """Put model and optimiser where the checkpoint's run was; returns the losses so far, one per step.
+    """Put model and optimizer where the checkpoint's run was; returns the losses so far, one per step.
 
     `held_out` is filled with the losses of the run's plateau, where it has one.
 
@@ -104,7 +104,7 @@ def read_checkpoint(
     for difference in differences({**LATER_PLACE, **file.settings["place"]}, place):
         logger.warning("%s: the run goes on, but not in the same bits: %s", path, difference)
     ours = {f"model.{name}": tensor for name, tensor in tensors_of(model).items()}
-    ours |= {f"optimizer.{name}": tensor for name, tensor in optimiser.tensors().items()}
+    ours |= {f"optimizer.{name}": tensor for name, tensor in optimizer.tensors().items()}
     lists = {"loss": file.tensors["loss"]}
     if held_out is not None:
         kept = file.tensors.get("held_out")

@@ -8,7 +8,7 @@ import torch
 from ..audio.files import PathLike
 from ..errors import UserError
 from ..kernels import OPS
-from ..kernels.optimiser import RULES
+from ..kernels.train_steps import RULES
 from .distributed import own_device
 
 RESERVOIR_MIB = 1024  # of spectrograms in memory, where they are cached on disk

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..kernels import implementation, resolve
-from ..kernels.optimiser import RULES
-from ..kernels.train_steps import Run
+from ..kernels.train_steps import RULES, Run
 
 # From this batch on a GPU is full without tricks: Triton kernels, a few launches a step, before the persistent one.
 LARGE_BATCH = 256
@@ -32,11 +31,11 @@ def train_steps(runs: Sequence[Run], first: int, steps: int, backend: str = "aut
     """Take the training steps first .. first + steps - 1 on each run; its weights and state are changed in place.
 
     Everything happens inside: crops are drawn from recordings that stay resident, mixed, normalised, encoded and
-    decoded, the loss and its gradients are taken, the optimiser steps. Steps are the same bits however many there are
+    decoded, the loss and its gradients are taken, the optimizer steps. Steps are the same bits however many there are
     in a call, and however many threads; on the CPU a run of several has the bits that it has alone.
 
     Args:
-        runs: one or more (see `partae_fast.kernels.train_steps.Run`) that agree in B, N, H, K, M, P, in optimiser, in
+        runs: one or more (see `partae_fast.kernels.train_steps.Run`) that agree in B, N, H, K, M, P, in optimizer, in
             type and device, in how many groups there are, in whether recordings have targets of their own, and in leak
             and rectified output. More than one are a population: trained side by side.
         first: the number of the first step, from 0; draws and Adam's correction depend on it.
@@ -85,7 +84,7 @@ def _check_run(run: Run) -> None:
     if run.crops.source.shape[1] != bins:
         raise ValueError(f"the source has {run.crops.source.shape[1]} bins and w_enc {bins}; give both the same")
     if run.optimizer not in RULES or set(run.options) != set(RULES[run.optimizer].options):
-        raise ValueError(f"optimizer {run.optimizer!r} with {sorted(run.options)}: see kernels.optimiser.RULES")
+        raise ValueError(f"optimizer {run.optimizer!r} with {sorted(run.options)}: see kernels.train_steps.RULES")
     if not 0 <= run.leak < 1:
         raise ValueError(f"leak is {run.leak}; it must be from 0 up to, not including, 1")
     _check_finite("source", run.crops.source)

@@ -1,4 +1,4 @@
-"""The training loop: launches of whole steps where the kernels have them, else batch, loss, gradients, optimiser."""
+"""The training loop: launches of whole steps where the kernels have them, else batch, loss, gradients, optimizer."""
 
 import math
 import os
@@ -14,8 +14,7 @@ import torch
 
 from ..atomic import check_writable
 from ..errors import UserError
-from ..kernels.optimiser import EVERY_RULE, RULES
-from ..kernels.train_steps import Run
+from ..kernels.train_steps import RULES, Run
 from ..models.conv_autoencoder import ConvAutoencoder
 from ..models.state import unwrapped
 from ..models.storage import identity
@@ -23,7 +22,7 @@ from ..sampling.crops import CropSampler
 from .checkpoint import current_place, differences, read_checkpoint, write_checkpoint
 from .distributed import Ranks, Shares, current
 from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, late_interrupt, progress_bar
-from .optimisers import Optimiser
+from .optimizers import Optimizer
 from .plateau import Plateau
 from .steps import serving_backend, train_steps
 
@@ -77,7 +76,7 @@ class Trainer:
         backend: what computes the steps; see `pf.backends()`.
         falling_over: steps over which the learning rate falls to a tenth, in ten equal stairs; 0 keeps it.
         learning_rate: None for 1.0 with AdaDelta, 0.001 with Adam, 1e-5 with SGD and Nesterov.
-        options: other settings of the optimiser, by name; see `partae_fast.kernels.optimiser.EVERY_RULE`.
+        options: other settings of the optimizer, by name; see `partae_fast.training.optimizers.OPTIMIZERS`.
         checkpoint: a file to write as training goes, at its end and when it is interrupted; None for none.
         checkpoint_every: seconds from one checkpoint to the next.
         resume: go on from `checkpoint`, bit for bit as if the run had never stopped. Where there is none
@@ -126,7 +125,7 @@ class Trainer:
     ) -> None:
         self.ranks = ranks or Ranks()
         model = _trainable(model, sampler, self.ranks)
-        _check_settings(model, sampler, penalty, optimizer, learning_rate)
+        _check_settings(model, sampler, penalty, learning_rate)
         self._shares = Shares(sampler.batch, self.ranks) if self.ranks.count > 1 else None
         self.model, self.penalty, self.backend = model, float(penalty), backend
         given = {**(options or {}), **({} if learning_rate is None else {"learning_rate": float(learning_rate)})}
@@ -136,7 +135,7 @@ class Trainer:
             with torch.no_grad():
                 for name in ("mean", "std", "noise_mean_square"):
                     getattr(model, name).copy_(getattr(sampler, name))
-        self._optimiser = Optimiser(optimizer, dict(model.named_parameters()), given)
+        self._optimizer = Optimizer(optimizer, dict(model.named_parameters()), given)
         self.history = History()
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every, self.progress = checkpoint_every, progress if self.ranks.leads else False
@@ -145,12 +144,12 @@ class Trainer:
             **_identity(model, self.checkpoint),
             "penalty": self.penalty,
             "optimizer": optimizer,
-            **self._optimiser.options,
+            **self._optimizer.options,
             "sampler": sampler.fingerprint() if self.checkpoint or self._shares else {},
             **({"falling_over": falling_over} if falling_over else {}),
             **({"plateau": plateau.settings()} if plateau else {}),
         }
-        self._stair, self._learning_rate = falling_over / _STAIRS, self._optimiser.options["learning_rate"]
+        self._stair, self._learning_rate = falling_over / _STAIRS, self._optimizer.learning_rate
         self._place = current_place(backend, device) | {"ranks": self._shares.same_bits if self._shares else "1"}
         self._pace = Pace()
         self._updates, self._in_update = 0, False  # steps whose update is whole; whether one is under way
@@ -229,7 +228,7 @@ class Trainer:
 
     def _take_stair(self) -> int:
         """Set the learning rate of the next step; returns for how many steps it stays."""
-        self._optimiser.options["learning_rate"] = self.learning_rate_at(self.step)
+        self._optimizer.learning_rate = self.learning_rate_at(self.step)
         if self.plateau:
             return self.plateau.until_next(self.step)
         if not self._stair or (number := self._stair_of(self.step)) == _STAIRS - 1:
@@ -244,7 +243,7 @@ class Trainer:
         """Write the checkpoint now, where the trainer has one."""
         if self.checkpoint and self.ranks.leads:
             losses, held_out = self.history.loss, self.plateau.losses if self.plateau else None
-            write_checkpoint(self.checkpoint, self.model, self._optimiser, losses, self._run, self._place, held_out)
+            write_checkpoint(self.checkpoint, self.model, self._optimizer, losses, self._run, self._place, held_out)
 
     def is_finite(self) -> bool:
         """Whether the weights are finite, so that a checkpoint may be written; the next loss says what went wrong."""
@@ -263,24 +262,24 @@ class Trainer:
 
         A sampler that makes its batches in another way than CropSampler is asked for them.
         """
-        model, optimiser = self.model, self._optimiser
+        model, optimizer = self.model, self._optimizer
         own_loss = getattr(type(model), "training_loss", None) is not ConvAutoencoder.training_loss
-        if own_loss or "training_loss" in vars(model) or not self._draws_crops() or optimiser.rule not in RULES:
+        if own_loss or "training_loss" in vars(model) or not self._draws_crops() or optimizer.name not in RULES:
             return None
         if {name for name, _ in model.named_parameters()} != {"w_enc", "w_dec"}:
             return None
         return Run(
             model.w_enc.detach(),
             model.w_dec.detach(),
-            optimiser.state,
+            optimizer.state,
             self.sampler.crops,
             model.mean,
             model.std,
             model.foreground,
             self.penalty,
             model.pool,
-            optimiser.rule,
-            optimiser.options,
+            optimizer.name,
+            optimizer.options,
             model.leak,
             model.rectified_output,
         )
@@ -359,7 +358,7 @@ class Trainer:
     def _update(self, step: int) -> None:
         """Step the parameters by their gradients."""
         self._in_update = True
-        self._optimiser.step(step)
+        self._optimizer.step(step)
         self._updates += 1
         self._in_update = False
 
@@ -375,7 +374,7 @@ class Trainer:
         if good < len(losses):
             raise UserError(
                 f"the loss is {losses[good]} at step {self.step}; try a lower learning rate (now "
-                f"{self._optimiser.options['learning_rate']:g}), another optimizer, or recordings of a more even level"
+                f"{self._optimizer.learning_rate:g}), another optimizer, or recordings of a more even level"
             )
 
     def stop(self) -> None:
@@ -387,7 +386,7 @@ class Trainer:
         check_writable(path)
         if resume and path.exists():
             held_out = self.plateau.losses if self.plateau else None
-            self.history.loss = read_checkpoint(path, self.model, self._optimiser, self._run, self._place, held_out)
+            self.history.loss = read_checkpoint(path, self.model, self._optimizer, self._run, self._place, held_out)
             self._updates = self.step
         elif path.exists() and not overwrite:
             raise UserError(f"{path}: a checkpoint exists; resume it, overwrite it or name another")
@@ -460,14 +459,10 @@ def _identity(model: Any, checkpoint: Path | None) -> dict[str, Any]:
         return {"kind": type(model).__name__}
 
 
-def _check_settings(
-    model: Any, sampler: CropSampler | Sampler, penalty: float, optimizer: str, learning_rate: float | None
-) -> None:
+def _check_settings(model: Any, sampler: CropSampler | Sampler, penalty: float, learning_rate: float | None) -> None:
     if isinstance(sampler, CropSampler) and model.bins != sampler.bins:
         raise UserError(f"the model has {model.bins} bins and the recordings {sampler.bins}; give both the same")
     if not (penalty >= 0 and math.isfinite(penalty)):
         raise UserError(f"penalty is {penalty}; it must be 0 or more")
-    if optimizer not in EVERY_RULE:
-        raise UserError(f"optimizer {optimizer!r} is not known; choose one of {', '.join(EVERY_RULE)}")
     if learning_rate is not None and not (learning_rate > 0 and math.isfinite(learning_rate)):
         raise UserError(f"learning_rate is {learning_rate}; it must be above 0")

@@ -62,7 +62,7 @@ def test_two_processes_train_every_model_to_the_losses_of_one(here, partae):
 @pytest.mark.slow
 def test_a_stop_of_two_processes_is_gone_on_with_by_one(here, partae):
     with torchrun(*TRAIN, "--steps", 1_000_000, "--preset", "stowell2015") as process:
-        while "optimiser on cpu" not in (line := process.stderr.readline()):
+        while "encode on cpu" not in (line := process.stderr.readline()):
             assert line
         process.send_signal(signal.SIGTERM)
         err = process.communicate(timeout=300)[1]

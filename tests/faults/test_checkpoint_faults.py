@@ -68,7 +68,7 @@ def without(name):
 ONE_LOSS = "it has not one loss for each of its"
 FAULTS = {
     "a tensor missing": (renamed("model.w_enc", "model.w"), "missing: model.w_enc, unknown: model.w"),
-    "state of the optimiser missing": (renamed("optimizer.w_enc.mean", "other"), "missing: optimizer.w_enc.mean"),
+    "state of the optimizer missing": (renamed("optimizer.w_enc.mean", "other"), "missing: optimizer.w_enc.mean"),
     "state of another shape": (
         tensor("optimizer.w_enc.mean", shape=[36]),
         r"optimizer.w_enc.mean is .* \(36,\), wanted",

@@ -25,7 +25,7 @@ from ..training.conftest import _make_sampler
 
 STEPS = 12
 FIXED = {"latents": 8, "taps": 3, "pool": 8}
-# Two shapes, two optimisers.
+# Two shapes, two optimizers.
 GRID = {"optimizer": ["adadelta", "adam"], "pool": [8, 4], "penalty": [0.5, 2.0]}
 
 

@@ -72,7 +72,7 @@ REFUSED = [
     (lambda run: [replace(run, leak=1.0)], "leak is 1.0; it must be from 0 up to, not including, 1"),
     (lambda run: [replace(run, mean=run.mean[:-1])], r"mean is \(6,\) and w_enc \(3, 7, 5\); mean must be \(7,\)"),
     (lambda run: [replace(run, w_dec=run.w_enc)], r"w_dec must be \(3, 5, 7\)"),
-    (lambda run: [replace(run, options={})], "optimizer .* with \\[\\]: see kernels.optimiser.RULES"),
+    (lambda run: [replace(run, options={})], "optimizer .* with \\[\\]: see kernels.train_steps.RULES"),
     (lambda run: [changed(run, source=run.crops.source[:, :-1])], "the source has 6 bins and w_enc 7; give both"),
 ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from partae_fast.errors import UserError
 from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
 from partae_fast.models.storage import describe, load, save
 from partae_fast.reference import train_steps as reference
-from partae_fast.reference.optimisers import OPTIMISERS
+from partae_fast.reference.optimizers import OPTIMIZERS
 from partae_fast.sampling.crops import CropSampler
 from partae_fast.training import trainer as trainer_module
 from partae_fast.training.steps import train_steps
@@ -30,7 +30,7 @@ def rms(values):
     return np.sqrt(np.mean(np.square(values, dtype=np.float64)))
 
 
-@pytest.mark.parametrize("optimizer", list(OPTIMISERS))
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 @pytest.mark.parametrize("backend", ["eager", "cpu"])
 def test_ten_steps_agree_with_the_reference(optimizer, backend, make_trainer, material):
     trainer = make_trainer(optimizer=optimizer, backend=backend)
@@ -183,7 +183,7 @@ def test_an_interrupt_within_an_update_writes_no_checkpoint(tmp_path, op_by_op):
     def half_an_update(number):
         raise KeyboardInterrupt
 
-    trainer._optimiser.step = half_an_update
+    trainer._optimizer.step = half_an_update
     with pytest.raises(KeyboardInterrupt):
         trainer.run(5)
     assert op_by_op(checkpoint=tmp_path / "c", resume=True).step == 2
