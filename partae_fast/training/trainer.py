@@ -20,7 +20,7 @@ from ..models.state import unwrapped
 from ..models.storage import identity
 from ..sampling.crops import CropSampler
 from .checkpoint import current_place, differences, read_checkpoint, write_checkpoint
-from .distributed import Ranks, Shares, current
+from .distributed import ParallelLoss, Ranks, current
 from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, late_interrupt, progress_bar
 from .optimizers import Optimizer
 from .plateau import Plateau
@@ -126,7 +126,7 @@ class Trainer:
         self.ranks = ranks or Ranks()
         model = _trainable(model, sampler, self.ranks)
         _check_settings(model, sampler, penalty, learning_rate)
-        self._shares = Shares(sampler.batch, self.ranks) if self.ranks.count > 1 else None
+        self._items = self.ranks.items(sampler.batch)
         self.model, self.penalty, self.backend = model, float(penalty), backend
         given = {**(options or {}), **({} if learning_rate is None else {"learning_rate": float(learning_rate)})}
         device = next(model.parameters()).device
@@ -145,17 +145,18 @@ class Trainer:
             "penalty": self.penalty,
             "optimizer": optimizer,
             **self._optimizer.options,
-            "sampler": sampler.fingerprint() if self.checkpoint or self._shares else {},
+            "sampler": sampler.fingerprint() if self.checkpoint or self.ranks.count > 1 else {},
             **({"falling_over": falling_over} if falling_over else {}),
             **({"plateau": plateau.settings()} if plateau else {}),
         }
         self._stair, self._learning_rate = falling_over / _STAIRS, self._optimizer.learning_rate
-        self._place = current_place(backend, device) | {"ranks": self._shares.same_bits if self._shares else "1"}
+        self._place = current_place(backend, device) | {"ranks": str(self.ranks.count)}
         self._pace = Pace()
         self._updates, self._in_update = 0, False  # steps whose update is whole; whether one is under way
         if self.checkpoint:
             self._open_checkpoint(self.checkpoint, resume, overwrite)
-        self._check_company()
+        self._check_ranks()
+        self._parallel = ParallelLoss(model, sampler.batch, self.ranks) if self.ranks.count > 1 else None
 
     @property
     def step(self) -> int:
@@ -175,16 +176,16 @@ class Trainer:
         first, end = self.step, self.step + steps
         due = time.monotonic() + self.checkpoint_every
         with (
-            late_interrupt(patient=bool(self._shares)) as interrupted,
+            late_interrupt(patient=bool(self._parallel)) as interrupted,
             progress_bar("train", first, end, self.progress) as bar,
         ):
             backend, stopping = self.fused(), False
-            while self.step < end and not (stopping or (interrupted and not self._shares)):
+            while self.step < end and not (stopping or (interrupted and not self._parallel)):
                 if self._is_over():
                     break
                 try:
                     alike = min(end - self.step, self._take_stair(), self.sampler.ready(self.step))
-                    if self._shares:
+                    if self._parallel:
                         stopping = self._take_common(min(alike, COMMON_STEPS), interrupted)
                     elif backend:
                         self._take_launch(alike, backend)
@@ -254,7 +255,7 @@ class Trainer:
 
         A launch updates the weights inside itself, so several ranks call ops.
         """
-        run = None if self._shares else self.as_run()
+        run = None if self._parallel else self.as_run()
         return None if run is None else serving_backend([run], self.backend)
 
     def as_run(self) -> Run | None:
@@ -300,48 +301,28 @@ class Trainer:
                 self.note(torch.stack(losses).double().cpu().numpy())
 
     def _take_step(self, step: int) -> torch.Tensor:
-        """One step, op by op; returns its loss, on the device."""
-        loss = self._differentiated(step, range(self.sampler.batch))
-        self._update(step)
-        return loss
-
-    def _take_common(self, steps: int, interrupted: list[int]) -> bool:
-        """Take steps with the other ranks, note their losses; returns whether any rank was interrupted."""
-        ends = torch.stack([self._take_shared(self.step + i, interrupted) for i in range(steps)])
-        found = ends.double().cpu().numpy()
-        self.note(found[:, 0])
-        return bool(found[:, 1].any())
-
-    def _take_shared(self, step: int, interrupted: list[int]) -> torch.Tensor:
-        """One step with the other ranks; returns its loss and, not 0, whether a rank was interrupted, on the device."""
-        assert self._shares
-        parameters = list(self.model.parameters())
-        parts = []
-        for items in self._shares.shards.values():
-            part = parameters[0].new_zeros(sum(p.numel() for p in parameters) + 2)
-            if items:
-                loss = self._differentiated(step, items)
-                torch.cat([*(p.grad.reshape(-1) for p in parameters if p.grad is not None), loss[None]], out=part[:-1])
-                part *= len(items) / self.sampler.batch
-            part[-1] = float(bool(interrupted))
-            parts.append(part)
-        total = self._shares.total(parts)
-        gradients = total[:-2].split([p.numel() for p in parameters])
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient.view(parameter.shape)
-        self._update(step)
-        return total[-2:]
-
-    def _differentiated(self, step: int, items: range) -> torch.Tensor:
-        """The loss of some items of a step's batch, their mean; its gradients are the parameters'."""
+        """Take one step op by op; returns the mean loss of this rank's items, on the device."""
         dtype = next(self.model.parameters()).dtype
-        batch = tuple(part.to(dtype) if part.is_floating_point() else part for part in self._batch(step, items))
+        batch = tuple(part.to(dtype) if part.is_floating_point() else part for part in self._batch(step, self._items))
         for parameter in self.model.parameters():
             parameter.grad = None
         self.model.step = step
-        loss = self.model.training_loss(batch, self.penalty, self.backend)
-        loss.backward()
+        if self._parallel:
+            loss = self._parallel.backward(batch, self.penalty, self.backend)
+        else:
+            loss = self.model.training_loss(batch, self.penalty, self.backend)
+            loss.backward()
+        self._update(step)
         return loss.detach()
+
+    def _take_common(self, steps: int, interrupted: list[int]) -> bool:
+        """Take steps with the other ranks and record their losses; returns whether a rank was interrupted."""
+        assert self._parallel
+        losses = torch.stack([self._take_step(self.step + i) for i in range(steps)]).double()
+        interrupts = losses.new_full((1,), float(bool(interrupted)))
+        totals = self.ranks.sum(torch.cat([losses * self._parallel.share, interrupts])).cpu().numpy()
+        self.note(totals[:-1])
+        return bool(totals[-1])
 
     def _batch(self, step: int, items: range) -> tuple[torch.Tensor, ...]:
         """What `training_loss` takes of some items of a step's batch."""
@@ -391,7 +372,7 @@ class Trainer:
         elif path.exists() and not overwrite:
             raise UserError(f"{path}: a checkpoint exists; resume it, overwrite it or name another")
 
-    def _check_company(self) -> None:
+    def _check_ranks(self) -> None:
         """Refuse to train with ranks that are about to train something else."""
         found = self.ranks.gather({**self._run, "step": self.step})
         for rank, other in enumerate(found):
