@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from partae_fast.kernels import OPS, BackendUnavailable, implementation
-from partae_fast.kernels.train_steps import RULES, Run, fresh_state
+from partae_fast.kernels.train_steps import RULES, TrainingRun, fresh_state
 from partae_fast.sampling.crops import CropSampler
 from partae_fast.training.steps import serving_backend, train_steps
 
@@ -109,7 +109,7 @@ def make_sampler(shape: dict[str, int], device: str, seed: int = 0) -> CropSampl
 
 def make_run(
     shape: dict[str, int], sampler: CropSampler, seed: int = 0, penalty: float = PENALTY, background: float = 0.25
-) -> Run:
+) -> TrainingRun:
     """A model of random filters in training on the sampler's crops, on their device."""
     device = sampler.source.device
     generator = torch.Generator().manual_seed(seed)
@@ -118,7 +118,7 @@ def make_run(
     w_dec = torch.randn(taps, latents, bins, generator=generator) / (taps * latents) ** 0.5
     w_enc, w_dec = w_enc.to(device), w_dec.to(device)
     foreground = (torch.arange(latents, device=device) >= round(latents * background)).float()
-    return Run(
+    return TrainingRun(
         *(w_enc, w_dec, fresh_state(w_enc, w_dec, "adadelta"), sampler.crops),
         *(sampler.mean.to(device), sampler.std.to(device), foreground, penalty, shape["P"]),
         *("adadelta", {**RULES["adadelta"].options, "rho": RHO}),
@@ -145,7 +145,11 @@ class Ours(_Rewound):
     """A call takes `steps` steps of all runs in one launch, as many as take about `launch_seconds`."""
 
     def __init__(
-        self, runs: Sequence[Run], backend: str, threads: int | None = None, launch_seconds: float = LAUNCH_SECONDS
+        self,
+        runs: Sequence[TrainingRun],
+        backend: str,
+        threads: int | None = None,
+        launch_seconds: float = LAUNCH_SECONDS,
     ) -> None:
         self.runs, self.backend, self.threads = list(runs), backend, threads or torch.get_num_threads()
         self.steps = CHECKED
@@ -202,7 +206,7 @@ class Peer(_Rewound):
 
     steps = 1
 
-    def __init__(self, loss: Callable[..., Tensor], run: Run, sampler: CropSampler, form: str) -> None:
+    def __init__(self, loss: Callable[..., Tensor], run: TrainingRun, sampler: CropSampler, form: str) -> None:
         self.loss, self.run, self.sampler = loss, run, sampler
         self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
         self.optimizer = adadelta(self.weights, form)
@@ -238,7 +242,7 @@ class Peer(_Rewound):
 class GraphPeer(Peer):
     """The whole step captured: a call replays it. Crops are gathered inside, by a table of where they start."""
 
-    def __init__(self, loss: Callable[..., Tensor], run: Run, sampler: CropSampler, form: str) -> None:
+    def __init__(self, loss: Callable[..., Tensor], run: TrainingRun, sampler: CropSampler, form: str) -> None:
         self.loss, self.run, self.sampler = loss, run, sampler
         self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
         before = [w.detach().clone() for w in self.weights]

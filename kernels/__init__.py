@@ -5,8 +5,8 @@ The folders `_eager`, `_cpu`, `_triton` and `_cuda` hold what the implementation
 An implementation is a module (`eager.py`, `cpu.py`, `triton.py`, `cuda.py`) with one function for each
 pass of its op, named as the pass. All implementations of a pass take and return the same things:
 
-    encode            x, w_enc, pool, mean, std, leak=0.0 -> values, positions
-    encode_backward   grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w, leak=0.0
+    encode            x, w_enc, pool, mean, std, negative_slope=0.0 -> values, positions
+    encode_backward   grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w, negative_slope=0.0
                         -> grad_x | None, grad_w_enc | None
     decode            values, positions, w_dec, frames -> reconstruction
     decode_backward   grad_reconstruction, values, positions, w_dec, need_values, need_w
@@ -30,7 +30,7 @@ pass of its op, named as the pass. All implementations of a pass take and return
     train_steps       runs, first, steps -> losses; the runs' weights and states are changed
                       (a module of this op also has refusal(runs) -> why it cannot serve them | None)
 
-A candidate of `partae verify` may do without a leak: it is then checked without one, and its row says so.
+A candidate of `partae verify` may lack negative_slope: it is then checked without one, and its row says so.
 
 Shapes are those of `partae_fast.functional`, which checks them. An implementation may rely on shapes, types and
 devices that agree, not on contiguity: inputs may be strided, or have strides of 0. It leaves its inputs as they are,

@@ -3,7 +3,7 @@
     import partae_fast as pf
 
     model = pf.fit(["dawn.wav"], noise=["rain.wav"])  # learn from noisy audio and noise-only audio
-    cleaner = pf.denoise(audio, rate, model)          # array in, array out
+    denoised = pf.denoise(audio, rate, model)         # array in, array out
     pf.save(model, "dawn.safetensors")
 
 See `pf.fit`, `pf.denoise`, `pf.Trainer`, `pf.Sweep`, `pf.CropSampler`, `pf.ConvPartitionedAutoencoder`, and for the

@@ -53,7 +53,7 @@ def model_loss(
     pool: int,
     target: Array | None = None,
     positions: Array | None = None,
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
     rectified_output: bool = False,
 ) -> tuple[float, dict[str, Array]]:
     """Loss of the whole model and its gradients by name: x, w_enc, w_dec.
@@ -62,11 +62,11 @@ def model_loss(
     overrides the argmax: a float32 implementation that took another frame of a near-tie can then be compared.
     With `rectified_output` r is max(what is decoded, 0), and has no gradient where that is not positive.
     """
-    values, own = encode(x, w_enc, pool, mean, std, leak)
+    values, own = encode(x, w_enc, pool, mean, std, negative_slope)
     if positions is None:
         positions = own
     else:
-        values = values_at(x, w_enc, positions, mean, std, leak)
+        values = values_at(x, w_enc, positions, mean, std, negative_slope)
     decoded = decode(values, positions, w_dec, np.shape(x)[1])
     r = np.maximum(decoded, 0.0) if rectified_output else decoded
     loss, grad_r, grad_penalty = partitioned_loss(
@@ -75,7 +75,7 @@ def model_loss(
     grad_decoded = np.where(decoded <= 0, 0.0, grad_r) if rectified_output else grad_r
     grad_values, grad_w_dec = decode_backward(grad_decoded, values, positions, w_dec)
     grad_values += grad_penalty
-    grad_x, grad_w_enc = encode_backward(grad_values, x, w_enc, values, positions, pool, mean, std, leak)
+    grad_x, grad_w_enc = encode_backward(grad_values, x, w_enc, values, positions, pool, mean, std, negative_slope)
     if target is None:
         grad_x = grad_x - grad_r
     return loss, {"x": grad_x, "w_enc": grad_w_enc, "w_dec": grad_w_dec}

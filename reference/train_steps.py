@@ -22,7 +22,7 @@ class Setting:
     penalty: float = 0.75
     optimizer: str = "adadelta"
     options: dict[str, float] = field(default_factory=dict)  # of the optimizer
-    leak: float = 0.0
+    negative_slope: float = 0.0
     rectified_output: bool = False
 
 
@@ -63,7 +63,7 @@ def train_step(
         setting.pool,
         target,
         positions,
-        setting.leak,
+        setting.negative_slope,
         setting.rectified_output,
     )
     rule = OPTIMIZERS[setting.optimizer]

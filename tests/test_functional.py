@@ -43,8 +43,8 @@ def loss_of(i, backend, **changes):
     a = {**i, **changes}
     return pf.partitioned_loss(
         a["x"], a["mean"], a["std"], a["w_enc"], a["w_dec"], a["noise_only"], a["foreground"], 0.75, 4,
-        target=a.get("target"), leak=a.get("leak", 0.0), rectified_output=a.get("rectified_output", False),
-        backend=backend,
+        target=a.get("target"), negative_slope=a.get("negative_slope", 0.0),
+        rectified_output=a.get("rectified_output", False), backend=backend,
     )  # fmt: skip
 
 
@@ -62,7 +62,8 @@ def test_opcheck(backend):
 
 
 rectifiers = pytest.mark.parametrize(
-    "rectifiers", [{}, {"leak": 1 / 3}, {"rectified_output": True}, {"leak": 0.1, "rectified_output": True}]
+    "rectifiers",
+    [{}, {"negative_slope": 1 / 3}, {"rectified_output": True}, {"negative_slope": 0.1, "rectified_output": True}],
 )
 
 
@@ -143,7 +144,7 @@ def test_compiles_without_a_break_forward_and_backward():
 @given(
     batch=st.integers(1, 3), frames=st.integers(1, 150), bins=st.integers(1, 40), latents=st.integers(1, 40),
     taps=st.integers(1, 12), pool=st.integers(1, 160), normalised=st.booleans(),
-    corruption=st.integers(0, 2), leak=st.sampled_from([0.0, 0.1, 1 / 3]), rectified_output=st.booleans(),
+    corruption=st.integers(0, 2), negative_slope=st.sampled_from([0.0, 0.1, 1 / 3]), rectified_output=st.booleans(),
 )  # fmt: skip
 def test_any_shape(batch, frames, bins, latents, taps, pool, normalised, **beyond):
     case = Case("any", batch, frames, bins, latents, taps, pool, normalised=normalised, **beyond)
@@ -222,17 +223,19 @@ def test_guards_of_decode(change, says, backend):
 
 
 @on_cpu
-def test_a_leak_shows_what_is_largest_below_zero(backend):
+def test_a_negative_slope_shows_what_is_largest_below_zero(backend):
     x = torch.tensor([3.0, 1.0, 2.0, 1.0, 0.0, 5.0])[None, :, None]
-    values, positions = pf.encode(x, -torch.ones(1, 1, 1), pool=4, leak=0.5, backend=backend)
+    values, positions = pf.encode(x, -torch.ones(1, 1, 1), pool=4, negative_slope=0.5, backend=backend)
     assert values.flatten().tolist() == [-0.5, 0.0]
     assert positions.flatten().tolist() == [1, 4]
 
 
-@pytest.mark.parametrize("leak", [-0.1, 1.0, float("nan")])
-def test_a_leak_out_of_range_is_refused(leak):
-    with pytest.raises(ValueError, match=f"leak is {leak}; it must be from 0 up to, not including, 1"):
-        pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), pool=2, leak=leak)
+@pytest.mark.parametrize("negative_slope", [-0.1, 1.0, float("nan")])
+def test_a_negative_slope_out_of_range_is_refused(negative_slope):
+    with pytest.raises(
+        ValueError, match=f"negative_slope is {negative_slope}; it must be from 0 up to, not including, 1"
+    ):
+        pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), pool=2, negative_slope=negative_slope)
 
 
 def test_the_backend_comes_before_what_came_later():

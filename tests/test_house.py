@@ -98,6 +98,16 @@ def test_rooms_know_no_op(path):
     assert not {name.split(".")[2] for name in imports(path) if name.startswith("partae_fast.kernels.")} & others
 
 
+COMPOSED = {"train_steps": {"encode", "decode", "partitioned_loss"}}  # a whole step is made of ops
+
+
+@pytest.mark.parametrize("path", names(sorted(p for op in OPS for p in (ROOT / "kernels" / op).glob("*.py"))))
+def test_ops_import_no_other_op(path):
+    op = path.parent.name
+    others = OPS - {op} - COMPOSED.get(op, set())
+    assert not {name.split(".")[2] for name in imports(path) if name.startswith("partae_fast.kernels.")} & others
+
+
 @pytest.mark.parametrize("path", names(sorted((ROOT / "reference").rglob("*.py"))))
 def test_reference_imports_numpy_alone(path):
     others = {name.partition(".")[0] for name in imports(path)} - {*STANDARD} - {"numpy", "partae_fast"}
@@ -129,7 +139,7 @@ LAYERS = (
     ("models",),
     ("masking", "labels", "sampling"),
     ("audio", "metrics"),
-    ("functional", "plot_style", "sealed", "file_lock"),
+    ("functional", "plot_style", "checked_safetensors", "file_lock"),
     ("kernels", "atomic", "interrupts"),
     ("errors",),
 )
@@ -174,7 +184,7 @@ WRONG = {
     "denoising/batch/x.py": "from ...training import material",
     "training/x.py": "from ..systems.registry import systems",
     "systems/x.py": "from ..sweeps.sweep import Sweep",
-    "sweeps/x.py": "from ..evaluation.report import report",
+    "sweeps/x.py": "from ..evaluation.diagnostics import diagnose",
     "evaluation/x.py": "from ..report.page import page",
     "experiments/paper/x.py": "from ...cli.options import names",
 }

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..phases import phases, summed
 from ..shapes import window_count
+from .arrays import arrays
 from .jit import kernel
-from .runs import arrays
 from .simd import VECTOR_BYTES
 from .simd_maps import store_sums
 from .threads import next_unit, spread

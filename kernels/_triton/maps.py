@@ -20,6 +20,13 @@ PARTS = 256  # partial sums of a gradient of weights, at most
 
 
 @triton.jit
+def coordinates(row, frames, bins):
+    """Return item * frames + frame (64 bits), frame and bin of position `row` of a map."""
+    item_n = row // bins
+    return item_n, (item_n % frames).to(tl.int32), (row % bins).to(tl.int32)
+
+
+@triton.jit
 def under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_n, first_h, span_h):
     """What lies under the filters at positions (ROWS,), numbers offs_k (BLOCK_K,) of it: 0 outside the map.
 
@@ -82,9 +89,7 @@ def convolve_kernel(
     row = (tl.program_id(0) // filter_blocks).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     offs_d = (tl.program_id(0) % filter_blocks) * BLOCK_D + tl.arange(0, BLOCK_D)
     used = row < positions
-    h = (row % bins).to(tl.int32)
-    item_n = row // bins
-    n = (item_n % frames).to(tl.int32)
+    item_n, n, h = coordinates(row, frames, bins)
     z = convolve_rows(
         x_ptr=x_ptr,
         w_ptr=w_ptr,
@@ -148,7 +153,7 @@ def gradient_of_weight_kernel(
     for step in range(blocks_per_part):
         row = (part.to(tl.int64) * blocks_per_part + step) * BLOCK_R + tl.arange(0, BLOCK_R)
         used = row < positions
-        h, n = (row % bins).to(tl.int32), (row // bins % frames).to(tl.int32)
+        _, n, h = coordinates(row, frames, bins)
         x = under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first, first, span)
         grad_ptrs = grad_ptr + (row * filters)[:, None] + offs_d[None, :]
         grad = tl.load(grad_ptrs, mask=used[:, None] & mask_d[None, :], other=0.0)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
 from .._cpu.elementary import exp_below, log1p_of
 from .._cpu.embeddings import read_squashed
 from .._cpu.jit import kernel
-from .._cpu.runs import arrays
 from .._cpu.simd import add_runs, axpy, dot
 from .._cpu.threads import next_unit, spread
 from .._cpu.tiles import CHUNK, POINTS, write_turned

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from .._eager.common import wide
 from .._eager.maps import channels_first, channels_last, convolve, convolve_backward
-from . import positions_of_none
+from ..shapes import no_positions
 
 
 def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:
     z = convolve(channels_first((wide(x))[0]), *wide(weight, bias))
     z = z.relu() if relu else z
     if tuple(pool) == (1, 1):
-        return channels_last(z).to(x.dtype), positions_of_none(x)
+        return channels_last(z).to(x.dtype), no_positions(x)
     bins, (p, q) = x.shape[2], pool
     z = F.pad(z, (0, -bins % q, 0, -x.shape[1] % p), value=-math.inf)  # short last windows
     values, places = F.max_pool2d(z, (p, q), return_indices=True)  # places are in the padded map, row by row

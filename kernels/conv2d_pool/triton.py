@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from .._triton.common import check_counts, launch, precision_of, tl, triton
-from .._triton.maps import ELEMENTS, convolve, convolve_rows, convolve_tile, gradient_of_weight
+from .._triton.maps import ELEMENTS, convolve, convolve_rows, convolve_tile, coordinates, gradient_of_weight
 from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
-from ..shapes import window_count
-from . import positions_of_none
+from ..shapes import no_positions, window_count
 
 
 @triton.jit
@@ -121,8 +120,8 @@ def unpool_kernel(
     offs = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = offs < numbers
     d, row = (offs % filters).to(tl.int32), offs // filters
-    h, item_n = (row % bins).to(tl.int32), row // bins
-    n, item = (item_n % frames).to(tl.int32), item_n // frames
+    item_n, n, h = coordinates(row, frames, bins)
+    item = item_n // frames
     at = ((item * down + n // p) * across + h // q) * filters + d
     won = tl.load(positions_ptr + at, mask=mask, other=-1) == n % p * q + h % q
     if RELU:
@@ -204,7 +203,7 @@ def unpooled(
 
 def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:
     if pool == (1, 1):
-        return convolve(x, weight, bias, pool, relu), positions_of_none(x)
+        return convolve(x, weight, bias, pool, relu), no_positions(x)
     return convolve_and_pool(x, weight, bias, pool, relu)
 
 

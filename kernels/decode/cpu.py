@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
+from .._cpu.frame_windows import accumulate_runs, scatter_runs
 from .._cpu.jit import kernel
-from .._cpu.runs import accumulate_runs, arrays, scatter_runs
 from .._cpu.simd import dot
 from .._cpu.threads import next_unit, spread
 from ..shapes import pool_range

@@ -4,14 +4,14 @@
 
 All three passes are sparse, over (values, positions) as they are; the unpooled latents are never built. A tile
 of the reconstruction is made from the windows whose latents can reach it. What encode's gradients share, sums over
-runs of frames, is in `_triton/runs.py`.
+runs of frames, is in `_triton/frame_windows.py`.
 """
 
 import torch
 from torch import Tensor
 
-from .._triton.common import check_counts, launch, power_of_two, tl, triton
-from .._triton.runs import accumulate_runs, legal_positions, scatter_runs
+from .._triton.common import launch, power_of_two, tl, triton
+from .._triton.frame_windows import accumulate_runs, legal_positions, scatter_runs, sizes
 from ..shapes import pool_range
 
 
@@ -90,7 +90,7 @@ def gather_dots(
     """(B, W, K): the dot product of each latent's row with its run of `source` (B, N, H); see scatter_runs."""
     _, frames, bins = source.shape
     batch, windows, latents = positions.shape
-    check_counts(frames=frames, windows=batch * windows)
+    shape_arguments = sizes(frames, bins, positions, taps, pools)
     source, positions = source.contiguous(), positions.contiguous()
     out = torch.empty(positions.shape, dtype=dtype, device=source.device)
     tile = gather_tile(bins)
@@ -102,17 +102,10 @@ def gather_dots(
         source_ptr=source,
         positions_ptr=positions,
         rows_ptr=rows,
-        frames=frames,
-        windows=windows,
         total_windows=batch * windows,
-        taps=taps,
-        bins=bins,
-        latents=latents,
-        before=taps // 2,
-        pool_least=pools[0],
-        pool_most=pools[1],
         latent_stride=strides[0],
         tap_stride=strides[1],
+        **shape_arguments,
         **tile,
     )
     return out

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
+from .._cpu.frame_windows import accumulate_runs, scatter_runs
 from .._cpu.jit import kernel
-from .._cpu.runs import accumulate_runs, arrays, scatter_runs
 from .._cpu.simd import FRAMES, VECTOR_BYTES, convolve_and_pool
 from .._cpu.threads import next_unit, spread
 from ..shapes import window_count
@@ -21,7 +22,7 @@ TILE = 8 * FRAMES  # frames: with M 9 and H 32 the scratch takes 9 KB
 
 
 @kernel
-def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, vectors, leak):
+def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, vectors, negative_slope):
     frames, bins = x.shape[1], x.shape[2]
     windows, latents = values.shape[1], values.shape[2]
     length, width = panels.shape[1], panels.shape[2]
@@ -32,7 +33,7 @@ def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, v
     best = np.empty((per_unit + 1, width), dtype=x.dtype)  # the last row takes what lies past the unit's end
     where = np.empty((per_unit + 1, width), dtype=np.int32)
     slots = np.empty(TILE, dtype=np.int64)
-    floor = x.dtype.type(0.0 if leak == 0 else -np.inf)  # what a window's maximum has to exceed
+    floor = x.dtype.type(0.0 if negative_slope == 0 else -np.inf)  # what a window's maximum has to exceed
     unit = next_unit(counters, -1)
     while unit >= 0:
         item = unit // per_item
@@ -62,7 +63,7 @@ def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, v
             for p in range(p_first, p_last):
                 for q in range(min(width, latents - panel * width)):
                     top = best[p - p_first, q]
-                    values[item, p, panel * width + q] = leak * top if top < 0 else top
+                    values[item, p, panel * width + q] = negative_slope * top if top < 0 else top
                     positions[item, p, panel * width + q] = where[p - p_first, q]
         unit = next_unit(counters, unit)
 
@@ -102,7 +103,7 @@ def _panels(w_enc: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def encode(
-    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float = 0.0
+    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, negative_slope: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
@@ -116,7 +117,7 @@ def encode(
     units = batch * window_count(windows, max(1, TILE // pool))
     work = 2 * x.numel() * taps * latents
     out, normal = arrays(values, positions), (np.ascontiguousarray(centre), inverse)
-    spread(_encode, units, work, *out, source, panels, pool, *normal, taps, vectors, weights.dtype.type(leak))
+    spread(_encode, units, work, *out, source, panels, pool, *normal, taps, vectors, weights.dtype.type(negative_slope))
     return values, positions
 
 
@@ -131,12 +132,12 @@ def encode_backward(
     std: Tensor | None,
     need_x: bool,
     need_w: bool,
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
 ) -> tuple[Tensor | None, Tensor | None]:
     _, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     before = taps - 1 - (taps - 1) // 2
-    live = torch.where(values <= 0, leak * grad_values if leak else 0.0, grad_values)
+    live = torch.where(values <= 0, negative_slope * grad_values if negative_slope else 0.0, grad_values)
     inverse = None if std is None else 1.0 / std
     grad_x = grad_w = None
     if need_x:

@@ -5,13 +5,13 @@
 A tile of the forward pass is BLOCK_W pool windows, from whichever items, of BLOCK_P frames each; a longer pool is
 gone through BLOCK_P frames at a time. It is a matrix product over taps and bins whose (rows, latents) result is
 reduced to one row a window before it leaves the registers, so the (B, N, K) activations are never stored. The
-backward pass is sparse: see `_triton/runs.py`.
+backward pass is sparse: see `_triton/frame_windows.py`.
 """
 
 import torch
 from torch import Tensor
 
-from .._triton import runs
+from .._triton import frame_windows
 from .._triton.common import check_counts, launch, power_of_two, precision_of, tensor_cores, tl, triton
 from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 from ..shapes import window_count
@@ -89,7 +89,7 @@ def encode_kernel(
     w_tap_stride,
     w_bin_stride,
     w_latent_stride,
-    leak,  # the rectifier's slope below 0, or None
+    negative_slope,  # the rectifier's slope below 0, or None
     NORMALISE: tl.constexpr,
     PRECISION: tl.constexpr,
     ONE_CHUNK: tl.constexpr,  # P <= BLOCK_P: with a loop that is none, a third of the registers is saved
@@ -100,7 +100,7 @@ def encode_kernel(
     BLOCK_K: tl.constexpr,
 ):
     ROWS: tl.constexpr = BLOCK_W * BLOCK_P
-    NO_KEY: tl.constexpr = -1 if leak is None else LOWEST_KEY  # below the key of any frame
+    NO_KEY: tl.constexpr = -1 if negative_slope is None else LOWEST_KEY  # below the key of any frame
     latent_blocks = tl.cdiv(latents, BLOCK_K)
     tile = tl.program_id(0) // latent_blocks
     offs_k = (tl.program_id(0) % latent_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
@@ -173,7 +173,7 @@ def encode_kernel(
             )
 
         # Non-negative floats order as their bits do: one integer maximum rectifies, keeps a NaN, finds the frame.
-        if leak is None:
+        if negative_slope is None:
             key = tl.where(z > 0, z.to(tl.int32, bitcast=True), 0)
         else:  # negative floats do so once all bits but the sign are turned over; zeros are one
             key = ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
@@ -191,11 +191,11 @@ def encode_kernel(
     position = ((offs_w % windows) * pool)[:, None] + best_inside
     offs_out = offs_w.to(tl.int64)[:, None] * latents + offs_k[None, :]
     mask_out = (offs_w < total_windows)[:, None] & mask_k[None, :]
-    if leak is None:
+    if negative_slope is None:
         value = best_key.to(tl.float32, bitcast=True)
     else:
         value = ordered(best_key).to(tl.float32, bitcast=True)
-        value = tl.where(value < 0, leak * value, value)
+        value = tl.where(value < 0, negative_slope * value, value)
     tl.store(values_ptr + offs_out, value.to(values_ptr.dtype.element_ty), mask=mask_out)
     tl.store(positions_ptr + offs_out, position, mask=mask_out)
 
@@ -222,7 +222,7 @@ def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: 
 
 
 def encode(
-    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float = 0.0
+    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, negative_slope: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
@@ -259,7 +259,7 @@ def encode(
         w_tap_stride=w_enc.stride(0),
         w_bin_stride=w_enc.stride(1),
         w_latent_stride=w_enc.stride(2),
-        leak=leak or None,
+        negative_slope=negative_slope or None,
         NORMALISE=mean is not None,
         PRECISION=precision_of(x),
         **tile,
@@ -278,17 +278,17 @@ def encode_backward(
     std: Tensor | None,
     need_x: bool,
     need_w: bool,
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
 ) -> tuple[Tensor | None, Tensor | None]:
     _, bins, latents = w_enc.shape
     pool = min(pool, x.shape[1])
-    amplitudes = torch.where(values <= 0, leak * grad_values if leak else 0.0, grad_values)
+    amplitudes = torch.where(values <= 0, negative_slope * grad_values if negative_slope else 0.0, grad_values)
     grad_x = grad_w = None
     if need_x:
         rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): a run meets its taps from the last to the first
-        grad_x = runs.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
+        grad_x = frame_windows.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
     if need_w:
-        grad_w = runs.accumulate_runs(
+        grad_w = frame_windows.accumulate_runs(
             source=x,
             amplitudes=amplitudes,
             positions=positions,

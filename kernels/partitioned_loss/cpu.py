@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
 from .._cpu.jit import kernel
-from .._cpu.runs import arrays
 from .._cpu.threads import next_unit, spread
 
 TILE = 128  # frames in a unit

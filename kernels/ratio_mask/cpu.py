@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
 from .._cpu.elementary import exp_below
 from .._cpu.jit import kernel
-from .._cpu.runs import arrays
 from .._cpu.threads import next_unit, spread
 from .._cpu.tiles import CHUNK, POINTS, read_turned, write_turned
 

@@ -3,10 +3,10 @@
 import torch
 
 from .optimizer import RULES
-from .run import Crops, Run, fresh_state
+from .training_run import Crops, TrainingRun, fresh_state
 
 PASSES = ("train_steps",)
 # A step changes a weight by less than what 16 bits resolve.
 TYPES = (torch.float32, torch.float64)
 
-__all__ = ["RULES", "Crops", "Run", "fresh_state"]
+__all__ = ["RULES", "Crops", "TrainingRun", "fresh_state"]

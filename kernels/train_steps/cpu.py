@@ -31,7 +31,7 @@ from .._cpu.simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, 
 from .._cpu.threads import PARTIALS, count_up, next_unit, spread, wait_for, wait_until_done
 from ..shapes import window_count
 from .optimizer import RULES, settings_at
-from .run import Run
+from .training_run import TrainingRun
 
 SMALL_WEIGHTS = 1 << 16  # with more weights than this half as many: each sum is written and read once a step
 CELL_FRAMES = 768  # at most, about: with 128 bins a cell's scratch takes 0.8 MB
@@ -170,7 +170,7 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
 
     Gradients are without their factor 2 / B, the loss without its 1 / B.
     """
-    weights, panels, crops, addresses, mean, inverse, weighted, leak = model
+    weights, panels, crops, addresses, mean, inverse, weighted, negative_slope = model
     error, normalised, values, positions, slots, starts, heights, dots, rows, residual = scratch
     frames, bins, latents, taps, pool = sizes[FRAMES_OF_ITEM], sizes[BINS], sizes[LATENTS], sizes[TAPS], sizes[POOL]
     near = sizes[NEAR]
@@ -197,7 +197,7 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
 
     # Encode: frame t of the cell owns the run that starts at t * bins, of `normalised` as of `error`.
     spare = outer_last - outer_first  # takes what lies past the end of the last window
-    floor = error.dtype.type(0.0 if leak == 0 else -np.inf)  # what a window's maximum has to exceed
+    floor = error.dtype.type(0.0 if negative_slope == 0 else -np.inf)  # what a window's maximum has to exceed
     for w in range(spare):
         for t in range(w * pool, min((w + 1) * pool, count)):
             slots[t] = w
@@ -213,11 +213,11 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
                 convolve_and_pool(best, where, slots, t, t, normalised, t * bins, bins, panels, at, length, 1)
             else:
                 convolve_and_pool(best, where, slots, t, t, normalised, t * bins, bins, panels, at, length, 2)
-        if leak != 0:
+        if negative_slope != 0:
             for w in range(spare):
                 for q in range(width):
                     if best[w, q] < 0:
-                        best[w, q] *= leak
+                        best[w, q] *= negative_slope
 
     # Decode: what the latents reconstruct is added to -target.
     decoder = latents * length
@@ -246,7 +246,7 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
             for w in range(w_first, min(w_first + near, last - outer_first)):
                 v = values[panel, w, q]
                 heights[active], starts[active] = v, positions[panel, w, q] * bins
-                active += v != 0 or leak != 0
+                active += v != 0 or negative_slope != 0
             for c in range(active, _blocks_of_runs(active)):  # up to whole blocks, with runs that add nothing
                 heights[c], starts[c] = 0, starts[0]
             row, c = decoder + k * length, 0
@@ -261,10 +261,10 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
                     v = heights[c]
                     total += np.float64(cost) * np.float64(v) * np.float64(v)
                     dots[c] += cost * v
-            if leak != 0:
+            if negative_slope != 0:
                 for c in range(active):
                     if heights[c] <= 0:
-                        dots[c] *= leak
+                        dots[c] *= negative_slope
             add_runs(gradient, k * length, length, dots, starts, active, normalised, None)
     return total
 
@@ -416,9 +416,9 @@ def _update(sizes, unit, model, state, settings, total):
 def _model(models, g):
     """What belongs to run g."""
     weights, panels, seeds, starts_before, shift, group_first, group_starts = models[:7]
-    sources, targets, mean, inverse, weighted, leaks = models[7:]
+    sources, targets, mean, inverse, weighted, negative_slopes = models[7:]
     crops = seeds[g], starts_before[g], shift[g], group_first[g], group_starts[g]
-    return weights[g], panels[g], crops, (sources[g], targets[g]), mean[g], inverse[g], weighted[g], leaks[g]
+    return weights[g], panels[g], crops, (sources[g], targets[g]), mean[g], inverse[g], weighted[g], negative_slopes[g]
 
 
 @kernel
@@ -466,7 +466,7 @@ def _side_by_side(counters, progress, sizes, models, states, settings, totals, c
         unit = next_unit(counters, unit)
 
 
-def refusal(runs: Sequence[Run]) -> str | None:
+def refusal(runs: Sequence[TrainingRun]) -> str | None:
     groups = len(runs[0].crops.group_first)
     if groups > GROUPS:
         return f"it mixes up to {GROUPS} groups and these are {groups}; use eager"
@@ -475,7 +475,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
     return None
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
+def train_steps(runs: Sequence[TrainingRun], first: int, steps: int) -> Tensor:
     losses = torch.empty(len(runs), steps, dtype=torch.float64)
     if 1 < len(runs) < torch.get_num_threads():  # too few for a thread to each: all threads on one after the other
         for run, row in zip(runs, losses, strict=True):
@@ -512,7 +512,7 @@ def aligned(shape: tuple[int, ...], values: ArrayLike | None = None) -> np.ndarr
 class _Packed:
     """The runs as the kernels take them: everything with the runs along the first axis."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[TrainingRun]) -> None:
         crops, first, cut = [run.crops for run in runs], runs[0], plan(runs[0].shape)
         _, _, bins, latents, taps, _ = first.shape
         self.sizes = np.stack([_sizes(run, cut) for run in runs])
@@ -546,10 +546,10 @@ class _Packed:
             np.stack([np.tile(run.mean.numpy(), times) for run in runs]).astype(np.float32),
             np.stack([np.tile(1 / run.std.double().numpy(), times) for run in runs]).astype(np.float32),
             np.stack(weighted).astype(np.float32),
-            np.array([run.leak for run in runs], dtype=np.float32),
+            np.array([run.negative_slope for run in runs], dtype=np.float32),
         )
 
-    def unpack(self, runs: Sequence[Run]) -> None:
+    def unpack(self, runs: Sequence[TrainingRun]) -> None:
         """Put weights and states back where they came from."""
         for run, weights, states in zip(runs, self.weights, self.states, strict=True):
             _put_back(weights, run.w_enc, run.w_dec)
@@ -557,7 +557,7 @@ class _Packed:
                 _put_back(rows, run.state["w_enc"][i], run.state["w_dec"][i])
 
 
-def _sizes(run: Run, cut: Plan) -> np.ndarray:
+def _sizes(run: TrainingRun, cut: Plan) -> np.ndarray:
     """The whole numbers that the kernels are told of a run."""
     sizes = np.empty(17, dtype=np.int64)
     sizes[[BATCH, FRAMES_OF_ITEM, BINS, LATENTS, TAPS, POOL]] = run.shape
@@ -593,7 +593,7 @@ def _padded(tables: list[np.ndarray], value: int) -> np.ndarray:
     return out
 
 
-def _settings(runs: Sequence[Run], first: int, steps: int) -> np.ndarray:
+def _settings(runs: Sequence[TrainingRun], first: int, steps: int) -> np.ndarray:
     """(runs, steps, settings) for the optimizer; only Adam's change from step to step."""
     changing = runs[0].optimizer == "adam"
     found = [[settings_at(r.optimizer, first + i, r.options) for i in range(steps if changing else 1)] for r in runs]

@@ -15,17 +15,21 @@ from torch import Tensor
 from .._cuda.common import CLUSTERS, Kernel, Limits, compiled, cupy_failure, device_limits, installed
 from ..registry import BackendUnavailable
 from .optimizer import RULES
-from .run import Run
+from .training_run import TrainingRun
 
 OPTIMIZERS = tuple(RULES)  # in the order of the kernel's enum
 PRECISIONS = ("ffma", "tf32", "3xtf32")  # of the encoder's products, in the order of the kernel's PRECISION
 THREADS = 256  # of a block, with up to 255 registers each
 REGISTERS = 244  # of 255, so that an estimate may be short by some
-EXTRAS = ("corruption", "leak", "rectified_output")  # each a flag of the kernel, which without them is as it was
+EXTRAS = (
+    "corruption",
+    "negative_slope",
+    "rectified_output",
+)  # each a flag of the kernel, which without them is as it was
 TAPS_MAX = 64  # the encoder's loop over taps is written out
 Shape = tuple[int, int, int, int, int, int]  # B, N, H, K, M, P
 
-# struct Run of the kernel, without padding.
+# struct TrainingRun of the kernel, without padding.
 RUN = np.dtype(
     [
         ("weights", "u8", 2),
@@ -47,7 +51,7 @@ LAUNCH = np.dtype(
         ("first", "u4"),
         *((name, "i4") for name in ("steps", "batch", "frames")),
         *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimizer")),
-        ("leak", "f4"),
+        ("negative_slope", "f4"),
     ],
     align=True,
 )
@@ -177,7 +181,7 @@ class Packed:
     kept: tuple[Tensor, ...]
 
 
-def packed(runs: Sequence[Run], plan: Plan, blocks: int, first: int, steps: int) -> Packed:
+def packed(runs: Sequence[TrainingRun], plan: Plan, blocks: int, first: int, steps: int) -> Packed:
     """The launch of `steps` steps of the runs on `blocks` blocks, its memory on the runs' device."""
     device = runs[0].w_enc.device
     kept: list[Tensor] = []
@@ -220,19 +224,19 @@ def packed(runs: Sequence[Run], plan: Plan, blocks: int, first: int, steps: int)
     launch["batch"], launch["frames"] = crops.batch, crops.frames
     launch["signal_groups"] = crops.signal_groups
     launch["noise_groups"], launch["corruption_groups"] = crops.noise_groups, crops.corruption_groups
-    launch["leak"] = runs[0].leak
+    launch["negative_slope"] = runs[0].negative_slope
     launch["optimizer"] = OPTIMIZERS.index(runs[0].optimizer)
     return Packed(launch, losses, tuple(kept))
 
 
-def groups_of(run: Run) -> int:
+def groups_of(run: TrainingRun) -> int:
     """How many crops an item is the sum of, at most."""
     return max(run.crops.signal_groups, run.crops.noise_groups) + run.crops.corruption_groups
 
 
-def extras_of(run: Run) -> tuple[str, ...]:
+def extras_of(run: TrainingRun) -> tuple[str, ...]:
     """The EXTRAS that the run has."""
-    has = run.crops.corruption_groups > 0, run.leak > 0, run.rectified_output
+    has = run.crops.corruption_groups > 0, run.negative_slope > 0, run.rectified_output
     return tuple(name for name, had in zip(EXTRAS, has, strict=True) if had)
 
 
@@ -370,7 +374,7 @@ def why_not(shape: Shape, limits: Limits, groups: int, runs: int) -> str | None:
     )
 
 
-def refusal(runs: Sequence[Run]) -> str | None:
+def refusal(runs: Sequence[TrainingRun]) -> str | None:
     run = runs[0]
     if not installed():
         return "cupy is not installed; pip install 'partae-fast[gpu]'"
@@ -410,7 +414,7 @@ def prepared(
     return cut, kernel, clusters * cut.cluster
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int, **wanted) -> Tensor:
+def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, **wanted) -> Tensor:
     """`wanted` fixes fields of the plan, for measurements."""
     reason = refusal(runs)
     if reason:

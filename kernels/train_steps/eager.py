@@ -11,10 +11,10 @@ from ..decode.eager import decode, decode_backward
 from ..encode.eager import encode, encode_backward
 from ..partitioned_loss.eager import partitioned_loss
 from ..philox import first_word
-from .run import Crops, Run
+from .training_run import Crops, TrainingRun
 
 
-def refusal(runs: Sequence[Run]) -> str | None:
+def refusal(runs: Sequence[TrainingRun]) -> str | None:
     return None
 
 
@@ -45,7 +45,7 @@ def batch_at(crops: Crops, step: int, dtype: torch.dtype) -> tuple[Tensor, Tenso
     return torch.stack(x), torch.stack(target), noise_only.to(dtype)
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
+def train_steps(runs: Sequence[TrainingRun], first: int, steps: int) -> Tensor:
     losses = torch.empty(len(runs), steps, dtype=torch.float64, device=runs[0].w_enc.device)
     for run, row in zip(runs, losses, strict=True):
         for i in range(steps):
@@ -53,9 +53,9 @@ def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
     return losses
 
 
-def _step(run: Run, step: int) -> Tensor:
+def _step(run: TrainingRun, step: int) -> Tensor:
     x, target, noise_only = batch_at(run.crops, step, run.w_enc.dtype)
-    values, positions = encode(x, run.w_enc, run.pool, run.mean, run.std, run.leak)
+    values, positions = encode(x, run.w_enc, run.pool, run.mean, run.std, run.negative_slope)
     decoded = decode(values, positions, run.w_dec, x.shape[1])
     r = decoded.relu() if run.rectified_output else decoded
     loss, grad_r, grad_penalty = partitioned_loss(r, target, values, noise_only, run.foreground, run.penalty)
@@ -64,7 +64,7 @@ def _step(run: Run, step: int) -> Tensor:
     grad_values, grad_dec = decode_backward(grad_r, values, positions, run.w_dec, True, True)
     grad_values += grad_penalty
     _, grad_enc = encode_backward(
-        grad_values, x, run.w_enc, values, positions, run.pool, run.mean, run.std, False, True, run.leak
+        grad_values, x, run.w_enc, values, positions, run.pool, run.mean, run.std, False, True, run.negative_slope
     )
     update = _UPDATES[run.optimizer]
     update(run.w_enc, grad_enc, run.state["w_enc"], step, run.options)

@@ -33,7 +33,7 @@
 // in 1300 at 28 bytes a cycle from L2; two grid barriers of about 2200: 17000 in all, 8.5 us at 1.98 GHz.
 //
 // Given by -D: H, K, M, P, OWN, FRAMES, SLICES, TAPS (taps a thread owns), THREADS, SPLIT, LANES, PRECISION, POPULATION,
-// and, 1 or 0, CORRUPTION (the encoder's input has crops that the target has not), LEAK (a rectifier with a slope below
+// and, 1 or 0, CORRUPTION (the encoder's input has crops that the target has not), NEGATIVE_SLOPE (a rectifier with a slope below
 // 0) and RECTIFIED_OUTPUT (r is max(decode, 0)).
 #pragma once
 
@@ -81,7 +81,7 @@ constexpr int RUN = SCRATCH + 4 * THREADS;
 enum Optimizer { ADADELTA, ADAM, SGD, NESTEROV };
 
 // One run, as `RUN` in cuda.py packs it. Weights and state are rewritten within a launch.
-struct Run {
+struct TrainingRun {
     float* weights[2];   // w_enc (M, H, K), w_dec (M, K, H)
     float* state[2][2];  // of w_enc, of w_dec; the second is null where the rule has one
     const float *source, *mean, *inverse_std, *foreground;
@@ -92,26 +92,26 @@ struct Run {
     unsigned long long seed;
     int recordings, noise_items;
 };
-constexpr int STARTS = RUN + sizeof(Run) / 4;
+constexpr int STARTS = RUN + sizeof(TrainingRun) / 4;
 constexpr int SHARED_FLOATS = STARTS;  // and two for each group that an item draws from
 static_assert(PRECISION == FFMA || THREADS % 32 == 0, "whole warps");
-static_assert(THREADS % 4 == 0 && RUN % 4 == 0 && sizeof(Run) % 8 == 0, "aligned");
+static_assert(THREADS % 4 == 0 && RUN % 4 == 0 && sizeof(TrainingRun) % 8 == 0, "aligned");
 
 // What the runs of a launch have in common, as `LAUNCH` in cuda.py packs it.
 struct Launch {
-    const Run* runs;
+    const TrainingRun* runs;
     float* partials;        // (clusters, SPLIT, 2, KB, M, HP)
     double* loss_partials;  // (3, blocks), see loss_parts
     double* losses;         // (runs, steps)
     unsigned int* counter;  // of the grid barrier
     unsigned int first;     // number of the first step
     int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimizer;
-    float leak;
+    float negative_slope;
 };
 
 // Where a block stands: which run, which latents, which tiles.
 struct Place {
-    const Run* run;         // a copy in shared memory
+    const TrainingRun* run;         // a copy in shared memory
     int part;               // of the latents, 0 .. SPLIT-1
     int lane, lanes;        // tiles lane, lane + lanes, ... are this block's
     int cluster, clusters;  // among those that train the same run
@@ -139,7 +139,7 @@ DEVICE float4 load_bins(const float* row, int h) {
 
 // The tile's crops of a step, summed, into xn and, negated and without those of corruption, into the error.
 DEVICE void draw(float* shared, const Launch& launch, const Place& place, int number, unsigned int step) {
-    const Run& run = *place.run;
+    const TrainingRun& run = *place.run;
     const Tile tile = tile_at(place, number);
     long long* starts = reinterpret_cast<long long*>(shared + STARTS);
     const bool noise = tile.item < run.noise_items;
@@ -347,7 +347,7 @@ DEVICE void encode(float* shared) {
 
 #endif
 
-// Key of a pooled latent that is not zero, with a LEAK of any that exists: its position in the tile, then its number.
+// Key of a pooled latent that is not zero, with a NEGATIVE_SLOPE of any that exists: its position in the tile, then its number.
 // Others come last.
 constexpr int NO_KEY = 0x7FFFFFFF;
 
@@ -358,7 +358,7 @@ DEVICE void pool(float* shared, const Launch& launch, const Tile& tile) {
         const int window = u / KB, k = u % KB;
         const int begin = (tile.first_window - HALO + window) * P;
         const int count = begin < 0 ? 0 : min(P, launch.frames - begin);
-        float best = LEAK && count > 0 ? number_of(0xFF800000u) : 0.0f;  // minus infinity
+        float best = NEGATIVE_SLOPE && count > 0 ? number_of(0xFF800000u) : 0.0f;  // minus infinity
         int where = window * P;
         UNROLL_BY(4)
         for (int j = 0; j < count; ++j) {
@@ -371,8 +371,8 @@ DEVICE void pool(float* shared, const Launch& launch, const Tile& tile) {
                 where = window * P + j;
             }
         }
-        shared[VALUES + u] = LEAK && best < 0.0f ? launch.leak * best : best;
-        keys[u] = (LEAK ? count <= 0 : best == 0.0f) ? NO_KEY : where * KB + k;
+        shared[VALUES + u] = NEGATIVE_SLOPE && best < 0.0f ? launch.negative_slope * best : best;
+        keys[u] = (NEGATIVE_SLOPE ? count <= 0 : best == 0.0f) ? NO_KEY : where * KB + k;
     }
 }
 
@@ -567,7 +567,7 @@ DEVICE double value_gradient(float* shared, const Launch& launch, const Place& p
             gradient += (float)weight * value;
             loss += weight * value * value;
         }
-        shared[GRADS + u] = value > 0.0f ? gradient : LEAK ? launch.leak * gradient : 0.0f;
+        shared[GRADS + u] = value > 0.0f ? gradient : NEGATIVE_SLOPE ? launch.negative_slope * gradient : 0.0f;
     }
     return loss;
 }
@@ -611,7 +611,7 @@ struct Weight {
 };
 
 // Number j of a part's gradients (2, KB, M, HP).
-DEVICE Weight weight_at(const Run& run, int part, int j) {
+DEVICE Weight weight_at(const TrainingRun& run, int part, int j) {
     const int bank = j / GRADIENT, h = j % HP, i = j / HP % M, k = part * KB + j / HP / M % KB;
     if (h >= H || k >= K) return {nullptr, nullptr, nullptr, 0.0f, 0.0f, 0.0f};
     const int at = bank ? (i * K + k) * H + h : ((M - 1 - i) * H + h) * K + k;
@@ -626,7 +626,7 @@ struct Rule {
     float options[4], rest[2], correction[2], decay;
 };
 
-DEVICE Rule rule_at(const Launch& launch, const Run& run, unsigned int step) {
+DEVICE Rule rule_at(const Launch& launch, const TrainingRun& run, unsigned int step) {
     Rule rule;
     rule.optimizer = launch.optimizer;
     rule.decay = (float)run.weight_decay;
@@ -756,9 +756,9 @@ DEVICE Place place_at(float* shared, const Launch& launch) {
     Place place;
     int* words = reinterpret_cast<int*>(shared + RUN);
     const int run = POPULATION ? block_index() / CLUSTER : 0;
-    for (int i = thread_index(); i < (int)(sizeof(Run) / 4); i += THREADS)
+    for (int i = thread_index(); i < (int)(sizeof(TrainingRun) / 4); i += THREADS)
         words[i] = reinterpret_cast<const int*>(launch.runs + run)[i];
-    place.run = reinterpret_cast<const Run*>(words);
+    place.run = reinterpret_cast<const TrainingRun*>(words);
     place.part = cluster_rank() % SPLIT;
     place.cluster = POPULATION ? 0 : block_index() / CLUSTER;
     place.clusters = POPULATION ? 1 : block_count() / CLUSTER;

@@ -48,7 +48,7 @@ from torch import Tensor
 from .._triton.common import launch, power_of_two, tl, triton
 from ..registry import interpreting
 from .optimizer import RULES
-from .run import Run
+from .training_run import TrainingRun
 
 # Words of `numbers`, int64 on the GPU; from TABLES on group_first, group_starts (G,), starts_before, shift (R,).
 STEP, PLACE, KEY_LOW, KEY_HIGH, NOISE_ITEMS, TABLES = range(6)
@@ -261,7 +261,7 @@ def learn_kernel(
     RUN_K: tl.constexpr,
     RUN_H: tl.constexpr,
     STAGES: tl.constexpr,
-    leak,  # the rectifier's slope below 0, or None
+    negative_slope,  # the rectifier's slope below 0, or None
     CORRUPTION: tl.constexpr,  # corruption groups; with any, e holds the target until it is the error
     RECTIFIED: tl.constexpr,  # whether r is max(decode, 0)
 ):
@@ -342,7 +342,7 @@ def learn_kernel(
             offs_k = offs_v % LATENTS
             start = offs_v // LATENTS * pool
             stop = tl.minimum(start + pool, tl.where(mask_v, frames, 0))
-            floor = 0.0 if leak is None else float("-inf")
+            floor = 0.0 if negative_slope is None else float("-inf")
             best = tl.full((FLAT,), floor, tl.float32)
             position = start
             for inside in range(0, pool, 4):
@@ -352,8 +352,8 @@ def learn_kernel(
                     better = (z > best) | ((z != z) & (best == best))
                     best = tl.where(better, z, best)
                     position = tl.where(better, offs_n, position)
-            if leak is not None:
-                best = tl.where(best < 0, leak * best, best)
+            if negative_slope is not None:
+                best = tl.where(best < 0, negative_slope * best, best)
             tl.store(values_ptr + offs_v, best, mask=mask_v)
             tl.store(positions_ptr + offs_v, position, mask=mask_v)
             tl.store(u_ptr + (position + (TAPS - 1 - BEFORE)) * LATENTS + offs_k, best, mask=mask_v)
@@ -434,7 +434,7 @@ def learn_kernel(
             foreground = tl.load(foreground_ptr + offs_k, mask=mask_v, other=0.0)
             cost = item_weight * foreground * foreground * value
             grad = tl.load(dots_ptr + offs_v * 4, mask=mask_v, other=0.0) + cost
-            below = 0.0 if leak is None else leak * grad
+            below = 0.0 if negative_slope is None else negative_slope * grad
             tl.store(values_ptr + offs_v, tl.where(value > 0, grad, below), mask=mask_v)
             tl.store(u_ptr + (position + (TAPS - 1 - BEFORE)) * LATENTS + offs_k, 0.0, mask=mask_v)
             loss += tl.sum(cost * value, axis=0)
@@ -667,7 +667,7 @@ def dot_of(source: Tensor) -> str:
 class Plan:
     """The buffers of a run's steps, and the graph that is replayed for them. It holds none of the run's own tensors."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: TrainingRun):
         batch, frames, bins, latents, taps, _ = run.shape
         crops, device = run.crops, run.w_enc.device
         self.groups, self.recordings = len(crops.group_first), len(crops.shift)
@@ -691,7 +691,7 @@ class Plan:
         self.history = torch.empty(HISTORY, device=device, dtype=torch.float64)
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def begin(self, run: Run, first: int) -> None:
+    def begin(self, run: TrainingRun, first: int) -> None:
         """Gives the GPU what may differ between two uses of a plan; the next step is number `first`."""
         crops = run.crops
         words = first, 0, crops.seed & 0xFFFFFFFF, crops.seed >> 32, crops.noise_items
@@ -703,7 +703,7 @@ class Plan:
         self.enc.copy_(run.w_enc.transpose(1, 2))
         self.dec.copy_(run.w_dec.transpose(1, 2))
 
-    def draw(self, run: Run) -> None:
+    def draw(self, run: TrainingRun) -> None:
         """Launches the draw of a step's crops."""
         crops = run.crops
         launch(
@@ -721,7 +721,7 @@ class Plan:
             **DRAW,
         )
 
-    def step(self, run: Run) -> None:
+    def step(self, run: TrainingRun) -> None:
         """Launches the kernels of one step."""
         batch, frames, bins, latents, taps, pool = run.shape
         crops = run.crops
@@ -756,7 +756,7 @@ class Plan:
             signal_groups=crops.signal_groups,
             groups=self.groups,
             products=taps + self.tile["FOLD"] - 1,
-            leak=run.leak or None,
+            negative_slope=run.negative_slope or None,
             CORRUPTION=crops.corruption_groups,
             RECTIFIED=run.rectified_output,
             **self.tile,
@@ -793,7 +793,7 @@ class Plan:
             **FINISH,
         )
 
-    def take(self, run: Run, steps: int) -> None:
+    def take(self, run: TrainingRun, steps: int) -> None:
         """Takes `steps` steps. A plan's first is launched kernel by kernel, which compiles what the graph records."""
         if not has_graphs(run.w_enc.device):
             for _ in range(steps):
@@ -816,13 +816,13 @@ class Plan:
 _plans: OrderedDict[tuple, Plan] = OrderedDict()
 
 
-def plan_for(run: Run) -> Plan:
+def plan_for(run: TrainingRun) -> Plan:
     """The plan of a run: another where a shape, what kernels are compiled for, or the place of a tensor differs."""
     crops = run.crops
     tensors = run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]
     tensors += run.mean, run.std, run.foreground, crops.source
     counts = crops.signal_groups, crops.corruption_groups, len(crops.group_first), len(crops.shift)
-    kind = run.shape, run.optimizer, run.leak, run.rectified_output, run.w_enc.device, dot_of(crops.source)
+    kind = run.shape, run.optimizer, run.negative_slope, run.rectified_output, run.w_enc.device, dot_of(crops.source)
     key = (*kind, counts, *(t.data_ptr() for t in tensors))
     if key not in _plans:
         _plans[key] = Plan(run)
@@ -832,7 +832,7 @@ def plan_for(run: Run) -> Plan:
     return _plans[key]
 
 
-def refusal(runs: Sequence[Run]) -> str | None:
+def refusal(runs: Sequence[TrainingRun]) -> str | None:
     for run in runs:
         _, frames, bins, latents, taps, _ = run.shape
         kinds = {t.dtype for t in (run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"])}
@@ -853,7 +853,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
     return None
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
+def train_steps(runs: Sequence[TrainingRun], first: int, steps: int) -> Tensor:
     losses = torch.empty(len(runs), steps, dtype=torch.float64, device=runs[0].w_enc.device)
     for run, row in zip(runs, losses, strict=True):
         plan = plan_for(run)

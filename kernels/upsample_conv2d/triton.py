@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._triton.common import launch, tl, triton
-from .._triton.maps import ELEMENTS, convolve, convolve_phase, gradient_of_weight
+from .._triton.maps import ELEMENTS, convolve, convolve_phase, coordinates, gradient_of_weight
 
 
 @triton.jit
@@ -30,8 +30,8 @@ def boxes_kernel(
     mask = offs < numbers
     d, rest = (offs % filters).to(tl.int32), offs // filters
     j, i, row = (rest % 3).to(tl.int32), (rest // 3 % 3).to(tl.int32), rest // 9
-    h, item_n = (row % bins).to(tl.int32), row // bins
-    n, item = (item_n % frames).to(tl.int32), item_n // frames
+    item_n, n, h = coordinates(row, frames, bins)
+    item = item_n // frames
     total = tl.zeros((BLOCK,), tl.float32)
     for down in range(p):
         for across in range(q):

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .. import __version__
-from ..errors import USERS_ERRORS, UserError, is_out_of_memory
+from ..errors import USER_ERRNOS, UserError, is_out_of_memory
 from ..interrupts import interrupt
 from ..kernels import BackendUnavailable
 from ..training.distributed import launched
@@ -91,7 +91,7 @@ def _drop_output() -> None:
 
 def _remedy(error: Exception) -> str | None:
     """What to say of an error of the machine that the user can mend; None for any other."""
-    if isinstance(error, OSError) and error.errno in USERS_ERRORS:
+    if isinstance(error, OSError) and error.errno in USER_ERRNOS:
         return f"{error.filename or 'a file'}: {error.strerror}; check its permissions and the space on the disk"
     if is_out_of_memory(error):
         return "memory ran out; close other programs, give it fewer or shorter recordings, or use another machine"

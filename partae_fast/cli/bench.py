@@ -29,6 +29,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the rows to FILE too")
     parser.add_argument("--candidate", metavar="FILE.py:FUNCTION", help="run this file and time its function too")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="time on this alone (default: all that there are)")
+    parser.add_argument(
+        "--type", choices=("float32", "tf32"), default="float32", help="rounding of products on a GPU (%(default)s)"
+    )
     parser.add_argument("--curves", action="store_true", help="train-step: also time over each size; some minutes more")
     parser.add_argument("--quick", action="store_true", help="train-step: few samples, no memory figures")
     parser.add_argument("--results", metavar="FOLDER", help="train-step: write rows, table and plots there")
@@ -49,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         args.json,
         args.candidate,
         device=args.device,
+        kind=args.type,
         with_curves=args.curves,
         quick=args.quick,
         results=args.results,

@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import UserError
 from ..evaluation.evaluate import LEVELS, PEERS, evaluate
 from ..evaluation.peers import trained, with_model
-from ..evaluation.results import check_place, environment, write
+from ..evaluation.results import environment, prepare_folder, write
 from ..evaluation.scenes import scenes_of
 from ..evaluation.summary import markdown, summarise
 from ..models import load
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     levels = sorted(set(args.levels or LEVELS))
     scenes = scenes_of(args.data, args.low, args.high)
     if args.out:
-        check_place(Path(args.out), args.overwrite)
+        prepare_folder(Path(args.out), args.overwrite)
     rows = evaluate(scenes, ours, levels, args.mismatch, args.peers)
     summary = summarise(rows)
     settings |= {"data": args.data, "mismatch": args.mismatch, "bands": {s.name: s.band for s in scenes}}

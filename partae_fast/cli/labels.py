@@ -20,7 +20,7 @@ from ..audio.files import require_file
 from ..audio.folders import SUFFIXES
 from ..errors import UserError
 from ..labels import read_labels
-from ..labels.summary import Summary, summarise
+from ..labels.summary import LabelSummary, summarise
 from .options import add_json, add_label_rules, label_rules_of, print_json
 
 _UNNAMED = "(none)"
@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
     recordings = _listed(args.recordings) if args.recordings else _named(args.labels, rules.label_format)
     summary = summarise(args.labels, recordings, rules)
     if args.figure:
-        from ..labels.figure import figure
+        from ..labels.figure import plot_timelines
 
-        figure(args.figure, summary)
+        plot_timelines(args.figure, summary)
     if args.json:
         print_json(summary.as_json())
     else:
@@ -89,17 +89,17 @@ def _named(label_files: list[str], format: str | None) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _print(summary: Summary) -> None:
-    width = max([9, *(len(part.title) for part in summary.parts)])
-    if summary.parts:
+def _print(summary: LabelSummary) -> None:
+    width = max([9, *(len(part.title) for part in summary.recordings)])
+    if summary.recordings:
         print(f"{'recording':<{width}}  {'seconds':>9}{'signal':>10}{'noise-only':>12}{'unknown':>10}{'events':>8}")
     totals = [0.0, 0.0, 0.0, 0.0]
-    for part in summary.parts:
+    for part in summary.recordings:
         times = [part.timeline.seconds, *part.seconds().values()]
         totals = [total + time for total, time in zip(totals, times, strict=True)]
         _print_times(f"{part.title:<{width}}", times, f"{len(part.events):>8}" if part.listed else "  not listed")
-    if len(summary.parts) > 1:
-        _print_times(f"{'in all':<{width}}", totals, f"{sum(len(part.events) for part in summary.parts):>8}")
+    if len(summary.recordings) > 1:
+        _print_times(f"{'in all':<{width}}", totals, f"{sum(len(part.events) for part in summary.recordings):>8}")
     if summary.labels:
         names = [" ".join(label.label.split()) or _UNNAMED for label in summary.labels]
         wide = max(len(_UNNAMED), *map(len, names))

@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..evaluation.report import report
+from ..evaluation.diagnostics import diagnose
 from ..file_lock import only_writer
 from ..models import save
 from ..systems.fit import fit
@@ -171,11 +171,11 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     lines = []
     if material.spectrograms is not None:
         spectrograms = material.spectrograms.excerpt(args.seed, settings.frames)
-        judged = report(model, spectrograms)
+        diagnostics = diagnose(model, spectrograms)
         if args.figure:
             figure.figure(args.figure, model, spectrograms, system.name, stages(len(losses)), args.overwrite)
-        result |= {"figure": args.figure, "report": asdict(judged)}
-        lines = judged.lines()
+        result |= {"figure": args.figure, "report": asdict(diagnostics)}
+        lines = diagnostics.lines()
     result["seconds"] = round(time.monotonic() - started, 3)
     if args.json:
         print_json(result)

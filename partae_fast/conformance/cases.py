@@ -44,7 +44,7 @@ class Case:
     noise_only: float = 0.5  # of items
     corruption: int = 0  # groups, in whole steps
     targets: bool = False  # of their own, for some recordings, in whole steps
-    leak: float = 0.0
+    negative_slope: float = 0.0
     rectified_output: bool = False  # in whole steps
     penalty: float = 0.75
 
@@ -74,15 +74,15 @@ TINY = [
     Case("corrupted input", 3, 29, 5, 4, 3, 4, corruption=2),
     Case("targets of their own", 3, 27, 5, 4, 3, 4, targets=True),
     Case("targets of their own, corrupted", 3, 29, 5, 4, 3, 4, corruption=1, targets=True),
-    Case("leaky rectifier", 2, 26, 5, 4, 3, 4, leak=1 / 3),
-    Case("leaky, nothing positive", 2, 20, 4, 3, 3, 4, kind="negative", normalised=False, leak=0.25),
-    Case("leaky, exact ties", 2, 23, 3, 4, 3, 4, kind="ties", normalised=False, leak=0.5),
+    Case("leaky rectifier", 2, 26, 5, 4, 3, 4, negative_slope=1 / 3),
+    Case("leaky, nothing positive", 2, 20, 4, 3, 3, 4, kind="negative", normalised=False, negative_slope=0.25),
+    Case("leaky, exact ties", 2, 23, 3, 4, 3, 4, kind="ties", normalised=False, negative_slope=0.5),
     Case("rectified output", 2, 27, 5, 4, 3, 4, rectified_output=True),
 ]
 
 # Numbers and layouts that break kernels.
 NUMBERS = [
-    Case("NaN in one frame, leaky", 2, 23, 3, 4, 4, 5, kind="nan", leak=0.5),
+    Case("NaN in one frame, leaky", 2, 23, 3, 4, 4, 5, kind="nan", negative_slope=0.5),
     Case("NaN in one filter", 2, 24, 3, 4, 3, 4, kind="nan filters"),
     Case("NaN from above", 2, 22, 5, 4, 4, 4, kind="nan above"),
     Case("infinite from above", 2, 22, 5, 4, 4, 4, kind="infinite above"),
@@ -99,7 +99,7 @@ NUMBERS = [
     Case("heavy penalty", 5, 18, 4, 7, 3, 4, kind="soft", penalty=137.0),
     Case("offset in storage", 2, 21, 7, 5, 3, 4, kind="offset", penalty=10.0),
     Case("one number from above", 2, 21, 5, 4, 3, 4, kind="expanded"),
-    Case("leaky, not contiguous", 3, 22, 5, 4, 3, 4, kind="not contiguous", leak=0.2),
+    Case("leaky, not contiguous", 3, 22, 5, 4, 3, 4, kind="not contiguous", negative_slope=0.2),
 ]
 
 # What Triton's interpreter is spared: numbers that are to these kernels like any other.
@@ -122,7 +122,9 @@ LARGER = [
     Case("finer pool, wider band", 2, 320, 64, 32, 9, 4),
     Case("corrupted input in many cells", 1, 1500, 7, 20, 4, 5, corruption=1),
     Case("targets of their own in many cells", 1, 1500, 7, 20, 4, 5, corruption=1, targets=True),
-    Case("leaky, rectified, corrupted", 2, 900, 33, 20, 5, 6, corruption=1, leak=1 / 3, rectified_output=True),
+    Case(
+        "leaky, rectified, corrupted", 2, 900, 33, 20, 5, 6, corruption=1, negative_slope=1 / 3, rectified_output=True
+    ),
 ]
 
 
@@ -188,7 +190,7 @@ def drawn(seed: int, count: int) -> list[Case]:
                 normalised=kind != "graded" and bool(rng.integers(2)),
                 share=float(rng.choice([0.0, 0.25, 0.5])),
                 noise_only=float(rng.choice([0.0, 0.25, 1.0])),
-                leak=float(rng.choice([0.0, 0.0, 0.3])),
+                negative_slope=float(rng.choice([0.0, 0.0, 0.3])),
                 penalty=float(rng.choice([0.0, 0.3, 10.0])),
             )
         )

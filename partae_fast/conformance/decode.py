@@ -22,7 +22,7 @@ UNINTERPRETED = cases.UNINTERPRETED
 def _latents(case: Case, t: SimpleNamespace, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """What encode would hand on, as the type under test holds it."""
     normal = array(t.mean), array(t.std)
-    values, positions = reference_encode.encode(array(t.x), array(t.w_enc), case.pool, *normal, case.leak)
+    values, positions = reference_encode.encode(array(t.x), array(t.w_enc), case.pool, *normal, case.negative_slope)
     if case.kind == "nan filters":  # there every value of a latent would be NaN
         values = np.nan_to_num(values, nan=1.0)
     return (

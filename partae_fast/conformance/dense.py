@@ -233,3 +233,5 @@ LONGEST_SUM = {
     "dense": lambda case: case.inputs + 1,
     "dense_backward": lambda case: max(case.outputs, case.batch),
 }
+# Back-ends whose products are a library's, beside "eager"; see `verify.row`.
+LIBRARY = ("cpu",)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.train_steps import RULES, Run, fresh_state
+from ..kernels.train_steps import RULES, TrainingRun, fresh_state
 from ..reference import train_steps as reference
 from ..reference.sampler import Group, statistics
 from ..sampling.crops import CropSampler
@@ -51,7 +51,7 @@ TINY = [
     Population("three runs, pool of one", 2, 13, 3, 4, 2, 1),
     Population("three runs, corrupted", 3, 29, 5, 4, 3, 4, corruption=1),
     Population("three runs, targets of their own", 3, 27, 5, 4, 3, 4, targets=True),
-    Population("three runs, leaky and rectified", 3, 26, 5, 4, 3, 4, leak=1 / 3, rectified_output=True),
+    Population("three runs, leaky and rectified", 3, 26, 5, 4, 3, 4, negative_slope=1 / 3, rectified_output=True),
     Population("seven runs", 2, 21, 3, 3, 3, 4, members=7),
     Population("steps from 65,537", 3, 29, 5, 4, 3, 4, first=65_537),
     Population("the last steps", 3, 21, 5, 4, 3, 4, first=2**32 - 4),
@@ -95,7 +95,7 @@ def drawn(seed: int, count: int) -> list[Case]:
         settings = {
             "corruption": int(rng.integers(3)),
             "targets": bool(rng.integers(2)),
-            "leak": float(rng.choice([0.0, 0.3])),
+            "negative_slope": float(rng.choice([0.0, 0.3])),
             "rectified_output": bool(rng.integers(2)),
             "noise_only": float(rng.choice([0.0, 0.25, 1.0])),
             "penalty": float(rng.choice([0.0, 0.3, 10.0])),
@@ -171,7 +171,7 @@ def truth(case: Case, member: int = 0, draw: int = 0) -> tuple[reference.Learner
     """What the reference makes of it."""
     p, (_, first, steps) = problem(case, member, draw), _extent(case)
     setting = reference.Setting(
-        p.foreground, case.pool, p.penalty, p.optimizer, p.options, case.leak, case.rectified_output
+        p.foreground, case.pool, p.penalty, p.optimizer, p.options, case.negative_slope, case.rectified_output
     )
     start = reference.beginner(p.weights)
     sampled = case.frames, case.batch, p.sampler.noise_only, p.sampler.seed
@@ -183,14 +183,14 @@ def _extent(case: Case) -> tuple[int, int, int]:
     return (case.members, case.first, case.steps) if isinstance(case, Population) else (1, FIRST, STEPS)
 
 
-def make_run(case: Case, dtype: torch.dtype, device: torch.device, member: int = 0, draw: int = 0) -> Run:
+def make_run(case: Case, dtype: torch.dtype, device: torch.device, member: int = 0, draw: int = 0) -> TrainingRun:
     """The case's problem as an implementation is given it."""
     p = problem(case, member, draw)
     w_enc, w_dec = (torch.tensor(p.weights[name]).to(device, dtype) for name in ("w_enc", "w_dec"))
     mean, std = (torch.tensor(v).to(device, dtype) for v in statistics(p.signal, case.frames, p.corruption))
     crops = p.sampler.to(device).crops
     target = None if crops.target is None else crops.target.clone()
-    return Run(
+    return TrainingRun(
         w_enc,
         w_dec,
         state=fresh_state(w_enc, w_dec, p.optimizer),
@@ -202,19 +202,19 @@ def make_run(case: Case, dtype: torch.dtype, device: torch.device, member: int =
         pool=case.pool,
         optimizer=p.optimizer,
         options=p.options,
-        leak=case.leak,
+        negative_slope=case.negative_slope,
         rectified_output=case.rectified_output,
     )
 
 
-def _tensors(run: Run) -> list[Tensor]:
+def _tensors(run: TrainingRun) -> list[Tensor]:
     """What a run reads and what it changes."""
     crops = run.crops
     read = [run.mean, run.std, run.foreground, crops.source, *([crops.target] if crops.target is not None else [])]
     return [run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"], *read]
 
 
-def _with(run: Run, tensors: Sequence[Tensor]) -> Run:
+def _with(run: TrainingRun, tensors: Sequence[Tensor]) -> TrainingRun:
     """The run with these in the place of `_tensors(run)`, and copies of what it changes."""
     w_enc, w_dec, *rest = tensors
     count = len(run.state["w_enc"])
@@ -232,7 +232,7 @@ def _with(run: Run, tensors: Sequence[Tensor]) -> Run:
 class _Steps:
     """What a call needs besides tensors."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[TrainingRun, ...]
     first: int
     steps: int
 

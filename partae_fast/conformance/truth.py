@@ -40,7 +40,7 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
             yield case.name, quantity, float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
 
 
-def loops_encode(x, w_enc, pool, mean, std, leak):
+def loops_encode(x, w_enc, pool, mean, std, negative_slope):
     """Values by the formula of the design, one number at a time."""
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
@@ -53,7 +53,7 @@ def loops_encode(x, w_enc, pool, mean, std, leak):
                 xn = x[b, n + c - m, h] if mean is None else (x[b, n + c - m, h] - mean[h]) / std[h]
                 z += w_enc[m, h, k] * xn
         values[b, n // pool, k] = max(values[b, n // pool, k], z)
-    return np.where(values > 0, values, leak * values)
+    return np.where(values > 0, values, negative_slope * values)
 
 
 def loops_decode(values, positions, w_dec, frames):
@@ -80,13 +80,13 @@ def differences(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.n
 
 
 def _encode(case: Case, a: dict):
-    values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"], case.leak)
-    yield "values", values, loops_encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"], case.leak)
-    yield "positions", re.values_at(a["x"], a["w_enc"], positions, a["mean"], a["std"], case.leak), values
+    values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"], case.negative_slope)
+    yield "values", values, loops_encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"], case.negative_slope)
+    yield "positions", re.values_at(a["x"], a["w_enc"], positions, a["mean"], a["std"], case.negative_slope), values
 
 
 def _encode_backward(case: Case, a: dict):
-    rest, g = (case.pool, a["mean"], a["std"], case.leak), a["grad_values"]
+    rest, g = (case.pool, a["mean"], a["std"], case.negative_slope), a["grad_values"]
     values, positions = re.encode(a["x"], a["w_enc"], *rest)
     grad_x, grad_w = re.encode_backward(g, a["x"], a["w_enc"], values, positions, *rest)
     yield "x", grad_x, differences(lambda x: np.sum(g * re.encode(x, a["w_enc"], *rest)[0]), a["x"])
@@ -133,7 +133,7 @@ def _train_steps(case: Case, a: dict):
         target = torch.tensor(target_at(*drawn))
         xn = F.pad(((x - mean) / std).transpose(1, 2), (taps // 2, taps - 1 - taps // 2))
         z = F.conv1d(xn, weights["w_enc"].flip(0).permute(2, 1, 0))
-        activations = F.leaky_relu(z, case.leak) if case.leak else z.relu()
+        activations = F.leaky_relu(z, case.negative_slope) if case.negative_slope else z.relu()
         values, positions = F.max_pool1d(activations, case.pool, ceil_mode=True, return_indices=True)
         u = torch.zeros_like(activations).scatter(2, positions, values)
         padded = F.pad(u, (taps - 1 - taps // 2, taps // 2))

@@ -219,11 +219,12 @@ def row(
 ) -> Row:
     """One pass of one implementation in one arithmetic: on every case, then many times and in threads.
 
-    In the interpreter on the tiny cases alone. With `stop` the first failure ends it. What may be built on a library's
-    sums, the back-end "eager" and candidates, is allowed what `tolerances` derives for them.
+    The interpreter runs the tiny cases only. With `stop` the first failure ends the row. Sums of a library are allowed
+    what `tolerances` derives for them: those of "eager", of candidates, and of the back-ends in the op's LIBRARY.
     """
-    library = thoroughness.candidate or name.startswith("eager")
     checks = importlib.import_module(f"{__package__}.{op}")
+    eager = name.startswith("eager")
+    library = thoroughness.candidate or eager or name in getattr(checks, "LIBRARY", ())
     check, tolerance = getattr(checks, op_pass), {**TOLERANCES, **getattr(checks, "TOLERANCES", {})}[kind]
     dtype = torch.float32 if kind == "tf32" else getattr(torch, kind)
     # Each with whether it is examined thoroughly, and how many times the tolerance it is allowed: at a random size a
@@ -236,7 +237,7 @@ def row(
         cases += [(case, False, 1.0) for case in beyond]
         cases += [(case, False, 10.0) for case in checks.drawn(thoroughness.seed, thoroughness.draws)]
         # Plain PyTorch widens two-byte types and goes on in float32, whose sizes are tried.
-        widened = dtype.itemsize == 2 and library and not thoroughness.candidate
+        widened = dtype.itemsize == 2 and eager and not thoroughness.candidate
         cases += [(case, False, 1.0) for case in ([] if widened else checks.LARGER)]
     tally = _Tally(tolerance)
     with _tf32(kind == "tf32"), np.errstate(all="ignore"):  # NaN and infinity are meant
@@ -291,7 +292,7 @@ def _endurance(
 
 def _larger(checks: Any) -> Any:
     """A case with enough work for the threads of a kernel, and that needs no keyword."""
-    return next(case for case in reversed(checks.LARGER) if not getattr(case, "leak", 0.0))
+    return next(case for case in reversed(checks.LARGER) if not getattr(case, "negative_slope", 0.0))
 
 
 def _line(error: Exception) -> str:

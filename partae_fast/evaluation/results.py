@@ -1,4 +1,4 @@
-"""The files of an evaluation: table, rows, all of it as JSON, and the figure."""
+"""The files of an evaluation: a Markdown table, the rows as CSV, everything as JSON, and a plot."""
 
 import csv
 import datetime
@@ -10,15 +10,15 @@ from typing import Any
 
 from ..atomic import atomic_path, check_writable
 from ..errors import UserError
-from .figure import figure
-from .summary import cases, markdown
+from .plots import draw_evaluation
+from .summary import markdown, scene_table
 
 _NAMES = {suffix: f"evaluation.{suffix}" for suffix in ("md", "csv", "json", "png")}
 _PACKAGES = ("partae-fast", "torch", "numpy", "scipy", "soxr", "noisereduce", "fast_bss_eval")
 
 
 def environment() -> dict[str, Any]:
-    """What scores and seconds were taken with."""
+    """Return the date, the machine, the number of threads and the versions that the results depend on."""
     import torch
 
     return {
@@ -36,8 +36,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def check_place(folder: Path, overwrite: bool) -> None:
-    """Create the folder; raises UserError where results cannot be written into it, or are there and may not be."""
+def prepare_folder(folder: Path, overwrite: bool) -> None:
+    """Create the output folder and check that the result files can be written.
+
+    Raises UserError if the folder cannot be created, or if a result file exists and `overwrite` is false.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -46,17 +49,23 @@ def check_place(folder: Path, overwrite: bool) -> None:
         check_writable(folder / name, overwrite)
 
 
-def write(folder: Path, report: dict[str, Any]) -> None:
-    """Write `environment`, `settings`, `summary` and `rows` into the folder."""
-    rows = report["rows"]
+def write(folder: Path, results: dict[str, Any]) -> None:
+    """Write the result files into a folder.
+
+    Args:
+        folder: see `prepare_folder`.
+        results: environment, settings, summary (see `summarise`) and rows (see `evaluate`), by these names.
+    """
+    rows = results["rows"]
     with atomic_path(folder / _NAMES["csv"]) as path, path.open("w", newline="") as file:
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     with atomic_path(folder / _NAMES["json"]) as path:
-        path.write_text(json.dumps(report, indent=1) + "\n")
+        path.write_text(json.dumps(results, indent=1) + "\n")
     with atomic_path(folder / _NAMES["md"]) as path:
-        told = {**report["settings"], **report["environment"]["versions"]}
-        about = ", ".join(f"{name} {value}" for name, value in told.items() if name != "bands")
-        path.write_text(f"{report['environment']['date']}: {about}\n\n{markdown(report['summary'])}\n{cases(rows)}")
-    figure(folder / _NAMES["png"], report["summary"])
+        conditions = {**results["settings"], **results["environment"]["versions"]}
+        listed = ", ".join(f"{name} {value}" for name, value in conditions.items() if name != "bands")
+        tables = f"{markdown(results['summary'])}\n{scene_table(rows)}"
+        path.write_text(f"{results['environment']['date']}: {listed}\n\n{tables}")
+    draw_evaluation(folder / _NAMES["png"], results["summary"])

@@ -34,7 +34,7 @@ def dense(
 
     Returns:
         (B, O), of x's type; under autocast, of its type, to which x, weight and bias are cast. Gradients reach x,
-        weight and bias.
+        weight and bias. Equal bits hold at a fixed number of threads, as in `torch.mm`.
 
     Raises:
         ValueError: shapes, types or devices that do not go together; an activation, a dropout or a count that is not

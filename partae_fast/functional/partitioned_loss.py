@@ -33,7 +33,7 @@ def partitioned_loss(
     pool: int,
     target: Tensor | None = None,
     backend: str = "auto",
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
     rectified_output: bool = False,
 ) -> Tensor:
     """The training loss of the partitioned autoencoder: encode, decode and compare (Stowell & Turner 2015, section 3).
@@ -41,7 +41,7 @@ def partitioned_loss(
         mean over items of  sum (target - r)^2  +  penalty * y / mean(C) * sum (C * values)^2
 
     Args:
-        x, mean, std, w_enc, pool, leak: as for `encode`; w_dec: as for `decode`.
+        x, mean, std, w_enc, pool, negative_slope: as for `encode`; w_dec: as for `decode`.
         noise_only: (B,) the weak label y: 1 where the item is noise-only, 0 where it is not; soft labels, anything in
             [0, 1], are taken too. What is outside is an error: ValueError on the CPU; on a GPU, where asking would
             stop the stream, a loss of NaN. Data: no gradient reaches it.
@@ -68,7 +68,7 @@ def partitioned_loss(
     no_gradient(noise_only=noise_only, foreground=foreground)
     if target is not None:
         check_tensors(target=target)
-    values, positions = encode(x, w_enc, pool, mean, std, backend, leak)
+    values, positions = encode(x, w_enc, pool, mean, std, backend, negative_slope)
     reconstruction = decode(values, positions, w_dec, x.shape[1], backend)
     if rectified_output:
         reconstruction = reconstruction.relu()

@@ -36,7 +36,7 @@ class ConvAutoencoder(StatefulModel):
     Raises UserError where an argument is out of range.
     """
 
-    RESTORED = ("seed", "leak", "rectified_output")
+    RESTORED = ("seed", "negative_slope", "rectified_output")
 
     w_enc: nn.Parameter
     w_dec: nn.Parameter
@@ -53,7 +53,7 @@ class ConvAutoencoder(StatefulModel):
         pool: int,
         background: float,
         seed: int,
-        leak: float,
+        negative_slope: float,
         rectified_output: bool,
     ) -> None:
         super().__init__()
@@ -62,12 +62,12 @@ class ConvAutoencoder(StatefulModel):
                 raise UserError(f"{name} is {value!r}; it must be a whole number, at least 1")
         if not 0 <= background <= 1:
             raise UserError(f"background is {background}; it is a share of the latents, from 0 to 1")
-        if not 0 <= leak < 1:
-            raise UserError(f"leak is {leak}; it must be from 0 up to, not including, 1")
+        if not 0 <= negative_slope < 1:
+            raise UserError(f"negative_slope is {negative_slope}; it must be from 0 up to, not including, 1")
         if rectified_output not in (False, True):
             raise UserError(f"rectified_output is {rectified_output!r}; it must be true or false")
         self.bins, self.latents_count, self.taps, self.pool, self.seed = bins, latents, taps, pool, seed
-        self.leak, self.rectified_output = leak, rectified_output
+        self.negative_slope, self.rectified_output = negative_slope, rectified_output
         self.spectrogram: Spectrogram | None = None
         self.mask: Mask | None = None
         self.backend = "auto"
@@ -86,13 +86,13 @@ class ConvAutoencoder(StatefulModel):
             "taps": self.taps,
             "pool": self.pool,
             "seed": self.seed,
-            "leak": self.leak,
+            "negative_slope": self.negative_slope,
             "rectified_output": self.rectified_output,
         }
 
     def latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Values and positions, each (B, ceil(N/P), K), of spectrograms x (B, N, H); see `pf.encode`."""
-        return functional.encode(x, self.w_enc, self.pool, self.mean, self.std, self.backend, self.leak)
+        return functional.encode(x, self.w_enc, self.pool, self.mean, self.std, self.backend, self.negative_slope)
 
     def forward(self, x: Tensor) -> Tensor:
         """The reconstruction (B, N, H) of spectrograms x (B, N, H)."""
@@ -115,7 +115,7 @@ class ConvAutoencoder(StatefulModel):
             self.pool,
             target,
             backend,
-            self.leak,
+            self.negative_slope,
             self.rectified_output,
         )
 

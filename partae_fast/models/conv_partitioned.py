@@ -18,7 +18,8 @@ class ConvPartitionedAutoencoder(ConvAutoencoder):
         bins: H, the spectrogram's bins. latents: K. taps: M, the frames under a filter. pool: P, frames.
         background: share of background latents, in [0, 1].
         seed: of the random orthonormal filters that training starts from.
-        leak: slope of the encoder's rectifier below 0, in [0, 1); 0 in the paper, 1/3 in its author's later program.
+        negative_slope: slope of the encoder's rectifier below 0, in [0, 1); 0 in the paper, 1/3 in its author's later
+            program.
         rectified_output: whether the reconstruction is max(what is decoded, 0).
 
     Raises UserError where an argument is out of range.
@@ -38,10 +39,10 @@ class ConvPartitionedAutoencoder(ConvAutoencoder):
         pool: int = 16,
         background: float = 0.25,
         seed: int = 0,
-        leak: float = 0.0,
+        negative_slope: float = 0.0,
         rectified_output: bool = False,
     ) -> None:
-        super().__init__(bins, latents, taps, pool, background, seed, leak, rectified_output)
+        super().__init__(bins, latents, taps, pool, background, seed, negative_slope, rectified_output)
         self.background = background
 
     def config(self) -> dict[str, int | float]:

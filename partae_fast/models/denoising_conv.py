@@ -15,7 +15,8 @@ class ConvDenoisingAutoencoder(ConvAutoencoder):
     Args:
         bins: H, the spectrogram's bins. latents: K. taps: M, the frames under a filter. pool: P, frames.
         seed: of the random orthonormal filters that training starts from.
-        leak: slope of the encoder's rectifier below 0, in [0, 1); 0 in the paper, 1/3 in its author's later program.
+        negative_slope: slope of the encoder's rectifier below 0, in [0, 1); 0 in the paper, 1/3 in its author's later
+            program.
         rectified_output: whether the reconstruction is max(what is decoded, 0).
 
     Raises UserError where an argument is out of range.
@@ -33,10 +34,10 @@ class ConvDenoisingAutoencoder(ConvAutoencoder):
         taps: int = 9,
         pool: int = 16,
         seed: int = 0,
-        leak: float = 0.0,
+        negative_slope: float = 0.0,
         rectified_output: bool = False,
     ) -> None:
-        super().__init__(bins, latents, taps, pool, 0.0, seed, leak, rectified_output)
+        super().__init__(bins, latents, taps, pool, 0.0, seed, negative_slope, rectified_output)
 
     def signal(self, x: Tensor) -> Tensor:
         """The reconstruction (B, N, H), all of which is signal."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SETTINGS = "_extra_state"  # PyTorch's name of the entry that get_extra_state fills
 _NAMES = {"config", "spectrogram", "mask"}
+RENAMED = {"leak": "negative_slope"}  # arguments of models in older files, and their names now
 
 
 class StatefulModel(nn.Module):
@@ -91,6 +92,15 @@ class StatefulModel(nn.Module):
             )
 
 
+def renamed(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's configuration from a file with the arguments' present names.
+
+    >>> renamed({"bins": 32, "leak": 0.25})
+    {'bins': 32, 'negative_slope': 0.25}
+    """
+    return {RENAMED.get(name, name): value for name, value in config.items()}
+
+
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """The parameters and buffers in a model's state_dict, by name."""
     return {name: tensor for name, tensor in model.state_dict().items() if name != SETTINGS}
@@ -129,4 +139,4 @@ def _settings_of(state: Any) -> dict[str, Any]:
         raise UserError(
             f"load_state_dict: the entry {SETTINGS} is not one that partae wrote; remove it to load the tensors alone"
         ) from None
-    return settings
+    return {**settings, "config": renamed(settings["config"])}

@@ -1,4 +1,4 @@
-"""Models on disk: one sealed safetensors file with all that denoising needs.
+"""Models on disk: one checked safetensors file with all that denoising needs.
 
 The tensors are the model's parameters and buffers (weights, mean, std, foreground, noise_mean_square), all of one
 floating type. The metadata's `settings` have these keys and no others:
@@ -7,7 +7,7 @@ floating type. The metadata's `settings` have these keys and no others:
     spectrogram   settings of `partae_fast.audio.Spectrogram`, or null
     mask          settings of `partae_fast.masking.mask.Mask`, or null
     program       the name and version of what wrote the file, for people to read
-The checksum and the rest of the container are described in `partae_fast.sealed`.
+The checksum and the rest of the container are described in `partae_fast.checked_safetensors`.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from .. import sealed
+from .. import checked_safetensors
 from ..errors import UserError
-from .state import tensors_of, unwrapped
+from .state import renamed, tensors_of, unwrapped
 
 FORMAT, VERSION = "partae-model", "1"
 _SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
@@ -72,7 +72,7 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str], overwrite: bool =
         "mask": None if mask is None else mask.to_dict(),
         "program": program(),
     }
-    sealed.write(path, FORMAT, VERSION, settings, tensors, overwrite)
+    checked_safetensors.write(path, FORMAT, VERSION, settings, tensors, overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -81,15 +81,15 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises UserError, one line, where the file is missing, is no model of ours, was cut short or changed, is
     of another version, or has tensors that are missing, unknown, of another type or shape, or not finite.
     """
-    file = sealed.read(path, FORMAT, VERSION)
-    sealed.require_settings(path, file.settings, _SETTINGS)
+    file = checked_safetensors.read(path, FORMAT, VERSION)
+    checked_safetensors.require_settings(path, file.settings, _SETTINGS)
     with _named(path, "its configuration makes no model"):
-        kind, config = _class_of(file.settings["kind"]), file.settings["config"]
+        kind, config = _class_of(file.settings["kind"]), renamed(file.settings["config"])
     _check_size(path, kind, config, file.tensors)
     with _named(path, "its configuration makes no model"):
         model = kind(**config)
     model.to(_common_type(file.tensors))
-    sealed.require_tensors(path, file.tensors, tensors_of(model))
+    checked_safetensors.require_tensors(path, file.tensors, tensors_of(model))
     _check_values(str(path), file.tensors, "the file has")
     model.load_state_dict(file.tensors)
     if file.settings["spectrogram"] is not None:
@@ -112,7 +112,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     Keys: format, version, sha256, bytes, tensors ({name: {"shape", "dtype"}}) and the file's own settings.
     Raises UserError where the file is missing, not ours or damaged.
     """
-    file = sealed.read(path)
+    file = checked_safetensors.read(path)
     tensors = {
         name: {"shape": list(t.shape), "dtype": str(t.dtype).removeprefix("torch.")}
         for name, t in sorted(file.tensors.items())
@@ -159,7 +159,9 @@ def program() -> str:
 
 def _class_of(kind: str) -> type[Any]:
     if kind not in KINDS:
-        raise UserError(f"a model of kind {sealed.shown(str(kind))!r}; this program knows {', '.join(KINDS)}")
+        raise UserError(
+            f"a model of kind {checked_safetensors.shorten(str(kind))!r}; this program knows {', '.join(KINDS)}"
+        )
     module, name = KINDS[kind].split(":")
     return getattr(importlib.import_module(module), name)
 

@@ -16,8 +16,8 @@ from ..atomic import atomic_path, check_writable
 from ..audio.files import PathLike, info
 from ..audio.resample import resample
 from ..errors import UserError
-from ..evaluation.report import judge
-from ..labels import GUARD, Event, Timeline, cut, listed
+from ..evaluation.diagnostics import diagnose_magnitudes
+from ..labels import GUARD, Event, Timeline, cut, match_recordings
 from ..models import load, storage
 from .excerpt import Excerpt, excerpt
 from .media import Picture, picture, players, slower_for
@@ -74,7 +74,7 @@ def write_page(
         model: a model's file.
         inputs: recordings; of each the first channel is shown.
         labels: label files of the recordings. Where they speak of an input, its events are on its picture, and the page
-            says how much of the time outside them is taken away, as `evaluation.report` does.
+            says how much of the time outside them is taken away, as `evaluation.diagnostics` does.
         start, seconds, reduction: as for `excerpt`; by default so many seconds as play for 30.
         slower: how many times slower the excerpts are played; by default 10 where the model hears ultrasound, else 1.
         title: the page's heading.
@@ -127,7 +127,7 @@ def _events(labels: Sequence[PathLike], inputs: Sequence[PathLike]) -> dict[Path
     """The events of each input that the label files speak of."""
     events: dict[Path, list[Event]] = {}
     for path in labels:
-        for recording, found in listed(path, inputs).items():
+        for recording, found in match_recordings(path, inputs).items():
             events.setdefault(recording, []).extend(found)
     return events
 
@@ -215,7 +215,7 @@ def _told(model: Any, found: Excerpt, seen: list[Event]) -> list[str]:
     if not (len(quiet) and len(rest) and quiet.any() and rest.any()):
         return []
     lasts = f"{len(quiet) / spectrogram.frame_rate:.3g} s of it lie outside every label, by {GUARD:g} s at least"
-    return [lasts, *judge(model, [rest], [quiet]).lines()]
+    return [lasts, *diagnose_magnitudes(model, [rest], [quiet]).lines()]
 
 
 def _settings(model: PathLike) -> list[tuple[str, str]]:

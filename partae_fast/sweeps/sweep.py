@@ -26,7 +26,7 @@ from ..sampling.crops import CropSampler
 from ..systems.convolutional import ConvolutionalSettings
 from ..systems.registry import system_named
 from ..training.checkpoint import differences, read_losses
-from ..training.loop import Pace, late_interrupt, progress_bar
+from ..training.loop import Pace, deferred_interrupt, progress_bar
 from ..training.material import Audio, Material, PathLike, path_list
 from ..training.options import TrainingOptions, chosen_device
 from ..training.steps import alike, serving_backend
@@ -203,7 +203,7 @@ class Sweep:
         """
         populations = self._populations()
         started, first, total = time.monotonic(), self._taken(), self.steps * len(self.members)
-        with late_interrupt() as interrupted, progress_bar("sweep", self._done(), total, self.progress) as bar:
+        with deferred_interrupt() as interrupted, progress_bar("sweep", self._done(), total, self.progress) as bar:
             for trainer in self._trainers:
                 if trainer.step >= self.steps:
                     self._finish(trainer)

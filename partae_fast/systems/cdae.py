@@ -86,15 +86,15 @@ class Piece:
 
 
 def read_songs(found: Sequence[Song], settings: Settings) -> StemExcerpts:
-    """`material_of` songs, read at the settings' rate."""
+    """`make_excerpts` songs, read at the settings' rate."""
     pieces = []
     for song in found:
         mixture, stems = song.read(settings.rate)
         pieces.append(Piece(song.name, mixture, dict(zip(song.stems, stems, strict=True))))
-    return material_of(pieces, settings)
+    return make_excerpts(pieces, settings)
 
 
-def material_of(pieces: Sequence[Piece], settings: Settings) -> StemExcerpts:
+def make_excerpts(pieces: Sequence[Piece], settings: Settings) -> StemExcerpts:
     """What is learnt from pieces, and the scale at which: the mixtures' magnitudes have a root mean square of 1.
 
     Raises UserError for settings out of range, and where what would be learnt from is silent.

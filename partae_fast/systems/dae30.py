@@ -8,14 +8,14 @@ from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
 from ..training.session import train
-from .mixing import SOURCE, Mixing
+from .mixing import SOURCE, MixtureSettings
 from .registry import System
 
 _STEPS, _LEARNING_RATE = 20000, 5e-5
 
 
 @dataclass(frozen=True)
-class Settings(Mixing):
+class Settings(MixtureSettings):
     """Settings of DAE-30, see `partae_fast.models.dae30.DAE30`, and of the mixtures."""
 
     filters: int = setting(128, "filters of each layer")

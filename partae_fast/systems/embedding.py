@@ -8,14 +8,14 @@ from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
 from ..training.session import train
-from .mixing import SOURCE, Mixing
+from .mixing import SOURCE, MixtureSettings
 from .registry import System
 
 _STEPS, _LEARNING_RATE = 20000, 1e-3
 
 
 @dataclass(frozen=True)
-class Settings(Mixing):
+class Settings(MixtureSettings):
     """Settings of an embedding model, see `partae_fast.models.embedding.EmbeddingSeparator`, and of the mixtures."""
 
     objective: str = setting("sce-mi", "sce, sce-mi or dc-mi")

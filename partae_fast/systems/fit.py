@@ -40,8 +40,8 @@ def fit(
         recordings: noisy recordings: files, folders of files, or pairs (samples (T,) or (T, channels), rate in Hz). Or
             a Material, which says all of this and which labels count; the next five arguments are then left out.
         noise: recordings of noise alone, likewise.
-        labels: label files for `recordings`: Audacity, Raven, CSV, BirdNET and more; see `partae_fast.labels.listed`
-            for which recording a row is about.
+        labels: label files for `recordings`: Audacity, Raven, CSV, BirdNET and more. For the recording that a row
+            belongs to, see `partae_fast.labels.match_recordings`.
         clean: clean recordings of what is wanted, likewise.
         stems: songs, each a folder of stems.
         speech: speech, a folder for each speaker.

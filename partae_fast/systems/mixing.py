@@ -20,7 +20,7 @@ Sounds = dict[str, list[NDArray[np.float32]]]  # recordings (T,) by source
 
 
 @dataclass(frozen=True)
-class Mixing:
+class MixtureSettings:
     """How voices and noises are mixed, and the spectrogram of the mixtures."""
 
     rate: int = setting(10000, "sample rate that the model works at, Hz")

@@ -15,7 +15,7 @@ from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
 from ..training.trainer import History
-from .mixing import SOURCE, Mixing, Sounds
+from .mixing import SOURCE, MixtureSettings, Sounds
 from .registry import System
 
 logger = logging.getLogger("partae_fast")
@@ -24,7 +24,7 @@ _ITERATIONS = 100
 
 
 @dataclass(frozen=True)
-class Settings(Mixing):
+class Settings(MixtureSettings):
     """Settings of sparse NMF, see `partae_fast.models.snmf.SparseNMF`, and of the recordings.
 
     In training a step is an update of activations and dictionary. Nothing is mixed: seconds, snr_low, snr_high and

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast import cli, sealed
+from partae_fast import checked_safetensors, cli
 from partae_fast.audio import files
 from partae_fast.cli import train as train_verb
-from partae_fast.evaluation.report import report
+from partae_fast.evaluation.diagnostics import diagnose
 from tests.calls import fit, prepare
 
 from .conftest import FAST, RATE, ROOT, sound, write
@@ -62,7 +62,7 @@ def test_train_writes_a_model_that_is_fits_own_and_removes_its_checkpoint(partae
 def test_train_reports_what_can_be_told_without_clean_audio(partae):
     _, out, _ = partae("train", "song.wav", *TRAIN, "--preset", "stowell2015", "--json")
     made = prepare(["song.wav"], noise=["noise.wav"], system="stowell2015")
-    expected = report(pf.load("new.safetensors"), made)
+    expected = diagnose(pf.load("new.safetensors"), made)
     found = json.loads(out)["report"]
     assert found == json.loads(json.dumps(asdict(expected))) and found["warnings"]  # three steps tell nothing apart
     _, out, _ = partae("train", "song.wav", *TRAIN, "--preset", "stowell2015", "--overwrite")
@@ -446,8 +446,8 @@ def flip_bit():
 
 def rewritten(version="1", **tensors):
     def make():
-        file = sealed.read("m.safetensors")
-        sealed.write("bad.safetensors", file.format, version, file.settings, {**file.tensors, **tensors})
+        file = checked_safetensors.read("m.safetensors")
+        checked_safetensors.write("bad.safetensors", file.format, version, file.settings, {**file.tensors, **tensors})
 
     return make
 

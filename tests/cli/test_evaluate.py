@@ -58,7 +58,7 @@ def test_evaluate_scores_a_model_and_prints_json(partae, data):
     ("arguments", "message"),
     [
         (("nowhere",), "nowhere: has no folder clean"),
-        (("data", "--peers", "nosuch"), "peer 'nosuch' is not known"),
+        (("data", "--peers", "nosuch"), "peer 'nosuch' is unknown"),
         (("data", "--preset", "nosuch"), "preset 'nosuch' is not known"),
         (("data", "--model", "m.safetensors", "--seeds", "2"), "--model and --seeds were given"),
         (("data", "--model", "nosuch.safetensors"), "nosuch.safetensors: no such file"),

@@ -48,8 +48,8 @@ def test_a_table_finds_what_it_names_and_folders_are_searched(partae, labelled):
     assert code == 0
     assert "rec/deep/noise.wav       2.00      0.00        0.00      2.00  not listed" in out
     assert "in all                   5.00      0.60        2.40      2.00       1" in out
-    assert "warning: 1 of 2 recordings is not listed, so unknown, and never taken for noise: rec/deep/noise.wav" in out
-    assert "rows about recordings that were not given: 1, of other.wav" in err
+    assert "warning: 1 of 2 recordings is not listed, so unknown and never used as noise: rec/deep/noise.wav" in out
+    assert "1 rows are about other recordings: other.wav" in err
 
 
 def test_labels_are_chosen_by_name_even_with_commas(partae, labelled):
@@ -89,7 +89,7 @@ def test_names_that_are_no_text_are_shown_escaped(partae, labelled):
         (("song.wav",), "song.wav: is not text"),
         (("song.txt", "--recordings", "nowhere"), "nowhere: no such file"),
         (("song.txt", "--recordings", "empty"), "empty: no recordings there"),
-        (("t.csv", "--recordings", "noise.wav"), "it names other.wav, song.wav; given were noise.wav"),
+        (("t.csv", "--recordings", "noise.wav"), "it names other.wav, song.wav, and the recordings are noise.wav"),
         (("song.txt", "--figure", "p.gif"), "p.gif: a picture cannot be of that kind"),
         (("song.txt", "--figure", "nowhere/p.png"), "nowhere"),
         (("song.txt", "--guard", "-1"), "guard is -1.0 s; it must be 0 or more"),

@@ -8,7 +8,7 @@ import pytest
 
 from partae_fast import cli
 from partae_fast.cli import info
-from partae_fast.interrupts import late_interrupt, uninterrupted
+from partae_fast.interrupts import deferred_interrupt, uninterrupted
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_what_puts_ctrl_c_off_puts_sigterm_off(monkeypatch, capsys, number, code
     done = []
 
     def run(args):
-        with late_interrupt() as interrupted:
+        with deferred_interrupt() as interrupted:
             os.kill(os.getpid(), number)
             done.append("the update that was under way")
             assert len(interrupted) == 1
@@ -70,9 +70,9 @@ def test_a_job_that_ignores_ctrl_c_is_stopped_by_sigterm_all_the_same(monkeypatc
 
 def test_a_second_ctrl_c_is_not_put_off(monkeypatch, capsys):
     def run(args):
-        with late_interrupt():
+        with deferred_interrupt():
             os.kill(os.getpid(), signal.SIGINT)
-            with late_interrupt() as inner:  # changes nothing
+            with deferred_interrupt() as inner:  # changes nothing
                 os.kill(os.getpid(), signal.SIGINT)
             pytest.fail(f"the signal was not served: {inner}")
 

@@ -79,11 +79,11 @@ def test_a_wrong_compiled_candidate_is_caught():
     assert not checked(lambda *a: (compiled(*a), eager.encode(*a)[1]))[0].passed
 
 
-def test_a_candidate_that_has_no_leak_is_checked_without_and_the_row_says_so():
+def test_a_candidate_that_has_no_negative_slope_is_checked_without_and_the_row_says_so():
     (without,) = checked(lambda x, w_enc, pool, mean, std: eager.encode(x, w_enc, pool, mean, std))
     (whole,) = checked(eager.encode)
     assert without.passed and 50 <= without.cases < whole.cases
-    assert without.note == f"{whole.cases - without.cases} cases not run, for want of the keyword leak"
+    assert without.note == f"{whole.cases - without.cases} cases not run, for want of the keyword negative_slope"
 
 
 def test_a_type_that_a_candidate_refuses_is_reported_and_is_no_failure():

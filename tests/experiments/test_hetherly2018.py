@@ -13,7 +13,7 @@ from partae_fast.audio import files
 from partae_fast.errors import UserError
 from partae_fast.experiments.hetherly2018 import claims, data, experiment, methods, scores
 from partae_fast.experiments.hetherly2018.methods import METHODS
-from partae_fast.systems.mixing import Mixing
+from partae_fast.systems.mixing import MixtureSettings
 
 RATE = 10000
 
@@ -46,7 +46,7 @@ def reproduced(folder, tmp_path_factory):
     arguments = ["--data", folder, "--out", out, "--steps", 2, "--mixtures", 3, "--json", "-q"]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         patch.setattr(experiment, "PAPER", tiny)
-        patch.setattr(experiment, "Mixing", lambda: Mixing(seconds=0.5, n_fft=64, hop=32))
+        patch.setattr(experiment, "MixtureSettings", lambda: MixtureSettings(seconds=0.5, n_fft=64, hop=32))
         assert cli.main(["reproduce", "hetherly2018", *map(str, arguments)]) == 0
         with pytest.raises(UserError, match="models: holds an earlier run"):
             experiment.run(folder, out, steps=2, mixtures=3)
@@ -128,7 +128,7 @@ def test_of_small_networks_dae_30_does_not_count():
 
 def test_the_cluster_nearer_to_the_voice_is_taken():
     class Halves:
-        spectrogram = Mixing(n_fft=64, hop=32).spectrogram
+        spectrogram = MixtureSettings(n_fft=64, hop=32).spectrogram
 
         def clusters(self, x, count):
             return (x.new_tensor(range(33)) < 10).long().expand(x.shape)

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast.bench.forging import forged
 from partae_fast.errors import UserError
 from partae_fast.training import trainer as training
 from partae_fast.training.checkpoint import read_losses
+from tests.corrupt_files import corrupted
 
 
 def trainer(path, seed=0, level=1.0, **settings):
@@ -71,7 +71,7 @@ FAULTS = {
     "state of the optimizer missing": (renamed("optimizer.w_enc.mean", "other"), "missing: optimizer.w_enc.mean"),
     "state of another shape": (
         tensor("optimizer.w_enc.mean", shape=[36]),
-        r"optimizer.w_enc.mean is .* \(36,\), wanted",
+        r"optimizer.w_enc.mean is .* \(36,\), expected",
     ),
     "weights of another type": (tensor("model.w_enc", dtype="I32"), "model.w_enc is torch.int32"),
     "NaN weights": (values("model.w_enc", np.nan, "<f4"), "NaN or infinite values in model.w_enc"),
@@ -91,18 +91,18 @@ FAULTS = {
     "a setting missing": (without("place"), "settings unknown or missing: place"),
     "another version": (
         lambda header, settings, data: header["__metadata__"].update(version="1"),
-        "version 1 of the partae-checkpoint format, and version 2 is read here",
+        "version 1 of the partae-checkpoint format; this program reads version 2",
     ),
     "a model": (
         lambda header, settings, data: header["__metadata__"].update(format="partae-model"),
-        "a partae-model file, and a partae-checkpoint file is wanted",
+        "is a partae-model file; a partae-checkpoint file is needed here",
     ),
 }
 
 
 @pytest.mark.parametrize(("change", "message"), FAULTS.values(), ids=FAULTS)
 def test_wrong_with_a_right_checksum(whole, path, change, message):
-    content = forged(whole, change)
+    content = corrupted(whole, change)
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
         trainer(path, resume=True)
@@ -115,7 +115,7 @@ def test_wrong_with_a_right_checksum(whole, path, change, message):
 )
 def test_losses_alone(whole, path, name):
     """As a sweep's plot reads them, and `partae info`."""
-    path.write_bytes(forged(whole, FAULTS[name][0]))
+    path.write_bytes(corrupted(whole, FAULTS[name][0]))
     if name == "a loss that is NaN":
         assert np.isnan(read_losses(path)).all()
     else:

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save
 
 import partae_fast as pf
-from partae_fast import sealed
-from partae_fast.bench.forging import forged, joined, parts, resealed
+from partae_fast import checked_safetensors
 from partae_fast.errors import UserError
 from partae_fast.models.storage import FORMAT, VERSION, describe
+from tests.corrupt_files import corrupted, joined, parts, with_right_checksum
 
 
 class Payload:
@@ -64,13 +64,13 @@ def test_cut_anywhere(whole, refused):
 def test_a_bit_flipped_anywhere(tmp_path):
     """In the smallest of files, so that every byte can be tried."""
     path = tmp_path / "bad"
-    sealed.write(path, FORMAT, VERSION, {"a": 'a "sha256":"b"'}, {"w": torch.ones(3)})
+    checked_safetensors.write(path, FORMAT, VERSION, {"a": 'a "sha256":"b"'}, {"w": torch.ones(3)})
     content = path.read_bytes()
     for place in range(len(content)):
         for bit in (place % 5, 5):  # 5 turns capitals into small letters, hexadecimal digits too
             path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
             with pytest.raises(UserError, match=r"damaged|cut short|not a safetensors file") as caught:
-                sealed.read(path, FORMAT, VERSION)
+                checked_safetensors.read(path, FORMAT, VERSION)
             assert "\n" not in str(caught.value)
 
 
@@ -113,9 +113,9 @@ def test_damaged(whole, refused, make, message):
 
 PLACES = {
     "missing": (lambda path: None, "no such file"),
-    "a folder": (os.mkdir, "a folder, and a file is wanted"),
-    "a pipe, which no one writes to": (os.mkfifo, "a pipe or a device, and a file is wanted"),
-    "a device": (lambda path: os.symlink("/dev/zero", path), "a pipe or a device, and a file is wanted"),
+    "a folder": (os.mkdir, "is a folder; give a file"),
+    "a pipe, which no one writes to": (os.mkfifo, "is a pipe or a device; give a file"),
+    "a device": (lambda path: os.symlink("/dev/zero", path), "is a pipe or a device; give a file"),
     "a link to nowhere": (lambda path: os.symlink("nowhere", path), "no such file"),
     "a link to itself": (lambda path: os.symlink(path, path), "cannot be read: Too many levels of symbolic links"),
 }
@@ -182,7 +182,7 @@ PICKLES = {"pickle": raw, "torch": torch_file, "torch before zip": old_torch_fil
 @pytest.mark.parametrize("kind", PICKLES.values(), ids=PICKLES)
 def test_a_pickle_in_disguise_is_never_unpickled(tmp_path, refused, kind):
     content = kind(Payload(tmp_path / "owned"))
-    refused(content, "not a safetensors file; models are never read from pickles")
+    refused(content, "not a safetensors file; partae reads no pickles")
     with pytest.raises(UserError, match="not a safetensors file"):
         describe(tmp_path / "bad.safetensors")
     assert not (tmp_path / "owned").exists()
@@ -193,7 +193,7 @@ def test_a_pickle_inside_a_safetensors_file_is_never_unpickled(tmp_path, whole, 
     header, data = parts(whole)
     refused(joined(header, data) + archive(Payload(tmp_path / "owned")), "bytes too many")
     header["__metadata__"]["settings"] = content.decode("latin-1")
-    refused(resealed(header, data), "not a readable")
+    refused(with_right_checksum(header, data), "not a readable")
     assert not (tmp_path / "owned").exists()
 
 
@@ -269,20 +269,20 @@ FORGED = {
     "metadata that is no text": (lambda header, settings, data: header["__metadata__"].update(format=5), "damaged, or"),
     "settings that are a list": (
         lambda header, settings, data: header["__metadata__"].update(settings="[1]"),
-        "its settings have no names",
+        "its settings are not a JSON object",
     ),
     # tensors
     "NaN weights": (filled("w_enc", np.nan), "NaN or infinite values in w_enc"),
     "infinite weights": (filled("w_dec", np.inf), "NaN or infinite values in w_dec"),
     "std of 0": (filled("std", 0.0), "std that is not positive"),
     "power below 0": (filled("noise_mean_square", -1.0), "noise_mean_square below 0"),
-    "wrong dtype": (with_header("std", dtype="I32"), r"std is torch.int32 \(5,\), wanted torch.float32 \(5,\)"),
-    "wrong shape": (with_header("w_enc", shape=[3, 4, 5]), r"w_enc is .* \(3, 4, 5\), wanted .* \(3, 5, 4\)"),
+    "wrong dtype": (with_header("std", dtype="I32"), r"std is torch.int32 \(5,\), expected torch.float32 \(5,\)"),
+    "wrong shape": (with_header("w_enc", shape=[3, 4, 5]), r"w_enc is .* \(3, 4, 5\), expected .* \(3, 5, 4\)"),
     "no dimensions": (with_header("std", shape=[5, 1]), r"std is .* \(5, 1\), wanted .* \(5,\)"),
     # settings
     "another format": (
         lambda header, settings, data: header["__metadata__"].update(format="partae-checkpoint"),
-        "a partae-checkpoint file, and a partae-model file is wanted",
+        "is a partae-checkpoint file; a partae-model file is needed here",
     ),
     "a version without end": (
         lambda header, settings, data: header["__metadata__"].update(version="x" * 9999),
@@ -290,7 +290,7 @@ FORGED = {
     ),
     "another version of the format": (
         lambda header, settings, data: header["__metadata__"].update(version="2"),
-        "version 2 of the partae-model format, and version 1 is read here",
+        "version 2 of the partae-model format; this program reads version 1",
     ),
     "an unknown setting": (with_settings(colour="red"), "settings unknown or missing: colour"),
     "a setting missing": (lambda header, settings, data: settings.pop("mask"), "settings unknown or missing: mask"),
@@ -325,4 +325,4 @@ FORGED = {
 
 @pytest.mark.parametrize(("change", "message"), FORGED.values(), ids=FORGED)
 def test_wrong_with_a_right_checksum(whole, refused, change, message):
-    refused(forged(whole, change), message)
+    refused(corrupted(whole, change), message)

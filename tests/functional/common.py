@@ -38,7 +38,9 @@ def decode(values, w_dec, backend):
 
 
 def partitioned_loss(x, w_enc, w_dec, target, mean, std, noise_only, foreground, backend):
-    return pf.partitioned_loss(x, mean, std, w_enc, w_dec, noise_only, foreground, 0.75, 4, target, backend, leak=0.1)
+    return pf.partitioned_loss(
+        x, mean, std, w_enc, w_dec, noise_only, foreground, 0.75, 4, target, backend, negative_slope=0.1
+    )
 
 
 def conv2d_pool(x, weight, bias, backend):

@@ -71,8 +71,8 @@ def test_a_pair_that_is_a_number_is_refused():
 def test_a_number_of_another_type_is_refused(value):
     with pytest.raises(TypeError, match=r"^penalty is .* and must be a float; pass a number"):
         loss(penalty=value)
-    with pytest.raises(TypeError, match=r"^leak is .* and must be a float"):
-        pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), 2, leak=value)
+    with pytest.raises(TypeError, match=r"^negative_slope is .* and must be a float"):
+        pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), 2, negative_slope=value)
     with pytest.raises(TypeError, match=r"^dropout is .* and must be a float"):
         pf.dense(torch.rand(1, 2), torch.rand(2, 2), None, dropout=value)
 

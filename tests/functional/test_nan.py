@@ -33,19 +33,21 @@ def inner(grad_x, grad_weight, grad_bias):
 
 
 @on_cpu
-@pytest.mark.parametrize("leak", [0.0, 0.25])
-def test_encode_backward(backend, leak):
+@pytest.mark.parametrize("negative_slope", [0.0, 0.25])
+def test_encode_backward(backend, negative_slope):
     x, w_enc = draw(1, 8, 2), draw(1, 2, 2)  # one tap: what a position touches is its frame
     values, grad = VALUES.view(1, 2, 2), GRADIENT.view(1, 2, 2)
     positions = torch.tensor([[[0, 1], [6, 7]]], dtype=torch.int32)
     arguments = grad, x, w_enc, values, positions, 4, None, None
-    seen = implementation("encode", backend).encode_backward(*arguments, True, True, leak)
+    seen = implementation("encode", backend).encode_backward(*arguments, True, True, negative_slope)
     assert_same(
         seen,
-        encode_reference.encode_backward(*(a.numpy() if a is not None else a for a in arguments[:5]), 4, leak=leak),
+        encode_reference.encode_backward(
+            *(a.numpy() if a is not None else a for a in arguments[:5]), 4, negative_slope=negative_slope
+        ),
     )
     touched = seen[0][0, [0, 1, 6, 7]].isnan().any(1).tolist()
-    assert touched == ([True, False, True, True] if leak else [False, False, False, True])
+    assert touched == ([True, False, True, True] if negative_slope else [False, False, False, True])
     assert (seen[0][0, 1] == 2 * w_enc[0, :, 1]).all()  # the gradient passes at a value of NaN
 
 
@@ -94,11 +96,11 @@ def test_dense_backward(backend, activation, dropout):
 
 
 @on_cpu
-@pytest.mark.parametrize("leak", [0.0, 0.1])
-def test_the_position_of_a_nan_is_that_of_a_frame_with_it(backend, leak):
+@pytest.mark.parametrize("negative_slope", [0.0, 0.1])
+def test_the_position_of_a_nan_is_that_of_a_frame_with_it(backend, negative_slope):
     x = torch.rand(2, 37, 3)
     x[0, 5, 0] = x[0, 9, 1] = x[1, 36, 2] = NAN
-    values, positions = pf.encode(x, -torch.ones(1, 3, 20), 16, leak=leak, backend=backend)
+    values, positions = pf.encode(x, -torch.ones(1, 3, 20), 16, negative_slope=negative_slope, backend=backend)
     assert values[0, 0].isnan().all() and values[1, 2].isnan().all() and values.isnan().sum() == 40
     assert set(positions[0, 0].tolist()) <= {5, 9} and set(positions[1, 2].tolist()) == {36}
 

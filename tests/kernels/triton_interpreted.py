@@ -11,7 +11,7 @@ import torch
 from triton.runtime import interpreter
 
 from partae_fast.kernels import BackendUnavailable
-from partae_fast.kernels._triton import common, runs
+from partae_fast.kernels._triton import common, frame_windows
 from partae_fast.kernels._triton.pool import chunk_of
 from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
@@ -76,7 +76,7 @@ def in_bounds(monkeypatch):
 
         return check
 
-    for module in (runs, encode, decode, partitioned_loss, common):
+    for module in (frame_windows, encode, decode, partitioned_loss, common):
         monkeypatch.setattr(module, "launch", bounded_launch)
     for name in ("create_masked_load", "create_masked_store"):
         access = getattr(interpreter.InterpreterBuilder, name)
@@ -105,10 +105,10 @@ class Case:
         given = {name: getattr(self, name) for name in ("x", "w_enc", "pool", "mean", "std")} | changes
         return encode.encode(*map(tensor, given.values()))
 
-    def encode_backward(self, need_x=True, need_w=True, leak=0.0, **changes):
+    def encode_backward(self, need_x=True, need_w=True, negative_slope=0.0, **changes):
         names = ("grad_values", "x", "w_enc", "values", "positions", "pool", "mean", "std")
         given = {name: getattr(self, name) for name in names} | changes
-        return encode.encode_backward(*map(tensor, given.values()), need_x, need_w, leak)
+        return encode.encode_backward(*map(tensor, given.values()), need_x, need_w, negative_slope)
 
     def decode(self, **changes):
         given = {name: getattr(self, name) for name in ("values", "positions", "w_dec", "frames")} | changes
@@ -173,18 +173,18 @@ def test_encode_backward(case, normalised):
 
 
 @pytest.mark.parametrize("shape", SHAPES[2:4] + SHAPES[8:11], ids=str)
-def test_encode_with_a_leak(shape):
+def test_encode_with_a_negative_slope(shape):
     """Every other latent is below 0 wherever it looks."""
-    case, leak = Case(*shape), 0.25
+    case, negative_slope = Case(*shape), 0.25
     case.mean[:] = 0
     case.w_enc[:, :, ::2] = -np.abs(case.w_enc[:, :, ::2])
-    given = case.x, case.w_enc, case.pool, case.mean, case.std, leak
-    values, positions = case.encode(leak=leak)
+    given = case.x, case.w_enc, case.pool, case.mean, case.std, negative_slope
+    values, positions = case.encode(negative_slope=negative_slope)
     wanted_values, wanted_positions = encode_reference.encode(*given)
     assert (wanted_values < 0).any()
     agree("values", values, wanted_values)
     np.testing.assert_array_equal(positions.numpy(), wanted_positions)
-    grads = case.encode_backward(values=values, positions=positions, leak=leak)
+    grads = case.encode_backward(values=values, positions=positions, negative_slope=negative_slope)
     wanted = encode_reference.encode_backward(
         case.grad_values, case.x, case.w_enc, wanted_values, wanted_positions, *given[2:]
     )
@@ -192,11 +192,11 @@ def test_encode_with_a_leak(shape):
         agree(name, got, truth)
 
 
-def test_of_equals_the_first_has_a_leak_and_a_nan_stays():
+def test_of_equals_the_first_has_a_negative_slope_and_a_nan_stays():
     case = Case(2, 8, 3, 2, 3, 4)
     case.x[0], case.w_enc[:] = 1.0, -1.0
     case.x[1, 2, 1] = np.nan
-    values, positions = case.encode(mean=None, std=None, leak=0.5)
+    values, positions = case.encode(mean=None, std=None, negative_slope=0.5)
     inner, edge = -9 * 0.5, -6 * 0.5  # the filter reaches over the ends
     assert values[0].tolist() == [[edge] * 2] * 2 and positions[0].tolist() == [[0] * 2, [7] * 2] and inner < edge
     assert values[1, 0].isnan().all() and positions[1, 0].tolist() == [1, 1] and not values[1, 1].isnan().any()
@@ -416,16 +416,16 @@ def test_a_kernel_that_does_not_fit_is_reported_as_unavailable():
 
 
 def test_partial_sums_are_counted_by_shapes():
-    assert runs.part_count(1, 9216) == 1
-    assert runs.part_count(17, 9216) == 3
-    assert runs.part_count(131072, 9216) == 256
-    assert runs.part_count(131072, 147456) == 56
-    assert runs.part_count(131072, 10**7) == 16
+    assert frame_windows.part_count(1, 9216) == 1
+    assert frame_windows.part_count(17, 9216) == 3
+    assert frame_windows.part_count(131072, 9216) == 256
+    assert frame_windows.part_count(131072, 147456) == 56
+    assert frame_windows.part_count(131072, 10**7) == 16
 
 
 def test_weight_gradients_of_several_partial_sums():
     case = Case(2, 41, 2, 3, 4, 2)
-    assert runs.part_count(2 * 21, case.w_enc.size) == 6
+    assert frame_windows.part_count(2 * 21, case.w_enc.size) == 6
     _, grad_w = case.encode_backward(need_x=False)
     wanted = encode_reference.encode_backward(
         case.grad_values, case.x, case.w_enc, case.values, case.positions, case.pool, case.mean, case.std

@@ -21,7 +21,10 @@ from partae_fast.models import (
 RATE = 8000
 # The settings that make each class small, and other values of those that `load_state_dict` restores.
 CLASSES = {
-    ConvPartitionedAutoencoder: ({"bins": 17, "latents": 4, "taps": 3, "pool": 4}, {"background": 0.5, "leak": 0.25}),
+    ConvPartitionedAutoencoder: (
+        {"bins": 17, "latents": 4, "taps": 3, "pool": 4},
+        {"background": 0.5, "negative_slope": 0.25},
+    ),
     ConvDenoisingAutoencoder: ({"bins": 17, "latents": 4, "taps": 3, "pool": 4}, {"rectified_output": True}),
     AdaptiveDenoisingAutoencoder: ({"bins": 17, "context": 3, "hidden": 5}, {"dropout": 0.5}),
     CurroAutoencoder: (

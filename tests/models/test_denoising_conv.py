@@ -5,7 +5,7 @@ import torch
 
 import partae_fast as pf
 
-SHAPE = {"bins": 6, "latents": 5, "taps": 3, "pool": 4, "seed": 3, "leak": 0.0, "rectified_output": False}
+SHAPE = {"bins": 6, "latents": 5, "taps": 3, "pool": 4, "seed": 3, "negative_slope": 0.0, "rectified_output": False}
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def test_it_learns_to_take_the_corruption_away():
 def test_arguments_out_of_range_are_refused():
     with pytest.raises(pf.UserError, match="latents is 0; it must be a whole number, at least 1"):
         pf.ConvDenoisingAutoencoder(latents=0)
-    with pytest.raises(pf.UserError, match=r"leak is 1\.0; it must be from 0 up to, not including, 1"):
-        pf.ConvDenoisingAutoencoder(leak=1.0)
+    with pytest.raises(pf.UserError, match=r"negative_slope is 1\.0; it must be from 0 up to, not including, 1"):
+        pf.ConvDenoisingAutoencoder(negative_slope=1.0)
 
 
 @pytest.mark.parametrize("kind", [pf.ConvDenoisingAutoencoder, pf.ConvPartitionedAutoencoder])
 def test_rectifiers_are_where_they_are_asked_for(kind, x):
     plain = kind(**SHAPE)
-    leaky, cut = kind(**SHAPE | {"leak": 0.25}), kind(**SHAPE | {"rectified_output": True})
+    leaky, cut = kind(**SHAPE | {"negative_slope": 0.25}), kind(**SHAPE | {"rectified_output": True})
     assert (plain.latents(x)[0] >= 0).all() and (leaky.latents(x)[0] < 0).any()
     assert (plain(x) < 0).any()
     assert torch.equal(cut(x), plain(x).clamp(min=0))

@@ -140,10 +140,10 @@ def test_what_makes_no_separator_is_told(arguments, said):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_a_model_larger_than_itself_is_refused(kind, tmp_path):
-    from partae_fast import sealed
+    from partae_fast import checked_safetensors
 
     path, config = tmp_path / "m.safetensors", {"sources": ["a", "b"], "bins": 1_000_000, "seed": 0}
     settings = {"kind": kind, "config": config, "spectrogram": None, "mask": None, "program": ""}
-    sealed.write(path, "partae-model", "1", settings, {"x": torch.zeros(3)})
+    checked_safetensors.write(path, "partae-model", "1", settings, {"x": torch.zeros(3)})
     with pytest.raises(pf.UserError, match="of a larger model than its 3 numbers"):
         pf.load(path)

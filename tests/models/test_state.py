@@ -52,6 +52,15 @@ def test_what_is_dropped_follows_the_restored_seed():
     assert torch.equal(model.training_loss(batch, 0.0, "eager"), other.training_loss(batch, 0.0, "eager"))
 
 
+def test_a_state_that_calls_the_negative_slope_leak_restores_it():
+    shape = {"bins": 5, "latents": 4, "taps": 3, "pool": 4}
+    model, other = (ConvPartitionedAutoencoder(**shape, negative_slope=slope) for slope in (0.25, 0.0))
+    state = model.state_dict()
+    settings = bytes(state[SETTINGS].tolist()).replace(b'"negative_slope"', b'"leak"')
+    other.load_state_dict(state | {SETTINGS: torch.tensor(list(settings), dtype=torch.uint8)})
+    assert b'"leak"' in settings and other.negative_slope == 0.25
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_state_of_tensors_alone_loads_and_leaves_the_rest(kind):
     model, other = small(kind), small_with_settings(kind)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from partae_fast import sealed
+from partae_fast import checked_safetensors
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.errors import UserError
 from partae_fast.masking.mask import Mask
@@ -61,17 +61,27 @@ def test_each_kind_comes_back_as_itself(model, denoising, path):
 
 
 def test_rectifiers_are_saved_and_files_from_before_them_have_none(model, path):
-    leaky = ConvPartitionedAutoencoder(**model.config() | {"leak": 1 / 3, "rectified_output": True})
+    leaky = ConvPartitionedAutoencoder(**model.config() | {"negative_slope": 1 / 3, "rectified_output": True})
     x = torch.rand(2, 20, 5)
     save(leaky, path)
     assert load(path).config() == leaky.config()
     assert torch.equal(load(path)(x), leaky(x)) and not torch.equal(leaky(x), model(x))
     save(model, path)
-    whole = sealed.read(path)
-    older = {name: whole.settings["config"].pop(name) for name in ("leak", "rectified_output")}
-    sealed.write(path, FORMAT, VERSION, whole.settings, whole.tensors)
-    assert older == {"leak": 0.0, "rectified_output": False}
+    whole = checked_safetensors.read(path)
+    older = {name: whole.settings["config"].pop(name) for name in ("negative_slope", "rectified_output")}
+    checked_safetensors.write(path, FORMAT, VERSION, whole.settings, whole.tensors)
+    assert older == {"negative_slope": 0.0, "rectified_output": False}
     assert load(path).config() == model.config()
+
+
+def test_files_that_call_the_negative_slope_leak_load(model, path):
+    leaky = ConvPartitionedAutoencoder(**model.config() | {"negative_slope": 1 / 3})
+    save(leaky, path)
+    file = checked_safetensors.read(path)
+    file.settings["config"]["leak"] = file.settings["config"].pop("negative_slope")
+    checked_safetensors.write(path, FORMAT, VERSION, file.settings, file.tensors)
+    assert b'"leak"' in path.read_bytes() and b"negative_slope" not in path.read_bytes()
+    assert load(path).config() == leaky.config()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])

@@ -51,7 +51,7 @@ _changed(
     "shares_the_count_of_noise_items",
     lambda runs: [replace(r, crops=replace(r.crops, noise_items=runs[0].crops.noise_items)) for r in runs],
 )
-_changed("ignores_the_leak", _each(leak=0.0))
+_changed("ignores_the_negative_slope", _each(negative_slope=0.0))
 _changed("ignores_the_rectified_output", _each(rectified_output=False))
 _changed("ignores_weight_decay", _each(options=_options(weight_decay=0.0)))
 _changed("ignores_epsilon", _each(options=_options(epsilon=1e-6)))

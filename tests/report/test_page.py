@@ -124,7 +124,8 @@ def test_labels_tell_how_much_noise_is_taken_away(report):
     assert "Marked in cyan: 1 labelled event" in found.text
     assert "1.8 s of it lie outside every label, by 0.1 s at least" in found.text
     told = re.search(
-        r"noise-only audio is attenuated by ([\d.]+) dB (\S+) dB of what may have signal is kept", found.text
+        r"noise-only audio is attenuated by ([\d.]+) dB audio that may contain signal keeps (\S+) dB of its energy",
+        found.text,
     )
     assert float(told[1]) > 6 and float(told[2]) > -10
     _, found, _ = report("song.wav", "--labels", "song.txt", "--start", "1.2", "--seconds", "0.5", out="b.html")

@@ -98,7 +98,7 @@ def test_the_settings_of_stowell2015_are_the_papers():
     assert (PAPER.optimizer, PAPER.learning_rate, PAPER.steps) == ("adadelta", None, 4000)
     model = quick([(song(4), RATE)], [(hiss(4), RATE)])
     shape = {"bins": 32, "latents": 32, "taps": 9, "pool": 16, "background": 0.25}
-    assert model.config() == {**shape, "seed": 0, "leak": 0.0, "rectified_output": False}
+    assert model.config() == {**shape, "seed": 0, "negative_slope": 0.0, "rectified_output": False}
     assert model.spectrogram.bins == 32
     assert model.mask == Mask(exponent=2.0)
 

@@ -63,7 +63,7 @@ TRAININGS = {
         for backend in ("eager", "cpu")
     },
     "targets, corruption and rectifiers": lambda: (
-        _make_model(leak=0.25, rectified_output=True),
+        _make_model(negative_slope=0.25, rectified_output=True),
         corrupted_sampler(),
         {"penalty": 0.0},
     ),
@@ -114,7 +114,7 @@ def interrupt(ranks, folder):
     """Rank 1 is interrupted after 16 steps; the step at which each rank stops."""
     trainer = make_trainer("batch of 8, cpu", ranks, checkpoint=folder / "interrupted")
     take = trainer._take_common
-    # As late_interrupt fills the list on the main thread of one rank.
+    # As deferred_interrupt fills the list on the main thread of one rank.
     trainer._take_common = lambda steps, interrupted: take(
         steps, interrupted if trainer.step < 16 or ranks.leads else [2]
     )

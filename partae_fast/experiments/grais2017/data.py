@@ -9,7 +9,7 @@ import numpy as np
 
 from ...audio.files import PathLike
 from ...errors import UserError
-from ...systems.cdae import Piece, Settings, StemExcerpts, material_of
+from ...systems.cdae import Piece, Settings, StemExcerpts, make_excerpts
 from ...training.stems import TRAINING, Song, songs
 from . import synthesis
 
@@ -40,7 +40,7 @@ class Task:
     about: str
 
     def material(self, network: str) -> StemExcerpts:
-        return material_of(self.learnt, self.settings[network])
+        return make_excerpts(self.learnt, self.settings[network])
 
     @property
     def sources(self) -> tuple[str, ...]:

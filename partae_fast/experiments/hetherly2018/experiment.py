@@ -14,7 +14,7 @@ from ...audio.files import PathLike
 from ...errors import UserError
 from ...models import load as load_model
 from ...models import save
-from ...systems.mixing import Mixing
+from ...systems.mixing import MixtureSettings
 from ...training.options import TrainingOptions
 from .claims import judge
 from .data import Material, load
@@ -61,7 +61,7 @@ def run(
     Hetherly et al. 2018, section 5.
     """
     started, out = time.monotonic(), Path(out)
-    mixing = Mixing()
+    mixing = MixtureSettings()
     material = load(data, mixing.rate, round(mixing.seconds * mixing.rate / 2))
     if material.small:
         mixing = replace(mixing, seconds=mixing.seconds / 2)
@@ -94,7 +94,13 @@ def run(
 
 
 def _models(
-    folder: Path, material: Material, mixing: Mixing, sizes: Sizes, steps: int, how: TrainingOptions, resume: bool
+    folder: Path,
+    material: Material,
+    mixing: MixtureSettings,
+    sizes: Sizes,
+    steps: int,
+    how: TrainingOptions,
+    resume: bool,
 ) -> dict[str, Any]:
     """Every model by name, from the folder where it is there already."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +132,7 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _conditions(
-    material: Material, mixing: Mixing, sizes: Sizes, steps: int, mixtures: int, seed: int
+    material: Material, mixing: MixtureSettings, sizes: Sizes, steps: int, mixtures: int, seed: int
 ) -> dict[str, str]:
     """What the run is, in lines to be read."""
     small = "Small networks, for little material: " if material.small else "As in the paper: "

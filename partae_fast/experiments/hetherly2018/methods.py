@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...systems import dae30, embedding, snmf
-from ...systems.mixing import Mixing
+from ...systems.mixing import MixtureSettings
 from ...training.options import TrainingOptions
 from .data import Material
 from .scores import Method, as_denoised, by_clusters
@@ -54,7 +54,7 @@ SMALL = Sizes(
 )
 
 
-def train(name: str, material: Material, mixing: Mixing, sizes: Sizes, run: TrainingOptions) -> Any:
+def train(name: str, material: Material, mixing: MixtureSettings, sizes: Sizes, run: TrainingOptions) -> Any:
     """A model by its name: "snmf", "dae-30", "sce", "sce-mi" or "dc-mi"."""
     same = {key: getattr(mixing, key) for key in ("rate", "n_fft", "hop", "seconds", "snr_low", "snr_high")}
     if name == "snmf":

@@ -13,7 +13,7 @@ import torch
 
 from partae_fast.conformance.memory import poisoned
 from partae_fast.kernels.train_steps.cuda import Plan, packed
-from partae_fast.kernels.train_steps.run import Run
+from partae_fast.kernels.train_steps.training_run import TrainingRun
 
 HERE = Path(__file__).resolve().parent
 KERNELS = HERE.parents[2] / "kernels"
@@ -59,7 +59,7 @@ def library(plan: Plan) -> ctypes.CDLL:
     return ctypes.CDLL(str(compile_source("shim.cpp", plan, output, *LIBRARY)))
 
 
-def train_steps(plan: Plan, blocks: int, runs: Sequence[Run], first: int, steps: int) -> torch.Tensor:
+def train_steps(plan: Plan, blocks: int, runs: Sequence[TrainingRun], first: int, steps: int) -> torch.Tensor:
     """What cuda.train_steps does, on `blocks` blocks of system threads; what it allocates is NaN at first."""
     code = library(plan)
     with poisoned():

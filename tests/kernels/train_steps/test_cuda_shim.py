@@ -15,7 +15,7 @@ import torch
 from partae_fast.conformance import cases
 from partae_fast.conformance import train_steps as conformance
 from partae_fast.kernels._cuda.common import assumed_limits
-from partae_fast.kernels.train_steps import RULES, Run, cuda, fresh_state
+from partae_fast.kernels.train_steps import RULES, TrainingRun, cuda, fresh_state
 from partae_fast.kernels.train_steps.cuda import Plan, groups_of
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
@@ -67,9 +67,9 @@ CASES = {
     "corruption, split latents": Case(
         3, 37, 0.67, plan(5, 11, 4, 4, own=3, taps_each=3, split=2, extras=("corruption",)), 6, (1, 2, 1)
     ),
-    "leak": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, slices=2, extras=("leak",)), 2),
-    "leak, pool longer than the recording": Case(
-        2, 13, 0.5, plan(5, 4, 3, 16, own=1, taps_each=3, extras=("leak",)), 2
+    "negative_slope": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, slices=2, extras=("negative_slope",)), 2),
+    "negative_slope, pool longer than the recording": Case(
+        2, 13, 0.5, plan(5, 4, 3, 16, own=1, taps_each=3, extras=("negative_slope",)), 2
     ),
     "rectified output": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, extras=("rectified_output",)), 2),
     "all extras, split latents": Case(
@@ -98,7 +98,7 @@ POPULATIONS = {
 FIRST = 4  # number of the first step
 
 
-def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[Run, tuple]:
+def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[TrainingRun, tuple]:
     """A run with recordings of several lengths, and what the reference needs to train the same."""
     rng = np.random.default_rng([sum(map(ord, optimizer)), variant])
     p = case.plan
@@ -118,8 +118,8 @@ def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[Run, tuple]:
     mean, std = (torch.tensor(v, dtype=torch.float32) for v in statistics(signal, case.frames, corruption))
     w_enc, w_dec = (torch.tensor(w) for w in weights.values())
     penalty = 0.75 + variant
-    extras = (0.3 if "leak" in p.extras else 0.0), "rectified_output" in p.extras
-    run = Run(
+    extras = (0.3 if "negative_slope" in p.extras else 0.0), "rectified_output" in p.extras
+    run = TrainingRun(
         w_enc,
         w_dec,
         fresh_state(w_enc, w_dec, optimizer),
@@ -154,7 +154,7 @@ def error(found: torch.Tensor, wanted) -> float:
     return float(np.linalg.norm(got - wanted) / size) if size else float(np.linalg.norm(got))
 
 
-def errors(run: Run, losses: torch.Tensor, given: tuple) -> dict[str, float]:
+def errors(run: TrainingRun, losses: torch.Tensor, given: tuple) -> dict[str, float]:
     learner, wanted = truth(given, len(losses))
     found = {"loss": error(losses, wanted)}
     for name, weight in (("w_enc", run.w_enc), ("w_dec", run.w_dec)):
@@ -166,7 +166,7 @@ def errors(run: Run, losses: torch.Tensor, given: tuple) -> dict[str, float]:
     return found
 
 
-def all_bits(run: Run, losses: torch.Tensor) -> list[bytes]:
+def all_bits(run: TrainingRun, losses: torch.Tensor) -> list[bytes]:
     tensors = losses, run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]
     return [tensor.contiguous().numpy().tobytes() for tensor in tensors]
 
@@ -218,11 +218,11 @@ class Implementation:
     """As a back-end: each case by the plan that an H200 would get, with no fewer threads."""
 
     @staticmethod
-    def refusal(runs: list[Run]) -> None:
+    def refusal(runs: list[TrainingRun]) -> None:
         return None
 
     @staticmethod
-    def train_steps(runs: list[Run], first: int, steps: int) -> torch.Tensor:
+    def train_steps(runs: list[TrainingRun], first: int, steps: int) -> torch.Tensor:
         cut = cuda.plan(runs[0].shape, H200, groups_of(runs[0]), extras=cuda.extras_of(runs[0]))
         assert cut is not None
         return cuda_shim.train_steps(cut, cut.cluster, runs, first, steps)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from partae_fast.kernels._triton.common import tl
-from partae_fast.kernels.train_steps import RULES, Run, eager, fresh_state, triton
+from partae_fast.kernels.train_steps import RULES, TrainingRun, eager, fresh_state, triton
 from partae_fast.reference import philox as philox_reference
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
@@ -70,7 +70,7 @@ class Problem:
         self.foreground = (np.arange(latents) % 4 != 1).astype(np.float32)
         self.corruption = [[recording(4), recording(6)], [recording(1)]][: extras.get("corrupted", 0)]
         self.pool, self.rule = pool, rule
-        self.rectifiers = extras.get("leak", 0.0), extras.get("rectified_output", False)
+        self.rectifiers = extras.get("negative_slope", 0.0), extras.get("rectified_output", False)
 
     def run(self, **changes):
         sampler = CropSampler(self.signal, self.noise, seed=SEED, corruption=self.corruption, **self.sizes)
@@ -80,7 +80,7 @@ class Problem:
         state = fresh_state(w_enc, w_dec, self.rule)
         foreground = torch.tensor(self.foreground)
         settings = (0.75, self.pool, self.rule, OPTIONS[self.rule], *self.rectifiers)
-        return replace(Run(w_enc, w_dec, state, sampler.crops, mean, std, foreground, *settings), **changes)
+        return replace(TrainingRun(w_enc, w_dec, state, sampler.crops, mean, std, foreground, *settings), **changes)
 
     def truth(self, steps=STEPS):
         settings = (0.75, self.rule, OPTIONS[self.rule], *self.rectifiers)
@@ -147,27 +147,27 @@ def test_corruption_is_in_the_input_and_not_in_the_target(noise_only, corrupted)
 
 
 RECTIFIERS = [
-    {"leak": 1 / 3},
+    {"negative_slope": 1 / 3},
     {"rectified_output": True},
-    {"leak": 0.25, "rectified_output": True, "corrupted": 1},
+    {"negative_slope": 0.25, "rectified_output": True, "corrupted": 1},
 ]
 
 
 @pytest.mark.parametrize("extras", RECTIFIERS, ids=str)
-def test_a_leak_and_a_rectified_output(extras):
+def test_a_negative_slope_and_a_rectified_output(extras):
     problem = Problem(2, 19, 3, 5, 4, 5, **extras)
     run = problem.run()
     check(problem, run, triton.train_steps([run], FIRST, STEPS))
 
 
-@pytest.mark.parametrize("leak", [0.0, 0.5])
-def test_filters_that_find_nothing_learn_by_a_leak_alone(leak):
-    problem = Problem(*SMALL, leak=leak)
+@pytest.mark.parametrize("negative_slope", [0.0, 0.5])
+def test_filters_that_find_nothing_learn_by_a_negative_slope_alone(negative_slope):
+    problem = Problem(*SMALL, negative_slope=negative_slope)
     problem.w_enc[:] = -np.abs(problem.w_enc)
     run = problem.run(options=OPTIONS["adadelta"] | {"weight_decay": 0.0})
     run.mean.zero_()  # the encoder's input is positive
     triton.train_steps([run], FIRST, 1)
-    assert torch.equal(run.w_enc, torch.tensor(problem.w_enc)) == (leak == 0)
+    assert torch.equal(run.w_enc, torch.tensor(problem.w_enc)) == (negative_slope == 0)
 
 
 @pytest.mark.slow

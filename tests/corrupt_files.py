@@ -19,14 +19,14 @@ def joined(header: dict[str, Any], data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
-def resealed(header: dict[str, Any], data: bytes) -> bytes:
+def with_right_checksum(header: dict[str, Any], data: bytes) -> bytes:
     """A file of this header and data whose checksum is right."""
     header["__metadata__"]["sha256"] = NO_DIGITS
     blank = joined(header, data)
     return blank.replace(NO_DIGITS.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
 
 
-def forged(content: bytes, change: Any) -> bytes:
+def corrupted(content: bytes, change: Any) -> bytes:
     """The file after `change(header, settings, data)`, with a right checksum; it may return other data."""
     header, data = parts(content)
     before = header["__metadata__"]["settings"]
@@ -34,4 +34,4 @@ def forged(content: bytes, change: Any) -> bytes:
     other = change(header, settings, data)
     if header["__metadata__"]["settings"] == before:
         header["__metadata__"]["settings"] = json.dumps(settings)
-    return resealed(header, data if other is None else other)
+    return with_right_checksum(header, data if other is None else other)

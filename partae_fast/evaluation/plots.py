@@ -1,4 +1,4 @@
-"""The plot of an evaluation: every method over the input's level, and by how much ours is better in each scene."""
+"""The plot of an evaluation: scores of each method by input level, and differences to the best peer by scene."""
 
 from typing import Any
 
@@ -8,34 +8,38 @@ from ..atomic import atomic_path
 from ..audio.files import PathLike
 from .evaluate import CEILING, OURS
 
-_DASHED = ("input", CEILING)  # what is no denoiser
+_DASHED = ("input", CEILING)  # these are not denoisers
 
 
-def figure(path: PathLike, summary: dict[str, Any]) -> None:
-    """Draw what `summarise` returns to `path`, in the format of its suffix; UserError where it cannot be written."""
+def draw_evaluation(path: PathLike, summary: dict[str, Any]) -> None:
+    """Draw the result of `summarise` to a file, in the format of its suffix.
+
+    Raises UserError if `path` cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    page = Figure(figsize=(12.5, 5.2), layout="constrained")
-    FigureCanvasAgg(page)
-    left, right = page.subplots(1, 2)
-    _levels(left, summary)
-    _scenes(right, summary)
+    figure = Figure(figsize=(12.5, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    _draw_levels(left, summary)
+    _draw_scenes(right, summary)
     with atomic_path(path) as temporary:
-        page.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110)
 
 
-def _levels(axes: Any, summary: dict[str, Any]) -> None:
+def _draw_levels(axes: Any, summary: dict[str, Any]) -> None:
+    """Draw the mean SI-SDR of each method over the input level."""
     levels = summary["levels"]
-    for method, found in summary["means"]["si_sdr"].items():
-        mean, low, high = np.array([found[f"{level:g}"] for level in levels], float).T
+    for method, intervals in summary["means"]["si_sdr"].items():
+        mean, low, high = np.array([intervals[f"{level:g}"] for level in levels], float).T
         style = {"linestyle": "--" if method in _DASHED else "-"}
         if method == OURS:
             style |= {"color": "black", "linewidth": 2.5}
         axes.plot(levels, mean, "o", markersize=4, label=method, **style)
         if method == OURS:
             axes.fill_between(levels, low, high, alpha=0.15, color="black", linewidth=0)
-    axes.set(xlabel="input in band, dB", ylabel="SI-SDR in band, dB", xticks=levels)
+    axes.set(xlabel="input in band (dB)", ylabel="SI-SDR in band (dB)", xticks=levels)
     axes.set_title(
         f"means over {len(summary['scenes'])} scenes; {OURS} with its 95 % interval", loc="left", fontsize=10
     )
@@ -43,8 +47,8 @@ def _levels(axes: Any, summary: dict[str, Any]) -> None:
     axes.grid(alpha=0.3)
 
 
-def _scenes(axes: Any, summary: dict[str, Any]) -> None:
-    """A row of dots for each scene, one for each level: ours less the peer to beat."""
+def _draw_scenes(axes: Any, summary: dict[str, Any]) -> None:
+    """Draw a row for each scene with a dot for each level: the difference between partae and the best peer."""
     scenes = summary["scenes"]
     peer = next(name for name in ("noisereduce", "gate", "input") if name in summary["differences"])
     gains = np.array(summary["differences"][peer]["each"])
@@ -53,6 +57,6 @@ def _scenes(axes: Any, summary: dict[str, Any]) -> None:
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(scenes)), scenes, fontsize=8)
     axes.set_ylim(len(scenes) - 0.5, -0.5)
-    axes.set(xlabel=f"SI-SDR in band, {OURS} less {peer}, dB")
+    axes.set(xlabel=f"SI-SDR in band, {OURS} minus {peer} (dB)")
     axes.legend(title="input", fontsize=8, title_fontsize=8)
     axes.grid(alpha=0.3)

@@ -1,10 +1,9 @@
-"""Files that nobody meant: every reader gives what is in them or refuses in one line, and never fails otherwise.
+"""Fuzz the readers of files: every file is read, or refused with one line.
 
-  python -m partae_fast.bench.fuzz labels --minutes 10
+  python -m tests.fuzz labels --minutes 10
 
-A target is a strategy, which draws a file's bytes, and a check, which writes them into a folder, reads them, says in a
-word what became of them, and raises where something is wrong. What is found is shrunk, and printed as the bytes that
-show it. The test suite runs the same, briefly.
+A target is a strategy that draws the bytes of a file, and a check that reads them, returns the outcome in one word and
+raises on a fault. Hypothesis shrinks and prints the file that shows a fault. The test suite runs a few files of each.
 """
 
 import argparse
@@ -18,21 +17,21 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from . import fuzz_labels, fuzz_model
+from . import labels, models
 
 Check = Callable[[bytes, Path], str]
 
 TARGETS: dict[str, Callable[[], tuple[st.SearchStrategy[bytes], Check]]] = {
-    "labels": fuzz_labels.target,
-    "model": fuzz_model.target,
+    "labels": labels.target,
+    "model": models.target,
 }
-ROUND = 500  # files between two looks at the clock
+ROUND = 500  # files between two checks of the time
 
 
 def fuzz(
     strategy: st.SearchStrategy[bytes], check: Check, minutes: float, first: int = 0
 ) -> tuple[collections.Counter[str], str | None]:
-    """Check files drawn with seeds from `first` on, for so long; returns what became of them, and the fault if any."""
+    """Check files drawn with seeds from `first` on; returns the number of each outcome, and the fault or None."""
     counts: collections.Counter[str] = collections.Counter()
     end, number = time.monotonic() + 60 * minutes, first
     with tempfile.TemporaryDirectory() as folder:
@@ -71,8 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     started = time.monotonic()
     counts, fault = fuzz(*TARGETS[args.target](), args.minutes, args.seed)
-    told = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-    print(f"{args.target}: {sum(counts.values())} files in {time.monotonic() - started:.0f} s: {told}")
+    outcomes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    print(f"{args.target}: {sum(counts.values())} files in {time.monotonic() - started:.0f} s: {outcomes}")
     print(fault or "no fault")
     return 1 if fault else 0
 

@@ -1,4 +1,4 @@
-"""A target of `fuzz`: files of models and checkpoints, damaged or of other contents behind a right checksum."""
+"""files of models and checkpoints, damaged or of other contents behind a right checksum."""
 
 import functools
 import json
@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ..audio.spectrogram import Spectrogram
-from ..errors import UserError
-from ..masking.mask import Mask
-from ..models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
-from ..models.storage import describe, load, save
-from ..sampling.crops import CropSampler
-from ..training.checkpoint import read_losses
-from ..training.trainer import Trainer
-from .forging import parts, resealed
+from partae_fast.audio.spectrogram import Spectrogram
+from partae_fast.errors import UserError
+from partae_fast.masking.mask import Mask
+from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
+from partae_fast.models.storage import describe, load, save
+from partae_fast.sampling.crops import CropSampler
+from partae_fast.training.checkpoint import read_losses
+from partae_fast.training.trainer import Trainer
+from tests.corrupt_files import parts, with_right_checksum
 
 SIZES = {"bins": 4, "latents": 3, "taps": 2, "pool": 2}
 WHOLE = (0, 1, -1, 2, 3, 255, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**64)
@@ -130,7 +130,7 @@ def mutated(pick: random.Random, content: bytes, other: bytes) -> bytes:
         return _framed(json.dumps(header).encode(), data)
     if isinstance(header["__metadata__"].get("settings"), str) and pick.random() < 0.95:
         header["__metadata__"]["settings"] = json.dumps(settings)
-    made = resealed(header, data)
+    made = with_right_checksum(header, data)
     return _damaged(pick, made, other) if pick.random() < 0.05 else made
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..shapes import checked_pools
+from .arrays import arrays
 from .jit import kernel
 from .simd import add_runs, axpy, dot
 from .threads import PARTIALS, next_unit, spread
@@ -189,8 +190,3 @@ def accumulate_runs(
     spread(_accumulate, len(sums), 2 * heights.size * taps * bins, sums, dots.numpy(), *given)
     spread(_add_up, latents, sums.size, total.numpy(), sums, factor)
     return total, None if rows is None else dots
-
-
-def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
-    """The tensors as contiguous NumPy arrays; no copy is made of one that is contiguous."""
-    return tuple(t.detach().contiguous().numpy() for t in tensors)

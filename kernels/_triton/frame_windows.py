@@ -4,7 +4,7 @@
 
 With frequency contiguous, the M frames under a filter are one contiguous run of M*H numbers. A latent that won
 its window at frame t owns the run of the M frames that start at t - before, before = M // 2. What encode and decode
-both do with such runs (on the CPU in `_cpu/runs.py`):
+both do with such runs (on the CPU in `_cpu/frame_windows.py`):
 
     scatter_runs      out[run(t)] += amplitude * row[k]        decode; encode's gradient of x
     accumulate_runs   row[k] += amplitude * source[run(t)]     both gradients of the weights
@@ -28,6 +28,22 @@ from .common import add_up, check_counts, launch, power_of_two, tl, triton
 def legal_positions(offs_t, window, frames, pool_least, pool_most):
     """Whether offs_t is a frame that `window` may hold. The bounds are below 2 N, so 32 bits hold them."""
     return (offs_t >= window * pool_least) & (offs_t < tl.minimum(frames, (window + 1) * pool_most))
+
+
+def sizes(frames: int, bins: int, positions: Tensor, taps: int, pools: tuple[int, int]) -> dict[str, int]:
+    """Return the arguments that every kernel over runs takes, checked, from positions (B, W, K)."""
+    batch, windows, latents = positions.shape
+    check_counts(frames=frames, windows=batch * windows)
+    return {
+        "frames": frames,
+        "windows": windows,
+        "taps": taps,
+        "bins": bins,
+        "latents": latents,
+        "before": taps // 2,
+        "pool_least": pools[0],
+        "pool_most": pools[1],
+    }
 
 
 @triton.jit(do_not_specialize=["frames", "windows", "taps", "before", "pool_least", "pool_most", "tile_frames"])
@@ -118,9 +134,9 @@ def scatter_runs(
     `rows` (K, M, H) are the filters as the run meets them; `pools` are the smallest and the largest pool that the
     windows may have had.
     """
-    latents, taps, bins = rows.shape
-    batch, windows, _ = amplitudes.shape
-    check_counts(frames=frames, windows=batch * windows)
+    _, taps, bins = rows.shape
+    batch = len(amplitudes)
+    shape_arguments = sizes(frames, bins, positions, taps, pools)
     amplitudes, positions, rows = amplitudes.contiguous(), positions.contiguous(), rows.contiguous()
     out = torch.empty(batch, frames, bins, dtype=dtype, device=amplitudes.device)
     tile = scatter_tile(bins)
@@ -134,16 +150,9 @@ def scatter_runs(
         positions_ptr=positions,
         rows_ptr=rows,
         divisor_ptr=None if divisor is None else divisor.contiguous(),
-        frames=frames,
-        windows=windows,
-        taps=taps,
-        bins=bins,
-        latents=latents,
-        before=taps // 2,
-        pool_least=pools[0],
-        pool_most=pools[1],
         tile_frames=tile_frames,
         DIVIDE=divisor is not None,
+        **shape_arguments,
         **tile,
     )
     return out
@@ -271,7 +280,7 @@ def accumulate_runs(
     batch, frames, bins = source.shape
     windows, latents = amplitudes.shape[1:]
     taps, weights = like.shape[0], like.numel()
-    check_counts(frames=frames, windows=batch * windows)
+    shape_arguments = sizes(frames, bins, positions, taps, pools)
     source, amplitudes, positions = source.contiguous(), amplitudes.contiguous(), positions.contiguous()
     mean, std = (None, None) if mean is None or std is None else (mean.contiguous(), std.contiguous())
     windows_per_part = triton.cdiv(batch * windows, part_count(batch * windows, weights))
@@ -288,20 +297,13 @@ def accumulate_runs(
         positions_ptr=positions,
         mean_ptr=mean,
         std_ptr=std,
-        frames=frames,
-        windows=windows,
         total_windows=batch * windows,
         windows_per_part=windows_per_part,
-        taps=taps,
-        bins=bins,
-        latents=latents,
-        before=taps // 2,
-        pool_least=pools[0],
-        pool_most=pools[1],
         latent_stride=strides[0],
         tap_stride=strides[1],
         bin_stride=strides[2],
         NORMALISE=mean is not None,
+        **shape_arguments,
         **tile,
     )
     return add_up(partials, torch.empty(like.shape, dtype=like.dtype, device=like.device))

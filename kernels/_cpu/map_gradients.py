@@ -1,26 +1,128 @@
-"""The gradients of a convolution of an up-sampled map on the CPU, by boxes.
+"""Gradients of convolutions of maps on the CPU, for the ops that pool or up-sample them.
 
-What a number of the map meets under tap (i, j) is the sum of a p x q box of the gradient, shifted by (1 - i, 1 - j):
-with the nine boxes of a number side by side both gradients are plain matrix products.
+pooled_gradients      each gradient is put back at its position in a pool window, then convolved densely
+gradients_by_boxes    without a pool: the number under tap (i, j) meets the sum of a p x q box of the gradient,
+                      shifted by (1 - i, 1 - j); with its nine boxes side by side both gradients are matrix products
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .._cpu.jit import kernel
-from .._cpu.maps import panel_width, panels_of, store
-from .._cpu.runs import arrays
-from .._cpu.simd import VECTOR_BYTES
-from .._cpu.simd_maps import add_outer_products
-from .._cpu.threads import PARTIALS, next_unit, spread
-from .simd import box_sums
+from ..shapes import window_count
+from .arrays import arrays
+from .jit import kernel
+from .maps import convolve, fill_row, panel_width, panels_of, store
+from .simd import VECTOR_BYTES
+from .simd_maps import add_outer_products, box_sums
+from .threads import PARTIALS, next_unit, spread
 
+RUN = 8  # taps that `_pooled_gradients` sums at once, in each of three rows
 TILE = 32  # bins in a tile: with 12 filters its boxes take 14 KB
 
 
 @kernel
-def _add_products(target, t, stride, columns, a, i, group_stride, a_step, channels, b, j, b_step, n, vector):
+def _pooled_gradients(
+    counters, grad_z, partials, biases, grad_values, values, positions, x, shape, pool, windows, places, filters,
+    relu, vector,
+):  # fmt: skip
+    """The gradient before pool and rectifier, and of it those of filters and bias."""
+    batch, frames, bins, channels = shape
+    p, q = pool
+    down, across = windows
+    plane = bins * filters
+    row = (bins + 2) * channels
+    columns = (filters + vector - 1) // vector * vector
+    run = 3 * channels
+    step = 3 if channels == 1 else RUN
+    size = (run + step - 1) // step * step * 3 * columns  # of the gradient of the filters: blocks of taps, rows, taps
+    dense = np.zeros(p * plane + vector, dtype=x.dtype)
+    scratch = np.zeros((p + 2) * row + RUN, dtype=x.dtype)
+    parts = len(biases) // filters
+    total = batch * down
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        partials[unit * size : (unit + 1) * size] = 0
+        biases[unit * filters : (unit + 1) * filters] = 0
+        for index in range(total * unit // parts, total * (unit + 1) // parts):
+            item, v = index // down, index % down
+            count = min(p, frames - v * p)
+            for k in range(count * plane):
+                dense[k] = 0
+            for w in range(across):
+                at, to = (index * across + w) * filters, w * q * filters
+                for d in range(filters):
+                    g = grad_values[at + d]
+                    if relu and values[at + d] <= 0:
+                        continue
+                    place = places[positions[at + d]] if positions.size else 0
+                    dense[to + place + d] = g
+                    biases[unit * filters + d] += g
+            if grad_z.size:
+                to = (item * frames + v * p) * plane
+                for k in range(count * plane):
+                    grad_z[to + k] = dense[k]
+            if partials.size == 0:
+                continue
+            for n in range(-1, count + 1):
+                fill_row(scratch, (n + 1) * row, x, item, v * p + n, frames, bins, channels)
+            for n in range(count):
+                for tap in range(0, run, step):
+                    for column in range(0, filters, vector):
+                        at, source = unit * size + tap * 3 * columns + column, n * row + tap
+                        g = n * plane + column
+                        if step == 3:
+                            add_outer_products(
+                                partials, at, columns, scratch, source, row, channels, dense, g, filters, bins, 3, 3
+                            )
+                        else:
+                            add_outer_products(
+                                partials, at, columns, scratch, source, row, channels, dense, g, filters, bins, 3, RUN
+                            )
+        unit = next_unit(counters, unit)
+
+
+def pooled_gradients(
+    grad_values: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    values: Tensor,
+    positions: Tensor,
+    pool: tuple[int, int],
+    relu: bool,
+    needed: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of x, weight and bias from that of `convolve_and_pool`'s values; without positions pool is (1, 1)."""
+    need_x, need_w, need_bias = needed
+    (batch, frames, bins, channels), filters = x.shape, weight.shape[3]
+    p, q = min(pool[0], frames), pool[1]
+    grad, source, held, where = arrays(grad_values, x, values, positions)
+    kind, lanes = source.dtype, VECTOR_BYTES // source.itemsize
+    down, across = window_count(frames, p), window_count(bins, q)
+    parts = min(PARTIALS, batch * down)
+    step = 3 if channels == 1 else RUN
+    blocks, columns = -(-3 * channels // step), -(-filters // lanes) * lanes
+    partials = np.empty((parts, blocks, 3, step, columns) if need_w else (0, 0, 0, 0, 0), kind)
+    biases = np.empty((parts, filters))  # float64: a sum over every place of the maps
+    grad_z = torch.empty((batch, frames, bins, filters) if need_x else (0, 0, 0, 0), dtype=x.dtype)
+    i, j = np.divmod(np.arange(p * q), q)
+    places = (i * bins + j) * filters
+    flat = [part.reshape(-1) for part in (grad_z.numpy(), partials, biases, grad, held, where, source)]
+    given = (batch, frames, bins, channels), (p, q), (down, across), places, filters, relu, lanes
+    spread(_pooled_gradients, parts, 18 * x.numel() * filters, *flat, *given)
+    grad_x = grad_w = None
+    if need_x:
+        turned = weight.detach().flip(0, 1).transpose(2, 3)
+        grad_x = convolve(grad_z, turned, weight.new_zeros(channels), (1, 1), -np.inf)
+    if need_w:
+        total = partials.sum(0).transpose(1, 0, 2, 3).reshape(3, blocks * step, columns)
+        nine = total[:, : 3 * channels, :filters].reshape(3, 3, channels, filters)
+        grad_w = torch.from_numpy(np.ascontiguousarray(nine))
+    return grad_x, grad_w, torch.from_numpy(biases.sum(0).astype(kind)) if need_bias else None
+
+
+@kernel
+def _add_outer_products(target, t, stride, columns, a, i, group_stride, a_step, channels, b, j, b_step, n, vector):
     """`add_outer_products` of `channels` numbers, a few at a time, with `columns` others, a vector of them at a time.
 
     Row c of the target is of number c.
@@ -89,7 +191,7 @@ def _backward_by_boxes(
                         biases[unit * filters + d] += boxes[w * line + 4 * filters + d]
                 number = (index * bins + h) * channels
                 if partials.size:
-                    _add_products(
+                    _add_outer_products(
                         partials, base, columns, line, x, number, 0, channels, channels, boxes, 0, line, count, vector
                     )
                 if grad_x.size:
@@ -119,11 +221,10 @@ def gradients_by_boxes(
     out: Tensor,
     scale: tuple[int, int],
     relu: bool,
-    need_x: bool,
-    need_w: bool,
-    need_bias: bool,
+    needed: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of x, weight and bias from that of out = `convolve`(x, weight, bias, scale, 0 or -inf)."""
+    need_x, need_w, need_bias = needed
     (batch, frames, bins, channels), filters = x.shape, weight.shape[3]
     grad, source, taps, rectified = arrays(grad_out, x, weight, out)
     kind, lanes = taps.dtype, VECTOR_BYTES // taps.itemsize

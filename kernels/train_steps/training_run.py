@@ -57,14 +57,14 @@ class Crops:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A model in training.
 
     w_enc (M, H, K) and w_dec (M, K, H), contiguous, and the tensors of `state` are changed by a step, in place:
     `state["w_enc"]` and `state["w_dec"]` hold what RULES[optimizer].state names, in that order, each of its weight's
     shape. mean, std (H,) normalise the encoder's input; foreground (K,) is 1 where a latent is for signal. `options`
-    are the optimizer's, all of RULES[optimizer].options. `leak`, in [0, 1), is the slope of the encoder's rectifier
-    below 0; with `rectified_output` the reconstruction is max(decode, 0).
+    are the optimizer's, all of RULES[optimizer].options. `negative_slope`, in [0, 1), is the slope of the encoder's
+    rectifier below 0; with `rectified_output` the reconstruction is max(decode, 0).
     """
 
     w_enc: Tensor
@@ -78,7 +78,7 @@ class Run:
     pool: int
     optimizer: str = "adadelta"
     options: dict[str, float] = field(default_factory=dict)
-    leak: float = 0.0
+    negative_slope: float = 0.0
     rectified_output: bool = False
 
     @property
@@ -98,7 +98,7 @@ class Run:
         share = float(self.foreground.double().mean())
         return self.penalty / share if share > 0 else 0.0
 
-    def copy(self) -> "Run":
+    def copy(self) -> "TrainingRun":
         """The same run with weights and state of its own."""
         state = {name: tuple(t.clone() for t in tensors) for name, tensors in self.state.items()}
         return replace(self, w_enc=self.w_enc.clone(), w_dec=self.w_dec.clone(), state=state)
