@@ -309,7 +309,7 @@ class Sweep:
                     due = time.monotonic() + self.checkpoint_every
         except KeyboardInterrupt:
             for trainer in filter(Trainer.is_finite, training):
-                trainer.stop()
+                trainer.save_after_interrupt()
             raise
         self._save_checkpoints(training)
 
@@ -319,7 +319,7 @@ class Sweep:
         """A launch of up to `limit` steps with members that stand at the same one."""
         if backend:
             losses = pace.launch(limit, lambda steps: launch(level, steps, backend))
-            taking = [lambda t=trainer, row=row: t.note(row) for trainer, row in zip(level, losses, strict=True)]
+            taking = [lambda t=t, row=row: t.record_losses(row) for t, row in zip(level, losses, strict=True)]
         else:
             taking = [lambda t=trainer: t.burst(limit, interrupted) for trainer in level]
         for trainer, take in zip(level, taking, strict=True):

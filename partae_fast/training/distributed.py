@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import inspect
 import os
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,8 @@ class Ranks:
 class ParallelLoss:
     """A model's mean loss over a batch that ranks share, with gradients by DistributedDataParallel.
 
+    Batch normalisation takes the statistics of a rank's own items.
+
     Args:
         model: on its device, with `training_loss`; its parameters become those of rank 0.
         batch: items of all ranks together. Shares may be unequal.
@@ -72,13 +75,15 @@ class ParallelLoss:
     def __init__(self, model: torch.nn.Module, batch: int, ranks: Ranks) -> None:
         from torch.nn.parallel import DistributedDataParallel
 
+        # The name since PyTorch 2.13; the older one warns there.
+        parameters = inspect.signature(DistributedDataParallel).parameters
+        name = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+        options: dict[str, Any] = {name: False, "gradient_as_bucket_view": True, "static_graph": True}
         items = len(ranks.items(batch))
         self.share = items / batch
         self._scale = items * ranks.count / batch  # DistributedDataParallel takes the mean over ranks
         with report_lost_rank():
-            self._module = DistributedDataParallel(
-                _LossModule(model), broadcast_buffers=False, gradient_as_bucket_view=True, static_graph=True
-            )
+            self._module = DistributedDataParallel(_LossModule(model), **options)
 
     def backward(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
         """Return the mean loss of this rank's items; the parameters get the gradients of the whole batch's mean."""

@@ -75,4 +75,4 @@ def test_a_mistake_is_one_line(partae, data, arguments, message):
 def test_a_scene_too_short_to_train_on_is_named(partae, data):
     write(data / "clean" / "click.wav", sound(0.05, 5), RATE)
     code, _, err = partae("evaluate", data, "--low", "2000", "--high", "7000", *FEW)
-    assert code == 2 and "click, hiss at -5 dB: partae: what may have signal lasts" in err.splitlines()[-1]
+    assert code == 2 and "click, hiss at -5 dB: partae: audio that may have signal lasts" in err.splitlines()[-1]

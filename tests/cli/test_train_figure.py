@@ -16,7 +16,11 @@ def test_train_draws_what_it_trained(partae):
 
 def test_a_picture_that_could_not_be_written_stops_training_before_it_begins(partae, here):
     Path("there.png").write_bytes(b"mine")
-    for place, reason in (("there.png", "exists already"), ("a.gif", "cannot be of that kind"), ("no/a.png", "exist")):
+    for place, reason in (
+        ("there.png", "exists already"),
+        ("a.gif", "not a format"),
+        ("no/a.png", "exist"),
+    ):
         code, out, err = partae(*TRAIN, "--figure", place)
         assert (code, out) == (2, "") and reason in err and err.count("\n") == 1
     assert Path("there.png").read_bytes() == b"mine" and not Path("new.safetensors").exists()

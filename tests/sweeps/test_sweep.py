@@ -354,7 +354,7 @@ def test_other_settings_are_refused_with_what_differs(make, change, message):
 
 def test_other_recordings_are_refused(make, make_sampler):
     make({"penalty": [1.0]}).run()
-    with pytest.raises(UserError, match="the recordings, their labels or their band are others"):
+    with pytest.raises(UserError, match="the recordings, their labels or their band differ"):
         make({"penalty": [1.0]}, resume=True, sampler=make_sampler(5).with_settings(seed=0))
 
 

@@ -69,9 +69,9 @@ def test_what_is_wrong_with_songs_is_told(tmp_path):
 
     told("nowhere", "no such folder")
     (tmp_path / "empty").mkdir()
-    told("empty", "no song there; give a folder for each")
+    told("empty", "has no songs; give a folder for each song")
     write_song(tmp_path / "alone" / "a", 0, ("vocals",))
-    told("alone", "has vocals; a song is a mixture of two sources or more")
+    told("alone", "has vocals; a song needs two sources or more")
     write_song(tmp_path / "lacks" / "a", 0)
     write_song(tmp_path / "lacks" / "b", 0, ("drums", "other", "vocals"))
     told("lacks", "b: has no bass, which .*a has")

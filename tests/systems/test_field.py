@@ -88,7 +88,7 @@ def test_noise_far_from_the_level_is_brought_to_it(caplog, decibels):
     found = 10 * np.log10(np.mean(material.noise[0] ** 2) / np.mean(material.signal[0] ** 2))
     matched = 10 * np.log10(np.mean(hiss(4) ** 2) / np.mean(noisy**2))
     assert found == pytest.approx(matched + (decibels if abs(decibels) < 6 else 0), abs=1.5)
-    assert ("brought to their level" in caplog.text) == (abs(decibels) == 12)
+    assert ("scaled to its level" in caplog.text) == (abs(decibels) == 12)
 
 
 def test_digital_silence_says_nothing_of_the_level(caplog):
@@ -96,7 +96,7 @@ def test_digital_silence_says_nothing_of_the_level(caplog):
     noisy, noise = np.concatenate([quiet, chirps(3) + hiss(3), quiet]), np.concatenate([hiss(2, 1), quiet, quiet])
     with caplog.at_level(logging.WARNING, "partae_fast"):
         prepare([(noisy, RATE)], [(noise, RATE)])
-    assert "brought to their level" not in caplog.text
+    assert "scaled to its level" not in caplog.text
 
 
 def test_remixes_have_the_signal_as_target_and_silence_for_noise():

@@ -63,7 +63,7 @@ def test_a_run_continues_with_another_number_of_ranks(pair, caplog):
         "batch of 7, cpu", checkpoint=pair[2] / "c", falling_over=2 * STEPS, resume=True, progress=False
     )
     assert trainer.step == 2 * STEPS
-    assert "not in the same bits: ranks was 2, is 1" in caplog.text
+    assert "not to the same bits: ranks was 2, is 1" in caplog.text
     trainer.run(1)
     assert trainer.history.loss[:-1] == pair[0][1]["resume"]["losses"]
 
@@ -88,7 +88,7 @@ def test_a_loss_that_is_not_finite_stops_all_ranks_at_its_step(pair):
 
 def test_ranks_with_different_settings_are_refused(pair):
     for result in pair[0]:
-        assert "ranks 0 and 1 do not train the same" in result["different_settings"]
+        assert "ranks 0 and 1 have different settings" in result["different_settings"]
         assert "seed was 0, is 1" in result["different_settings"]
 
 

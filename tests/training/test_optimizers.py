@@ -99,9 +99,9 @@ def test_launches_and_single_steps_share_the_state(name, make_model, make_sample
     losses = []
     for start in (0, 4, 8):
         losses += launch([mixed], 2, "eager")[0].tolist()
-        mixed.note(_array(losses[-2:]))
+        mixed.record_losses(_array(losses[-2:]))
         losses += [float(mixed._take_step(start + 2 + i)) for i in range(2)]
-        mixed.note(_array(losses[-2:]))
+        mixed.record_losses(_array(losses[-2:]))
     torch.testing.assert_close(losses, whole.run(12).loss, rtol=1e-5, atol=0.0)
 
 

@@ -56,7 +56,7 @@ def changed(run, **crops):
 
 
 REFUSED = [
-    (lambda run: [], "there is no run; give at least one"),
+    (lambda run: [], "runs is empty; give at least one run"),
     (lambda run: [run, changed(run, frames=30)], "runs differ: one has B 2 N 30 .*, another B 2 N 37 .* own"),
     (lambda run: [run, replace(run, pool=3)], "runs differ: .*P 3.*P 5"),
     (lambda run: [run, changed(run, signal_groups=1)], "runs differ: .*1 of 4 groups signal.*2 of 4 groups signal"),
