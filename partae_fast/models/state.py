@@ -97,7 +97,11 @@ def renamed(config: dict[str, Any]) -> dict[str, Any]:
 
     >>> renamed({"bins": 32, "leak": 0.25})
     {'bins': 32, 'negative_slope': 0.25}
+
+    Raises TypeError if the configuration is not a dictionary.
     """
+    if not isinstance(config, dict):
+        raise TypeError(f"a configuration is a dictionary, not {type(config).__name__}")
     return {RENAMED.get(name, name): value for name, value in config.items()}
 
 

@@ -278,7 +278,7 @@ FORGED = {
     "power below 0": (filled("noise_mean_square", -1.0), "noise_mean_square below 0"),
     "wrong dtype": (with_header("std", dtype="I32"), r"std is torch.int32 \(5,\), expected torch.float32 \(5,\)"),
     "wrong shape": (with_header("w_enc", shape=[3, 4, 5]), r"w_enc is .* \(3, 4, 5\), expected .* \(3, 5, 4\)"),
-    "no dimensions": (with_header("std", shape=[5, 1]), r"std is .* \(5, 1\), wanted .* \(5,\)"),
+    "no dimensions": (with_header("std", shape=[5, 1]), r"std is .* \(5, 1\), expected .* \(5,\)"),
     # settings
     "another format": (
         lambda header, settings, data: header["__metadata__"].update(format="partae-checkpoint"),

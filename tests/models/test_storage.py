@@ -80,7 +80,7 @@ def test_files_that_call_the_negative_slope_leak_load(model, path):
     file = checked_safetensors.read(path)
     file.settings["config"]["leak"] = file.settings["config"].pop("negative_slope")
     checked_safetensors.write(path, FORMAT, VERSION, file.settings, file.tensors)
-    assert b'"leak"' in path.read_bytes() and b"negative_slope" not in path.read_bytes()
+    assert b"leak" in path.read_bytes() and b"negative_slope" not in path.read_bytes()
     assert load(path).config() == leaky.config()
 
 
