@@ -115,7 +115,7 @@ class Optimizer:
         for name, parameter in self.parameters.items():
             optimizer.state[parameter] = dict(zip(_TORCH_STATE[self.name], self.state[name], strict=True))
             if _TORCH_STATE[self.name] != ("momentum_buffer",):
-                device = parameter.device if self.name == "adam" else "cpu"  # where the fused one has its counter
+                device = parameter.device if self.name == "adam" else "cpu"  # of fused Adam's counter
                 optimizer.state[parameter]["step"] = torch.zeros((), dtype=torch.float32, device=device)
             if self.name == "nadam":
                 optimizer.state[parameter]["mu_product"] = torch.ones(())

@@ -11,7 +11,7 @@ from ..kernels import OPS
 from ..kernels.train_steps import RULES
 from .distributed import own_device
 
-RESERVOIR_MIB = 1024  # of spectrograms in memory, where they are cached on disk
+RESERVOIR_MIB = 1024  # of spectrograms in memory if they are cached on disk
 
 
 def option(default: Any, help: str = "", **about: Any) -> Any:
@@ -52,7 +52,7 @@ class TrainingOptions:
     weight_decay: float = option(0.0, "L2 on all weights", metavar="X")
     seed: int = option(0, "decides weights and batches", least=0, metavar="N")
     backend: str = option("auto", "back-end that computes the steps", choices=("auto", *OPS["train_steps"].backends))
-    device: str | torch.device | None = option(None, "cpu or cuda (default: a GPU where there is one)", metavar="D")
+    device: str | torch.device | None = option(None, "cpu or cuda (default: a GPU if there is one)", metavar="D")
     checkpoint: PathLike | None = option(None, flag=False)
     resume: bool = option(False, "continue from the checkpoint")
     overwrite: bool = option(False, "replace a model or a checkpoint that exists")
