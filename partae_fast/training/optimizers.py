@@ -43,7 +43,7 @@ class Optimizer:
             step. torch.optim holds the same tensors, so a run may alternate between steps of this class and
             whole-step launches.
 
-    Raises UserError for an unknown optimizer or option, a weight decay below 0, or a clip that is not above 0.
+    Raises UserError for an unknown optimizer or option, and for an option out of range.
     """
 
     def __init__(self, name: str, parameters: dict[str, Tensor], options: dict[str, float]) -> None:
@@ -54,8 +54,12 @@ class Optimizer:
             raise UserError(f"{name} has no option {unknown[0]!r}; it has {', '.join(OPTIMIZERS[name].options)}")
         self.name, self.parameters = name, parameters
         self.options = {**OPTIMIZERS[name].options, **options}
-        if not 0 <= self.options["weight_decay"] < inf:
-            raise UserError(f"weight_decay is {self.options['weight_decay']}; it must be 0 or more")
+        for option in ("weight_decay", "epsilon", "momentum", "momentum_decay"):
+            if not 0 <= self.options.get(option, 0.0) < inf:
+                raise UserError(f"{option} is {self.options[option]}; it must be 0 or more")
+        for option in ("rho", "beta1", "beta2"):
+            if not 0 <= self.options.get(option, 0.0) < 1:
+                raise UserError(f"{option} is {self.options[option]}; it must be from 0 up to, not including, 1")
         if not self.options.get("clip", 1.0) > 0:
             raise UserError(f"clip is {self.options['clip']}; it must be above 0; weights are clamped to [-clip, clip]")
         count = len(OPTIMIZERS[name].state)

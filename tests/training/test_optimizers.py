@@ -162,6 +162,8 @@ def test_few_weights_are_updated_in_one_thread(monkeypatch):
         ),
         ("adam", {"rho": 0.9}, "adam has no option 'rho'; it has learning_rate, beta1, beta2, epsilon, weight_decay"),
         ("sgd", {"weight_decay": -1.0}, "weight_decay is -1.0; it must be 0 or more"),
+        ("adam", {"beta1": 1.0}, "beta1 is 1.0; it must be from 0 up to, not including, 1"),
+        ("nesterov", {"momentum": -0.5}, "momentum is -0.5; it must be 0 or more"),
         ("clipped_sgd", {"clip": 0.0}, "clip is 0.0; it must be above 0"),
     ],
 )
