@@ -77,7 +77,7 @@ def test_what_is_wrong_with_songs_is_told(tmp_path):
     told("lacks", "b: has no bass, which .*a has")
     write_song(tmp_path / "twice", 0)
     soundfile.write(tmp_path / "twice" / "bass.flac", np.zeros(2400), RATE)
-    told("twice", "has bass.flac and bass.wav; leave one")
+    told("twice", "has bass.flac and bass.wav; keep one")
     write_song(tmp_path / "long", 0)
     soundfile.write(tmp_path / "long" / "drums.wav", np.zeros((2500, 2)), RATE)
     told("long", "drums.wav has 2500 samples and bass.wav 2400")

@@ -153,7 +153,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path):
     again = quick(*given, steps=6, checkpoint=tmp_path / "c", resume=True)
     assert again.history.loss == whole.history.loss
     assert len(quick(*given, steps=6, checkpoint=tmp_path / "c", resume=True).history.loss) == 6
-    with pytest.raises(UserError, match="the recordings, their labels or their band are others"):
+    with pytest.raises(UserError, match="the recordings, their labels or their band differ"):
         quick([(song(5), RATE)], given[1], checkpoint=tmp_path / "c", resume=True)
 
 
@@ -199,7 +199,7 @@ def test_bins_end_the_band_where_its_end_is_not_given(bins, rate):
     [
         ({"low": 9000.0}, "high"),
         ({"low": -1.0}, "low"),
-        ({"bins": 31, "high": 7200.0}, "holds 32 bins"),
+        ({"bins": 31, "high": 7200.0}, "has 32 bins"),
         ({"rate": 0}, "rate"),
         ({"rate": -5}, "rate"),
         ({"n_fft": 100, "hop": 33}, "hop"),
