@@ -25,7 +25,7 @@ import torch
 
 from .. import checked_safetensors
 from ..errors import UserError
-from ..models.state import renamed, tensors_of
+from ..models.state import rename_arguments, tensors_of
 from ..models.storage import program
 from .optimizers import Optimizer
 
@@ -92,7 +92,7 @@ def read_checkpoint(
     losses = _losses(path, file)
     saved_run = {**LATER, **file.settings["run"]}
     later = {name: value for name, value in LATER_CONFIG.items() if name in run.get("config", {})}
-    saved_run["config"] = {**later, **renamed(saved_run.get("config", {}))}
+    saved_run["config"] = {**later, **rename_arguments(saved_run.get("config", {}))}
     changed = differences(saved_run, run)
     if changed:
         raise UserError(
