@@ -199,7 +199,7 @@ def test_bins_set_the_upper_end_of_the_band(bins, rate):
     [
         ({"low": 9000.0}, "high"),
         ({"low": -1.0}, "low"),
-        ({"bins": 31, "high": 7200.0}, "has 32 bins"),
+        ({"bins": 31, "high": 7200.0}, "holds 32 bins"),
         ({"rate": 0}, "rate"),
         ({"rate": -5}, "rate"),
         ({"n_fft": 100, "hop": 33}, "hop"),
