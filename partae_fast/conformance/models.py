@@ -123,7 +123,7 @@ def _partitioned(name: str, **settings: Any) -> Case:
     return Case(
         name,
         lambda: DensePartitionedAutoencoder(**_SIZES, latents=7, **settings),
-        lambda w, x, _, y: reference.partitioned_autoencoder(w, x, y, made.for_noise, PENALTY, **kept),
+        lambda w, x, _, y: reference.partitioned_autoencoder(w, x, y, made.noise_latents, PENALTY, **kept),
     )
 
 

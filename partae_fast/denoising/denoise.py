@@ -160,7 +160,7 @@ def denoise_blocks(
             "on such recordings"
         )
     floor = 0.0 if reduction is None else 10.0 ** (-reduction / 20)
-    chunk = WHOLE if getattr(model, "whole", False) else chunk
+    chunk = WHOLE if getattr(model, "needs_whole_recording", False) else chunk
     weighting = _Weighting(model, model.spectrogram, channels, floor, chunk)
     return _stream(blocks, int(rate), weighting, floor, part)
 

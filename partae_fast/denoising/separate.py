@@ -114,7 +114,7 @@ def separate_blocks(
     how = separation_of(model, step, count)
     if model.spectrogram is None:
         raise UserError("separate: the model has no spectrogram; set model.spectrogram to that of its training")
-    sharing = _Sharing(how, model.spectrogram, channels, WHOLE if how.whole else chunk, device_of(model))
+    sharing = _Sharing(how, model.spectrogram, channels, WHOLE if how.whole_recording else chunk, device_of(model))
     return _stream(stream, int(rate), sharing)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..kernels.philox import first_word
-from ..models.adaptive_dae import AdaptiveDenoisingAutoencoder, stacks
+from ..models.adaptive_dae import AdaptiveDenoisingAutoencoder, stack_frames
 from ..sampling.batches import BatchStream
 from ..training.material import Material
 from ..training.options import TrainingOptions
@@ -198,7 +198,7 @@ def _purity(model: AdaptiveDenoisingAutoencoder, clean: Tensor) -> float:
     error = power = 0.0
     with torch.no_grad():
         for block in clean.split(4096):
-            stacked = stacks(block.abs()[None], model.context)[0]
+            stacked = stack_frames(block.abs()[None], model.context)[0]
             output = model.top(stacked, 0.0, 0, model.backend)
             error += float((output - stacked).square().sum())
             power += float(stacked.square().sum())

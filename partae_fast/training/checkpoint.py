@@ -26,7 +26,7 @@ import torch
 
 from .. import checked_safetensors
 from ..errors import UserError
-from ..models.state import renamed, tensors_of
+from ..models.state import rename_arguments, tensors_of
 from ..models.storage import program
 from .optimisers import Optimiser
 
@@ -94,7 +94,7 @@ def read_checkpoint(
     losses = _losses(path, file)
     then = {**LATER, **file.settings["run"]}
     later = {name: value for name, value in LATER_CONFIG.items() if name in run.get("config", {})}
-    then["config"] = {**later, **renamed(then.get("config", {}))}
+    then["config"] = {**later, **rename_arguments(then.get("config", {}))}
     changed = differences(then, run)
     if changed:
         raise UserError(

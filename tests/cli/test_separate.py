@@ -35,7 +35,7 @@ def test_one_file_per_source(model, partae):
 def test_wrong_model_and_invalid_step_are_refused(model, partae):
     where = (model / "mix.wav", "--out", model / "out", "-q")
     wrong = partae("separate", model / "band.safetensors", *where, "--step", "4")
-    assert wrong[0] == 2 and "step is 4; it must divide a segment's 6 frames" in wrong[2]
+    assert wrong[0] == 2 and "step is 4; it must divide the 6 frames of a segment" in wrong[2]
     pf.save(pf.ConvPartitionedAutoencoder(bins=25), model / "d.safetensors")
     other = partae("separate", model / "d.safetensors", *where)
     assert other[0] == 2 and "does not take a mixture apart into sources; use denoise" in other[2]

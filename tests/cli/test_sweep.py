@@ -76,7 +76,7 @@ def test_short_recordings_train_on_shorter_crops_unless_frames_are_set(partae, n
     code, _, err = partae("sweep", *MATERIAL, *GRID, "--steps", 1, "--out", "s")
     assert code == 0 and err.count("crops have 272 frames instead of 512") == 2  # once per pool size
     code, _, err = partae("sweep", *MATERIAL, "--set", "frames=512", "--steps", 1, "--out", "t", "--quiet")
-    assert code == 2 and "noise[0]: the longest recording has 277 frames and a crop has 512" in err
+    assert code == 2 and "noise[0]: the longest recording has 277 frames, but a crop has 512" in err
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,8 @@ def test_any_number_of_sources_by_clustering(folder, capsys):
     np.testing.assert_allclose(sum(parts), files.read(mixture)[0], atol=1e-6)
     capsys.readouterr()
     for arguments, message in (
-        (("snmf.safetensors", "--sources", 3), "tells voice from noise, which are 2"),
-        (("sce-mi.safetensors", "--step", 2), "step is for models that look at segments"),
+        (("snmf.safetensors", "--sources", 3), "separates 2 sources, voice and noise"),
+        (("sce-mi.safetensors", "--step", 2), "step is 2; this model has no segments"),
     ):
         name, *more = arguments
         assert partae("separate", folder / name, mixture, "--out", "t", *more, *QUIET) == 2
@@ -139,7 +139,7 @@ def test_published_data_sets_are_read(folder, tmp_path):
         ("sce-mi", ("noise",), {}, "model sce-mi needs folders of speech (--speech)"),
         ("snmf", ("speech",), {}, "model snmf needs noise-only recordings (--noise)"),
         ("dae-30", ("speech", "nothing"), {}, "nothing"),
-        ("dc-mi", ("speech", "noise"), {"seconds": 2.5}, "voice ann: has 2.00 s and a mixture 2.5; give more of it"),
+        ("dc-mi", ("speech", "noise"), {"seconds": 2.5}, "voice ann: has 2.00 s, but a mixture has 2.5 s; pass more"),
         ("sce", ("speech", "noise"), {"units": 3}, "there is no setting 'units'; the settings are"),
         ("sce-mi", ("speech", "noise"), {"snr_low": 6}, "snr is (6.0, 5.0)"),
         ("dae-30", ("speech", "noise"), {"filters": 0}, "filters is 0"),

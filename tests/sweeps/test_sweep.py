@@ -320,7 +320,7 @@ def test_damaged_table_is_refused(make, tmp_path):
         ({"penalty": [-1.0]}, {}, "penalty is -1.0"),
         ({"background": [2.0]}, {}, "background is 2.0"),
         ({"optimizer": ["adam"], "momentum": [0.5]}, {}, "adam has no option 'momentum'"),
-        ({"frames": [500]}, {}, "the longest recording has 150 frames and a crop has 500"),
+        ({"frames": [500]}, {}, "the longest recording has 150 frames, but a crop has 500"),
         ({"seed": [0]}, {"steps": 0}, "steps is 0"),
         ({"seed": [0]}, {"fixed": {"pool": [4, 8]}}, "fixed has a setting with several values"),
     ],

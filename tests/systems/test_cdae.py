@@ -48,7 +48,7 @@ def test_training_reduces_the_relative_error(tree):
         ({"held_out": 1.0}, "held_out is 1; it must be a share"),
         ({"epochs": -1}, "epochs is -1"),
         ({"network": "rnn"}, "network is 'rnn'; choose cdae or fnn"),
-        ({"n_fft": 64, "hop": 16}, "bins is 33; pooling divides it by 25"),
+        ({"n_fft": 64, "hop": 16}, "bins is 33; it must be a multiple of 25"),
     ],
 )
 def test_settings_out_of_range_are_refused(changed, message, tree):
