@@ -157,4 +157,4 @@ def test_clusters_without_scikit_learn_are_told_of(places, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
     for verb, out in (("denoise", "c.wav"), ("separate", "s")):
         assert partae(verb, places / "sce.safetensors", places / "mixture.wav", "--out", out, *QUIET) == 2
-        refused(capsys, "clusters need the library scikit-learn: pip install 'partae-fast[separation]'")
+        refused(capsys, "clusters need scikit-learn; pip install 'partae-fast[separation]'")
