@@ -1,4 +1,4 @@
-"""Partitioned autoencoders that learn to denoise from noisy recordings alone, on hand-written fused kernels.
+"""Partitioned autoencoders that learn to denoise from noisy recordings alone.
 
     import partae_fast as pf
 

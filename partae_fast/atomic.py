@@ -1,4 +1,4 @@
-"""Atomic writing of files: write a temporary file in the same folder, then rename it.
+"""Atomic writing of files: a temporary file is written and then renamed.
 
 A writer holds a lock on its temporary file. A file without a lock was left by a killed process, and the next writer in
 that folder removes it.
@@ -51,7 +51,7 @@ def check_writable(target: str | os.PathLike[str], overwrite: bool = True) -> Pa
 
 @contextlib.contextmanager
 def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `target` and rename it to `target` when the block ends.
+    """Yield a temporary path, which is renamed to `target` when the block ends.
 
     The temporary path has the suffix of `target`. The file is flushed to disk before it is renamed, so that after a
     crash or a power cut either the old file or the complete new file is there. If the block raises, the temporary file
@@ -90,7 +90,7 @@ def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Itera
 
 
 def remove_abandoned(folder: str | os.PathLike[str]) -> int:
-    """Remove the temporary files that killed writers left in `folder` and return their number.
+    """Remove the temporary files of killed writers; return their number.
 
     Subfolders are not searched. A file that a running writer of any process has locked is kept. A file from another
     machine, or on a file system without locks, is removed if it was last written more than a day ago, because its lock
@@ -115,7 +115,7 @@ def _this_machine() -> str:
 
 
 def _create_temporary(path: Path) -> tuple[Path, int | None]:
-    """Create an empty, locked temporary file beside `path`; return it and the handle that holds the lock."""
+    """Create a locked temporary file beside `path`; return it and its handle."""
     while True:
         name = f".{path.stem[:40]}.{_this_machine()}-{secrets.token_hex(4)}.partial{path.suffix}"
         temporary = path.with_name(name)
@@ -148,7 +148,7 @@ def _remove_if_abandoned(path: str, machine: str) -> bool:
 
 
 def _is_locked(handle: int) -> bool | None:
-    """Return whether a running writer has locked the file, or None if locks do not work here.
+    """Return whether a running writer has locked the file; None without locks.
 
     A file that nobody had locked is locked by this process afterwards.
     """

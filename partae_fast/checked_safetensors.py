@@ -43,7 +43,10 @@ def write(
     tensors: dict[str, torch.Tensor],
     overwrite: bool = True,
 ) -> None:
-    """Write settings and tensors to a file, atomically. Raises UserError if it cannot be written."""
+    """Write settings and tensors to a file, atomically.
+
+    Raises UserError if the file cannot be written.
+    """
     from safetensors.torch import save
 
     metadata = {
@@ -66,7 +69,9 @@ def shorten(text: str) -> str:
 
 
 def read(path: str | os.PathLike[str], format: str | None = None, version: str | None = None) -> CheckedFile:
-    """Read a file and check its checksum, format and version; takes a few times the file's size in memory.
+    """Read a file and check its checksum, format and version.
+
+    Takes a few times the size of the file in memory.
 
     Raises UserError if the file is missing, not a plain file, not a safetensors file written by partae, cut short or
     changed, or if it has another format or version than asked for.
@@ -110,7 +115,10 @@ def require_settings(path: str | os.PathLike[str], settings: dict[str, Any], exp
 def require_tensors(
     path: str | os.PathLike[str], tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]
 ) -> None:
-    """Raise UserError unless a file has exactly the expected tensors, each of the same type and shape."""
+    """Raise UserError unless a file has exactly the expected tensors.
+
+    Each tensor must have the expected type and shape.
+    """
     if set(tensors) != set(expected):
         missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
         raise UserError(
@@ -126,7 +134,7 @@ def require_tensors(
 
 
 def _sort_header(content: bytes) -> bytes:
-    """Return the safetensors file with sorted header entries; the library writes them in random order."""
+    """Sort the header entries, which the library writes in random order."""
     length = int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
@@ -134,7 +142,10 @@ def _sort_header(content: bytes) -> bytes:
 
 
 def _read_content(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
-    """Read a file and the metadata in its header; the rest of a file is read only if its header is valid."""
+    """Read a file and the metadata in its header.
+
+    The rest of the file is read only if the header is valid.
+    """
     try:
         if not os.path.isfile(path) and os.path.exists(path):  # reading from a pipe would block
             kind = "a folder" if os.path.isdir(path) else "a pipe or a device"
@@ -160,12 +171,15 @@ def _read_content(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, str]]:
 
 
 def _is_plausible(content: bytes) -> bool:
-    """Return whether `content` can be the start of a file that `write` wrote: a header length, then a JSON object."""
+    """Return whether a file starts with a header length and a JSON object."""
     return content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= _LARGEST_HEADER
 
 
 def _metadata(path: str | os.PathLike[str], header: bytes) -> tuple[dict[str, str], int]:
-    """Return a header's metadata, and the number of bytes after the header according to its offsets."""
+    """Return the metadata of a header, and the number of bytes after it.
+
+    The number follows from the offsets of the tensors.
+    """
     problem = f"{path}: damaged, or a safetensors file of another program"
     try:
         entries = json.loads(header)

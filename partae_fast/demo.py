@@ -1,4 +1,4 @@
-"""The demonstration `partae demo`: synthesise a scene, train a model on it, denoise it, score and plot the result.
+"""The demonstration `partae demo`: train on a synthetic scene and denoise it.
 
 In the scene two birds sing near a talking crowd. The model is trained on the noisy recording and on a minute of the
 same place without birds; the clean songs are used for scoring only.
@@ -112,7 +112,7 @@ def demo(
 
 
 def _output_paths(out: Path, overwrite: bool) -> dict[str, Path]:
-    """Create the folder `out`, check that every output can be written there, and return the paths by name."""
+    """Create the folder `out`, check that it is writable, and return the paths."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -132,7 +132,7 @@ def _draw(paths: dict[str, Path], model: Any) -> None:
 
 
 def _scores(audio: Scene, paths: dict[str, Path], untrained: Any) -> dict[str, Any]:
-    """Compute the SI-SDR in dB of the noisy recording and of the outputs of the untrained and the trained model."""
+    """Compute the SI-SDR in dB before denoising, without and with training."""
     from .denoising.denoise import denoise
     from .metrics import band, si_sdr
 
@@ -162,7 +162,10 @@ def scene(seconds: float = SECONDS, noise_seconds: float = NOISE_SECONDS, seed: 
 
 
 def songs(length: int, random: np.random.Generator) -> Audio:
-    """Synthesise a near bird with falling notes and a distant one that trills; their songs may overlap."""
+    """Synthesise a near bird with falling notes and a distant one that trills.
+
+    Their songs may overlap.
+    """
     out = np.zeros(length)
     _add_phrases(out, random, _falling_notes, level=1.0, rest=(1.0, 4.0))
     _add_phrases(out, random, _trill, level=0.5, rest=(2.0, 6.0))
@@ -180,7 +183,7 @@ def _add_phrases(out: Audio, random: np.random.Generator, phrase: Any, level: fl
 
 
 def _falling_notes(random: np.random.Generator) -> Audio:
-    """Synthesise a phrase of 6 to 15 notes of three kinds that fall in frequency, like the song of a chiffchaff."""
+    """Synthesise a phrase of 6 to 15 falling notes, like a chiffchaff's."""
     notes = []
     for _ in range(random.integers(6, 16)):
         start, end, seconds = _NOTES[random.integers(len(_NOTES))]
@@ -191,7 +194,7 @@ def _falling_notes(random: np.random.Generator) -> Audio:
 
 
 def _trill(random: np.random.Generator) -> Audio:
-    """Synthesise about a second of short, equal, rising notes whose rate falls towards the end."""
+    """Synthesise a trill: about a second of rising notes that slow down."""
     notes, scale = [], random.uniform(0.97, 1.03)
     for pause in np.linspace(0.03, 0.06, random.integers(10, 20)):
         notes += [_chirp(4500 * scale, 6100 * scale, 0.05, bend=-2.0), np.zeros(round(pause * RATE))]
@@ -199,7 +202,10 @@ def _trill(random: np.random.Generator) -> Audio:
 
 
 def _chirp(start: float, end: float, seconds: float, bend: float) -> Audio:
-    """Synthesise a tone that glides from `start` to `end` Hz, mostly early (bend > 0) or late, and fades in and out."""
+    """Synthesise a tone that glides from `start` to `end` Hz and fades in and out.
+
+    The glide is fast at first (bend > 0) or at the end (bend < 0).
+    """
     t = np.arange(round(seconds * RATE)) / (seconds * RATE)
     glide = (1 - np.exp(-bend * t)) / (1 - np.exp(-bend))
     phase = 2 * np.pi * np.cumsum(start + (end - start) * glide) / RATE
@@ -207,7 +213,10 @@ def _chirp(start: float, end: float, seconds: float, bend: float) -> Audio:
 
 
 def reverberant(dry: Audio, random: np.random.Generator) -> Audio:
-    """Add the reverberation of a wood: noise that decays by 60 dB in 0.4 s, 14 dB below the direct sound."""
+    """Add the reverberation of a wood.
+
+    It is noise that decays by 60 dB in 0.4 s, 14 dB below the direct sound.
+    """
     t = np.arange(round(0.4 * RATE)) / RATE
     tail = random.standard_normal(len(t)) * 10 ** (-3 * t / 0.4)
     tail *= 10 ** (-14 / 20) / np.linalg.norm(tail)
@@ -217,7 +226,7 @@ def reverberant(dry: Audio, random: np.random.Generator) -> Audio:
 
 
 def babble(length: int, random: np.random.Generator) -> Audio:
-    """Synthesise a crowd: talkers at different distances who speak for 1 to 5 s at a time."""
+    """Synthesise a crowd of talkers who speak for 1 to 5 s at a time."""
     out = np.zeros(length + RATE)
     for _ in range(_TALKERS):
         level, pitch = 10 ** (random.uniform(-10, 0) / 20), random.uniform(85, 230)
@@ -235,7 +244,7 @@ def babble(length: int, random: np.random.Generator) -> Audio:
 
 
 def _syllable(pitch: float, random: np.random.Generator) -> Audio:
-    """Synthesise a vowel of 0.1 to 0.3 s, preceded by a fricative (s, sh, f) in 60 % of cases."""
+    """Synthesise a vowel, preceded by a fricative (s, sh, f) in 60 % of cases."""
     vowel = _voiced(pitch, random.uniform(0.1, 0.3), random)
     if random.random() > 0.6:
         return vowel
@@ -258,7 +267,10 @@ def _voiced(pitch: float, seconds: float, random: np.random.Generator) -> Audio:
 
 
 def _resonate(sound: Audio, resonances: list[tuple[float, float, float]]) -> Audio:
-    """Filter a sound with a sum of resonances, given as centre in Hz, half width in Hz and level in dB."""
+    """Filter a sound with a sum of resonances.
+
+    resonances: centre in Hz, half width in Hz and level in dB of each.
+    """
     frequencies = np.fft.rfftfreq(len(sound), 1 / RATE)
     response = sum(
         10 ** (level / 20) / (1 + ((frequencies - centre) / width) ** 2) for centre, width, level in resonances
@@ -267,7 +279,10 @@ def _resonate(sound: Audio, resonances: list[tuple[float, float, float]]) -> Aud
 
 
 def breeze(length: int, random: np.random.Generator) -> Audio:
-    """Synthesise wind: noise that falls by 6 dB per octave, with gusts over seconds, 20 dB below one talker."""
+    """Synthesise wind: noise that falls by 6 dB per octave, with gusts.
+
+    Its level is 20 dB below one talker.
+    """
     spectrum = np.fft.rfft(random.standard_normal(length))
     frequencies = np.fft.rfftfreq(length, 1 / RATE)
     noise = np.fft.irfft(spectrum / np.maximum(frequencies, 100.0), length)

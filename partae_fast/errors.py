@@ -1,4 +1,7 @@
-"""`UserError`, which the command line prints as one line with exit code 2, and tests for similar errors."""
+"""`UserError`, and tests for other errors that a user can fix.
+
+The command line prints a UserError as one line and exits with code 2.
+"""
 
 import errno
 
@@ -18,7 +21,10 @@ _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "AL
 
 
 class UserError(ValueError):
-    """A mistake in the user's input; the message says in one line what is wrong, what is accepted and how to fix it."""
+    """A mistake in the user's input.
+
+    The message says in one line what is wrong, what is accepted and how to fix it.
+    """
 
 
 def is_out_of_memory(error: BaseException) -> bool:

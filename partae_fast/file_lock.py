@@ -1,4 +1,7 @@
-"""A lock that lets one process at a time write a file, and that ends when its process ends."""
+"""A lock that lets one process at a time write a file.
+
+The lock ends when its process ends.
+"""
 
 import contextlib
 import logging
@@ -18,7 +21,9 @@ logger = logging.getLogger("partae_fast")
 
 @contextlib.contextmanager
 def only_writer(target: str | os.PathLike[str], refusal: Callable[[], str] | None = None) -> Iterator[None]:
-    """Run a block as the only process that writes `target`, a file that need not exist yet.
+    """Run a block as the only process that writes `target`.
+
+    The file need not exist yet.
 
     The lock is on a file beside `target`, .NAME.lock, which is removed at the end. A lock file that a killed process
     left behind locks nothing. On a file system without locks, such as some network drives, a warning is logged and the

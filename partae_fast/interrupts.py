@@ -1,4 +1,4 @@
-"""Deferred handling of Ctrl-C, for code that must not be interrupted in the middle."""
+"""Deferred handling of Ctrl-C, for code that must not be interrupted."""
 
 import contextlib
 import signal
@@ -13,7 +13,7 @@ _recorder: Callable[[int, FrameType | None], None] | None = None
 
 @contextlib.contextmanager
 def deferred_interrupt(ignore_repeats: bool = False) -> Iterator[list[int]]:
-    """Append Ctrl-C to the yielded list instead of raising KeyboardInterrupt in the block.
+    """Append Ctrl-C to the yielded list instead of raising KeyboardInterrupt.
 
     A second Ctrl-C raises at once unless `ignore_repeats` is true: under torchrun every process gets the signal twice,
     from the terminal and from torchrun. If another handler is set, or off the main thread, nothing changes.
@@ -43,7 +43,7 @@ def deferred_interrupt(ignore_repeats: bool = False) -> Iterator[list[int]]:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Handle a signal as Ctrl-C is handled at that moment, even if the process ignores Ctrl-C."""
+    """Handle a signal like Ctrl-C, even if the process ignores Ctrl-C."""
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler):  # background jobs of a shell ignore Ctrl-C
         handler = _recorder or signal.default_int_handler
@@ -52,7 +52,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Raise the KeyboardInterrupt of a Ctrl-C at the end of the block instead of in it.
+    """Defer the KeyboardInterrupt of Ctrl-C to the end of the block.
 
     For libraries that call back into Python: they print and drop an exception in a callback, and continue as if, for
     example, the file had ended.

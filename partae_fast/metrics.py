@@ -74,7 +74,9 @@ def snr_gain(reference: ArrayLike, noisy: ArrayLike, estimate: ArrayLike) -> flo
 
 
 def peak_normalised_mse(reference: ArrayLike, estimate: ArrayLike) -> float:
-    """Compute the mean squared error of two signals, each scaled to a peak of 1 (Lusterman 2016).
+    """Compute the mean squared error of two signals scaled to a peak of 1.
+
+    The measure is from Lusterman 2016.
 
     The level of the estimate does not matter, but a single outlying sample scales all others down; `si_sdr` does not
     have this weakness.
@@ -128,7 +130,9 @@ def bss(reference: ArrayLike, interference: ArrayLike, estimate: ArrayLike, taps
 def bss_of_each(
     reference: ArrayLike, interference: ArrayLike, estimates: Sequence[ArrayLike], taps: int = 512
 ) -> list[Bss]:
-    """Compute `bss` of several estimates of one signal, in little more time than of one.
+    """Compute `bss` of several estimates of one signal.
+
+    This takes little more time than for one estimate.
 
     Args:
         reference: the clean signal, (T,).
@@ -162,14 +166,16 @@ def bss_of_each(
 
 
 def _clipped_decibels(part: float, rest: float) -> float:
-    """Return part / rest in dB, clipped to the limits of `bss`; the lower limit if `part` is 0."""
+    """Return part / rest in dB, clipped to the limits of `bss`."""
     if part <= 0:
         return -_BSS_LIMIT
     return float(np.clip(10 * np.log10(part / max(rest, 1e-10 * part)), -_BSS_LIMIT, _BSS_LIMIT))
 
 
 def band(signal: ArrayLike, rate: float, low: float, high: float) -> NDArray[np.float64]:
-    """Band-limit `signal` (T,) to `low` .. `high` Hz, both included, by setting all other frequencies to 0.
+    """Set all frequencies of a signal outside `low` .. `high` Hz to 0.
+
+    The signal is (T,), and both ends of the band are included.
 
     The filter is linear, has zero phase and is idempotent. To score an estimate in a band, filter both signals:
     `si_sdr(band(s, ...), band(e, ...))`.
@@ -188,7 +194,7 @@ def band(signal: ArrayLike, rate: float, low: float, high: float) -> NDArray[np.
 def _check_pair(
     reference: ArrayLike, estimate: ArrayLike, name: str = "reference"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return two signals as float64 arrays; raise UserError unless their ratio is defined."""
+    """Return two signals in float64; raise UserError if their ratio is undefined."""
     s, e = np.asarray(reference, np.float64), np.asarray(estimate, np.float64)
     if s.ndim != 1 or s.shape != e.shape:
         raise UserError(f"metrics: {name} is {s.shape} and estimate {e.shape}; both must be (samples,), equally long")

@@ -1,4 +1,7 @@
-"""Tests of `atomic_path` and `remove_abandoned`: a target has its old or its complete new contents at all times."""
+"""Tests of `atomic_path` and `remove_abandoned`.
+
+A target has its old or its complete new contents at all times.
+"""
 
 import errno
 import os
@@ -98,7 +101,10 @@ def test_folder_removed_during_the_block_is_refused(tmp_path):
 
 @pytest.fixture
 def killed():
-    """Return killed(folder), which kills a process while it writes there and returns the temporary file it left."""
+    """Return killed(folder), which kills a process while it writes there.
+
+    It returns the temporary file that the process left.
+    """
 
     def leave(folder):
         reading, writing = os.pipe()

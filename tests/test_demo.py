@@ -1,4 +1,4 @@
-"""Tests of the synthetic scene and of the files and scores of a short demonstration."""
+"""Tests of the synthetic scene, and of the files and scores of the demo."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Tests of `only_writer`: a second writer is refused, and a killed writer leaves no lock."""
+"""Tests of `only_writer`."""
 
 import multiprocessing
 import os

@@ -95,7 +95,10 @@ def test_invalid_band_is_refused(low, high):
 
 @pytest.fixture
 def clicks():
-    """Song, noise and artefact: a click each, too far apart for a filter of 512 taps to turn one into another."""
+    """Return a click for song, noise and artefact each.
+
+    They are too far apart for a filter of 512 taps to turn one into another.
+    """
     pytest.importorskip("fast_bss_eval")
     return np.eye(4096)[[100, 1500, 3000]]
 

@@ -99,7 +99,7 @@ class Spectrogram:
             )
         if self.bins is not None and self.bins != bins:
             raise UserError(
-                f"spectrogram: bins is {self.bins}, but {self.low:g} to {high:g} Hz has {bins} bins at rate "
+                f"spectrogram: bins is {self.bins}, but {self.low:g} to {high:g} Hz holds {bins} bins at rate "
                 f"{self.rate} and n_fft {self.n_fft}: set bins={bins}, or leave out bins or high"
             )
         object.__setattr__(self, "low", float(self.low))

@@ -25,13 +25,13 @@ logger = logging.getLogger("partae_fast")
 
 Audio = PathLike | tuple[ArrayLike, int]  # a file, or samples (T,) or (T, channels) and their rate in Hz
 
-# The kinds of material that a system may need, as a message calls them.
+# The kinds of material, as messages call them.
 KINDS = {
     "recordings": "noisy recordings",
-    "noise": "recordings of noise (--noise)",
-    "labels": "labels (--labels)",
-    "clean": "clean recordings of what is wanted (--clean)",
-    "stems": "a folder of songs in stems (--stems)",
+    "noise": "noise-only recordings (--noise)",
+    "labels": "label files (--labels)",
+    "clean": "clean recordings of the signal (--clean)",
+    "stems": "folders of songs as stems (--stems)",
     "speech": "folders of speech (--speech)",
 }
 _ONE = {"recordings": "recording", "noise": "noise recording", "clean": "clean recording"}

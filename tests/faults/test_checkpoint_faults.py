@@ -138,7 +138,7 @@ def test_what_was_changed_since_is_named(path, whole, change, message):
 
 
 def test_a_loss_that_turns_nan_keeps_the_checkpoint_before(path, whole, monkeypatch):
-    """See tests/cli/test_cli.py for what the command line says of it, and tests/training for every back-end."""
+    """See tests/cli/test_train.py for what the command line says of it, and tests/training for every back-end."""
     real = training.train_steps
 
     def turning(runs, first, steps, backend):

@@ -1,4 +1,7 @@
-"""Models' files that are not what was saved: each is refused in one line, and nothing in them is run."""
+"""Tests of damaged and forged model files, which are refused.
+
+No code in them is executed.
+"""
 
 import io
 import os
@@ -18,7 +21,7 @@ from tests.corrupt_files import corrupted, joined, parts, with_right_checksum
 
 
 class Payload:
-    """What a pickle can do to whoever reads it: here it creates a file."""
+    """A pickle that executes code when it is read: here, it creates a folder."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -29,7 +32,7 @@ class Payload:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The bytes of a small model's file, with spectrogram and mask."""
+    """Return the bytes of a small model file, with spectrogram and mask."""
     model = pf.ConvPartitionedAutoencoder(bins=5, latents=4, taps=3, pool=2, background=0.5, seed=7)
     model.spectrogram = pf.Spectrogram(high=None, bins=5)
     path = tmp_path_factory.mktemp("whole") / "m.safetensors"
@@ -39,39 +42,42 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def refused(tmp_path):
-    """refused(content, message): pf.load of a file of that content says so in one line."""
+    """Return refused(content, message), which checks that pf.load refuses it.
+
+    The error is one line.
+    """
 
     def check(content, message):
         path = tmp_path / "bad.safetensors"
         path.write_bytes(content)
-        with pytest.raises(UserError, match=message) as caught:
+        with pytest.raises(UserError, match=message) as error:
             pf.load(path)
-        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+        assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
         assert path.read_bytes() == content
 
     return check
 
 
-# Damage, which the checksum or the header's own length tells.
+# Damage that the checksum or the length in the header reveals.
 
 
-def test_cut_anywhere(whole, refused):
+def test_truncated_file_is_refused(whole, refused):
     header = 8 + int.from_bytes(whole[:8], "little")
     for length in {*range(12), *range(12, len(whole), 13), *range(header - 3, header + 3), len(whole) - 1}:
         refused(whole[:length], "cut short|not a safetensors file")
 
 
-def test_a_bit_flipped_anywhere(tmp_path):
-    """In the smallest of files, so that every byte can be tried."""
+def test_any_flipped_bit_is_detected(tmp_path):
+    """The file is small, so that every byte can be changed."""
     path = tmp_path / "bad"
     checked_safetensors.write(path, FORMAT, VERSION, {"a": 'a "sha256":"b"'}, {"w": torch.ones(3)})
     content = path.read_bytes()
-    for place in range(len(content)):
-        for bit in (place % 5, 5):  # 5 turns capitals into small letters, hexadecimal digits too
-            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
-            with pytest.raises(UserError, match=r"damaged|cut short|not a safetensors file") as caught:
+    for position in range(len(content)):
+        for bit in (position % 5, 5):  # bit 5 changes the case of letters, also of hexadecimal digits
+            path.write_bytes(content[:position] + bytes([content[position] ^ 1 << bit]) + content[position + 1 :])
+            with pytest.raises(UserError, match=r"damaged|cut short|not a safetensors file") as error:
                 checked_safetensors.read(path, FORMAT, VERSION)
-            assert "\n" not in str(caught.value)
+            assert "\n" not in str(error.value)
 
 
 DAMAGE = {
@@ -81,7 +87,7 @@ DAMAGE = {
     "zeros, as after a power cut": (lambda whole: bytes(len(whole)), "not a safetensors file"),
     "text": (lambda whole: b"the model is in the other folder\n", "not a safetensors file"),
     "header of 2^63 bytes": (lambda whole: (2**63).to_bytes(8, "little") + whole[8:], "not a safetensors file"),
-    "header of 100 MB, and there are not": (
+    "header of 100 MB in a smaller file": (
         lambda whole: (100_000_000).to_bytes(8, "little") + whole[8:],
         "not a safetensors file",
     ),
@@ -107,11 +113,11 @@ def entry(dtype, shape, begin, end):
 
 
 @pytest.mark.parametrize(("make", "message"), DAMAGE.values(), ids=DAMAGE)
-def test_damaged(whole, refused, make, message):
+def test_damaged_file_is_refused(whole, refused, make, message):
     refused(make(whole), message)
 
 
-PLACES = {
+PATHS = {
     "missing": (lambda path: None, "no such file"),
     "a folder": (os.mkdir, "is a folder; give a file"),
     "a pipe, which no one writes to": (os.mkfifo, "is a pipe or a device; give a file"),
@@ -121,19 +127,19 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize(("make", "message"), PLACES.values(), ids=PLACES)
-def test_no_plain_file(tmp_path, make, message):
+@pytest.mark.parametrize(("make", "message"), PATHS.values(), ids=PATHS)
+def test_path_that_is_no_plain_file_is_refused(tmp_path, make, message):
     make(tmp_path / "m")
     for read in (pf.load, describe):
         with pytest.raises(UserError, match=message):
             read(tmp_path / "m")
 
 
-def test_a_large_file_of_another_program_is_not_read(tmp_path, monkeypatch):
+def test_large_file_of_another_program_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "large"
     content = save({"w": torch.ones(2)}, {"format": "pt"})
     path.write_bytes(content)
-    os.truncate(path, 2**36)  # 64 GiB, of which next to nothing is on the disk
+    os.truncate(path, 2**36)  # 64 GiB, sparse
     with pytest.raises(UserError, match="another program"):
         pf.load(path)
     header, data = parts(content)
@@ -144,7 +150,7 @@ def test_a_large_file_of_another_program_is_not_read(tmp_path, monkeypatch):
         pf.load(path)
 
 
-# Pickles, and other files that a model is not: never opened by what would run them.
+# Pickles and similar files are never opened with a library that would execute them.
 
 
 def raw(payload):
@@ -180,7 +186,7 @@ PICKLES = {"pickle": raw, "torch": torch_file, "torch before zip": old_torch_fil
 
 
 @pytest.mark.parametrize("kind", PICKLES.values(), ids=PICKLES)
-def test_a_pickle_in_disguise_is_never_unpickled(tmp_path, refused, kind):
+def test_pickle_is_not_unpickled(tmp_path, refused, kind):
     content = kind(Payload(tmp_path / "owned"))
     refused(content, "not a safetensors file; partae reads no pickles")
     with pytest.raises(UserError, match="not a safetensors file"):
@@ -188,7 +194,7 @@ def test_a_pickle_in_disguise_is_never_unpickled(tmp_path, refused, kind):
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_pickle_inside_a_safetensors_file_is_never_unpickled(tmp_path, whole, refused):
+def test_pickle_in_a_safetensors_file_is_not_unpickled(tmp_path, whole, refused):
     content = pickle.dumps(Payload(tmp_path / "owned"))
     header, data = parts(whole)
     refused(joined(header, data) + archive(Payload(tmp_path / "owned")), "bytes too many")
@@ -197,11 +203,11 @@ def test_a_pickle_inside_a_safetensors_file_is_never_unpickled(tmp_path, whole, 
     assert not (tmp_path / "owned").exists()
 
 
-# Right checksum, wrong contents: made by another version, another program, or by hand.
+# Wrong contents with a right checksum, from another version, another program or an attacker.
 
 
-def placed(**offsets):
-    """The change that moves tensors to other places in the data."""
+def with_offsets(**offsets):
+    """Return a change that sets the offsets of tensors."""
 
     def change(header, settings, data):
         for name, (begin, end) in offsets.items():
@@ -223,7 +229,7 @@ def with_config(**values):
 
 
 def filled(name, value):
-    """The change that fills a tensor with a value."""
+    """Return a change that fills a tensor with a value."""
 
     def change(header, settings, data):
         begin, end = header[name]["data_offsets"]
@@ -245,11 +251,11 @@ def with_tensor(name, **values):
 
 FORGED = {
     # the container
-    "overlapping offsets": (placed(std=(0, 20)), "not a readable safetensors file"),
-    "offsets beyond the end": (placed(std=(10**6, 10**6 + 20)), "cut short"),
-    "offsets beyond 64 bits": (placed(std=(2**70, 2**70 + 20)), "cut short"),
-    "offsets below 0": (placed(std=(-20, 0)), "not a readable safetensors file"),
-    "offsets that are text": (placed(std=("0", "20")), "damaged, or"),
+    "overlapping offsets": (with_offsets(std=(0, 20)), "not a readable safetensors file"),
+    "offsets beyond the end": (with_offsets(std=(10**6, 10**6 + 20)), "cut short"),
+    "offsets beyond 64 bits": (with_offsets(std=(2**70, 2**70 + 20)), "cut short"),
+    "offsets below 0": (with_offsets(std=(-20, 0)), "not a readable safetensors file"),
+    "offsets that are text": (with_offsets(std=("0", "20")), "damaged, or"),
     "offsets that are nothing": (with_header("std", data_offsets=None), "damaged, or"),
     "a gap between tensors": (without("std"), "not a readable|missing: std"),
     "unknown dtype": (with_header("std", dtype="F33"), "not a readable safetensors file"),
@@ -324,5 +330,5 @@ FORGED = {
 
 
 @pytest.mark.parametrize(("change", "message"), FORGED.values(), ids=FORGED)
-def test_wrong_with_a_right_checksum(whole, refused, change, message):
+def test_wrong_contents_with_a_right_checksum_are_refused(whole, refused, change, message):
     refused(corrupted(whole, change), message)

@@ -140,9 +140,7 @@ def test_the_time_of_an_event_in_another_channel_is_unknown():
         assert timeline.unknown == (unknown,)
     assert Timeline.from_events(events, 10.0, Rules(0)).signal == ((1, 2), (4, 5), (7, 8))
     require_channels(events, 2, "a.wav")
-    with pytest.raises(
-        UserError, match=r"^a\.wav: a label is in channel 2, but the last channel of the recording is 1"
-    ):
+    with pytest.raises(UserError, match=r"^a\.wav: a label is in channel 2, but the last channel .* is 1"):
         require_channels(events, 1, "a.wav")
 
 

@@ -1,4 +1,4 @@
-"""Embeddings, DAE-30 and sparse NMF from the command line: train, go on, denoise, separate, and what is refused."""
+"""Tests of training and use of embeddings, DAE-30 and sparse NMF."""
 
 import sys
 
@@ -23,8 +23,11 @@ SIZES = {
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    """A folder with two voices, two noises, a mixture in stereo and a model by each system's name; left as it is."""
+def folder(tmp_path_factory):
+    """Return a folder with voices, noises, a stereo mixture and models.
+
+    Tests never change it.
+    """
     folder = tmp_path_factory.mktemp("embedding")
     random, time = np.random.default_rng(0), np.arange(2 * RATE) / RATE
     for name, pitch in (("ann", 150), ("bob", 230)):
@@ -55,35 +58,35 @@ def partae(*arguments):
         return stop.code
 
 
-def train(model, folder, out, *more, steps=2, given=("speech", "noise")):
-    given = [part for kind in given for part in (f"--{kind}", folder / kind)]
-    how = (*TINY, *SIZES[model], *QUIET, "--steps", steps, "--out", out)
-    return partae("train", "--model", model, *given, *how, *more)
+def train(model, folder, out, *more, steps=2, inputs=("speech", "noise")):
+    inputs = [part for kind in inputs for part in (f"--{kind}", folder / kind)]
+    options = (*TINY, *SIZES[model], *QUIET, "--steps", steps, "--out", out)
+    return partae("train", "--model", model, *inputs, *options, *more)
 
 
 def refused(capsys, *messages):
-    """The one line on stderr, with all messages in it."""
+    """Check that stderr is one line that contains all messages."""
     out, err = capsys.readouterr()
     assert not out and len(err.strip().splitlines()) == 1 and all(message in err for message in messages), err
 
 
 @pytest.mark.parametrize("model", SIZES)
-def test_denoised_and_separated_recordings_add_up(places, model):
+def test_separated_sources_add_up(folder, model):
     if model == "sce":
         pytest.importorskip("sklearn")
-    mixture, rate = files.read(places / "mixture.wav")
-    assert partae("denoise", places / f"{model}.safetensors", places / "mixture.wav", "--out", "c.wav", *QUIET) == 0
+    mixture, rate = files.read(folder / "mixture.wav")
+    assert partae("denoise", folder / f"{model}.safetensors", folder / "mixture.wav", "--out", "c.wav", *QUIET) == 0
     cleaned = files.read("c.wav")[0]
     assert cleaned.shape == mixture.shape and np.isfinite(cleaned).all() and cleaned.any()
-    assert partae("separate", places / f"{model}.safetensors", places / "mixture.wav", "--out", "s", *QUIET) == 0
+    assert partae("separate", folder / f"{model}.safetensors", folder / "mixture.wav", "--out", "s", *QUIET) == 0
     voice, noise = (files.read(f"s/{name}.wav") for name in ("voice", "noise"))
     assert voice[1] == noise[1] == rate and voice[0].std() > 1e-4 and noise[0].std() > 1e-4
     np.testing.assert_allclose(voice[0] + noise[0], mixture, atol=1e-6)
 
 
-def test_any_number_of_sources_by_clusters(places, capsys):
+def test_any_number_of_sources_by_clustering(folder, capsys):
     pytest.importorskip("sklearn")
-    model, mixture = places / "sce-mi.safetensors", places / "mixture.wav"
+    model, mixture = folder / "sce-mi.safetensors", folder / "mixture.wav"
     assert partae("separate", model, mixture, "--sources", 3, "--out", "s", *QUIET) == 0
     parts = [files.read(f"s/source{number}.wav")[0] for number in (1, 2, 3)]
     assert min(part.std() for part in parts) > 1e-4
@@ -94,67 +97,67 @@ def test_any_number_of_sources_by_clusters(places, capsys):
         (("sce-mi.safetensors", "--step", 2), "step is 2; this model has no segments"),
     ):
         name, *more = arguments
-        assert partae("separate", places / name, mixture, "--out", "t", *more, *QUIET) == 2
+        assert partae("separate", folder / name, mixture, "--out", "t", *more, *QUIET) == 2
         refused(capsys, message)
 
 
-def test_stopped_and_gone_on_with_is_one_run(places, monkeypatch):
-    assert train("sce-mi", places, "whole.safetensors", steps=5) == 0
+def test_stop_and_resume_equal_one_run(folder, monkeypatch):
+    assert train("sce-mi", folder, "whole.safetensors", steps=5) == 0
     with monkeypatch.context() as broken:
 
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        broken.setattr("partae_fast.cli.train.save", stop)  # the run is done, and its checkpoint is there
-        assert train("sce-mi", places, "half.safetensors", steps=2) == 130
-    assert train("sce-mi", places, "half.safetensors", "--resume", steps=5) == 0
+        broken.setattr("partae_fast.cli.train.save", stop)  # training is complete, and its checkpoint exists
+        assert train("sce-mi", folder, "half.safetensors", steps=2) == 130
+    assert train("sce-mi", folder, "half.safetensors", "--resume", steps=5) == 0
     whole, half = (pf.load(f"{name}.safetensors").state_dict() for name in ("whole", "half"))
     assert all((whole[name] == half[name]).all() for name in whole)
-    start = pf.load(places / "sce-mi.safetensors").state_dict()
+    start = pf.load(folder / "sce-mi.safetensors").state_dict()
     assert any((whole[name] != start[name]).any() for name in whole)
 
 
-def test_data_sets_are_read_as_published(places, tmp_path):
+def test_published_data_sets_are_read(folder, tmp_path):
     for speaker in ("84", "1272"):
-        voice = files.read(places / "speech" / "ann" / "1.wav")[0]
+        voice = files.read(folder / "speech" / "ann" / "1.wav")[0]
         put(tmp_path / "libri" / speaker / "121123" / f"{speaker}-121123-0000.wav", voice)
     rows = ["slice_file_name,fsID,start,end,salience,fold,classID,class"]
     for fold, kind in ((1, "dog_bark"), (2, "siren"), (3, "jackhammer")):
-        put(tmp_path / "urban" / "audio" / f"fold{fold}" / f"{fold}-0-0-0.wav", files.read(places / "mixture.wav")[0])
+        put(tmp_path / "urban" / "audio" / f"fold{fold}" / f"{fold}-0-0-0.wav", files.read(folder / "mixture.wav")[0])
         rows.append(f"{fold}-0-0-0.wav,{fold},0,1,1,{fold},0,{kind}")
     (tmp_path / "urban" / "metadata").mkdir()
     (tmp_path / "urban" / "metadata" / "UrbanSound8K.csv").write_text("\n".join(rows) + "\n")
-    given = ("--speech", "libri", "--noise", "urban", "--set", "folds=1-3")
-    assert partae("train", "--model", "sce", *given, *TINY, *EMBEDDING, *QUIET, "--steps", 1, "--out", "m") == 0
+    inputs = ("--speech", "libri", "--noise", "urban", "--set", "folds=1-3")
+    assert partae("train", "--model", "sce", *inputs, *TINY, *EMBEDDING, *QUIET, "--steps", 1, "--out", "m") == 0
     config = pf.load("m").config()
     assert (config["voices"], config["noises"]) == (2, 2)
 
 
 @pytest.mark.parametrize(
-    ("model", "given", "settings", "message"),
+    ("model", "inputs", "settings", "message"),
     [
-        ("sce-mi", ("noise",), {}, "folders of speech (--speech) must be given to train this model"),
-        ("snmf", ("speech",), {}, "recordings of noise (--noise) must be given to train this model"),
+        ("sce-mi", ("noise",), {}, "model sce-mi needs folders of speech (--speech)"),
+        ("snmf", ("speech",), {}, "model snmf needs noise-only recordings (--noise)"),
         ("dae-30", ("speech", "nothing"), {}, "nothing"),
-        ("dc-mi", ("speech", "noise"), {"seconds": 2.5}, "voice ann: has 2.00 s and a mixture 2.5; give more of it"),
-        ("sce", ("speech", "noise"), {"units": 3}, "there is no setting 'units'; there are"),
+        ("dc-mi", ("speech", "noise"), {"seconds": 2.5}, "voice ann: has 2.00 s, but a mixture has 2.5 s; pass more"),
+        ("sce", ("speech", "noise"), {"units": 3}, "there is no setting 'units'; the settings are"),
         ("sce-mi", ("speech", "noise"), {"snr_low": 6}, "snr is (6.0, 5.0)"),
         ("dae-30", ("speech", "noise"), {"filters": 0}, "filters is 0"),
         ("snmf", ("speech", "noise"), {"folds": "1"}, "so its files have no folds; leave folds out"),
         ("sce", ("speech", "noise"), {"folds": "a"}, "folds is 'a'; give numbers joined by -"),
     ],
 )
-def test_what_makes_no_model_is_refused(places, capsys, model, given, settings, message):
+def test_bad_input_is_refused(folder, capsys, model, inputs, settings, message):
     capsys.readouterr()
     changed = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    if "nothing" in given:
-        given, changed = ("speech",), ["--noise", places / "nothing"]
-    assert train(model, places, "m.safetensors", *changed, given=given) == 2
+    if "nothing" in inputs:
+        inputs, changed = ("speech",), ["--noise", folder / "nothing"]
+    assert train(model, folder, "m.safetensors", *changed, inputs=inputs) == 2
     refused(capsys, message)
 
 
-def test_clusters_without_scikit_learn_are_told_of(places, monkeypatch, capsys):
+def test_missing_scikit_learn_is_reported(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
     for verb, out in (("denoise", "c.wav"), ("separate", "s")):
-        assert partae(verb, places / "sce.safetensors", places / "mixture.wav", "--out", out, *QUIET) == 2
+        assert partae(verb, folder / "sce.safetensors", folder / "mixture.wav", "--out", out, *QUIET) == 2
         refused(capsys, "clusters need scikit-learn; pip install 'partae-fast[separation]'")

@@ -1,4 +1,4 @@
-"""dense and curro_loss as PyTorch sees them: registration, gradients, guards; and bits that nothing changes."""
+"""Tests of the ops dense and curro_loss."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from partae_fast.kernels.dense import ACTIVATIONS
 from partae_fast.kernels.philox import words
 from partae_fast.reference.philox import philox, seed_key
 
-from .test_functional import WITHOUT_GRADIENTS
+from ..test_functional import WITHOUT_GRADIENTS
 
 on_cpu = pytest.mark.parametrize("backend", ["eager", "cpu"])
 
@@ -40,7 +40,7 @@ def test_gradcheck(backend, activation):
 
 
 @on_cpu
-def test_gradcheck_of_the_loss(backend):
+def test_gradcheck_of_curro_loss(backend):
     inputs = tuple(draw(3, 5, seed=n).requires_grad_() for n in range(3))
     label = torch.tensor([1.0, 0.0, 0.5], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda *frames: pf.curro_loss(*frames, label, backend=backend), inputs)
@@ -54,7 +54,10 @@ def test_frozen_layers_get_no_gradient():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_equal_bits_at_a_fixed_number_of_threads(threads):
-    """PyTorch's products sum in an order that depends on the number of threads: other numbers agree to rounding."""
+    """Results with other numbers of threads agree up to rounding.
+
+    The order of sums in PyTorch's products depends on the number of threads.
+    """
     x, weight, bias = (t.requires_grad_() for t in layer(torch.float32, 128, 300, 260))
     before = torch.get_num_threads()
 
@@ -73,18 +76,18 @@ def test_equal_bits_at_a_fixed_number_of_threads(threads):
     assert torch.equal(first[0] == 0, others[0] == 0)
 
 
-def test_an_item_drops_the_same_outputs_in_any_batch():
+def test_dropout_does_not_depend_on_the_batch_size():
     x, weight, bias = layer(torch.float32, 128, 300, 260)
-    together, few = (pf.dense(x[:items], weight, bias, "mrelu", dropout=0.2, backend="cpu") for items in (128, 19))
-    assert torch.equal(together[:19] == 0, few == 0) and 0 < (few == 0).float().mean() < 1
+    large, small = (pf.dense(x[:items], weight, bias, "mrelu", dropout=0.2, backend="cpu") for items in (128, 19))
+    assert torch.equal(large[:19] == 0, small == 0) and 0 < (small == 0).float().mean() < 1
 
 
-def test_what_is_dropped_is_drawn_for_each_step_and_layer():
+def test_dropout_depends_on_seed_step_and_layer():
     x, weight, bias = torch.zeros(40, 1), torch.zeros(1, 50), torch.ones(50)
     masks = [
-        pf.dense(x, weight, bias, dropout=0.25, seed=seed, step=step, layer=which, backend=backend)
+        pf.dense(x, weight, bias, dropout=0.25, seed=seed, step=step, layer=number, backend=backend)
         for backend in ("eager", "cpu")
-        for seed, step, which in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (1, 0, 1), (2**62 + 1, 0, 0))
+        for seed, step, number in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (1, 0, 1), (2**62 + 1, 0, 0))
     ]
     for mask in masks:
         assert mask.unique().tolist() == pytest.approx([0.0, 4 / 3])
@@ -93,15 +96,15 @@ def test_what_is_dropped_is_drawn_for_each_step_and_layer():
     assert len({tuple(mask.flatten().tolist()) for mask in masks[:5]}) == 5
 
 
-def test_words_are_those_of_the_reference():
+def test_philox_words_equal_the_reference():
     item = torch.tensor([0, 1, 2**32 - 1])
-    found = torch.stack(words(2**63 - 5, 7, item, 2**32 - 1, torch.tensor(3)), dim=-1)
+    drawn = torch.stack(words(2**63 - 5, 7, item, 2**32 - 1, torch.tensor(3)), dim=-1)
     counters = [[7, int(i), 2**32 - 1, 3] for i in item]
-    assert found.tolist() == philox(counters, seed_key(2**63 - 5)).tolist()
+    assert drawn.tolist() == philox(counters, seed_key(2**63 - 5)).tolist()
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"x": torch.rand(5)}, r"x is \(5,\); it must be \(B, I\)"),
         ({"x": torch.rand(5, 3)}, "build the layer for the inputs that it gets"),
@@ -113,18 +116,18 @@ def test_words_are_those_of_the_reference():
         ({"step": 2**32}, r"not including, 2\^32"),
     ],
 )
-def test_guards(change, says):
+def test_invalid_arguments_of_dense_are_refused(change, message):
     x, weight, bias = layer()
-    with pytest.raises(ValueError, match=says) as caught:
+    with pytest.raises(ValueError, match=message) as error:
         pf.dense(**{"x": x, "weight": weight, "bias": bias, **change})
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [({"noise": torch.rand(2, 4)}, "of one shape"), ({"noise_only": torch.ones(3)}, r"it is \(B,\)")],
 )
-def test_guards_of_the_loss(change, says):
+def test_invalid_arguments_of_curro_loss_are_refused(change, message):
     frames = {name: torch.rand(2, 3) for name in ("signal", "noise", "target")}
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         pf.curro_loss(**{**frames, "noise_only": torch.ones(2), **change})

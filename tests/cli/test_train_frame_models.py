@@ -1,4 +1,4 @@
-"""The dense family from the command line: train, stop and go on, denoise, and what is refused."""
+"""Tests of `partae train` and `partae denoise` with the systems of single frames."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SIZES = {
     "dense-partitioned": ("--set", "latents=20"),
     "curro": ("--set", "hidden=20", "--set", "latents=10", "--set", "decoder=10"),
 }
-GIVEN = {
+INPUTS = {
     "dense": ("--clean", "song.wav", "--noise", "noise.wav"),
     "dense-deep": ("--clean", "song.wav"),
     "dense-partitioned": ("song.wav", "--noise", "noise.wav"),
@@ -23,13 +23,13 @@ GIVEN = {
 }
 
 
-def train(partae, model, *more, out="d.safetensors", given=None):
-    given = GIVEN[model] if given is None else given
-    return partae("train", *given, "--model", model, *SMALL, *SIZES[model], "--out", out, *more)
+def train(partae, model, *more, out="d.safetensors", inputs=None):
+    inputs = INPUTS[model] if inputs is None else inputs
+    return partae("train", *inputs, "--model", model, *SMALL, *SIZES[model], "--out", out, *more)
 
 
 @pytest.mark.parametrize("model", SIZES)
-def test_train_stop_go_on_and_denoise(partae, here, monkeypatch, model):
+def test_train_stop_resume_and_denoise(partae, here, monkeypatch, model):
     assert train(partae, model, "--steps", 6)[0] == 0
     whole = pf.load("d.safetensors").state_dict()
     with monkeypatch.context() as broken:
@@ -37,7 +37,7 @@ def test_train_stop_go_on_and_denoise(partae, here, monkeypatch, model):
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        broken.setattr("partae_fast.cli.train.save", stop)  # the run is done, and its checkpoint is there
+        broken.setattr("partae_fast.cli.train.save", stop)  # training is complete, and its checkpoint exists
         assert train(partae, model, "--steps", 3, out="e.safetensors")[0] == 130
     code, out, err = train(partae, model, "--steps", 6, "--resume", out="e.safetensors")
     assert code == 0 and "e.safetensors: 6 steps" in out, err
@@ -49,7 +49,7 @@ def test_train_stop_go_on_and_denoise(partae, here, monkeypatch, model):
 
 
 @pytest.mark.parametrize("kind", ["time", "magnitude", "context", "complex"])
-def test_every_input_goes_all_the_way(partae, here, kind):
+def test_every_kind_of_input(partae, here, kind):
     assert train(partae, "curro", "--steps", 2, "--set", f"input={kind}", "--set", "spectrum=two-sided")[0] == 0
     model = pf.load("d.safetensors")
     assert model.input.kind == kind and model.input.spectrum == "two-sided"
@@ -59,12 +59,12 @@ def test_every_input_goes_all_the_way(partae, here, kind):
     np.testing.assert_allclose(signal + files.read("rest.wav")[0], files.read("noise.wav")[0], atol=1e-5)
 
 
-def test_the_program_does_otherwise_where_nothing_else_is_said(partae, here):
+def test_as_program_changes_defaults_only(partae, here):
     program = ("--steps", 1, "--set", "as-program=yes")
     assert train(partae, "dense-partitioned", *program, "--set", "background=0.125")[0] == 0
     config = pf.load("d.safetensors").config()
-    wanted = {"background": 0.125, "rectified_output": True, "mean_over_items": True, "unpenalised": 1}
-    assert wanted.items() <= config.items() and config["spectrum"] == "two-sided"
+    expected = {"background": 0.125, "rectified_output": True, "mean_over_items": True, "unpenalised": 1}
+    assert expected.items() <= config.items() and config["spectrum"] == "two-sided"
     assert train(partae, "dense", *program, "--overwrite")[0] == 0
     config = pf.load("d.safetensors").config()
     assert config["batch_norm"] == "input-hidden" and config["statistics"] == "batch"
@@ -72,43 +72,43 @@ def test_the_program_does_otherwise_where_nothing_else_is_said(partae, here):
     assert pf.load("d.safetensors").config()["batch_norm"] == "every"
 
 
-def test_alpha_is_learned_from_clean_recordings(partae, here):
+def test_alpha_is_fitted_to_clean_recordings(partae, here):
     learn = ("--steps", 2, "--set", "learn_alpha=true")
-    assert train(partae, "curro", *learn, given=("--clean", "song.wav"))[0] == 0
+    assert train(partae, "curro", *learn, inputs=("--clean", "song.wav"))[0] == 0
     model = pf.load("d.safetensors")
     assert model.part == "both" and model.alpha != 0
     code, _, err = train(partae, "curro", *learn, out="f.safetensors")
-    assert code == 2 and "alpha is learned from clean recordings; give --clean" in err
+    assert code == 2 and "alpha is fitted to clean recordings; give --clean" in err
 
 
 @pytest.mark.parametrize(
-    ("model", "given", "settings", "message"),
+    ("model", "inputs", "settings", "message"),
     [
-        ("dense", (), {}, "clean recordings of what is wanted (--clean) must be given"),
-        ("dense", ("song.wav", "--clean", "song.wav"), {}, "does not learn from noisy recordings"),
+        ("dense", (), {}, "model dense needs clean recordings"),
+        ("dense", ("song.wav", "--clean", "song.wav"), {}, "model dense cannot be trained on noisy recordings"),
         ("dense", ("--clean", "silent.wav"), {}, "silent.wav"),
         ("dense", ("--clean", "short.wav"), {}, "signal: the longest recording has"),
         ("dense", ("--clean", "song.wav", "--noise", "short.wav"), {}, "noise: the longest recording has"),
-        ("dense", GIVEN["dense"], {"snr": "nan"}, "snr is nan"),
-        ("dense", GIVEN["dense"], {"snr": "loud"}, "snr is 'loud'; it must be a number"),
-        ("dense", GIVEN["dense"], {"penalty": "1"}, "there is no setting 'penalty'; there are input, n_fft"),
-        ("dense", GIVEN["dense"], {"layers": "20-"}, "layers is '20-'; give units joined by -"),
-        ("dense", GIVEN["dense"], {"layers": "99999"}, "layers is 99999; it must be a whole number, from 1 to 65536"),
-        ("dense", GIVEN["dense"], {"batch": "1"}, "batch is 1; batch normalisation takes 2 frames or more"),
-        ("dense", GIVEN["dense"], {"input": "cepstrum"}, "input is 'cepstrum'; choose one of"),
-        ("dense", GIVEN["dense"], {"l2": "-1"}, "l2 is -1.0; it must be at least 0"),
+        ("dense", INPUTS["dense"], {"snr": "nan"}, "snr is nan"),
+        ("dense", INPUTS["dense"], {"snr": "loud"}, "snr is 'loud'; it must be a number"),
+        ("dense", INPUTS["dense"], {"penalty": "1"}, "there is no setting 'penalty'; the settings are input, n_fft"),
+        ("dense", INPUTS["dense"], {"layers": "20-"}, "layers is '20-'; give units joined by -"),
+        ("dense", INPUTS["dense"], {"layers": "99999"}, "layers is 99999; it must be a whole number, from 1 to 65536"),
+        ("dense", INPUTS["dense"], {"batch": "1"}, "batch is 1; batch normalisation needs 2 frames or more"),
+        ("dense", INPUTS["dense"], {"input": "cepstrum"}, "input is 'cepstrum'; choose one of"),
+        ("dense", INPUTS["dense"], {"l2": "-1"}, "l2 is -1.0; it must be at least 0"),
         ("dense-partitioned", ("song.wav",), {}, "no noise-only time was given; give --noise, or labels"),
         ("dense-partitioned", ("--noise", "noise.wav"), {}, "give either noisy recordings or clean ones"),
-        ("dense-partitioned", GIVEN["curro"], {"background": "2"}, "background is 2.0; it must be at least 0 and"),
-        ("curro", GIVEN["curro"], {"noise_only": "1"}, "noise_only is 1.0 of 8 items"),
-        ("curro", GIVEN["curro"], {"part": "loud"}, "part is 'loud'; choose one of signal, noise, both"),
-        ("curro", GIVEN["curro"], {"alpha": "inf"}, "alpha is inf; it must be a finite number"),
+        ("dense-partitioned", INPUTS["curro"], {"background": "2"}, "background is 2.0; it must be at least 0 and"),
+        ("curro", INPUTS["curro"], {"noise_only": "1"}, "noise_only is 1.0 of 8 items"),
+        ("curro", INPUTS["curro"], {"part": "loud"}, "part is 'loud'; choose one of signal, noise, both"),
+        ("curro", INPUTS["curro"], {"alpha": "inf"}, "alpha is inf; it must be a finite number"),
     ],
 )
-def test_what_makes_no_model_is_refused(partae, here, model, given, settings, message):
+def test_bad_input_is_refused(partae, here, model, inputs, settings, message):
     write("silent.wav", 0 * sound(1, 0))
     write("short.wav", sound(0.005, 0))
     changed = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    code, out, err = train(partae, model, "--steps", 2, *changed, given=given)
+    code, out, err = train(partae, model, "--steps", 2, *changed, inputs=inputs)
     assert (code, out) == (2, "") and message in err and len(err.strip().splitlines()) == 1
     assert not (here / "d.safetensors").exists()

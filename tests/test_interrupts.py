@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and a terminal that closes leave what Ctrl-C leaves, and say so by the exit code shells expect."""
+"""Tests of Ctrl-C, SIGTERM and SIGHUP: cleanup, deferral and exit codes."""
 
 import contextlib
 import os
@@ -14,13 +14,13 @@ from partae_fast.interrupts import deferred_interrupt, uninterrupted
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["INT", "TERM", "HUP"]
 )
-def test_a_signal_stops_a_verb_by_way_of_its_clean_up(monkeypatch, capsys, number, code):
+def test_signal_runs_the_cleanup_of_a_verb(monkeypatch, capsys, number, code):
     cleaned = []
 
     def run(args):
         try:
             os.kill(os.getpid(), number)
-            pytest.fail("the signal was not served")
+            pytest.fail("the signal was not handled")
         finally:
             cleaned.append(True)
 
@@ -32,13 +32,13 @@ def test_a_signal_stops_a_verb_by_way_of_its_clean_up(monkeypatch, capsys, numbe
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
-def test_what_puts_ctrl_c_off_puts_sigterm_off(monkeypatch, capsys, number, code):
+def test_deferred_interrupt_defers_sigterm(monkeypatch, capsys, number, code):
     done = []
 
     def run(args):
         with deferred_interrupt() as interrupted:
             os.kill(os.getpid(), number)
-            done.append("the update that was under way")
+            done.append("update")
             assert len(interrupted) == 1
         raise KeyboardInterrupt("stopped; go on with --resume")
 
@@ -47,16 +47,16 @@ def test_what_puts_ctrl_c_off_puts_sigterm_off(monkeypatch, capsys, number, code
     assert done and capsys.readouterr().err == "partae info: stopped; go on with --resume\n"
 
 
-@pytest.mark.parametrize("put_off", [contextlib.nullcontext, uninterrupted], ids=["at once", "put off"])
-def test_a_job_that_ignores_ctrl_c_is_stopped_by_sigterm_all_the_same(monkeypatch, capsys, put_off):
+@pytest.mark.parametrize("context", [contextlib.nullcontext, uninterrupted], ids=["at once", "deferred"])
+def test_sigterm_stops_a_job_that_ignores_ctrl_c(monkeypatch, capsys, context):
     done = []
 
     def run(args):
-        with put_off():
+        with context():
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
-            done.append("what was under way")
-        pytest.fail("the signal was not served")
+            done.append("block")
+        pytest.fail("the signal was not handled")
 
     monkeypatch.setattr(info, "run", run)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -65,29 +65,29 @@ def test_a_job_that_ignores_ctrl_c_is_stopped_by_sigterm_all_the_same(monkeypatc
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "partae info: stopped\n" and len(done) == (put_off is uninterrupted)
+    assert capsys.readouterr().err == "partae info: stopped\n" and len(done) == (context is uninterrupted)
 
 
-def test_a_second_ctrl_c_is_not_put_off(monkeypatch, capsys):
+def test_second_ctrl_c_is_not_deferred(monkeypatch, capsys):
     def run(args):
         with deferred_interrupt():
             os.kill(os.getpid(), signal.SIGINT)
             with deferred_interrupt() as inner:  # changes nothing
                 os.kill(os.getpid(), signal.SIGINT)
-            pytest.fail(f"the signal was not served: {inner}")
+            pytest.fail(f"the signal was not handled: {inner}")
 
     monkeypatch.setattr(info, "run", run)
     assert cli.main(["info"]) == 130 and capsys.readouterr().err == "partae info: stopped\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_handlers_of_others_stay(monkeypatch):
-    """Of nohup, and of a program that calls `main` as a function."""
-    seen = []
-    monkeypatch.setattr(info, "run", lambda args: seen.append(signal.getsignal(signal.SIGHUP)) or 0)
+def test_other_signal_handlers_are_kept(monkeypatch):
+    """As under nohup, or in a program that calls `main`."""
+    handlers = []
+    monkeypatch.setattr(info, "run", lambda args: handlers.append(signal.getsignal(signal.SIGHUP)) or 0)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert cli.main(["info"]) == 0
-        assert seen == [signal.SIG_IGN] and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert handlers == [signal.SIG_IGN] and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -1,4 +1,4 @@
-"""Where `partae train` writes: checks before the work begins, and what a stopped run leaves behind."""
+"""Checks of the files that `partae train` writes, and its stop message."""
 
 import logging
 from pathlib import Path
@@ -10,12 +10,15 @@ logger = logging.getLogger("partae_fast")
 
 
 def checkpoint_path(out: str) -> Path:
-    """Where the checkpoint of a model stands while it is trained."""
+    """Return the path of the checkpoint of the model `out`."""
     return Path(f"{out}.checkpoint")
 
 
-def check_places(out: Path, checkpoints: list[Path], resume: bool, overwrite: bool) -> None:
-    """Raise UserError where model or checkpoints could not be written, or exist and may not be replaced."""
+def check_outputs(out: Path, checkpoints: list[Path], resume: bool, overwrite: bool) -> None:
+    """Raise UserError if the model or a checkpoint cannot be written.
+
+    Files that exist need `resume` or `overwrite`.
+    """
     check_writable(out, overwrite=True)
     if out.exists() and not overwrite:
         raise UserError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
@@ -29,8 +32,8 @@ def check_places(out: Path, checkpoints: list[Path], resume: bool, overwrite: bo
         logger.warning("%s: there is no checkpoint to resume; training starts at the first step", checkpoints[0])
 
 
-def stopped(checkpoint: Path) -> str:
-    """What to say when training was interrupted."""
+def stop_message(checkpoint: Path) -> str:
+    """Return the message for a training run that was interrupted."""
     if not checkpoint.exists():
         return "stopped before the first checkpoint; nothing was written"
     return f"stopped; the checkpoint is {checkpoint}: the same command with --resume continues from there"
