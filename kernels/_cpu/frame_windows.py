@@ -1,12 +1,12 @@
-"""The sparse passes on the CPU, over runs of frames.
+"""Sums over runs of frames on the CPU, for the sparse passes of encode and decode.
 
-With frequency contiguous, the M frames under a filter are one contiguous run of M*H numbers. A latent that won its
-window at frame t owns the run of the M frames that start at t - before. What encode and decode both do with such runs:
+Bins are contiguous, so the M frames under a filter are one contiguous run of M*H numbers. A latent whose maximum is at
+frame t has the run of the M frames from t - before on. Frames outside the recording are skipped.
 
     scatter_runs      out[run(t)] += amplitude * row[k]        decode; encode's gradient of x
-    accumulate_runs   row[k] += amplitude * source[run(t)]     both gradients of the weights; the dots too, if wanted
+    accumulate_runs   row[k] += amplitude * source[run(t)]     the gradients of both weights, and optionally the dots
 
-`rows` is (K, M*H): a filter laid out as the run that it meets. Frames outside the recording are skipped.
+`rows` is (K, M*H): each filter in the order of the frames.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ from .jit import kernel
 from .simd import add_runs, axpy, dot
 from .threads import PARTIALS, next_unit, spread
 
-TILE = 6144  # numbers that a unit of scatter_runs gives: in float32 24 KB, which the first-level cache holds with a row
-GROUP = 8  # windows that accumulate_runs goes through for one latent after the other: at P 16, H 32 16 KB of frames
+TILE = 6144  # numbers of the output in a unit of scatter_runs: with a row they fit in the first-level cache
+GROUP = 8  # windows that accumulate_runs visits for each latent in turn: 16 KB of frames at P 16, H 32
 
 
 @kernel
@@ -39,7 +39,7 @@ def _scatter(counters, out, misplaced, amplitudes, positions, rows, before, scal
         for n in range(begin, end):
             for h in range(bins):
                 out[item, n, h] = 0
-        # The windows whose runs can touch the tile: their frames lie in [p * smallest, (p + 1) * largest).
+        # The windows whose runs can reach the tile: the positions of window p lie in [p * smallest, (p + 1) * largest).
         window_first = max(0, (begin - taps + 1 + before) // largest)
         window_last = min(windows - 1, (end - 1 + before) // smallest)
         for k in range(latents):
@@ -70,18 +70,18 @@ def scatter_runs(
     pools: tuple[int, int],
     scale: Tensor | None = None,
 ) -> Tensor:
-    """(B, frames, H): the sum of amplitude * row over all runs, times `scale` (H,) where given.
+    """Return the sum (B, frames, H) of amplitude * row over all runs, times `scale` (H,) if it is not None.
 
-    `pools` are the smallest and the largest pool that the windows may have had. An amplitude of 0 adds nothing,
-    not even a NaN of the row. Raises ValueError where a position is not in its window.
+    `pools` are the smallest and the largest possible pool. An amplitude of 0 adds nothing, not even a NaN of the row.
+    Raises ValueError if a position is outside its window.
     """
     out = torch.empty(amplitudes.shape[0], frames, bins, dtype=rows.dtype)
     scale = out.new_empty(0) if scale is None else scale
     misplaced = np.zeros(1, dtype=np.bool_)
     units = out.shape[0] * (-(-frames // max(1, TILE // bins)))
     work = 2 * amplitudes.numel() * rows.shape[1] + out.numel()
-    written, given = arrays(out), arrays(amplitudes, positions, rows)
-    spread(_scatter, units, work, *written, misplaced, *given, before, *arrays(scale), *pools)
+    outputs, inputs = arrays(out), arrays(amplitudes, positions, rows)
+    spread(_scatter, units, work, *outputs, misplaced, *inputs, before, *arrays(scale), *pools)
     if misplaced[0]:
         checked_pools(positions, frames)
     return out
@@ -107,7 +107,7 @@ def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, b
             w += p_last - p_first
             for k in range(latents):
                 row_at = (unit * latents + k) * length
-                whole = 0  # runs that lie inside their item: added together
+                inside = 0  # runs that lie inside their item, which are added together
                 for p in range(p_first, p_last):
                     amplitude = amplitudes[item, p, k]
                     start = positions[item, p, k] - before
@@ -118,9 +118,9 @@ def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, b
                     if amplitude == 0:
                         continue
                     if start >= 0 and start + taps <= frames:
-                        starts[whole] = (item * frames + start) * bins
-                        heights[whole] = amplitude
-                        whole += 1
+                        starts[inside] = (item * frames + start) * bins
+                        heights[inside] = amplitude
+                        inside += 1
                     else:
                         low, high = max(start, 0), min(start + taps, frames)
                         skipped = (low - start) * bins
@@ -135,13 +135,13 @@ def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, b
                             skipped,
                             (high - low) * bins,
                         )
-                add_runs(partials, row_at, length, heights, starts, whole, source, centre)
+                add_runs(partials, row_at, length, heights, starts, inside, source, centre)
         unit = next_unit(counters, unit)
 
 
 @kernel
 def _add_cut_run(partials, row_at, amplitude, source, run_at, centre, centre_at, length):
-    """The same for one run that the edge of its item cuts."""
+    """Add one run that the edge of its item cuts."""
     rows, runs, middles = partials.reshape(-1), source.reshape(-1), centre.reshape(-1)
     for j in range(length):
         rows[row_at + j] += amplitude * (runs[run_at + j] - middles[centre_at + j])
@@ -172,10 +172,10 @@ def accumulate_runs(
     scale: Tensor | None = None,
     rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """(K, M*H): for each latent the sum over its windows of amplitude * (source run - mean) * scale.
+    """Return the sum (K, M*H), over each latent's windows, of amplitude * (source run - mean) * scale.
 
-    Without `mean` and `scale` (H,) the run is taken as it is. Frames outside the recording count as the mean. With
-    `rows` also what `gather_dots` of decode gives, in the same pass over the source; else None.
+    Without `mean` and `scale` (H,) runs are not normalised. Frames outside the recording count as the mean. With
+    `rows` the dot products of `gather_dots` of decode are returned too, from the same pass over the source; else None.
     """
     latents, bins = amplitudes.shape[2], source.shape[2]
     source_array, heights, places = arrays(source, amplitudes, positions)
@@ -186,7 +186,7 @@ def accumulate_runs(
     centre = np.zeros(taps * bins, kind) if mean is None else np.tile(arrays(mean)[0], taps)
     factor = np.ones(taps * bins, kind) if scale is None else np.tile(arrays(scale)[0], taps)
     total = torch.empty(latents, taps * bins, dtype=source.dtype)
-    given = source_array, heights, places, filters, before, centre
-    spread(_accumulate, len(sums), 2 * heights.size * taps * bins, sums, dots.numpy(), *given)
+    inputs = source_array, heights, places, filters, before, centre
+    spread(_accumulate, len(sums), 2 * heights.size * taps * bins, sums, dots.numpy(), *inputs)
     spread(_add_up, latents, sums.size, total.numpy(), sums, factor)
     return total, None if rows is None else dots

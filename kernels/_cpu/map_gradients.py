@@ -1,8 +1,9 @@
 """Gradients of convolutions of maps on the CPU, for the ops that pool or up-sample them.
 
-pooled_gradients      each gradient is put back at its position in a pool window, then convolved densely
-gradients_by_boxes    without a pool: the number under tap (i, j) meets the sum of a p x q box of the gradient,
-                      shifted by (1 - i, 1 - j); with its nine boxes side by side both gradients are matrix products
+pooled_gradients      writes each gradient back to its position in the pool window, then convolves densely
+gradients_by_boxes    for up-sampled maps: tap (i, j) multiplies a number with the sum of a p x q box of the gradient,
+                      shifted by (1 - i, 1 - j); with the nine boxes of each number side by side, the gradients of x
+                      and weight are matrix products
 """
 
 import numpy as np
@@ -17,8 +18,8 @@ from .simd import VECTOR_BYTES
 from .simd_maps import add_outer_products, box_sums
 from .threads import PARTIALS, next_unit, spread
 
-RUN = 8  # taps that `_pooled_gradients` sums at once, in each of three rows
-TILE = 32  # bins in a tile: with 12 filters its boxes take 14 KB
+RUN = 8  # taps that `_pooled_gradients` sums at a time, in each of three rows
+TILE = 32  # bins in a tile: its boxes take 14 KB with 12 filters
 
 
 @kernel
@@ -26,7 +27,7 @@ def _pooled_gradients(
     counters, grad_z, partials, biases, grad_values, values, positions, x, shape, pool, windows, places, filters,
     relu, vector,
 ):  # fmt: skip
-    """The gradient before pool and rectifier, and of it those of filters and bias."""
+    """Compute the gradient before pool and rectifier, and from it those of filters and bias."""
     batch, frames, bins, channels = shape
     p, q = pool
     down, across = windows
@@ -35,7 +36,8 @@ def _pooled_gradients(
     columns = (filters + vector - 1) // vector * vector
     run = 3 * channels
     step = 3 if channels == 1 else RUN
-    size = (run + step - 1) // step * step * 3 * columns  # of the gradient of the filters: blocks of taps, rows, taps
+    # Of the gradient of the filters, which is (blocks of taps, rows, taps, filters).
+    size = (run + step - 1) // step * step * 3 * columns
     dense = np.zeros(p * plane + vector, dtype=x.dtype)
     scratch = np.zeros((p + 2) * row + RUN, dtype=x.dtype)
     parts = len(biases) // filters
@@ -92,28 +94,28 @@ def pooled_gradients(
     relu: bool,
     needed: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of x, weight and bias from that of `convolve_and_pool`'s values; without positions pool is (1, 1)."""
+    """Return the gradients of x, weight and bias from that of pooled values; empty positions mean pool (1, 1)."""
     need_x, need_w, need_bias = needed
     (batch, frames, bins, channels), filters = x.shape, weight.shape[3]
     p, q = min(pool[0], frames), pool[1]
-    grad, source, held, where = arrays(grad_values, x, values, positions)
+    grad, source, pooled, where = arrays(grad_values, x, values, positions)
     kind, lanes = source.dtype, VECTOR_BYTES // source.itemsize
     down, across = window_count(frames, p), window_count(bins, q)
     parts = min(PARTIALS, batch * down)
     step = 3 if channels == 1 else RUN
     blocks, columns = -(-3 * channels // step), -(-filters // lanes) * lanes
     partials = np.empty((parts, blocks, 3, step, columns) if need_w else (0, 0, 0, 0, 0), kind)
-    biases = np.empty((parts, filters))  # float64: a sum over every place of the maps
+    biases = np.empty((parts, filters))  # float64: a sum over every position of the maps
     grad_z = torch.empty((batch, frames, bins, filters) if need_x else (0, 0, 0, 0), dtype=x.dtype)
     i, j = np.divmod(np.arange(p * q), q)
     places = (i * bins + j) * filters
-    flat = [part.reshape(-1) for part in (grad_z.numpy(), partials, biases, grad, held, where, source)]
-    given = (batch, frames, bins, channels), (p, q), (down, across), places, filters, relu, lanes
-    spread(_pooled_gradients, parts, 18 * x.numel() * filters, *flat, *given)
+    flat = [part.reshape(-1) for part in (grad_z.numpy(), partials, biases, grad, pooled, where, source)]
+    settings = (batch, frames, bins, channels), (p, q), (down, across), places, filters, relu, lanes
+    spread(_pooled_gradients, parts, 18 * x.numel() * filters, *flat, *settings)
     grad_x = grad_w = None
     if need_x:
-        turned = weight.detach().flip(0, 1).transpose(2, 3)
-        grad_x = convolve(grad_z, turned, weight.new_zeros(channels), (1, 1), -np.inf)
+        transposed = weight.detach().flip(0, 1).transpose(2, 3)
+        grad_x = convolve(grad_z, transposed, weight.new_zeros(channels), (1, 1), -np.inf)
     if need_w:
         total = partials.sum(0).transpose(1, 0, 2, 3).reshape(3, blocks * step, columns)
         nine = total[:, : 3 * channels, :filters].reshape(3, 3, channels, filters)
@@ -123,9 +125,9 @@ def pooled_gradients(
 
 @kernel
 def _add_outer_products(target, t, stride, columns, a, i, group_stride, a_step, channels, b, j, b_step, n, vector):
-    """`add_outer_products` of `channels` numbers, a few at a time, with `columns` others, a vector of them at a time.
+    """Call `add_outer_products` for `channels` numbers, a few at a time, and `columns` others, a vector at a time.
 
-    Row c of the target is of number c.
+    Row c of the target belongs to number c.
     """
     for column in range(0, columns, vector):
         c = 0
@@ -146,7 +148,7 @@ def _add_outer_products(target, t, stride, columns, a, i, group_stride, a_step, 
 def _backward_by_boxes(
     counters, grad_x, partials, biases, grad, out, x, shape, scale, panels, nothing, filters, width, relu, vector
 ):
-    """The gradients of a convolution of an up-sampled map: see above."""
+    """Compute the gradients of a convolution of an up-sampled map, as the module describes."""
     batch, frames, bins, channels = shape
     p, q = scale
     high = frames * p
@@ -166,7 +168,7 @@ def _backward_by_boxes(
             item, n = index // frames, index % frames
             for h in range(0, bins, TILE):
                 count = min(TILE, bins - h)
-                # Sums over frames, for i = 0, 1, 2, from the bin before the tile to the one after it.
+                # Sums over frames for taps i = 0, 1, 2, from the bin before the tile to the bin after it.
                 left, right = max(h * q - 1, 0), min((h + count) * q + 1, bins * q)
                 shift = (left - (h * q - 1)) * filters
                 size = (right - left) * filters
@@ -206,7 +208,7 @@ def _backward_by_boxes(
 
 @kernel
 def _add_rectified(sums, to, grad, out, source, size, relu, fresh):
-    """sums[to:] becomes, or where not `fresh` grows by, the gradient before the rectifier."""
+    """Add the gradient before the rectifier to sums[to:], or replace sums[to:] if `fresh`."""
     for k in range(size):
         g = grad[source + k]
         if relu:
@@ -223,7 +225,7 @@ def gradients_by_boxes(
     relu: bool,
     needed: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of x, weight and bias from that of out = `convolve`(x, weight, bias, scale, 0 or -inf)."""
+    """Return the gradients of x, weight and bias from that of out = `convolve`(x, weight, bias, scale, 0 or -inf)."""
     need_x, need_w, need_bias = needed
     (batch, frames, bins, channels), filters = x.shape, weight.shape[3]
     grad, source, taps, rectified = arrays(grad_out, x, weight, out)
@@ -231,15 +233,15 @@ def gradients_by_boxes(
     parts = min(PARTIALS, batch * frames)
     columns = -(-9 * filters // lanes) * lanes
     partials = np.empty((parts, channels, columns) if need_w else (0, 0, 0), kind)
-    biases = np.empty((parts, filters))  # float64: a sum over every place of the maps
+    biases = np.empty((parts, filters))  # float64: a sum over every position of the maps
     grad_x = torch.empty(x.shape if need_x else 0, dtype=x.dtype)
     panels = panels_of(taps.transpose(0, 1, 3, 2).reshape(9 * filters, channels))
     width = panel_width(channels, taps.itemsize)
     nothing = np.zeros(-(-channels // width) * width, kind)
     flat = [part.reshape(-1) for part in (grad_x.numpy(), partials, biases, grad, rectified, source)]
     work = 36 * x.numel() * filters
-    given = (batch, frames, bins, channels), scale, panels, nothing, filters, width, relu, lanes
-    spread(_backward_by_boxes, parts, work, *flat, *given)
+    settings = (batch, frames, bins, channels), scale, panels, nothing, filters, width, relu, lanes
+    spread(_backward_by_boxes, parts, work, *flat, *settings)
     grad_w = None
     if need_w:
         nine = partials[:, :, : 9 * filters].sum(0).reshape(channels, 3, 3, filters)

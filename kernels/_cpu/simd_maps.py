@@ -1,10 +1,10 @@
-"""Vector code for convolutions of maps: primitives as those of `simd`, on flat storage by offset.
+"""Vector primitives for convolutions of maps, on flat storage by offset as in `simd`.
 
-A map has its channels contiguous, so the taps of one row under a filter are one contiguous run. Filters are in panels
-of Q numbers, `vectors` (a literal) vectors of L lanes, a filter to a lane.
+The channels of a map are contiguous, so the taps in one row of a filter meet one contiguous run. Filters lie in panels
+of Q numbers: `vectors` (a literal) vectors of L lanes, with a filter in each lane.
 
-    store_sums(...)       runs against filters, written to a map
-    add_outer_products    the gradient of filters: positions are summed over
+    store_sums(...)       products of runs and filters, written to a map
+    add_outer_products    the gradient of filters, summed over positions
     box_sums              the gradient of a map, summed over the positions that read one number
 """
 
@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from .simd import INTP, REGISTERS, Emitter
 
 INT32 = ir.IntType(32)
-# Positions in a block, by vectors of filters.
+# Positions in a block, by the number of vectors of filters.
 BLOCK = {1: 16, 2: 12} if REGISTERS == 32 else {1: 10, 2: 5}
 
 
@@ -24,9 +24,9 @@ def constant(value):
 
 
 def in_blocks(emit, n, block, body):
-    """body(first, count) over the positions below n, `block` at a time. The last block may lie over the one before.
+    """Emit body(first, count) for the positions below n, `block` at a time, or one at a time if n < block.
 
-    Where there are fewer than a block, one at a time.
+    The last block may overlap the previous one.
     """
     builder = emit.builder
     whole = builder.icmp_signed(">=", n, constant(block))
@@ -38,7 +38,7 @@ def in_blocks(emit, n, block, body):
 
 
 def sums(emit, x, i, shape, panel, w, vectors, start, count):
-    """The sums of a block of `count` positions. With rows, row_stride, step, length = shape, and q in vector v:
+    """Return the sums of a block of `count` positions. With rows, row_stride, step, length = shape, and q in vector v:
 
     z[f, v] = start[v] + sum over r < rows, j < length of
               x[i + f * step + r * row_stride + j] * panel[w + (r * length + j) * Q + q]
@@ -65,7 +65,7 @@ def sums(emit, x, i, shape, panel, w, vectors, start, count):
 
 
 def store_some(emit, value, base, offset, lanes):
-    """Write the first `lanes` lanes of a vector, at most all of them."""
+    """Store the first `lanes` lanes of a vector, or all if it has fewer."""
     builder = emit.builder
     numbers = ir.Constant(ir.VectorType(INT32, emit.lanes), list(range(emit.lanes)))
     many = builder.select(builder.icmp_signed("<", lanes, constant(emit.lanes)), lanes, constant(emit.lanes))
@@ -84,7 +84,7 @@ def store_sums(
     typingctx, out, o, stride, filters, copies, pixel, bias, b, floor, x, i, rows, row_stride, step, panel, w, length,
     n, vectors,
 ):  # fmt: skip
-    """`n` positions against `vectors` vectors of filters, rectified at `floor` and written to a map.
+    """Convolve `n` positions with `vectors` vectors of filters, rectify at `floor` and write to a map.
 
         z[f, q] = bias[b + q] + sum over r < rows, j < length of
                   x[i + f * step + r * row_stride + j] * panel[w + (r * length + j) * Q + q]
@@ -125,11 +125,13 @@ def store_sums(
 
 @intrinsic
 def add_outer_products(typingctx, target, t, stride, a, i, group_stride, a_step, b, j, b_step, n, groups, rows):
-    """target[t + (g * rows + r) * stride + l] += sum over h < n of
-        a[i + g * group_stride + r + h * a_step] * b[j + h * b_step + l]
+    """Add outer products, summed over positions, to the gradient of filters.
 
-    for g < groups, r < rows (literals) and the lanes l of one vector. What is read past the end of b's columns only
-    reaches lanes past the end of the target's.
+        target[t + (g * rows + r) * stride + l] += sum over h < n of
+            a[i + g * group_stride + r + h * a_step] * b[j + h * b_step + l]
+
+    for g < groups, r < rows (literals) and the lanes l of one vector. Numbers read past the end of b's columns only
+    reach lanes past the end of the target's columns.
     """
     if not isinstance(groups, types.IntegerLiteral) or not isinstance(rows, types.IntegerLiteral):
         return None
@@ -160,9 +162,11 @@ def add_outer_products(typingctx, target, t, stride, a, i, group_stride, a_step,
 
 @intrinsic
 def box_sums(typingctx, target, t, source, s, row_stride, q, filters):
-    """target[t + (3 i + j) * filters + d] = sum over b < q of source[s + i * row_stride + (b + 1 - j) * filters + d]
+    """Sum boxes of a gradient, for i, j < 3 and d < filters:
 
-    for i, j < 3 and d < filters. It may read a vector past the end of what it sums.
+        target[t + (3 i + j) * filters + d] = sum over b < q of source[s + i * row_stride + (b + 1 - j) * filters + d]
+
+    It may read up to a vector past the last box.
     """
 
     def codegen(context, builder, signature, args):

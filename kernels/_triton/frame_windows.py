@@ -1,22 +1,20 @@
 # pyright: reportPossiblyUnboundVariable=false
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
-"""The sparse passes on a GPU, in Triton, over runs of frames.
+"""Sums over runs of frames on a GPU, in Triton, for the sparse passes of encode and decode.
 
-With frequency contiguous, the M frames under a filter are one contiguous run of M*H numbers. A latent that won
-its window at frame t owns the run of the M frames that start at t - before, before = M // 2. What encode and decode
-both do with such runs (on the CPU in `_cpu/frame_windows.py`):
+Bins are contiguous, so the M frames under a filter are one contiguous run of M*H numbers. A latent whose maximum is at
+frame t has the run of the M frames from t - before on, before = M // 2 (on the CPU: `_cpu/frame_windows.py`).
 
     scatter_runs      out[run(t)] += amplitude * row[k]        decode; encode's gradient of x
-    accumulate_runs   row[k] += amplitude * source[run(t)]     both gradients of the weights
-
-Row k of a filter is the filter of latent k as the run meets it: encode's filters from their last tap to their first.
-`accumulate_runs` finds tap i, bin h of it at `k * latent_stride + i * tap_stride + h * bin_stride`, where the
-weights are; encode passes its last tap and a negative tap_stride.
-
-Frames outside the recording are skipped. An amplitude of 0 adds nothing. A position outside the range that its
-window may have makes NaN of what it touches, its own dot and row and the tiles that its window can reach; so does an
-amplitude that is not finite.
+    accumulate_runs   row[k] += amplitude * source[run(t)]     the gradients of both weights
 """
+
+# Row k is the filter of latent k in the order of the frames: for encode from the last tap to the first.
+# `accumulate_runs` has its tap i, bin h at `k * latent_stride + i * tap_stride + h * bin_stride`, in the layout of the
+# weights; encode passes its last tap and a negative tap_stride.
+#
+# Frames outside the recording are skipped. An amplitude of 0 adds nothing. A position outside the range of its window
+# makes its dot product, its row and the tiles that its window can reach NaN; so does an amplitude that is not finite.
 
 import torch
 from torch import Tensor
@@ -26,12 +24,12 @@ from .common import add_up, check_counts, launch, power_of_two, tl, triton
 
 @triton.jit
 def legal_positions(offs_t, window, frames, pool_least, pool_most):
-    """Whether offs_t is a frame that `window` may hold. The bounds are below 2 N, so 32 bits hold them."""
+    """Return whether offs_t is a frame that `window` may have. The bounds are below 2 N, so 32 bits hold them."""
     return (offs_t >= window * pool_least) & (offs_t < tl.minimum(frames, (window + 1) * pool_most))
 
 
 def sizes(frames: int, bins: int, positions: Tensor, taps: int, pools: tuple[int, int]) -> dict[str, int]:
-    """Return the arguments that every kernel over runs takes, checked, from positions (B, W, K)."""
+    """Return the shape arguments of every kernel over runs, from positions (B, W, K); check them."""
     batch, windows, latents = positions.shape
     check_counts(frames=frames, windows=batch * windows)
     return {
@@ -66,7 +64,7 @@ def scatter_runs_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_F: tl.constexpr,
 ):
-    bin_blocks = tl.cdiv(tile_frames * bins, BLOCK_F)  # 1 unless a single frame is more than BLOCK_F
+    bin_blocks = tl.cdiv(tile_frames * bins, BLOCK_F)  # 1 unless a single frame exceeds BLOCK_F
     frame_blocks = tl.cdiv(frames, tile_frames)
     tile = tl.program_id(0) // bin_blocks
     item = (tile // frame_blocks).to(tl.int64)
@@ -76,11 +74,11 @@ def scatter_runs_kernel(
     )  # along the tile: frame f // H, bin f % H
     mask_f = offs_f < tl.minimum(tile_frames, frames - first_frame) * bins
 
-    # Window p's positions lie in [p * pool_least, (p + 1) * pool_most): these windows' runs can reach the tile.
+    # The positions of window p lie in [p * pool_least, (p + 1) * pool_most): the windows whose runs can reach the tile.
     first_window = tl.maximum(first_frame + before - taps + 1, 0) // pool_most
     last_window = tl.minimum((first_frame + tile_frames - 1 + before) // pool_least, windows - 1)
 
-    # Latents side by side in the tile keep sums of their own until the end, so no step waits for a reduction.
+    # Each of BLOCK_K latents has its own sums until the end, so no step waits for a reduction.
     sums = tl.zeros((BLOCK_K, BLOCK_F), tl.float32)
     for window in range(first_window, last_window + 1):
         window_offset = (item * windows + window) * latents
@@ -91,8 +89,8 @@ def scatter_runs_kernel(
             offs_t = tl.load(positions_ptr + window_offset + offs_k, mask=mask_k, other=0)
             legal = legal_positions(offs_t, window, frames, pool_least, pool_most)
             amplitude = tl.where(legal | ~mask_k, amplitude, float("nan"))
-            # Where the run starts in the tile; where nothing is to be added, it ends before the tile. Beyond the
-            # clamps a run misses the tile too, and the product with H could overflow.
+            # The start of the run in the tile. A run that adds nothing is placed before the tile. A run beyond the
+            # clamps misses the tile too; without them the product with H could overflow.
             start = tl.where(legal & (amplitude != 0), offs_t - before - first_frame, -taps)
             start = tl.minimum(tl.maximum(start, -taps), tile_frames) * bins
             offs_j = offs_f[None, :] - start[:, None]  # (BLOCK_K, BLOCK_F), along the run
@@ -112,9 +110,9 @@ def scatter_runs_kernel(
 
 
 def scatter_tile(bins: int) -> dict[str, int]:
-    """Block sizes and warps. About 8 frames, so that few windows reach a tile and few of their runs miss it.
+    """Return block sizes and warps. About 8 frames, so that few windows reach a tile and few of their runs miss it.
 
-    One warp holds the tile: the sum over its latents stays within a thread.
+    One warp holds the tile, so that the sum over its latents stays within a thread.
     """
     block_f = power_of_two(max(bins, min(8 * bins, 256)), 32, 512)
     return {"BLOCK_K": 2048 // block_f, "BLOCK_F": block_f, "num_warps": 1}
@@ -129,10 +127,9 @@ def scatter_runs(
     dtype: torch.dtype,
     divisor: Tensor | None = None,
 ) -> Tensor:
-    """(B, N, H): the sum of amplitude * row over all runs, divided by `divisor` (H,) where given.
+    """Return the sum (B, N, H) of amplitude * row over all runs, divided by `divisor` (H,) if it is not None.
 
-    `rows` (K, M, H) are the filters as the run meets them; `pools` are the smallest and the largest pool that the
-    windows may have had.
+    `rows` (K, M, H) are the filters in the order of the frames; `pools` are the smallest and the largest possible pool.
     """
     _, taps, bins = rows.shape
     batch = len(amplitudes)
@@ -173,7 +170,7 @@ def scatter_runs(
     ]
 )
 def accumulate_runs_kernel(
-    partials_ptr,  # (parts, M * H * K): each laid out as the weights are
+    partials_ptr,  # (parts, M * H * K): each in the layout of the weights
     source_ptr,  # (B, N, H)
     amplitudes_ptr,  # (B, W, K)
     positions_ptr,  # (B, W, K) int32
@@ -224,15 +221,15 @@ def accumulate_runs_kernel(
         amplitude = tl.where(legal | ~mask_w, amplitude, float("nan"))
         start = tl.where(legal, offs_t, window * pool_least) - before
         run_ptrs = source_ptr + item_offset + start.to(tl.int64)[:, None] * bins + offs_j[None, :]
-        wanted = (amplitude != 0)[:, None] & mask_j[None, :]  # (BLOCK_K, BLOCK_J)
+        active = (amplitude != 0)[:, None] & mask_j[None, :]  # (BLOCK_K, BLOCK_J)
         # Most windows' runs lie inside their item whatever the position, and need no mask on frames.
         if (window * pool_least >= before) & ((window + 1) * pool_most + taps - before - 1 <= frames):
-            run = tl.load(run_ptrs, mask=wanted, other=0.0).to(tl.float32)
+            run = tl.load(run_ptrs, mask=active, other=0.0).to(tl.float32)
             if NORMALISE:
                 run = run - mean[None, :]
         else:
             offs_n = start[:, None] + tap[None, :]
-            inside = (offs_n >= 0) & (offs_n < frames) & wanted
+            inside = (offs_n >= 0) & (offs_n < frames) & active
             run = tl.load(run_ptrs, mask=inside, other=0.0).to(tl.float32)
             if NORMALISE:
                 run = tl.where(inside, run - mean[None, :], 0.0)
@@ -249,15 +246,15 @@ def accumulate_runs_kernel(
 
 
 def accumulate_tile(bins: int, latents: int, taps: int) -> dict[str, int]:
-    """Block sizes and warps: a warp takes 128 neighbours of one latent's run at a time."""
+    """Return block sizes and warps: a warp takes 128 consecutive numbers of one latent's run at a time."""
     block_j = power_of_two(taps * bins, 16, 128)
     return {"BLOCK_K": power_of_two(latents, 4, 2048 // block_j), "BLOCK_J": block_j, "num_warps": 4}
 
 
 def part_count(total_windows: int, weights: int) -> int:
-    """How many partial sums a weight gradient is cut into, from shapes alone, and so are the bits of the sum.
+    """Return the number of partial sums of a weight gradient, which shapes alone determine, and so its bits.
 
-    A part has 8 windows or more; there are enough to fill a GPU, in at most 32 MB where that leaves 16.
+    A part has 8 windows or more. There are enough parts to fill a GPU, in at most 32 MB unless there are 16 or fewer.
     """
     return min(triton.cdiv(total_windows, 8), 256, max(16, 2**23 // weights))
 
@@ -272,10 +269,10 @@ def accumulate_runs(
     mean: Tensor | None = None,
     std: Tensor | None = None,
 ) -> Tensor:
-    """A tensor like the weights `like` (M, ., .): for each row the sum of amplitude * (source run - mean) / std.
+    """Return for each row the sum of amplitude * (source run - mean) / std, shaped as the weights `like` (M, ., .).
 
-    `strides` are the latent_stride, tap_stride and bin_stride of `like`, a negative tap_stride counted from its
-    last tap. Without mean and std (H,) the run is taken as it is. Frames outside the recording count as the mean.
+    `strides` are the latent_stride, tap_stride and bin_stride of `like`; a negative tap_stride starts at the last tap.
+    Without mean and std (H,) runs are not normalised. Frames outside the recording count as the mean.
     """
     batch, frames, bins = source.shape
     windows, latents = amplitudes.shape[1:]

@@ -1,6 +1,6 @@
-"""conv2d_pool on the CPU: a window's rows are convolved and pooled in one pass, and no activation is ever stored.
+"""conv2d_pool on the CPU: the rows of a window are convolved and pooled in one pass; no activation is stored.
 
-The backward pass puts the gradients of a window's rows back in place, in the cache, and goes on densely.
+The backward pass writes the gradients of a window back to their positions, in cache, and convolves densely.
 """
 
 import math
@@ -48,7 +48,7 @@ def _convolve_and_pool(
                 low, high = max(-1, -n), min(2, frames - n)
                 panel = (k * 3 + low + 1) * 3 * channels * width
                 number, at = (n - begin) << shift, (n - begin + 1 + low) * row
-                if vectors == 1:  # a literal: the number of vectors is fixed when the block is compiled
+                if vectors == 1:  # the primitive takes the number of vectors as a literal
                     offer_sums(
                         best, where, slots, number, scratch, at, high - low, row, channels,
                         panels, panel, 3 * channels, bins, 1,
@@ -74,18 +74,18 @@ def _convolve_and_pool(
 def convolve_and_pool(
     x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool
 ) -> tuple[Tensor, Tensor]:
-    """values (B, V, W, D) and positions, int32 of that shape: i q + j at frame i, bin j of the window."""
+    """Return values (B, V, W, D) and positions, int32 of that shape: i q + j for frame i, bin j of the window."""
     (batch, frames, bins, channels), filters = x.shape, weight.shape[3]
     pool = min(pool[0], frames), pool[1]
     source, taps, offsets = arrays(x, weight, bias)
     down, across = window_count(frames, pool[0]), window_count(bins, pool[1])
     values = torch.empty(batch, down, across, filters, dtype=x.dtype)
     positions = torch.empty(batch, down, across, filters, dtype=torch.int32)
-    written = values.numpy().reshape(-1), positions.numpy().reshape(-1)
+    outputs = values.numpy().reshape(-1), positions.numpy().reshape(-1)
     cut = filters, vector_count(filters, taps.itemsize), panel_width(filters, taps.itemsize), bins.bit_length()
-    given = source.reshape(-1), (frames, bins, channels), panels_of(taps.reshape(-1, filters)), offsets
+    inputs = source.reshape(-1), (frames, bins, channels), panels_of(taps.reshape(-1, filters)), offsets
     work = 18 * x.numel() * filters
-    spread(_convolve_and_pool, batch * down, work, *written, *given, pool, (down, across), *cut, relu)
+    spread(_convolve_and_pool, batch * down, work, *outputs, *inputs, pool, (down, across), *cut, relu)
     return values, positions
 
 

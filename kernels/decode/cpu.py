@@ -1,4 +1,4 @@
-"""decode on the CPU: each latent adds its filter to the M frames that it owns; the unpooled tensor never exists."""
+"""decode on the CPU: each latent adds its filter to M frames; the unpooled tensor is never built."""
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ def _gather(counters, out, source, positions, rows, before):
 
 
 def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) -> Tensor:
-    """(B, windows, K): the dot product of each latent's row with its run of `source` (B, N, H)."""
+    """Return the dot product (B, windows, K) of each latent's row with its run of `source` (B, N, H)."""
     out = torch.empty(positions.shape, dtype=rows.dtype)
     units = positions.shape[0] * positions.shape[1]
     spread(_gather, units, 2 * out.numel() * rows.shape[1], *arrays(out, source, positions, rows), before)
@@ -37,9 +37,9 @@ def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) ->
 
 
 def _rows(w_dec: Tensor) -> Tensor:
-    """(M, K, H) -> (K, M*H)."""
+    """Return (M, K, H) as (K, M*H)."""
     taps, latents, bins = w_dec.shape
-    rows = torch.empty(latents, taps, bins, dtype=w_dec.dtype)  # PyTorch's memory begins with a line of the cache
+    rows = torch.empty(latents, taps, bins, dtype=w_dec.dtype)  # PyTorch aligns memory to cache lines
     rows.numpy()[:] = w_dec.detach().numpy().transpose(1, 0, 2)
     return rows.view(latents, -1)
 

@@ -2,9 +2,9 @@
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """decode on a GPU, in Triton: each pooled latent writes its filter onto the M frames around its position.
 
-All three passes are sparse, over (values, positions) as they are; the unpooled latents are never built. A tile
-of the reconstruction is made from the windows whose latents can reach it. What encode's gradients share, sums over
-runs of frames, is in `_triton/frame_windows.py`.
+All three passes work on the sparse (values, positions); the unpooled latents are never built. A tile of the
+reconstruction sums the windows whose latents can reach it. The sums over runs of frames, which encode's gradients
+share, are in `_triton/frame_windows.py`.
 """
 
 import torch
@@ -47,7 +47,7 @@ def gather_dots_kernel(
     start = tl.where(legal, offs_t, 0) - before
     item_frame = (offs_w // windows).to(tl.int64) * frames
 
-    # The sum over bins waits until the end: one reduction a dot.
+    # The sum over bins comes last: one reduction for each dot product.
     sums = tl.zeros((BLOCK_W, BLOCK_K, BLOCK_H), tl.float32)
     for bin_start in range(0, bins, BLOCK_H):
         offs_h = bin_start + tl.arange(0, BLOCK_H)
@@ -73,7 +73,7 @@ def gather_dots_kernel(
 
 
 def gather_tile(bins: int) -> dict[str, int]:
-    """Block sizes and warps: four windows share a load of their rows; loads of single numbers take more warps."""
+    """Return block sizes and warps. Four windows share each load of a row; loads of single numbers take more warps."""
     block_h = power_of_two(bins, 8, 128)
     return {"BLOCK_W": 4, "BLOCK_K": 512 // block_h, "BLOCK_H": block_h, "num_warps": 8 if bins % 16 else 4}
 
@@ -87,7 +87,7 @@ def gather_dots(
     pools: tuple[int, int],
     dtype: torch.dtype,
 ) -> Tensor:
-    """(B, W, K): the dot product of each latent's row with its run of `source` (B, N, H); see scatter_runs."""
+    """Return the dot product (B, W, K) of each latent's row with its run of `source` (B, N, H); see scatter_runs."""
     _, frames, bins = source.shape
     batch, windows, latents = positions.shape
     shape_arguments = sizes(frames, bins, positions, taps, pools)

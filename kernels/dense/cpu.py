@@ -99,7 +99,7 @@ def _differentiate(g, grad, y, at, count, activation, numbers):
         for q in range(count):
             out = y[at + q]
             sloped = grad[at + q] * (out * out * factor if out <= knee else scale)
-            g[at + q] = zero if out == zero else sloped  # dropped: mrelu itself is never 0
+            g[at + q] = zero if out == zero else sloped  # dropped: the output of mrelu is never 0
     else:
         for q in range(count):
             g[at + q] = grad[at + q] * (slope * scale if y[at + q] <= zero else scale)

@@ -1,11 +1,12 @@
 """encode on the CPU: normalisation, convolution, rectifier, pool and argmax in one pass over tiles of frames.
 
-A tile of frames is normalised into a scratch that lies in the first-level cache. There the M frames under a filter
-are one contiguous run of M*H numbers, so the convolution is a matrix product of overlapping runs with the filters.
-A block of frames and a panel of latents are summed in vector registers, a latent to a lane; then each frame's
-activations are compared with the best of their window and forgotten, so no activation is ever stored. A sum goes
-over (tap, bin) in the same order wherever its tile begins: the cut into units changes no bit.
+A tile of frames is normalised into a buffer in the first-level cache. The M frames under a filter are one contiguous
+run of M*H numbers there, so the convolution is a matrix product of overlapping runs with the filters. The sums of a
+block of frames and a panel of latents stay in vector registers, a latent in each lane; each frame's activations are
+compared with the maximum of their window and then dropped, so no activation is stored.
 """
+
+# A sum runs over (tap, bin) in the same order wherever its tile begins, so the cut into units changes no bit.
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from .._cpu.simd import FRAMES, VECTOR_BYTES, convolve_and_pool
 from .._cpu.threads import next_unit, spread
 from ..shapes import window_count
 
-TILE = 8 * FRAMES  # frames: with M 9 and H 32 the scratch takes 9 KB
+TILE = 8 * FRAMES  # frames: the scratch takes 9 KB with M 9 and H 32
 
 
 @kernel
@@ -27,13 +28,13 @@ def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, v
     windows, latents = values.shape[1], values.shape[2]
     length, width = panels.shape[1], panels.shape[2]
     before = taps - 1 - (taps - 1) // 2
-    per_unit = max(1, TILE // pool)  # as many whole windows as a tile holds, and at least one
+    per_unit = max(1, TILE // pool)  # windows in a tile, at least one
     per_item = (windows + per_unit - 1) // per_unit
     scratch = np.empty((TILE + taps - 1) * bins, dtype=x.dtype)
-    best = np.empty((per_unit + 1, width), dtype=x.dtype)  # the last row takes what lies past the unit's end
+    best = np.empty((per_unit + 1, width), dtype=x.dtype)  # the last row is for frames past the end of the unit
     where = np.empty((per_unit + 1, width), dtype=np.int32)
     slots = np.empty(TILE, dtype=np.int64)
-    floor = x.dtype.type(0.0 if negative_slope == 0 else -np.inf)  # what a window's maximum has to exceed
+    floor = x.dtype.type(0.0 if negative_slope == 0 else -np.inf)  # the maximum of a window must exceed it
     unit = next_unit(counters, -1)
     while unit >= 0:
         item = unit // per_item
@@ -52,7 +53,7 @@ def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, v
                     slots[i] = (begin + i) // pool - p_first if begin + i < end else per_unit
                 for i in range(0, min(TILE, end - begin), FRAMES):
                     at = panel * length * width
-                    if vectors == 1:  # a literal: the number of vectors is fixed when the block is compiled
+                    if vectors == 1:  # the primitive takes the number of vectors as a literal
                         convolve_and_pool(
                             best, where, slots, i, begin + i, scratch, i * bins, bins, panels, at, length, 1
                         )
@@ -70,7 +71,7 @@ def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, v
 
 @kernel
 def _normalise(scratch, x, item, begin, mean, inverse):
-    """Fill the scratch with normalised frames from `begin` on, zeros outside the recording."""
+    """Fill the scratch with normalised frames from `begin` on, and zeros outside the recording."""
     frames, bins = x.shape[1], x.shape[2]
     for i in range(scratch.size // bins):
         n = begin + i
@@ -83,17 +84,17 @@ def _normalise(scratch, x, item, begin, mean, inverse):
 
 
 def _rows(w_enc: Tensor) -> Tensor:
-    """(M, H, K) -> (K, M*H), flipped in time: entry [k, i*H + h] meets bin h of the i-th frame of a run."""
+    """Return (M, H, K) as (K, M*H), flipped in time: [k, i*H + h] multiplies bin h of frame i of a run."""
     return w_enc.detach().flip(0).permute(2, 0, 1).reshape(w_enc.shape[2], -1).contiguous()
 
 
 def _panels(w_enc: np.ndarray) -> tuple[np.ndarray, int]:
-    """(M, H, K) -> (panels, M*H, latents in a panel), flipped in time and padded with zeros; vectors in a panel."""
+    """Return (panels, M*H, latents in a panel), flipped in time and zero-padded, and the vectors in a panel."""
     taps, bins, latents = w_enc.shape
     lanes = VECTOR_BYTES // w_enc.itemsize
     vectors = 1 if latents <= lanes else 2
     width = vectors * lanes
-    # PyTorch's memory begins with a line of the cache, so that no vector lies across two.
+    # PyTorch aligns memory to cache lines, so that no vector crosses two.
     panels = torch.empty(-(-latents // width), taps * bins, width, dtype=getattr(torch, w_enc.dtype.name)).numpy()
     panels[-1] = 0
     columns = w_enc[::-1].reshape(taps * bins, latents)

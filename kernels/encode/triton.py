@@ -2,10 +2,9 @@
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """encode on a GPU, in Triton: normalise, convolve, rectify, pool and argmax in one kernel.
 
-A tile of the forward pass is BLOCK_W pool windows, from whichever items, of BLOCK_P frames each; a longer pool is
-gone through BLOCK_P frames at a time. It is a matrix product over taps and bins whose (rows, latents) result is
-reduced to one row a window before it leaves the registers, so the (B, N, K) activations are never stored. The
-backward pass is sparse: see `_triton/frame_windows.py`.
+A tile of the forward pass has BLOCK_W pool windows, of any items, and BLOCK_P frames of each at a time. It is a matrix
+product over taps and bins, whose (rows, latents) result is reduced to one row for each window in registers, so the
+(B, N, K) activations are never stored. The backward pass is sparse: see `_triton/frame_windows.py`.
 """
 
 import torch
@@ -20,7 +19,7 @@ from ..shapes import window_count
 @triton.jit
 def _convolve(
     z,  # (ROWS, BLOCK_K)
-    run_ptrs,  # (ROWS,): bin 0 of the last frame of each row's run, which tap 0 meets
+    run_ptrs,  # (ROWS,): bin 0 of the last frame of each row's run, which tap 0 multiplies
     row_frame,  # (ROWS,)
     row_used,  # (ROWS,)
     mean_ptr,
@@ -40,7 +39,7 @@ def _convolve(
     ONE_BIN_BLOCK: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ):
-    """z + the product of each row's run with the filters. Without EDGE every run must lie inside its item."""
+    """Return z plus the product of each row's run with the filters. Without EDGE every run lies inside its item."""
     bin_stop = BLOCK_H if ONE_BIN_BLOCK else bins
     for bin_start in range(0, bin_stop, BLOCK_H):
         offs_h = bin_start + tl.arange(0, BLOCK_H)
@@ -49,7 +48,7 @@ def _convolve(
         if NORMALISE:
             mean = tl.load(mean_ptr + offs_h, mask=mask_h, other=0.0).to(tl.float32)
             std = tl.load(std_ptr + offs_h, mask=mask_h, other=1.0).to(tl.float32)
-            scale = 1.0 / tl.where(std > 0, std, float("nan"))  # an error would have to wait for the stream
+            scale = 1.0 / tl.where(std > 0, std, float("nan"))  # raising would synchronize the stream
         x_ptrs = run_ptrs[:, None] + offs_h[None, :]
         w_ptrs = w_ptr + offs_h[:, None] * w_bin_stride + offs_k[None, :] * w_latent_stride
         for tap in range(taps):
@@ -63,7 +62,7 @@ def _convolve(
             if NORMALISE:
                 centred = x.to(tl.float32) - mean[None, :]
                 if EDGE:
-                    centred = tl.where(inside[:, None], centred, 0.0)  # the zeros stand after normalisation
+                    centred = tl.where(inside[:, None], centred, 0.0)  # zero padding follows normalisation
                 x = (centred * scale[None, :]).to(x.dtype)
             z = tl.dot(x, w.to(x.dtype), z, input_precision=PRECISION)
             x_ptrs -= bins
@@ -92,7 +91,7 @@ def encode_kernel(
     negative_slope,  # the rectifier's slope below 0, or None
     NORMALISE: tl.constexpr,
     PRECISION: tl.constexpr,
-    ONE_CHUNK: tl.constexpr,  # P <= BLOCK_P: with a loop that is none, a third of the registers is saved
+    ONE_CHUNK: tl.constexpr,  # P <= BLOCK_P: no loop over chunks saves a third of the registers
     ONE_BIN_BLOCK: tl.constexpr,  # H <= BLOCK_H, likewise
     BLOCK_W: tl.constexpr,
     BLOCK_P: tl.constexpr,
@@ -100,7 +99,7 @@ def encode_kernel(
     BLOCK_K: tl.constexpr,
 ):
     ROWS: tl.constexpr = BLOCK_W * BLOCK_P
-    NO_KEY: tl.constexpr = -1 if negative_slope is None else LOWEST_KEY  # below the key of any frame
+    NO_KEY: tl.constexpr = -1 if negative_slope is None else LOWEST_KEY  # below the key of every frame
     latent_blocks = tl.cdiv(latents, BLOCK_K)
     tile = tl.program_id(0) // latent_blocks
     offs_k = (tl.program_id(0) % latent_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
@@ -124,7 +123,7 @@ def encode_kernel(
         run_ptrs = x_ptr + (row_item * frames + row_frame + after) * bins
         whole = row_exists & (row_frame >= before) & (row_frame + after < frames)
         z = tl.zeros((ROWS, BLOCK_K), tl.float32)
-        # Most tiles meet no end of a recording and do without a mask on frames, in the loop where the time goes.
+        # Most tiles reach no end of a recording and need no mask on frames in the innermost loop.
         if tl.min(whole.to(tl.int32), axis=0) == 1:
             z = _convolve(
                 z=z,
@@ -172,10 +171,10 @@ def encode_kernel(
                 BLOCK_H=BLOCK_H,
             )
 
-        # Non-negative floats order as their bits do: one integer maximum rectifies, keeps a NaN, finds the frame.
+        # Non-negative floats are ordered as their bits: one integer maximum rectifies, keeps NaN and finds the frame.
         if negative_slope is None:
             key = tl.where(z > 0, z.to(tl.int32, bitcast=True), 0)
-        else:  # negative floats do so once all bits but the sign are turned over; zeros are one
+        else:  # negative floats are ordered so once all bits but the sign are inverted; both zeros are made equal
             key = ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
         key = tl.where(z != z, NAN_KEY, key)
         row_used = row_exists & (row_inside < pool) & (row_frame < frames)
@@ -201,10 +200,10 @@ def encode_kernel(
 
 
 def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: bool) -> dict[str, int]:
-    """Block sizes, warps and stages, from shapes and type alone: the numbers of items and frames change none of them.
+    """Return block sizes, warps and stages, which do not depend on the numbers of items and frames.
 
-    64 rows are what one warpgroup multiplies at a time on sm_90, and keep 128 programs busy at B 16, N 512. Eight
-    warps where there are many columns, or loads of single numbers, to keep: with four, registers spill.
+    64 rows are the unit of a warpgroup's product on sm_90, and give 128 programs at B 16, N 512. Tiles with many
+    columns or with loads of single numbers take eight warps: with four, registers spill.
     """
     chunk, block_h, block_k = chunk_of(pool), power_of_two(bins, 16, 128 // itemsize), power_of_two(latents, 16, 64)
     if bins % 16:
@@ -231,7 +230,7 @@ def encode(
     check_counts(frames=frames, windows=batch * windows)
     on_tensor_cores = tensor_cores(x)
     if on_tensor_cores and x.dtype == torch.float32:
-        w_enc = w_enc.transpose(1, 2).contiguous().transpose(1, 2)  # TF32 wants neighbours in H to be neighbours
+        w_enc = w_enc.transpose(1, 2).contiguous().transpose(1, 2)  # for TF32 the bins of a filter must be contiguous
     else:
         w_enc = w_enc.contiguous()
     x = x.contiguous()
@@ -285,7 +284,7 @@ def encode_backward(
     amplitudes = torch.where(values <= 0, negative_slope * grad_values if negative_slope else 0.0, grad_values)
     grad_x = grad_w = None
     if need_x:
-        rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): a run meets its taps from the last to the first
+        rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): the taps that multiply a run, from the last to the first
         grad_x = frame_windows.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
     if need_w:
         grad_w = frame_windows.accumulate_runs(

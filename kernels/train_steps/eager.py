@@ -19,7 +19,7 @@ def refusal(runs: Sequence[TrainingRun]) -> str | None:
 
 
 def first_rows(crops: Crops, step: int) -> np.ndarray:
-    """The rows of the source (B, G) where the crops of every item would start, one of each group."""
+    """Return the rows of the source (B, G) at which every item's crop of each group would start."""
     items, groups = np.arange(crops.batch, dtype=np.uint64), np.arange(len(crops.group_first), dtype=np.uint64)
     words = first_word(crops.seed, np.uint64(step), items[:, None], groups[None, :])
     within = (words * crops.group_starts.astype(np.uint64)) >> np.uint64(32)
@@ -28,19 +28,19 @@ def first_rows(crops: Crops, step: int) -> np.ndarray:
 
 
 def batch_at(crops: Crops, step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """x (B, N, H), its target and noise_only (B,) of a step."""
+    """Return x (B, N, H), its target and noise_only (B,) of a step."""
 
-    def mixed(recordings: Tensor, starts: list[int]) -> Tensor:
+    def mixture(recordings: Tensor, starts: list[int]) -> Tensor:
         first, *others = [recordings[s : s + crops.frames].to(dtype) for s in starts]
         return sum(others, first)
 
-    wanted = crops.source if crops.target is None else crops.target
+    target_source = crops.source if crops.target is None else crops.target
     signal, first_corruption = crops.signal_groups, crops.signal_groups + crops.noise_groups
     x, target = [], []
     for item, starts in enumerate(first_rows(crops, step).tolist()):
         own = starts[signal:first_corruption] if item < crops.noise_items else starts[:signal]
-        x.append(mixed(crops.source, own + starts[first_corruption:]))
-        target.append(x[-1] if crops.target_is_input else mixed(wanted, own))
+        x.append(mixture(crops.source, own + starts[first_corruption:]))
+        target.append(x[-1] if crops.target_is_input else mixture(target_source, own))
     noise_only = torch.arange(crops.batch, device=crops.source.device) < crops.noise_items
     return torch.stack(x), torch.stack(target), noise_only.to(dtype)
 

@@ -1,4 +1,4 @@
-"""upsample_conv2d on the CPU: taps that read one number are summed beforehand (`_cpu/maps.py`)."""
+"""upsample_conv2d on the CPU: taps that read the same number are summed in advance (`_cpu/maps.py`)."""
 
 import math
 

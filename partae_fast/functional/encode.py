@@ -27,15 +27,17 @@ def encode(
     backend: str = "auto",
     negative_slope: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Convolve in time, rectify, keep the maximum of each pool window and its frame (Stowell & Turner 2015, sec. 3).
+    """Convolve in time, rectify, and keep the maximum of each pool window and its frame.
+
+    Stowell & Turner 2015, section 3.
 
     Args:
-        x: (B, N, H) magnitudes; float32, float64, bfloat16 or float16 (which back-end takes which: `pf.backends`).
-        w_enc: (M, H, K) filters; a true convolution, output as long as the input, zeros outside the recording.
-        pool: P >= 1, the frames in a window; the last window may be short, and P may exceed N.
-        mean, std: (H,) both or neither: the input is normalised to (x - mean) / std in the same pass. std > 0; a NaN,
-            0 or negative one is an error: ValueError on the CPU; on a GPU, where asking would stop the stream, values
-            of NaN. No gradient reaches them.
+        x: (B, N, H) magnitudes; float32, float64, bfloat16 or float16 (not every back-end takes every type).
+        w_enc: (M, H, K) filters of a true convolution; the output is as long as the input, which is zero-padded.
+        pool: P >= 1, frames in a window; the last window may be short, and P may exceed N.
+        mean, std: (H,), or both None: the input is normalised to (x - mean) / std in the same pass. A std that is not
+            above 0 raises ValueError on the CPU; on a GPU, where a check would synchronize the stream, values are NaN.
+            They are data: they get no gradient.
         negative_slope: the rectifier's slope below 0, in [0, 1); 0 in the paper.
 
     Returns:

@@ -37,8 +37,8 @@ def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, backend: st
 
     Args:
         runs: one or more (see `partae_fast.kernels.train_steps.TrainingRun`) that agree in B, N, H, K, M, P, in
-            optimizer, in type and device, in how many groups there are, in whether recordings have targets of their
-            own, and in negative_slope and rectified_output. More than one are a population: trained side by side.
+            optimizer, type and device, in the number of groups, in whether recordings have targets of their own, and
+            in negative_slope and rectified_output. More than one are a population: trained side by side.
         first: the number of the first step, from 0; draws and Adam's correction depend on it.
         steps: how many. The caller bounds them: nothing is reported, and no interrupt served, before the end.
         backend: "auto" or a name of `pf.backends()`.

@@ -1,4 +1,4 @@
-"""Tests of damaged caches of compiled kernels, which are compiled again."""
+"""A damaged cache of compiled kernels: the kernel is compiled again, with a warning in the log."""
 
 import errno
 import itertools
@@ -69,9 +69,9 @@ def test_damaged_file_is_compiled_again(called, tmp_path, caplog, filled, suffix
     path.write_bytes(damage(path.read_bytes()))
     kernel = called()
     assert not kernel.stats.cache_hits and sum(kernel.stats.cache_misses.values()) == 1
-    assert f"{path}: damaged; the kernel is compiled anew" in caplog.text
+    assert f"{path}: damaged; the kernel is compiled again" in caplog.text
     caplog.clear()
-    assert sum(called().stats.cache_hits.values()) == 1  # the new kernel is in the cache
+    assert sum(called().stats.cache_hits.values()) == 1  # the kernel that was compiled again is cached
     assert not caplog.text
 
 
@@ -79,13 +79,11 @@ def test_any_flipped_bit_is_detected(tmp_path, filled, caplog):
     """These bytes include the machine code."""
     for name, content in filled.items():
         path = tmp_path / Path(name).name
-        for position in itertools.chain(range(0, len(content), 97), range(len(content) - 40, len(content))):
-            path.write_bytes(
-                content[:position] + bytes([content[position] ^ (1 << position % 8)]) + content[position + 1 :]
-            )
-            assert not jit._whole(str(path))
+        for place in itertools.chain(range(0, len(content), 97), range(len(content) - 40, len(content))):
+            path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
+            assert not jit._intact(str(path))
         path.write_bytes(content)
-        assert jit._whole(str(path))
+        assert jit._intact(str(path))
 
 
 def test_intact_cache_is_used(called, caplog):
@@ -108,5 +106,5 @@ def test_unwritable_cache_is_logged(called, tmp_path, monkeypatch, caplog, numbe
     cache_file(tmp_path, ".nbi").unlink()
     monkeypatch.setattr(os, "replace", refuse)
     assert not called().stats.cache_hits
-    assert f"a compiled kernel is not kept: {os.strerror(number)}" in caplog.text
+    assert f"the compiled kernel is not cached: {os.strerror(number)}" in caplog.text
     assert not [path for path in tmp_path.rglob("*") if ".tmp." in path.name]

@@ -1,4 +1,4 @@
-"""Tests of the ops dense and curro_loss."""
+"""dense and curro_loss: registration, gradients, guards and bits."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from partae_fast.kernels.dense import ACTIVATIONS
 from partae_fast.kernels.philox import words
 from partae_fast.reference.philox import philox, seed_key
 
-from ..test_functional import WITHOUT_GRADIENTS
+from .common import WITHOUT_GRADIENTS
 
 on_cpu = pytest.mark.parametrize("backend", ["eager", "cpu"])
 
@@ -82,7 +82,7 @@ def test_dropout_does_not_depend_on_the_batch_size():
     assert torch.equal(large[:19] == 0, small == 0) and 0 < (small == 0).float().mean() < 1
 
 
-def test_dropout_depends_on_seed_step_and_layer():
+def test_each_step_and_layer_has_its_own_mask():
     x, weight, bias = torch.zeros(40, 1), torch.zeros(1, 50), torch.ones(50)
     masks = [
         pf.dense(x, weight, bias, dropout=0.25, seed=seed, step=step, layer=number, backend=backend)

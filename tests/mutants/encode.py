@@ -21,7 +21,7 @@ def without_negative_slope(x, w_enc, pool, mean, std):
 
 @right("encode")
 def by_unfolding(x, w_enc, pool, mean, std, negative_slope=0.0):
-    """A matrix product over unfolded frames, and a maximum over windows."""
+    """Compute encode as a matrix product over unfolded frames, then a maximum over windows."""
     taps, bins, latents = w_enc.shape
     wide = torch.promote_types(x.dtype, torch.float32)
     xn = x.to(wide) if mean is None else (x.to(wide) - mean.to(wide)) / std.to(wide)
@@ -37,7 +37,7 @@ def by_unfolding(x, w_enc, pool, mean, std, negative_slope=0.0):
     return values.to(x.dtype), positions.int()
 
 
-# What is left of the inputs, and where results lie
+# Inputs and the memory of results
 
 
 @wrong("encode")
@@ -156,13 +156,13 @@ def changes_threads_and_default_type(x, w_enc, pool, mean, std, negative_slope=0
 
 
 def _wrong_where(condition):
-    """An encode that is wrong by a factor for inputs of which condition(x, w_enc, pool) holds."""
+    """Register an encode that is wrong by a factor if condition(x, w_enc, pool) holds."""
 
-    def made(x, w_enc, pool, mean, std, negative_slope=0.0):
+    def mutant(x, w_enc, pool, mean, std, negative_slope=0.0):
         values, positions = eager.encode(x, w_enc, pool, mean, std, negative_slope)
         return values * 1.01 if condition(x, w_enc, pool) else values, positions
 
-    return made
+    return mutant
 
 
 _SIZES = {
@@ -390,13 +390,13 @@ def the_cpu_kernel_or_eager(*arguments, **settings):
 
 
 def _backward(function):
-    """Enter a function of (gradients, arguments) -> gradients as a wrong encode_backward."""
+    """Register a function of (gradients, arguments) -> gradients as a wrong encode_backward."""
 
     @functools.wraps(function)
-    def made(*arguments, **settings):
+    def mutant(*arguments, **settings):
         return function(eager.encode_backward(*arguments, **settings), arguments)
 
-    return wrong("encode_backward")(made)
+    return wrong("encode_backward")(mutant)
 
 
 @wrong("encode_backward")

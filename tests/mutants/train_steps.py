@@ -20,17 +20,17 @@ def the_cpu_kernel_or_eager(runs, first, steps):
 
 
 def _changed(name, change):
-    """Enter the eager steps on change(runs) as wrong ones. Weights and states stay those of the runs."""
+    """Register the eager steps on change(runs) as wrong ones. Weights and states stay those of the runs."""
 
-    def made(runs, first, steps):
+    def mutant(runs, first, steps):
         return eager.train_steps(change(list(runs)), first, steps)
 
-    made.__name__ = name
-    wrong("train_steps")(made)
+    mutant.__name__ = name
+    wrong("train_steps")(mutant)
 
 
 def _each(**changes):
-    """Every run with some of its settings replaced, by constants or by functions of the run."""
+    """Return a function that replaces settings of every run by constants or by functions of the run."""
     return lambda runs: [replace(r, **{n: c(r) if callable(c) else c for n, c in changes.items()}) for r in runs]
 
 

@@ -1,4 +1,4 @@
-"""The whole model's loss: its gradients against finite differences, whatever rectifies and whatever the target."""
+"""The loss of the whole model: gradients against finite differences, for all rectifiers and targets."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def problem():
 
 
 def difference(arguments, name, index):
-    """The derivative of the loss with respect to one number, by a central difference."""
+    """Return the derivative of the loss with respect to one number, by a central difference."""
     up, down = arguments[name].copy(), arguments[name].copy()
     up[index] += STEP
     down[index] -= STEP
@@ -43,11 +43,11 @@ def test_gradients_are_the_differences(problem, negative_slope, rectified_output
     problem |= {"negative_slope": negative_slope, "rectified_output": rectified_output}
     _, gradients = model_loss(**problem)
     for name in ("x", "w_enc", "w_dec"):
-        wanted = [difference(problem, name, index) for index in np.ndindex(gradients[name].shape)]
-        np.testing.assert_allclose(gradients[name].ravel(), wanted, rtol=1e-5, atol=1e-6)
+        expected = [difference(problem, name, index) for index in np.ndindex(gradients[name].shape)]
+        np.testing.assert_allclose(gradients[name].ravel(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_cut_off_counts_as_silence(problem):
+def test_a_negative_reconstruction_counts_as_zero(problem):
     values, positions = encode(*(problem[name] for name in ("x", "w_enc", "pool", "mean", "std")))
     r = np.maximum(decode(values, positions, problem["w_dec"], 17), 0)
     assert (r == 0).any() and (r > 0).any()
@@ -55,8 +55,8 @@ def test_what_is_cut_off_counts_as_silence(problem):
     assert loss == pytest.approx(np.sum((problem["x"] - r) ** 2) / 2)
 
 
-def test_a_negative_slope_keeps_what_a_rectifier_would_forget(problem):
-    """Weights that find nothing: no gradient reaches the encoder, but with a negative slope."""
+def test_a_negative_slope_keeps_gradients_that_a_rectifier_stops(problem):
+    """Without a positive activation the encoder gets a gradient only with a negative slope."""
     problem["w_enc"] = -np.abs(problem["w_enc"])
     problem |= {"mean": None, "std": None}
     _, without = model_loss(**problem)

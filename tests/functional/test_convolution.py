@@ -1,4 +1,4 @@
-"""The ops as PyTorch sees them: registration, gradients, compilation, guards, choice of a back-end."""
+"""encode, decode and partitioned_loss: registration, gradients, compilation, guards, choice of a back-end."""
 
 import importlib
 import logging
@@ -15,14 +15,13 @@ from partae_fast.conformance.tolerances import TOLERANCES
 from partae_fast.conformance.verify import row
 from partae_fast.kernels import OPS, implementation, registry
 
+from .common import WITHOUT_GRADIENTS, on_cpu
+
 CPU = torch.device("cpu")
-on_cpu = pytest.mark.parametrize("backend", ["eager", "cpu"])
-# A loss returns its first derivatives beside its value. Of those this op has no gradient, and opcheck asks for one.
-WITHOUT_GRADIENTS = ("test_schema", "test_autograd_registration", "test_faketensor")
 
 
 def inputs(dtype=torch.float64, frames=21, taps=4, bins=5, latents=3, batch=2):
-    """Random tensors of every argument, with gradients wanted where there are any."""
+    """Return random tensors of every argument, which require gradients if they can have one."""
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape):
@@ -153,11 +152,11 @@ def test_any_shape(batch, frames, bins, latents, taps, pool, normalised, **beyon
         for op_pass in OPS[op].passes:
             check = getattr(checks, op_pass)
             errors = check(case, implementation(op, "cpu"), torch.float32, CPU, TOLERANCES["float32"])
-            # Ten times the tolerance: a gradient that is a single sum may all but cancel.
+            # Ten times the tolerance: a gradient that is a single sum may nearly cancel.
             assert {name: e for name, e in errors.items() if not e <= 10 * TOLERANCES["float32"]} == {}
 
 
-def test_window_with_nothing_positive_is_silent():
+def test_a_window_without_a_positive_value_has_no_gradient():
     values, positions = pf.encode(torch.ones(1, 10, 2), -torch.ones(3, 2, 1), pool=4)
     assert values.flatten().tolist() == [0, 0, 0]
     assert positions.flatten().tolist() == [0, 4, 8]
@@ -238,13 +237,13 @@ def test_a_negative_slope_out_of_range_is_refused(negative_slope):
         pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), pool=2, negative_slope=negative_slope)
 
 
-def test_the_backend_comes_before_what_came_later():
+def test_positional_arguments_have_kept_their_order():
     i = inputs()
     with pytest.raises(ValueError, match="backend 'none' is not known"):
         pf.encode(i["x"], i["w_enc"], 4, i["mean"], i["std"], "none")
-    given = [i[name] for name in ("x", "mean", "std", "w_enc", "w_dec", "noise_only", "foreground")]
+    arguments = [i[name] for name in ("x", "mean", "std", "w_enc", "w_dec", "noise_only", "foreground")]
     with pytest.raises(ValueError, match="backend 'none' is not known"):
-        pf.partitioned_loss(*given, 0.75, 4, None, "none")
+        pf.partitioned_loss(*arguments, 0.75, 4, None, "none")
 
 
 def test_pool_must_be_positive():
@@ -252,7 +251,7 @@ def test_pool_must_be_positive():
         pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), pool=0)
 
 
-def test_backends_are_all_named_with_a_reason():
+def test_every_backend_has_a_reason():
     assert list(pf.backends()) == ["reference", "eager", "cpu", "triton", "cuda"]
     assert all(b.reason for b in pf.backends().values())
     assert pf.backends()["cpu"].available
@@ -262,7 +261,7 @@ def encode_on(backend, dtype=torch.float32):
     return pf.encode(torch.rand(1, 8, 2, dtype=dtype), torch.rand(3, 2, 2, dtype=dtype), 4, backend=backend)
 
 
-def test_a_backend_that_cannot_says_why_and_what_to_do():
+def test_an_unavailable_backend_says_why_and_what_to_do():
     with pytest.raises(pf.BackendUnavailable, match="convert the input or use eager"):
         encode_on("cpu", torch.float16)
     with pytest.raises(pf.BackendUnavailable, match="it has eager, cpu, triton"):
@@ -273,14 +272,14 @@ def test_a_backend_that_cannot_says_why_and_what_to_do():
         encode_on("gpu")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens where there is no GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_triton_without_a_gpu_says_so():
     pytest.importorskip("triton")
     with pytest.raises(pf.BackendUnavailable, match="sees no CUDA device"):
         encode_on("triton")
 
 
-def test_auto_says_once_what_it_took(caplog):
+def test_auto_logs_its_choice_once(caplog):
     registry._fastest.cache_clear()
     registry._say_once.cache_clear()
     with caplog.at_level(logging.INFO, logger="partae_fast"):
@@ -288,7 +287,7 @@ def test_auto_says_once_what_it_took(caplog):
         encode_on("auto")
     (record,) = caplog.records
     assert "back-end cpu" in record.getMessage()
-    encode_on("auto", torch.float16)  # the CPU kernels do not take halves: eager does
+    encode_on("auto", torch.float16)  # the CPU kernels do not take float16, and eager does
     assert registry.resolve("encode", "auto", CPU, torch.float16) == "eager"
 
 
@@ -301,7 +300,7 @@ def test_auto_without_numba(monkeypatch):
     registry._fastest.cache_clear()
 
 
-def test_rows_count_the_cases_they_ran():
-    found = row("encode", "encode", "eager", implementation("encode", "eager"), "float64", CPU)
-    assert found.passed
-    assert found.cases > 50
+def test_rows_count_their_cases():
+    checked = row("encode", "encode", "eager", implementation("encode", "eager"), "float64", CPU)
+    assert checked.passed
+    assert checked.cases > 50

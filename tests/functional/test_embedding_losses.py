@@ -1,4 +1,4 @@
-"""The losses of embeddings and masks as PyTorch sees them: registration, gradients, compilation, guards."""
+"""The losses of embeddings and masks: registration, gradients, compilation, guards."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch.library import opcheck
 import partae_fast as pf
 from partae_fast.kernels import OPS
 
-from .test_functional import WITHOUT_GRADIENTS
+from .common import WITHOUT_GRADIENTS
 
 every_backend = pytest.mark.parametrize("backend", [name for name in OPS["contrastive"].backends if name != "triton"])
 
@@ -18,8 +18,8 @@ def draw(*shape, seed=3):
 
 def contrastive(**changes):
     labels = (draw(2, 3, 5, seed=4) > 0).long()
-    given = {"embeddings": draw(2, 3, 5, 4), "table": draw(6, 4), "sources": torch.tensor([[5, 0], [2, 5]])}
-    return {**given, "labels": labels, **changes}
+    arguments = {"embeddings": draw(2, 3, 5, 4), "table": draw(6, 4), "sources": torch.tensor([[5, 0], [2, 5]])}
+    return {**arguments, "labels": labels, **changes}
 
 
 def affinity(**changes):
@@ -50,26 +50,26 @@ def test_gradcheck_of_a_sum_of_losses(backend):
     c, a, r = contrastive(), affinity(), ratio_mask()
 
     def loss(embeddings, table, points, logits):
-        found = 0.9 * pf.contrastive_loss(embeddings, table, c["sources"], c["labels"], backend)
+        total = 0.9 * pf.contrastive_loss(embeddings, table, c["sources"], c["labels"], backend)
         for variant in ("squared", "norm"):
-            found = found + 0.3 * pf.affinity_loss(points, a["labels"], variant=variant, backend=backend)
-        return found + 0.1 * pf.ratio_mask_loss(logits, r["mixture"], r["sources"], backend)
+            total = total + 0.3 * pf.affinity_loss(points, a["labels"], variant=variant, backend=backend)
+        return total + 0.1 * pf.ratio_mask_loss(logits, r["mixture"], r["sources"], backend)
 
     assert torch.autograd.gradcheck(loss, (c["embeddings"], c["table"], a["embeddings"], r["logits"]))
 
 
 @pytest.mark.parametrize("function", LOSSES)
 def test_compiles_without_a_break(function):
-    given = LOSSES[function]()
-    compiled = torch.compile(lambda: function(**given), fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(), function(**given))
+    arguments = LOSSES[function]()
+    compiled = torch.compile(lambda: function(**arguments), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(), function(**arguments))
 
 
 @pytest.mark.parametrize("function", LOSSES)
-def test_float16_is_refused_with_what_is_taken(function):
-    given = {k: v.half() if v.is_floating_point() else v for k, v in LOSSES[function]().items()}
+def test_float16_is_refused(function):
+    arguments = {k: v.half() if v.is_floating_point() else v for k, v in LOSSES[function]().items()}
     with pytest.raises(pf.BackendUnavailable, match=r"takes float32, .*not float16"):
-        function(**given)
+        function(**arguments)
 
 
 def test_norm_weighs_sources_alike():
@@ -79,7 +79,7 @@ def test_norm_weighs_sources_alike():
     torch.testing.assert_close(alike, pf.affinity_loss(embeddings, labels, weights, "norm"))
 
 
-def test_squared_is_nothing_where_sources_are_apart():
+def test_squared_is_zero_for_separated_sources():
     labels = torch.arange(12)[None] % 3
     embeddings = 20.0 * torch.eye(3)[labels]
     assert pf.affinity_loss(embeddings, labels, sources=3).item() == pytest.approx(0.0, abs=1e-6)

@@ -1,4 +1,4 @@
-"""conv2d_pool and upsample_conv2d as PyTorch sees them: registration, gradients, compilation, guards."""
+"""conv2d_pool and upsample_conv2d: registration, gradients, compilation, guards."""
 
 from itertools import pairwise
 
@@ -73,7 +73,12 @@ def test_the_papers_sizes():
     ],
 )
 def test_guards(change, says):
-    given = {"x": torch.rand(1, 4, 6, 2), "weight": torch.rand(3, 3, 2, 5), "bias": torch.rand(5), "factors": (1, 2)}
+    arguments = {
+        "x": torch.rand(1, 4, 6, 2),
+        "weight": torch.rand(3, 3, 2, 5),
+        "bias": torch.rand(5),
+        "factors": (1, 2),
+    }
     for function in (pf.conv2d_pool, pf.upsample_conv2d):
         with pytest.raises(ValueError, match=says):
-            function(*(given | change).values())
+            function(*(arguments | change).values())
