@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from ..errors import UserError
-from ..kernels.optimiser import RULES
+from ..kernels.train_steps import RULES
 from ..models.conv_partitioned import ConvPartitionedAutoencoder
 from ..sampling.crops import CropSampler
 
