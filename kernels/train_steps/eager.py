@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from ..decode.eager import decode, decode_backward
 from ..encode.eager import encode, encode_backward
 from ..partitioned_loss.eager import partitioned_loss
@@ -75,7 +75,7 @@ def _step(run: TrainingRun, step: int) -> Tensor:
 def _adadelta(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict) -> None:
     square, delta = state
     rho, epsilon = options["rho"], options["epsilon"]
-    w, g, s, d = wide(weight, gradient, square, delta)
+    w, g, s, d = upcast(weight, gradient, square, delta)
     g = g + options["weight_decay"] * w
     s = rho * s + (1 - rho) * g**2
     change = (d + epsilon).sqrt() / (s + epsilon).sqrt() * g
@@ -87,7 +87,7 @@ def _adadelta(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step:
 def _adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict) -> None:
     mean, square = state
     beta1, beta2 = options["beta1"], options["beta2"]
-    w, g, m, s = wide(weight, gradient, mean, square)
+    w, g, m, s = upcast(weight, gradient, mean, square)
     g = g + options["weight_decay"] * w
     m = beta1 * m + (1 - beta1) * g
     s = beta2 * s + (1 - beta2) * g**2
@@ -99,7 +99,7 @@ def _adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int
 
 def _sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict) -> None:
     (velocity,) = state
-    w, g, v = wide(weight, gradient, velocity)
+    w, g, v = upcast(weight, gradient, velocity)
     v = options["momentum"] * v + (g + options["weight_decay"] * w)
     velocity.copy_(v)
     weight.copy_(w - options["learning_rate"] * v)
@@ -108,7 +108,7 @@ def _sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int,
 def _nesterov(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict) -> None:
     (velocity,) = state
     momentum = options["momentum"]
-    w, g, v = wide(weight, gradient, velocity)
+    w, g, v = upcast(weight, gradient, velocity)
     g = g + options["weight_decay"] * w
     v = momentum * v + g
     velocity.copy_(v)
