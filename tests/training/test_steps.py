@@ -102,7 +102,7 @@ def test_auto_takes_the_cpu_kernels_and_eager_for_what_they_refuse(run):
     assert steps.serving_backend([run]) == "cpu"
     double = make_run(CASE, torch.float64, torch.device("cpu")).copy()
     assert steps.serving_backend([double]) == "eager"
-    with pytest.raises(BackendUnavailable, match="take float32"):
+    with pytest.raises(BackendUnavailable, match="takes float32"):
         train_steps([double], 0, 1, "cpu")
     assert np.isfinite(train_steps([double], 0, 1).item())
 
