@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .atomic import atomic_path, check_writable
 from .audio import files
 from .errors import UserError
+from .models.protocol import Model
 
 logger = logging.getLogger("partae_fast")
 
@@ -122,7 +123,7 @@ def _output_paths(out: Path, overwrite: bool) -> dict[str, Path]:
     return {name: out / name for name in OUTPUTS}
 
 
-def _draw(paths: dict[str, Path], model: Any) -> None:
+def _draw(paths: dict[str, Path], model: Model) -> None:
     from .denoising.figure import plot_denoising
 
     parts = [files.read(paths[name])[0][:, 0] for name in ("noisy.wav", "denoised.wav", "noise.wav")]

@@ -62,7 +62,7 @@ def check(args: argparse.Namespace, single_file: bool) -> None:
         check_writable(args.trace, args.overwrite)
 
 
-def adapt_model(args: argparse.Namespace, model: Any, source: Path) -> Adaptation:
+def adapt_model(args: argparse.Namespace, model: AdaptiveDenoisingAutoencoder, source: Path) -> Adaptation:
     """Adapt the model to the recording, and print and write its purity error."""
     audio, rate = read(source)
     clean = _read_reference(args.reference, source, audio, rate) if args.reference else None

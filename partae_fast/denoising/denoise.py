@@ -13,7 +13,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol, TypeVar, overload, runtime_checkable
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..masking.mask import Mask, gain_of
+from ..models.protocol import Model, SignalEstimator, SpectrumEstimator
 from ..models.separation import SourceSeparator
 from ..models.state import unwrapped
 from . import stft
@@ -37,53 +38,22 @@ PARTS = ("signal", "noise")
 BLOCK = 2**16
 
 
-@runtime_checkable
-class SignalEstimator(Protocol):
-    """Model that reconstructs the signal alone, which is enough if its mask does not use the noise."""
-
-    def signal(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the first result of `DenoisingModel.separate` for magnitudes (B, N, H)."""
-        ...
-
-
-@runtime_checkable
-class SpectrumEstimator(Protocol):
-    """Model that estimates the spectra of the signal, with their phases, instead of a mask."""
-
-    def estimate(self, spectra: torch.Tensor) -> torch.Tensor:
-        """Return the complex spectra of the signal for those of the recording, (channels, N, n_fft//2 + 1)."""
-        ...
-
-
-class DenoisingModel(Protocol):
-    """Model that `denoise` accepts."""
-
-    pool: int
-    taps: int
-    spectrogram: Spectrogram | None
-    mask: Mask | None
-
-    def separate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the reconstructions of foreground and background for magnitudes (B, N, H)."""
-        ...
-
-
 @overload
 def denoise(
-    audio: torch.Tensor, rate: int, model: DenoisingModel, part: str = "signal", reduction: float | None = None
+    audio: torch.Tensor, rate: int, model: Model, part: str = "signal", reduction: float | None = None
 ) -> torch.Tensor: ...
 
 
 @overload
 def denoise(
-    audio: ArrayLike, rate: int, model: DenoisingModel, part: str = "signal", reduction: float | None = None
+    audio: ArrayLike, rate: int, model: Model, part: str = "signal", reduction: float | None = None
 ) -> Audio: ...
 
 
 def denoise(
     audio: ArrayLike | torch.Tensor,
     rate: int,
-    model: DenoisingModel,
+    model: Model,
     part: str = "signal",
     reduction: float | None = None,
 ) -> Audio | torch.Tensor:
@@ -126,7 +96,7 @@ def denoise_blocks(
     blocks: Iterable[NDArray[np.floating]],
     rate: int,
     channels: int,
-    model: DenoisingModel,
+    model: Model,
     part: str = "signal",
     reduction: float | None = None,
     chunk: int = CHUNK,
@@ -197,7 +167,7 @@ def _denoise_stream(
 class _Masking(ChunkProcessor):
     """Processor of the model's rate: istft((max(gain, floor) - floor) * stft(x)), in chunks."""
 
-    def __init__(self, model: DenoisingModel, spectrogram: Spectrogram, channels: int, floor: float, chunk: int):
+    def __init__(self, model: Model, spectrogram: Spectrogram, channels: int, floor: float, chunk: int):
         # A decoded frame depends on pool windows up to taps - 1 frames away, an encoded window depends on input frames
         # up to taps - 1 frames away, and a gain depends on the mask's reach. Each is rounded up to whole pools.
         reach = (model.taps - 1, model.taps - 1, (model.mask or Mask()).reach)

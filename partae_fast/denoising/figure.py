@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..atomic import atomic_path
 from ..audio.files import PathLike
 from ..audio.spectrogram import Spectrogram
+from ..models.protocol import Model
 from ..plot_style import DPI, STYLE
 
 RANGE = 70.0  # dB: extent of the colour scale
@@ -23,7 +24,7 @@ def plot_denoising(
     signal: NDArray[np.floating],
     noise: NDArray[np.floating],
     rate: int,
-    model: Any,
+    model: Model,
     title: str | None = None,
     start: float = 0.0,
 ) -> None:

@@ -13,7 +13,8 @@ import torch
 from ..atomic import check_writable
 from ..audio.files import BLOCK, AudioInfo, PathLike, blocks, info, read, writing
 from ..errors import UserError, is_out_of_memory
-from .denoise import CHUNK, DenoisingModel, denoise_blocks
+from ..models.protocol import Model
+from .denoise import CHUNK, denoise_blocks
 
 logger = logging.getLogger("partae_fast")
 
@@ -29,7 +30,7 @@ def figure_path(target: PathLike) -> Path:
 
 
 def denoise_file(
-    model: DenoisingModel,
+    model: Model,
     source: PathLike,
     target: PathLike,
     part: str = "signal",
@@ -124,7 +125,7 @@ def require_unchanged(source: PathLike, before: os.stat_result) -> None:
         raise UserError(f"{source}: changed while it was read; denoise it again when it is complete")
 
 
-def _plot(model: DenoisingModel, source: PathLike, target: PathLike, part: str, rate: int) -> None:
+def _plot(model: Model, source: PathLike, target: PathLike, part: str, rate: int) -> None:
     from .figure import plot_denoising
 
     audio, _ = read(source, frames=FIGURE_SECONDS * rate)

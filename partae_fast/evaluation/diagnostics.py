@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..masking.mask import gain_of
+from ..models.conv_autoencoder import ConvAutoencoder
 from ..training.spectrograms import Spectrograms
 
 _CHUNK = 4096  # frames per pass; the model pads the ends of each chunk with zeros
@@ -52,7 +52,7 @@ class Diagnostics:
         ]
 
 
-def diagnose(model: Any, spectrograms: Spectrograms) -> Diagnostics:
+def diagnose(model: ConvAutoencoder, spectrograms: Spectrograms) -> Diagnostics:
     """Measure a model on the recordings it was trained on.
 
     Args:
@@ -90,7 +90,7 @@ def diagnose_magnitudes(
     return Diagnostics(reduction, kept, reconstruction, tuple(warnings))
 
 
-def _energies(model: Any, recordings: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+def _energies(model: ConvAutoencoder, recordings: Sequence[NDArray[np.float32]]) -> dict[str, float]:
     """Return sums of squares over all frames and bins: input, foreground, background, masked output, residual."""
     sums: dict[str, float] = dict.fromkeys(("input", "foreground", "background", "output", "residual"), 0.0)
     for magnitudes in recordings:

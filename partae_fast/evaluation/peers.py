@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.spectrogram import Spectrogram
-from ..denoising.denoise import DenoisingModel, denoise
+from ..denoising.denoise import denoise
 from ..errors import UserError
+from ..models.protocol import Model
 from ..systems.fit import fit
 from ..systems.registry import DEFAULT
 from ..training.options import TrainingOptions
@@ -118,7 +119,7 @@ def trained(band: tuple[float, float] | None = None, system: str = DEFAULT, **op
     return denoiser
 
 
-def with_model(model: DenoisingModel) -> Denoiser:
+def with_model(model: Model) -> Denoiser:
     """Return a denoiser that applies a trained model; it ignores the noise-only audio."""
     return lambda mixture, noise_only, rate: denoise(mixture, rate, model)
 

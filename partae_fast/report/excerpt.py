@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from ..audio.files import AudioInfo, PathLike, blocks, info, read
 from ..denoising.denoise import denoise, denoise_blocks
 from ..errors import UserError
+from ..models.protocol import Model
 
 SEARCHED = 3600.0  # seconds of a long recording that are searched for the loudest signal
 _MARGIN = 1.0  # least seconds on either side that are denoised too, to avoid edge effects
@@ -40,7 +40,7 @@ class Excerpt:
 
 
 def denoised_excerpt(
-    path: PathLike, model: Any, seconds: float, start: float | None = None, reduction: float | None = None
+    path: PathLike, model: Model, seconds: float, start: float | None = None, reduction: float | None = None
 ) -> Excerpt:
     """Return a denoised excerpt of a recording, with bounded memory.
 
@@ -75,7 +75,7 @@ def denoised_excerpt(
     return Excerpt(header, first / header.rate, choice, before, signal, before - signal)
 
 
-def _aligned_start(first: int, rate: int, model: Any) -> int:
+def _aligned_start(first: int, rate: int, model: Model) -> int:
     """Return the sample to denoise from, at a pool boundary of the whole recording if one is near enough.
 
     The result of the excerpt then equals that of the whole recording, because it depends on the pools.
@@ -87,13 +87,13 @@ def _aligned_start(first: int, rate: int, model: Any) -> int:
     return aligned if first - aligned <= _MAX_LEAD * rate else latest
 
 
-def _margin_samples(rate: int, model: Any) -> int:
+def _margin_samples(rate: int, model: Model) -> int:
     """Return the number of samples on either side that may affect an excerpt."""
     spectrogram, reach = model.spectrogram, 3 * (model.taps + model.pool)
     return math.ceil(rate * max(_MARGIN, (reach * spectrogram.hop + spectrogram.n_fft) / spectrogram.rate))
 
 
-def _loudest_start(path: PathLike, header: AudioInfo, model: Any, seconds: float) -> float:
+def _loudest_start(path: PathLike, header: AudioInfo, model: Model, seconds: float) -> float:
     """Return the start, in whole seconds, of the stretch whose signal has the most energy."""
     energies, remainder, remaining = [], np.zeros(0, np.float32), round(SEARCHED * header.rate)
     first_channel = (block[:, :1] for block in blocks(path))

@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..evaluation.diagnostics import diagnose_magnitudes
 from ..labels import GUARD, Event, Timeline, cut, match_recordings
 from ..models import load, storage
+from ..models.protocol import Model
 from .excerpt import Excerpt, denoised_excerpt
 from .media import Picture, picture, players, slowdown
 
@@ -136,7 +137,7 @@ def _events(labels: Sequence[PathLike], inputs: Sequence[PathLike]) -> dict[Path
     return events
 
 
-def _section(path: PathLike, model: Any, excerpt: Excerpt, events: list[Event] | None, slower: float) -> _Section:
+def _section(path: PathLike, model: Model, excerpt: Excerpt, events: list[Event] | None, slower: float) -> _Section:
     parts = {"before": excerpt.before, "signal": excerpt.signal, "noise": excerpt.noise}
     rate, end = excerpt.header.rate, excerpt.start + excerpt.seconds
     events_in_excerpt = [event for event in events or [] if event.end > excerpt.start and event.start < end]
@@ -186,7 +187,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{left:02} h" if minutes >= 60 else f"{minutes}:{left:02} min"
 
 
-def _band_level(model: Any, rate: int) -> Callable[[NDArray[np.floating]], float]:
+def _band_level(model: Model, rate: int) -> Callable[[NDArray[np.floating]], float]:
     """Return a function that computes the level of a part in the model's band."""
     from ..metrics import band
 
@@ -205,7 +206,7 @@ def _decibels(level: float) -> str:
     return f"{level:.1f} dB".replace("-", "\N{MINUS SIGN}") if math.isfinite(level) else "silence"
 
 
-def _scores(model: Any, excerpt: Excerpt, events: list[Event]) -> list[str]:
+def _scores(model: Model, excerpt: Excerpt, events: list[Event]) -> list[str]:
     """Return lines about the attenuation outside the events and the energy that is kept, if both can be measured."""
     spectrogram, length = model.spectrogram, excerpt.seconds
     magnitudes = spectrogram.magnitude(resample(excerpt.before, excerpt.header.rate, spectrogram.rate))

@@ -21,6 +21,7 @@ import torch
 
 from ..atomic import atomic_path, check_writable
 from ..errors import UserError
+from ..models.protocol import Model
 from ..models.storage import save
 from ..sampling.crops import CropSampler
 from ..systems.convolutional import ConvolutionalSettings
@@ -452,7 +453,7 @@ def settings_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row if key not in ("name", *RESULTS)))
 
 
-def scores_of(model: Any, sampler: CropSampler) -> dict[str, float | None]:
+def scores_of(model: Model, sampler: CropSampler) -> dict[str, float | None]:
     """Compute the scores of a model on crops of its training recordings.
 
     There are 32 crops, half of them noise-only.

@@ -6,7 +6,6 @@ levels. The method is RemixIT (Tzinis et al. 2022) on magnitudes; bench/results/
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..masking.mask import Mask
 from ..masking.rules import cautious, quantile_of_power, typical_power, with_bypass
+from ..models.conv_autoencoder import ConvAutoencoder
 from ..sampling.crops import CropSampler
 from ..training.spectrograms import LONGEST
 
@@ -29,7 +29,7 @@ _CHUNK = 4096  # frames per call of the model
 
 
 def self_training_sampler(
-    model: Any,
+    model: ConvAutoencoder,
     mask: Mask,
     signal: Sequence[Magnitudes],
     noise: Sequence[Magnitudes],
@@ -74,7 +74,9 @@ def _limit_length(recordings: Sequence[Magnitudes], frames: int, rng: np.random.
             yield x
 
 
-def _gains(model: Any, mask: Mask, signal: Sequence[Magnitudes], noise: Sequence[Magnitudes]) -> Iterator[Magnitudes]:
+def _gains(
+    model: ConvAutoencoder, mask: Mask, signal: Sequence[Magnitudes], noise: Sequence[Magnitudes]
+) -> Iterator[Magnitudes]:
     """Yield the teacher's gain for every frame and bin of each recording."""
     typical, loudest = typical_power(noise, signal), np.sqrt(quantile_of_power(noise, LOUDEST))
     mask = with_bypass(PARTITIONED if (model.foreground == 0).any() else cautious(mask, noise), noise)
@@ -83,7 +85,7 @@ def _gains(model: Any, mask: Mask, signal: Sequence[Magnitudes], noise: Sequence
         yield mask.gain(foreground, np.minimum(background, loudest), x, typical)
 
 
-def _separate(model: Any, x: Magnitudes) -> tuple[Magnitudes, Magnitudes]:
+def _separate(model: ConvAutoencoder, x: Magnitudes) -> tuple[Magnitudes, Magnitudes]:
     """Return the foreground and background reconstructions of a recording.
 
     They are computed in chunks with a halo.

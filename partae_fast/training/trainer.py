@@ -16,6 +16,7 @@ from ..atomic import check_writable
 from ..errors import UserError
 from ..kernels.train_steps import RULES, TrainingRun
 from ..models.conv_autoencoder import ConvAutoencoder
+from ..models.protocol import TrainableModel
 from ..models.state import unwrapped
 from ..models.storage import identity
 from ..sampling.crops import CropSampler
@@ -107,7 +108,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Any,
+        model: TrainableModel,
         sampler: CropSampler | Sampler,
         penalty: float = 0.75,
         optimizer: str = "adadelta",
@@ -125,24 +126,24 @@ class Trainer:
         plateau: Plateau | None = None,
     ) -> None:
         self.ranks = ranks or Ranks()
-        model = _trainable(model, sampler, self.ranks)
-        _check_settings(model, sampler, penalty, learning_rate)
+        module = _trainable(model, sampler, self.ranks)
+        _check_settings(module, sampler, penalty, learning_rate)
         self._items = self.ranks.items(sampler.batch)
-        self.model, self.penalty, self.backend = model, float(penalty), backend
+        self.model, self.penalty, self.backend = module, float(penalty), backend
         options = {**(options or {}), **({} if learning_rate is None else {"learning_rate": float(learning_rate)})}
-        device = next(model.parameters()).device
+        device = next(module.parameters()).device
         self.sampler = sampler.to(device)
         if isinstance(sampler, CropSampler):
             with torch.no_grad():
                 for name in ("mean", "std", "noise_mean_square"):
-                    getattr(model, name).copy_(getattr(sampler, name))
-        self._optimizer = Optimizer(optimizer, dict(model.named_parameters()), options)
+                    getattr(module, name).copy_(getattr(sampler, name))
+        self._optimizer = Optimizer(optimizer, dict(module.named_parameters()), options)
         self.history = History()
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every, self.progress = checkpoint_every, progress if self.ranks.leads else False
         self.watch, self.plateau = watch, plateau
         self._run = {
-            **_identity(model, self.checkpoint),
+            **_identity(module, self.checkpoint),
             "penalty": self.penalty,
             "optimizer": optimizer,
             **self._optimizer.options,
@@ -157,7 +158,7 @@ class Trainer:
         if self.checkpoint:
             self._open_checkpoint(self.checkpoint, resume, overwrite)
         self._check_ranks()
-        self._parallel = ParallelLoss(model, sampler.batch, self.ranks) if self.ranks.count > 1 else None
+        self._parallel = ParallelLoss(module, sampler.batch, self.ranks) if self.ranks.count > 1 else None
 
     @property
     def step(self) -> int:
@@ -397,7 +398,7 @@ def launch(trainers: Sequence[Trainer], steps: int, backend: str) -> np.ndarray:
     return losses
 
 
-def _trainable(model: Any, sampler: Any, ranks: Ranks) -> Any:
+def _trainable(model: TrainableModel, sampler: Any, ranks: Ranks) -> Any:
     """Return the model without wrappers.
 
     Raises TypeError if it lacks a method, buffer or parameters that training needs, and UserError if it is wrapped in
@@ -417,8 +418,9 @@ def _trainable(model: Any, sampler: Any, ranks: Ranks) -> Any:
             "buffers mean, std and noise_mean_square; or iterate over the sampler in a loop of your own"
         )
     group = current()
+    parts = model.modules() if isinstance(model, torch.nn.Module) else ()
     if ranks.count == 1 < group.count and any(
-        isinstance(part, torch.nn.parallel.DistributedDataParallel) for part in model.modules()
+        isinstance(part, torch.nn.parallel.DistributedDataParallel) for part in parts
     ):
         raise UserError(
             f"Trainer: the model is in DistributedDataParallel, of {group.count} processes, and this Trainer would "

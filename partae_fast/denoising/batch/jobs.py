@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...models.protocol import Model
 from ..denoise import CHUNK
 from ..files import denoise_file, figure_path
 
@@ -69,7 +70,7 @@ class Outcome:
 
 
 def run_job(
-    model: Any,
+    model: Model,
     job: Job,
     settings: BatchSettings,
     progress_callback: Callable[[float], None] | None = None,

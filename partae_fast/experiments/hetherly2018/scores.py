@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...denoising import denoise
 from ...metrics import bss, si_sdr
+from ...models.protocol import Model
 from ...sampling.mixtures import MixtureSampler
 
 Audio = NDArray[np.float32]
@@ -50,7 +51,7 @@ def scores(estimators: dict[str, VoiceEstimator], sampler: MixtureSampler, test_
                 }
 
 
-def denoising_estimator(model: Any) -> VoiceEstimator:
+def denoising_estimator(model: Model) -> VoiceEstimator:
     """Return an estimator that denoises with a model."""
     return lambda mixture, voice: denoise(mixture, model.spectrogram.rate, model)
 
