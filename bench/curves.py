@@ -10,24 +10,16 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 
+from partae_fast.kernels import backends
 from partae_fast.kernels._cpu.simd import VECTOR_BYTES
 
 from . import peers
+from .common import GRAPH
+from .declaration import BACKENDS
 from .timing import measure
-from .train_step import (
-    CONFIGURATIONS,
-    EAGER,
-    GRAPH,
-    OURS,
-    build,
-    floor,
-    flop,
-    peer_names,
-    prepare,
-    refusals,
-    row,
-)
+from .train_step import CONFIGURATIONS, EAGER, OURS, build, contest, flop, peer_names
 
 BASE = CONFIGURATIONS[0]
 AXES: dict[str, tuple[int, ...]] = {
@@ -47,64 +39,51 @@ def shape_at(axis: str, value: int) -> dict[str, int]:
 
 
 def measure_curves(device: str, ceilings: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
-    """A point for each size of each axis: its rows, and the seconds of a step of one window."""
+    """Return a point for each size of each axis: its rows, and the seconds of a step of one window."""
     compiled = _best_compiled(device, rounds)
     others = [EAGER, compiled, *(name for name in peer_names(device) if name.startswith(GRAPH))]
-    known: dict[tuple, dict[str, Any]] = {}
+    points_at: dict[tuple, dict[str, Any]] = {}
     fixed: dict[tuple, dict[str, float]] = {}
     points = []
     for axis, values in AXES.items():
         for value in values:
             shape = shape_at(axis, value)
-            if (key := tuple(shape.values())) not in known:
-                known[key] = _point(shape, device, ceilings, others, rounds)
+            if (key := tuple(shape.values())) not in points_at:
+                points_at[key] = _point(shape, device, ceilings, others, rounds)
             filters = shape["H"], shape["K"], shape["M"]
             if filters not in fixed:
                 fixed[filters] = _of_one_window(shape, device, rounds)
-            points.append({"axis": axis, "value": value, "fixed_seconds": fixed[filters], **known[key]})
-            times = ", ".join(f"{r['version']} {r['seconds'] * 1e3:.3g} ms" for r in known[key]["rows"])
+            points.append({"axis": axis, "value": value, "fixed_seconds": fixed[filters], **points_at[key]})
+            times = ", ".join(f"{r['version']} {r['seconds'] * 1e3:.3g} ms" for r in points_at[key]["rows"])
             print(f"{axis} {value} ({device}): {times}", flush=True)
     return points
 
 
-def _ours(shape: dict[str, int], device: str) -> list[str]:
+def _ours(device: str) -> list[str]:
     """What of ours is drawn: all but the plain one."""
-    able, _ = refusals(shape, device)
-    return [name for name in able if name != OURS + "eager"] or able
+    return [name for name in BACKENDS[device] if backends()[name].available]
 
 
 def _best_compiled(device: str, rounds: int) -> str:
     """Which way to compile is the fastest at the base, and so is drawn; eager where there is none."""
-    prepared = prepare(BASE, device, [], [EAGER, *peers.compiled_ways(device)])
-    medians = {name: float(np.median(s)) for name, s in prepared.measured(device, rounds).items() if name != EAGER}
-    return min(medians, key=lambda name: medians[name], default=EAGER)
+    samples = contest(BASE, device, [], [*peers.compiled_ways(device)]).run(device, rounds=rounds).samples
+    return min(samples, key=lambda name: np.median(samples[name]), default=EAGER)
 
 
 def _point(
     shape: dict[str, int], device: str, ceilings: dict[str, Any], others: list[str], rounds: int
 ) -> dict[str, Any]:
-    prepared = prepare(shape, device, _ours(shape, device), list(dict.fromkeys(others)))
-    samples = prepared.measured(device, rounds)
-    best = min((float(np.median(s)) for name, s in samples.items() if not name.startswith(OURS)), default=None)
-    rows = [
-        row(
-            *("train step", name, shape, device, "float32", seconds, best, prepared.errors[name]),
-            floor_seconds=floor(shape, ceilings),
-            steps_in_a_call=prepared.versions[name].steps,
-            adadelta=None if name.startswith(OURS) else prepared.form,
-            peak_bytes=None,
-            held_bytes=None,
-        ).to_dict()
-        for name, seconds in samples.items()
-    ]
-    prepared.versions.clear()
-    return {"flop": flop(shape), "rows": rows, "skipped": prepared.skipped, "wrong": prepared.wrong}
+    torch.compiler.reset()
+    steps = contest(shape, device, _ours(device), list(dict.fromkeys(others)))
+    outcome = steps.run(device, rounds=rounds)
+    rows = [row.to_dict() for row in steps.rows(outcome, shape, device, ceilings)]
+    return {"flop": flop(shape), "rows": rows, "skipped": outcome.unable, "wrong": [*outcome.wrong]}
 
 
 def _of_one_window(shape: dict[str, int], device: str, rounds: int) -> dict[str, float]:
     """Seconds of a step of one item of one window, by version."""
     least = {**shape, "B": 1, "N": shape["P"]}
-    calls = {name: build(name, least, device) for name in [*_ours(least, device), EAGER]}
+    calls = {name: build(name, least, device) for name in [*(OURS + name for name in _ours(device)), EAGER]}
     return {name: float(np.median(s)) for name, s in measure(dict(calls), device, rounds).items()}
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import peers
 from .common import Check, Contest, deviation, gradients
+from .passes import BOTH, with_graphs
 from .timing import Work
 
 
@@ -50,9 +51,12 @@ def contest(
 
     return Contest(
         op,
+        BOTH,
         data,
-        ours={name: differentiated(ours, backend=name) for name in backends},
-        peers={name: differentiated(function) for name, function in peers.compiled(peer, device).items()},
+        ours=with_graphs({name: differentiated(ours, backend=name) for name in backends}, BOTH, device),
+        peers=with_graphs(
+            {name: differentiated(function) for name, function in peers.compiled(peer, device).items()}, BOTH, device
+        ),
         work=work,
         truth=check_of,
     )
