@@ -34,12 +34,11 @@ SHAPES = [
     {"B": 100, "N": 5, "H": 41, "C": 40, "D": 30, "p": 1, "q": 1},
     {"B": 100, "N": 15, "H": 1025, "C": 12, "D": 1, "p": 1, "q": 1},
 ]
-
-
+QUICK = {"B": 20, "N": 15, "H": 1025, "C": 1, "D": 12, "p": 3, "q": 5}
 SMOKE = {"B": 2, "N": 3, "H": 10, "C": 2, "D": 3, "p": 1, "q": 5}
 
 
-@benchmark("conv2d_pool", passes=PASSES, shapes=SHAPES, smoke=SMOKE, peers=maps.peer_names)
+@benchmark("conv2d_pool", passes=PASSES, shapes=SHAPES, smoke=SMOKE, quick=QUICK, peers=maps.peer_names)
 def bench_conv2d_pool(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     p, q = shape["p"], shape["q"]
     data = maps.inputs(shape, device)

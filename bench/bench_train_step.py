@@ -18,7 +18,7 @@ from partae_fast.kernels import OPS
     prefix=OURS,
     peers=peer_names,
     rounds=STEP_ROUNDS,
-    name="train step",
+    name="train",
 )
 def bench_train_step(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     return contest(shape, device, backends)

@@ -18,12 +18,11 @@ SHAPES = [
     {"B": 100, "N": 5, "H": 41, "C": 30, "D": 20, "p": 1, "q": 5},
     {"B": 100, "N": 5, "H": 205, "C": 20, "D": 12, "p": 3, "q": 5},
 ]
-
-
+QUICK = {"B": 20, "N": 5, "H": 41, "C": 30, "D": 20, "p": 1, "q": 5}
 SMOKE = {"B": 2, "N": 3, "H": 10, "C": 2, "D": 3, "p": 1, "q": 5}
 
 
-@benchmark("upsample_conv2d", passes=PASSES, shapes=SHAPES, smoke=SMOKE, peers=maps.peer_names)
+@benchmark("upsample_conv2d", passes=PASSES, shapes=SHAPES, smoke=SMOKE, quick=QUICK, peers=maps.peer_names)
 def bench_upsample_conv2d(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     b, n, h, c, d, p, q = shape.values()
     data = maps.inputs(shape, device)

@@ -210,9 +210,11 @@ class Contest:
                 errors[name] = self._error(name, call, check)
             except Wrong as wrong:
                 reason = str(wrong)
+            except BackendUnavailable as error:
+                reason, unable = str(error), True
             except Exception as error:  # whatever a candidate or a compiler raises: the others are timed
                 reason = f"it raises {type(error).__name__}: {error}".splitlines()[0]
-                unable = name in self.peers or isinstance(error, BackendUnavailable)
+                unable = name in self.peers
             changed = [label for label, tensor in self.inputs.items() if not same_bits(tensor, kept[label])]
             if changed:
                 reason = f"it changed its input {', '.join(changed)}" + (f"; {reason}" if reason else "")

@@ -1,26 +1,35 @@
 """Time of a training step as one of its sizes grows and the others stay at the paper's configuration.
 
+python -m partae_fast.bench.curves FOLDER [--device cuda] [--quick]     writes curves.json, .md and .png there
+
 The cost should grow as the needed work grows. Where it does not, `text` says so, and why as far as the same run tells:
 each point also has the time of a step of one item of one pool window with the same filters, which is what a step costs
 however little there is to learn from: the optimiser, the sums of partial gradients, meetings of threads or blocks.
 """
 
+import argparse
 import itertools
+import json
 import math
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from partae_fast.atomic import atomic_path
 from partae_fast.kernels import backends
 from partae_fast.kernels._cpu.simd import VECTOR_BYTES
 
 from . import peers
+from .ceilings import ceilings as measured_ceilings
 from .common import GRAPH
 from .declaration import BACKENDS
-from .timing import measure
+from .timing import environment, measure
 from .train_step import CONFIGURATIONS, EAGER, OURS, build, contest, flop, peer_names
 
+ROUNDS, QUICK_ROUNDS = 5, 3
 BASE = CONFIGURATIONS[0]
 AXES: dict[str, tuple[int, ...]] = {
     "B": (1, 4, 16, 64, 256, 1024, 4096),
@@ -209,3 +218,29 @@ def plot(report: dict[str, Any], path: Any) -> None:
         panels[0].set_ylabel("a training step, ms")
         panels[0].legend(fontsize=8)
     figure.savefig(path, dpi=90)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="few samples")
+    args = parser.parse_args(arguments)
+    from .render import main as render  # which imports this module
+
+    limits = measured_ceilings(args.device)
+    points = measure_curves(args.device, limits, QUICK_ROUNDS if args.quick else ROUNDS)
+    report = {
+        "environment": environment(),
+        "ceilings": {args.device: limits},
+        "curves": {args.device: points},
+    }
+    args.folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(args.folder / "curves.json") as file:
+        file.write_text(json.dumps(report, indent=1) + "\n")
+    render([str(args.folder / "curves.json")])
+    return int(any(point["wrong"] or any(row["fault"] for row in point["rows"]) for point in points))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -123,9 +123,9 @@ class Session:
         facts = {name: self.environment[name] for name in ("commit", "versions")} | {"load": os.getloadavg()[0]}
         if timed and options.device not in self.ceilings:
             self.ceilings[options.device] = self._measure_ceilings()
-        if self._last != (declared.name or declared.op, case.shape):  # else PyTorch compiles for sizes in general
-            torch.compiler.reset()
-            self._last = declared.name or declared.op, case.shape
+        if timed and self._last != (key := (declared.name or declared.op, case.shape)):
+            torch.compiler.reset()  # else PyTorch compiles for sizes in general
+            self._last = key
         gc.collect()
         rounds = options.rounds or (min(declared.rounds, QUICK_ROUNDS) if options.quick else declared.rounds)
         with (
