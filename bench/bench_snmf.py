@@ -48,7 +48,7 @@ def bench_snmf(op_pass: str, shape: dict[str, int], device: str, backends: list[
     update, once = 4.0 * n * h * k, 4.0 * (n * h + n * k + k * h)
 
     def learned() -> tuple[Tensor, Tensor]:
-        rows, objectives = snmf.learned(x, k, 0.0, UPDATES, seed=0)
+        rows, objectives = snmf.learn_dictionary(x, k, 0.0, UPDATES, seed=0)
         return rows, torch.tensor(objectives)
 
     if op_pass == LEARNING:
@@ -81,7 +81,7 @@ def _check_of_activations(t: SimpleNamespace) -> Check:
 
 def _check_of_learning(t: SimpleNamespace, bases: int) -> Check:
     """What a dictionary explains, alike for all; of ours alone the dictionary and the objective of each update too."""
-    dictionary, objectives = snmf.learned(t.x, bases, 0.0, UPDATES, seed=0)
+    dictionary, objectives = snmf.learn_dictionary(t.x, bases, 0.0, UPDATES, seed=0)
     truth = _explained(t.x, dictionary)
 
     def check(outputs):

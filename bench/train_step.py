@@ -32,7 +32,7 @@ from torch import Tensor
 
 from partae_fast.kernels import OPS, implementation
 from partae_fast.kernels.optimiser import RULES
-from partae_fast.kernels.train_steps import Run, fresh_state
+from partae_fast.kernels.train_steps import TrainingRun, fresh_state
 from partae_fast.sampling.crops import CropSampler
 from partae_fast.training.steps import train_steps
 
@@ -84,7 +84,7 @@ def make_sampler(shape: dict[str, int], device: str, seed: int = 0) -> CropSampl
 
 def make_run(
     shape: dict[str, int], sampler: CropSampler, seed: int = 0, penalty: float = PENALTY, background: float = 0.25
-) -> Run:
+) -> TrainingRun:
     """A model of random filters in training on the sampler's crops, on their device."""
     device = sampler.source.device
     generator = torch.Generator().manual_seed(seed)
@@ -93,7 +93,7 @@ def make_run(
     w_dec = torch.randn(taps, latents, bins, generator=generator) / (taps * latents) ** 0.5
     w_enc, w_dec = w_enc.to(device), w_dec.to(device)
     foreground = (torch.arange(latents, device=device) >= round(latents * background)).float()
-    return Run(
+    return TrainingRun(
         *(w_enc, w_dec, fresh_state(w_enc, w_dec, "adadelta"), sampler.crops),
         *(sampler.mean.to(device), sampler.std.to(device), foreground, penalty, shape["P"]),
         *("adadelta", {**RULES["adadelta"].options, "rho": RHO}),
@@ -120,7 +120,11 @@ class Ours(_Rewound):
     """A call takes `steps` steps of all runs in one launch, as many as take about `launch_seconds`."""
 
     def __init__(
-        self, runs: Sequence[Run], backend: str, threads: int | None = None, launch_seconds: float = LAUNCH_SECONDS
+        self,
+        runs: Sequence[TrainingRun],
+        backend: str,
+        threads: int | None = None,
+        launch_seconds: float = LAUNCH_SECONDS,
     ) -> None:
         self.runs, self.backend, self.threads = list(runs), backend, threads or torch.get_num_threads()
         self.steps = CHECKED
@@ -177,7 +181,7 @@ class Peer(_Rewound):
 
     steps = 1
 
-    def __init__(self, loss: Callable[..., Tensor], run: Run, sampler: CropSampler, form: str) -> None:
+    def __init__(self, loss: Callable[..., Tensor], run: TrainingRun, sampler: CropSampler, form: str) -> None:
         self.loss, self.run, self.sampler = loss, run, sampler
         self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
         self.optimiser = adadelta(self.weights, form)
@@ -213,7 +217,7 @@ class Peer(_Rewound):
 class GraphPeer(Peer):
     """The whole step captured: a call replays it. Crops are gathered inside, by a table of where they start."""
 
-    def __init__(self, loss: Callable[..., Tensor], run: Run, sampler: CropSampler, form: str) -> None:
+    def __init__(self, loss: Callable[..., Tensor], run: TrainingRun, sampler: CropSampler, form: str) -> None:
         self.loss, self.run, self.sampler = loss, run, sampler
         self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
         before = [w.detach().clone() for w in self.weights]
@@ -336,7 +340,7 @@ def losses_differ(losses: Sequence[float], truth: Sequence[float]) -> float:
     return float(np.max(np.abs(np.subtract(losses, truth)) / np.abs(truth)))
 
 
-def true_losses(run: Run, steps: int = CHECKED) -> list[float]:
+def true_losses(run: TrainingRun, steps: int = CHECKED) -> list[float]:
     """The losses of the first steps of a run in float64; the run stays as it is."""
     weights = run.w_enc.double(), run.w_dec.double()
     fixed = {name: getattr(run, name).double() for name in ("mean", "std", "foreground")}

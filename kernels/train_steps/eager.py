@@ -11,15 +11,15 @@ from ..encode.eager import encode, encode_backward
 from ..optimiser import eager as optimisers
 from ..partitioned_loss.eager import partitioned_loss
 from ..philox import first_word
-from .run import Crops, Run
+from .training_run import Crops, TrainingRun
 
 
-def refusal(runs: Sequence[Run]) -> str | None:
+def refusal(runs: Sequence[TrainingRun]) -> str | None:
     return None
 
 
 def first_rows(crops: Crops, step: int) -> np.ndarray:
-    """The rows of the source (B, G) where the crops of every item would start, one of each group."""
+    """Return the rows of the source (B, G) at which every item's crop of each group would start."""
     items, groups = np.arange(crops.batch, dtype=np.uint64), np.arange(len(crops.group_first), dtype=np.uint64)
     words = first_word(crops.seed, np.uint64(step), items[:, None], groups[None, :])
     within = (words * crops.group_starts.astype(np.uint64)) >> np.uint64(32)
@@ -28,24 +28,24 @@ def first_rows(crops: Crops, step: int) -> np.ndarray:
 
 
 def batch_at(crops: Crops, step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """x (B, N, H), its target and noise_only (B,) of a step."""
+    """Return x (B, N, H), its target and noise_only (B,) of a step."""
 
-    def mixed(recordings: Tensor, starts: list[int]) -> Tensor:
+    def mixture(recordings: Tensor, starts: list[int]) -> Tensor:
         first, *others = [recordings[s : s + crops.frames].to(dtype) for s in starts]
         return sum(others, first)
 
-    wanted = crops.source if crops.target is None else crops.target
+    target_source = crops.source if crops.target is None else crops.target
     signal, first_corruption = crops.signal_groups, crops.signal_groups + crops.noise_groups
     x, target = [], []
     for item, starts in enumerate(first_rows(crops, step).tolist()):
         own = starts[signal:first_corruption] if item < crops.noise_items else starts[:signal]
-        x.append(mixed(crops.source, own + starts[first_corruption:]))
-        target.append(x[-1] if crops.target_is_input else mixed(wanted, own))
+        x.append(mixture(crops.source, own + starts[first_corruption:]))
+        target.append(x[-1] if crops.target_is_input else mixture(target_source, own))
     noise_only = torch.arange(crops.batch, device=crops.source.device) < crops.noise_items
     return torch.stack(x), torch.stack(target), noise_only.to(dtype)
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
+def train_steps(runs: Sequence[TrainingRun], first: int, steps: int) -> Tensor:
     losses = torch.empty(len(runs), steps, dtype=torch.float64, device=runs[0].w_enc.device)
     for run, row in zip(runs, losses, strict=True):
         for i in range(steps):
@@ -53,9 +53,9 @@ def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
     return losses
 
 
-def _step(run: Run, step: int) -> Tensor:
+def _step(run: TrainingRun, step: int) -> Tensor:
     x, target, noise_only = batch_at(run.crops, step, run.w_enc.dtype)
-    values, positions = encode(x, run.w_enc, run.pool, run.mean, run.std, run.leak)
+    values, positions = encode(x, run.w_enc, run.pool, run.mean, run.std, run.negative_slope)
     decoded = decode(values, positions, run.w_dec, x.shape[1])
     r = decoded.relu() if run.rectified_output else decoded
     loss, grad_r, grad_penalty = partitioned_loss(r, target, values, noise_only, run.foreground, run.penalty)
@@ -64,7 +64,7 @@ def _step(run: Run, step: int) -> Tensor:
     grad_values, grad_dec = decode_backward(grad_r, values, positions, run.w_dec, True, True)
     grad_values += grad_penalty
     _, grad_enc = encode_backward(
-        grad_values, x, run.w_enc, values, positions, run.pool, run.mean, run.std, False, True, run.leak
+        grad_values, x, run.w_enc, values, positions, run.pool, run.mean, run.std, False, True, run.negative_slope
     )
     update = getattr(optimisers, run.optimizer)
     update(run.w_enc, grad_enc, run.state["w_enc"], step, run.options)

@@ -1,15 +1,15 @@
-"""Time every op and whole training steps beside plain PyTorch and torch.compile.
+"""Benchmark every op and whole training steps against PyTorch and torch.compile.
 
-Prints medians and quantiles, GFLOP/s and the fraction of what the hardware allows, as measured in the same run. Every
-output and gradient of a version is compared with float64 before it is timed and once more afterwards; a wrong version
-is not in the table. A time below what the hardware allows is an error. Other work on the machine spoils the figures.
+Prints median times and quantiles, GFLOP/s, and the fraction of the hardware limit measured in the same run. Before and
+after timing, every output and gradient is compared with a float64 reference; a version with wrong results is left out
+of the table. A time below the hardware limit is reported as an error. Run nothing else on the machine meanwhile.
 
---candidate runs the code of that file. The function is one more back-end of its op, called by the public function with
-its checks, the dispatcher and autograd, in every group whose pass runs it. It implements the pass of its name, or that
-of OP; the other passes are partae's own. --compare measures a commit with the benchmarks of this tree, then this tree.
-The exit code is 1 where a version was wrong or a time is an error.
+--candidate FILE.py:FUNCTION executes that file and times the function as one more back-end of its op, through the
+public function with its checks, dispatch and autograd, in every group whose pass runs it. The function implements the
+pass of the same name, or the pass OP; partae supplies the other passes. --compare first measures another commit with
+the benchmarks of this tree. The exit code is 1 if a version was wrong or a time was an error.
 
-`pytest bench` in a checkout takes these options and all of pytest-benchmark: docs/benchmarking.md.
+In a checkout `pytest bench` takes these options and all of pytest-benchmark: see docs/benchmarking.md.
 
 examples:
   partae bench

@@ -17,7 +17,7 @@ from .memory import offset, strided
 
 _KINDS = ("random", "not contiguous", "offset", "nan above", "graded")
 TINY = [case for case in cases.TINY + cases.NUMBERS if case.kind in _KINDS]
-LARGER, BEYOND, drawn = cases.LARGER, [case for case in cases.BEYOND if case.frames < 20_000], cases.drawn
+LARGER, BEYOND, random_cases = cases.LARGER, [case for case in cases.BEYOND if case.frames < 20_000], cases.random_cases
 
 # None of them a default, and such that a step is not small beside the weights that it changes.
 OPTIONS = {

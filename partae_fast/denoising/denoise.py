@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ..audio.arrays import as_given, columns_of
+from ..audio.arrays import columns_of, shaped_like
 from ..audio.files import RATE_LIMIT, require_finite
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
@@ -114,7 +114,7 @@ def denoise(
     """
     columns = columns_of(audio, "denoise")
     done = denoise_blocks(in_blocks(columns), rate, columns.shape[1], model, part, reduction)
-    return as_given(np.concatenate([np.zeros((0, columns.shape[1]), np.float32), *done]), audio)
+    return shaped_like(np.concatenate([np.zeros((0, columns.shape[1]), np.float32), *done]), audio)
 
 
 def in_blocks(columns: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
@@ -160,7 +160,7 @@ def denoise_blocks(
             "on such recordings"
         )
     floor = 0.0 if reduction is None else 10.0 ** (-reduction / 20)
-    chunk = WHOLE if getattr(model, "whole", False) else chunk
+    chunk = WHOLE if getattr(model, "needs_whole_recording", False) else chunk
     weighting = _Weighting(model, model.spectrogram, channels, floor, chunk)
     return _stream(blocks, int(rate), weighting, floor, part)
 

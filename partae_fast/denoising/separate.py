@@ -21,7 +21,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import check_writable
-from ..audio.arrays import as_given, columns_of
+from ..audio.arrays import columns_of, shaped_like
 from ..audio.files import FORMATS, AudioInfo, PathLike, blocks, info, require_finite, writing
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
@@ -91,7 +91,7 @@ def separate(
     parts = list(separate_blocks(in_blocks(columns), rate, columns.shape[1], model, step, count=count))
     nothing = np.zeros((len(sources), 0, columns.shape[1]), np.float32)
     whole = np.concatenate([nothing, *parts], axis=1)
-    return {source: as_given(part, audio) for source, part in zip(sources, whole, strict=True)}
+    return {source: shaped_like(part, audio) for source, part in zip(sources, whole, strict=True)}
 
 
 def separate_blocks(
@@ -114,7 +114,7 @@ def separate_blocks(
     how = separation_of(model, step, count)
     if model.spectrogram is None:
         raise UserError("separate: the model has no spectrogram; set model.spectrogram to that of its training")
-    sharing = _Sharing(how, model.spectrogram, channels, WHOLE if how.whole else chunk, device_of(model))
+    sharing = _Sharing(how, model.spectrogram, channels, WHOLE if how.whole_recording else chunk, device_of(model))
     return _stream(stream, int(rate), sharing)
 
 

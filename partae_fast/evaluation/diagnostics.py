@@ -17,7 +17,7 @@ _CHUNK = 4096  # frames per pass; the model pads the ends of each chunk with zer
 # songs at -10 and 5 dB in recorded noise). In the 13 trained with penalty 0.75 or 100, the foreground had 9 to 60 % of
 # the mixture's energy, the background 38 to 106 % of the noise's, and noise was attenuated by at least 9.4 dB more
 # than the rest. In the 14 that were untrained or had no penalty, it was attenuated by at most 0.5 dB more.
-_MIN_FOREGROUND = 1e-3  # of the energy of the recordings that may contain signal; lower than the 9 % for rare songs
+_MIN_FOREGROUND = 1e-3  # of the energy of the recordings that may contain signal; a rare song has far less than 9 %
 _MIN_BACKGROUND = 1e-2  # of the energy of the noise-only recordings
 _MIN_CONTRAST = 3.0  # dB
 

@@ -55,8 +55,8 @@ def evaluate(
         scores      in dB: each of METRICS in the band and, with the suffix FULL, over all frequencies. SDR, SIR and
                     SAR are omitted if fast_bss_eval is not installed
 
-        The method "input" is the mixture itself. The method "noisereduce" is the mode of noisereduce with the higher
-        SI-SDR in the band; it is chosen for each scene and level, with knowledge of the song.
+        The method "input" is the mixture itself. The method "noisereduce" is the better of both modes of noisereduce,
+        chosen by the SI-SDR in the band for each scene and level, which a user without the clean song could not do.
 
     Raises UserError if a level is beyond 100 dB, if a peer is unknown, if a peer in `others` is not installed, if two
     scenes have the same name, or if a denoiser rejects a scene.

@@ -17,7 +17,7 @@ from ..audio.files import PathLike, info
 from ..audio.resample import resample
 from ..errors import UserError
 from ..evaluation.diagnostics import diagnose_magnitudes
-from ..labels import GUARD, Event, Timeline, cut, listed
+from ..labels import GUARD, Event, Timeline, cut, match_recordings
 from ..models import load, storage
 from .excerpt import Excerpt, excerpt
 from .media import Picture, picture, players, slower_for
@@ -127,7 +127,7 @@ def _events(labels: Sequence[PathLike], inputs: Sequence[PathLike]) -> dict[Path
     """The events of each input that the label files speak of."""
     events: dict[Path, list[Event]] = {}
     for path in labels:
-        for recording, found in listed(path, inputs).items():
+        for recording, found in match_recordings(path, inputs).items():
             events.setdefault(recording, []).extend(found)
     return events
 

@@ -15,7 +15,7 @@ from ..audio.arrays import columns_of
 from ..audio.files import require_finite
 from ..audio.resample import resample
 from ..errors import UserError
-from ..models.adaptive_dae import GRADIENTS, THROUGH, AdaptiveDenoisingAutoencoder, stacked
+from ..models.adaptive_dae import GRADIENTS, THROUGH, AdaptiveDenoisingAutoencoder, stack_inner_frames
 from ..models.state import unwrapped
 from .optimisers import Optimiser
 
@@ -184,7 +184,7 @@ class _Loop:
         for channel in self.padded:
             for start in range(0, self.frames, self.settings.batch):
                 count = min(self.settings.batch, self.frames - start)
-                yield stacked(channel[None, start : start + count + 2 * self.around], self.model.context)[0]
+                yield stack_inner_frames(channel[None, start : start + count + 2 * self.around], self.model.context)[0]
 
     def _capture(self) -> torch.cuda.CUDAGraph:
         """An epoch and the measure after it, once as a trial, which leaves nothing behind, and once recorded."""

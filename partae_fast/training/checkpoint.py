@@ -1,6 +1,6 @@
 """Training checkpoints: all that a run needs to go on as if it had never stopped, bit for bit.
 
-A checkpoint is a sealed safetensors file (see `partae_fast.sealed`) of its own format, not a model. Its
+A checkpoint is a checked safetensors file (see `partae_fast.checked_safetensors`) of its own format, not a model. Its
 tensors are
     model.NAME                the model's parameters and buffers
     optimizer.PARAMETER.NAME  what the optimiser keeps for each parameter (`kernels.optimiser.RULES`)
@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import sealed
+from .. import checked_safetensors
 from ..errors import UserError
-from ..models.state import tensors_of
+from ..models.state import rename_arguments, tensors_of
 from ..models.storage import program
 from .optimisers import Optimiser
 
@@ -35,7 +35,7 @@ logger = logging.getLogger("partae_fast")
 FORMAT, VERSION = "partae-checkpoint", "2"
 _SETTINGS = {"step", "run", "place", "program"}
 # Settings of a run that an older checkpoint lacks, and what they were: its own, and those of its model.
-LATER, LATER_CONFIG = {"weight_decay": 0.0}, {"leak": 0.0, "rectified_output": False}
+LATER, LATER_CONFIG = {"weight_decay": 0.0}, {"negative_slope": 0.0, "rectified_output": False}
 LATER_PLACE = {"ranks": "1"}
 RECORDINGS = "sampler.recordings_sha256"
 # What settings of a run are called where a user is told that they differ.
@@ -72,7 +72,7 @@ def write_checkpoint(
     if held_out is not None:
         tensors["held_out"] = torch.from_numpy(np.array(held_out, np.float64))
     settings = {"step": len(losses), "run": run, "place": place, "program": program()}
-    sealed.write(path, FORMAT, VERSION, settings, tensors)
+    checked_safetensors.write(path, FORMAT, VERSION, settings, tensors)
 
 
 def read_checkpoint(
@@ -90,11 +90,11 @@ def read_checkpoint(
     Raises UserError where the file is missing, damaged or no checkpoint, or is of another run, saying what
     differs.
     """
-    file = sealed.read(path, FORMAT, VERSION)
+    file = checked_safetensors.read(path, FORMAT, VERSION)
     losses = _losses(path, file)
     then = {**LATER, **file.settings["run"]}
     later = {name: value for name, value in LATER_CONFIG.items() if name in run.get("config", {})}
-    then["config"] = {**later, **then.get("config", {})}
+    then["config"] = {**later, **rename_arguments(then.get("config", {}))}
     changed = differences(then, run)
     if changed:
         raise UserError(
@@ -112,7 +112,7 @@ def read_checkpoint(
             raise UserError(f"{path}: it has no losses of what was held out; begin anew")
         lists["held_out"] = kept
         held_out[:] = array("d", kept.numpy().tobytes())
-    sealed.require_tensors(path, file.tensors, {**ours, **lists})
+    checked_safetensors.require_tensors(path, file.tensors, {**ours, **lists})
     for name, tensor in file.tensors.items():
         if not name.startswith("optimizer.") and not torch.isfinite(tensor).all():
             raise UserError(f"{path}: NaN or infinite values in {name}; begin anew")
@@ -124,7 +124,7 @@ def read_checkpoint(
 
 def read_losses(path: str | os.PathLike[str]) -> list[float]:
     """The loss of each step in a checkpoint; raises UserError where it is missing, damaged or no checkpoint."""
-    return _losses(path, sealed.read(path, FORMAT, VERSION))
+    return _losses(path, checked_safetensors.read(path, FORMAT, VERSION))
 
 
 def falling_over(path: str | os.PathLike[str]) -> int:
@@ -134,14 +134,14 @@ def falling_over(path: str | os.PathLike[str]) -> int:
     """
     if not os.path.exists(path):
         return 0
-    file = sealed.read(path, FORMAT, VERSION)
+    file = checked_safetensors.read(path, FORMAT, VERSION)
     _losses(path, file)
     return file.settings["run"].get("falling_over", 0)
 
 
-def _losses(path: str | os.PathLike[str], file: sealed.Sealed) -> list[float]:
+def _losses(path: str | os.PathLike[str], file: checked_safetensors.CheckedFile) -> list[float]:
     """The losses in a file whose settings are a checkpoint's."""
-    sealed.require_settings(path, file.settings, _SETTINGS)
+    checked_safetensors.require_settings(path, file.settings, _SETTINGS)
     loss = file.tensors.get("loss")
     if loss is None or loss.dtype != torch.float64 or tuple(loss.shape) != (file.settings["step"],):
         raise UserError(f"{path}: it has not one loss for each of its {file.settings['step']} steps; begin anew")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..interrupts import late_interrupt as late_interrupt
+from ..interrupts import deferred_interrupt as deferred_interrupt
 
 T = TypeVar("T")
 

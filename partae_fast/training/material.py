@@ -25,13 +25,13 @@ logger = logging.getLogger("partae_fast")
 
 Audio = PathLike | tuple[ArrayLike, int]  # a file, or samples (T,) or (T, channels) and their rate in Hz
 
-# The kinds of material that a system may need, as a message calls them.
+# The kinds of material, as messages call them.
 KINDS = {
     "recordings": "noisy recordings",
-    "noise": "recordings of noise (--noise)",
-    "labels": "labels (--labels)",
-    "clean": "clean recordings of what is wanted (--clean)",
-    "stems": "a folder of songs in stems (--stems)",
+    "noise": "noise-only recordings (--noise)",
+    "labels": "label files (--labels)",
+    "clean": "clean recordings of the signal (--clean)",
+    "stems": "folders of songs as stems (--stems)",
     "speech": "folders of speech (--speech)",
 }
 _ONE = {"recordings": "recording", "noise": "noise recording", "clean": "clean recording"}
@@ -174,14 +174,14 @@ def check_apart(recordings: list[Source], noise: list[Source]) -> None:
 def labelled(sources: list[Source], labels: Sequence[PathLike], rules: labelling.Rules) -> list[Source]:
     """The sources, with rules and their events where a label file lists them."""
     if not labels:
-        rules.require_found([])
+        rules.require_labels_exist([])
         return sources
     events: dict[Path, list[labelling.Event]] = {}
     recordings = [source.recording() for source in sources]
     for path in labels:
-        for recording, found in labelling.listed(path, recordings, rules.label_format).items():
+        for recording, found in labelling.match_recordings(path, recordings, rules.label_format).items():
             events.setdefault(recording, []).extend(found)
-    rules.require_found(event for found in events.values() for event in found)
+    rules.require_labels_exist(event for found in events.values() for event in found)
     return [replace(source, events=events.get(Path(source.name)), rules=rules) for source in sources]
 
 

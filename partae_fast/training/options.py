@@ -15,9 +15,9 @@ RESERVOIR_MIB = 1024  # of spectrograms in memory, where they are cached on disk
 
 
 def option(default: Any, help: str = "", **about: Any) -> Any:
-    """A dataclass field with a help text, from which the command line makes a flag.
+    """Return a dataclass field with a help text, from which the command line makes a flag.
 
-    `about` may have metavar, choices, least (of a whole number), and flag=False for a field that has no flag.
+    `about` may have metavar, choices, least (the least value of a whole number), and flag=False for no flag.
     """
     return field(default=default, metadata={"help": help, **about})
 
@@ -46,22 +46,28 @@ class TrainingOptions:
         `partae_fast.training.reservoir`), and the bits depend on this number.
     """
 
-    steps: int | None = option(None, "training steps in all (default: the model's)", least=1, metavar="N")
-    optimizer: str | None = option(None, "default: the model's", choices=tuple(RULES))
-    learning_rate: float | None = option(None, "default: the model's, or that of another --optimizer", metavar="X")
-    weight_decay: float = option(0.0, "L2 on all weights", metavar="X")
-    seed: int = option(0, "decides weights and batches", least=0, metavar="N")
-    backend: str = option("auto", "what computes the steps", choices=("auto", *OPS["train_steps"].backends))
-    device: str | torch.device | None = option(None, "cpu or cuda (default: a GPU where there is one)", metavar="D")
+    steps: int | None = option(None, "total number of training steps (default: the system's)", least=1, metavar="N")
+    optimizer: str | None = option(None, "optimizer (default: the system's)", choices=tuple(RULES))
+    learning_rate: float | None = option(
+        None, "learning rate (default: the system's, or that of --optimizer)", metavar="X"
+    )
+    weight_decay: float = option(0.0, "coefficient of the L2 penalty on all weights", metavar="X")
+    seed: int = option(0, "seed of weights and batches", least=0, metavar="N")
+    backend: str = option(
+        "auto", "implementation of the training steps", choices=("auto", *OPS["train_steps"].backends)
+    )
+    device: str | torch.device | None = option(None, "cpu or cuda (default: a GPU if there is one)", metavar="D")
     checkpoint: PathLike | None = option(None, flag=False)
     resume: bool = option(False, "continue from the checkpoint")
-    overwrite: bool = option(False, "replace a model or a checkpoint that exists")
+    overwrite: bool = option(False, "replace an existing model or checkpoint")
     progress: bool | None = option(None, flag=False)
     history: PathLike | None = option(None, flag=False)
     tensorboard: PathLike | None = option(None, flag=False)
-    cache: PathLike | None = option(None, "keep spectrograms in this folder (default: in memory)", metavar="FOLDER")
+    cache: PathLike | None = option(
+        None, "store spectrograms in this folder (default: keep them in memory)", metavar="FOLDER"
+    )
     reservoir: float | None = option(
-        None, f"MiB of cached spectrograms in memory (default: {RESERVOIR_MIB})", least=1, metavar="MIB"
+        None, f"limit of cached spectrograms in memory, MiB (default: {RESERVOIR_MIB})", least=1, metavar="MIB"
     )
 
     def steps_or(self, default: int) -> int:

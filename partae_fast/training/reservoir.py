@@ -80,7 +80,7 @@ class ReservoirSampler(CropSampler):
         self._segment_frames = _CROPS * frames
         self._mebibytes = mebibytes
         self._groups = self._shared_out(groups, [_cut(group, frames, self._segment_frames) for group in groups], frames)
-        self._measure([[(recording, recording) for recording in group] for group in groups])
+        self._compute_statistics([[(recording, recording) for recording in group] for group in groups])
         last = self._groups[-1]
         self.source = torch.zeros(last.row + last.slots * self._segment_frames, self.bins)
         self.target = None

@@ -9,7 +9,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ..kernels import implementation, resolve
 from ..kernels.optimiser import RULES
-from ..kernels.train_steps import Run
+from ..kernels.train_steps import TrainingRun
 
 # From this batch on a GPU is full without tricks: Triton kernels, a few launches a step, before the persistent one.
 LARGE_BATCH = 256
@@ -17,7 +17,7 @@ LARGE_BATCH = 256
 _finite = WeakIdKeyDictionary()  # sources and targets seen finite, at which version
 
 
-def serving_backend(runs: Sequence[Run], backend: str = "auto") -> str:
+def serving_backend(runs: Sequence[TrainingRun], backend: str = "auto") -> str:
     """The back-end that `train_steps` would run on; raises BackendUnavailable where none can."""
     weight, batch = runs[0].w_enc, runs[0].crops.batch
     preferred = "triton" if batch >= LARGE_BATCH and len(runs) == 1 else None
@@ -28,7 +28,7 @@ def serving_backend(runs: Sequence[Run], backend: str = "auto") -> str:
     return resolve("train_steps", backend, weight.device, weight.dtype, refuses, preferred)
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int, backend: str = "auto") -> Tensor:
+def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, backend: str = "auto") -> Tensor:
     """Take the training steps first .. first + steps - 1 on each run; its weights and state are changed in place.
 
     Everything happens inside: crops are drawn from recordings that stay resident, mixed, normalised, encoded and
@@ -36,9 +36,9 @@ def train_steps(runs: Sequence[Run], first: int, steps: int, backend: str = "aut
     in a call, and however many threads; on the CPU a run of several has the bits that it has alone.
 
     Args:
-        runs: one or more (see `partae_fast.kernels.train_steps.Run`) that agree in B, N, H, K, M, P, in optimiser, in
-            type and device, in how many groups there are, in whether recordings have targets of their own, and in leak
-            and rectified output. More than one are a population: trained side by side.
+        runs: one or more (see `partae_fast.kernels.train_steps.TrainingRun`) that agree in B, N, H, K, M, P, in
+            optimizer, type and device, in the number of groups, in whether recordings have targets of their own, and
+            in negative_slope and rectified_output. More than one are a population: trained side by side.
         first: the number of the first step, from 0; draws and Adam's correction depend on it.
         steps: how many. The caller bounds them: nothing is reported, and no interrupt served, before the end.
         backend: "auto" or a name of `pf.backends()`.
@@ -52,7 +52,7 @@ def train_steps(runs: Sequence[Run], first: int, steps: int, backend: str = "aut
     return kernels.train_steps(runs, first, steps)
 
 
-def _check(runs: Sequence[Run], first: int, steps: int) -> None:
+def _check(runs: Sequence[TrainingRun], first: int, steps: int) -> None:
     if not runs:
         raise ValueError("there is no run; give at least one")
     if steps < 1 or first < 0 or first + steps > 2**32:
@@ -65,17 +65,19 @@ def _check(runs: Sequence[Run], first: int, steps: int) -> None:
         _check_run(run)
 
 
-def alike(run: Run) -> str:
+def alike(run: TrainingRun) -> str:
     """What all runs of a call must have in common, in words."""
     shape = " ".join(f"{name} {size}" for name, size in zip("BNHKMP", run.shape, strict=True))
     crops = run.crops
     groups = f"{crops.signal_groups} of {len(crops.group_first)} groups signal and {crops.corruption_groups} corruption"
     targets = "no targets of their own" if crops.target is None else "targets of their own"
-    rectifiers = f"leak {run.leak:g}, output {'rectified' if run.rectified_output else 'as decoded'}"
+    rectifiers = (
+        f"negative_slope {run.negative_slope:g}, output {'rectified' if run.rectified_output else 'as decoded'}"
+    )
     return f"{shape}, {run.optimizer}, {run.w_enc.dtype} on {run.w_enc.device}, {groups}, {targets}, {rectifiers}"
 
 
-def _check_run(run: Run) -> None:
+def _check_run(run: TrainingRun) -> None:
     taps, bins, latents = run.w_enc.shape
     wanted = {"w_dec": (taps, latents, bins), "mean": (bins,), "std": (bins,), "foreground": (latents,)}
     for name, shape in wanted.items():
@@ -86,8 +88,8 @@ def _check_run(run: Run) -> None:
         raise ValueError(f"the source has {run.crops.source.shape[1]} bins and w_enc {bins}; give both the same")
     if run.optimizer not in RULES or set(run.options) != set(RULES[run.optimizer].options):
         raise ValueError(f"optimizer {run.optimizer!r} with {sorted(run.options)}: see kernels.optimiser.RULES")
-    if not 0 <= run.leak < 1:
-        raise ValueError(f"leak is {run.leak}; it must be from 0 up to, not including, 1")
+    if not 0 <= run.negative_slope < 1:
+        raise ValueError(f"negative_slope is {run.negative_slope}; it must be from 0 up to, not including, 1")
     _check_finite("source", run.crops.source)
     if run.crops.target is not None:
         _check_target(run.crops.target, run.crops.source)

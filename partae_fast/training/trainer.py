@@ -15,14 +15,14 @@ import torch
 from ..atomic import check_writable
 from ..errors import UserError
 from ..kernels.optimiser import EVERY_RULE, RULES
-from ..kernels.train_steps import Run
+from ..kernels.train_steps import TrainingRun
 from ..models.conv_autoencoder import ConvAutoencoder
 from ..models.state import unwrapped
 from ..models.storage import identity
 from ..sampling.crops import CropSampler
 from .checkpoint import current_place, differences, read_checkpoint, write_checkpoint
 from .distributed import Ranks, Shares, current
-from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, late_interrupt, progress_bar
+from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, deferred_interrupt, progress_bar
 from .optimisers import Optimiser
 from .plateau import Plateau
 from .steps import serving_backend, train_steps
@@ -176,7 +176,7 @@ class Trainer:
         first, end = self.step, self.step + steps
         due = time.monotonic() + self.checkpoint_every
         with (
-            late_interrupt(patient=bool(self._shares)) as interrupted,
+            deferred_interrupt(ignore_repeats=bool(self._shares)) as interrupted,
             progress_bar("train", first, end, self.progress) as bar,
         ):
             backend, stopping = self.fused(), False
@@ -258,7 +258,7 @@ class Trainer:
         run = None if self._shares else self.as_run()
         return None if run is None else serving_backend([run], self.backend)
 
-    def as_run(self) -> Run | None:
+    def as_run(self) -> TrainingRun | None:
         """What `train_steps` is given; None where it cannot serve.
 
         A sampler that makes its batches in another way than CropSampler is asked for them.
@@ -269,7 +269,7 @@ class Trainer:
             return None
         if {name for name, _ in model.named_parameters()} != {"w_enc", "w_dec"}:
             return None
-        return Run(
+        return TrainingRun(
             model.w_enc.detach(),
             model.w_dec.detach(),
             optimiser.state,
@@ -281,7 +281,7 @@ class Trainer:
             model.pool,
             optimiser.rule,
             optimiser.options,
-            model.leak,
+            model.negative_slope,
             model.rectified_output,
         )
 

@@ -383,13 +383,13 @@ def encode(*arguments):
 
 
 compiled = torch.compile(eager.encode, backend="eager")
-partial = functools.partial(encoding.encode, leak=0.0)
+partial = functools.partial(encoding.encode, negative_slope=0.0)
 encode_backward = encoding.encode_backward
 decode_backward = decoding.decode_backward
 dense_backward = densely.dense_backward
 
 
-def without_leak(x, w_enc, pool, mean, std):
+def without_negative_slope(x, w_enc, pool, mean, std):
     return encoding.encode(x, w_enc, pool, mean, std)
 
 
@@ -398,8 +398,8 @@ def positions_of_zeros(*arguments):
     return values, torch.zeros_like(positions)
 
 
-def later_frames(x, w_enc, pool, mean, std, leak):
-    values, positions = encoding.encode(x, w_enc, pool, mean, std, leak)
+def later_frames(x, w_enc, pool, mean, std, negative_slope):
+    values, positions = encoding.encode(x, w_enc, pool, mean, std, negative_slope)
     frames = torch.arange(positions.shape[1])[:, None]
     return values, torch.maximum(positions - 1, (frames * pool).int())
 
@@ -519,7 +519,7 @@ def options_of(candidates: Path, function: str, op: str | None = None) -> Option
         ("encode", "encode", {"forward", "both", "both-x"}),
         ("encode", "compiled", {"forward", "both", "both-x"}),
         ("encode", "partial", {"forward", "both", "both-x"}),
-        ("encode", "without_leak", {"forward", "both", "both-x"}),
+        ("encode", "without_negative_slope", {"forward", "both", "both-x"}),
         ("encode", "encode_backward", {"backward", "both", "both-x"}),
         ("decode", "decode_backward", {"backward", "both"}),
         ("dense", "dense_backward", {"backward", "both"}),

@@ -245,7 +245,7 @@ def test_samples_that_are_not_finite_are_refused_with_the_time_of_the_first(valu
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"audio": np.zeros(10, np.int16)}, "must be float"),
+        ({"audio": np.zeros(10, np.int16)}, "must be floating-point"),
         ({"audio": np.zeros((2, 3, 4), np.float32)}, r"shape \(2, 3, 4\)"),
         ({"audio": np.float32(1)}, r"shape \(\)"),
         ({"rate": 0}, "rate is 0 Hz"),

@@ -71,7 +71,7 @@ FAULTS = {
     "state of the optimiser missing": (renamed("optimizer.w_enc.mean", "other"), "missing: optimizer.w_enc.mean"),
     "state of another shape": (
         tensor("optimizer.w_enc.mean", shape=[36]),
-        r"optimizer.w_enc.mean is .* \(36,\), wanted",
+        r"optimizer.w_enc.mean is .* \(36,\), expected",
     ),
     "weights of another type": (tensor("model.w_enc", dtype="I32"), "model.w_enc is torch.int32"),
     "NaN weights": (values("model.w_enc", np.nan, "<f4"), "NaN or infinite values in model.w_enc"),
@@ -91,11 +91,11 @@ FAULTS = {
     "a setting missing": (without("place"), "settings unknown or missing: place"),
     "another version": (
         lambda header, settings, data: header["__metadata__"].update(version="1"),
-        "version 1 of the partae-checkpoint format, and version 2 is read here",
+        "version 1 of the partae-checkpoint format; this program reads version 2",
     ),
     "a model": (
         lambda header, settings, data: header["__metadata__"].update(format="partae-model"),
-        "a partae-model file, and a partae-checkpoint file is wanted",
+        "is a partae-model file; a partae-checkpoint file is needed here",
     ),
 }
 
@@ -138,7 +138,7 @@ def test_what_was_changed_since_is_named(path, whole, change, message):
 
 
 def test_a_loss_that_turns_nan_keeps_the_checkpoint_before(path, whole, monkeypatch):
-    """See tests/cli/test_cli.py for what the command line says of it, and tests/training for every back-end."""
+    """See tests/cli/test_train.py for what the command line says of it, and tests/training for every back-end."""
     real = training.train_steps
 
     def turning(runs, first, steps, backend):

@@ -33,7 +33,7 @@ def child(work):
     if process:
         return process
     try:
-        atomic._sweep_once.cache_clear()  # as a new process has it
+        atomic._remove_abandoned_once.cache_clear()  # as a new process has it
         work()
         os._exit(0)
     finally:

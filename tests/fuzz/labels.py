@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from partae_fast.errors import UserError
-from partae_fast.labels import FORMATS, Recording, Rules, Timeline, annotations, listed, read_labels
+from partae_fast.labels import FORMATS, Recording, Rules, Timeline, annotations, match_recordings, read_labels
 from partae_fast.labels.summary import summarise
 
 _HEADERS = (
@@ -168,7 +168,7 @@ def _check_format(raw: bytes, path: Path, format: str | None) -> str:
 
 def _check_listed(path: Path, recordings: list[Recording], format: str | None) -> None:
     try:
-        found = listed(path, recordings, format)
+        found = match_recordings(path, recordings, format)
     except UserError as refusal:
         _require_one_line(refusal, path)
         return

@@ -1,4 +1,4 @@
-"""Label files changed at random, a few of what `python -m tests.fuzz labels` tries."""
+"""A sample of the randomly changed label files that `python -m tests.fuzz labels` tests."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,34 +16,35 @@ def folder(tmp_path_factory):
 
 @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(raw=STRATEGY)
-def test_whatever_the_file_it_is_read_or_refused_in_one_line(folder, raw):
+def test_every_file_is_read_or_refused_in_one_line(folder, raw):
     CHECK(raw, folder)
 
 
-def test_the_files_that_are_tried_show_every_format(folder):
-    seen = set()
+def test_the_random_files_cover_every_format(folder):
+    formats = set()
 
     @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(raw=STRATEGY)
-    def look(raw):
-        seen.add(fuzz_labels.shown(raw, folder))
+    def collect(raw):
+        formats.add(fuzz_labels.shown(raw, folder))
 
-    look()
-    assert {"refused", "audacity", "csv", "raven", "birdnet"} <= seen
+    collect()
+    assert {"refused", "audacity", "csv", "raven", "birdnet"} <= formats
 
 
-def test_a_fault_is_found_shrunk_and_told(capsys, monkeypatch):
+def test_a_fault_is_shrunk_and_printed(capsys, monkeypatch):
     def broken(raw, folder):
         assert b"\t" not in raw, "a tab"
         return "read"
 
     monkeypatch.setitem(fuzz.TARGETS, "labels", lambda: (STRATEGY, broken))
     assert fuzz.main(["labels", "--minutes", "0.1"]) == 1
-    told = capsys.readouterr().out
-    assert "AssertionError: a tab" in told and "raw=b'" in told and "no fault" not in told
+    output = capsys.readouterr().out
+    assert "AssertionError: a tab" in output and "raw=b'" in output and "no fault" not in output
 
 
-def test_without_a_fault_it_says_what_became_of_the_files(capsys, monkeypatch):
+def test_a_run_without_a_fault_prints_the_counts(capsys, monkeypatch):
     monkeypatch.setattr(fuzz, "ROUND", 10)
     assert fuzz.main(["labels", "--minutes", "0.001"]) == 0
-    assert "labels: " in (told := capsys.readouterr().out) and "refused" in told and "no fault" in told
+    output = capsys.readouterr().out
+    assert "labels: " in output and "refused" in output and "no fault" in output

@@ -10,11 +10,11 @@ from . import right, wrong
 def _of(rule, name, function, enter):
     """Enter function(step of the rule, weight, gradient, state, step, options) for a rule."""
 
-    def made(weight, gradient, state, step, options):
+    def mutant(weight, gradient, state, step, options):
         return function(getattr(eager, rule), weight, gradient, state, step, options)
 
-    made.__name__ = name
-    enter(rule)(made)
+    mutant.__name__ = name
+    enter(rule)(mutant)
 
 
 def _single(update, weight, gradient, state, step, options):

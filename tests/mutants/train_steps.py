@@ -20,17 +20,17 @@ def the_cpu_kernel_or_eager(runs, first, steps):
 
 
 def _changed(name, change):
-    """Enter the eager steps on change(runs) as wrong ones. Weights and states stay those of the runs."""
+    """Register the eager steps on change(runs) as wrong ones. Weights and states stay those of the runs."""
 
-    def made(runs, first, steps):
+    def mutant(runs, first, steps):
         return eager.train_steps(change(list(runs)), first, steps)
 
-    made.__name__ = name
-    wrong("train_steps")(made)
+    mutant.__name__ = name
+    wrong("train_steps")(mutant)
 
 
 def _each(**changes):
-    """Every run with some of its settings replaced, by constants or by functions of the run."""
+    """Return a function that replaces settings of every run by constants or by functions of the run."""
     return lambda runs: [replace(r, **{n: c(r) if callable(c) else c for n, c in changes.items()}) for r in runs]
 
 
@@ -51,7 +51,7 @@ _changed(
     "shares_the_count_of_noise_items",
     lambda runs: [replace(r, crops=replace(r.crops, noise_items=runs[0].crops.noise_items)) for r in runs],
 )
-_changed("ignores_the_leak", _each(leak=0.0))
+_changed("ignores_the_negative_slope", _each(negative_slope=0.0))
 _changed("ignores_the_rectified_output", _each(rectified_output=False))
 _changed("ignores_weight_decay", _each(options=_options(weight_decay=0.0)))
 _changed("ignores_epsilon", _each(options=_options(epsilon=1e-6)))

@@ -38,17 +38,17 @@ CASES = [
 @pytest.mark.parametrize(("name", "peer", "options", "peer_options"), CASES)
 def test_steps_equal_torch(name, peer, options, peer_options):
     random = np.random.default_rng(0)
-    ours = random.normal(size=(3, 4))
-    theirs = torch.nn.Parameter(torch.from_numpy(ours.copy()))
-    optimiser = peer([theirs], **peer_options)
+    parameter = random.normal(size=(3, 4))
+    torch_parameter = torch.nn.Parameter(torch.from_numpy(parameter.copy()))
+    optimiser = peer([torch_parameter], **peer_options)
     state = None
     for step in range(30):
-        gradient = random.normal(size=ours.shape) * 10.0 ** (step % 5 - 2)
+        gradient = random.normal(size=parameter.shape) * 10.0 ** (step % 5 - 2)
         gradient[0, 0] = 0.0
-        ours, state = OPTIMISERS[name](ours, gradient, state, step, **options)
-        theirs.grad = torch.from_numpy(gradient)
+        parameter, state = OPTIMISERS[name](parameter, gradient, state, step, **options)
+        torch_parameter.grad = torch.from_numpy(gradient)
         optimiser.step()
-        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(parameter, torch_parameter.detach().numpy(), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", list(OPTIMISERS))

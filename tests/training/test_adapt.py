@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast.models.adaptive_dae import AdaptiveDenoisingAutoencoder, stacks
+from partae_fast.models.adaptive_dae import AdaptiveDenoisingAutoencoder, stack_frames
 from partae_fast.reference.adaptive_dae import adaptation_step, purity_error
 from partae_fast.training.adapt import Settings, adapt, settled
 
@@ -34,7 +34,7 @@ def network(layers):
 def stacked(model, audio):
     assert model.spectrogram
     magnitudes = torch.from_numpy(model.spectrogram.magnitude(audio))[None]
-    return stacks(magnitudes, model.context)[0].numpy().astype(float)
+    return stack_frames(magnitudes, model.context)[0].numpy().astype(float)
 
 
 @pytest.mark.parametrize("gradient", ["through", "held"])

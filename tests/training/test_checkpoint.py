@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from partae_fast import sealed
+from partae_fast import checked_safetensors
 from partae_fast.errors import UserError
 from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
 from partae_fast.models.state import tensors_of
@@ -81,13 +81,23 @@ def test_another_run_is_refused_with_what_differs(
 
 def test_a_checkpoint_without_a_later_option_has_its_default(tmp_path, make_trainer):
     trainer = make_trainer(checkpoint=tmp_path / "c")
-    del trainer._run["weight_decay"], trainer._run["config"]["leak"], trainer._run["config"]["rectified_output"]
+    config = trainer._run["config"]
+    del trainer._run["weight_decay"], config["negative_slope"], config["rectified_output"]
     trainer.run(2)
     run = describe(tmp_path / "c")["run"]
-    assert "weight_decay" not in run and "leak" not in run["config"]
+    assert "weight_decay" not in run and "negative_slope" not in run["config"]
     assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
     with pytest.raises(UserError, match=r"weight_decay was 0\.0, is 0\.1"):
         make_trainer(checkpoint=tmp_path / "c", resume=True, options={"weight_decay": 0.1})
+
+
+def test_a_checkpoint_that_calls_the_negative_slope_leak_goes_on(tmp_path, make_trainer):
+    trainer = make_trainer(checkpoint=tmp_path / "c")
+    trainer._run["config"]["leak"] = trainer._run["config"].pop("negative_slope")
+    trainer.run(2)
+    config = describe(tmp_path / "c")["run"]["config"]
+    assert "leak" in config and "negative_slope" not in config
+    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
 
 
 def test_another_back_end_goes_on_and_says_so(tmp_path, caplog, make_trainer):
@@ -100,7 +110,7 @@ def test_another_back_end_goes_on_and_says_so(tmp_path, caplog, make_trainer):
 def test_a_damaged_checkpoint_and_a_model_are_told_apart(tmp_path, make_trainer):
     path = tmp_path / "c"
     make_trainer(checkpoint=path).run(2)
-    with pytest.raises(UserError, match="a partae-checkpoint file, and a partae-model file is wanted"):
+    with pytest.raises(UserError, match="is a partae-checkpoint file; a partae-model file is needed here"):
         load(path)
     content = path.read_bytes()
     path.write_bytes(content[:-1])
@@ -129,7 +139,7 @@ def test_a_write_that_fails_keeps_the_checkpoint_before(tmp_path, monkeypatch, m
 
 def test_a_checkpoint_holds_no_pickle_and_all_state(tmp_path, make_trainer, make_model):
     make_trainer(checkpoint=tmp_path / "c", optimizer="adam").run(2)
-    file = sealed.read(tmp_path / "c")
+    file = checked_safetensors.read(tmp_path / "c")
     names = set(file.tensors)
     assert {f"model.{name}" for name in tensors_of(make_model())} <= names
     assert {f"optimizer.{i}.{name}" for i in ("w_enc", "w_dec") for name in ("mean", "square")} <= names

@@ -116,7 +116,7 @@ def test_targets_of_their_own_corruption_and_rectifiers_are_shared_out_too(make_
 
     def work(ranks):
         sampler = CropSampler(*groups, frames=48, batch=5, corruption=material(1)[1])
-        trainer = Trainer(make_model(leak=0.25, rectified_output=True), sampler, penalty=0.0, ranks=ranks)
+        trainer = Trainer(make_model(negative_slope=0.25, rectified_output=True), sampler, penalty=0.0, ranks=ranks)
         return trainer.run(STEPS).loss
 
     np.testing.assert_allclose(together(2, work)[1], work(Ranks()), rtol=1e-5)
@@ -161,7 +161,7 @@ def test_an_interrupt_of_one_stops_all_after_the_same_step(tmp_path, make_model,
     def work(ranks):
         trainer = Trainer(make_model(), make_sampler(), ranks=ranks, checkpoint=tmp_path / "c", overwrite=True)
         take = trainer._take_common
-        # As late_interrupt fills the list on the main thread of one rank.
+        # As deferred_interrupt fills the list on the main thread of one rank.
         trainer._take_common = lambda steps, heard: take(steps, heard if trainer.step < 16 or ranks.leads else [2])
         with pytest.raises(KeyboardInterrupt):
             trainer.run(1000)

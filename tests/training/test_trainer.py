@@ -131,7 +131,9 @@ def test_op_by_op_agrees_with_whole_steps(op_by_op, make_trainer):
     np.testing.assert_allclose(op_by_op().run(10).loss, make_trainer().run(10).loss, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rectifiers", [{}, {"leak": 0.25, "rectified_output": True}], ids=["plain", "rectified"])
+@pytest.mark.parametrize(
+    "rectifiers", [{}, {"negative_slope": 0.25, "rectified_output": True}], ids=["plain", "rectified"]
+)
 def test_op_by_op_agrees_with_whole_steps_on_corrupted_input(rectifiers, op_by_op, make_model, make_sampler, material):
     corruption = material(1)[1]
     singly, whole = (

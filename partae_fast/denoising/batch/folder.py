@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ...atomic import sweep
+from ...atomic import remove_abandoned
 from ...audio.files import PathLike
 from ...errors import UserError
 from ..denoise import denoise_blocks
@@ -164,7 +164,7 @@ def devices(device: str | None) -> list[str]:
 def _sweep(journal: Journal, todo: Sequence[Job]) -> None:
     """Remove what runs that were killed left half-written."""
     for folder in {job.target.parent for job in todo if journal.interrupted(job)}:
-        sweep(folder)
+        remove_abandoned(folder)
 
 
 def _outcomes(
