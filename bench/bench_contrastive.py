@@ -38,7 +38,7 @@ def bench_contrastive(op_pass: str, shape: dict[str, int], device: str, backends
     numbers = b * t * f * d
     # Of each number: a product with every source forward and two back, the square; it is read, its gradient written.
     work = Work((6.0 * s + 2.0) * numbers, 8.0 * numbers + labels.element_size() * labels.numel())
-    wanted = ("embeddings", "table")
+    leaves = ("embeddings", "table")
     return losses.contest(
         "contrastive",
         device,
@@ -47,6 +47,6 @@ def bench_contrastive(op_pass: str, shape: dict[str, int], device: str, backends
         peer,
         eager.contrastive_loss,
         data,
-        wanted,
+        leaves,
         work,
     )

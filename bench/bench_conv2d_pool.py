@@ -111,7 +111,7 @@ def _check(t: SimpleNamespace, shape: dict[str, int]) -> Check:
     truth_of = ByChoice(through)
 
     def check(outputs):
-        values, positions, *found = outputs
+        values, positions, *grads = outputs
         yield deviation("values", values, best, 9 * channels)
         check_positions(positions, [0] if pool == (1, 1) else best.shape)
         if positions.numel():
@@ -119,8 +119,8 @@ def _check(t: SimpleNamespace, shape: dict[str, int]) -> Check:
                 raise Wrong("positions lie outside of their windows")
             chosen = windows.gather(3, positions.long()[:, :, :, None])[:, :, :, 0]
             yield misplacement(chosen, best, 9 * channels)
-        if found:
+        if grads:
             truths = truth_of(values > 0, positions)
-            yield from gradients(("x", "weight", "bias"), found, truths, batch * n * h)
+            yield from gradients(("x", "weight", "bias"), grads, truths, batch * n * h)
 
     return check

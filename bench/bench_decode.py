@@ -43,7 +43,7 @@ def bench_decode(op_pass: str, shape: dict[str, int], device: str, backends: lis
         t.grad_r,
         work={FORWARD: forward, BACKWARD: backward}.get(op_pass, both),
         truth=lambda copies: _check(copies, shape),
-        wanted=("values", "w_dec"),
+        leaves=("values", "w_dec"),
     )
 
 

@@ -72,7 +72,7 @@ def bench_dense(op_pass: str, shape: dict[str, int], device: str, backends: list
             BOTH: Work(3 * forward.flop, 2 * forward.bytes),  # each tensor, and its gradient
         }[op_pass],
         truth=_check,
-        wanted=("x", "weight", "bias"),
+        leaves=("x", "weight", "bias"),
         by_library=True,
     )
 
@@ -173,7 +173,7 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
 
         return parameters, step
 
-    def theirs(
+    def peer_steps(
         function: Callable[..., Tensor], dtype: torch.dtype = torch.float32, **options: bool
     ) -> tuple[list[Tensor], Callable[[], Tensor]]:
         parameters = leaves(dtype)
@@ -190,12 +190,12 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
 
     def check_of(t: SimpleNamespace) -> Check:
         wide = functools.partial(loss_of, peer, x=t.x, target=t.target, noise_only=t.noise_only)
-        losses, *grads = _Training(lambda: theirs(wide, torch.float64)).results()
+        losses, *grads = _Training(lambda: peer_steps(wide, torch.float64)).results()
 
         def check(outputs):
             yield deviation("the losses", outputs[0], losses, b * bins)
-            for n, (found, truth) in enumerate(zip(outputs[1:], grads, strict=True)):
-                yield deviation(f"gradient of parameter {n}", found, truth, bins, KINKS)
+            for n, (result, truth) in enumerate(zip(outputs[1:], grads, strict=True)):
+                yield deviation(f"gradient of parameter {n}", result, truth, bins, KINKS)
 
         return check
 
@@ -209,7 +209,7 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
         {"x": x, "target": target, "noise_only": noise_only},
         ours={name: _Training(lambda name=name: ours(name)) for name in backends},
         peers={
-            name: _Training(lambda f=f: theirs(f, fused=True))
+            name: _Training(lambda f=f: peer_steps(f, fused=True))
             for name, f in peers.compiled(lambda parameters: loss_of(peer, parameters), device).items()
         },
         work=Work(2.0 * products, 4.0 * 3 * weights),  # the weights and Adam's two moments

@@ -47,7 +47,7 @@ def bench_encode(op_pass: str, shape: dict[str, int], device: str, backends: lis
         t.grad_values,
         work=_work(op_pass, shape, live),
         truth=lambda copies: _check(copies, shape, op_pass),
-        wanted=("x", "w_enc") if op_pass == BOTH_WITH_X else ("w_enc",),
+        leaves=("x", "w_enc") if op_pass == BOTH_WITH_X else ("w_enc",),
         of_peer=_with_32_bits,
     )
 

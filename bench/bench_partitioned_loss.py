@@ -37,5 +37,5 @@ def bench_partitioned_loss(op_pass: str, shape: dict[str, int], device: str, bac
     elements = t.x.numel()
     # A difference, its square, the sum and a gradient of each number; values likewise.
     work = Work(4.0 * elements + 4.0 * latents(shape), 4.0 * (3 * elements + 2 * latents(shape)))
-    wanted = ("reconstruction", "values")
-    return losses.contest("partitioned_loss", device, backends, ours, peer, truth, data, wanted, work)
+    leaves = ("reconstruction", "values")
+    return losses.contest("partitioned_loss", device, backends, ours, peer, truth, data, leaves, work)

@@ -103,14 +103,14 @@ def _explained(x: Tensor, dictionary: Tensor) -> Tensor:
 def _factors(
     x: NDArray[np.float32], bases: int, dictionary: NDArray[np.float32] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Activations (N, K) and dictionary (K, H), the given one or a new one, of magnitudes x (N, H)."""
+    """Activations (N, K) and dictionary (K, H), from a dictionary or from random ones, of magnitudes x (N, H)."""
     from sklearn.decomposition import non_negative_factorization
     from sklearn.exceptions import ConvergenceWarning
 
-    given = {"init": "random"} if dictionary is None else {"H": dictionary, "update_H": False}
+    start = {"init": "random"} if dictionary is None else {"H": dictionary, "update_H": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # so many updates and no more are wanted
-        active, found, _ = non_negative_factorization(
+        active, rows, _ = non_negative_factorization(
             x,
             n_components=bases,  # pyright: ignore[reportArgumentType]
             solver="mu",
@@ -118,6 +118,6 @@ def _factors(
             tol=0,
             max_iter=UPDATES,
             random_state=0,
-            **given,  # pyright: ignore[reportArgumentType]
+            **start,  # pyright: ignore[reportArgumentType]
         )
-    return active, found
+    return active, rows

@@ -43,18 +43,18 @@ def ceilings(device: str, rounds: int = ROUNDS) -> dict[str, Any]:
 
 def faster(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Of two measurements of the ceilings the higher rates and the shorter times."""
-    found: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
     for name, value in first.items():
         if name == "rates":
-            found[name] = {of: max(rate, second[name][of]) for of, rate in value.items()}
+            limits[name] = {of: max(rate, second[name][of]) for of, rate in value.items()}
         elif name == "bandwidths":
             pairs = zip(value, second[name], strict=True)
-            found[name] = [[size, max(rate, again)] for (size, rate), (_, again) in pairs]
+            limits[name] = [[size, max(rate, again)] for (size, rate), (_, again) in pairs]
         elif name == "skipped":
-            found[name] = value
+            limits[name] = value
         else:
-            found[name] = (min if name.endswith("_seconds") else max)(value, second[name])
-    return found
+            limits[name] = (min if name.endswith("_seconds") else max)(value, second[name])
+    return limits
 
 
 def _of_cpu(rounds: int) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _of_gpu(rounds: int) -> dict[str, Any]:
         tf32 = _rates("cuda", 8192, {}, rounds)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
-    found: dict[str, Any] = {
+    limits: dict[str, Any] = {
         "rates": rates,
         "flop_per_s": max(rates.values()),
         "tf32_flop_per_s": max(tf32.values()),
@@ -104,10 +104,10 @@ def _of_gpu(rounds: int) -> dict[str, Any]:
         "skipped": {},
     }
     try:
-        found["barrier_seconds"] = _quick({"barriers": _grid_barriers()}, "cuda", rounds)["barriers"] / BARRIERS
+        limits["barrier_seconds"] = _quick({"barriers": _grid_barriers()}, "cuda", rounds)["barriers"] / BARRIERS
     except Exception as error:  # whatever the driver or the compiler says: the other ceilings stand
-        found["skipped"]["barrier"] = f"{type(error).__name__}: {error}"
-    return found
+        limits["skipped"]["barrier"] = f"{type(error).__name__}: {error}"
+    return limits
 
 
 def _quick(calls: dict[str, Callable[[], object]], device: str, rounds: int) -> dict[str, float]:
@@ -130,14 +130,14 @@ def _rates(
 
 def _bandwidths(device: str, sizes: tuple[int, ...], rounds: int) -> list[list[float]]:
     """[size, bytes a second] for sets of so many bytes, the smallest first."""
-    found: list[list[float]] = []
+    limits: list[list[float]] = []
     for size in sorted(sizes, reverse=True):
         source = torch.randn(size // 4, device=device)
         half, other = source.chunk(2)
         seconds = _quick({"copy": lambda a=half, b=other: b.copy_(a), "sum": lambda a=source: a.sum()}, device, rounds)
         rate = size / min(seconds.values())
-        found.insert(0, [size, max([rate, *(larger for _, larger in found)])])
-    return found
+        limits.insert(0, [size, max([rate, *(larger for _, larger in limits)])])
+    return limits
 
 
 DOT_UNITS, DOT_REPEATS = 64, 16

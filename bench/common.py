@@ -94,14 +94,14 @@ class ByChoice:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.known: list[tuple[list[Tensor], Any]] = []
+        self.truths: list[tuple[list[Tensor], Any]] = []
 
     def __call__(self, *choice: Tensor) -> Any:
-        for before, truth in self.known:
+        for before, truth in self.truths:
             if all(torch.equal(a, b) for a, b in zip(before, choice, strict=True)):
                 return truth
         truth = self.function(*choice)
-        self.known.append(([tensor.clone() for tensor in choice], truth))
+        self.truths.append(([tensor.clone() for tensor in choice], truth))
         return truth
 
 

@@ -45,6 +45,8 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_configure(config):
     """Make the session before pytest-benchmark, whose hook comes last, reads its options."""
     option = config.option
+    if not hasattr(option, "benchmark_disable"):
+        raise pytest.UsageError("pytest-benchmark is not installed; pip install 'partae-fast[test]'")
     option.benchmark_columns = option.benchmark_columns or [*COLUMNS]
     option.benchmark_disable |= option.smoke
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")  # of a version that is wrong

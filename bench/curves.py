@@ -129,7 +129,7 @@ def _line(point: dict[str, Any], names: list[str]) -> str:
 
 def _remarks(along: list[dict[str, Any]], names: list[str]) -> list[str]:
     """A line for each stretch where a version's time does not grow as the work does."""
-    found = []
+    remarks = []
     for name in names:
         if not (name.startswith(OURS) or name == EAGER):
             continue
@@ -139,10 +139,10 @@ def _remarks(along: list[dict[str, Any]], names: list[str]) -> list[str]:
             if flat(before["flop"], after["flop"], _seconds(before, name), _seconds(after, name)):
                 stretch = [*(stretch or [before]), after]
             else:
-                found += [_remark(stretch, name)] if stretch else []
+                remarks += [_remark(stretch, name)] if stretch else []
                 stretch = []
-        found += [_remark(stretch, name)] if stretch else []
-    return found or ["The cost grows as the work does all along."]
+        remarks += [_remark(stretch, name)] if stretch else []
+    return remarks or ["The cost grows as the work does all along."]
 
 
 def flat(work: float, more_work: float, seconds: float, later_seconds: float) -> bool:

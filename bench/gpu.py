@@ -172,7 +172,8 @@ def _run_task(task: Task, out: Path, end: float) -> dict[str, Any]:
         return {"task": task.name, "exit_code": None, "seconds": 0.0, "reason": "not started"}
     log = out / "logs" / (re.sub(r"[^\w.-]+", "_", task.name) + ".log")
     log.parent.mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     start = time.monotonic()
     with log.open("wb") as output:
         try:

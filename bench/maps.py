@@ -55,7 +55,7 @@ def contest(
         versions[name] = lambda t, f=f: f(t.x, t.weight, t.bias)
         versions[name + FIRST] = lambda t, f=f: f(t.first, t.weight, t.bias)
 
-    def wanted(version: str) -> list[str]:
+    def leaves(version: str) -> list[str]:
         maps = ["first" if version.endswith(FIRST) else "x"] if x.shape[3] > 1 else []
         return [*maps, "weight", "bias"]
 
@@ -69,7 +69,7 @@ def contest(
         grad.to(device),
         work=works[op_pass],
         truth=truth,
-        wanted=wanted,
+        leaves=leaves,
         scaled=("x", "first"),
         of_peer=of_peer,
     )

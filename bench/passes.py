@@ -80,29 +80,29 @@ def contest(
     grad: Tensor,
     work: Work,
     truth: Callable[[SimpleNamespace], Check],
-    wanted: Callable[[str], Sequence[str]] | Sequence[str],
+    leaves: Callable[[str], Sequence[str]] | Sequence[str],
     **fields: Any,
 ) -> Contest:
     """Return the contest of a pass of a differentiable op.
 
     The functions take the inputs by name and return the outputs, of which the first is differentiated: `grad` is its
-    gradient. `wanted` names the inputs that gradients reach, or says it of a version. `truth` gets the inputs, and
+    gradient. `leaves` names the inputs that gradients reach, or says it of a version. `truth` gets the inputs, and
     `grad` among them unless the pass is forward.
     """
-    wanted_by = wanted if callable(wanted) else lambda version: wanted
-    leaves = set() if op_pass == FORWARD else {name for version in [*ours, *peers] for name in wanted_by(version)}
-    inputs = {name: t.detach().clone().requires_grad_() if name in leaves else t for name, t in data.items()}
+    leaves_of = leaves if callable(leaves) else lambda version: leaves
+    reached = set() if op_pass == FORWARD else {name for version in [*ours, *peers] for name in leaves_of(version)}
+    inputs = {name: t.detach().clone().requires_grad_() if name in reached else t for name, t in data.items()}
     tensors = SimpleNamespace(**inputs)
 
     def calls(functions: dict[str, Function]) -> dict[str, Callable[[], Any]]:
         return with_graphs(
             {
-                name: Pass(op_pass, lambda f=f: f(tensors), [inputs[leaf] for leaf in wanted_by(name)], grad)
+                name: Pass(op_pass, lambda f=f: f(tensors), [inputs[leaf] for leaf in leaves_of(name)], grad)
                 for name, f in functions.items()
             },
             op_pass,
             device,
         )
 
-    given = inputs if op_pass == FORWARD else {**inputs, "grad": grad}
-    return Contest(op, op_pass, given, calls(ours), calls(peers), work, truth, **fields)
+    checked = inputs if op_pass == FORWARD else {**inputs, "grad": grad}
+    return Contest(op, op_pass, checked, calls(ours), calls(peers), work, truth, **fields)

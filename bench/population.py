@@ -52,11 +52,11 @@ BURST = 0.5  # seconds of a launch, about
 
 def runs_of(shape: dict[str, int], device: str, models: int) -> list[TrainingRun]:
     """Models that differ in seed, recordings, penalty and share of background latents, as in a figure's grid."""
-    found = []
+    runs = []
     for i in range(models):
         sampler = make_sampler(shape, device, seed=i)
-        found.append(make_run(shape, sampler, i, penalty=0.25 * (1 + i % 4), background=i % SHARES / (SHARES - 1)))
-    return found
+        runs.append(make_run(shape, sampler, i, penalty=0.25 * (1 + i % 4), background=i % SHARES / (SHARES - 1)))
+    return runs
 
 
 @dataclass(frozen=True)
@@ -147,16 +147,16 @@ def train_for(runs: list[TrainingRun], seconds: float) -> dict[str, Any]:
 
 
 def text(report: dict[str, Any]) -> str:
-    env, found, limit = report["environment"], report["population"], report["ceilings"]
+    env, run, limit = report["environment"], report["population"], report["ceilings"]
     sizes = " ".join(f"{name} {size}" for name, size in report["shapes"].items())
     return (
         f"Measured {env['date']} at commit {env['commit']} on {env['gpu'] or env['processor']}:"
-        f" {found['models']} models of {sizes} on back-end {found['backend']} took {found['steps_of_each']} steps"
-        f" each in {found['seconds']:.1f} s, {found['seconds_per_step_of_all'] * 1e6:.4g} us for a step of all:"
-        f" {found['gflop_per_s']:.0f} GFLOP/s of needed work, {found['gflop_per_s'] * 1e9 / limit['flop_per_s']:.0%} of"
+        f" {run['models']} models of {sizes} on back-end {run['backend']} took {run['steps_of_each']} steps"
+        f" each in {run['seconds']:.1f} s, {run['seconds_per_step_of_all'] * 1e6:.4g} us for a step of all:"
+        f" {run['gflop_per_s']:.0f} GFLOP/s of needed work, {run['gflop_per_s'] * 1e9 / limit['flop_per_s']:.0%} of"
         f" the {limit['flop_per_s'] / 1e9:.0f} that the best float32 product reached in the same run. Extrapolated,"
-        f" not run: {found['extrapolated_steps']:,} steps of each would take"
-        f" {found['extrapolated_seconds'] / 60:.1f} minutes."
+        f" not run: {run['extrapolated_steps']:,} steps of each would take"
+        f" {run['extrapolated_seconds'] / 60:.1f} minutes."
     )
 
 

@@ -57,7 +57,7 @@ def _startup(report: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
 
 
 def curves_text(report: dict[str, Any]) -> str:
-    """Where curves were measured, and what they say."""
+    """Return where curves were measured, and what they show, as Markdown."""
     return "\n".join([*_head(report), "", curves.text(report)])
 
 
@@ -72,32 +72,32 @@ def _head(report: dict[str, Any]) -> list[str]:
     if env.get("load", 0.0) > 0.5:
         lines += ["", f"Other work ran on this machine: its load was {env['load']:.1f} before the first measurement."]
     lines.append("")
-    return lines + [_ceiling(device, found) for device, found in report["ceilings"].items()]
+    return lines + [_ceiling(device, limits) for device, limits in report["ceilings"].items()]
 
 
-def _ceiling(device: str, found: dict[str, Any]) -> str:
-    rates = found.get("rates") or {"matrix product": found["flop_per_s"]}
+def _ceiling(device: str, limits: dict[str, Any]) -> str:
+    rates = limits.get("rates") or {"matrix product": limits["flop_per_s"]}
     each = ", ".join(f"{rate / 1e9:.0f} in {name}" for name, rate in rates.items())
-    said = [f"float32 GFLOP/s: {each}", f"{_bandwidth(found)}"]
-    if "one_thread_flop_per_s" in found:
-        said.append(f"{found['one_thread_flop_per_s'] / 1e9:.0f} GFLOP/s on one thread")
-    if "tf32_flop_per_s" in found:
-        said.append(f"{found['tf32_flop_per_s'] / 1e9:.0f} GFLOP/s in TF32")
-    for key, what in (
+    figures = [f"float32 GFLOP/s: {each}", f"{_bandwidth(limits)}"]
+    if "one_thread_flop_per_s" in limits:
+        figures.append(f"{limits['one_thread_flop_per_s'] / 1e9:.0f} GFLOP/s on one thread")
+    if "tf32_flop_per_s" in limits:
+        figures.append(f"{limits['tf32_flop_per_s'] / 1e9:.0f} GFLOP/s in TF32")
+    for key, label in (
         ("barrier_seconds", "a barrier"),
         ("launch_seconds", "a launch"),
         ("graph_node_seconds", "a graph's node"),
     ):
-        if found.get(key):
-            said.append(f"{found[key] * 1e6:.2g} us for {what}")
-    said += [f"no figure for {name}: {reason}" for name, reason in found.get("skipped", {}).items()]
-    return f"Ceilings, {device}: {'; '.join(said)}."
+        if limits.get(key):
+            figures.append(f"{limits[key] * 1e6:.2g} us for {label}")
+    figures += [f"no figure for {name}: {reason}" for name, reason in limits.get("skipped", {}).items()]
+    return f"Ceilings, {device}: {'; '.join(figures)}."
 
 
-def _bandwidth(found: dict[str, Any]) -> str:
-    if "bandwidths" not in found:  # rows from before sets of several sizes were measured
-        return f"{found['bytes_per_s'] / 1e9:.1f} GB/s in a copy"
-    return ", ".join(f"{rate / 1e9:.1f} GB/s over {size / 2**20:.0f} MB" for size, rate in found["bandwidths"])
+def _bandwidth(limits: dict[str, Any]) -> str:
+    if "bandwidths" not in limits:  # rows from before sets of several sizes were measured
+        return f"{limits['bytes_per_s'] / 1e9:.1f} GB/s in a copy"
+    return ", ".join(f"{rate / 1e9:.1f} GB/s over {size / 2**20:.0f} MB" for size, rate in limits["bandwidths"])
 
 
 def _share(row: dict[str, Any], digits: int = 0) -> str:

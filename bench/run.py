@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+
 from partae_fast.errors import UserError
 from partae_fast.kernels import OPS
 
@@ -75,7 +77,11 @@ def _measured_before(commit: str, op: str | None, options: Sequence[str], folder
     with _checked_out(commit, folder / "tree") as tree:
         print(f"{commit}:", flush=True)
         command = [sys.executable, "-m", "pytest", *_arguments(tree / "bench", op), *options]
-        environment = {**os.environ, "PYTHONPATH": str(tree)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tree), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        }
         done = subprocess.run([*command, f"--benchmark-json={results}", "--benchmark-quiet"], env=environment)
     if not results.is_file():
         raise UserError(f"--compare {commit}: its benchmarks did not run (exit code {done.returncode}); see above")

@@ -191,9 +191,9 @@ def environment() -> dict[str, Any]:
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-        widest = next((w for w in ("avx512f", "avx2", "sse2") if w in found.get("flags", "").split()), "")
-        return f"{found['model name']} (family {found.get('cpu family')}, model {found.get('model')}, {widest})"
+        entries = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        widest = next((w for w in ("avx512f", "avx2", "sse2") if w in entries.get("flags", "").split()), "")
+        return f"{entries['model name']} (family {entries.get('cpu family')}, model {entries.get('model')}, {widest})"
     except (OSError, KeyError):
         return platform.processor() or platform.machine()
 

@@ -131,7 +131,7 @@ class Ours(_Rewound):
         self.losses = self().tolist()  # (runs, CHECKED)
         self.first_losses = self.losses[0]
         tensors = [(r.w_enc, r.w_dec, *r.state["w_enc"], *r.state["w_dec"]) for r in self.runs]
-        self.remember([t for found in tensors for t in found])
+        self.remember([t for of_run in tensors for t in of_run])
         self.steps, seconds = 1, 0.0
         while seconds < launch_seconds / 2 and self.steps < LAUNCH_STEPS:
             self.steps *= 2
@@ -166,8 +166,8 @@ class _TableOfCrops:
         """Fill the table where it does not hold the step."""
         if step - step % DRAWN != self.first:
             self.first = step - step % DRAWN
-            found = [self.sampler.starts_at(i) for i in range(self.first, self.first + DRAWN)]
-            self.starts.copy_(torch.from_numpy(np.stack(found)))
+            starts = [self.sampler.starts_at(i) for i in range(self.first, self.first + DRAWN)]
+            self.starts.copy_(torch.from_numpy(np.stack(starts)))
 
     def batch(self, row: Tensor) -> tuple[Tensor, Tensor]:
         """x and noise_only of the step in that row (1,) of the table."""
@@ -261,8 +261,8 @@ class GraphPeer(Peer):
 
 def forms() -> list[str]:
     """The forms of torch.optim.Adadelta that this PyTorch has."""
-    known = inspect.signature(torch.optim.Adadelta).parameters
-    return ["plain", *(form for form in ("foreach", "fused") if form in known)]
+    arguments = inspect.signature(torch.optim.Adadelta).parameters
+    return ["plain", *(form for form in ("foreach", "fused") if form in arguments)]
 
 
 def adadelta(weights: Sequence[Tensor], form: str, **options: Any) -> torch.optim.Optimizer:
@@ -280,7 +280,7 @@ def fastest_form(shape: dict[str, int], device: str) -> dict[str, float]:
             weight.grad = torch.ones_like(weight)
         calls[form] = adadelta(weights, form).step
     medians = {form: float(np.median(s)) for form, s in measure(calls, device, rounds=5).items()}
-    return dict(sorted(medians.items(), key=lambda found: found[1]))
+    return dict(sorted(medians.items(), key=lambda item: item[1]))
 
 
 def peer_names(device: str) -> list[str]:
