@@ -159,6 +159,7 @@ SAMPLES = (
 )
 
 
+@pytest.mark.slow
 def test_pytest_benchmark_gets_the_samples(tmp_path):
     """The timer that replays durations works with the installed pytest-benchmark, and so does its comparison."""
     file = tmp_path / "decode.json"
@@ -201,6 +202,7 @@ def decode(*arguments):
 """
 
 
+@pytest.mark.slow
 def test_a_wrong_version_fails_its_test_alone(tmp_path):
     (tmp_path / "mine.py").write_text(WRONG)
     done = run_pytest(*SAMPLES, "--candidate", f"{tmp_path}/mine.py:decode")
