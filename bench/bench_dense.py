@@ -20,7 +20,7 @@ from partae_fast.bench.passes import BACKWARD, BOTH, FORWARD, PASSES, STEP, cont
 from partae_fast.bench.timing import Work
 from partae_fast.kernels import OPS
 from partae_fast.kernels.dense import Dropout, eager
-from partae_fast.training.optimisers import Optimiser
+from partae_fast.training.optimizers import Optimizer
 
 # B items, I inputs, O outputs: the thesis's layers; and whole steps, by the outputs of each layer.
 SHAPES = [
@@ -160,7 +160,7 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
 
     def ours(backend: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
         parameters = leaves()
-        optimiser, steps = Optimiser("adam", {str(n): p for n, p in enumerate(parameters)}, {}), iter(range(2**62))
+        optimizer, steps = Optimizer("adam", {str(n): p for n, p in enumerate(parameters)}, {}), iter(range(2**62))
         fused = backend if backend in OPS["curro_loss"].backends else "auto"  # a candidate is one of dense alone
 
         def step() -> Tensor:
@@ -168,7 +168,7 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
                 parameter.grad = None
             loss = loss_of(_ours(backend), parameters, fused=fused)
             loss.backward()
-            optimiser.step(next(steps))
+            optimizer.step(next(steps))
             return loss.detach()
 
         return parameters, step
@@ -177,13 +177,13 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
         function: Callable[..., Tensor], dtype: torch.dtype = torch.float32, **options: bool
     ) -> tuple[list[Tensor], Callable[[], Tensor]]:
         parameters = leaves(dtype)
-        optimiser = torch.optim.Adam(parameters, **options)
+        optimizer = torch.optim.Adam(parameters, **options)
 
         def step() -> Tensor:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = function(parameters)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             return loss.detach()
 
         return parameters, step

@@ -26,9 +26,6 @@ implementations of a pass have the same signature:
     affinity_loss     embeddings, labels, weights | None, sources, variant -> loss, grad_embeddings
     ratio_mask_loss   logits, mixture, sources -> loss, grad_logits
     normals           seed, step, items, group, samples, device -> white Gaussian noise (items, samples)
-    adadelta, adam, sgd, nesterov, nadam, clipped_sgd   (of the op `optimiser`)
-                      weight, gradient, state, step, options
-                        -> None; weight and the tensors of state (contiguous) are updated in place
     train_steps       runs, first, steps -> losses; the runs' weights and states are updated in place
                       (a module of this op also has refusal(runs) -> the reason why it cannot run them | None)
 

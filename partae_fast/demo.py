@@ -123,12 +123,12 @@ def _output_paths(out: Path, overwrite: bool) -> dict[str, Path]:
 
 
 def _draw(paths: dict[str, Path], model: Any) -> None:
-    from .denoising.figure import figure
+    from .denoising.figure import plot_denoising
 
     parts = [files.read(paths[name])[0][:, 0] for name in ("noisy.wav", "denoised.wav", "noise.wav")]
     first = max(0, (len(parts[0]) - round(FIGURE_SECONDS * RATE)) // 2)
     noisy, signal, noise = (part[first : first + round(FIGURE_SECONDS * RATE)] for part in parts)
-    figure(paths["figure.png"], noisy, signal, noise, RATE, model, title="partae demo")
+    plot_denoising(paths["figure.png"], noisy, signal, noise, RATE, model, title="partae demo")
 
 
 def _scores(audio: Scene, paths: dict[str, Path], untrained: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ fast, and only tests, benchmarks and `partae verify` use it.
 
     encode, decode, partitioned_loss    the ops, forward and backward
     philox, sampler                     the random crops and their mixtures
-    initialisation, optimisers          initial weights, and steps of training
+    initialisation, optimizers          initial weights, and steps of training
     embeddings, contrastive, affinity   losses of embeddings
     ratio_mask                          the loss of masks
     cdae                                networks that separate sources, and their masks

@@ -18,7 +18,7 @@ import numpy as np
 
 from .curro_loss import curro_loss
 from .dense import ACTIVATIONS
-from .optimisers import adam
+from .optimizers import adam
 
 Array = np.ndarray
 Weights = dict[str, Array]

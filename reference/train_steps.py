@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .optimisers import OPTIMISERS, Array, State
+from .optimizers import OPTIMIZERS, Array, State
 from .partitioned_loss import model_loss
 from .sampler import Group, batch_at, statistics, target_at
 
@@ -66,7 +66,7 @@ def train_step(
         setting.negative_slope,
         setting.rectified_output,
     )
-    rule = OPTIMISERS[setting.optimizer]
+    rule = OPTIMIZERS[setting.optimizer]
     weights, state = {}, {}
     for name, weight in learner.weights.items():
         before = learner.state.get(name)

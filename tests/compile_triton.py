@@ -26,9 +26,8 @@ from pathlib import Path
 from partae_fast.kernels._triton import common, frame_windows
 from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
-from partae_fast.kernels.optimiser import EVERY_RULE
-from partae_fast.kernels.optimiser import triton as optimiser
 from partae_fast.kernels.partitioned_loss import triton as partitioned_loss
+from partae_fast.kernels.train_steps import RULES
 from partae_fast.kernels.train_steps import triton as train_steps
 
 import triton  # isort: skip  (after `common`, which sets what Triton reads on import)
@@ -152,7 +151,7 @@ def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict
             arguments[name] = "*i32"
         elif name.endswith("_ptr"):
             arguments[name] = "*fp32" if name in float32 else f"*{storage}"
-        elif name in ("penalty", "per_item", "scale", "negative_slope", *optimiser.SETTINGS):
+        elif name in ("penalty", "per_item", "scale", "negative_slope"):
             arguments[name] = "fp32"
         elif integers.get(name) == 1:
             arguments[name] = ("constexpr", 1)
@@ -163,7 +162,7 @@ def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict
 
 def no_second(rule: str) -> dict[str, None]:
     """What says that a rule has one state tensor."""
-    return {"second_ptr": None} if len(EVERY_RULE[rule].state) == 1 else {}
+    return {"second_ptr": None} if len(RULES[rule].state) == 1 else {}
 
 
 def training_types(kernel, source: str) -> dict[str, str]:
@@ -221,8 +220,6 @@ def kernels(size: Size, kind: str):
     yield "accumulate_runs (enc)", frame_windows.accumulate_runs_kernel, accumulate, {"NORMALISE": True}
     loss = partitioned_loss.tile_of(size.latents)
     yield "partitioned_loss", partitioned_loss.partitioned_loss_kernel, loss, {}
-    for rule in EVERY_RULE:
-        yield rule, optimiser.optimiser_kernel, optimiser.TILE, {"RULE": rule} | no_second(rule)
     yield "add_up", common.add_up_kernel, common.ADD_UP, {}
 
 

@@ -105,7 +105,7 @@ def test_shared_folders_import_no_op_and_no_other_shared_folder(path):
     assert not {name.split(".")[2] for name in imports(path) if name.startswith("partae_fast.kernels.")} & others
 
 
-COMPOSED = {"train_steps": {"encode", "decode", "partitioned_loss", "optimiser"}}  # a training step is composed of ops
+COMPOSED = {"train_steps": {"encode", "decode", "partitioned_loss"}}  # a training step is composed of ops
 
 
 @pytest.mark.parametrize("path", names(sorted(p for op in OPS for p in (ROOT / "kernels" / op).glob("*.py"))))

@@ -2,10 +2,11 @@
 
 import torch
 
+from .optimizer import RULES
 from .training_run import Crops, TrainingRun, fresh_state
 
 PASSES = ("train_steps",)
 # No types of 16 bits: a step changes a weight by less than their resolution.
 TYPES = (torch.float32, torch.float64)
 
-__all__ = ["Crops", "TrainingRun", "fresh_state"]
+__all__ = ["RULES", "Crops", "TrainingRun", "fresh_state"]

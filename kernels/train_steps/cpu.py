@@ -31,9 +31,8 @@ from .._cpu.jit import kernel
 from .._cpu.philox import words_at
 from .._cpu.simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
 from .._cpu.threads import PARTIALS, count_up, next_unit, spread, wait_for, wait_until_done
-from ..optimiser import settings_at
-from ..optimiser.cpu import RULE_NUMBERS, step_slice
 from ..shapes import window_count
+from .optimizer import RULES, settings_at
 from .training_run import TrainingRun
 
 SMALL_WEIGHTS = 1 << 16  # with more weights there are half as many sums: each is written and read once in a step
@@ -46,6 +45,7 @@ TURN = 8  # steps of a run of a population before its thread takes another run
 GROUPS = 64  # maximum
 FILL = 2048  # numbers that are normalised at a time
 _WORTH_IT = 1 << 62  # operations: a launch is many steps, worth waking threads for
+RULE_NUMBERS = {rule: number for number, rule in enumerate(RULES)}
 
 # Indices in `sizes`, the integer settings of a run.
 FRAMES_OF_ITEM, BINS, LATENTS, TAPS, POOL, BATCH, RULE = 0, 1, 2, 3, 4, 5, 6
@@ -335,6 +335,68 @@ def _add_up(sizes, unit, partials, starts, heights, total):
             starts[partial] = partial * partials.shape[1] + at
         total[at : at + columns] = 0
         add_runs(total, at, columns, heights, starts, count, partials, None)
+
+
+# The rules' `settings` are what `settings_at` returns, of the weights' type: no sum is made in a wider one.
+
+
+@kernel
+def step_slice(rule, weight, gradient, state, settings, begin, end):
+    """Step weight[begin : end]; `rule` is a number of RULE_NUMBERS, `state` (the rule's state tensors, weights)."""
+    w, g, s, decay = weight[begin:end], gradient[begin:end], state[0][begin:end], settings[7]
+    if decay != 0:  # in a pass of its own: inside the rules' loops it would change how their products are rounded
+        g = g + decay * w
+    if rule == 0:
+        _adadelta(w, g, s, state[1][begin:end], settings)
+    elif rule == 1:
+        _adam(w, g, s, state[1][begin:end], settings)
+    elif rule == 2:
+        _sgd(w, g, s, settings)
+    else:
+        _nesterov(w, g, s, settings)
+
+
+@kernel
+def _adadelta(weight, gradient, square, delta, settings):
+    rate, kept, added, small = settings[0], settings[1], settings[2], settings[6]
+    for i in range(weight.size):
+        g = gradient[i]
+        s = kept * square[i] + added * g * g
+        square[i] = s
+        change = np.sqrt(delta[i] + small) / np.sqrt(s + small) * g
+        delta[i] = kept * delta[i] + added * change * change
+        weight[i] -= rate * change
+
+
+@kernel
+def _adam(weight, gradient, mean, square, settings):
+    rate, kept1, added1, kept2, added2 = settings[0], settings[1], settings[2], settings[3], settings[4]
+    correction, small = settings[5], settings[6]
+    for i in range(weight.size):
+        g = gradient[i]
+        m = kept1 * mean[i] + added1 * g
+        s = kept2 * square[i] + added2 * g * g
+        mean[i], square[i] = m, s
+        weight[i] -= rate * m / (np.sqrt(s * correction) + small)
+
+
+@kernel
+def _sgd(weight, gradient, velocity, settings):
+    rate, momentum = settings[0], settings[1]
+    for i in range(weight.size):
+        v = momentum * velocity[i] + gradient[i]
+        velocity[i] = v
+        weight[i] -= rate * v
+
+
+@kernel
+def _nesterov(weight, gradient, velocity, settings):
+    rate, momentum = settings[0], settings[1]
+    for i in range(weight.size):
+        g = gradient[i]
+        v = momentum * velocity[i] + g
+        velocity[i] = v
+        weight[i] -= rate * (g + momentum * v)
 
 
 @kernel

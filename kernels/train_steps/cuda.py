@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from .._cuda.common import CLUSTERS, Kernel, Limits, compiled, cupy_failure, device_limits, installed
-from ..optimiser import RULES
 from ..registry import BackendUnavailable
+from .optimizer import RULES
 from .training_run import TrainingRun
 
 OPTIMIZERS = tuple(RULES)  # in the order of the kernel's enum
@@ -50,7 +50,7 @@ LAUNCH = np.dtype(
         *((name, "u8") for name in ("runs", "partials", "loss_partials", "losses", "counter")),
         ("first", "u4"),
         *((name, "i4") for name in ("steps", "batch", "frames")),
-        *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimiser")),
+        *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimizer")),
         ("negative_slope", "f4"),
     ],
     align=True,
@@ -225,7 +225,7 @@ def packed(runs: Sequence[TrainingRun], plan: Plan, blocks: int, first: int, ste
     launch["signal_groups"] = crops.signal_groups
     launch["noise_groups"], launch["corruption_groups"] = crops.noise_groups, crops.corruption_groups
     launch["negative_slope"] = runs[0].negative_slope
-    launch["optimiser"] = OPTIMIZERS.index(runs[0].optimizer)
+    launch["optimizer"] = OPTIMIZERS.index(runs[0].optimizer)
     return Packed(launch, losses, tuple(kept))
 
 

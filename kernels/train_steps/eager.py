@@ -1,14 +1,14 @@
 """train_steps in plain PyTorch, on any device: the eager passes of the other ops, one after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .._eager.common import upcast
 from ..decode.eager import decode, decode_backward
 from ..encode.eager import encode, encode_backward
-from ..optimiser import eager as optimisers
 from ..partitioned_loss.eager import partitioned_loss
 from ..philox import first_word
 from .training_run import Crops, TrainingRun
@@ -66,7 +66,53 @@ def _step(run: TrainingRun, step: int) -> Tensor:
     _, grad_enc = encode_backward(
         grad_values, x, run.w_enc, values, positions, run.pool, run.mean, run.std, False, True, run.negative_slope
     )
-    update = getattr(optimisers, run.optimizer)
+    update = _UPDATES[run.optimizer]
     update(run.w_enc, grad_enc, run.state["w_enc"], step, run.options)
     update(run.w_dec, grad_dec, run.state["w_dec"], step, run.options)
     return loss.double()
+
+
+def _adadelta(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict) -> None:
+    square, delta = state
+    rho, epsilon = options["rho"], options["epsilon"]
+    w, g, s, d = upcast(weight, gradient, square, delta)
+    g = g + options["weight_decay"] * w
+    s = rho * s + (1 - rho) * g**2
+    change = (d + epsilon).sqrt() / (s + epsilon).sqrt() * g
+    square.copy_(s)
+    delta.copy_(rho * d + (1 - rho) * change**2)
+    weight.copy_(w - options["learning_rate"] * change)
+
+
+def _adam(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict) -> None:
+    mean, square = state
+    beta1, beta2 = options["beta1"], options["beta2"]
+    w, g, m, s = upcast(weight, gradient, mean, square)
+    g = g + options["weight_decay"] * w
+    m = beta1 * m + (1 - beta1) * g
+    s = beta2 * s + (1 - beta2) * g**2
+    mean.copy_(m)
+    square.copy_(s)
+    scale = (s / (1 - beta2 ** (step + 1))).sqrt() + options["epsilon"]
+    weight.copy_(w - options["learning_rate"] / (1 - beta1 ** (step + 1)) * m / scale)
+
+
+def _sgd(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict) -> None:
+    (velocity,) = state
+    w, g, v = upcast(weight, gradient, velocity)
+    v = options["momentum"] * v + (g + options["weight_decay"] * w)
+    velocity.copy_(v)
+    weight.copy_(w - options["learning_rate"] * v)
+
+
+def _nesterov(weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...], step: int, options: dict) -> None:
+    (velocity,) = state
+    momentum = options["momentum"]
+    w, g, v = upcast(weight, gradient, velocity)
+    g = g + options["weight_decay"] * w
+    v = momentum * v + g
+    velocity.copy_(v)
+    weight.copy_(w - options["learning_rate"] * (g + momentum * v))
+
+
+_UPDATES: dict[str, Callable[..., None]] = {"adadelta": _adadelta, "adam": _adam, "sgd": _sgd, "nesterov": _nesterov}

@@ -82,7 +82,7 @@ constexpr int LIST = KEYS + MINE;
 constexpr int FIRST = LIST + 2 * MINE;
 constexpr int SCRATCH = FIRST + round_up(WINDOWS * (P + 1), 4);
 constexpr int RUN = SCRATCH + 4 * THREADS;
-enum Optimiser { ADADELTA, ADAM, SGD, NESTEROV };
+enum Optimizer { ADADELTA, ADAM, SGD, NESTEROV };
 
 // A run, in the layout of `RUN` in cuda.py. Weights and state are rewritten within a launch.
 struct TrainingRun {
@@ -109,7 +109,7 @@ struct Launch {
     double* losses;         // (runs, steps)
     unsigned int* counter;  // of the grid barrier
     unsigned int first;     // number of the first step
-    int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimiser;
+    int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimizer;
     float negative_slope;
 };
 
@@ -626,20 +626,20 @@ DEVICE Weight weight_at(const TrainingRun& run, int part, int j) {
 
 // The optimizer's settings for a step. For Adam 1 - beta1^t and 1 - beta2^t.
 struct Rule {
-    int optimiser;
+    int optimizer;
     float options[4], rest[2], correction[2], decay;
 };
 
 DEVICE Rule rule_at(const Launch& launch, const TrainingRun& run, unsigned int step) {
     Rule rule;
-    rule.optimiser = launch.optimiser;
+    rule.optimizer = launch.optimizer;
     rule.decay = (float)run.weight_decay;
     UNROLL
     for (int i = 0; i < 4; ++i) rule.options[i] = (float)run.options[i];
     UNROLL
     for (int i = 0; i < 2; ++i) {
         rule.rest[i] = (float)(1.0 - run.options[1 + i]);
-        rule.correction[i] = launch.optimiser == ADAM ? (float)(1.0 - pow(run.options[1 + i], step + 1.0)) : 1.0f;
+        rule.correction[i] = launch.optimizer == ADAM ? (float)(1.0 - pow(run.options[1 + i], step + 1.0)) : 1.0f;
     }
     return rule;
 }
@@ -648,14 +648,14 @@ DEVICE void update(const Rule& rule, Weight& at, float gradient) {
     if (!at.weight) return;
     const float g = gradient + rule.decay * at.w;
     const float rate = rule.options[0];
-    if (rule.optimiser == ADADELTA) {
+    if (rule.optimizer == ADADELTA) {
         const float rho = rule.options[1], epsilon = rule.options[2];
         const float square = rho * at.a + rule.rest[0] * g * g;
         const float change = sqrtf(at.b + epsilon) / sqrtf(square + epsilon) * g;
         *at.first = square;
         *at.second = rho * at.b + rule.rest[0] * change * change;
         *at.weight = at.w - rate * change;
-    } else if (rule.optimiser == ADAM) {
+    } else if (rule.optimizer == ADAM) {
         const float mean = rule.options[1] * at.a + rule.rest[0] * g;
         const float square = rule.options[2] * at.b + rule.rest[1] * g * g;
         *at.first = mean;
@@ -664,7 +664,7 @@ DEVICE void update(const Rule& rule, Weight& at, float gradient) {
     } else {
         const float velocity = rule.options[1] * at.a + g;
         *at.first = velocity;
-        *at.weight = at.w - rate * (rule.optimiser == NESTEROV ? g + rule.options[1] * velocity : velocity);
+        *at.weight = at.w - rate * (rule.optimizer == NESTEROV ? g + rule.options[1] * velocity : velocity);
     }
 }
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from torch import Tensor
 
-from ..optimiser import RULES
 from ..shapes import window_count
+from .optimizer import RULES
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,8 @@ import torch
 from torch import Tensor
 
 from .._triton.common import launch, power_of_two, tl, triton
-from ..optimiser import RULES
-from ..optimiser.triton import changed
 from ..registry import interpreting
+from .optimizer import RULES
 from .training_run import TrainingRun
 
 # Indices in `numbers`, int64 on the GPU; from TABLES on: group_first, group_starts (G,), starts_before, shift (R,).
@@ -473,6 +472,42 @@ def _power(base, exponent):
         base *= base
         exponent = exponent // 2
     return result
+
+
+@triton.jit
+def changed(
+    weight,
+    gradient,
+    first,
+    second,
+    RULE: tl.constexpr,
+    rate,
+    kept1,  # adadelta: rho; adam: beta1; sgd, nesterov: momentum
+    added1,  # 1 - kept1
+    kept2,  # adam: beta2
+    added2,  # 1 - kept2
+    correction,  # adam: 1 / (1 - beta2^t)
+    small,  # epsilon
+    decay,
+):
+    """Return weight and both state tensors after a step, float32; a rule with one state tensor leaves the second.
+
+    adam's `rate` is the learning rate / (1 - beta1^t).
+    """
+    gradient += decay * weight
+    if RULE == "adadelta":
+        first = kept1 * first + added1 * gradient * gradient
+        change = tl.sqrt_rn(second + small) / tl.sqrt_rn(first + small) * gradient
+        second = kept1 * second + added1 * change * change
+        weight -= rate * change
+    elif RULE == "adam":
+        first = kept1 * first + added1 * gradient
+        second = kept2 * second + added2 * gradient * gradient
+        weight -= rate * first / (tl.sqrt_rn(second * correction) + small)
+    else:
+        first = kept1 * first + gradient
+        weight -= rate * (gradient + kept1 * first if RULE == "nesterov" else first)
+    return weight, first, second
 
 
 @triton.jit(do_not_specialize=["programs", "taps", "scale"])

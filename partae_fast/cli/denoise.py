@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.files import CLIPPING, require_file
-from ..denoising.batch.folder import Summary, denoise_folder, devices
+from ..denoising.batch.folder import BatchSummary, denoise_folder, devices
 from ..denoising.batch.jobs import Job, Outcome
 from ..denoising.batch.listing import lone_target
 from ..denoising.batch.progress import is_shown, progress_of
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
-def _denoise_single(args: argparse.Namespace, source: Path, target: Path) -> tuple[Summary, dict[str, Any]]:
+def _denoise_single(args: argparse.Namespace, source: Path, target: Path) -> tuple[BatchSummary, dict[str, Any]]:
     """Denoise one recording into one file.
 
     Returns the summary, and the entry of an adaptation for --json.
@@ -122,15 +122,15 @@ def _denoise_single(args: argparse.Namespace, source: Path, target: Path) -> tup
             args.figure,
             args.overwrite,
             args.clipping,
-            tell=lambda share: bar.tell(job, share),
+            progress_callback=lambda share: bar.update(job, share),
         )
     outcome = Outcome(job, about.seconds)
     if not args.json:
         _print_done(outcome, args.figure)
-    return Summary(done=[outcome]), extra
+    return BatchSummary(done=[outcome]), extra
 
 
-def _denoise_folder(args: argparse.Namespace) -> Summary:
+def _denoise_folder(args: argparse.Namespace) -> BatchSummary:
     """Denoise all recordings into a folder."""
     progress = False if args.quiet else None
     on_done = None if args.json or is_shown(progress) else lambda outcome: _print_done(outcome, args.figure)
@@ -148,13 +148,13 @@ def _denoise_folder(args: argparse.Namespace) -> Summary:
             device=args.device,
             scheduler=args.scheduler,
             progress=progress,
-            told=on_done,
+            outcome_callback=on_done,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command continues from the files in {args.out}") from None
 
 
-def _as_json(summary: Summary, figure: bool) -> dict[str, Any]:
+def _as_json(summary: BatchSummary, figure: bool) -> dict[str, Any]:
     def about(job: Job) -> dict[str, Any]:
         return {"input": str(job.source), "output": str(job.target)}
 
@@ -178,7 +178,7 @@ def _print_done(outcome: Outcome, figure: bool) -> None:
         _print(f"{outcome.job.source} -> {target}" + (f", {figure_path(target)}" if figure else ""))
 
 
-def _print_summary(summary: Summary) -> None:
+def _print_summary(summary: BatchSummary) -> None:
     done, skipped, failed = len(summary.done), len(summary.skipped), len(summary.failed)
     line = f"{done} done, {skipped} skipped (done before), {failed} failed"
     if summary.ignored:

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             args.step,
             args.overwrite,
             args.clipping,
-            tell=lambda share: bar.tell(job, share),
+            progress_callback=lambda share: bar.update(job, share),
             count=args.sources,
         )
     if args.json:

@@ -135,7 +135,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     if ranks.leads:
         check_outputs(out, checkpoints, args.resume, args.overwrite)
         if args.figure:
-            figure.check_place(args.figure, args.overwrite)
+            figure.check_path(args.figure, args.overwrite)
     material = Material(
         args.recordings,
         args.noise or (),
@@ -174,7 +174,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
         spectrograms = material.spectrograms.excerpt(args.seed, settings.frames)
         diagnostics = diagnose(model, spectrograms)
         if args.figure:
-            figure.figure(args.figure, model, spectrograms, system.name, stages(len(losses)), args.overwrite)
+            figure.draw(args.figure, model, spectrograms, system.name, stages(len(losses)), args.overwrite)
         result |= {"figure": args.figure, "report": asdict(diagnostics)}
         report_lines = diagnostics.lines()
     result["seconds"] = round(time.monotonic() - started, 3)

@@ -12,7 +12,7 @@ import torch
 
 from ..models import CurroAutoencoder, DenseAutoencoder, DensePartitionedAutoencoder
 from ..reference import dense_models as reference
-from ..training.optimisers import Optimiser
+from ..training.optimizers import Optimizer
 from .comparison import WRONG, array, error
 from .truth import differences
 
@@ -75,7 +75,7 @@ def errors(name: str, backend: str, kind: str, device: torch.device) -> Iterator
         before = weights_of(model)
         arrays = [part.to(dtype).double().numpy() for part in batch()]
         truth, gradients = case.truth(before, *arrays)
-        optimiser = Optimiser("adam", dict(model.named_parameters()), {})
+        optimizer = Optimizer("adam", dict(model.named_parameters()), {})
         loss = model.training_loss(tuple(part.to(device, dtype) for part in batch()), PENALTY, backend)
         loss.backward()
         yield case.name, "loss", error(loss, truth)
@@ -86,7 +86,7 @@ def errors(name: str, backend: str, kind: str, device: torch.device) -> Iterator
             yield case.name, parameter, float(difference / size) if np.isfinite(difference) else WRONG
         # Adam's first step is nearly the sign of the gradient, so the reference steps with the same gradients.
         gradients = {parameter: value.grad.double().cpu().numpy() for parameter, value in model.named_parameters()}
-        optimiser.step(0)
+        optimizer.step(0)
         after = reference.adam_step(before, gradients)
         for parameter, value in model.named_parameters():
             yield case.name, f"{parameter}, after a step", error(value, after[parameter])

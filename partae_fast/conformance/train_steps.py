@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.optimiser import RULES
-from ..kernels.train_steps import TrainingRun, fresh_state
+from ..kernels.train_steps import RULES, TrainingRun, fresh_state
 from ..reference import train_steps as reference
 from ..reference.sampler import Group, statistics
 from ..sampling.crops import CropSampler
@@ -19,9 +18,15 @@ from . import cases
 from .cases import Case
 from .comparison import Output
 from .examination import Call, Check
-from .optimiser import OPTIONS
 from .tolerances import loss_terms
 
+# None of them a default, and such that a step is not small beside the weights that it changes.
+OPTIONS = {
+    "adadelta": {"learning_rate": 0.05, "rho": 0.9, "epsilon": 0.3, "weight_decay": 0.4},
+    "adam": {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.3},
+    "sgd": {"learning_rate": 1e-4, "momentum": 0.7, "weight_decay": 2.0},
+    "nesterov": {"learning_rate": 1e-4, "momentum": 0.8, "weight_decay": 3.0},
+}
 # In TF32 the two largest activations of a window may be too near: a step then takes another frame than the reference.
 TOLERANCES = {"tf32": 5e-2}
 FIRST, STEPS = 5, 2  # the number of the first step, and the number of steps, of cases with one run

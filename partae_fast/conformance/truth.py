@@ -1,7 +1,6 @@
 """Checks of the convolutional models' reference: against loops, finite differences and PyTorch's optimizers."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,13 +8,11 @@ import torch.nn.functional as F
 
 from ..reference import decode as rd
 from ..reference import encode as re
-from ..reference import optimisers as ro
 from ..reference import partitioned_loss as rl
 from ..reference.sampler import batch_at, statistics, target_at
 from . import train_steps as steps
 from .cases import TINY, Case, tensors
 from .comparison import array
-from .optimiser import OPTIONS
 
 STEP = 1e-6
 
@@ -123,20 +120,6 @@ def _partitioned_loss(case: Case, a: dict):
     yield "values", grad_v, differences(lambda v: rl.partitioned_loss(r, target, v, y, c, penalty)[0], values)
 
 
-def _optimiser(rule: str, peer: Callable[[list], torch.optim.Optimizer]) -> Callable:
-    def check(case: Case, a: dict):
-        weight, gradient = torch.tensor(a["w_dec"]), torch.tensor(a["w_dec"][::-1] ** 2 - 0.5)
-        parameter = torch.nn.Parameter(weight.clone())
-        optimizer, learned, state = peer([parameter]), a["w_dec"], None
-        for step in range(3):
-            parameter.grad = gradient.clone()
-            optimizer.step()
-            learned, state = ro.OPTIMISERS[rule](learned, gradient.numpy(), state, step, **OPTIONS[rule])
-        yield "weight after three steps, beside PyTorch's", learned, array(parameter)
-
-    return check
-
-
 def _train_steps(case: Case, a: dict):
     """Yield errors against the same model with autograd and PyTorch's optimizers."""
     p, (learner, losses) = steps.problem(case), steps.truth(case)
@@ -178,43 +161,11 @@ PEERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.7, weight_decay=2.0),
     "nesterov": lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.8, weight_decay=3.0, nesterov=True),
 }
-
-
-class _ClippedSGD(torch.optim.SGD):
-    """PyTorch's SGD with clipped weights."""
-
-    def step(self, closure: Any = None) -> Any:
-        loss = super().step(closure)
-        with torch.no_grad():
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    parameter.clamp_(-0.6, 0.6)
-        return loss
-
-
-class _WideNAdam(torch.optim.NAdam):
-    """PyTorch's NAdam with the product of momenta in float64 instead of float32."""
-
-    def step(self, closure: Any = None) -> Any:
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-        try:
-            return super().step(closure)
-        finally:
-            torch.set_default_dtype(before)
-
-
-# The rules that train_steps does not have.
-FURTHER_PEERS = {
-    "nadam": lambda p: _WideNAdam(p, lr=0.03, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.2, momentum_decay=0.3),
-    "clipped_sgd": lambda p: _ClippedSGD(p, lr=0.01, momentum=0.7, weight_decay=2.0),
-}
 _CHECKS = {
     "encode": _encode,
     "encode_backward": _encode_backward,
     "decode": _decode,
     "decode_backward": _decode_backward,
     "partitioned_loss": _partitioned_loss,
-    **{rule: _optimiser(rule, peer) for rule, peer in (PEERS | FURTHER_PEERS).items()},
     "train_steps": _train_steps,
 }

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.spectrogram import Spectrogram
-from ..denoising.denoise import Separator, denoise
+from ..denoising.denoise import DenoisingModel, denoise
 from ..errors import UserError
 from ..systems.fit import fit
 from ..systems.registry import DEFAULT
@@ -118,7 +118,7 @@ def trained(band: tuple[float, float] | None = None, system: str = DEFAULT, **op
     return denoiser
 
 
-def with_model(model: Separator) -> Denoiser:
+def with_model(model: DenoisingModel) -> Denoiser:
     """Return a denoiser that applies a trained model; it ignores the noise-only audio."""
     return lambda mixture, noise_only, rate: denoise(mixture, rate, model)
 

@@ -159,7 +159,7 @@ def _check_matches(path: PathLike, table: Table, matches: dict[str | None, Path]
         )
     if unmatched:
         count = sum(row.recording not in matches for row in table.rows)
-        logger.info("%s: %d rows are about other recordings: %s", path, count, _first_two(unmatched))
+        logger.info("%s: rows about other recordings: %d, of %s", path, count, _first_two(unmatched))
     listed = {*matches.values()}
     unlisted = [str(recording) for recording in recordings if recording not in listed]
     if unlisted:

@@ -132,7 +132,7 @@ def _summarise_labels(label_files: Sequence[PathLike], rules: Rules, warnings: l
     counts = _count_labels(named_events, rules)
     if not in_seconds:
         counts = [replace(count, seconds=None) for count in counts]
-    warning = "no recordings, so the time in each state is not known; name some with --recordings"
+    warning = "there are no recordings, so the time in each state is unknown; name some with --recordings"
     return LabelSummary([], counts, [*warnings, warning])
 
 

@@ -215,7 +215,7 @@ class ChordSampler(FrameSampler):
         return weights
 
     def _weights(self, steps: Tensor, items: Tensor, group: int) -> Tensor:
-        """Return the weights of sin(wn) and cos(wn) in a sin(wn + p), (steps, items, 2 * sines): a cos(p) and a sin(p)."""
+        """Return a cos(p) and a sin(p), the weights in a sin(wn + p): (steps, items, 2 * sines)."""
         sines = len(self.frequencies)
         blocks = range(-(-2 * sines // 4))
         random_words = [word for block in blocks for word in words(self.seed, steps, items, group, block)]

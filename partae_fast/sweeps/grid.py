@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from ..errors import UserError
-from ..kernels.optimiser import RULES
+from ..kernels.train_steps import RULES
 from ..models.conv_partitioned import ConvPartitionedAutoencoder
 from ..sampling.crops import CropSampler
 
@@ -124,7 +124,7 @@ def members_of(
 ) -> list[Member]:
     """Make a member for each combination in `grid`.
 
-    Members share the recordings of `sampler`, and are on their device.
+    Members share the recordings of `sampler` and use its device.
 
     Args:
         grid: for each member, the settings shown in names and tables.

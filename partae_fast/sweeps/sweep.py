@@ -328,7 +328,7 @@ class Sweep:
                     next_checkpoint = time.monotonic() + self.checkpoint_every
         except KeyboardInterrupt:
             for trainer in filter(Trainer.is_finite, training):
-                trainer.stop()
+                trainer.save_after_interrupt()
             raise
         self._save_checkpoints(training)
 
@@ -338,7 +338,7 @@ class Sweep:
         """Take up to `limit` steps with members that are at the same step."""
         if backend:
             losses = pace.launch(limit, lambda steps: launch(trainers, steps, backend))
-            updates = [lambda t=trainer, row=row: t.note(row) for trainer, row in zip(trainers, losses, strict=True)]
+            updates = [lambda t=t, row=row: t.record_losses(row) for t, row in zip(trainers, losses, strict=True)]
         else:
             updates = [lambda t=trainer: t.burst(limit, interrupted) for trainer in trainers]
         for trainer, update in zip(trainers, updates, strict=True):

@@ -24,7 +24,7 @@ Magnitudes = NDArray[np.float32]
 PARTITIONED = Mask(background=4.0, noise=1.0, gate=2.0, smoothing=3)
 LOUDEST = 0.999  # the loudest noise is this quantile over frames of the noise-only power
 GAIN_DB = 3.0  # noise is mixed at a random gain of up to this much in either direction
-ENOUGH = 1 << 15  # frames of mixtures; short recordings are mixed several times
+LEAST_FRAMES = 1 << 15  # of mixtures; short recordings are mixed several times to reach it
 _CHUNK = 4096  # frames per call of the model
 
 
@@ -55,7 +55,7 @@ def self_training_sampler(
     targets = [gain * x for gain, x in zip(gains, signal, strict=True)]
     residuals = [x - target for target, x in zip(targets, signal, strict=True)]
     sources = [list(_limit_length(noise, frames, rng)), residuals]
-    repeats = min(16, math.ceil(ENOUGH / sum(map(len, targets))))
+    repeats = min(16, math.ceil(LEAST_FRAMES / sum(map(len, targets))))
     mixtures = [(_mix(target, sources, frames, rng), target) for target in targets for _ in range(repeats)]
     silence = [(n, np.zeros_like(n)) for recordings in sources for n in recordings]
     return CropSampler([mixtures], [silence], frames, batch, noise_only, seed)

@@ -1,4 +1,4 @@
-"""How a training runs, whatever the system: `TrainingOptions`."""
+"""Options of a training that all systems share: `TrainingOptions`."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -8,10 +8,10 @@ import torch
 from ..audio.files import PathLike
 from ..errors import UserError
 from ..kernels import OPS
-from ..kernels.optimiser import RULES
+from ..kernels.train_steps import RULES
 from .distributed import own_device
 
-RESERVOIR_MIB = 1024  # of spectrograms in memory, where they are cached on disk
+RESERVOIR_MIB = 1024  # of spectrograms in memory if they are cached on disk
 
 
 def option(default: Any, help: str = "", **about: Any) -> Any:
@@ -24,25 +24,25 @@ def option(default: Any, help: str = "", **about: Any) -> Any:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a training runs. None leaves a choice to the system.
+    """Options of a training. None leaves a choice to the system.
 
-    steps: training steps in all, those of a resumed checkpoint included. Where the learning rate falls during
-        training, a run is resumed with the number of steps that it was started with.
+    steps: total number of training steps, including those of a resumed checkpoint. If the learning rate falls during
+        training, a run resumes only with the number of steps that it was started with.
     optimizer, learning_rate: as for `Trainer`; an optimizer other than the system's starts at its own learning rate.
-        Where a system trains several models one after the other, they apply to the first.
+        If a system trains several models, they apply to the first.
     weight_decay: this times a weight is added to its gradient, >= 0.
     seed: decides weights and batches, 0 to 2**64 - 1.
-    backend: what computes the steps; see `pf.backends()`.
-    device: None for a GPU where there is one that the back-end can use, else the CPU.
-    checkpoint, resume, overwrite, progress: as for `Trainer`. A system that trains several models keeps the later
-        checkpoints beside the first.
-    history: a file for the record of the run, lines of JSON (see `partae_fast.training.record`). A resumed run appends
+    backend: the back-end that computes the steps; see `pf.backends()`.
+    device: None for a GPU if the back-end can use one, else the CPU.
+    checkpoint, resume, overwrite, progress: as for `Trainer`. If a system trains several models, the later checkpoints
+        are beside the first.
+    history: file for the record of the run, in lines of JSON (see `partae_fast.training.record`). A resumed run appends
         to it; otherwise it is replaced.
-    tensorboard: a folder for the same curves, for `tensorboard --logdir`; needs the extra tensorboard.
-    cache: a folder for the spectrograms of recordings that are files: they are computed once, by several processes,
-        and read from there by this run and later ones. None keeps them in memory.
-    reservoir: with a cache, the MiB of spectrograms that are in memory at a time (default 1024). Where all of them are
-        less, all are loaded; otherwise crops are drawn from a part that is renewed during training (see
+    tensorboard: folder for the same curves, for `tensorboard --logdir`; needs the extra tensorboard.
+    cache: folder for the spectrograms of recordings that are files: several processes compute them once, and this run
+        and later ones read them there. None keeps spectrograms in memory.
+    reservoir: with a cache, MiB of spectrograms in memory at a time (default 1024). Smaller spectrograms are loaded
+        completely; larger ones are drawn from a part that is renewed during training (see
         `partae_fast.training.reservoir`), and the bits depend on this number.
     """
 
@@ -71,14 +71,14 @@ class TrainingOptions:
     )
 
     def steps_or(self, default: int) -> int:
-        """The number of steps, `default` where none is set; raises UserError where it is negative."""
+        """Return the number of steps, `default` if it is not set; raises UserError if it is negative."""
         steps = default if self.steps is None else self.steps
         if steps < 0:
             raise UserError(f"steps is {steps}; it must be 0 or more")
         return steps
 
     def chosen_device(self) -> torch.device:
-        """The device to train on; raises UserError where it is not known or not there."""
+        """Return the device to train on; raises UserError if it is unknown or missing."""
         return chosen_device(self.device, self.backend)
 
 
@@ -86,15 +86,13 @@ OPTION_NAMES = tuple(entry.name for entry in fields(TrainingOptions))
 
 
 def chosen_device(device: str | torch.device | None, backend: str) -> torch.device:
-    """The device to train on; None means a GPU where there is one and the back-end can use it."""
+    """Return the device to train on; None is a GPU if the back-end can use one, else the CPU."""
     if device is None:
         return own_device(torch.device("cuda" if torch.cuda.is_available() and backend != "cpu" else "cpu"))
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"device {device!r} is not known; try cpu or cuda") from error
+        raise UserError(f"device {device!r} is not known; use cpu or cuda") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device cuda was asked for and PyTorch sees none; use cpu, or a CUDA build of PyTorch and a GPU"
-        )
+        raise UserError("device is cuda, but PyTorch finds no GPU; use cpu, or a CUDA build of PyTorch and a GPU")
     return own_device(chosen)

@@ -78,4 +78,4 @@ def test_bad_arguments_are_refused(partae, data, arguments, message):
 def test_scene_too_short_to_train_on_is_refused(partae, data):
     write(data / "clean" / "click.wav", sound(0.05, 5), RATE)
     code, _, err = partae("evaluate", data, "--low", "2000", "--high", "7000", *FEW)
-    assert code == 2 and "click, hiss at -5 dB: partae: what may have signal lasts" in err.splitlines()[-1]
+    assert code == 2 and "click, hiss at -5 dB: partae: audio that may have signal lasts" in err.splitlines()[-1]

@@ -49,7 +49,7 @@ def test_recordings_named_in_a_table_and_folders(partae, labelled):
     assert "rec/deep/noise.wav       2.00      0.00        0.00      2.00  not listed" in out
     assert "total                    5.00      0.60        2.40      2.00       1" in out
     assert "warning: 1 of 2 recordings is not listed, so unknown and never used as noise: rec/deep/noise.wav" in out
-    assert "1 rows are about other recordings: other.wav" in err
+    assert "rows about other recordings: 1, of other.wav" in err
 
 
 def test_labels_are_selected_by_name(partae, labelled):

@@ -38,5 +38,5 @@ def test_wrong_model_and_invalid_step_are_refused(model, partae):
     assert wrong[0] == 2 and "step is 4; it must divide the 6 frames of a segment" in wrong[2]
     pf.save(pf.ConvPartitionedAutoencoder(bins=25), model / "d.safetensors")
     other = partae("separate", model / "d.safetensors", *where)
-    assert other[0] == 2 and "does not take a mixture apart into sources; use denoise" in other[2]
+    assert other[0] == 2 and "does not separate mixtures into sources; use denoise" in other[2]
     assert not (model / "out").exists()

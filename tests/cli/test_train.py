@@ -332,7 +332,7 @@ def test_figure_is_written(partae):
 
 def test_figure_path_is_checked_before_training(partae, here):
     Path("there.png").write_bytes(b"mine")
-    for path, reason in (("there.png", "exists already"), ("a.gif", "cannot be of that kind"), ("no/a.png", "exist")):
+    for path, reason in (("there.png", "exists already"), ("a.gif", "not a format"), ("no/a.png", "exist")):
         code, out, err = partae("train", "song.wav", *TRAIN, "--figure", path)
         assert (code, out) == (2, "") and reason in err and err.count("\n") == 1
     assert Path("there.png").read_bytes() == b"mine" and not Path("new.safetensors").exists()

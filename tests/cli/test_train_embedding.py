@@ -160,4 +160,4 @@ def test_missing_scikit_learn_is_reported(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
     for verb, out in (("denoise", "c.wav"), ("separate", "s")):
         assert partae(verb, folder / "sce.safetensors", folder / "mixture.wav", "--out", out, *QUIET) == 2
-        refused(capsys, "clusters need the library scikit-learn: pip install 'partae-fast[separation]'")
+        refused(capsys, "clusters need scikit-learn; pip install 'partae-fast[separation]'")

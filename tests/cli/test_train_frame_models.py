@@ -97,7 +97,7 @@ def test_alpha_is_fitted_to_clean_recordings(partae, here):
         ("dense", INPUTS["dense"], {"batch": "1"}, "batch is 1; batch normalisation needs 2 frames or more"),
         ("dense", INPUTS["dense"], {"input": "cepstrum"}, "input is 'cepstrum'; choose one of"),
         ("dense", INPUTS["dense"], {"l2": "-1"}, "l2 is -1.0; it must be at least 0"),
-        ("dense-partitioned", ("song.wav",), {}, "no noise-only time was given; give --noise, or labels"),
+        ("dense-partitioned", ("song.wav",), {}, "there is no noise-only time; give --noise, or labels"),
         ("dense-partitioned", ("--noise", "noise.wav"), {}, "give either noisy recordings or clean ones"),
         ("dense-partitioned", INPUTS["curro"], {"background": "2"}, "background is 2.0; it must be at least 0 and"),
         ("curro", INPUTS["curro"], {"noise_only": "1"}, "noise_only is 1.0 of 8 items"),

@@ -65,29 +65,29 @@ def without(name):
     return change
 
 
-ONE_LOSS = "it has not one loss for each of its"
+ONE_LOSS = "losses, one a step"
 FAULTS = {
     "a tensor missing": (renamed("model.w_enc", "model.w"), "missing: model.w_enc, unknown: model.w"),
-    "state of the optimiser missing": (renamed("optimizer.w_enc.mean", "other"), "missing: optimizer.w_enc.mean"),
+    "state of the optimizer missing": (renamed("optimizer.w_enc.mean", "other"), "missing: optimizer.w_enc.mean"),
     "state of another shape": (
         tensor("optimizer.w_enc.mean", shape=[36]),
         r"optimizer.w_enc.mean is .* \(36,\), expected",
     ),
     "weights of another type": (tensor("model.w_enc", dtype="I32"), "model.w_enc is torch.int32"),
-    "NaN weights": (values("model.w_enc", np.nan, "<f4"), "NaN or infinite values in model.w_enc"),
-    "a loss that is NaN": (values("loss", np.nan, "<f8"), "NaN or infinite values in loss"),
+    "NaN weights": (values("model.w_enc", np.nan, "<f4"), "model.w_enc has NaN or infinite values"),
+    "a loss that is NaN": (values("loss", np.nan, "<f8"), "loss has NaN or infinite values"),
     "no losses": (renamed("loss", "model.loss"), ONE_LOSS),
     "losses of another type": (tensor("loss", dtype="F32", shape=[6]), ONE_LOSS),
     "losses in two dimensions": (tensor("loss", shape=[3, 1]), ONE_LOSS),
-    "fewer losses than steps": (settings_of(step=4), "one loss for each of its 4 steps"),
-    "steps that are text": (settings_of(step="3"), "one loss for each"),
-    "no run": (settings_of(run=None), "does not say which run"),
+    "fewer losses than steps": (settings_of(step=4), "must have 4 losses, one a step"),
+    "steps that are text": (settings_of(step="3"), "losses, one a step"),
+    "no run": (settings_of(run=None), "has no settings of a run"),
     "a run that says nothing": (settings_of(run={}), "a checkpoint of another run"),
     "a model that is a list": (
         lambda header, settings, data: settings["run"].update(config=[4]),
-        "does not say which run",
+        "has no settings of a run",
     ),
-    "no place": (settings_of(place=[1]), "does not say which run"),
+    "no place": (settings_of(place=[1]), "has no settings of a run"),
     "a setting missing": (without("place"), "settings unknown or missing: place"),
     "another version": (
         lambda header, settings, data: header["__metadata__"].update(version="1"),
@@ -124,7 +124,7 @@ def test_losses_alone(whole, path, name):
 
 
 INPUTS = {
-    "a recording": ({"level": 1.0 + 1e-6}, r"of another run \(.*recordings.*; go on"),
+    "a recording": ({"level": 1.0 + 1e-6}, r"of another run \(.*recordings.*; resume with"),
     "the seed": ({"seed": 1}, "seed was 0, is 1"),
     "the penalty": ({"penalty": 1.5}, r"penalty was 0.75, is 1.5"),
 }

@@ -106,5 +106,5 @@ def test_unwritable_cache_is_logged(called, tmp_path, monkeypatch, caplog, numbe
     cache_file(tmp_path, ".nbi").unlink()
     monkeypatch.setattr(os, "replace", refuse)
     assert not called().stats.cache_hits
-    assert f"a compiled kernel is not kept: {os.strerror(number)}" in caplog.text
+    assert f"the compiled kernel is not cached: {os.strerror(number)}" in caplog.text
     assert not [path for path in tmp_path.rglob("*") if ".tmp." in path.name]

@@ -101,7 +101,7 @@ def test_unmatched_rows_and_unlisted_recordings_are_logged(tmp_path, caplog):
     path = write_file(tmp_path, "file,start,end\na.wav,,\nc.wav,1,2\nc.wav,3,4\n")
     with caplog.at_level(logging.INFO, "partae_fast"):
         assert match_recordings(path, ["a.wav", "b.wav"]) == {Path("a.wav"): []}
-    assert "2 rows are about other recordings: c.wav" in caplog.text
+    assert "rows about other recordings: 2, of c.wav" in caplog.text
     assert "does not list b.wav: unknown, not noise" in caplog.text
 
 

@@ -61,5 +61,5 @@ def test_fingerprint_depends_on_audio_and_settings(excerpts, spectrogram):
 
 
 def test_recordings_shorter_than_a_segment_are_refused(excerpts, spectrogram):
-    with pytest.raises(pf.UserError, match="has 10 frames, and a segment 15"):
+    with pytest.raises(pf.UserError, match="has 10 frames, but a segment has 15"):
         SegmentSampler(excerpts[1:2], spectrogram, 15, 2, 0)

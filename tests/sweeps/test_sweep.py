@@ -27,7 +27,7 @@ STEPS = 12
 FIXED = {"latents": 8, "taps": 3, "pool": 8}
 
 
-# Two shapes, two optimisers.
+# Two shapes, two optimizers.
 GRID = {"optimizer": ["adadelta", "adam"], "pool": [8, 4], "penalty": [0.5, 2.0]}
 
 
@@ -296,7 +296,7 @@ def test_resume_with_other_settings_is_refused(make, change, message):
 
 def test_resume_with_other_recordings_is_refused(make, make_sampler):
     make({"penalty": [1.0]}).run()
-    with pytest.raises(UserError, match="the recordings, their labels or their band are others"):
+    with pytest.raises(UserError, match="the recordings, their labels or their band differ"):
         make({"penalty": [1.0]}, resume=True, sampler=make_sampler(5).with_settings(seed=0))
 
 

@@ -153,7 +153,7 @@ def test_run_is_resumed_from_its_checkpoint(tmp_path):
     again = quick(*inputs, steps=6, checkpoint=tmp_path / "c", resume=True)
     assert again.history.loss == whole.history.loss
     assert len(quick(*inputs, steps=6, checkpoint=tmp_path / "c", resume=True).history.loss) == 6
-    with pytest.raises(UserError, match="the recordings, their labels or their band are others"):
+    with pytest.raises(UserError, match="the recordings, their labels or their band differ"):
         quick([(song(5), RATE)], inputs[1], checkpoint=tmp_path / "c", resume=True)
 
 
@@ -242,13 +242,13 @@ def test_labels_and_noise_together(written, label_file):
 def test_short_recordings_shorten_the_crops(caplog):
     with caplog.at_level(logging.WARNING, "partae_fast"):
         quick([(song(4), RATE)], [(hiss(1.0), RATE)])
-    assert "what is noise-only lasts 346 frames at most: crops have 336 frames instead of 512" in caplog.text
+    assert "noise-only audio lasts 346 frames at most: crops have 336 frames instead of 512" in caplog.text
 
 
 def test_shortest_recording_has_eight_pools():
     samples = 127 * 64  # 128 frames, 8 pools
     quick([(song(1)[:samples], RATE)], [(hiss(1), RATE)])
-    with pytest.raises(UserError, match=r"what may have signal lasts 0.37 s at most \(127 frames\) .* 0.37 s \(128"):
+    with pytest.raises(UserError, match=r"may have signal lasts 0.37 s at most \(127 frames\) .* 0.37 s \(128"):
         quick([(song(1)[: samples - 64], RATE)], [(hiss(1), RATE)])
 
 
@@ -260,19 +260,19 @@ def broken(index, value):
 
 WRONG = [
     (([],), "model stowell2015 needs noisy recordings"),
-    (("a.wav",), "one recording was given where a list is wanted"),
+    (("a.wav",), "a single recording; give a list"),
     (([("nothing.wav")], [(hiss(2), RATE)]), "nothing.wav: no such file"),
-    (([(song(2), RATE)],), "what is noise is not known"),
-    (([(song(2), RATE)], []), "what is noise is not known"),
+    (([(song(2), RATE)],), "there is no noise"),
+    (([(song(2), RATE)], []), "there is no noise"),
     (([(np.zeros(RATE, np.float32), RATE)], [(hiss(2), RATE)]), "recording 0: every sample is 0"),
     (([(song(2), RATE)], [(np.zeros(RATE, np.float32), RATE)]), "noise recording 0: every sample is 0"),
     (([(broken(100, np.nan), RATE)], [(hiss(2), RATE)]), "recording 0: the sample at 0.005 s is nan"),
     (([(song(2), RATE)], [(broken(0, -np.inf), RATE)]), "noise recording 0: the sample at 0.000 s is -inf"),
     (([(np.zeros(RATE, np.int16), RATE)], [(hiss(2), RATE)]), "recording 0: audio is int16"),
-    (([(np.zeros((0, 2), np.float32), RATE)], [(hiss(2), RATE)]), "there are no samples"),
+    (([(np.zeros((0, 2), np.float32), RATE)], [(hiss(2), RATE)]), "has no samples"),
     (
         ([(np.full(2 * RATE, 0.5, np.float32), RATE)], [(hiss(2), RATE)]),
-        "recording 0: nothing sounds from 1700 to 7200 Hz",
+        "recording 0: is silent from 1700 to 7200 Hz",
     ),
 ]
 
@@ -288,7 +288,7 @@ def test_invalid_labels_are_refused(written, label_file):
     recording = written("a.wav", song(3))
     with pytest.raises(UserError, match="the labels leave no stretch that is noise-only"):
         quick([recording], labels=label_file("0\t3\tall"))
-    with pytest.raises(UserError, match="the labels say that all is noise-only"):
+    with pytest.raises(UserError, match="all labelled time is noise-only"):
         quick([recording], labels=label_file())
     with pytest.raises(UserError, match=r"a label ends at 9\.000 s and the recording at 3\.000 s"):
         quick([recording], labels=label_file("1\t9\tlate"))

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from partae_fast.kernels.optimiser import RULES
-from partae_fast.kernels.train_steps import TrainingRun, fresh_state
+from partae_fast.kernels.train_steps import RULES, TrainingRun, fresh_state
 from partae_fast.models import ConvDenoisingAutoencoder
 from partae_fast.reference import encode as reference_encode
 from partae_fast.reference import sampler as reference_sampler

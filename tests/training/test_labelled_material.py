@@ -100,7 +100,7 @@ def test_label_format_overrides_detection(recording, table):
         (None, {"signal_labels": ["wern"]}, "no event has the label 'wern'; the labels are 'rain', 'robin', 'wren'"),
         (None, {"guard": -1.0}, "guard is -1.0 s"),
         (None, {"guard": 5.0}, "the labels leave no stretch that is noise-only"),
-        (None, {"noise_labels": ["wren", "robin", "rain"]}, "all is noise-only or unknown"),
+        (None, {"noise_labels": ["wren", "robin", "rain"]}, "all labelled time is noise-only or unknown"),
         (["1,2,wren,3"], {}, "a label is in channel 3, but the last channel of the recording is 2"),
         (["1,12,wren,1"], {}, "a label ends at 12.000 s and the recording at 10.000 s"),
     ],

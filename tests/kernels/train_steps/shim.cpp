@@ -21,10 +21,10 @@ void launch_offsets(int* offsets) {
         offsetof(Launch, losses),        offsetof(Launch, counter),      offsetof(Launch, first),
         offsetof(Launch, steps),         offsetof(Launch, batch),        offsetof(Launch, frames),
         offsetof(Launch, signal_groups), offsetof(Launch, noise_groups), offsetof(Launch, corruption_groups),
-        offsetof(Launch, optimiser),     offsetof(Launch, negative_slope)};
+        offsetof(Launch, optimizer),     offsetof(Launch, negative_slope)};
     std::copy(fields.begin(), fields.end(), offsets);
 }
-void optimiser_numbers(int* numbers) {
+void optimizer_numbers(int* numbers) {
     const std::vector<int> rules = {ADADELTA, ADAM, SGD, NESTEROV};
     std::copy(rules.begin(), rules.end(), numbers);
 }

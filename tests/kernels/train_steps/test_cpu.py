@@ -8,8 +8,7 @@ import torch
 
 from partae_fast.conformance.cases import LARGER, TINY, Case
 from partae_fast.conformance.train_steps import make_run
-from partae_fast.kernels.optimiser import RULES
-from partae_fast.kernels.train_steps import cpu, fresh_state
+from partae_fast.kernels.train_steps import RULES, cpu, fresh_state
 
 CPU = torch.device("cpu")
 PAPER = Case("the paper's", 3, 512, 32, 32, 9, 16)

@@ -15,8 +15,7 @@ import torch
 from partae_fast.conformance import cases
 from partae_fast.conformance import train_steps as conformance
 from partae_fast.kernels._cuda.common import assumed_limits
-from partae_fast.kernels.optimiser import RULES
-from partae_fast.kernels.train_steps import TrainingRun, cuda, fresh_state
+from partae_fast.kernels.train_steps import RULES, TrainingRun, cuda, fresh_state
 from partae_fast.kernels.train_steps.cuda import Plan, groups_of
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
@@ -259,8 +258,8 @@ def test_structures_are_laid_out_as_they_are_packed():
     for function, packed in ((code.run_offsets, cuda.RUN), (code.launch_offsets, cuda.LAUNCH)):
         fields = [packed.fields[name][1] for name in packed.names]
         assert listed(function, len(fields)) == fields
-    assert listed(code.optimiser_numbers, len(cuda.OPTIMISERS)) == [*range(len(cuda.OPTIMISERS))]
-    assert cuda.OPTIMISERS == ("adadelta", "adam", "sgd", "nesterov")
+    assert listed(code.optimizer_numbers, len(cuda.OPTIMIZERS)) == [*range(len(cuda.OPTIMIZERS))]
+    assert cuda.OPTIMIZERS == ("adadelta", "adam", "sgd", "nesterov")
 
 
 def test_a_nan_in_the_weights_reaches_the_loss():
