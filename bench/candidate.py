@@ -5,7 +5,7 @@ implement are those of the house's back-end that "auto" chooses.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 
@@ -16,31 +16,34 @@ from partae_fast.errors import UserError
 from partae_fast.kernels import OPS, implementation, resolve
 from partae_fast.kernels.registry import registered
 
+from .passes import BACKWARD, FORWARD
 
-def load(spec: str, op: str | None, timed: Sequence[str]) -> Candidate:
-    """The candidate of "FILE.py:FUNCTION", which implements the pass of its own name, or else that of `op`.
 
-    `op` is a pass or an op, of which the first pass is meant.
+def load(spec: str, op: str | None = None) -> Candidate:
+    """Return the candidate of "FILE.py:FUNCTION", which implements the pass of its own name, or else that of `op`.
 
-    Raises UserError where there is no such function, where its pass is none of `op`, or where its op is not one of
-    those that are `timed`.
+    `op` is a pass or an op, of which the first pass is meant. Raises UserError where there is no such function, or its
+    pass is none of `op`.
     """
     name = spec.rpartition(":")[2]
     op_pass = name if name in passes() else OPS[op].passes[0] if op in OPS else op if op in passes() else None
-    mine = load_candidate(spec, op_pass)
-    if mine.op not in timed:
-        ops = ", ".join(name for name in timed if name in OPS)
-        raise UserError(f"candidate {spec}: no benchmark times {mine.op_pass}; those of {ops} can be timed")
-    if op not in (None, mine.op, mine.op_pass):
-        raise UserError(f"candidate {spec} is a pass of {mine.op}, not of {op}; say: partae bench {mine.op}")
-    return mine
+    candidate = load_candidate(spec, op_pass)
+    if op not in (None, candidate.op, candidate.op_pass):
+        raise UserError(f"candidate {spec} is a pass of {candidate.op}, not of {op}; say: partae bench {candidate.op}")
+    return candidate
+
+
+def joins(candidate: Candidate, op_pass: str) -> bool:
+    """Return whether the timed part of a group of its op runs the candidate's pass."""
+    backward = candidate.op_pass.endswith("_backward")
+    return op_pass != (FORWARD if backward else BACKWARD)
 
 
 def as_backend(candidate: Candidate, device: str) -> AbstractContextManager[None]:
     """Inside, `backend=candidate.name` runs the candidate."""
     op = candidate.op
     house = implementation(op, resolve(op, "auto", torch.device(device), torch.float32))
-    functions = {name: getattr(house, name) for name in OPS[op].passes}
+    functions = dict(vars(house))
     functions[candidate.op_pass] = _taking_negative_slope(candidate) if op == "encode" else candidate.function
     return registered(op, candidate.name, SimpleNamespace(**functions))
 

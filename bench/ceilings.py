@@ -23,7 +23,7 @@ GPU_SETS = (1 << 28, 1 << 32)
 TAKEN = 0.1  # the quantile taken: a ceiling is what the machine reaches when nothing disturbs it
 
 
-def ceilings(device: str) -> dict[str, Any]:
+def ceilings(device: str, rounds: int = ROUNDS) -> dict[str, Any]:
     """What the machine reaches, each by whatever does it best.
 
     flop_per_s          float32: the best of `rates`: a matrix product of 1024 (8192 on a GPU), one of the shape that
@@ -38,33 +38,33 @@ def ceilings(device: str) -> dict[str, Any]:
     tf32_flop_per_s, launch_seconds, graph_node_seconds                         GPU alone
     skipped             what could not be measured, and why
     """
-    return _of_gpu() if device == "cuda" else _of_cpu()
+    return _of_gpu(rounds) if device == "cuda" else _of_cpu(rounds)
 
 
 def faster(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Of two measurements of the ceilings the higher rates and the shorter times."""
-    found: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
     for name, value in first.items():
         if name == "rates":
-            found[name] = {of: max(rate, second[name][of]) for of, rate in value.items()}
+            limits[name] = {of: max(rate, second[name][of]) for of, rate in value.items()}
         elif name == "bandwidths":
             pairs = zip(value, second[name], strict=True)
-            found[name] = [[size, max(rate, again)] for (size, rate), (_, again) in pairs]
+            limits[name] = [[size, max(rate, again)] for (size, rate), (_, again) in pairs]
         elif name == "skipped":
-            found[name] = value
+            limits[name] = value
         else:
-            found[name] = (min if name.endswith("_seconds") else max)(value, second[name])
-    return found
+            limits[name] = (min if name.endswith("_seconds") else max)(value, second[name])
+    return limits
 
 
-def _of_cpu() -> dict[str, Any]:
-    rates = _rates("cpu", 1024, {"dot products": (_dot_products(), _dot_flop())})
-    bandwidths = _bandwidths("cpu", CPU_SETS)
-    seconds = _quick({"barriers": _thread_barriers}, "cpu")
+def _of_cpu(rounds: int) -> dict[str, Any]:
+    rates = _rates("cpu", 1024, {"dot products": (_dot_products(), _dot_flop())}, rounds)
+    bandwidths = _bandwidths("cpu", CPU_SETS, rounds)
+    seconds = _quick({"barriers": _thread_barriers}, "cpu", rounds)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        alone = _rates("cpu", 1024, {"dot products": (_dot_products(), _dot_flop())})
+        alone = _rates("cpu", 1024, {"dot products": (_dot_products(), _dot_flop())}, rounds)
     finally:
         torch.set_num_threads(threads)
     return {
@@ -80,18 +80,18 @@ def _of_cpu() -> dict[str, Any]:
     }
 
 
-def _of_gpu() -> dict[str, Any]:
-    bandwidths = _bandwidths("cuda", GPU_SETS)
-    seconds = _quick({"launch": _launch(), "replay of 10 launches": _replay()}, "cuda")
+def _of_gpu(rounds: int) -> dict[str, Any]:
+    bandwidths = _bandwidths("cuda", GPU_SETS, rounds)
+    seconds = _quick({"launch": _launch(), "replay of 10 launches": _replay()}, "cuda", rounds)
     before = torch.backends.cuda.matmul.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = False
-        rates = _rates("cuda", 8192, {})
+        rates = _rates("cuda", 8192, {}, rounds)
         torch.backends.cuda.matmul.allow_tf32 = True
-        tf32 = _rates("cuda", 8192, {})
+        tf32 = _rates("cuda", 8192, {}, rounds)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
-    found: dict[str, Any] = {
+    limits: dict[str, Any] = {
         "rates": rates,
         "flop_per_s": max(rates.values()),
         "tf32_flop_per_s": max(tf32.values()),
@@ -104,17 +104,19 @@ def _of_gpu() -> dict[str, Any]:
         "skipped": {},
     }
     try:
-        found["barrier_seconds"] = _quick({"barriers": _grid_barriers()}, "cuda")["barriers"] / BARRIERS
+        limits["barrier_seconds"] = _quick({"barriers": _grid_barriers()}, "cuda", rounds)["barriers"] / BARRIERS
     except Exception as error:  # whatever the driver or the compiler says: the other ceilings stand
-        found["skipped"]["barrier"] = f"{type(error).__name__}: {error}"
-    return found
+        limits["skipped"]["barrier"] = f"{type(error).__name__}: {error}"
+    return limits
 
 
-def _quick(calls: dict[str, Callable[[], object]], device: str) -> dict[str, float]:
-    return {name: float(np.quantile(s, TAKEN)) for name, s in measure(calls, device, rounds=ROUNDS).items()}
+def _quick(calls: dict[str, Callable[[], object]], device: str, rounds: int) -> dict[str, float]:
+    return {name: float(np.quantile(s, TAKEN)) for name, s in measure(calls, device, rounds=rounds).items()}
 
 
-def _rates(device: str, size: int, others: dict[str, tuple[Callable[[], object], float]]) -> dict[str, float]:
+def _rates(
+    device: str, size: int, others: dict[str, tuple[Callable[[], object], float]], rounds: int
+) -> dict[str, float]:
     """Operations a second, by what does them: square and tall matrix products, and `others` (call, operations)."""
     calls, flop = {}, {}
     for m, k, n in ((size, size, size), ENCODE):
@@ -123,19 +125,19 @@ def _rates(device: str, size: int, others: dict[str, tuple[Callable[[], object],
         calls[name], flop[name] = (lambda a=a, b=b, out=out: torch.mm(a, b, out=out)), 2.0 * m * k * n
     for name, (call, operations) in others.items():
         calls[name], flop[name] = call, operations
-    return {name: flop[name] / seconds for name, seconds in _quick(calls, device).items()}
+    return {name: flop[name] / seconds for name, seconds in _quick(calls, device, rounds).items()}
 
 
-def _bandwidths(device: str, sizes: tuple[int, ...]) -> list[list[float]]:
+def _bandwidths(device: str, sizes: tuple[int, ...], rounds: int) -> list[list[float]]:
     """[size, bytes a second] for sets of so many bytes, the smallest first."""
-    found: list[list[float]] = []
+    limits: list[list[float]] = []
     for size in sorted(sizes, reverse=True):
         source = torch.randn(size // 4, device=device)
         half, other = source.chunk(2)
-        seconds = _quick({"copy": lambda a=half, b=other: b.copy_(a), "sum": lambda a=source: a.sum()}, device)
+        seconds = _quick({"copy": lambda a=half, b=other: b.copy_(a), "sum": lambda a=source: a.sum()}, device, rounds)
         rate = size / min(seconds.values())
-        found.insert(0, [size, max([rate, *(larger for _, larger in found)])])
-    return found
+        limits.insert(0, [size, max([rate, *(larger for _, larger in limits)])])
+    return limits
 
 
 DOT_UNITS, DOT_REPEATS = 64, 16

@@ -4,15 +4,21 @@ The truth is eager PyTorch in float64, computed from copies of the inputs. Where
 chose in its forward pass (the frame of a maximum, which side of a kink), the truth is computed at that choice.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
+import torch._functorch.config
 from torch import Tensor
 
-from .timing import Row, Work, measure, rows
+from partae_fast.kernels import BackendUnavailable
+
+from .timing import ROUNDS, Row, Work, measure, row
+
+GRAPH = "CUDA graph of "  # begins the name of a version whose calls replay one that was captured
 
 # Relative root-mean-square error of what we sum ourselves, in blocks and in a fixed order, as in `partae verify`.
 GATE = 1e-5
@@ -88,14 +94,14 @@ class ByChoice:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.known: list[tuple[list[Tensor], Any]] = []
+        self.truths: list[tuple[list[Tensor], Any]] = []
 
     def __call__(self, *choice: Tensor) -> Any:
-        for before, truth in self.known:
+        for before, truth in self.truths:
             if all(torch.equal(a, b) for a, b in zip(before, choice, strict=True)):
                 return truth
         truth = self.function(*choice)
-        self.known.append(([tensor.clone() for tensor in choice], truth))
+        self.truths.append(([tensor.clone() for tensor in choice], truth))
         return truth
 
 
@@ -113,57 +119,85 @@ def _places(tensors: Sequence[Tensor]) -> set[int]:
 
 @dataclass
 class Outcome:
-    """Rows of a contest; why each other version was not timed; whether one was wrong, or one of ours cannot run."""
+    """Seconds of each version that is right and its largest error; why each other was not timed, and who cannot run."""
 
-    rows: list[Row]
-    not_timed: dict[str, str] = field(default_factory=dict)
-    failed: bool = False
+    samples: dict[str, np.ndarray] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+    unable: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Contest:
     """Versions of the same call, by name: ours by back-end (a candidate is one of them), and the peers.
 
-    A call returns a tuple of tensors. `truth` makes of float64 copies of the inputs what checks such a tuple.
+    A call returns a tuple of tensors, or has a method `results` that does. `truth` makes of float64 copies of the
+    inputs what checks such a tuple. Without `work` there is no floor.
     """
 
     op: str
+    op_pass: str
     inputs: dict[str, Tensor]  # all that versions read; a version may not change them
     ours: dict[str, Callable[[], Any]]
     peers: dict[str, Callable[[], Any]]
-    work: Work
+    work: Work | None
     truth: Callable[[SimpleNamespace], Check]
-    backward: bool = True  # whether a call runs the backward pass
     by_library: bool = False  # whether our own version has a library sum
-    results: Callable[[Any], Sequence[Tensor]] = lambda call: call()
     of_peer: Callable[[Sequence[Tensor]], Sequence[Tensor]] = lambda outputs: outputs  # in the form that ours have
-
     scaled: Sequence[str] = ()  # the inputs that are multiplied before the check after the timing; empty: the first
+    cold: bool = True  # whether a call on a GPU finds an empty cache
+    works: dict[str, Work] = field(default_factory=dict)  # of versions whose work differs
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)  # further facts for the rows of versions
     candidate: str | None = None  # which of ours it is; it may be a library's
     type: str = "float32"  # how products are rounded, a name in TYPE_GATES
 
-    def run(self, shapes: dict[str, int], device: str, ceilings: dict[str, Any]) -> Outcome:
-        """Check every version, time those that are right, and check those once more, on other numbers."""
-        outcome = Outcome([])
-        errors = self._errors(self.ours | self.peers, outcome, "not timed")
-        if not errors:
-            return outcome
-        right = {name: call for name, call in (self.ours | self.peers).items() if name in errors}
-        samples = measure(right, device, cold=True)
-        scaled = [self.inputs[name] for name in self.scaled or list(self.inputs)[:1]]
-        kept = [tensor.detach().clone() for tensor in scaled]
-        with torch.no_grad():  # other numbers in the same memory: a result that was remembered is wrong now
-            for tensor in scaled:
-                tensor.mul_(SCALE)
-        still_right = self._errors(right, outcome, "struck from the table")
-        with torch.no_grad():
-            for tensor, numbers in zip(scaled, kept, strict=True):
-                tensor.copy_(numbers)
-        samples = {name: taken for name, taken in samples.items() if name in still_right}
-        outcome.rows = rows(self.op, samples, set(self.peers), errors, self.work, ceilings, shapes, device, self.type)
+    def run(
+        self, device: str, versions: Collection[str] | None = None, rounds: int = ROUNDS, timed: bool = True
+    ) -> Outcome:
+        """Check every version, or those named; time those that are right, and check them again, on other numbers."""
+        outcome = Outcome()
+        calls = {name: call for name, call in (self.ours | self.peers).items() if versions is None or name in versions}
+        with torch._functorch.config.patch(donated_buffer=False):  # else a compiled backward pass runs once
+            outcome.errors = self._errors(calls, outcome)
+            right = {name: calls[name] for name in outcome.errors}
+            samples = measure(right, device, rounds, self.cold) if timed else {}
+            scaled = [self.inputs[name] for name in self.scaled or list(self.inputs)[:1]]
+            kept = [tensor.detach().clone() for tensor in scaled]
+            with torch.no_grad():  # other numbers in the same memory: a result that was remembered is wrong now
+                for tensor in scaled:
+                    tensor.mul_(SCALE)
+            still_right = self._errors(right, outcome, "after the timing ")
+            with torch.no_grad():
+                for tensor, numbers in zip(scaled, kept, strict=True):
+                    tensor.copy_(numbers)
+        outcome.samples = {name: seconds for name, seconds in samples.items() if name in still_right}
+        outcome.errors = {name: outcome.errors[name] for name in still_right}
         return outcome
 
-    def _errors(self, versions: dict[str, Callable[[], Any]], outcome: Outcome, fate: str) -> dict[str, float]:
+    def rows(self, outcome: Outcome, shape: dict[str, int], device: str, ceilings: dict[str, Any]) -> list[Row]:
+        """Return a row for each version that was timed, ours first."""
+        medians = {name: float(np.median(seconds)) for name, seconds in outcome.samples.items()}
+        best = min((median for name, median in medians.items() if name in self.peers), default=None)
+        return [
+            row(
+                seconds,
+                self.works.get(name, self.work),
+                ceilings,
+                best,
+                op=self.op,
+                op_pass=self.op_pass,
+                version=name,
+                peer=name in self.peers,
+                device=device,
+                type=self.type,
+                shapes=shape,
+                error=outcome.errors[name],
+                about=self.about.get(name, {}),
+            )
+            for name, seconds in sorted(outcome.samples.items(), key=lambda sample: sample[0] in self.peers)
+        ]
+
+    def _errors(self, versions: dict[str, Callable[[], Any]], outcome: Outcome, when: str = "") -> dict[str, float]:
         """The largest error of each version that is right; of each other the outcome says why it is not timed."""
         kept = {name: tensor.detach().clone() for name, tensor in self.inputs.items()}
         check = self.truth(
@@ -176,6 +210,8 @@ class Contest:
                 errors[name] = self._error(name, call, check)
             except Wrong as wrong:
                 reason = str(wrong)
+            except BackendUnavailable as error:
+                reason, unable = str(error), True
             except Exception as error:  # whatever a candidate or a compiler raises: the others are timed
                 reason = f"it raises {type(error).__name__}: {error}".splitlines()[0]
                 unable = name in self.peers
@@ -187,28 +223,27 @@ class Contest:
                         self.inputs[label].copy_(kept[label])
             if reason:
                 errors.pop(name, None)
-                outcome.not_timed[name] = reason
-                outcome.failed |= not unable
-                print(f"{self.op}, {name}: {reason}; {fate}", flush=True)
+                (outcome.unable if unable and not changed else outcome.wrong)[name] = when + reason
         return errors
 
     def _error(self, name: str, call: Callable[[], Any], check: Check) -> float:
         """The largest error of a version's results. Raises Wrong where one is above its gate."""
-        first = self.results(call)
+        results = getattr(call, "results", call)
+        first = results()
         kept = [tensor.detach().clone() for tensor in first]
         if name in self.ours:
-            again = self.results(call)
-            if _places(first) & _places(again):
+            again = results()
+            if not name.startswith(GRAPH) and _places(first) & _places(again):
                 raise Wrong("a later call writes into the result of an earlier one")
             if not all(same_bits(a, b) for a, b in zip(kept, again, strict=True)):
                 raise Wrong("the same call gives other bits when it is repeated")
         else:
             kept = list(self.of_peer(kept))
         worst = 0.0
-        for found in check(kept):
-            gate = found.gate(self.by_library or name in self.peers or name == self.candidate)
+        for deviation in check(kept):
+            gate = deviation.gate(self.by_library or name in self.peers or name == self.candidate)
             gate = max(gate, TYPE_GATES[self.type])
-            if not found.error <= gate:
-                raise Wrong(f"{found.name} is off by {found.error:.2g}, above {gate:.2g}")
-            worst = max(worst, found.error)
+            if not deviation.error <= gate:
+                raise Wrong(f"{deviation.name} is off by {deviation.error:.2g}, above {gate:.2g}")
+            worst = max(worst, deviation.error)
         return worst

@@ -1,34 +1,35 @@
 """Time of a training step as one of its sizes grows and the others stay at the paper's configuration.
 
+python -m partae_fast.bench.curves FOLDER [--device cuda] [--quick]     writes curves.json, .md and .png there
+
 The cost should grow as the needed work grows. Where it does not, `text` says so, and why as far as the same run tells:
 each point also has the time of a step of one item of one pool window with the same filters, which is what a step costs
 however little there is to learn from: the optimizer, the sums of partial gradients, meetings of threads or blocks.
 """
 
+import argparse
 import itertools
+import json
 import math
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from partae_fast.atomic import atomic_path
+from partae_fast.kernels import backends
 from partae_fast.kernels._cpu.simd import VECTOR_BYTES
 
 from . import peers
-from .timing import measure
-from .train_step import (
-    CONFIGURATIONS,
-    EAGER,
-    GRAPH,
-    OURS,
-    build,
-    floor,
-    flop,
-    peer_names,
-    prepare,
-    refusals,
-    row,
-)
+from .ceilings import ceilings as measured_ceilings
+from .common import GRAPH
+from .declaration import BACKENDS
+from .timing import environment, measure
+from .train_step import CONFIGURATIONS, EAGER, OURS, build, contest, flop, peer_names
 
+ROUNDS, QUICK_ROUNDS = 5, 3
 BASE = CONFIGURATIONS[0]
 AXES: dict[str, tuple[int, ...]] = {
     "B": (1, 4, 16, 64, 256, 1024, 4096),
@@ -47,64 +48,51 @@ def shape_at(axis: str, value: int) -> dict[str, int]:
 
 
 def measure_curves(device: str, ceilings: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
-    """A point for each size of each axis: its rows, and the seconds of a step of one window."""
+    """Return a point for each size of each axis: its rows, and the seconds of a step of one window."""
     compiled = _best_compiled(device, rounds)
     others = [EAGER, compiled, *(name for name in peer_names(device) if name.startswith(GRAPH))]
-    known: dict[tuple, dict[str, Any]] = {}
+    points_at: dict[tuple, dict[str, Any]] = {}
     fixed: dict[tuple, dict[str, float]] = {}
     points = []
     for axis, values in AXES.items():
         for value in values:
             shape = shape_at(axis, value)
-            if (key := tuple(shape.values())) not in known:
-                known[key] = _point(shape, device, ceilings, others, rounds)
+            if (key := tuple(shape.values())) not in points_at:
+                points_at[key] = _point(shape, device, ceilings, others, rounds)
             filters = shape["H"], shape["K"], shape["M"]
             if filters not in fixed:
                 fixed[filters] = _of_one_window(shape, device, rounds)
-            points.append({"axis": axis, "value": value, "fixed_seconds": fixed[filters], **known[key]})
-            times = ", ".join(f"{r['version']} {r['seconds'] * 1e3:.3g} ms" for r in known[key]["rows"])
+            points.append({"axis": axis, "value": value, "fixed_seconds": fixed[filters], **points_at[key]})
+            times = ", ".join(f"{r['version']} {r['seconds'] * 1e3:.3g} ms" for r in points_at[key]["rows"])
             print(f"{axis} {value} ({device}): {times}", flush=True)
     return points
 
 
-def _ours(shape: dict[str, int], device: str) -> list[str]:
+def _ours(device: str) -> list[str]:
     """What of ours is drawn: all but the plain one."""
-    able, _ = refusals(shape, device)
-    return [name for name in able if name != OURS + "eager"] or able
+    return [name for name in BACKENDS[device] if backends()[name].available]
 
 
 def _best_compiled(device: str, rounds: int) -> str:
     """Which way to compile is the fastest at the base, and so is drawn; eager where there is none."""
-    prepared = prepare(BASE, device, [], [EAGER, *peers.compiled_ways(device)])
-    medians = {name: float(np.median(s)) for name, s in prepared.measured(device, rounds).items() if name != EAGER}
-    return min(medians, key=lambda name: medians[name], default=EAGER)
+    samples = contest(BASE, device, [], [*peers.compiled_ways(device)]).run(device, rounds=rounds).samples
+    return min(samples, key=lambda name: np.median(samples[name]), default=EAGER)
 
 
 def _point(
     shape: dict[str, int], device: str, ceilings: dict[str, Any], others: list[str], rounds: int
 ) -> dict[str, Any]:
-    prepared = prepare(shape, device, _ours(shape, device), list(dict.fromkeys(others)))
-    samples = prepared.measured(device, rounds)
-    best = min((float(np.median(s)) for name, s in samples.items() if not name.startswith(OURS)), default=None)
-    rows = [
-        row(
-            *("train step", name, shape, device, "float32", seconds, best, prepared.errors[name]),
-            floor_seconds=floor(shape, ceilings),
-            steps_in_a_call=prepared.versions[name].steps,
-            adadelta=None if name.startswith(OURS) else prepared.form,
-            peak_bytes=None,
-            held_bytes=None,
-        ).to_dict()
-        for name, seconds in samples.items()
-    ]
-    prepared.versions.clear()
-    return {"flop": flop(shape), "rows": rows, "skipped": prepared.skipped, "wrong": prepared.wrong}
+    torch.compiler.reset()
+    steps = contest(shape, device, _ours(device), list(dict.fromkeys(others)))
+    outcome = steps.run(device, rounds=rounds)
+    rows = [row.to_dict() for row in steps.rows(outcome, shape, device, ceilings)]
+    return {"flop": flop(shape), "rows": rows, "skipped": outcome.unable, "wrong": [*outcome.wrong]}
 
 
 def _of_one_window(shape: dict[str, int], device: str, rounds: int) -> dict[str, float]:
     """Seconds of a step of one item of one window, by version."""
     least = {**shape, "B": 1, "N": shape["P"]}
-    calls = {name: build(name, least, device) for name in [*_ours(least, device), EAGER]}
+    calls = {name: build(name, least, device) for name in [*(OURS + name for name in _ours(device)), EAGER]}
     return {name: float(np.median(s)) for name, s in measure(dict(calls), device, rounds).items()}
 
 
@@ -141,7 +129,7 @@ def _line(point: dict[str, Any], names: list[str]) -> str:
 
 def _remarks(along: list[dict[str, Any]], names: list[str]) -> list[str]:
     """A line for each stretch where a version's time does not grow as the work does."""
-    found = []
+    remarks = []
     for name in names:
         if not (name.startswith(OURS) or name == EAGER):
             continue
@@ -151,10 +139,10 @@ def _remarks(along: list[dict[str, Any]], names: list[str]) -> list[str]:
             if flat(before["flop"], after["flop"], _seconds(before, name), _seconds(after, name)):
                 stretch = [*(stretch or [before]), after]
             else:
-                found += [_remark(stretch, name)] if stretch else []
+                remarks += [_remark(stretch, name)] if stretch else []
                 stretch = []
-        found += [_remark(stretch, name)] if stretch else []
-    return found or ["The cost grows as the work does all along."]
+        remarks += [_remark(stretch, name)] if stretch else []
+    return remarks or ["The cost grows as the work does all along."]
 
 
 def flat(work: float, more_work: float, seconds: float, later_seconds: float) -> bool:
@@ -230,3 +218,29 @@ def plot(report: dict[str, Any], path: Any) -> None:
         panels[0].set_ylabel("a training step, ms")
         panels[0].legend(fontsize=8)
     figure.savefig(path, dpi=90)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="few samples")
+    args = parser.parse_args(arguments)
+    from .render import main as render  # which imports this module
+
+    limits = measured_ceilings(args.device)
+    points = measure_curves(args.device, limits, QUICK_ROUNDS if args.quick else ROUNDS)
+    report = {
+        "environment": environment(),
+        "ceilings": {args.device: limits},
+        "curves": {args.device: points},
+    }
+    args.folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(args.folder / "curves.json") as file:
+        file.write_text(json.dumps(report, indent=1) + "\n")
+    render([str(args.folder / "curves.json")])
+    return int(any(point["wrong"] or any(row["fault"] for row in point["rows"]) for point in points))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -33,6 +33,7 @@ PAPER = "16,512,32,32,9,16"  # B,N,H,K,M,P
 LARGE = "4096,512,32,32,9,16"
 OTHERS = ("16,320,64,32,9,4", "16,512,128,128,9,16")
 KINDS = ("float32", "tf32")
+APART = ("train_step", "population", "denoise", "startup", "snmf")  # tasks of their own, or of the CPU
 # Plans of the persistent kernel that are compiled and checked first, by the fields that they fix.
 PLANS = ("precision=ffma", "precision=ffma,lanes=2", "precision=ffma,split=2", "precision=3xtf32", "precision=tf32")
 TESTS = ("tests/conformance/test_train_steps.py tests/kernels", "tests/conformance", "tests")  # what matters first
@@ -99,7 +100,7 @@ def call_2(out: Path) -> Iterator[Task]:
 
 def call_3(out: Path) -> Iterator[Task]:
     """Ops, the other shapes, populations and curves; what takes longest last."""
-    from .command import CONTESTS
+    from .run import names
 
     first = ("encode", "decode", "partitioned_loss")
     for op in first:
@@ -110,10 +111,12 @@ def call_3(out: Path) -> Iterator[Task]:
         for version in ("partae cuda", "partae triton", "PyTorch eager", "CUDA graph of torch.compile"):
             yield _step(version, shape, "float32", out)
     yield Task("population", _probe("population", "60", "15"), 90)
-    for op in (op for op in CONTESTS if op not in first):
+    for op in names():
+        if op.replace("-", "_") in (*first, *APART):
+            continue
         command = _partae("bench", op, "--device", "cuda", "--json", str(out / f"{op}.json"))
         yield Task(f"op {op}", command, 120)
-    curves = _partae("bench", "train-step", "--device", "cuda", "--quick", "--curves", "--results", str(out / "curves"))
+    curves = (sys.executable, "-m", "partae_fast.bench.curves", str(out / "curves"), "--device", "cuda", "--quick")
     yield Task("curves", curves, 300)
 
 
@@ -169,7 +172,8 @@ def _run_task(task: Task, out: Path, end: float) -> dict[str, Any]:
         return {"task": task.name, "exit_code": None, "seconds": 0.0, "reason": "not started"}
     log = out / "logs" / (re.sub(r"[^\w.-]+", "_", task.name) + ".log")
     log.parent.mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     start = time.monotonic()
     with log.open("wb") as output:
         try:

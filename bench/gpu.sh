@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Run every GPU check and measurement; see gpu.py. On a machine with torch, triton, cupy, numba, numpy, scipy and pytest:
+# Run every GPU check and measurement; see gpu.py. The machine needs what bench/README.md lists.
 #
 #   bash bench/gpu.sh FOLDER --call 1     (then --call 2, --call 3; each takes under ten minutes)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PYTHONPATH=$PWD exec "${PYTHON:-python3}" -m partae_fast.bench.gpu "$@"
+PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} exec "${PYTHON:-python3}" -m partae_fast.bench.gpu "$@"

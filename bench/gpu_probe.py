@@ -141,7 +141,7 @@ def check(shape: str, plan: str) -> int:
     with train_step.rounding(kind):
         runs = [train_step.make_run(sizes, train_step.make_sampler(sizes, "cuda")) for _ in range(models)]
         losses = cuda.train_steps(runs, 0, train_step.CHECKED, **fixed).cpu().numpy()
-        truth = train_step.true_losses(sizes, "cuda")
+        truth = train_step.true_losses(train_step.make_run(sizes, train_step.make_sampler(sizes, "cuda")))
     error = max(train_step.losses_differ(row, truth) for row in losses)
     answer(plan=plan, error=error, losses=losses[0].tolist(), truth=truth)
     return 0 if error <= LOSS_GATES[kind] else 1
@@ -158,22 +158,15 @@ def step(version: str, shape: str, kind: str, file: str) -> int:
     """Check and time one version of a training step."""
     sizes = shape_of(shape)
     with train_step.rounding(kind):
-        ours = [version] if version.startswith(train_step.OURS) else []
-        prepared = train_step.prepare(sizes, "cuda", ours, [] if ours else [version], kind)
-        samples = prepared.measured("cuda", ROUNDS)
-    if version not in samples:
-        print(prepared.skipped.get(version, "its losses are wrong"))
+        ours = [version.removeprefix(train_step.OURS)] if version.startswith(train_step.OURS) else []
+        contest = train_step.contest(sizes, "cuda", ours, [] if ours else [version], kind)
+        outcome = contest.run("cuda", rounds=ROUNDS)
+    if version not in outcome.samples:
+        print((outcome.wrong | outcome.unable)[version])
         return 1
     limits = json.loads(Path(file).read_text()) if Path(file).exists() else ceilings.ceilings("cuda")
-    row = train_step.row(
-        *("train step", version, sizes, "cuda", kind, samples[version], None, prepared.errors[version]),
-        floor_seconds=train_step.floor(sizes, limits, kind),
-        steps_in_a_call=prepared.versions[version].steps,
-        adadelta=None if ours else prepared.form,
-        peak_bytes=torch.cuda.max_memory_allocated(),
-        held_bytes=None,
-    )
-    answer(**row.to_dict(), environment=environment())
+    (row,) = contest.rows(outcome, sizes, "cuda", limits)
+    answer(**row.to_dict(), peak_bytes=torch.cuda.max_memory_allocated(), environment=environment())
     return 0
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import peers
 from .common import Check, Contest, deviation, gradients
+from .passes import BOTH, with_graphs
 from .timing import Work
 
 
@@ -20,20 +21,20 @@ def contest(
     peer: Callable[..., Tensor],
     truth: Callable[..., tuple[Tensor, ...]],
     data: dict[str, Tensor],
-    wanted: Sequence[str],
+    leaves: Sequence[str],
     work: Work,
 ) -> Contest:
-    """The loss and its gradients to the `wanted` of `data`, by ours(*data, backend=...) and by peer(*data).
+    """The loss and its gradients to the `leaves` of `data`, by ours(*data, backend=...) and by peer(*data).
 
     truth(*data) returns the loss, then those gradients.
     """
-    data = {name: t.detach().clone().requires_grad_() if name in wanted else t for name, t in data.items()}
-    leaves = [data[name] for name in wanted]
+    data = {name: t.detach().clone().requires_grad_() if name in leaves else t for name, t in data.items()}
+    tensors = [data[name] for name in leaves]
 
     def differentiated(loss: Callable[..., Tensor], **options: Any) -> Callable[[], tuple[Tensor, ...]]:
         def call() -> tuple[Tensor, ...]:
             value = loss(*data.values(), **options)
-            return value.detach(), *torch.autograd.grad(value, leaves)
+            return value.detach(), *torch.autograd.grad(value, tensors)
 
         return call
 
@@ -44,15 +45,18 @@ def contest(
         def check(outputs):
             yield deviation("the loss", outputs[0], loss, points)
             # Its sums go over points, not over the numbers of a point.
-            yield from gradients(wanted, outputs[1:], grads, points // leaves[0].shape[-1])
+            yield from gradients(leaves, outputs[1:], grads, points // tensors[0].shape[-1])
 
         return check
 
     return Contest(
         op,
+        BOTH,
         data,
-        ours={name: differentiated(ours, backend=name) for name in backends},
-        peers={name: differentiated(function) for name, function in peers.compiled(peer, device).items()},
+        ours=with_graphs({name: differentiated(ours, backend=name) for name in backends}, BOTH, device),
+        peers=with_graphs(
+            {name: differentiated(function) for name, function in peers.compiled(peer, device).items()}, BOTH, device
+        ),
         work=work,
         truth=check_of,
     )

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import peers
+from . import passes, peers
 from .common import Check, Contest
 from .timing import Work
 
+FIRST = ", channels first"
 Layer = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 
 
@@ -27,69 +27,57 @@ def inputs(shape: dict[str, int], device: str) -> dict[str, Tensor]:
     return {"x": x, "weight": weight, "bias": bias}
 
 
-def contests(
+def peer_names(device: str) -> list[str]:
+    return [version for name in peers.names(device) for version in (name, name + FIRST)]
+
+
+def contest(
     op: str,
+    op_pass: str,
     device: str,
     data: dict[str, Tensor],
     ours: dict[str, Layer],
     peer: Layer,
-    work: tuple[Work, Work],
+    works: dict[str, Work],
     truth: Callable[[SimpleNamespace], Check],
     of_peer: Callable[[Sequence[Tensor]], Sequence[Tensor]] = lambda outputs: outputs,
-) -> list[Contest]:
-    """Forward, and forward with the gradients; that of x only where it has channels: a spectrogram is data.
+) -> Contest:
+    """The contest of a pass. x gets a gradient only where it has channels: a spectrogram is data.
 
-    `ours` take and return what the op does, its values first. `peer` is told (B, C, N, H) and (D, C, 3, 3), as PyTorch
-    has it, in either order of storage. `work` is that of either contest. What comes down to the values is random.
+    `ours` take and return what the op does, its values first. `peer` gets (B, C, N, H) and (D, C, 3, 3), as PyTorch
+    has it, in either order of storage. `works` are those of the passes. The gradient of the values is random.
     """
     x, weight, bias = data.values()
     first = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)  # the same numbers, otherwise stored
     grad = torch.rand(next(iter(ours.values()))(x, weight, bias)[0].shape, generator=torch.Generator().manual_seed(1))
-    grad = grad.to(device)
     versions = {}
     for name, f in peers.compiled(_in_pytorchs_order(peer), device).items():
-        versions |= {name: (f, "x"), f"{name}, channels first": (f, "first")}
-    plain = {"x": x, "first": first}
-    wanted = {name: m.detach().clone().requires_grad_(x.shape[3] > 1) for name, m in plain.items()}
-    parameters = weight.clone().requires_grad_(), bias.clone().requires_grad_()
-    return [
-        Contest(
-            op,
-            {"x": x, "first": first, "weight": weight, "bias": bias},
-            ours={name: lambda f=f: f(x, weight, bias) for name, f in ours.items()},
-            peers={name: lambda f=f, m=m: f(plain[m], weight, bias) for name, (f, m) in versions.items()},
-            work=work[0],
-            truth=truth,
-            scaled=("x", "first"),
-            backward=False,
-            of_peer=of_peer,
-        ),
-        Contest(
-            f"{op} forward+backward",
-            {**wanted, "weight": parameters[0], "bias": parameters[1], "grad": grad},
-            ours={name: _with_gradients(f, wanted["x"], *parameters, grad) for name, f in ours.items()},
-            peers={name: _with_gradients(f, wanted[m], *parameters, grad) for name, (f, m) in versions.items()},
-            work=work[1],
-            truth=truth,
-            scaled=("x", "first"),
-            of_peer=of_peer,
-        ),
-    ]
+        versions[name] = lambda t, f=f: f(t.x, t.weight, t.bias)
+        versions[name + FIRST] = lambda t, f=f: f(t.first, t.weight, t.bias)
+
+    def leaves(version: str) -> list[str]:
+        maps = ["first" if version.endswith(FIRST) else "x"] if x.shape[3] > 1 else []
+        return [*maps, "weight", "bias"]
+
+    return passes.contest(
+        op,
+        op_pass,
+        device,
+        {"x": x, "first": first, "weight": weight, "bias": bias},
+        {name: lambda t, f=f: f(t.x, t.weight, t.bias) for name, f in ours.items()},
+        versions,
+        grad.to(device),
+        work=works[op_pass],
+        truth=truth,
+        leaves=leaves,
+        scaled=("x", "first"),
+        of_peer=of_peer,
+    )
 
 
 def _in_pytorchs_order(peer: Layer) -> Layer:
     def call(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
         outputs = peer(x.permute(0, 3, 1, 2), weight.permute(3, 2, 0, 1), bias)
         return tuple(out.permute(0, 2, 3, 1) for out in outputs)
-
-    return call
-
-
-def _with_gradients(forward: Layer, x: Tensor, weight: Tensor, bias: Tensor, grad: Tensor) -> Callable[[], Any]:
-    leaves = [leaf for leaf in (x, weight, bias) if leaf.requires_grad]
-
-    def call() -> tuple[Tensor, ...]:
-        values, *rest = forward(x, weight, bias)
-        return values, *rest, *torch.autograd.grad(values, leaves, grad)
 
     return call

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+EAGER = "eager"
+MAX_AUTOTUNE = "torch.compile max-autotune"
 # How the peers are compiled; on a GPU also with CUDA graphs.
-COMPILED = {"torch.compile": {}, "torch.compile max-autotune": {"mode": "max-autotune-no-cudagraphs"}}
+COMPILED = {"torch.compile": {}, MAX_AUTOTUNE: {"mode": "max-autotune-no-cudagraphs"}}
 ON_GPU = {"torch.compile reduce-overhead": {"mode": "reduce-overhead"}}
 
 
@@ -58,9 +60,14 @@ def model_loss(
 def compiled(function: Callable, device: str) -> dict[str, Callable]:
     """The function eagerly and compiled in each way, by name."""
     ways = compiled_ways(device)
-    return {"eager": function, **{name: torch.compile(function, **options) for name, options in ways.items()}}
+    return {EAGER: function, **{name: torch.compile(function, **options) for name, options in ways.items()}}
 
 
 def compiled_ways(device: str) -> dict[str, dict[str, Any]]:
     """How the peers are compiled, by name: the options of torch.compile."""
     return {**COMPILED, **(ON_GPU if device == "cuda" else {})}
+
+
+def names(device: str) -> list[str]:
+    """The names of `compiled`."""
+    return [EAGER, *compiled_ways(device)]

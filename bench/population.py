@@ -3,29 +3,46 @@
 python -m partae_fast.bench.population [--models 60] [--seconds 20] [--results FOLDER]
 
 trains as many models as the paper's figure 6 shows, of the paper's sizes, for that long, on the GPU where there is one,
-and tells what 10^6 steps of each would take. `partae bench train-step` has the row of 8 models on all threads against
+and prints what 10^6 steps of each would take. `partae bench population` has the row of 8 models on all threads against
 one model on one thread.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from partae_fast.atomic import atomic_path
 from partae_fast.kernels.train_steps import TrainingRun
 from partae_fast.training.steps import serving_backend, train_steps
 
 from . import ceilings as ceilings_module
-from .common import LOSS_GATES
-from .timing import environment, measure
-from .train_step import CHECKED, CONFIGURATIONS, OURS, Ours, StepRow, flop, losses_differ, make_run, make_sampler, row
+from .common import LOSS_GATES, Contest, Deviation
+from .passes import STEP
+from .timing import environment
+from .train_step import (
+    CHECKED,
+    CONFIGURATIONS,
+    Deferred,
+    Ours,
+    StepWork,
+    flop,
+    losses_differ,
+    make_run,
+    make_sampler,
+    step_work,
+    true_losses,
+)
 
 MODELS = 8
+ALONE, TOGETHER = "one model", "population"
 LAUNCH_SECONDS = 0.1  # of a launch; in training it takes more
 FIGURE_MODELS = 60  # 9 shares and the plain autoencoder that it is compared with, 3 noises, matched or not
 SHARES = 9
@@ -35,56 +52,64 @@ BURST = 0.5  # seconds of a launch, about
 
 def runs_of(shape: dict[str, int], device: str, models: int) -> list[TrainingRun]:
     """Models that differ in seed, recordings, penalty and share of background latents, as in a figure's grid."""
-    found = []
+    runs = []
     for i in range(models):
         sampler = make_sampler(shape, device, seed=i)
-        found.append(make_run(shape, sampler, i, penalty=0.25 * (1 + i % 4), background=i % SHARES / (SHARES - 1)))
-    return found
+        runs.append(make_run(shape, sampler, i, penalty=0.25 * (1 + i % 4), background=i % SHARES / (SHARES - 1)))
+    return runs
 
 
-def compare(
-    shape: dict[str, int], device: str, ceilings: dict[str, Any], rounds: int, models: int = MODELS
-) -> tuple[list[StepRow], list[str]]:
-    """Rows of one model on one thread (of a GPU: alone) and of the population on all; and versions that were wrong."""
+@dataclass(frozen=True)
+class PopulationWork(StepWork):
+    """The work of a step of several models, whose floor is that of their arithmetic, on one thread where one works."""
+
+    models: int
+
+    def floor(self, ceilings: dict[str, Any], kind: str = "float32") -> float:
+        rate = ceilings["flop_per_s"]
+        return self.flop / (ceilings.get("one_thread_flop_per_s", rate) if self.models == 1 else rate)
+
+
+def contest(shape: dict[str, int], device: str, models: int = MODELS) -> Contest:
+    """Return the contest of one model on one thread (of a GPU: alone) and the population on all."""
     threads = torch.get_num_threads()
+    truth = [true_losses(run, CHECKED + 1) for run in runs_of(shape, device, models)]
+
+    def check(outputs: Sequence[Tensor]) -> Iterator[Deviation]:
+        for losses, true in zip(outputs, truth, strict=False):
+            yield Deviation(
+                "a loss of the first steps", losses_differ(losses.tolist(), true), allowance=LOSS_GATES["float32"]
+            )
+
+    step, counts = step_work(shape), {ALONE: 1, TOGETHER: models}
+    working = {ALONE: 1 if device == "cpu" else threads, TOGETHER: threads}
+    return Contest(
+        "population",
+        STEP,
+        {},
+        ours={name: _Population(partial(_trained, shape, device, counts[name], working[name])) for name in counts},
+        peers={},
+        work=None,
+        works={name: PopulationWork(n * step.flop, n * step.bytes, shape, n) for name, n in counts.items()},
+        truth=lambda copies: check,
+        cold=False,
+        about={name: {"models": counts[name], "threads": working[name]} for name in counts},
+    )
+
+
+def _trained(shape: dict[str, int], device: str, models: int, threads: int) -> Ours:
     runs = runs_of(shape, device, models)
-    backend = serving_backend(runs)
-    alone = serving_backend(runs[:1])
-    few = 1 if device == "cpu" else threads
-    try:
-        single = Ours([make_run(shape, make_sampler(shape, device))], alone, few, LAUNCH_SECONDS)
-        many = Ours(runs, backend, threads, LAUNCH_SECONDS)
-        # What each model of the population does alone.
-        truth = [Ours([run], alone, few).first_losses for run in runs_of(shape, device, models)]
-        error = max(losses_differ(found, losses) for found, losses in zip(many.losses, truth, strict=True))
-        if not error <= LOSS_GATES["float32"]:
-            print(f"population of {models}: losses of {CHECKED} steps differ from the models' alone by {error:.2g}")
-            return [], [f"{OURS}{backend}"]
-        samples = measure({"single": single, "many": many}, device, rounds)
-    finally:
-        torch.set_num_threads(threads)
-    one, all_of_them = (float(np.median(samples[name])) for name in ("single", "many"))
-    rate, needed = ceilings["flop_per_s"], flop(shape)
-    fields: dict[str, Any] = {"adadelta": None, "peak_bytes": None, "held_bytes": None}
-    rows = [
-        row(
-            *("population", f"{OURS}{alone}", shape, device, "float32", samples["single"], None, 0.0),
-            floor_seconds=needed / ceilings.get("one_thread_flop_per_s", rate),
-            threads=few,
-            steps_in_a_call=single.steps,
-            **fields,
-        ),
-        row(
-            *("population", f"{OURS}{backend}", shape, device, "float32", samples["many"], None, error),
-            floor_seconds=models * needed / rate,
-            models=models,
-            threads=threads,
-            of_threads_times_single=models / all_of_them * one / (threads if device == "cpu" else 1),
-            steps_in_a_call=many.steps,
-            **fields,
-        ),
-    ]
-    return rows, []
+    return Ours(runs, serving_backend(runs), threads, LAUNCH_SECONDS)
+
+
+class _Population(Deferred):
+    """A population that is built when it is first used."""
+
+    def results(self) -> tuple[Tensor, ...]:
+        """The losses of each model: of the checked steps, and of the first step of a sample."""
+        self.rewind()
+        after = self.version()[:, :1].double().cpu()
+        return tuple(torch.cat([torch.tensor(self.version.losses, dtype=torch.float64), after], dim=1))
 
 
 def train_for(runs: list[TrainingRun], seconds: float) -> dict[str, Any]:
@@ -122,16 +147,16 @@ def train_for(runs: list[TrainingRun], seconds: float) -> dict[str, Any]:
 
 
 def text(report: dict[str, Any]) -> str:
-    env, found, limit = report["environment"], report["population"], report["ceilings"]
+    env, run, limit = report["environment"], report["population"], report["ceilings"]
     sizes = " ".join(f"{name} {size}" for name, size in report["shapes"].items())
     return (
         f"Measured {env['date']} at commit {env['commit']} on {env['gpu'] or env['processor']}:"
-        f" {found['models']} models of {sizes} on back-end {found['backend']} took {found['steps_of_each']} steps"
-        f" each in {found['seconds']:.1f} s, {found['seconds_per_step_of_all'] * 1e6:.4g} us for a step of all:"
-        f" {found['gflop_per_s']:.0f} GFLOP/s of needed work, {found['gflop_per_s'] * 1e9 / limit['flop_per_s']:.0%} of"
+        f" {run['models']} models of {sizes} on back-end {run['backend']} took {run['steps_of_each']} steps"
+        f" each in {run['seconds']:.1f} s, {run['seconds_per_step_of_all'] * 1e6:.4g} us for a step of all:"
+        f" {run['gflop_per_s']:.0f} GFLOP/s of needed work, {run['gflop_per_s'] * 1e9 / limit['flop_per_s']:.0%} of"
         f" the {limit['flop_per_s'] / 1e9:.0f} that the best float32 product reached in the same run. Extrapolated,"
-        f" not run: {found['extrapolated_steps']:,} steps of each would take"
-        f" {found['extrapolated_seconds'] / 60:.1f} minutes."
+        f" not run: {run['extrapolated_steps']:,} steps of each would take"
+        f" {run['extrapolated_seconds'] / 60:.1f} minutes."
     )
 
 

@@ -1,6 +1,8 @@
-"""Rows as Markdown tables and plots.
+"""Render benchmark results as Markdown tables and plots.
 
-python -m partae_fast.bench.render rows.json...     writes rows.md and rows.png beside each
+python -m partae_fast.bench.render FILE.json...     writes FILE.md and FILE.png beside each
+
+A file is what `partae bench --json` or `--benchmark-json` wrote, rows of an earlier version, or curves.
 """
 
 import json
@@ -8,36 +10,54 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import curves
+import numpy as np
 
-DENOISE = "denoise"
-APART = ("train step", "population", DENOISE)  # ops whose rows have a table of their own
+from . import curves
+from .timing import QUANTILES
+
+DENOISE, STARTUP = "denoise", "startup"
+APART = ("train step", "population", DENOISE, STARTUP)  # ops whose rows have a table of their own
+
+
+def rows_of(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a report, which pytest-benchmark keeps as `extra_info`."""
+    return report["rows"] if "rows" in report else [_row_of(entry) for entry in report["benchmarks"]]
+
+
+def _row_of(entry: dict[str, Any]) -> dict[str, Any]:
+    data = entry["stats"].get("data", [entry["stats"]["median"]])
+    low, middle, high = (float(q) for q in np.quantile(data, QUANTILES))
+    return {"seconds_10": low, "seconds": middle, "seconds_90": high, **entry["extra_info"]}
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report as Markdown: where it was measured, the ceilings, a row for each version."""
-    lines = [*_head(report)]
-    ops = [row for row in report["rows"] if row["op"] not in APART]
+    """Return the report as Markdown: where it was measured, the ceilings, a row for each version."""
+    lines, rows = _head(report), rows_of(report)
+    ops = [row for row in rows if row["op"] not in APART]
     if ops:
         lines += [
             "",
-            "| op | device | B N H K M P | version | median ms | 10-90 % | GFLOP/s | GB/s | of floor | vs best peer |",
+            "| op, pass | device | sizes | version | median ms | 10-90 % | GFLOP/s | GB/s | of floor | vs best peer |",
             "|---|---|---|---|---:|---|---:|---:|---:|---:|",
         ]
         lines += [_row(row) for row in ops]
-    lines += _steps([row for row in report["rows"] if row["op"] == "train step"])
-    lines += _population([row for row in report["rows"] if row["op"] == "population"])
-    lines += _denoising([row for row in report["rows"] if row["op"] == DENOISE])
+    lines += _steps([row for row in rows if row["op"] == "train step"])
+    lines += _population([row for row in rows if row["op"] == "population"])
+    lines += _denoising([row for row in rows if row["op"] == DENOISE])
+    lines += _startup(report, [row for row in rows if row["op"] == STARTUP])
     if report.get("skipped"):
         lines += ["", "Not timed:"] + [f"- {name}: {reason}" for name, reason in report["skipped"].items()]
-    if "startup_seconds" in report:
-        times = report["startup_seconds"]
-        lines += ["", f"Import to first step: {times['cold']:.1f} s with a cold cache, {times['warm']:.1f} s warm."]
     return "\n".join(lines)
 
 
+def _startup(report: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    times = {row["version"].split()[0]: row["seconds"] for row in rows} or report.get("startup_seconds", {})
+    parts = [f"{seconds:.1f} s with a {name} cache" for name, seconds in times.items()]
+    return ["", f"Import to first step: {', '.join(parts)}."] if parts else []
+
+
 def curves_text(report: dict[str, Any]) -> str:
-    """Where curves were measured, and what they say."""
+    """Return where curves were measured, and what they show, as Markdown."""
     return "\n".join([*_head(report), "", curves.text(report)])
 
 
@@ -52,32 +72,32 @@ def _head(report: dict[str, Any]) -> list[str]:
     if env.get("load", 0.0) > 0.5:
         lines += ["", f"Other work ran on this machine: its load was {env['load']:.1f} before the first measurement."]
     lines.append("")
-    return lines + [_ceiling(device, found) for device, found in report["ceilings"].items()]
+    return lines + [_ceiling(device, limits) for device, limits in report["ceilings"].items()]
 
 
-def _ceiling(device: str, found: dict[str, Any]) -> str:
-    rates = found.get("rates") or {"matrix product": found["flop_per_s"]}
+def _ceiling(device: str, limits: dict[str, Any]) -> str:
+    rates = limits.get("rates") or {"matrix product": limits["flop_per_s"]}
     each = ", ".join(f"{rate / 1e9:.0f} in {name}" for name, rate in rates.items())
-    said = [f"float32 GFLOP/s: {each}", f"{_bandwidth(found)}"]
-    if "one_thread_flop_per_s" in found:
-        said.append(f"{found['one_thread_flop_per_s'] / 1e9:.0f} GFLOP/s on one thread")
-    if "tf32_flop_per_s" in found:
-        said.append(f"{found['tf32_flop_per_s'] / 1e9:.0f} GFLOP/s in TF32")
-    for key, what in (
+    figures = [f"float32 GFLOP/s: {each}", f"{_bandwidth(limits)}"]
+    if "one_thread_flop_per_s" in limits:
+        figures.append(f"{limits['one_thread_flop_per_s'] / 1e9:.0f} GFLOP/s on one thread")
+    if "tf32_flop_per_s" in limits:
+        figures.append(f"{limits['tf32_flop_per_s'] / 1e9:.0f} GFLOP/s in TF32")
+    for key, label in (
         ("barrier_seconds", "a barrier"),
         ("launch_seconds", "a launch"),
         ("graph_node_seconds", "a graph's node"),
     ):
-        if found.get(key):
-            said.append(f"{found[key] * 1e6:.2g} us for {what}")
-    said += [f"no figure for {name}: {reason}" for name, reason in found.get("skipped", {}).items()]
-    return f"Ceilings, {device}: {'; '.join(said)}."
+        if limits.get(key):
+            figures.append(f"{limits[key] * 1e6:.2g} us for {label}")
+    figures += [f"no figure for {name}: {reason}" for name, reason in limits.get("skipped", {}).items()]
+    return f"Ceilings, {device}: {'; '.join(figures)}."
 
 
-def _bandwidth(found: dict[str, Any]) -> str:
-    if "bandwidths" not in found:  # rows from before sets of several sizes were measured
-        return f"{found['bytes_per_s'] / 1e9:.1f} GB/s in a copy"
-    return ", ".join(f"{rate / 1e9:.1f} GB/s over {size / 2**20:.0f} MB" for size, rate in found["bandwidths"])
+def _bandwidth(limits: dict[str, Any]) -> str:
+    if "bandwidths" not in limits:  # rows from before sets of several sizes were measured
+        return f"{limits['bytes_per_s'] / 1e9:.1f} GB/s in a copy"
+    return ", ".join(f"{rate / 1e9:.1f} GB/s over {size / 2**20:.0f} MB" for size, rate in limits["bandwidths"])
 
 
 def _share(row: dict[str, Any], digits: int = 0) -> str:
@@ -89,10 +109,14 @@ def _row(row: dict[str, Any]) -> str:
     name = row["version"] if row["peer"] else f"**{row['version']}**"
     ratio = "" if row["ratio_to_best_peer"] is None or row["peer"] else f"{row['ratio_to_best_peer']:.2f}x"
     return (
-        f"| {row['op']} | {row['device']} | {_sizes(row)} | {name} | {row['seconds'] * 1e3:.3g} "
+        f"| {_contest(row)} | {row['device']} | {_sizes(row)} | {name} | {row['seconds'] * 1e3:.3g} "
         f"| {row['seconds_10'] * 1e3:.3g}-{row['seconds_90'] * 1e3:.3g} | {row['gflop_per_s']:.3g} "
         f"| {row['gbyte_per_s']:.3g} | {_share(row)} | {ratio} |"
     )
+
+
+def _contest(row: dict[str, Any]) -> str:
+    return " ".join([row["op"], *([row["pass"]] if "pass" in row else [])])
 
 
 def _sizes(row: dict[str, Any]) -> str:
@@ -114,17 +138,22 @@ def _steps(rows: list[dict[str, Any]]) -> list[str]:
         "|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
-        form = f", {row['adadelta']} AdaDelta" if row["adadelta"] else ""
+        form = f", {row['adadelta']} AdaDelta" if row.get("adadelta") else ""
         name = row["version"] + form if row["peer"] else f"**{row['version']}**"
         ratio = "" if row["ratio_to_best_peer"] is None else f"{row['ratio_to_best_peer']:.2f}x"
         lines.append(
             f"| {row['device']}, {row['type']} | {_sizes(row)} | {name} | {row['seconds'] * 1e3:.3g}"
-            f" | {row['seconds_10'] * 1e3:.3g}-{row['seconds_90'] * 1e3:.3g} | {row['steps_per_s']:.4g}"
-            f" | {row['frames_per_s']:.3g} | {row['gflop_per_s']:.3g} | {row['floor_seconds'] * 1e3:.3g}"
-            f" | {_share(row, 1)} | {ratio} | {_megabytes(row['peak_bytes'])}"
-            f" | {_megabytes(row['held_bytes'])} | {row['error']:.0e} |"
+            f" | {row['seconds_10'] * 1e3:.3g}-{row['seconds_90'] * 1e3:.3g} | {1 / row['seconds']:.4g}"
+            f" | {_frames(row):.3g} | {row['gflop_per_s']:.3g} | {row['floor_seconds'] * 1e3:.3g}"
+            f" | {_share(row, 1)} | {ratio} | {_megabytes(row.get('peak_bytes'))}"
+            f" | {_megabytes(row.get('held_bytes'))} | {row['error']:.0e} |"
         )
     return lines
+
+
+def _frames(row: dict[str, Any]) -> float:
+    """Frames a second."""
+    return row["shapes"]["B"] * row["shapes"]["N"] / row["seconds"]
 
 
 def _megabytes(count: int | None) -> str:
@@ -145,14 +174,22 @@ def _population(rows: list[dict[str, Any]]) -> list[str]:
         "|---|---|---|---:|---:|---:|---|---:|---:|---:|---:|",
     ]
     for row in rows:
-        share = row["of_threads_times_single"]
+        share = _of_threads_times_single(row, rows)
         lines.append(
             f"| {row['device']} | {_sizes(row)} | **{row['version']}** | {row['models']} | {row['threads']}"
             f" | {row['seconds'] * 1e3:.3g} | {row['seconds_10'] * 1e3:.3g}-{row['seconds_90'] * 1e3:.3g}"
-            f" | {row['steps_per_s']:.4g} | {row['gflop_per_s']:.3g} | {_share(row, 1)}"
+            f" | {row['models'] / row['seconds']:.4g} | {row['gflop_per_s']:.3g} | {_share(row, 1)}"
             f" | {'' if share is None else f'{share:.1%}'} |"
         )
     return lines
+
+
+def _of_threads_times_single(row: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
+    """A population's rate over the rate of one model alone, times threads."""
+    alone = next((other for other in rows if other["models"] == 1), None)
+    if alone is None or row is alone:
+        return None
+    return row["models"] / row["seconds"] * alone["seconds"] / (row["threads"] / alone["threads"])
 
 
 def _denoising(rows: list[dict[str, Any]]) -> list[str]:
@@ -171,7 +208,7 @@ def _denoising(rows: list[dict[str, Any]]) -> list[str]:
         ratio = "" if row["ratio_to_best_peer"] is None or row["peer"] else f"{row['ratio_to_best_peer']:.1f}x"
         lines.append(
             f"| {name} | {row['seconds']:.3g} | {row['seconds_10']:.3g}-{row['seconds_90']:.3g}"
-            f" | {row['times_real_time']:.0f} | {ratio} |"
+            f" | {row['audio_seconds'] / row['seconds']:.0f} | {ratio} |"
         )
     return lines
 
@@ -184,8 +221,8 @@ def plot(report: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     contests: dict[tuple, list[dict]] = {}
-    for row in report["rows"]:
-        if row["op"] not in ("population", DENOISE):
+    for row in rows_of(report):
+        if row["op"] not in ("population", DENOISE, STARTUP):
             key = row["device"], row["type"], tuple(row["shapes"].items())
             contests.setdefault(key, []).append(row)
     figure = Figure(figsize=(9, 2.6 * len(contests)), layout="constrained")
@@ -206,10 +243,10 @@ OURS, PEER, FLOOR = "#1f6f8b", "#9aa5b1", "#c0392b"
 
 def _best(axes: Any, rows: list[dict[str, Any]]) -> None:
     """For each op our best version beside the best peer."""
-    ops = list(dict.fromkeys(row["op"] for row in rows))
-    best_peer = {op: min((r["seconds"] for r in rows if r["op"] == op and r["peer"]), default=0.0) for op in ops}
-    ours = {op: min((r["seconds"] for r in rows if r["op"] == op and not r["peer"]), default=0.0) for op in ops}
-    floors = {op: next(r["floor_seconds"] for r in rows if r["op"] == op) for op in ops}
+    ops = list(dict.fromkeys(_contest(row) for row in rows))
+    best_peer = {op: min((r["seconds"] for r in rows if _contest(r) == op and r["peer"]), default=0.0) for op in ops}
+    ours = {op: min((r["seconds"] for r in rows if _contest(r) == op and not r["peer"]), default=0.0) for op in ops}
+    floors = {op: next(r["floor_seconds"] for r in rows if _contest(r) == op) for op in ops}
     for i, op in enumerate(ops):
         axes.bar(i - 0.2, best_peer[op] * 1e3, 0.38, color=PEER, label="best PyTorch peer" * (i == 0))
         axes.bar(i + 0.2, ours[op] * 1e3, 0.38, color=OURS, label="partae" * (i == 0))
@@ -238,7 +275,7 @@ def main(files: list[str]) -> None:
         file = Path(name)
         report = json.loads(file.read_text())
         file.with_suffix(".md").write_text((curves_text if "curves" in report else table)(report) + "\n")
-        if report.get("curves") or any(row["op"] != DENOISE for row in report.get("rows", [])):
+        if "curves" in report or any(row["op"] not in (DENOISE, STARTUP) for row in rows_of(report)):
             plot(report, file.with_suffix(".png"))
 
 

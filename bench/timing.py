@@ -6,7 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,24 +61,29 @@ class Row:
     """One version's time. Seconds are of one call; ratio is the best peer's median over this one's."""
 
     op: str
+    op_pass: str
     version: str
     peer: bool
     device: str
     type: str
     shapes: dict[str, int]
+    samples: int
     seconds_10: float
     seconds: float
     seconds_90: float
-    gflop_per_s: float
-    gbyte_per_s: float
-    floor_seconds: float
-    fraction_of_floor: float
+    gflop_per_s: float | None
+    gbyte_per_s: float | None
+    floor_seconds: float | None
+    fraction_of_floor: float | None
     ratio_to_best_peer: float | None
     error: float
-    fault: str | None = None  # why the row is an error of the benchmark and no time
+    fault: str | None  # why the row is an error of the benchmark and no time
+    about: dict[str, Any]  # facts of this benchmark alone
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        about = values.pop("about")
+        return {"op": values.pop("op"), "pass": values.pop("op_pass"), **values, **about}
 
 
 def measure(
@@ -143,51 +148,25 @@ def _cold_seconds_on_gpu(call: Callable[[], Any], repeats: int) -> float:
     return sum(start.elapsed_time(end) for start, end in events) * 1e-3 / repeats
 
 
-def rows(
-    op: str,
-    samples: dict[str, np.ndarray],
-    peers: set[str],
-    errors: dict[str, float],
-    work: Work,
-    ceilings: dict[str, Any],
-    shapes: dict[str, int],
-    device: str,
-    kind: str = "float32",
-) -> list[Row]:
-    """A row for each version's samples, ours first."""
-    medians = {name: float(np.median(taken)) for name, taken in samples.items()}
-    best = min((medians[name] for name in samples if name in peers), default=None)
-    floor = work.floor(ceilings, kind)
-    found = []
-    for name in sorted(samples, key=lambda name: name in peers):
-        low, middle, high = (float(q) for q in np.quantile(samples[name], QUANTILES))
-        found.append(
-            Row(
-                op=op,
-                version=name,
-                peer=name in peers,
-                device=device,
-                type=kind,
-                shapes=shapes,
-                seconds_10=low,
-                seconds=middle,
-                seconds_90=high,
-                gflop_per_s=work.flop / middle / 1e9,
-                gbyte_per_s=work.bytes / middle / 1e9,
-                floor_seconds=floor,
-                fraction_of_floor=floor / middle,
-                ratio_to_best_peer=None if best is None else best / middle,
-                error=errors[name],
-                fault=fault(floor / middle),
-            )
-        )
-    return found
-
-
-def held_against(row: Row, floor: float) -> Row:
-    """The row with another floor."""
-    fraction = floor / row.seconds
-    return replace(row, floor_seconds=floor, fraction_of_floor=fraction, fault=fault(fraction))
+def row(
+    samples: np.ndarray, work: Work | None, ceilings: dict[str, Any], best_peer: float | None, **fields: Any
+) -> Row:
+    """Return the row of a version's samples, held against the floor of its work and the best peer's median."""
+    low, middle, high = (float(q) for q in np.quantile(samples, QUANTILES))
+    floor = work.floor(ceilings, fields["type"]) if work else None
+    return Row(
+        samples=len(samples),
+        seconds_10=low,
+        seconds=middle,
+        seconds_90=high,
+        gflop_per_s=work and work.flop / middle / 1e9,
+        gbyte_per_s=work and work.bytes / middle / 1e9,
+        floor_seconds=floor,
+        fraction_of_floor=floor and floor / middle,
+        ratio_to_best_peer=best_peer and best_peer / middle,
+        fault=None if floor is None else fault(floor / middle),
+        **fields,
+    )
 
 
 def environment() -> dict[str, Any]:
@@ -212,9 +191,9 @@ def environment() -> dict[str, Any]:
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-        widest = next((w for w in ("avx512f", "avx2", "sse2") if w in found.get("flags", "").split()), "")
-        return f"{found['model name']} (family {found.get('cpu family')}, model {found.get('model')}, {widest})"
+        entries = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        widest = next((w for w in ("avx512f", "avx2", "sse2") if w in entries.get("flags", "").split()), "")
+        return f"{entries['model name']} (family {entries.get('cpu family')}, model {entries.get('model')}, {widest})"
     except (OSError, KeyError):
         return platform.processor() or platform.machine()
 

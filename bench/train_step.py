@@ -20,25 +20,26 @@ item, and every item of the next step needs every weight. All rates are of the s
 import gc
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from partae_fast.kernels import OPS, BackendUnavailable, implementation
+from partae_fast.kernels import OPS, implementation
 from partae_fast.kernels.train_steps import RULES, TrainingRun, fresh_state
 from partae_fast.sampling.crops import CropSampler
-from partae_fast.training.steps import serving_backend, train_steps
+from partae_fast.training.steps import train_steps
 
 from . import memory, peers
-from .common import LOSS_GATES
+from .common import GRAPH, LOSS_GATES, Check, Contest, Deviation
+from .passes import STEP
 from .shapes import dense, sparse_flop
-from .timing import QUANTILES, Row, fault, measure
+from .timing import Work, measure
 
 PENALTY = 0.75
 RHO = 0.95
@@ -48,7 +49,6 @@ LAUNCH_STEPS = 2048  # and at most these
 DRAWN = 1024  # steps whose crops are drawn at once, for peers on a GPU
 OURS = "partae "
 EAGER = "PyTorch eager"
-GRAPH = "CUDA graph of "
 
 # The configurations of the table: the paper's; a large batch; wide; what denoises best, and that with more bins.
 CONFIGURATIONS = [
@@ -59,32 +59,6 @@ CONFIGURATIONS = [
     {"B": 16, "N": 320, "H": 128, "K": 32, "M": 9, "P": 4},
 ]
 ON_GPU = [{"B": 4096, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16}]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepRow(Row):
-    """A version of a training step, or of a step of several models side by side; `seconds` are of one step of all."""
-
-    models: int
-    threads: int
-    steps_per_s: float  # of one model, times the models
-    frames_per_s: float
-    steps_in_a_call: int
-    adadelta: str | None  # which form of torch.optim.Adadelta a peer has
-    samples: int
-    peak_bytes: int | None  # see memory.py
-    held_bytes: int | None
-    of_threads_times_single: float | None  # of a population: its rate over threads times that of one model on one
-
-
-def configurations(device: str) -> list[dict[str, int]]:
-    return CONFIGURATIONS + (ON_GPU if device == "cuda" else [])
-
-
-def types(shape: dict[str, int], device: str) -> list[str]:
-    """How products may be rounded. A version is compared with peers that may do the same."""
-    both = device == "cuda" and shape in (CONFIGURATIONS[0], *ON_GPU)
-    return ["float32", "tf32"] if both else ["float32"]
 
 
 @contextmanager
@@ -156,7 +130,7 @@ class Ours(_Rewound):
         self.losses = self().tolist()  # (runs, CHECKED)
         self.first_losses = self.losses[0]
         tensors = [(r.w_enc, r.w_dec, *r.state["w_enc"], *r.state["w_dec"]) for r in self.runs]
-        self.remember([t for found in tensors for t in found])
+        self.remember([t for of_run in tensors for t in of_run])
         self.steps, seconds = 1, 0.0
         while seconds < launch_seconds / 2 and self.steps < LAUNCH_STEPS:
             self.steps *= 2
@@ -191,8 +165,8 @@ class _TableOfCrops:
         """Fill the table where it does not hold the step."""
         if step - step % DRAWN != self.first:
             self.first = step - step % DRAWN
-            found = [self.sampler.starts_at(i) for i in range(self.first, self.first + DRAWN)]
-            self.starts.copy_(torch.from_numpy(np.stack(found)))
+            starts = [self.sampler.starts_at(i) for i in range(self.first, self.first + DRAWN)]
+            self.starts.copy_(torch.from_numpy(np.stack(starts)))
 
     def batch(self, row: Tensor) -> tuple[Tensor, Tensor]:
         """x and noise_only of the step in that row (1,) of the table."""
@@ -286,8 +260,8 @@ class GraphPeer(Peer):
 
 def forms() -> list[str]:
     """The forms of torch.optim.Adadelta that this PyTorch has."""
-    known = inspect.signature(torch.optim.Adadelta).parameters
-    return ["plain", *(form for form in ("foreach", "fused") if form in known)]
+    arguments = inspect.signature(torch.optim.Adadelta).parameters
+    return ["plain", *(form for form in ("foreach", "fused") if form in arguments)]
 
 
 def adadelta(weights: Sequence[Tensor], form: str, **options: Any) -> torch.optim.Optimizer:
@@ -305,7 +279,7 @@ def fastest_form(shape: dict[str, int], device: str) -> dict[str, float]:
             weight.grad = torch.ones_like(weight)
         calls[form] = adadelta(weights, form).step
     medians = {form: float(np.median(s)) for form, s in measure(calls, device, rounds=5).items()}
-    return dict(sorted(medians.items(), key=lambda found: found[1]))
+    return dict(sorted(medians.items(), key=lambda item: item[1]))
 
 
 def peer_names(device: str) -> list[str]:
@@ -328,18 +302,6 @@ def build(version: str, shape: dict[str, int], device: str, form: str = "foreach
     return kind(loss, run, sampler, form)
 
 
-def refusals(shape: dict[str, int], device: str) -> tuple[list[str], dict[str, str]]:
-    """Our versions that can run, and for each other why not."""
-    run = make_run(shape, make_sampler(shape, device))
-    able, refused = [], {}
-    for backend in OPS["train_steps"].backends[::-1]:
-        try:
-            able.append(OURS + serving_backend([run], backend))
-        except BackendUnavailable as error:
-            refused[OURS + backend] = str(error)
-    return able, refused
-
-
 def flop(shape: dict[str, int]) -> float:
     """Operations that a step needs."""
     return dense(shape).flop + sparse_flop(shape, 4)
@@ -358,159 +320,105 @@ def floor(shape: dict[str, int], ceilings: dict[str, Any], kind: str = "float32"
     return max(arithmetic, moved / ceilings["bytes_per_s"]) + 2 * ceilings["barrier_seconds"]
 
 
-def losses_differ(found: Sequence[float], truth: Sequence[float]) -> float:
+@dataclass(frozen=True)
+class StepWork(Work):
+    """The needed work of a step, whose floor counts two meetings of all who work besides."""
+
+    shape: dict[str, int]
+
+    def floor(self, ceilings: dict[str, Any], kind: str = "float32") -> float:
+        return floor(self.shape, ceilings, kind)
+
+
+def step_work(shape: dict[str, int]) -> StepWork:
+    return StepWork(flop(shape), 4.0 * shape["B"] * shape["N"] * shape["H"], shape)
+
+
+def losses_differ(losses: Sequence[float], truth: Sequence[float]) -> float:
     """The largest relative difference of two series of losses; NaN where there is one."""
-    return float(np.max(np.abs(np.subtract(found, truth)) / np.abs(truth)))
+    return float(np.max(np.abs(np.subtract(losses, truth)) / np.abs(truth)))
 
 
-def first_timed_loss(version: Ours | Peer) -> float:
-    """The loss of the first step of a sample."""
-    version.rewind()
-    return float(version().flatten()[0])
-
-
-def true_losses(shape: dict[str, int], device: str) -> list[float]:
-    """The losses of the checked steps in float64."""
-    run = make_run(shape, make_sampler(shape, device))
+def true_losses(run: TrainingRun, steps: int = CHECKED) -> list[float]:
+    """The losses of the first steps of a run in float64; the run stays as it is."""
     weights = run.w_enc.double(), run.w_dec.double()
     fixed = {name: getattr(run, name).double() for name in ("mean", "std", "foreground")}
     wide = replace(run, w_enc=weights[0], w_dec=weights[1], state=fresh_state(*weights, run.optimizer), **fixed)
-    return implementation("train_steps", "eager").train_steps([wide], 0, CHECKED)[0].tolist()
+    return implementation("train_steps", "eager").train_steps([wide], 0, steps)[0].tolist()
 
 
-@dataclass
-class Prepared:
-    """Versions of one configuration that passed the check, and what became of the others."""
+class Deferred:
+    """A training step that is built when it is first used, so that only a version that cannot be built is left out."""
 
-    versions: dict[str, Ours | Peer]
-    errors: dict[str, float]
-    wrong: list[str]
-    skipped: dict[str, str]
-    form: str
-    gate: float
+    def __init__(self, build: Callable[[], Ours | Peer]) -> None:
+        self.build = build
 
-    def measured(self, device: str, rounds: int) -> dict[str, np.ndarray]:
-        """Seconds of a step of each version; those whose first step changed while they were timed are struck."""
-        before = {name: first_timed_loss(version) for name, version in self.versions.items()}
-        samples = measure(dict(self.versions), device, rounds)
-        for name, version in list(self.versions.items()):
-            error = losses_differ([first_timed_loss(version)], [before[name]])
-            if not error <= self.gate:
-                print(
-                    f"train step, {name}: its first step gives another loss after the timing, by {error:.2g}, above"
-                    f" {self.gate:g}; struck from the table"
-                )
-                self.wrong.append(name)
-                del self.versions[name], samples[name]
-        return samples
+    @cached_property
+    def version(self) -> Ours | Peer:
+        return self.build()
 
+    @property
+    def steps(self) -> int:
+        return self.version.steps
 
-def prepare(
-    shape: dict[str, int], device: str, ours: Sequence[str], others: Sequence[str], kind: str = "float32"
-) -> Prepared:
-    """Build versions, compile them, check their first losses against float64."""
-    torch.compiler.reset()
-    gc.collect()
-    form = next(iter(fastest_form(shape, device)))
-    built: dict[str, Ours | Peer] = {}
-    skipped: dict[str, str] = {}
-    for name in [*ours, *others]:
-        try:
-            built[name] = build(name, shape, device, form)
-        except Exception as error:  # no C++ compiler, no memory, no capture: the others are timed all the same
-            skipped[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-    truth, gate = true_losses(shape, device), LOSS_GATES[kind]
-    errors = {name: losses_differ(version.first_losses, truth) for name, version in built.items()}
-    wrong = [name for name, error in errors.items() if not error <= gate]
-    for name in wrong:
-        print(
-            f"train step, {name}: losses of {CHECKED} steps differ from those in float64 by {errors[name]:.2g}, above"
-            f" {gate:g}; not timed"
-        )
-        del built[name]
-    return Prepared(built, errors, wrong, skipped, form, gate)
+    def __call__(self) -> Tensor:
+        return self.version()
+
+    def rewind(self) -> None:
+        self.version.rewind()
+
+    def results(self) -> tuple[Tensor]:
+        """The losses of the checked steps, as they were taken, and of the first step of a sample, taken now."""
+        self.rewind()
+        after = self.version().reshape(-1)[:1].double().cpu()
+        return (torch.cat([torch.tensor(self.version.first_losses, dtype=torch.float64), after]),)
 
 
-def compare(
-    shape: dict[str, int], device: str, ceilings: dict[str, Any], rounds: int, with_memory: bool = True
-) -> tuple[list[StepRow], dict[str, str], list[str]]:
-    """Rows of every version that can run and is right, ours first, for each way to round; the others, by why; wrong."""
-    found: list[StepRow] = []
-    skipped: dict[str, str] = {}
-    wrong: list[str] = []
-    for kind in types(shape, device):
-        with rounding(kind):
-            able, refused = refusals(shape, device)
-            prepared = prepare(shape, device, able, peer_names(device), kind)
-            skipped |= refused | prepared.skipped
-            samples = prepared.measured(device, rounds)
-            wrong += prepared.wrong
-            steps = {name: version.steps for name, version in prepared.versions.items()}
-            prepared.versions.clear()
-            peaks = _peaks(list(steps), shape, device, prepared.form) if with_memory else {}
-            skipped |= {f"{n}, memory": a["failure"] for n, a in peaks.items() if "failure" in a}
-        best = min((float(np.median(s)) for name, s in samples.items() if not name.startswith(OURS)), default=None)
-        for name, seconds in samples.items():
-            found.append(
-                row(
-                    *("train step", name, shape, device, kind, seconds, best, prepared.errors[name]),
-                    floor_seconds=floor(shape, ceilings, kind),
-                    steps_in_a_call=steps[name],
-                    adadelta=None if name.startswith(OURS) else prepared.form,
-                    peak_bytes=peaks.get(name, {}).get("peak_bytes"),
-                    held_bytes=peaks.get(name, {}).get("held_bytes"),
-                )
-            )
-    return found, skipped, wrong
+def check_losses(truth: Sequence[float], kind: str) -> Callable[[Any], Check]:
+    """Return what checks the results of `Deferred`."""
+
+    def check(outputs: Sequence[Tensor]) -> Iterator[Deviation]:
+        for losses in outputs:
+            difference = losses_differ(losses.tolist(), truth)
+            yield Deviation("a loss of the first steps", difference, allowance=LOSS_GATES[kind])
+
+    return lambda copies: check
 
 
-def row(
-    op: str,
-    version: str,
+def contest(
     shape: dict[str, int],
     device: str,
-    kind: str,
-    seconds: np.ndarray,
-    best_peer: float | None,
-    error: float,
-    floor_seconds: float,
-    models: int = 1,
-    threads: int | None = None,
-    of_threads_times_single: float | None = None,
-    **fields: Any,
-) -> StepRow:
-    low, middle, high = (float(q) for q in np.quantile(seconds, QUANTILES))
-    return StepRow(
-        op=op,
-        version=version,
-        peer=not version.startswith(OURS),
-        device=device,
+    ours: Sequence[str] | None = None,
+    others: Sequence[str] | None = None,
+    kind: str = "float32",
+) -> Contest:
+    """Return the contest of a training step: ours by back-end, by default all, beside PyTorch's in the ways named."""
+    gc.collect()
+    form = next(iter(fastest_form(shape, device)))
+    ours = OPS["train_steps"].backends[::-1] if ours is None else ours
+    others = peer_names(device) if others is None else others
+
+    def versions(names: Iterable[str]) -> dict[str, Callable[[], Any]]:
+        return {name: Deferred(partial(build, name, shape, device, form)) for name in names}
+
+    truth = true_losses(make_run(shape, make_sampler(shape, device)), CHECKED + 1)
+    return Contest(
+        "train step",
+        STEP,
+        {},
+        ours=versions(OURS + name for name in ours),
+        peers=versions(others),
+        work=step_work(shape),
+        truth=check_losses(truth, kind),
+        cold=False,
+        about={name: {"adadelta": form} for name in others},
         type=kind,
-        shapes=shape,
-        seconds_10=low,
-        seconds=middle,
-        seconds_90=high,
-        gflop_per_s=models * flop(shape) / middle / 1e9,
-        gbyte_per_s=models * 4.0 * shape["B"] * shape["N"] * shape["H"] / middle / 1e9,
-        floor_seconds=floor_seconds,
-        fraction_of_floor=floor_seconds / middle,
-        ratio_to_best_peer=None if best_peer is None else best_peer / middle,
-        error=error,
-        fault=fault(floor_seconds / middle),
-        models=models,
-        threads=threads or torch.get_num_threads(),
-        steps_per_s=models / middle,
-        frames_per_s=models * shape["B"] * shape["N"] / middle,
-        samples=len(seconds),
-        of_threads_times_single=of_threads_times_single,
-        **fields,
     )
 
 
-def _peaks(names: list[str], shape: dict[str, int], device: str, form: str) -> dict[str, dict[str, Any]]:
-    """Peak memory of each version, apart from the timing: see memory.py."""
+def peak_memory(version: str, shape: dict[str, int], device: str, form: str = "foreach") -> dict[str, Any]:
+    """Peak memory of a version, apart from its timing: see memory.py."""
     if device == "cuda":
-        return {name: {"peak_bytes": memory.device_peak(partial(build, name, shape, device, form))} for name in names}
-    threads = torch.get_num_threads()
-    asked = [{"version": name, "shape": shape, "threads": threads, "form": form} for name in names]
-    return dict(zip(names, memory.peaks(asked), strict=True))
+        return {"peak_bytes": memory.device_peak(partial(build, version, shape, device, form))}
+    request = {"version": version, "shape": shape, "threads": torch.get_num_threads(), "form": form}
+    return memory.peaks([request])[0]

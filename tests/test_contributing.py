@@ -83,7 +83,7 @@ def test_add_an_op(tree):
     types = ("float32", "float64", "bfloat16", "float16")
     assert rows == {("reference", "float64"), ("cpu", "float32"), ("cpu", "float64"), *(("eager", t) for t in types)}
     assert "7 rows, 0 failed" in verify_output
-    assert "| magnitude_loss forward+backward | cpu | 128 257 | **cpu** |" in bench_output
+    assert "| magnitude_loss both | cpu | 128 257 | **cpu** |" in bench_output
     checks = [
         "tests/conformance/test_magnitude_loss.py",
         "tests/conformance/test_tolerances.py::test_every_pass_has_a_longest_sum",

@@ -1,8 +1,13 @@
-"""The benchmarks as programs: every contest runs, a wrong version is not timed, rows become a table and a plot."""
+"""The benchmarks: every version is checked, a wrong one is not timed, and pytest-benchmark gets the samples."""
 
 import importlib
 import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,35 +16,28 @@ import torch.utils._python_dispatch
 
 import partae_fast as pf
 from partae_fast.bench import (
-    affinity,
+    bench_denoise,
     candidate,
     ceilings,
-    command,
     common,
-    contrastive,
-    conv2d_pool,
+    conftest,
     curves,
-    denoise,
-    dense,
-    encode,
     memory,
+    passes,
     peers,
     population,
-    ratio_mask,
     render,
+    run,
+    session,
     shapes,
-    snmf,
-    startup,
     timing,
     train_step,
-    upsample_conv2d,
 )
+from partae_fast.bench.session import Options, Session
 from partae_fast.conformance.candidate import load_candidate
 from partae_fast.errors import UserError
 
-SMALL = {"B": 2, "N": 40, "H": 5, "K": 4, "M": 3, "P": 8}
-SMALL_MAP = {"B": 2, "N": 3, "H": 10, "C": 2, "D": 3, "p": 1, "q": 5}
-MEASURED = ceilings.ceilings
+SMALL = shapes.SMOKE
 CEILINGS = {
     "flop_per_s": 1e11,
     "bandwidths": [[1 << 20, 1e11], [1 << 28, 1e10]],
@@ -51,104 +49,283 @@ CEILINGS = {
 }
 
 
+def declared() -> dict:
+    """Every benchmark by the name of its function, those that time processes left out."""
+    modules = [importlib.import_module(f"partae_fast.bench.{path.stem}") for path in run.FOLDER.glob("bench_*.py")]
+    functions = {
+        name: value for module in modules for name, value in vars(module).items() if hasattr(value, "declared")
+    }
+    return {name: function.declared for name, function in sorted(functions.items())}
+
+
+DECLARED = declared()
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """One round of one small shape, and peers that are not compiled: what is tested is not how fast they are."""
-    monkeypatch.setattr(timing, "ROUNDS", 2)
+    """Short samples: what is tested is not how fast versions are."""
     monkeypatch.setattr(timing, "SAMPLE_SECONDS", 1e-4)
-    monkeypatch.setattr(timing.measure, "__defaults__", (2,))
     monkeypatch.setattr(timing, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(timing, "WARM_SECONDS", 1e-4)
     monkeypatch.setattr(train_step, "LAUNCH_SECONDS", 1e-4)
     monkeypatch.setattr(population, "LAUNCH_SECONDS", 1e-4)
-    monkeypatch.setattr(shapes, "SHAPES", [SMALL])
-    monkeypatch.setattr(conv2d_pool, "SHAPES", [SMALL_MAP])
-    monkeypatch.setattr(contrastive, "SHAPES", [{"B": 2, "T": 3, "F": 5, "D": 4, "S": 2}])
-    monkeypatch.setattr(affinity, "SHAPES", [{"B": 2, "P": 15, "D": 4}])
-    monkeypatch.setattr(ratio_mask, "SHAPES", [{"B": 2, "T": 3, "F": 5, "S": 2}])
-    monkeypatch.setattr(snmf, "SHAPES", [{"N": 30, "H": 20, "K": 5}])
-    monkeypatch.setattr(upsample_conv2d, "SHAPES", [SMALL_MAP])
-    monkeypatch.setattr(train_step, "CONFIGURATIONS", [SMALL])
-    monkeypatch.setattr(dense, "SHAPES", [{"B": 3, "I": 20, "O": 35}])
-    monkeypatch.setattr(dense, "SUPERVISED", {"B": 3, "bins": 20, "hidden": 9})
-    monkeypatch.setattr(dense, "CURRO", {"B": 3, "bins": 20, "encoder": 8, "decoder": 7})
-    monkeypatch.setattr(curves, "BASE", SMALL)
-    monkeypatch.setattr(curves, "AXES", {"B": (1, 2), "H=K": (4, 8)})
-    for rounds in ("STEP_ROUNDS", "CURVE_ROUNDS", "QUICK_ROUNDS"):
-        monkeypatch.setattr(command, rounds, 2)
-    monkeypatch.setattr(memory, "peaks", lambda asked: [{"peak_bytes": 3, "held_bytes": 4} for _ in asked])
     monkeypatch.setattr(peers, "COMPILED", {})
-    monkeypatch.setattr(command, "ceilings", lambda device: CEILINGS)
-    monkeypatch.setattr(ceilings, "ceilings", lambda device: CEILINGS)
-    monkeypatch.setattr(denoise.compare, "__defaults__", (2, 12))
-    monkeypatch.setattr(startup, "seconds", lambda: {"cold": 2.0, "warm": 1.0})
+    monkeypatch.setattr(session, "ceilings", lambda device, rounds: CEILINGS)
 
 
-def test_every_contest_is_checked_and_timed(tmp_path, capsys):
-    assert command.main(None, tmp_path / "rows.json") == 0
-    report = json.loads((tmp_path / "rows.json").read_text())
-    contests = dict.fromkeys(row["op"] for row in report["rows"])
-    assert list(contests) == [
-        "affinity forward+backward",
-        "contrastive forward+backward",
-        "conv2d_pool",
-        "conv2d_pool forward+backward",
-        "decode",
-        "decode forward+backward",
-        "dense",
-        "dense forward+backward",
-        "dense step",
+def contest_of(name: str, op_pass: str, backends: tuple[str, ...] = ("cpu",)) -> common.Contest:
+    benchmark = DECLARED[f"bench_{name}"]
+    return benchmark.build(op_pass, benchmark.smoke, "cpu", list(backends))
+
+
+def checked(options: Options, name: str) -> dict[str, session.Group]:
+    """The groups of a benchmark by pass, their versions checked and not timed."""
+    measured, benchmark = Session(replace(options, smoke=True)), DECLARED[f"bench_{name}"]
+    cases = list(measured.cases(benchmark))
+    versions = {case.group: [c.version for c in cases if c.group == case.group] for case in cases}
+    return {case.op_pass: measured.group(benchmark, case, versions[case.group], False) for case in cases}
+
+
+def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest on benchmarks, with ceilings that take no time to measure."""
+    code = (
+        "import sys, pytest\n"
+        "from partae_fast.bench import session\n"
+        f"session.ceilings = lambda device, rounds: {CEILINGS}\n"
+        "sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "-v", "-W", "ignore", *arguments]
+    return subprocess.run(command, cwd=run.FOLDER.parent, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_every_benchmark_runs_and_is_right():
+    done = run_pytest("bench", "--smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout and "failed" not in done.stdout
+
+
+def test_versions_and_passes_of_every_benchmark():
+    cases = [case for benchmark in DECLARED.values() for case in Session(Options()).cases(benchmark)]
+    assert len({(case.group, case.version) for case in cases}) == len(cases) > 150
+    assert {case.group.rpartition(" ")[0] for case in cases} == {
         "Curro step",
-        "encode",
-        "encode forward+backward",
-        "partitioned_loss",
-        "ratio_mask forward+backward",
-        "upsample_conv2d",
-        "upsample_conv2d forward+backward",
+        "affinity both",
+        "contrastive both",
+        "conv2d_pool backward",
+        "conv2d_pool both",
+        "conv2d_pool forward",
+        "decode backward",
+        "decode both",
+        "decode forward",
+        "denoise file-to-file",
+        "dense backward",
+        "dense both",
+        "dense forward",
+        "dense step",
+        "encode backward",
+        "encode both",
+        "encode both-x",
+        "encode forward",
+        "partitioned_loss both",
+        "population step",
+        "ratio_mask both",
         "snmf activations",
         "snmf learning",
         "train step",
-        "population",
-        "denoise",
+        "upsample_conv2d backward",
+        "upsample_conv2d both",
+        "upsample_conv2d forward",
+    }
+
+
+def test_a_version_that_is_declared_is_built():
+    for name, benchmark in DECLARED.items():
+        backends = benchmark.backends("cpu")
+        contest = benchmark.build(benchmark.passes[0], benchmark.smoke, "cpu", backends)
+        assert set(benchmark.versions(benchmark.passes[0], "cpu", backends)) == {*contest.ours, *contest.peers}, name
+
+
+SAMPLES = (
+    "bench/bench_decode.py",
+    "--shape",
+    "2,40,5,4,3,8",
+    "--pass",
+    "forward",
+    "-k",
+    "not compile",
+    "--rounds",
+    "4",
+)
+
+
+@pytest.mark.slow
+def test_pytest_benchmark_gets_the_samples(tmp_path):
+    """The timer that replays durations works with the installed pytest-benchmark, and so does its comparison."""
+    file = tmp_path / "decode.json"
+    done = run_pytest(*SAMPLES, f"--benchmark-json={file}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| decode forward | cpu | 2 40 5 4 3 8 | **cpu** |" in done.stdout
+    report = json.loads(file.read_text())
+    assert [entry["name"] for entry in report["benchmarks"]] == [
+        "bench_decode[forward-2,40,5,4,3,8-cpu]",
+        "bench_decode[forward-2,40,5,4,3,8-eager]",
     ]
-    for row in report["rows"]:
-        if row["op"] == "denoise":
-            continue
-        assert row["error"] <= (snmf.GATE_OF_LEARNING if row["op"] == "snmf learning" else common.GATE)
-        assert row["fault"] is None
-        assert 0 < row["seconds_10"] <= row["seconds"] <= row["seconds_90"]
-        assert row["floor_seconds"] > 0
-        assert row["peer"] == (row["version"] != "cpu" and not row["version"].startswith("partae "))
-    assert {"processor", "threads", "versions", "date", "commit"} <= set(report["environment"])
-    assert "| encode | cpu | 2 40 5 4 3 8 | **cpu** |" in capsys.readouterr().out
+    for entry in report["benchmarks"]:
+        row, stats = entry["extra_info"], entry["stats"]
+        assert entry["group"] == "decode forward 2,40,5,4,3,8"
+        assert entry["params"] == {"op_pass": "forward", "shape": "2,40,5,4,3,8", "version": row["version"]}
+        assert len(stats["data"]) == stats["rounds"] == row["samples"] == 4
+        assert np.median(stats["data"]) == pytest.approx(row["seconds"])
+        assert row["error"] < common.GATE and row["fault"] is None and row["floor_seconds"] > 0
+        assert {"gflop_per_s", "gbyte_per_s", "fraction_of_floor", "ratio_to_best_peer", "load", "commit"} <= set(row)
+    assert {"processor", "threads", "versions"} <= set(report["machine_info"])
+    assert report["ceilings"] == {"cpu": CEILINGS} and report["environment"]["date"]
+    again = run_pytest(*SAMPLES, f"--benchmark-compare={file}", "--benchmark-compare-fail=median:1000%")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "(NOW)" in again.stdout and "machine_info is different" not in again.stdout + again.stderr
+    assert render.rows_of(report)[0]["seconds"] == pytest.approx(report["benchmarks"][0]["stats"]["median"])
+
+
+def test_the_timer_gives_each_duration():
+    timer = conftest.Replay()
+    timer.load([0.5, 0.25])
+    readings = [timer() for _ in range(4)]
+    assert [readings[1] - readings[0], readings[3] - readings[2]] == [0.5, 0.25]
+
+
+WRONG = """
+from partae_fast.kernels.decode import cpu
+
+def decode(*arguments):
+    return cpu.decode(*arguments) * 1.01
+"""
+
+
+@pytest.mark.slow
+def test_a_wrong_version_fails_its_test_alone(tmp_path):
+    (tmp_path / "mine.py").write_text(WRONG)
+    done = run_pytest(*SAMPLES, "--candidate", f"{tmp_path}/mine.py:decode")
+    assert done.returncode == 1
+    assert "mine.py:decode: the reconstruction is off by 0.01, above" in done.stdout
+    assert "| **cpu** |" in done.stdout and "| **mine.py" not in done.stdout
+    assert "1 failed, 2 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shape": "2,x"}, "--shape '2,x': give whole numbers"),
+        ({"shape": "2,0"}, "--shape '2,0': give whole numbers"),
+        ({"type": "tf32", "device": "cpu"}, "--type tf32 is for a GPU"),
+        ({"candidate": "nothere.py:decode"}, "no file nothere.py"),
+    ],
+)
+def test_settings_that_do_not_go(settings, message):
+    options = dict.fromkeys(("device", "shape", "op_pass", "candidate", "candidate_op", "quick", "smoke", "rounds"))
+    with pytest.raises(UserError, match=re.escape(message)):
+        conftest._options(SimpleNamespace(**{**options, "type": "float32", "memory": False} | settings))
+
+
+def test_a_selection_without_benchmarks():
+    done = run_pytest("bench/bench_decode.py", "--shape", "2,3")
+    assert done.returncode == 4 and "--shape 2,3: no benchmark has that" in done.stdout + done.stderr
+
+
+def test_options_of_the_page_exist(pytestconfig):
+    page = (run.FOLDER.parent / "docs" / "benchmarking.md").read_text()
+    (block,) = re.findall(r"^```sh\n(pytest bench.*?)^```", page, re.MULTILINE | re.DOTALL)
+    options = set(re.findall(r"--([a-z-]+)", block))
+    ours = set(re.findall(r'addoption\("--([a-z-]+)"', Path(conftest.__file__).read_text()))
+    assert len(options) > 6
+    for option in options - ours:
+        assert pytestconfig.getoption(option.replace("-", "_"), "absent") != "absent", option
+
+
+def test_names_of_benchmarks():
+    assert {"encode", "train-step", "denoise", "startup"} <= set(run.names())
+    with pytest.raises(UserError, match="'encoder' is not known; choose one of affinity"):
+        run.main("encoder", [])
+
+
+def test_without_pytest_benchmark(monkeypatch):
+    monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        UserError, match=r"pytest and pytest_benchmark not installed; pip install 'partae-fast\[test\]'"
+    ):
+        run.main("encode", [])
+
+
+def test_the_arguments_of_pytest(monkeypatch):
+    calls = []
+    monkeypatch.setattr(pytest, "main", lambda arguments: calls.append(arguments) or 4)
+    assert run.main("train_step", ["--quick"], "rows.json") == 2
+    (arguments,) = calls
+    assert arguments[0] == str(run.FOLDER / "bench_train_step.py")
+    assert {"--quick", "--candidate-op=train_steps", "--benchmark-json=rows.json", "--benchmark-quiet"} < set(arguments)
+    monkeypatch.setattr(pytest, "main", lambda arguments: 2)
+    with pytest.raises(KeyboardInterrupt):
+        run.main(None, [])
+
+
+def test_a_commit_is_checked_out_with_the_benchmarks_of_now(tmp_path, monkeypatch):
+    repository = tmp_path / "repository"
+    (repository / "bench").mkdir(parents=True)
+    files = {"bench/bench_a.py": "first", "bench/bench_old.py": "first", "kernel.py": "first"}
+    for name, text in files.items():
+        (repository / name).write_text(text)
+    git = ("git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@example.org")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    (repository / "bench" / "bench_old.py").unlink()
+    for name in ("bench/bench_a.py", "kernel.py"):
+        (repository / name).write_text("second")
+    monkeypatch.setattr(run, "FOLDER", repository / "bench")
+    with run._checked_out("HEAD", tmp_path / "tree") as tree:
+        assert (tree / "kernel.py").read_text() == "first" and (tree / "bench/bench_a.py").read_text() == "second"
+        assert not (tree / "bench/bench_old.py").exists()
+    assert not (tmp_path / "tree").exists()
+    with pytest.raises(UserError, match="--compare 'nothere' is neither a file nor a commit"):
+        run.main("a", [], compare="nothere")
 
 
 def test_rows_become_a_table_and_a_plot(tmp_path):
-    command.main("encode", tmp_path / "rows.json")
-    report = json.loads((tmp_path / "rows.json").read_text())
-    render.plot(report, tmp_path / "rows.png")
+    row = contest_of("encode", "forward")
+    outcome = row.run("cpu", rounds=2)
+    rows = [{**r.to_dict()} for r in row.rows(outcome, SMALL, "cpu", CEILINGS)]
+    report = {"environment": timing.environment(), "ceilings": {"cpu": CEILINGS}, "rows": rows}
+    (tmp_path / "rows.json").write_text(json.dumps(report))
+    render.main([str(tmp_path / "rows.json")])
+    assert (tmp_path / "rows.md").read_text().count("\n| encode forward | cpu | 2 40 5 4 3 8 |") == 2
     assert (tmp_path / "rows.png").stat().st_size > 5000
-    assert render.table(report).count("\n| encode") == 4
 
 
-@pytest.mark.parametrize("op", command.CONTESTS)
-def test_each_output_and_gradient_is_checked(op, capsys):
-    module = importlib.import_module(f"partae_fast.bench.{op}")
-    for shape in getattr(module, "shapes", shapes.shapes)("cpu"):
-        for index, contest in enumerate(module.contests(shape, "cpu", ["cpu"])):
-            name, right = next(iter(contest.ours.items()))
-            for output, tensor in enumerate(contest.results(right)):
-                if tensor.numel() == 0 or (tensor == 0).all():
-                    continue
-                contest = module.contests(shape, "cpu", ["cpu"])[index]
-                results = contest.results
-                contest.results = lambda call, results=results, output=output, right=contest.ours[name]: _off(
-                    results(call), output if call is right else None
-                )
-                outcome = contest.run(shape, "cpu", CEILINGS)
-                assert outcome.failed and name in outcome.not_timed, (contest.op, output)
-                assert [row.version for row in outcome.rows if not row.peer] == []
-                assert "not timed" in capsys.readouterr().out
+@pytest.mark.parametrize("name", ["encode", "train_step", "denoise", "startup", "curves"])
+def test_committed_results_still_render(name, tmp_path):
+    committed = run.FOLDER / "results" / "cpu" / f"{name}.json"
+    (tmp_path / committed.name).write_bytes(committed.read_bytes())
+    render.main([str(tmp_path / committed.name)])
+    assert (tmp_path / f"{name}.md").read_text().startswith("Measured")
+
+
+CHECKED = [name for name in DECLARED if name != "bench_denoise"]  # whose chunks are compared with each other
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_each_output_and_gradient_is_checked(name):
+    benchmark = DECLARED[name]
+    for op_pass in benchmark.passes:
+        contest = benchmark.build(op_pass, benchmark.smoke, "cpu", [*benchmark.backends("cpu")])
+        version = "partae cpu" if name == "bench_train_step" else next(iter(contest.ours))
+        results = getattr(contest.ours[version], "results", contest.ours[version])
+        right = contest.run("cpu", [version], timed=False)
+        assert set(right.errors) == {version}, right
+        for output, tensor in enumerate(results()):
+            if tensor.numel() == 0 or (tensor == 0).all():
+                continue
+            contest.ours[version] = lambda results=results, output=output: _off(results(), output)
+            outcome = contest.run("cpu", [version], timed=False)
+            assert version in outcome.wrong and not outcome.errors, (op_pass, output)
 
 
 def _off(outputs, wrong):
@@ -156,6 +333,16 @@ def _off(outputs, wrong):
     return [
         t if n != wrong else t * 1.01 if t.is_floating_point() else torch.zeros_like(t) for n, t in enumerate(outputs)
     ]
+
+
+def test_a_backward_pass_is_that_of_the_inputs_of_now():
+    contest = contest_of("decode", "backward")
+    first = contest.ours["cpu"].results()
+    with torch.no_grad():
+        contest.inputs["w_dec"].mul_(2)
+    second = contest.ours["cpu"].results()
+    assert torch.equal(second[0], 2 * first[0]) and torch.equal(second[1], 2 * first[1])
+    assert len(first) == 3 and isinstance(contest.ours["cpu"], passes.Pass)
 
 
 def test_nan_does_not_pass_the_gate():
@@ -169,15 +356,13 @@ def test_gates_grow_with_what_a_library_sums():
     assert common.Deviation("x", 0.0, 10**6).gate(by_library=False) == common.GATE
 
 
-def test_wrong_peers_are_not_timed(capsys):
-    (contest, _) = importlib.import_module("partae_fast.bench.decode").contests(SMALL, "cpu", ["cpu"])
+def test_wrong_peers_are_not_timed():
+    contest = contest_of("decode", "forward")
     contest.peers["spoilt"] = lambda: (contest.peers["eager"]()[0].relu(),)
     contest.peers["absent"] = lambda: torch.ops.partae.nothere()
-    outcome = contest.run(SMALL, "cpu", CEILINGS)
-    assert {row.version for row in outcome.rows} == {"cpu", "eager"}
-    assert set(outcome.not_timed) == {"spoilt", "absent"} and outcome.failed
-    del contest.peers["spoilt"]
-    assert not contest.run(SMALL, "cpu", CEILINGS).failed  # a peer that is not there says nothing of ours
+    outcome = contest.run("cpu", rounds=2)
+    assert set(outcome.samples) == {"cpu", "eager"}
+    assert set(outcome.wrong) == {"spoilt"} and set(outcome.unable) == {"absent"}
 
 
 CANDIDATES = """
@@ -188,6 +373,7 @@ from partae_fast.kernels.dense import cpu as densely
 from partae_fast.kernels.encode import cpu as encoding, eager
 from partae_fast.kernels.conv2d_pool import cpu as maps
 from partae_fast.kernels.partitioned_loss import cpu as losses
+from partae_fast.kernels.train_steps import cpu as steps_of
 
 calls = 0
 
@@ -311,7 +497,10 @@ def pool_of_zeros(*arguments):
 
 
 adam = encode
-train_steps = encode
+
+
+def train_steps(runs, first, steps):
+    return steps_of.train_steps(runs, first, steps)
 """
 
 
@@ -322,42 +511,39 @@ def candidates(tmp_path):
     return file
 
 
-def _timed(path, op=None, candidate=None):
-    """Versions of each contest that was timed, and the exit code."""
-    code = command.main(op, path, candidate)
-    rows = json.loads(path.read_text())["rows"]
-    names = {contest: [r["version"] for r in rows if r["op"] == contest] for contest in {r["op"] for r in rows}}
-    return names, code
+def options_of(candidates: Path, function: str, op: str | None = None) -> Options:
+    return Options(candidate=candidate.load(f"{candidates}:{function}", op))
 
 
-@pytest.mark.parametrize("function", ["encode", "compiled", "partial", "without_negative_slope"])
-def test_a_candidate_is_in_every_contest_of_its_op(function, candidates, tmp_path):
-    name = f"mine.py:{function}"
-    timed, code = _timed(tmp_path / "rows.json", "encode", f"{candidates}:{function}")
-    assert code == 0
-    assert timed == {
-        "encode": ["cpu", name, "eager"],
-        "encode forward+backward": ["cpu", name, "eager"],
-    }
+@pytest.mark.parametrize(
+    ("op", "function", "passes"),
+    [
+        ("encode", "encode", {"forward", "both", "both-x"}),
+        ("encode", "compiled", {"forward", "both", "both-x"}),
+        ("encode", "partial", {"forward", "both", "both-x"}),
+        ("encode", "without_negative_slope", {"forward", "both", "both-x"}),
+        ("encode", "encode_backward", {"backward", "both", "both-x"}),
+        ("decode", "decode_backward", {"backward", "both"}),
+        ("dense", "dense_backward", {"backward", "both"}),
+        ("dense_step", "dense_backward", {"step"}),
+        ("curro_step", "dense_backward", {"step"}),
+    ],
+)
+def test_a_candidate_is_in_every_group_that_runs_its_pass(op, function, passes, candidates):
+    benchmark = DECLARED[f"bench_{op}"]
+    groups = checked(options_of(candidates, function, benchmark.op), op)
+    assert set(groups) == passes
+    for group in groups.values():
+        assert group.right == {"cpu", f"mine.py:{function}", "eager"} and not group.wrong
 
 
-@pytest.mark.parametrize(("op", "function"), [("encode", "encode_backward"), (None, "decode_backward")])
-def test_a_backward_candidate_is_timed_with_the_forward_pass(op, function, candidates, tmp_path):
-    forward = function.removesuffix("_backward")
-    timed, code = _timed(tmp_path / "rows.json", op, f"{candidates}:{function}")
-    assert code == 0
-    assert timed == {
-        forward: ["cpu", "eager"],
-        f"{forward} forward+backward": ["cpu", f"mine.py:{function}", "eager"],
-    }
+def test_a_candidate_for_whole_training_steps(candidates):
+    (group,) = checked(options_of(candidates, "train_steps"), "train_step").values()
+    assert {"partae cpu", "partae mine.py:train_steps", "PyTorch eager"} <= group.right
 
 
-def test_a_candidate_of_a_layer_is_in_whole_steps_too(candidates, tmp_path):
-    timed, code = _timed(tmp_path / "rows.json", None, f"{candidates}:dense_backward")
-    assert code == 0
-    assert timed.pop("dense") == ["cpu", "eager"]
-    assert set(timed) == {"dense forward+backward", "dense step", "Curro step"}
-    assert all(names == ["cpu", "mine.py:dense_backward", "eager"] for names in timed.values())
+def test_groups_of_other_ops_are_left_out(candidates):
+    assert list(Session(options_of(candidates, "encode")).cases(DECLARED["bench_decode"])) == []
 
 
 def test_a_candidate_takes_the_road_of_the_others(candidates, tmp_path, monkeypatch):
@@ -377,16 +563,16 @@ def test_a_candidate_takes_the_road_of_the_others(candidates, tmp_path, monkeypa
     monkeypatch.setattr(pf, "encode", counted)
     mine, ops = load_candidate(f"{candidates}:encode"), []
     with candidate.as_backend(mine, "cpu"):
-        forward, both = encode.contests(SMALL, "cpu", ["cpu", mine.name])
-        for contest in (forward, both):
+        for op_pass in ("forward", "both"):
+            contest = contest_of("encode", op_pass, ("cpu", mine.name))
             back_ends.clear()
             ops.clear()
             with Dispatched():
                 for call in contest.ours.values():
                     call()
             assert back_ends == ["cpu", mine.name]
-            passes = ["encode"] if contest is forward else ["encode", "encode_backward"]
-            assert ops == [(op_pass, name) for name in back_ends for op_pass in passes]
+            ops_of = ["encode"] if op_pass == "forward" else ["encode", "encode_backward"]
+            assert ops == [(op, name) for name in back_ends for op in ops_of]
     assert mine.function.__globals__["calls"] == 2
     with pytest.raises(ValueError, match="not known"):
         pf.encode(torch.rand(1, 8, 2), torch.rand(3, 2, 1), 4, backend=mine.name)
@@ -412,76 +598,74 @@ def test_a_candidate_takes_the_road_of_the_others(candidates, tmp_path, monkeypa
         ("conv2d_pool", "pool_of_zeros", "positions is off"),
     ],
 )
-def test_a_wrong_candidate_is_not_timed(op, function, reason, candidates, tmp_path, capsys):
-    timed, code = _timed(tmp_path / "rows.json", op, f"{candidates}:{function}")
-    assert code == 1
-    assert timed and all(f"mine.py:{function}" not in names for names in timed.values())
-    (line, *_) = [line for line in capsys.readouterr().out.splitlines() if "not timed" in line]
-    assert f"mine.py:{function}: " in line and reason in line
+def test_a_wrong_candidate_is_not_timed(op, function, reason, candidates):
+    name = op.removesuffix("_backward")
+    groups = checked(options_of(candidates, function, op), name)
+    reasons = [group.wrong[f"mine.py:{function}"] for group in groups.values()]
+    assert reason in reasons[0]  # autograd, or the backward pass, may be the first to see it in the others
+    assert all(f"mine.py:{function}" not in group.right for group in groups.values())
 
 
 @pytest.mark.parametrize("function", ["wrong_from_the_50th_call", "remembered", "no_work"])
-def test_a_candidate_that_is_wrong_later_is_struck(function, candidates, tmp_path, monkeypatch, capsys):
-    def measure(calls, device):
+def test_a_candidate_that_is_wrong_later_is_struck(function, candidates, monkeypatch):
+    def measure(calls, device, rounds, cold):
         for _ in range(50):
             for call in calls.values():
                 call()
         return timing.measure(calls, device, 1)
 
     monkeypatch.setattr(common, "measure", measure)
-    timed, code = _timed(tmp_path / "rows.json", "encode", f"{candidates}:{function}")
-    assert code == 1
-    assert all(f"mine.py:{function}" not in names for names in timed.values())
-    assert "values is off" in (out := capsys.readouterr().out) and "struck from the table" in out
+    measured, benchmark = (
+        Session(replace(options_of(candidates, function, "encode"), smoke=True)),
+        DECLARED["bench_encode"],
+    )
+    case = next(measured.cases(benchmark))
+    group = measured.group(benchmark, case, ["cpu", f"mine.py:{function}"], True)
+    assert set(group.rows) == {"cpu"}
+    assert group.wrong[f"mine.py:{function}"].startswith("after the timing values is off")
 
 
 def test_inputs_are_what_they_were_after_a_contest():
-    for contest in encode.contests(SMALL, "cpu", ["cpu"]):
+    for op_pass in ("forward", "both"):
+        contest = contest_of("encode", op_pass)
         before = {name: tensor.detach().clone() for name, tensor in contest.inputs.items()}
-        contest.run(SMALL, "cpu", CEILINGS)
+        contest.run("cpu", rounds=2)
         assert all(common.same_bits(before[name], tensor) for name, tensor in contest.inputs.items())
-
-
-@pytest.mark.parametrize("function", ["adam", "train_steps"])
-def test_a_candidate_without_a_benchmark(function, candidates):
-    with pytest.raises(UserError, match=f"no benchmark times {function}; those of affinity, contrastive"):
-        command.main(None, candidate=f"{candidates}:{function}")
 
 
 def test_a_candidate_of_another_op(candidates):
     with pytest.raises(UserError, match="is a pass of encode, not of decode; say: partae bench encode"):
-        command.main("decode", candidate=f"{candidates}:encode")
+        candidate.load(f"{candidates}:encode", "decode")
 
 
-@pytest.mark.parametrize("op", ["encode", "train-step"])
-def test_more_than_the_floor_is_an_error(op, monkeypatch, tmp_path, capsys):
-    slow = {**CEILINGS, "flop_per_s": 1.0}
-    monkeypatch.setattr(command, "ceilings", lambda device: slow)
-    assert command.main(op, tmp_path / "rows.json", quick=True) == 1
-    out = capsys.readouterr().out
-    assert "which nothing can reach" in out and "| ERROR: " in out
-    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    assert all(row["fraction_of_floor"] > 1 and "of the floor" in row["fault"] for row in rows)
+def timed(name: str) -> session.Group:
+    measured, benchmark = Session(Options(smoke=True, rounds=2)), DECLARED[f"bench_{name}"]
+    case = next(measured.cases(benchmark))
+    return measured.group(
+        benchmark, case, [c.version for c in measured.cases(benchmark) if c.group == case.group], True
+    )
 
 
-def test_ceilings_measured_too_low_are_measured_again(monkeypatch, tmp_path):
+@pytest.mark.parametrize("name", ["encode", "train_step"])
+def test_more_than_the_floor_is_an_error(name, monkeypatch):
+    monkeypatch.setattr(session, "ceilings", lambda device, rounds: {**CEILINGS, "flop_per_s": 1.0})
+    rows = timed(name).rows.values()
+    assert rows and all(row.fraction_of_floor > 1 and "which nothing can reach" in row.fault for row in rows)
+    report = {"environment": timing.environment(), "ceilings": {}, "rows": [row.to_dict() for row in rows]}
+    assert "| ERROR: " in render.table(report)
+
+
+def test_ceilings_measured_too_low_are_measured_again(monkeypatch):
     measured = iter([{**CEILINGS, "flop_per_s": 1.0}, CEILINGS])
-    monkeypatch.setattr(command, "ceilings", lambda device: next(measured))
-    assert command.main("decode", tmp_path / "rows.json") == 0
-    report = json.loads((tmp_path / "rows.json").read_text())
-    assert report["ceilings"]["cpu"]["flop_per_s"] == CEILINGS["flop_per_s"]
-    assert all(row["fraction_of_floor"] < 1 and row["fault"] is None for row in report["rows"])
+    monkeypatch.setattr(session, "ceilings", lambda device, rounds: next(measured))
+    rows = timed("decode").rows.values()
+    assert rows and all(row.fraction_of_floor < 1 and row.fault is None for row in rows)
 
 
 def test_a_share_within_the_margin_of_its_measurement_is_none():
     assert timing.fault(1.04) is None
     assert "106% of the floor" in timing.fault(1.06)
     assert "nan" in timing.fault(float("nan"))
-
-
-def test_unknown_op():
-    with pytest.raises(UserError, match="op 'encoder' is not known"):
-        command.main("encoder")
 
 
 def test_versions_take_turns():
@@ -502,55 +686,61 @@ def test_needed_work_of_the_papers_configuration():
     assert [shapes.run_products(1, 9), shapes.run_products(4, 3), shapes.run_products(4, 2)] == [1, 10, 7]
 
 
-def test_a_training_step_that_changes_while_it_is_timed_is_struck(monkeypatch, capsys):
-    prepared = train_step.prepare(SMALL, "cpu", ["partae cpu"], ["PyTorch eager"])
-    losses = iter([1.0, 2.0, 1.01, 2.0])
-    monkeypatch.setattr(train_step, "first_timed_loss", lambda version: next(losses))
-    assert set(prepared.measured("cpu", 2)) == {"PyTorch eager"}
-    assert prepared.wrong == ["partae cpu"]
-    assert "struck from the table" in capsys.readouterr().out
+def step_contest() -> common.Contest:
+    return train_step.contest(SMALL, "cpu", ["cpu"], [train_step.EAGER])
+
+
+def test_a_training_step_that_changes_while_it_is_timed_is_struck(monkeypatch):
+    contest = step_contest()
+    step = contest.ours["partae cpu"]
+    results = step.results
+    calls = iter(range(10))
+
+    def later(version=None):
+        (losses,) = results()
+        return (losses * (1.0 if next(calls) < 2 else 1.01),)
+
+    step.results = later
+    outcome = contest.run("cpu", rounds=2)
+    assert set(outcome.samples) == {train_step.EAGER}
+    assert outcome.wrong["partae cpu"].startswith("after the timing a loss of the first steps is off by 0.01")
 
 
 @pytest.mark.parametrize("wrong", [1.02, float("nan")])
-def test_a_wrong_training_step_is_not_timed(wrong, monkeypatch, capsys):
-    build = train_step.build
-
-    def spoilt(version, *given):
-        found = build(version, *given)
-        if version == "partae cpu":
-            found.first_losses[3] *= wrong
-        return found
-
-    monkeypatch.setattr(train_step, "build", spoilt)
-    rows, _, not_timed = train_step.compare(SMALL, "cpu", CEILINGS, rounds=2)
-    assert "partae cpu" not in [row.version for row in rows]
-    assert not_timed == ["partae cpu"]
-    assert "not timed" in capsys.readouterr().out
-    assert command.main("train-step", quick=True) == 1
+def test_a_wrong_training_step_is_not_timed(wrong):
+    contest = step_contest()
+    contest.ours["partae cpu"].version.first_losses[3] *= wrong
+    outcome = contest.run("cpu", rounds=2)
+    assert set(outcome.samples) == {train_step.EAGER} and "a loss of the first steps" in outcome.wrong["partae cpu"]
 
 
 def test_a_version_that_cannot_run_is_named_with_the_reason(monkeypatch):
     monkeypatch.setattr(peers, "COMPILED", {"torch.compile": {"backend": "nothere"}})
-    rows, skipped, wrong = train_step.compare(SMALL, "cpu", CEILINGS, rounds=2)
-    assert {"partae cpu", "partae eager", "PyTorch eager"} == {row.version for row in rows}
-    assert "nothere" in skipped["torch.compile"]
-    assert wrong == []
+    contest = train_step.contest(SMALL, "cpu")
+    outcome = contest.run("cpu", rounds=2)
+    assert {"partae cpu", "partae eager", train_step.EAGER} <= set(outcome.samples) and not outcome.wrong
+    assert "nothere" in outcome.unable["torch.compile"]
+    if not torch.cuda.is_available():
+        assert {"partae triton", "partae cuda"} <= set(outcome.unable)
 
 
 def test_rows_of_training_steps():
-    rows, skipped, wrong = train_step.compare(SMALL, "cpu", CEILINGS, rounds=2)
-    assert wrong == []
-    assert {name.split()[1] for name in skipped} <= {"triton", "cuda"}  # where there is no GPU
-    ours, peer = (next(row for row in rows if row.version == name) for name in ("partae cpu", "PyTorch eager"))
-    assert ours.steps_per_s == pytest.approx(1 / ours.seconds)
-    assert ours.frames_per_s == pytest.approx(SMALL["B"] * SMALL["N"] / ours.seconds)
-    assert ours.fraction_of_floor == pytest.approx(ours.floor_seconds / ours.seconds)
+    contest = step_contest()
+    ours, peer = contest.rows(contest.run("cpu", rounds=2), SMALL, "cpu", CEILINGS)
+    assert (ours.version, peer.version) == ("partae cpu", train_step.EAGER)
+    assert ours.fraction_of_floor == pytest.approx(train_step.floor(SMALL, CEILINGS) / ours.seconds)
     assert ours.ratio_to_best_peer == pytest.approx(peer.seconds / ours.seconds)
     assert peer.ratio_to_best_peer == 1
-    assert peer.adadelta in train_step.forms()
-    assert ours.error < common.GATE
-    assert ours.fault is None
-    assert (ours.peak_bytes, ours.held_bytes) == (3, 4)
+    assert peer.to_dict()["adadelta"] in train_step.forms()
+    assert ours.error < common.GATE and ours.fault is None
+
+
+def test_memory_of_training_steps(monkeypatch):
+    monkeypatch.setattr(memory, "peaks", lambda requests: [{"peak_bytes": 3, "held_bytes": 4} for _ in requests])
+    measured, benchmark = Session(Options(smoke=True, rounds=2, memory=True)), DECLARED["bench_train_step"]
+    case = next(measured.cases(benchmark))
+    row = measured.group(benchmark, case, ["partae cpu"], True).rows["partae cpu"].to_dict()
+    assert (row["peak_bytes"], row["held_bytes"]) == (3, 4)
 
 
 def test_every_sample_times_the_same_steps():
@@ -576,14 +766,16 @@ def test_floor_of_a_training_step():
     assert train_step.floor(paper, tensor) == pytest.approx(151e6 / 3e11 + 2e-7, rel=0.01)
 
 
-def test_a_population_has_its_row():
-    (single, many), wrong = population.compare(SMALL, "cpu", CEILINGS, rounds=2, models=3)
-    assert wrong == []
-    assert (single.models, single.threads, many.models) == (1, 1, 3)
-    assert many.steps_per_s == pytest.approx(3 / many.seconds)
-    assert many.of_threads_times_single == pytest.approx(many.steps_per_s / (many.threads * single.steps_per_s))
-    assert many.error == 0  # the same bits as alone
-    assert torch.get_num_threads() == many.threads
+def test_a_population_has_its_rows():
+    contest = population.contest(SMALL, "cpu", models=3)
+    threads = torch.get_num_threads()
+    single, many = (row.to_dict() for row in contest.rows(contest.run("cpu", rounds=2), SMALL, "cpu", CEILINGS))
+    torch.set_num_threads(threads)
+    assert (single["models"], single["threads"], many["models"]) == (1, 1, 3)
+    assert many["floor_seconds"] == pytest.approx(3 * train_step.flop(SMALL) / CEILINGS["flop_per_s"])
+    share = render._of_threads_times_single(many, [single, many])
+    assert share == pytest.approx(3 * single["seconds"] / many["seconds"] / threads)
+    assert many["error"] < common.GATE
 
 
 def test_a_population_trains_for_a_while(tmp_path, capsys):
@@ -612,20 +804,18 @@ def test_memory_is_measured_in_processes_of_their_own(monkeypatch):
     assert "nothere" in failed["failure"]
 
 
-def test_curves_of_small_sizes(tmp_path, capsys):
-    assert command.main("train-step", with_curves=True, quick=True, results=tmp_path) == 0
-    assert "### cpu: B (N 40, H 5, K 4, M 3, P 8)" in capsys.readouterr().out
-    report = json.loads((tmp_path / "curves.json").read_text())
-    points = report["curves"]["cpu"]
+def test_curves_of_small_sizes(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "BASE", SMALL)
+    monkeypatch.setattr(curves, "AXES", {"B": (1, 2), "H=K": (4, 8)})
+    monkeypatch.setattr(curves, "measured_ceilings", lambda device: CEILINGS)
+    assert curves.main([str(tmp_path), "--quick"]) == 0
+    points = json.loads((tmp_path / "curves.json").read_text())["curves"]["cpu"]
     assert [(point["axis"], point["value"]) for point in points] == [("B", 1), ("B", 2), ("H=K", 4), ("H=K", 8)]
     for point in points:
         assert {"partae cpu", "PyTorch eager"} <= {row["version"] for row in point["rows"]}
         assert point["fixed_seconds"]["partae cpu"] > 0
-    for name in ("train_step", "curves"):
-        assert (tmp_path / f"{name}.md").read_text().startswith("Measured")
-        assert (tmp_path / f"{name}.png").stat().st_size > 5000
-    render.main([str(tmp_path / "curves.json")])
-    assert "| floor, ms |" in (tmp_path / "curves.md").read_text()
+    assert "### cpu: B (N 40, H 5, K 4, M 3, P 8)" in (tmp_path / "curves.md").read_text()
+    assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
 def test_text_says_where_the_cost_does_not_grow():
@@ -641,17 +831,6 @@ def test_text_says_where_the_cost_does_not_grow():
     assert "grows as the work does all along" in curves.text({"curves": {"cpu": grows}})
 
 
-def test_curves_belong_to_training_steps():
-    with pytest.raises(UserError, match="train-step --curves"):
-        command.main("encode", with_curves=True)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_device_that_is_not_there():
-    with pytest.raises(UserError, match="no CUDA device"):
-        command.main("train-step", device="cuda")
-
-
 def test_floor_is_the_slower_of_arithmetic_and_memory():
     assert timing.Work(2e11, 1e9).floor(CEILINGS) == pytest.approx(2.0)
     assert timing.Work(1e9, 2e10).floor(CEILINGS) == pytest.approx(2.0)
@@ -661,32 +840,26 @@ def test_floor_is_the_slower_of_arithmetic_and_memory():
     assert timing.Work(3e11, 0).floor(tensor_cores) == pytest.approx(1.0)
 
 
-def test_denoising_from_file_to_file(tmp_path, capsys):
-    assert command.main("denoise", tmp_path / "rows.json") == 0
-    report = json.loads((tmp_path / "rows.json").read_text())
-    rows = {row["version"]: row for row in report["rows"]}
-    ours = rows["partae default"]
-    assert ours["times_real_time"] == pytest.approx(12 / ours["seconds"])
-    peers_there = [row for row in rows.values() if row["peer"]]
-    assert len(peers_there) == 2 or "noisereduce" in report["skipped"]["noisereduce stationary"]
-    best = min((row["seconds"] for row in peers_there), default=None)
+def test_denoising_from_file_to_file():
+    rows = timed("denoise").rows
+    ours = rows["partae default"].to_dict()
+    assert ours["audio_seconds"] == 12 and ours["floor_seconds"] is None
+    best = min((row.seconds for row in rows.values() if row.peer), default=None)
     assert ours["ratio_to_best_peer"] == (best and pytest.approx(best / ours["seconds"]))
-    assert "| **partae paper's** |" in capsys.readouterr().out
+    report = {"environment": timing.environment(), "ceilings": {}, "rows": [row.to_dict() for row in rows.values()]}
+    assert "| **partae paper's** |" in render.table(report)
 
 
 @pytest.mark.parametrize("wrong", [1e-4, float("nan")])
-def test_denoising_whose_chunks_differ_is_not_timed(wrong, monkeypatch, capsys):
-    monkeypatch.setattr(denoise, "error", lambda model, audio: wrong)
-    monkeypatch.setattr(denoise, "_peers", lambda source, target: ({}, {}))
-    assert command.main("denoise") == 1
-    out = capsys.readouterr().out
-    assert "partae default: not timed" in out
-    assert "**partae" not in out
+def test_denoising_whose_chunks_differ_is_not_timed(wrong, monkeypatch):
+    monkeypatch.setattr(bench_denoise, "error", lambda model, audio: wrong)
+    group = timed("denoise")
+    assert "audio denoised in chunks is off by" in group.wrong["partae default"]
+    assert not {version for version in group.rows if version.startswith("partae")}
 
 
-def test_ceilings_of_this_machine(monkeypatch):
-    monkeypatch.setattr(ceilings, "ROUNDS", 2)
-    found = MEASURED("cpu")
+def test_ceilings_of_this_machine():
+    found = ceilings.ceilings("cpu", 2)
     assert found["flop_per_s"] == max(*found["rates"].values(), found["one_thread_flop_per_s"]) > 1e9
     assert found["one_thread_flop_per_s"] > 1e9
     assert found["bytes_per_s"] > 1e8

@@ -5,69 +5,105 @@ reads the file, denoises it and writes another.
 """
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from partae_fast.audio.files import read, write
 from partae_fast.audio.spectrogram import Spectrogram
+from partae_fast.bench.common import Contest, Deviation, Wrong
+from partae_fast.bench.declaration import benchmark
 from partae_fast.denoising.denoise import denoise, denoise_blocks
 from partae_fast.denoising.files import denoise_file
-from partae_fast.errors import UserError
 from partae_fast.evaluation import peers
 from partae_fast.masking.mask import Mask
 from partae_fast.masking.rules import BYPASS
 from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
 from partae_fast.systems.field import Settings
 
-from .timing import QUANTILES, measure
-
 RATE = 22050
-SECONDS = 600
-NOISE_SECONDS = 10  # of noise alone, at the beginning, which noisereduce is told of
-ROUNDS = 7
+NOISE_SECONDS = 10  # of noise alone, at the beginning, which noisereduce gets
 GATE = 1e-6  # of full scale: what the chunks of a stream may differ by from the recording in one piece
 
 
-def compare(rounds: int = ROUNDS, seconds: int = SECONDS) -> tuple[list[dict[str, Any]], dict[str, str], list[str]]:
-    """A row for each version, why others were left out, and those of ours that were wrong and so not timed."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "recording.wav", Path(folder) / "denoised.wav"
-        audio = recording(seconds)
-        write(source, audio, RATE)
-        ours = models(audio)
-        wrong = [name for name, model in ours.items() if not error(model, audio[: 30 * RATE]) <= GATE]
-        calls = {
-            name: lambda model=model: denoise_file(model, source, target, overwrite=True)
-            for name, model in ours.items()
-            if name not in wrong
-        }
-        others, skipped = _peers(source, target)
-        samples = measure({**calls, **others}, "cpu", rounds)
-    medians = {name: float(np.median(taken)) for name, taken in samples.items()}
-    best = min((medians[name] for name in others), default=None)
-    rows = []
-    for name, taken in samples.items():
-        low, middle, high = (float(q) for q in np.quantile(taken, QUANTILES))
-        rows.append(
-            {
-                "op": "denoise",
-                "version": name,
-                "peer": name in others,
-                "audio_seconds": seconds,
-                "rate": RATE,
-                "seconds_10": low,
-                "seconds": middle,
-                "seconds_90": high,
-                "times_real_time": seconds / middle,
-                "ratio_to_best_peer": None if best is None else best / middle,
-            }
-        )
-    return rows, skipped, wrong
+OURS = ("partae default", "partae paper's")
+PEERS = {"noisereduce stationary": True, "noisereduce non-stationary": False}
+
+
+@benchmark(
+    "denoise",
+    passes=("file-to-file",),
+    shapes=[{"seconds": 600}],
+    smoke={"seconds": 12},
+    quick={"seconds": 60},
+    ours=lambda device: [*OURS],
+    peers=lambda device: [*PEERS],
+    devices=("cpu",),
+    rounds=7,
+)
+def bench_denoise(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
+    folder = tempfile.TemporaryDirectory()
+    source, target = Path(folder.name) / "recording.wav", Path(folder.name) / "denoised.wav"
+    audio = recording(shape["seconds"])
+    write(source, audio, RATE)
+
+    def check(outputs: Sequence[Tensor]) -> Iterator[Deviation]:
+        for difference in map(float, outputs):
+            if not difference <= GATE:
+                raise Wrong(f"audio denoised in chunks is off by {difference:.2g}, above {GATE:g}")
+            yield Deviation("audio denoised in chunks", difference)
+
+    return Contest(
+        "denoise",
+        op_pass,
+        {},
+        ours={
+            name: _Ours(model, audio[: 30 * RATE], source, target, folder)
+            for name, model in zip(OURS, models(audio), strict=True)
+        },
+        peers={name: _Peer(stationary, source, target) for name, stationary in PEERS.items()},
+        work=None,
+        truth=lambda copies: check,
+        about={name: {"audio_seconds": shape["seconds"], "rate": RATE} for name in (*OURS, *PEERS)},
+    )
+
+
+@dataclass
+class _Ours:
+    """A call denoises the file; the result is how far chunks are from a recording in one piece."""
+
+    model: Any
+    audio: np.ndarray
+    source: Path
+    target: Path
+    folder: Any  # deleted with its last user
+
+    def __call__(self) -> None:
+        denoise_file(self.model, self.source, self.target, overwrite=True)
+
+    def results(self) -> tuple[Tensor]:
+        return (torch.tensor(error(self.model, self.audio)),)
+
+
+class _Peer:
+    """A call reads the file, denoises it by noisereduce and writes another; nothing is checked."""
+
+    def __init__(self, stationary: bool, source: Path, target: Path) -> None:
+        self.stationary, self.source, self.target = stationary, source, target
+
+    def __call__(self) -> None:
+        audio = read(self.source)[0][:, 0]
+        denoised = self.denoiser(audio, audio[: NOISE_SECONDS * RATE], RATE)
+        write(self.target, denoised, RATE, overwrite=True)
+
+    def results(self) -> tuple[()]:
+        self.denoiser = peers.noisereduce(self.stationary)
+        return ()
 
 
 def recording(seconds: int) -> np.ndarray:
@@ -81,7 +117,7 @@ def recording(seconds: int) -> np.ndarray:
     return audio
 
 
-def models(audio: np.ndarray) -> dict[str, Any]:
+def models(audio: np.ndarray) -> list[Any]:
     """The default's and the paper's model, with the statistics of the audio's beginning, which is noise."""
     settings = Settings()
     own = Spectrogram(**asdict(settings.usual))
@@ -99,7 +135,7 @@ def models(audio: np.ndarray) -> dict[str, Any]:
             (model.noise_mean_square, np.square(noise).mean(0)),
         ):
             buffer.copy_(torch.from_numpy(values))
-    return {"partae default": default, "partae paper's": paper}
+    return [default, paper]
 
 
 def error(model: Any, audio: np.ndarray) -> float:
@@ -108,20 +144,3 @@ def error(model: Any, audio: np.ndarray) -> float:
     whole = np.concatenate(list(denoise_blocks([audio[:, None]], RATE, 1, model, chunk=len(audio))))[:, 0]
     chunked = np.concatenate(list(denoise_blocks(pieces, RATE, 1, model, chunk=1000)))[:, 0]
     return float(max(np.abs(chunked - whole).max(), np.abs(denoise(audio, RATE, model) - whole).max()))
-
-
-def _peers(source: Path, target: Path) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
-    found, skipped = {}, {}
-    for name, stationary in (("noisereduce stationary", True), ("noisereduce non-stationary", False)):
-        try:
-            denoiser = peers.noisereduce(stationary)
-        except UserError as reason:
-            skipped[name] = str(reason)
-            continue
-
-        def call(denoiser: peers.Denoiser = denoiser) -> None:
-            audio = read(source)[0][:, 0]
-            write(target, denoiser(audio, audio[: NOISE_SECONDS * RATE], RATE), RATE, overwrite=True)
-
-        found[name] = call
-    return found, skipped

@@ -1,4 +1,4 @@
-"""upsample_conv2d: forward; forward and backward. The layers of Grais & Plumbley 2017 (table 1) that up-sample."""
+"""upsample_conv2d: forward, backward and both. The layers of Grais & Plumbley 2017 (table 1) that up-sample."""
 
 from types import SimpleNamespace
 
@@ -6,24 +6,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.bench import maps
+from partae_fast.bench.common import ByChoice, Check, Contest, deviation, gradients
+from partae_fast.bench.declaration import benchmark
+from partae_fast.bench.passes import BACKWARD, BOTH, FORWARD, PASSES
+from partae_fast.bench.timing import Work
 from partae_fast.kernels.upsample_conv2d import eager
-
-from . import maps
-from .common import ByChoice, Check, Contest, deviation, gradients
-from .timing import Work
 
 # Batches of 100 segments of 15 frames. C, D: channels and filters; p, q: copies of a frame and of a bin.
 SHAPES = [
     {"B": 100, "N": 5, "H": 41, "C": 30, "D": 20, "p": 1, "q": 5},
     {"B": 100, "N": 5, "H": 205, "C": 20, "D": 12, "p": 3, "q": 5},
 ]
+QUICK = {"B": 20, "N": 5, "H": 41, "C": 30, "D": 20, "p": 1, "q": 5}
+SMOKE = {"B": 2, "N": 3, "H": 10, "C": 2, "D": 3, "p": 1, "q": 5}
 
 
-def shapes(device: str) -> list[dict[str, int]]:
-    return SHAPES
-
-
-def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
+@benchmark("upsample_conv2d", passes=PASSES, shapes=SHAPES, smoke=SMOKE, quick=QUICK, peers=maps.peer_names)
+def bench_upsample_conv2d(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     b, n, h, c, d, p, q = shape.values()
     data = maps.inputs(shape, device)
 
@@ -34,13 +34,18 @@ def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Co
     # either gradient. Backward also reads the map's gradient and writes that of x.
     products, read, written = 2.0 * b * _taps(n, p) * _taps(h, q) * c * d, b * n * h * c, b * n * h * p * q * d
     forward = Work(products, 4.0 * (read + written))
-    return maps.contests(
+    return maps.contest(
         "upsample_conv2d",
+        op_pass,
         device,
         data,
         {name: lambda x, w, b, name=name: (pf.upsample_conv2d(x, w, b, (p, q), name),) for name in backends},
         peer,
-        (forward, Work(3 * products, forward.bytes + 4.0 * (read + written))),
+        {
+            FORWARD: forward,
+            BACKWARD: Work(2 * products, forward.bytes),
+            BOTH: Work(3 * products, 2 * forward.bytes),
+        },
         lambda copies: _check(copies, (p, q)),
     )
 

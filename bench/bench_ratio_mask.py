@@ -4,17 +4,14 @@ import torch
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.bench import losses
+from partae_fast.bench.common import Contest
+from partae_fast.bench.declaration import benchmark
+from partae_fast.bench.passes import BOTH
+from partae_fast.bench.timing import Work
 from partae_fast.kernels.ratio_mask import eager
 
-from . import losses
-from .common import Contest
-from .timing import Work
-
 SHAPES = [{"B": 32, "T": 156, "F": 257, "S": s} for s in (2, 3)]
-
-
-def shapes(device: str) -> list[dict[str, int]]:
-    return SHAPES
 
 
 def peer(logits: Tensor, mixture: Tensor, sources: Tensor) -> Tensor:
@@ -22,7 +19,8 @@ def peer(logits: Tensor, mixture: Tensor, sources: Tensor) -> Tensor:
     return ((sources - logits.softmax(-1) * mixture[..., None]) ** 2).mean()
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
+@benchmark("ratio_mask", passes=(BOTH,), shapes=SHAPES, smoke={"B": 2, "T": 3, "F": 5, "S": 2})
+def bench_ratio_mask(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     b, t, f, s = shape.values()
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(b, t, f, s, generator=generator).to(device)
@@ -32,16 +30,14 @@ def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Co
     # Of each number: the softmax's sum and quotient, error and its square, slope, and the softmax's derivative; logits,
     # sources and mixture are read, the gradient written.
     work = Work(10.0 * numbers, 4.0 * (3 * numbers + numbers / s))
-    return [
-        losses.contest(
-            "ratio_mask forward+backward",
-            device,
-            backends,
-            pf.ratio_mask_loss,
-            peer,
-            eager.ratio_mask_loss,
-            data,
-            ("logits",),
-            work,
-        )
-    ]
+    return losses.contest(
+        "ratio_mask",
+        device,
+        backends,
+        pf.ratio_mask_loss,
+        peer,
+        eager.ratio_mask_loss,
+        data,
+        ("logits",),
+        work,
+    )

@@ -1,4 +1,4 @@
-"""dense: forward, forward and backward, and whole training steps of two networks of Lusterman 2016 made of it.
+"""dense: forward, backward and both, and whole training steps of two networks of Lusterman 2016 made of it.
 
 A step is the forward pass, the loss, the backward pass and Adam, on a batch that is there. The peers are the same
 written with addmm and differentiated by autograd, eagerly and compiled, with PyTorch's fused Adam.
@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.bench import peers
+from partae_fast.bench.common import Check, Contest, deviation, gradients
+from partae_fast.bench.declaration import STEP_ROUNDS, benchmark
+from partae_fast.bench.passes import BACKWARD, BOTH, FORWARD, PASSES, STEP, contest
+from partae_fast.bench.timing import Work
 from partae_fast.kernels import OPS
 from partae_fast.kernels.dense import Dropout, eager
 from partae_fast.training.optimizers import Optimizer
-
-from . import peers
-from .common import Check, Contest, deviation, gradients
-from .timing import Work
 
 # B items, I inputs, O outputs: the thesis's layers; and whole steps, by the outputs of each layer.
 SHAPES = [
@@ -38,12 +39,7 @@ STEPS = 3  # whose losses must agree before a step is timed
 Layer = Callable[[Tensor, Tensor, Tensor, str], Tensor]
 
 
-def shapes(device: str) -> list[dict[str, int]]:
-    return [*SHAPES, SUPERVISED, CURRO]
-
-
-def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
-    return [_of_a_step(shape, device, backends)] if "bins" in shape else _of_the_op(shape, device, backends)
+SMOKE_STEPS = ({"B": 3, "bins": 20, "hidden": 9}, {"B": 3, "bins": 20, "encoder": 8, "decoder": 7})
 
 
 def peer(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
@@ -56,44 +52,29 @@ def _ours(backend: str) -> Layer:
     return lambda x, weight, bias, activation: pf.dense(x, weight, bias, activation, backend=backend)
 
 
-def _of_the_op(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
+@benchmark("dense", passes=PASSES, shapes=SHAPES, smoke={"B": 3, "I": 20, "O": 35})
+def bench_dense(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     b, i, o = shape.values()
     x, grad = (_draw(device, 0, b, size) for size in (i, o))
     weight, bias = _draw(device, 1, i, o) / i**0.5, _draw(device, 2, o)
-    theirs = peers.compiled(peer, device)
     forward = Work(2.0 * b * i * o, 4.0 * (b * i + i * o + b * o))
-    data = {"x": x, "weight": weight, "bias": bias}
-    wanted = {name: t.clone().requires_grad_() for name, t in data.items()}
-    leaves = list(wanted.values())
-
-    def with_gradients(layer: Layer) -> Callable[[], tuple[Tensor, ...]]:
-        def call() -> tuple[Tensor, ...]:
-            out = layer(*leaves, "mrelu")
-            return out, *torch.autograd.grad(out, leaves, grad)
-
-        return call
-
-    return [
-        Contest(
-            "dense",
-            data,
-            ours={name: lambda name=name: (_ours(name)(x, weight, bias, "mrelu"),) for name in backends},
-            peers={name: lambda f=f: (f(x, weight, bias, "mrelu"),) for name, f in theirs.items()},
-            work=forward,
-            truth=_check,
-            backward=False,
-            by_library=True,
-        ),
-        Contest(
-            "dense forward+backward",
-            {**wanted, "grad": grad},
-            ours={name: with_gradients(_ours(name)) for name in backends},
-            peers={name: with_gradients(f) for name, f in theirs.items()},
-            work=Work(3 * forward.flop, 2 * forward.bytes),  # each tensor, and its gradient
-            truth=_check,
-            by_library=True,
-        ),
-    ]
+    return contest(
+        "dense",
+        op_pass,
+        device,
+        {"x": x, "weight": weight, "bias": bias},
+        {name: lambda t, name=name: (pf.dense(t.x, t.weight, t.bias, "mrelu", backend=name),) for name in backends},
+        {name: lambda t, f=f: (f(t.x, t.weight, t.bias, "mrelu"),) for name, f in peers.compiled(peer, device).items()},
+        grad,
+        work={
+            FORWARD: forward,
+            BACKWARD: Work(2 * forward.flop, forward.bytes),
+            BOTH: Work(3 * forward.flop, 2 * forward.bytes),  # each tensor, and its gradient
+        }[op_pass],
+        truth=_check,
+        leaves=("x", "weight", "bias"),
+        by_library=True,
+    )
 
 
 def _check(t: SimpleNamespace) -> Check:
@@ -108,6 +89,16 @@ def _check(t: SimpleNamespace) -> Check:
             yield from gradients(("x", "weight", "bias"), outputs[1:], grads, max(t.weight.shape))
 
     return check
+
+
+@benchmark("dense", passes=(STEP,), shapes=[SUPERVISED], smoke=SMOKE_STEPS[0], rounds=STEP_ROUNDS)
+def bench_dense_step(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
+    return _of_a_step(shape, device, backends)
+
+
+@benchmark("dense", passes=(STEP,), shapes=[CURRO], smoke=SMOKE_STEPS[1], rounds=STEP_ROUNDS, name="Curro")
+def bench_curro_step(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
+    return _of_a_step(shape, device, backends)
 
 
 class _Training:
@@ -182,7 +173,7 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
 
         return parameters, step
 
-    def theirs(
+    def peer_steps(
         function: Callable[..., Tensor], dtype: torch.dtype = torch.float32, **options: bool
     ) -> tuple[list[Tensor], Callable[[], Tensor]]:
         parameters = leaves(dtype)
@@ -199,12 +190,12 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
 
     def check_of(t: SimpleNamespace) -> Check:
         wide = functools.partial(loss_of, peer, x=t.x, target=t.target, noise_only=t.noise_only)
-        losses, *grads = _Training(lambda: theirs(wide, torch.float64)).results()
+        losses, *grads = _Training(lambda: peer_steps(wide, torch.float64)).results()
 
         def check(outputs):
             yield deviation("the losses", outputs[0], losses, b * bins)
-            for n, (found, truth) in enumerate(zip(outputs[1:], grads, strict=True)):
-                yield deviation(f"gradient of parameter {n}", found, truth, bins, KINKS)
+            for n, (result, truth) in enumerate(zip(outputs[1:], grads, strict=True)):
+                yield deviation(f"gradient of parameter {n}", result, truth, bins, KINKS)
 
         return check
 
@@ -213,17 +204,18 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
         items = 2 * b if curro and n >= len(pairs) - 2 else b
         products += (3 if n else 2) * items * i * o  # the input needs no gradient
     return Contest(
-        "Curro step" if curro else "dense step",
+        "Curro" if curro else "dense",
+        STEP,
         {"x": x, "target": target, "noise_only": noise_only},
         ours={name: _Training(lambda name=name: ours(name)) for name in backends},
         peers={
-            name: _Training(lambda f=f: theirs(f, fused=True))
+            name: _Training(lambda f=f: peer_steps(f, fused=True))
             for name, f in peers.compiled(lambda parameters: loss_of(peer, parameters), device).items()
         },
         work=Work(2.0 * products, 4.0 * 3 * weights),  # the weights and Adam's two moments
         truth=check_of,
         by_library=True,
-        results=lambda training: training.results(),
+        cold=False,
     )
 
 

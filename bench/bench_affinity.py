@@ -5,19 +5,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.bench import losses
+from partae_fast.bench.common import Contest
+from partae_fast.bench.declaration import benchmark
+from partae_fast.bench.passes import BOTH
+from partae_fast.bench.timing import Work
 from partae_fast.kernels.affinity import eager
-
-from . import losses
-from .common import Contest
-from .timing import Work
 
 SOURCES = 2
 # Points of a mix of 2 s at 10 kHz with hops of 128 and 256, 257 bins.
 SHAPES = [{"B": 32, "P": t * 257, "D": d} for t, d in ((156, 10), (156, 40), (78, 40))]
-
-
-def shapes(device: str) -> list[dict[str, int]]:
-    return SHAPES
 
 
 def peer(embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -29,7 +26,8 @@ def peer(embeddings: Tensor, labels: Tensor) -> Tensor:
     return squares.mean() / labels.shape[1] ** 2
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
+@benchmark("affinity", passes=(BOTH,), shapes=SHAPES, smoke={"B": 2, "P": 15, "D": 4})
+def bench_affinity(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     b, p, d = shape.values()
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(b, p, d, generator=generator).to(device)
@@ -43,16 +41,14 @@ def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Co
     def truth(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return eager.affinity_loss(embeddings, labels, None, SOURCES, "squared")
 
-    return [
-        losses.contest(
-            "affinity forward+backward",
-            device,
-            backends,
-            pf.affinity_loss,
-            peer,
-            truth,
-            data,
-            ("embeddings",),
-            work,
-        )
-    ]
+    return losses.contest(
+        "affinity",
+        device,
+        backends,
+        pf.affinity_loss,
+        peer,
+        truth,
+        data,
+        ("embeddings",),
+        work,
+    )

@@ -6,17 +6,19 @@ import torch
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.bench import losses, peers
+from partae_fast.bench.common import Contest
+from partae_fast.bench.declaration import benchmark
+from partae_fast.bench.passes import BOTH
+from partae_fast.bench.shapes import ON_GPU, SHAPES, SMOKE, inputs, latents
+from partae_fast.bench.timing import Work
 from partae_fast.kernels.partitioned_loss import eager
-
-from . import losses, peers
-from .common import Contest
-from .shapes import inputs, latents
-from .timing import Work
 
 PENALTY = 0.75
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
+@benchmark("partitioned_loss", passes=(BOTH,), shapes=SHAPES, on_gpu=ON_GPU, smoke=SMOKE)
+def bench_partitioned_loss(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     t = inputs(shape, device)
     values, _ = pf.encode(t.x, t.w_enc, shape["P"], t.mean, t.std)
     data = {
@@ -35,5 +37,5 @@ def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Co
     elements = t.x.numel()
     # A difference, its square, the sum and a gradient of each number; values likewise.
     work = Work(4.0 * elements + 4.0 * latents(shape), 4.0 * (3 * elements + 2 * latents(shape)))
-    wanted = ("reconstruction", "values")
-    return [losses.contest("partitioned_loss", device, backends, ours, peer, truth, data, wanted, work)]
+    leaves = ("reconstruction", "values")
+    return losses.contest("partitioned_loss", device, backends, ours, peer, truth, data, leaves, work)

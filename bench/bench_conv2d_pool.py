@@ -1,4 +1,4 @@
-"""conv2d_pool: forward; forward and backward. The layers of Grais & Plumbley 2017 (table 1) that do not up-sample."""
+"""conv2d_pool: forward, backward and both. The layers of Grais & Plumbley 2017 (table 1) that do not up-sample."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.bench import maps
+from partae_fast.bench.common import (
+    ByChoice,
+    Check,
+    Contest,
+    Wrong,
+    check_positions,
+    deviation,
+    gradients,
+    misplacement,
+)
+from partae_fast.bench.declaration import benchmark
+from partae_fast.bench.passes import BACKWARD, BOTH, FORWARD, PASSES
+from partae_fast.bench.timing import Work
 from partae_fast.kernels.conv2d_pool import eager
-
-from . import maps
-from .common import ByChoice, Check, Contest, Wrong, check_positions, deviation, gradients, misplacement
-from .timing import Work
 
 # Batches of 100 segments of 15 frames. C, D: channels and filters; p, q: frames and bins in a pool window.
 SHAPES = [
@@ -24,13 +34,12 @@ SHAPES = [
     {"B": 100, "N": 5, "H": 41, "C": 40, "D": 30, "p": 1, "q": 1},
     {"B": 100, "N": 15, "H": 1025, "C": 12, "D": 1, "p": 1, "q": 1},
 ]
+QUICK = {"B": 20, "N": 15, "H": 1025, "C": 1, "D": 12, "p": 3, "q": 5}
+SMOKE = {"B": 2, "N": 3, "H": 10, "C": 2, "D": 3, "p": 1, "q": 5}
 
 
-def shapes(device: str) -> list[dict[str, int]]:
-    return SHAPES
-
-
-def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
+@benchmark("conv2d_pool", passes=PASSES, shapes=SHAPES, smoke=SMOKE, quick=QUICK, peers=maps.peer_names)
+def bench_conv2d_pool(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     p, q = shape["p"], shape["q"]
     data = maps.inputs(shape, device)
     values, positions = pf.conv2d_pool(*data.values(), (p, q))
@@ -47,8 +56,9 @@ def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Co
         inside = place // shape["H"] % p * q + place % shape["H"] % q
         return [outputs[0], inside.int(), *outputs[2:]]
 
-    return maps.contests(
+    return maps.contest(
         "conv2d_pool",
+        op_pass,
         device,
         data,
         {name: lambda x, w, b, name=name: pf.conv2d_pool(x, w, b, (p, q), backend=name) for name in backends},
@@ -59,7 +69,7 @@ def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Co
     )
 
 
-def _work(shape: dict[str, int], values: Tensor, positions: Tensor) -> tuple[Work, Work]:
+def _work(shape: dict[str, int], values: Tensor, positions: Tensor) -> dict[str, Work]:
     """Forward every place under every filter; backward the places that the values come from, where they are above 0,
     for the weight and, if wanted, x. Taps outside the map meet zeros and need no product."""
     b, n, h, c, d, p, q = shape.values()
@@ -70,8 +80,12 @@ def _work(shape: dict[str, int], values: Tensor, positions: Tensor) -> tuple[Wor
     forward = Work(2.0 * b * float(taps.sum()) * c * d, 4.0 * (b * n * h * c + values.numel()))
     gradients = 2 if c > 1 else 1
     backward = 2.0 * gradients * c * float((live.sum((0, 3)) * taps).sum())
-    moved = (gradients - 1) * b * n * h * c + values.numel()
-    return forward, Work(forward.flop + backward, forward.bytes + 4.0 * moved)
+    moved = 4.0 * ((gradients - 1) * b * n * h * c + values.numel())  # a gradient of x, and of the values
+    return {
+        FORWARD: forward,
+        BACKWARD: Work(backward, moved),
+        BOTH: Work(forward.flop + backward, forward.bytes + moved),
+    }
 
 
 def _taps(length: int) -> Tensor:
@@ -97,7 +111,7 @@ def _check(t: SimpleNamespace, shape: dict[str, int]) -> Check:
     truth_of = ByChoice(through)
 
     def check(outputs):
-        values, positions, *found = outputs
+        values, positions, *grads = outputs
         yield deviation("values", values, best, 9 * channels)
         check_positions(positions, [0] if pool == (1, 1) else best.shape)
         if positions.numel():
@@ -105,8 +119,8 @@ def _check(t: SimpleNamespace, shape: dict[str, int]) -> Check:
                 raise Wrong("positions lie outside of their windows")
             chosen = windows.gather(3, positions.long()[:, :, :, None])[:, :, :, 0]
             yield misplacement(chosen, best, 9 * channels)
-        if found:
+        if grads:
             truths = truth_of(values > 0, positions)
-            yield from gradients(("x", "weight", "bias"), found, truths, batch * n * h)
+            yield from gradients(("x", "weight", "bias"), grads, truths, batch * n * h)
 
     return check

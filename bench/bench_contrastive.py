@@ -5,19 +5,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import partae_fast as pf
+from partae_fast.bench import losses
+from partae_fast.bench.common import Contest
+from partae_fast.bench.declaration import benchmark
+from partae_fast.bench.passes import BOTH
+from partae_fast.bench.timing import Work
 from partae_fast.kernels.contrastive import eager
-
-from . import losses
-from .common import Contest
-from .timing import Work
 
 # Hetherly et al. 2018: mixes of 2 s at 10 kHz with a hop of 128, as their program has, and of 256, as printed.
 SHAPES = [{"B": 32, "T": t, "F": 257, "D": d, "S": 2} for t in (156, 78) for d in (10, 40)]
 ROWS = 40  # sources in training
-
-
-def shapes(device: str) -> list[dict[str, int]]:
-    return SHAPES
 
 
 def peer(embeddings: Tensor, table: Tensor, sources: Tensor, labels: Tensor) -> Tensor:
@@ -28,7 +25,8 @@ def peer(embeddings: Tensor, table: Tensor, sources: Tensor, labels: Tensor) -> 
     return -F.logsigmoid(torch.where(loudest, products, -products)).mean()
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
+@benchmark("contrastive", passes=(BOTH,), shapes=SHAPES, smoke={"B": 2, "T": 3, "F": 5, "D": 4, "S": 2})
+def bench_contrastive(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     b, t, f, d, s = shape.values()
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(b, t, f, d, generator=generator)
@@ -40,17 +38,15 @@ def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Co
     numbers = b * t * f * d
     # Of each number: a product with every source forward and two back, the square; it is read, its gradient written.
     work = Work((6.0 * s + 2.0) * numbers, 8.0 * numbers + labels.element_size() * labels.numel())
-    wanted = ("embeddings", "table")
-    return [
-        losses.contest(
-            "contrastive forward+backward",
-            device,
-            backends,
-            pf.contrastive_loss,
-            peer,
-            eager.contrastive_loss,
-            data,
-            wanted,
-            work,
-        )
-    ]
+    leaves = ("embeddings", "table")
+    return losses.contest(
+        "contrastive",
+        device,
+        backends,
+        pf.contrastive_loss,
+        peer,
+        eager.contrastive_loss,
+        data,
+        leaves,
+        work,
+    )

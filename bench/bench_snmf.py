@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partae_fast.bench.common import Check, Contest, deviation
+from partae_fast.bench.declaration import benchmark
+from partae_fast.bench.timing import Work
 from partae_fast.models import snmf
-
-from .common import Check, Contest, deviation
-from .timing import Work
 
 # Hetherly et al. 2018: nine frames of 257 bins, dictionaries of 1000 rows.
 SHAPES = [{"N": 500, "H": 2313, "K": k} for k in (100, 1000)]
+OURS, PEER = "partae snmf", "scikit-learn"
 UPDATES = 10  # in a call, of either factor
 _PARTS = 10  # that the magnitudes are sums of
 # Both learn from starts of their own, and only our dictionary has rows of length 1: what they explain is alike, not the
@@ -26,42 +27,51 @@ _PARTS = 10  # that the magnitudes are sums of
 GATE_OF_LEARNING = 0.1
 
 
-def shapes(device: str) -> list[dict[str, int]]:
-    return SHAPES if device == "cpu" else []
+ACTIVATIONS, LEARNING = "activations", "learning"
 
 
-def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Contest]:
+@benchmark(
+    "snmf",
+    passes=(ACTIVATIONS, LEARNING),
+    shapes=SHAPES,
+    smoke={"N": 30, "H": 20, "K": 5},
+    ours=lambda device: [OURS],
+    peers=lambda device: [PEER],
+    devices=("cpu",),
+)
+def bench_snmf(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     n, h, k = shape.values()
     random = np.random.default_rng(0)
-    x = random.random((n, _PARTS), np.float32) @ random.random((_PARTS, h), np.float32)
-    given, dictionary = torch.from_numpy(x), snmf.unit_rows(torch.from_numpy(random.random((k, h), np.float32)))
+    numbers = random.random((n, _PARTS), np.float32) @ random.random((_PARTS, h), np.float32)
+    x, dictionary = torch.from_numpy(numbers), snmf.unit_rows(torch.from_numpy(random.random((k, h), np.float32)))
     # An update is two products; passes over x count for nothing beside them.
     update, once = 4.0 * n * h * k, 4.0 * (n * h + n * k + k * h)
 
     def learned() -> tuple[Tensor, Tensor]:
-        found, objectives = snmf.learn_dictionary(given, k, 0.0, UPDATES, seed=0)
-        return found, torch.tensor(objectives)
+        rows, objectives = snmf.learn_dictionary(x, k, 0.0, UPDATES, seed=0)
+        return rows, torch.tensor(objectives)
 
-    return [
-        Contest(
-            "snmf activations",
-            {"x": given, "dictionary": dictionary},
-            ours={"partae snmf": lambda: (snmf.activations(given, dictionary, 0.0, UPDATES),)},
-            peers={"scikit-learn": lambda: (torch.from_numpy(_factors(x, k, dictionary.numpy())[0]),)},
-            work=Work(update * UPDATES, once),
-            truth=_check_of_activations,
-            by_library=True,
-        ),
-        Contest(
-            "snmf learning",
-            {"x": given},
-            ours={"partae snmf": learned},
-            peers={"scikit-learn": lambda: (torch.from_numpy(_factors(x, k)[1]),)},
+    if op_pass == LEARNING:
+        return Contest(
+            "snmf",
+            op_pass,
+            {"x": x},
+            ours={OURS: learned},
+            peers={PEER: lambda: (torch.from_numpy(_factors(numbers, k)[1]),)},
             work=Work(2 * update * UPDATES, once),
             truth=lambda copies: _check_of_learning(copies, k),
             by_library=True,
-        ),
-    ]
+        )
+    return Contest(
+        "snmf",
+        op_pass,
+        {"x": x, "dictionary": dictionary},
+        ours={OURS: lambda: (snmf.activations(x, dictionary, 0.0, UPDATES),)},
+        peers={PEER: lambda: (torch.from_numpy(_factors(numbers, k, dictionary.numpy())[0]),)},
+        work=Work(update * UPDATES, once),
+        truth=_check_of_activations,
+        by_library=True,
+    )
 
 
 def _check_of_activations(t: SimpleNamespace) -> Check:
@@ -93,14 +103,14 @@ def _explained(x: Tensor, dictionary: Tensor) -> Tensor:
 def _factors(
     x: NDArray[np.float32], bases: int, dictionary: NDArray[np.float32] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Activations (N, K) and dictionary (K, H), the given one or a new one, of magnitudes x (N, H)."""
+    """Activations (N, K) and dictionary (K, H), from a dictionary or from random ones, of magnitudes x (N, H)."""
     from sklearn.decomposition import non_negative_factorization
     from sklearn.exceptions import ConvergenceWarning
 
-    given = {"init": "random"} if dictionary is None else {"H": dictionary, "update_H": False}
+    start = {"init": "random"} if dictionary is None else {"H": dictionary, "update_H": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # so many updates and no more are wanted
-        active, found, _ = non_negative_factorization(
+        active, rows, _ = non_negative_factorization(
             x,
             n_components=bases,  # pyright: ignore[reportArgumentType]
             solver="mu",
@@ -108,6 +118,6 @@ def _factors(
             tol=0,
             max_iter=UPDATES,
             random_state=0,
-            **given,  # pyright: ignore[reportArgumentType]
+            **start,  # pyright: ignore[reportArgumentType]
         )
-    return active, found
+    return active, rows

@@ -1,0 +1,109 @@
+"""The command `partae bench`: it runs pytest on the benchmarks, here or in another commit of the checkout."""
+
+import contextlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from partae_fast.errors import UserError
+from partae_fast.kernels import OPS
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def names() -> list[str]:
+    """Return what can be benchmarked."""
+    return sorted(path.stem.removeprefix("bench_").replace("_", "-") for path in FOLDER.glob("bench_*.py"))
+
+
+def main(op: str | None, options: Sequence[str], json_file: str | None = None, compare: str | None = None) -> int:
+    """Run the benchmarks of `op`, or all, and print a table; return the exit code.
+
+    Args:
+        op: one of `names()`; underscores and hyphens are the same. None for all.
+        options: of `pytest bench`, such as --quick.
+        json_file: where pytest-benchmark's JSON goes.
+        compare: a commit, which is measured first with the same benchmarks, or a file that `json_file` wrote.
+
+    Raises UserError where the settings do not go, or pytest-benchmark is not installed.
+    """
+    missing = [name for name in ("pytest", "pytest_benchmark") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"{' and '.join(missing)} not installed; pip install 'partae-fast[test]'")
+    if op is not None and op.replace("_", "-") not in names():
+        raise UserError(f"benchmark {op!r} is not known; choose one of {', '.join(names())}")
+    options = [*options, *([f"--candidate-op={_op(op)}"] if op and _op(op) in OPS else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        if compare and not Path(compare).is_file():
+            compare = _measured_before(compare, op, options, Path(folder))
+        arguments = [*_arguments(FOLDER, op), *options]
+        arguments += [f"--benchmark-json={json_file}"] if json_file else []
+        arguments += [f"--benchmark-compare={compare}"] if compare else ["--benchmark-quiet"]
+        import pytest
+
+        return _exit_code(int(pytest.main(arguments)))
+
+
+def _op(op: str) -> str:
+    """The op that a benchmark is of: train-step is of train_steps."""
+    name = op.replace("-", "_")
+    return name if name in OPS else name + "s"
+
+
+def _arguments(folder: Path, op: str | None) -> list[str]:
+    """Arguments of pytest that do not depend on a configuration file: an installed package has none."""
+    target = folder / f"bench_{op.replace('-', '_')}.py" if op else folder
+    settings = ("python_files=bench_*.py", "python_functions=bench_*")
+    fixed = ["-q", "--no-header", "--disable-warnings", "-p", "no:cacheprovider", "-c", os.devnull]
+    return [str(target), *fixed, f"--rootdir={folder.parent}", *(word for s in settings for word in ("-o", s))]
+
+
+def _exit_code(code: int) -> int:
+    """Return 0 or 1 as pytest does; 2 for its other errors, which it has printed."""
+    if code == 2:
+        raise KeyboardInterrupt
+    return code if code < 2 else 2
+
+
+def _measured_before(commit: str, op: str | None, options: Sequence[str], folder: Path) -> str:
+    """Measure a commit with the benchmarks of now; return the file of its results."""
+    results = folder / (commit.replace("/", "_") + ".json")
+    with _checked_out(commit, folder / "tree") as tree:
+        print(f"{commit}:", flush=True)
+        command = [sys.executable, "-m", "pytest", *_arguments(tree / "bench", op), *options]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tree), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        }
+        done = subprocess.run([*command, f"--benchmark-json={results}", "--benchmark-quiet"], env=environment)
+    if not results.is_file():
+        raise UserError(f"--compare {commit}: its benchmarks did not run (exit code {done.returncode}); see above")
+    print("This tree:", flush=True)
+    return str(results)
+
+
+@contextlib.contextmanager
+def _checked_out(commit: str, tree: Path) -> Iterator[Path]:
+    """Check a commit out into a folder, with the benchmarks of now in place of its own."""
+    git = ["git", "-C", str(FOLDER)]
+    added = subprocess.run([*git, "worktree", "add", "--detach", str(tree), commit], capture_output=True, text=True)
+    if added.returncode:
+        reason = (added.stderr.strip() or "git failed").splitlines()[-1]
+        raise UserError(f"--compare {commit!r} is neither a file nor a commit of a checkout: {reason}")
+    try:
+        for path in (tree / "bench").rglob("*.py"):
+            path.unlink()
+        for path in FOLDER.rglob("*.py"):
+            copy = tree / "bench" / path.relative_to(FOLDER)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+        yield tree
+    finally:
+        subprocess.run([*git, "worktree", "remove", "--force", str(tree)], capture_output=True)
