@@ -281,7 +281,7 @@ def test_triton_without_a_gpu_says_so():
 
 def test_auto_logs_its_choice_once(caplog):
     registry._fastest.cache_clear()
-    registry._say_once.cache_clear()
+    registry._log_once.cache_clear()
     with caplog.at_level(logging.INFO, logger="partae_fast"):
         encode_on("auto")
         encode_on("auto")

@@ -138,4 +138,4 @@ def test_refusals_say_why():
     run = make_run(TINY[2], torch.float32, CPU)
     many = replace(run.crops, group_first=np.zeros(65, np.int64))
     assert "up to 64 groups and there are 65" in cpu.refusal([replace(run, crops=many)])
-    assert "take float32" in cpu.refusal([make_run(TINY[2], torch.float64, CPU)])
+    assert "takes float32 weights and recordings" in cpu.refusal([make_run(TINY[2], torch.float64, CPU)])
