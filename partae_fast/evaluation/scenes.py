@@ -155,7 +155,7 @@ def _scene(
         end, rest = min(end, own / 2), resample(samples, own, rate)
     length = min(len(song), len(noise))
     song, noise = song[:length], noise[:length]
-    own_band = _band_of(song, rate)
+    own_band = band_of(song, rate)
     low, high = (own if limit is None else limit for limit, own in zip(limits, own_band, strict=True))
     return Scene(name, song, noise, rest, rate, (low, min(high, end)))
 
@@ -167,7 +167,7 @@ def _read(path: Path) -> tuple[Audio, int]:
     return samples[:, 0], rate
 
 
-def _band_of(song: Audio, rate: int) -> tuple[float, float]:
+def band_of(song: Audio, rate: int) -> tuple[float, float]:
     """Between which frequencies in Hz the song is, but for 5 % of its energy on either side."""
     energy = np.cumsum(np.abs(np.fft.rfft(song.astype(np.float64))) ** 2)
     first, last = (int(np.searchsorted(energy, share * energy[-1])) for share in _BAND_ENERGY)
