@@ -71,8 +71,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _weak() -> list[str]:
-    """The systems that learn from a mixture and noise alone, with spectrograms."""
-    return [name for name, system in systems().items() if system.weak]
+    """The systems that learn from a mixture and noise alone."""
+    return [name for name, system in systems().items() if system.needs == ("recordings",) and "noise" in system.may]
 
 
 def _weak_named(name: str) -> Any:
@@ -136,7 +136,9 @@ def _check_apart(args: argparse.Namespace) -> None:
     name, wrong = ("with", _NOT_PROTOCOL) if args.protocol else ("without", _PROTOCOL_ALONE)
     surplus = [flag for flag in wrong if getattr(args, flag)]
     if surplus:
-        raise UserError(f"--{surplus[0].replace('_', '-')} was given {name} --protocol, where it has no meaning; leave it out")
+        raise UserError(
+            f"--{surplus[0].replace('_', '-')} was given {name} --protocol, where it has no meaning; leave it out"
+        )
 
 
 def _run_protocol(args: argparse.Namespace) -> int:
@@ -144,9 +146,7 @@ def _run_protocol(args: argparse.Namespace) -> int:
     for preset in presets:
         _weak_named(preset)
     options = {} if args.steps is None else {"steps": args.steps}
-    systems = {
-        preset: lambda seed, preset=preset: trained(None, preset, seed=seed, **options) for preset in presets
-    }
+    systems = {preset: lambda seed, preset=preset: trained(None, preset, seed=seed, **options) for preset in presets}
     if args.out:
         check_place(Path(args.out), args.overwrite, protocol=True)
     settings = {"data": args.data, "scenes": args.scenes or 48, "seed": args.seed or 0, "quick": args.quick, **options}

@@ -61,6 +61,21 @@ class Estimator(Protocol):
         ...
 
 
+@runtime_checkable
+class Chunked(Protocol):
+    """What a model says of the chunks that a stream is cut into, where its taps and pools do not say it."""
+
+    @property
+    def block(self) -> int:
+        """Frames that chunks start at a multiple of."""
+        ...
+
+    @property
+    def halo(self) -> int:
+        """Frames on either side of a chunk that may change it, a multiple of `block`."""
+        ...
+
+
 class Separator(Protocol):
     """What denoising asks of a model."""
 
@@ -199,16 +214,25 @@ def _stream(
     yield combined(len(inputs), np.zeros((len(inputs), channels), np.float32))
 
 
+def chunking(model: Separator) -> tuple[int, int]:
+    """Frames that chunks start at a multiple of, and frames on either side that may change a chunk.
+
+    They are the model's `block` and `halo` where it has them. Else a frame takes from windows that reach into the
+    taps - 1 frames around it, these windows depend on taps - 1 frames around them, and its gain on the frames that the
+    mask takes means over; each of the three is rounded up to whole pools.
+    """
+    if isinstance(model, Chunked):
+        return model.block, model.halo
+    reach = (model.taps - 1, model.taps - 1, (model.mask or Mask()).reach)
+    return model.pool, sum(-(-frames // model.pool) * model.pool for frames in reach)
+
+
 class _Weighting(Chunks):
     """The part between the two resamplings: istft((max(gain, floor) - floor) * stft(x)), chunk by chunk."""
 
     def __init__(self, model: Separator, spectrogram: Spectrogram, channels: int, floor: float, chunk: int):
-        # A frame takes from windows that reach into the taps - 1 frames around it, and these windows depend
-        # on taps - 1 frames around them, and its gain on the frames that the mask takes means over; each of the
-        # three rounded up to whole pools.
-        reach = (model.taps - 1, model.taps - 1, (model.mask or Mask()).reach)
-        halo = sum(-(-frames // model.pool) * model.pool for frames in reach)
-        super().__init__(spectrogram, channels, channels, chunk, model.pool, halo)
+        block, halo = chunking(model)
+        super().__init__(spectrogram, channels, channels, chunk, block, halo)
         self.model = model
         self.floor = np.float32(floor)
         self.device = device_of(model)

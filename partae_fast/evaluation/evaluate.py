@@ -23,9 +23,7 @@ LEVELS = (-10.0, -5.0, 0.0, 5.0)
 CEILING = "ratio-mask"
 PEERS = ("noisereduce", "wiener", "gate", CEILING)
 # Decision-directed filters with longer windows: samples at 22.05 kHz, and the rule of the gain.
-FILTERS = {
-    f"{rule}-{windows}": (windows, rule) for rule in ("wiener", "log-mmse") for windows in (512, 1024)
-}
+FILTERS = {f"{rule}-{windows}": (windows, rule) for rule in ("wiener", "log-mmse") for windows in (512, 1024)}
 ALL_PEERS = (*PEERS, *FILTERS)
 OURS = "partae"
 METRICS = ("si_sdr", "snr", "sdr", "sir", "sar")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.files import AudioInfo, PathLike, blocks, info, read
-from ..denoising.denoise import denoise, denoise_blocks
+from ..denoising.denoise import chunking, denoise, denoise_blocks
 from ..errors import UserError
 
 # Of a long recording as much is searched for the loudest signal, in steps of a second.
@@ -76,7 +76,7 @@ def excerpt(
 
 def _begin(first: int, rate: int, model: Any) -> int:
     """The sample from which to denoise: where the model's pools lie as in the whole recording, for they decide too."""
-    pool = rate * model.spectrogram.hop * model.pool
+    pool = rate * model.spectrogram.hop * chunking(model)[0]
     step = pool // math.gcd(pool, model.spectrogram.rate)  # samples of the file that are whole pools
     earliest = max(0, first - _margin(rate, model))
     begin = earliest // step * step
@@ -85,7 +85,7 @@ def _begin(first: int, rate: int, model: Any) -> int:
 
 def _margin(rate: int, model: Any) -> int:
     """Samples of the file around an excerpt that may change it."""
-    spectrogram, reach = model.spectrogram, 3 * (model.taps + model.pool)
+    spectrogram, reach = model.spectrogram, max(3 * (model.taps + model.pool), sum(chunking(model)))
     return math.ceil(rate * max(_AROUND, (reach * spectrogram.hop + spectrogram.n_fft) / spectrogram.rate))
 
 

@@ -1,7 +1,7 @@
 """What the systems with a convolutional partitioned autoencoder share: settings, spectrograms, model and sampler."""
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -14,29 +14,17 @@ from ..training.material import Material
 from ..training.options import RESERVOIR_MIB, TrainingOptions
 from ..training.options import option as setting
 from ..training.reservoir import ReservoirSampler
-from ..training.spectrograms import AskedSpectrogram, Spectrograms, UsualSpectrogram, prepare
+from ..training.spectrograms import Spectrograms, UsualSpectrogram, prepare
 from ..training.stored import is_stored
+from .spectrogram_settings import SpectrogramSettings
 
 logger = logging.getLogger("partae_fast")
 
 
 @dataclass(frozen=True)
-class ConvolutionalSettings:
-    """The spectrogram, the model and the batches of a convolutional system.
+class ConvolutionalSettings(SpectrogramSettings):
+    """The spectrogram, the model and the batches of a convolutional system."""
 
-    The spectrogram's settings are None where they follow labels and recordings: the band is the labels' where they
-    have one, else the system's usual one, no wider than the recordings; the rate is the usual one, doubled until the
-    band fits, no higher than the recordings'; window and hop keep the duration of the usual ones.
-    """
-
-    low: float | None = setting(None, "lower end of the band (default: the labels', else the model's)", metavar="HZ")
-    high: float | None = setting(None, "upper end of the band (default: the labels', else the model's)", metavar="HZ")
-    rate: int | None = setting(
-        None, "sample rate that the model works at (default: fits the band)", least=1, metavar="HZ"
-    )
-    n_fft: int | None = setting(None, "samples in a window (default: the model's, for its rate)", least=1, metavar="N")
-    hop: int | None = setting(None, "samples from one window to the next (default: the model's)", least=1, metavar="N")
-    bins: int | None = setting(None, "bins in the band, in place of high", least=1, metavar="N")
     level: float = setting(0.2, "RMS of the magnitudes that may have signal")
     frames: int = setting(512, "frames in a crop", least=1)
     latents: int = setting(32, "latents", least=1)
@@ -58,11 +46,6 @@ class ConvolutionalSettings:
     def stages(self, steps: int) -> list[int]:
         """How many of so many steps in all each model takes that is trained."""
         return [steps]
-
-    @property
-    def asked(self) -> AskedSpectrogram:
-        """What of the spectrogram is set."""
-        return AskedSpectrogram(**{entry.name: getattr(self, entry.name) for entry in fields(AskedSpectrogram)})
 
     def spectrograms(self, material: Material, options: TrainingOptions) -> Spectrograms:
         """The material's spectrograms."""

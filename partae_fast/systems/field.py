@@ -1,7 +1,8 @@
 """The default, for recordings from the field: a partitioned autoencoder, then two rounds of self-training.
 
 The partitioned autoencoder separates signal from noise by weak labels alone. Denoising autoencoders then learn from
-mixtures of what the model before them passed (`self_training`). bench/results/quality/field.md has what was tried.
+mixtures of what the model before them passed (`self_training`). The estimate of the last is averaged with that of a
+filter. docs/quality.md has the protocol that this was measured by.
 """
 
 import logging
@@ -15,6 +16,7 @@ from ..errors import UserError
 from ..masking.mask import Mask
 from ..masking.rules import MILD_END, cautious, typical_power, with_bypass
 from ..models.denoising_conv import ConvDenoisingAutoencoder
+from ..models.filtered_denoising import FilteredDenoisingAutoencoder
 from ..training.checkpoint import falling_over
 from ..training.material import Material
 from ..training.options import TrainingOptions
@@ -23,6 +25,7 @@ from ..training.session import Session
 from ..training.spectrograms import Spectrograms, UsualSpectrogram
 from ..training.trainer import History
 from .convolutional import ConvolutionalSettings, log_idle_gpus
+from .filter import learned_filter
 from .registry import System
 from .self_training import remixes
 
@@ -42,6 +45,7 @@ class Settings(ConvolutionalSettings):
     penalty: float = setting(100.0, "on noise in foreground latents")
     noise_only: float = setting(0.5, "share of a batch's items that are noise-only")
     batch: int = setting(8, "items in a batch", least=1)
+    filter_share: float = setting(0.5, "share of the filter in the estimate, 0 to 1; 0 for the networks alone")
 
     usual: ClassVar[UsualSpectrogram] = UsualSpectrogram(rate=22050, n_fft=256, hop=64, low=80.0, high=11025.0)
     source: ClassVar[str] = "bench/results/quality/field.md: for recordings from the field, the default"
@@ -60,10 +64,12 @@ class Settings(ConvolutionalSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any:
-    """Train on noisy recordings, and noise or labels; returns a ConvDenoisingAutoencoder, ready to denoise.
+    """Train on noisy recordings, and noise or labels; returns a FilteredDenoisingAutoencoder, ready to denoise.
 
     The learning rate of each model falls during its training.
     """
+    if not 0 <= settings.filter_share <= 1:
+        raise UserError(f"filter_share is {settings.filter_share}; it must be from 0 to 1")
     spectrograms = settings.spectrograms(material, options)
     steps = options.steps_or(settings.steps)
     frames = spectrograms.crop_frames(settings.frames, settings.pool)
@@ -95,6 +101,10 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any
             losses = losses + model.history.loss
             model.noise_mean_square.copy_(torch.from_numpy(typical_power(noise, signal)))
             model.mask = with_bypass(cautious(settings.mask, noise, MILD_END), noise)
+    if later:
+        model = FilteredDenoisingAutoencoder.of(
+            model, learned_filter(material, spectrograms.spectrogram, options.seed), settings.filter_share
+        )
     model.history = History(losses)
     return model
 

@@ -101,16 +101,27 @@ class Material:
         """Each channel that is not silent of each recording of a kind, (T,) at `rate` Hz, in the order given."""
         return [channel for source in self.sources(kind) for channel in samples_of(source, rate).channels]
 
-    def weakly_labelled(self, rate: int) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    def weakly_labelled(
+        self, rate: int, most: int | None = None, seed: int = 0
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         """What may have signal and what is noise-only, channels or stretches of them, (T,) at `rate` Hz.
+
+        With `most`, recordings are read in an order that the seed decides until there are so many samples of either
+        kind; the rest is left out.
 
         Raises UserError where there is nothing of either.
         """
-        signal, noise = [], self.channels("noise", rate) if self.noise else []
-        sources = self.labelled_sources()
-        if self.noise:
-            check_apart(sources, self.sources("noise"))
-        for source in sources:
+        signal: list[NDArray[np.float32]] = []
+        noise: list[NDArray[np.float32]] = []
+        sources, of_noise = self.labelled_sources(), self.sources("noise") if self.noise else []
+        if of_noise:
+            check_apart(sources, of_noise)
+        for source in _in_order(of_noise, most, seed):
+            if most is None or sum(map(len, noise)) < most:
+                noise += samples_of(source, rate).channels
+        for source in _in_order(sources, most, seed):
+            if most is not None and sum(map(len, signal)) >= most and (of_noise or sum(map(len, noise)) >= most):
+                break
             its = samples_of(source, rate)
             for channel, number in zip(its.channels, its.numbers, strict=True):
                 if source.events is None:
@@ -137,6 +148,13 @@ class Material:
     def labelled_sources(self) -> list["Source"]:
         """The noisy recordings, with their events where a label file lists them."""
         return labelled(self.sources("recordings"), self.labels, self.label_rules)
+
+
+def _in_order(sources: list["Source"], most: int | None, seed: int) -> list["Source"]:
+    """The sources as they are, or, where not all may be read, in an order that the seed decides."""
+    return (
+        sources if most is None else [sources[i] for i in np.random.default_rng([seed, 0xF1]).permutation(len(sources))]
+    )
 
 
 def sources_of(kind: str, given: Sequence[Audio]) -> list[Source]:

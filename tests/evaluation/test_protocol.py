@@ -139,9 +139,7 @@ def test_audio_that_does_not_match_is_compared_with_the_same_mixture():
 def test_rows_and_tables_are_written_and_read(tmp_path):
     rows = rows_of(VALUES, ("matched", "quieter"))
     summary = crossfit.summarise(rows, ["field"])
-    write_protocol(
-        tmp_path, {"environment": environment(), "settings": {"seed": 3}, "summary": summary, "rows": rows}
-    )
+    write_protocol(tmp_path, {"environment": environment(), "settings": {"seed": 3}, "summary": summary, "rows": rows})
     text = (tmp_path / "protocol.md").read_text()
     assert "seed 3" in text and "chosen on the other half: gate for half 0 and wiener for half 1" in text
     assert "| lost where noise-only audio is 6 dB too quiet | +0.5 [+0.5, +0.5]; 0 below the input |" in text
