@@ -1,7 +1,9 @@
-"""The protocol on the recordings beside the project: python -m partae_fast.bench.quality --data ../shared/data --out FOLDER
+"""The protocol on the recordings beside the project.
 
-Recordings are laid out by kind; clips whose licence is non-commercial are left out. `field` and its networks alone share
-a training.
+    python -m partae_fast.bench.quality --data ../shared/data --out FOLDER
+
+Recordings are laid out by kind; clips whose licence is non-commercial are left out. `field` and its networks alone
+share a training.
 """
 
 import argparse
@@ -54,7 +56,7 @@ def lay_out(data: Path, folder: Path) -> None:
     for place, kinds in (("clean", SONGS), ("noise", NOISES)):
         for kind, files in kinds.items():
             (folder / place / kind).mkdir(parents=True)
-            for number, file in enumerate(files):
+            for file in files:
                 link = folder / place / kind / f"{Path(file).name}{'_short' if file == 'noise/cafe' else ''}.flac"
                 link.symlink_to((data / f"{file}.flac").resolve())
 

@@ -8,10 +8,10 @@ preset's band, or is --model. Scores are of the song's band and of all frequenci
 Peers are noisereduce (install partae-fast[evaluate]), wiener, gate (a spectral gate) and ratio-mask (the true one, a
 ceiling). --out gets evaluation.md, .csv, .json and .png.
 
---protocol is for figures that hold elsewhere. In DATA, clean/ and noise/ then have a folder for every kind of sound. Kinds
-are dealt out to two halves, scenes are drawn within a half by --seed, at -10 to 10 dB, with noise-only audio of 3 s and of
-10 s or more, some of it 6 dB off or of another recording, and what is chosen on one half is reported on the other. --out
-gets protocol.md, .csv and .png.
+--protocol is for figures that hold elsewhere. In DATA, clean/ and noise/ then have a folder for every kind of sound.
+Kinds are dealt out to two halves, scenes are drawn within a half by --seed, at -10 to 10 dB, with noise-only audio of
+3 s and of 10 s or more, some of it 6 dB off or of another recording, and what is chosen on one half is reported on the
+other. --out gets protocol.md, .csv and .png.
 
 examples:
   partae evaluate recordings --out evaluation
@@ -136,9 +136,8 @@ def _check_apart(args: argparse.Namespace) -> None:
     name, wrong = ("with", _NOT_PROTOCOL) if args.protocol else ("without", _PROTOCOL_ALONE)
     surplus = [flag for flag in wrong if getattr(args, flag)]
     if surplus:
-        raise UserError(
-            f"--{surplus[0].replace('_', '-')} was given {name} --protocol, where it has no meaning; leave it out"
-        )
+        flag = surplus[0].replace("_", "-")
+        raise UserError(f"--{flag} was given {name} --protocol, where it has no meaning; leave it out")
 
 
 def _run_protocol(args: argparse.Namespace) -> int:

@@ -141,8 +141,8 @@ def _mean(values: dict[Key, float]) -> list[Any]:
 def markdown(summary: dict[str, Any]) -> str:
     """The summary as tables."""
     lines = [
-        f"{summary['scenes']} scenes, {summary['cases']} mixtures; SI-SDR in the song's band in dB; means [95 % interval "
-        "over scenes]; matched noise-only audio unless said.",
+        f"{summary['scenes']} scenes, {summary['cases']} mixtures; SI-SDR in the song's band in dB; means [95 % "
+        "interval over scenes]; matched noise-only audio unless said.",
         "",
     ]
     if summary["filters"]:

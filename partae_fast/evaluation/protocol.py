@@ -137,8 +137,8 @@ def _pairs(
     """So many pairs, none twice; each kind, and within it each recording, about as often as any other."""
     if count > len(songs) * len(noises):
         raise UserError(
-            f"a half has {len(songs)} songs and {len(noises)} noises, fewer pairs than the {count} scenes that are asked "
-            "for; give more recordings, or fewer scenes"
+            f"a half has {len(songs)} songs and {len(noises)} noises, fewer pairs than the {count} scenes that are "
+            "asked for; give more recordings, or fewer scenes"
         )
     pairs: list[tuple[Recording, Recording]] = []
     uses: Counter[str | Path] = Counter()
@@ -257,7 +257,7 @@ def run(
     for number, case in enumerate(cases, start=1):
         mismatch = OFF.get(case.noise_only, 0.0)
         ours = {name: [(seed, make(seed)) for seed in case.seeds] for name, make in systems.items()}
-        added = scored(case.scene, case.level, mismatch, others, ours, lambda *scene: Audible(*scene, case.kind))
+        added = scored(case.scene, case.level, mismatch, others, ours, functools.partial(Audible, kind=case.kind))
         rows += [{**case.about(), **row} for row in added]
         best = ", ".join(f"{row['method']} {row['si_sdr']:.1f}" for row in added)
         logger.info("%d: %s at %g dB, noise-only %s: %s", number, case.scene.name, case.level, case.noise_only, best)

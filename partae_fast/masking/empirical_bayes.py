@@ -2,10 +2,12 @@
 
 In each band the levels of the noise and of the signal have a distribution each. That of the noise is estimated from
 noise-only audio, that of the signal from the recordings, both by expectation maximisation; the gain is the mean of the
-Wiener gain over what may have made the power. It is a gate where the signal is rare and a Wiener filter where it is not.
+Wiener gain over what may have made the power. It is a gate where the signal is rare, and a Wiener filter where it is
+not.
 """
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -16,7 +18,7 @@ Array = NDArray[np.float64]
 POWERS = np.linspace(-9.0, 12.0, 127)  # logarithms of the power over the noise's at which the gain is tabulated
 ITERATIONS = 40
 _NOISE = np.exp(np.linspace(math.log(0.02), math.log(60.0), 24))  # levels that the noise may have
-_SIGNAL = np.concatenate([[0.0], np.exp(np.linspace(math.log(0.03), math.log(3e4), 31 - 1))])
+_SIGNAL = np.concatenate([[0.0], np.exp(np.linspace(math.log(0.03), math.log(3e4), 30))])
 _SHAPE = 3.4  # of the gamma distribution that means over 3 x 3 have at a hop of a quarter: mean^2 / variance
 _NARROW, _BANDS = 64, 12  # bins below which a band has 8 of them, and edges above
 _TINY = 1e-300
@@ -36,7 +38,7 @@ def gain_tables(noise: NDArray[np.float32], mixture: NDArray[np.float32]) -> NDA
     """
     edges, bins = band_edges(noise.shape[1]), noise.shape[1]
     tables = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         around = (high - low) // 2
         counts = [_counts(power[:, max(0, low - around) : min(bins, high + around)]) for power in (noise, mixture)]
         tables.append(_table(*counts))
@@ -44,7 +46,7 @@ def gain_tables(noise: NDArray[np.float32], mixture: NDArray[np.float32]) -> NDA
 
 
 def tabulated_gain(power: NDArray[np.float32], tables: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The gain of each power over the noise's, (frames, bins), by the tables of its bands, between which it is linear."""
+    """The gain of each power over the noise's, (frames, bins), linear between powers and between the bands' tables."""
     bins = power.shape[1]
     edges = band_edges(bins)
     place = np.interp(np.arange(bins), (edges[:-1] + edges[1:]) / 2, np.arange(len(tables)))

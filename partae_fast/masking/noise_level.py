@@ -14,11 +14,14 @@ _TINY = 1e-20
 
 
 def noise_level(noise: Power, mixture: Power) -> Power:
-    """Return the noise's mean power in the mixture, (bins,), from powers (frames, bins) of noise alone and of the mixture.
+    """Return the noise's mean power in the mixture, (bins,).
 
     It is the mean of the noise-only audio, times the ratio of quiet frames in the mixture to quiet frames in the
-    noise-only audio: where the mixture is quieter, noise-only audio is too loud. Upwards the ratio counts only as far as
-    most bins share it, for a song raises the quiet frames of its own bins.
+    noise-only audio: where the mixture is quieter, noise-only audio is too loud. Upwards the ratio counts only as far
+    as most bins share it, for a song raises the quiet frames of its own bins.
+
+    Args:
+        noise, mixture: powers (frames, bins).
     """
     from scipy.ndimage import median_filter
 

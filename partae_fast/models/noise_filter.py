@@ -40,8 +40,8 @@ class NoiseFilter(nn.Module):
         hop: samples; windows are `LENGTHS` times as long.
 
     Attributes:
-        level_N, table_N: buffers, for each window of N samples the noise's power (N/2 + 1,) and the gain's tables (bands,
-            127); 0 before `learn`.
+        level_N, table_N: buffers, for each window of N samples the noise's power (N/2 + 1,) and the gain's tables
+            (bands, 127); 0 before `learn`.
     """
 
     def __init__(self, hop: int) -> None:
@@ -98,9 +98,8 @@ class NoiseFilter(nn.Module):
         powers = [np.square(np.abs(grid.spectra(x))) for x in recordings if len(x) >= window]
         if not powers:
             longest = max((len(x) for x in recordings), default=0)
-            raise UserError(
-                f"the longest recording lasts {longest / rate:.2f} s and a window {window / rate:.2f} s; give longer ones"
-            )
+            own, least = longest / rate, window / rate
+            raise UserError(f"the longest recording lasts {own:.2f} s and a window {least:.2f} s; give longer ones")
         return np.concatenate(powers)
 
 
@@ -118,6 +117,7 @@ class FilterModel(StatefulModel):
     RESTORED = ()
 
     foreground: Tensor
+    history: Any
 
     def __init__(self, bins: int, hop: int) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class FilterModel(StatefulModel):
 
 
 def filtered(filter: NoiseFilter, spectra: Tensor, spectrogram: Spectrogram) -> Tensor:
-    """The spectra (channels, N, n_fft // 2 + 1) of what the filter makes of the samples under them; 0 outside the band."""
+    """The spectra of what the filter makes of the samples under spectra (channels, N, bins); 0 outside the band."""
     out = np.zeros(tuple(spectra.shape), np.complex64)
     band = slice(spectrogram.first, spectrogram.first + spectrogram.bins)
     for channel, own in zip(spectra.cpu().numpy(), out, strict=True):
