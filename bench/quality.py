@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--networks", action="store_true", help="field too, which is trained on every mixture")
+    parser.add_argument("--peers", nargs="+", help="as for partae evaluate (default: all that are installed)")
     parser.add_argument("--minutes", type=float, default=60.0, help="start no case after this time")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -111,7 +112,7 @@ def main() -> None:
     for number, case in enumerate(cases, start=1):
         if time.monotonic() - started > 60 * args.minutes:
             break
-        rows += protocol.run([case], systems)
+        rows += protocol.run([case], systems, args.peers)
         print(f"{number} of {len(cases)}: {case.scene.name} {case.level:g} dB {case.noise_only}", flush=True)
         if {row["half"] for row in rows} == {0, 1}:
             summary = crossfit.summarise(rows, list(systems))

@@ -84,7 +84,8 @@ def demo(
     files.write(places["noisy.wav"], made.noisy, made.rate, overwrite=overwrite)
     logger.info("%s: %.0f s of two birds and a crowd", places["noisy.wav"], seconds)
     material: Any = {"recordings": [places["noisy.wav"]], "noise": [(made.noise, made.rate)]}
-    untrained = fit(**material, options=TrainingOptions(steps=0, seed=seed, progress=False))
+    networks_alone = {"filter_share": 0.0}
+    untrained = fit(**material, settings=networks_alone, options=TrainingOptions(steps=0, seed=seed, progress=False))
     training = time.monotonic()
     model = fit(**material, options=TrainingOptions(steps=steps, seed=seed, progress=progress))
     training = time.monotonic() - training

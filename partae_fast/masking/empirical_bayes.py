@@ -52,12 +52,21 @@ def tabulated_gain(power: NDArray[np.float32], tables: NDArray[np.float32]) -> N
     place = np.interp(np.arange(bins), (edges[:-1] + edges[1:]) / 2, np.arange(len(tables)))
     below = np.floor(place).astype(np.int64)
     share = (place - below)[:, None]
-    own = tables[below] * (1 - share) + tables[np.minimum(below + 1, len(tables) - 1)] * share
-    at = (np.log(np.clip(power, math.exp(POWERS[0]), math.exp(POWERS[-1]))) - POWERS[0]) / (POWERS[1] - POWERS[0])
-    left = np.clip(at.astype(np.int64), 0, len(POWERS) - 2)
-    right = np.clip(at - left, 0, 1)
-    every = np.arange(bins)[None]
-    return (own[every, left] * (1 - right) + own[every, left + 1] * right).astype(np.float32)
+    own = (tables[below] * (1 - share) + tables[np.minimum(below + 1, len(tables) - 1)] * share).astype(np.float32)
+    # Row after row of one array, the last of each row twice: that is faster to read than pairs of indices.
+    flat = np.concatenate([own, own[:, -1:]], axis=1).ravel()
+    rows = np.arange(bins, dtype=np.int32) * np.int32(len(POWERS) + 1)
+    at = np.log(np.maximum(power, np.float32(math.exp(POWERS[0])))).astype(np.float32, copy=False)
+    at -= np.float32(POWERS[0])
+    at *= np.float32(1 / (POWERS[1] - POWERS[0]))
+    np.minimum(at, np.float32(len(POWERS) - 1), out=at)
+    left = at.astype(np.int32)
+    at -= left
+    left += rows
+    gain = np.take(flat, left)
+    left += 1
+    gain += at * (np.take(flat, left) - gain)
+    return gain
 
 
 def _counts(power: NDArray[np.float32]) -> Array:

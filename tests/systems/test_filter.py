@@ -82,6 +82,23 @@ def test_of_many_recordings_some_are_read(monkeypatch):
     assert levels[0].equal(levels[1]) and not levels[0].equal(levels[2])
 
 
+def test_of_a_long_recording_pieces_are_read(tmp_path):
+    """Of all its parts, and labels are of the whole recording's time."""
+    long = np.concatenate([hiss(20.0, 1), MIXTURE, hiss(20.0, 2)])
+    files.write(tmp_path / "a.wav", long, RATE, "FLOAT")
+    (tmp_path / "a.txt").write_text("20\t24\tsong\n")
+    material = Material([tmp_path / "a.wav"], labels=[tmp_path / "a.txt"])
+    whole, parts = (material.weakly_labelled(RATE, most, seed=3) for most in (None, 16 * RATE))
+    # 8 pieces of 2 s, of which that in the song is signal, but for the guard around it.
+    assert sum(map(len, parts[1])) == pytest.approx(14 * RATE, rel=0.15) and len(parts[1]) >= 6
+    assert sum(map(len, parts[0])) <= 4 * RATE
+    for kind, (some, every) in enumerate(zip(parts, whole, strict=True)):
+        joined = np.concatenate(every)
+        for x in some:
+            at = np.flatnonzero(joined == x[0])
+            assert any(np.array_equal(joined[i : i + len(x)], x) for i in at), kind
+
+
 def test_the_command_line_trains_it(tmp_path, capsys):
     files.write(tmp_path / "a.wav", MIXTURE, RATE, "FLOAT")
     files.write(tmp_path / "n.wav", hiss(3.0, 1), RATE, "FLOAT")
