@@ -91,7 +91,7 @@ def test_the_protocol_compares_presets_on_scenes_of_two_halves(partae, kinds):
         (("data", "--protocol", "--levels", "5"), "--levels was given with --protocol"),
         (("data", "--protocol", "--presets", "nosuch"), "preset 'nosuch' is not known"),
         (("data", "--protocol", "--scenes", "3"), "scenes is 3; it must be an even number"),
-        (("data", "--protocol"), "clean: 1 kinds of recordings are long enough"),
+        (("data", "--protocol"), "clean: 0 kinds of recordings are long enough"),
         (("nowhere",), "nowhere: has no folder clean"),
         (("data", "--peers", "nosuch"), "peer 'nosuch' is not known"),
         (("data", "--preset", "nosuch"), "preset 'nosuch' is not known"),
