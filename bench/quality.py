@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def field_and_networks() -> dict[str, Callable[[int], Denoiser]]:
     """`field`, and its networks without the filter, of one training for each mixture and seed."""
 
     @functools.lru_cache(maxsize=1)
-    def model(mixture: bytes, noise_only: bytes, rate: int, seed: int) -> object:
+    def model(mixture: bytes, noise_only: bytes, rate: int, seed: int) -> Any:
         recordings = [(np.frombuffer(part, np.float32), rate) for part in (mixture, noise_only)]
         options = pf.TrainingOptions(progress=False, seed=seed)
         return pf.fit(recordings[:1], noise=recordings[1:], options=options)

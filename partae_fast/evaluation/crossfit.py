@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .audible import SPEECH
 from .evaluate import FILTERS, Row
@@ -134,7 +133,7 @@ def _mean(values: dict[Key, float]) -> list[Any]:
     scenes: dict[str, list[float]] = {}
     for key, value in values.items():
         scenes.setdefault(key[0], []).append(value)
-    means: NDArray[np.float64] = np.array([np.mean(each) for each in scenes.values()])
+    means = np.array([np.mean(each) for each in scenes.values()], np.float64)
     return [float(np.mean(list(values.values()))), *bootstrap(means)]
 
 

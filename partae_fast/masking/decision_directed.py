@@ -46,7 +46,7 @@ def decision_directed(
     return gain.reshape(count * BLOCK, bins)[:frames]
 
 
-def _log_mmse(wiener: NDArray[np.float32], p: NDArray[np.float32]) -> NDArray[np.float32]:
+def _log_mmse(wiener: NDArray[np.floating], p: NDArray[np.floating]) -> NDArray[np.float32]:
     """The log-spectral gain of the Wiener gain and the power over the noise's; at most 1."""
     from scipy.special import exp1
 

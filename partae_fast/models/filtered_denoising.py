@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
     """
 
     RESTORED = (*ConvDenoisingAutoencoder.RESTORED, "share")
+
+    history: Any
 
     def __init__(
         self,

@@ -159,7 +159,7 @@ def filtered(filter: NoiseFilter, spectra: Tensor, spectrogram: Spectrogram) -> 
     band = slice(spectrogram.first, spectrogram.first + spectrogram.bins)
     for channel, own in zip(spectra.cpu().numpy(), out, strict=True):
         total, weight = spectrogram.overlap_add(channel)
-        samples = total / np.maximum(weight, np.float32(1e-6))
+        samples = np.asarray(total / np.maximum(weight, np.float32(1e-6)), np.float32)
         own[:, band] = spectrogram.spectra(filter.denoised(samples, spectrogram.rate))[:, band]
     return torch.from_numpy(out).to(spectra.device)
 
