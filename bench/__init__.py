@@ -10,13 +10,12 @@
     denoise.py     denoising from file to file, beside noisereduce
     population.py  several models side by side
     curves.py      time of a step over each of its sizes
-    memory.py      what a step allocates, each version in a process of its own
+    memory.py      what a step allocates, each version in a process of its own (step_memory.py)
     common.py      a contest between versions: checked against float64, timed, checked again
     candidate.py   a function of one's own as one more back-end of its op
     shapes.py      the shapes, their inputs, and the work that cannot be avoided
     render.py      rows -> a Markdown table and a plot
-    fuzz.py        files that nobody meant, for as long as one likes, and every reader's answer to them
-    gpu.sh         every GPU test, then every benchmark, on a machine with a GPU
+    gpu.sh, gpu.py every GPU check and benchmark, in three calls (gpu_probe.py: what they ask)
 
 Rows are kept under results/. A version that is wrong is not timed; a time below the floor is an error. How good
 denoising is `partae evaluate` says.

@@ -41,16 +41,17 @@ def as_backend(candidate: Candidate, device: str) -> AbstractContextManager[None
     op = candidate.op
     house = implementation(op, resolve(op, "auto", torch.device(device), torch.float32))
     functions = {name: getattr(house, name) for name in OPS[op].passes}
-    functions[candidate.op_pass] = _taking_a_leak(candidate) if op == "encode" else candidate.function
+    functions[candidate.op_pass] = _taking_negative_slope(candidate) if op == "encode" else candidate.function
     return registered(op, candidate.name, SimpleNamespace(**functions))
 
 
-def _taking_a_leak(candidate: Candidate) -> Callable:
-    """The function; where it does without a leak, or takes it by keyword alone, not told of it: it is 0 here."""
+def _taking_negative_slope(candidate: Candidate) -> Callable:
+    """Return the function, without the argument negative_slope if it takes none by position: it is 0 here."""
     parameters = inspect.signature(candidate.function).parameters.values()
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if any(
-        p.kind == inspect.Parameter.VAR_POSITIONAL or (p.name == "leak" and p.kind in by_position) for p in parameters
+        p.kind == inspect.Parameter.VAR_POSITIONAL or (p.name == "negative_slope" and p.kind in by_position)
+        for p in parameters
     ):
         return candidate.function
     return lambda *args: candidate.function(*args[:-1])

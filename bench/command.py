@@ -39,6 +39,7 @@ def main(
     candidate: str | None = None,
     *,
     device: str | None = None,
+    kind: str = "float32",
     with_curves: bool = False,
     quick: bool = False,
     results: str | os.PathLike[str] | None = None,
@@ -47,6 +48,7 @@ def main(
 
     For "train-step", `with_curves` draws time over each size too, `quick` takes few samples and no memory figures, and
     `results` is a folder for rows, table and plot of both. `device` is "cpu" or "cuda"; without one, all there are.
+    `kind` is how products of ops are rounded on a GPU, for ours and the peers alike: "float32" or "tf32".
 
     `candidate` is FILE.py:FUNCTION, one more back-end of its op. Returns the exit code: 1 where a version was wrong and
     so not timed, or a time is below what the hardware allows. Raises UserError for settings that do not go.
@@ -58,12 +60,14 @@ def main(
     if with_curves and op != STEP:
         raise UserError(f"curves are of whole training steps; say: partae bench {STEP} --curves")
     devices = _devices(device)
+    if kind != "float32" and devices != ["cuda"]:
+        raise UserError(f"type {kind} is of GPUs alone; add --device cuda")
     report = _empty_report()
     complete = True
     for place in devices if op not in (STARTUP, DENOISE) else []:
         report["ceilings"][place] = ceilings(place)
         for name in CONTESTS if op is None else [op] if op in CONTESTS else []:
-            complete &= _contests(name, place, report, mine)
+            complete &= _contests(name, place, report, mine, kind)
         if op in (None, STEP):
             complete &= _steps(place, report, QUICK_ROUNDS if quick else STEP_ROUNDS, not quick)
     if op in (None, STARTUP):
@@ -90,16 +94,17 @@ def _empty_report() -> dict[str, Any]:
     return {"environment": environment(), "ceilings": {}, "rows": [], "skipped": {}}
 
 
-def _contests(name: str, device: str, report: dict[str, Any], mine: Candidate | None) -> bool:
+def _contests(name: str, device: str, report: dict[str, Any], mine: Candidate | None, kind: str) -> bool:
     """Append the rows of one op; False where a version was wrong or a row is an error."""
     module = importlib.import_module(f"{__package__}.{name}")
     versions = [b for b in ({"cpu": ["cpu"], "cuda": ["triton"]}[device]) if backends()[b].available]
     versions += [mine.name] if mine else []
     right = True
-    with as_backend(mine, device) if mine else contextlib.nullcontext(), train_step.rounding("float32"):
+    with as_backend(mine, device) if mine else contextlib.nullcontext(), train_step.rounding(kind):
         for shape in getattr(module, "shapes", shapes)(device):
             torch.compiler.reset()
             for contest in module.contests(shape, device, versions):
+                contest.type = kind
                 if mine:
                     contest.candidate = mine.name
                     if mine.op_pass.endswith("_backward") and not contest.backward:
@@ -113,7 +118,9 @@ def _append(contest: Contest, shape: dict[str, int], device: str, report: dict[s
     outcome = contest.run(shape, device, report["ceilings"][device])
     if any(row.fault for row in outcome.rows):  # other work may have slowed what the ceilings were made of
         report["ceilings"][device] = faster(report["ceilings"][device], ceilings(device))
-        outcome.rows = [held_against(row, contest.work.floor(report["ceilings"][device])) for row in outcome.rows]
+        outcome.rows = [
+            held_against(row, contest.work.floor(report["ceilings"][device], contest.type)) for row in outcome.rows
+        ]
     report["rows"] += [row.to_dict() for row in outcome.rows]
     print(_line(outcome.rows), flush=True)
     for version, reason in outcome.not_timed.items():

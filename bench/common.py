@@ -16,6 +16,8 @@ from .timing import Row, Work, measure, rows
 
 # Relative root-mean-square error of what we sum ourselves, in blocks and in a fixed order, as in `partae verify`.
 GATE = 1e-5
+# What the rounding of operands to TF32 allows besides: 11 bits, as in `partae verify`.
+TYPE_GATES = {"float32": 0.0, "tf32": 1e-3}
 UNIT = 2.0**-24  # how far float32 rounds, relative to the number
 # Largest relative difference of the losses of a model's first 10 steps. A near-tie of two frames that rounding turns
 # moves the gradient of a step by about 0.3 %, whose effect on the next loss is smaller: 5e-4 was seen with 128 latents.
@@ -138,6 +140,7 @@ class Contest:
 
     scaled: Sequence[str] = ()  # the inputs that are multiplied before the check after the timing; empty: the first
     candidate: str | None = None  # which of ours it is; it may be a library's
+    type: str = "float32"  # how products are rounded, a name in TYPE_GATES
 
     def run(self, shapes: dict[str, int], device: str, ceilings: dict[str, Any]) -> Outcome:
         """Check every version, time those that are right, and check those once more, on other numbers."""
@@ -146,7 +149,7 @@ class Contest:
         if not errors:
             return outcome
         right = {name: call for name, call in (self.ours | self.peers).items() if name in errors}
-        samples = measure(right, device)
+        samples = measure(right, device, cold=True)
         scaled = [self.inputs[name] for name in self.scaled or list(self.inputs)[:1]]
         kept = [tensor.detach().clone() for tensor in scaled]
         with torch.no_grad():  # other numbers in the same memory: a result that was remembered is wrong now
@@ -157,7 +160,7 @@ class Contest:
             for tensor, numbers in zip(scaled, kept, strict=True):
                 tensor.copy_(numbers)
         samples = {name: taken for name, taken in samples.items() if name in still_right}
-        outcome.rows = rows(self.op, samples, set(self.peers), errors, self.work, ceilings, shapes, device)
+        outcome.rows = rows(self.op, samples, set(self.peers), errors, self.work, ceilings, shapes, device, self.type)
         return outcome
 
     def _errors(self, versions: dict[str, Callable[[], Any]], outcome: Outcome, fate: str) -> dict[str, float]:
@@ -204,6 +207,7 @@ class Contest:
         worst = 0.0
         for found in check(kept):
             gate = found.gate(self.by_library or name in self.peers or name == self.candidate)
+            gate = max(gate, TYPE_GATES[self.type])
             if not found.error <= gate:
                 raise Wrong(f"{found.name} is off by {found.error:.2g}, above {gate:.2g}")
             worst = max(worst, found.error)

@@ -2,7 +2,7 @@
 
 The cost should grow as the needed work grows. Where it does not, `text` says so, and why as far as the same run tells:
 each point also has the time of a step of one item of one pool window with the same filters, which is what a step costs
-however little there is to learn from: the optimiser, the sums of partial gradients, meetings of threads or blocks.
+however little there is to learn from: the optimizer, the sums of partial gradients, meetings of threads or blocks.
 """
 
 import itertools
@@ -182,7 +182,7 @@ def why(first: dict[str, Any], last: dict[str, Any], name: str) -> str:
     reasons = []
     if fixed / seconds >= LARGE:
         what = (
-            "optimiser, sums of partial gradients, meetings of those who work"
+            "optimizer, sums of partial gradients, meetings of those who work"
             if name.startswith(OURS)
             else "operators called one by one"
         )

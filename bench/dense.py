@@ -15,7 +15,7 @@ from torch import Tensor
 import partae_fast as pf
 from partae_fast.kernels import OPS
 from partae_fast.kernels.dense import Dropout, eager
-from partae_fast.training.optimisers import Optimiser
+from partae_fast.training.optimizers import Optimizer
 
 from . import peers
 from .common import Check, Contest, deviation, gradients
@@ -169,7 +169,7 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
 
     def ours(backend: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
         parameters = leaves()
-        optimiser, steps = Optimiser("adam", {str(n): p for n, p in enumerate(parameters)}, {}), iter(range(2**62))
+        optimizer, steps = Optimizer("adam", {str(n): p for n, p in enumerate(parameters)}, {}), iter(range(2**62))
         fused = backend if backend in OPS["curro_loss"].backends else "auto"  # a candidate is one of dense alone
 
         def step() -> Tensor:
@@ -177,7 +177,7 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
                 parameter.grad = None
             loss = loss_of(_ours(backend), parameters, fused=fused)
             loss.backward()
-            optimiser.step(next(steps))
+            optimizer.step(next(steps))
             return loss.detach()
 
         return parameters, step
@@ -186,13 +186,13 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
         function: Callable[..., Tensor], dtype: torch.dtype = torch.float32, **options: bool
     ) -> tuple[list[Tensor], Callable[[], Tensor]]:
         parameters = leaves(dtype)
-        optimiser = torch.optim.Adam(parameters, **options)
+        optimizer = torch.optim.Adam(parameters, **options)
 
         def step() -> Tensor:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = function(parameters)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             return loss.detach()
 
         return parameters, step

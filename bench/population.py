@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from partae_fast.atomic import atomic_path
-from partae_fast.kernels.train_steps import Run
+from partae_fast.kernels.train_steps import TrainingRun
 from partae_fast.training.steps import serving_backend, train_steps
 
 from . import ceilings as ceilings_module
@@ -33,7 +33,7 @@ PAPER_STEPS = 10**6
 BURST = 0.5  # seconds of a launch, about
 
 
-def runs_of(shape: dict[str, int], device: str, models: int) -> list[Run]:
+def runs_of(shape: dict[str, int], device: str, models: int) -> list[TrainingRun]:
     """Models that differ in seed, recordings, penalty and share of background latents, as in a figure's grid."""
     found = []
     for i in range(models):
@@ -87,7 +87,7 @@ def compare(
     return rows, []
 
 
-def train_for(runs: list[Run], seconds: float) -> dict[str, Any]:
+def train_for(runs: list[TrainingRun], seconds: float) -> dict[str, Any]:
     """Train the population in launches of about BURST seconds until `seconds` have passed; what came of it."""
     backend = serving_backend(runs)
     steps, step, spent, launches = 4, 0, 0.0, 0

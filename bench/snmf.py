@@ -39,7 +39,7 @@ def contests(shape: dict[str, int], device: str, backends: list[str]) -> list[Co
     update, once = 4.0 * n * h * k, 4.0 * (n * h + n * k + k * h)
 
     def learned() -> tuple[Tensor, Tensor]:
-        found, objectives = snmf.learned(given, k, 0.0, UPDATES, seed=0)
+        found, objectives = snmf.learn_dictionary(given, k, 0.0, UPDATES, seed=0)
         return found, torch.tensor(objectives)
 
     return [
@@ -71,7 +71,7 @@ def _check_of_activations(t: SimpleNamespace) -> Check:
 
 def _check_of_learning(t: SimpleNamespace, bases: int) -> Check:
     """What a dictionary explains, alike for all; of ours alone the dictionary and the objective of each update too."""
-    dictionary, objectives = snmf.learned(t.x, bases, 0.0, UPDATES, seed=0)
+    dictionary, objectives = snmf.learn_dictionary(t.x, bases, 0.0, UPDATES, seed=0)
     truth = _explained(t.x, dictionary)
 
     def check(outputs):

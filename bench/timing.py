@@ -19,6 +19,7 @@ SAMPLE_SECONDS = 0.02  # a sample repeats the call until it takes about this lon
 SETTLE_SECONDS = 0.02
 WARM_SECONDS = 0.25  # a call that takes longer needs no other before it to wake what it uses
 QUANTILES = (0.1, 0.5, 0.9)
+FLUSH_BYTES = 1 << 28  # more than any card's second-level cache
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Work:
     flop: float
     bytes: float
 
-    def floor(self, ceilings: dict[str, Any]) -> float:
+    def floor(self, ceilings: dict[str, Any], kind: str = "float32") -> float:
         """Seconds below which the machine cannot go: the slower of its arithmetic and its memory.
 
-        On a GPU three products in TF32 may stand for one of float32. The memory's rate is that of the largest measured
-        set that is not larger than this one: what fits in a cache is not bound by the memory behind it. A set smaller
-        than all measured ones is not bound at all.
+        On a GPU three products in TF32 may stand for one of float32, and one where `kind` is "tf32". The memory's rate
+        is that of the largest measured set that is not larger than this one: a set that fits in a cache is not bound by
+        the memory behind it. A set smaller than all measured ones is not bound at all.
         """
-        rate = max(ceilings["flop_per_s"], ceilings.get("tf32_flop_per_s", 0.0) / 3)
+        rate = max(ceilings["flop_per_s"], ceilings.get("tf32_flop_per_s", 0.0) / (1 if kind == "tf32" else 3))
         smaller = [bandwidth for size, bandwidth in ceilings["bandwidths"] if size <= self.bytes]
         return max(self.flop / rate, self.bytes / smaller[-1] if smaller else 0.0)
 
@@ -80,13 +81,18 @@ class Row:
         return asdict(self)
 
 
-def measure(calls: dict[str, Callable[[], Any]], device: str, rounds: int = ROUNDS) -> dict[str, np.ndarray]:
+def measure(
+    calls: dict[str, Callable[[], Any]], device: str, rounds: int = ROUNDS, cold: bool = False
+) -> dict[str, np.ndarray]:
     """Seconds of each call, (rounds,), all versions in turn in every round, so that a slow spell meets them all.
+
+    On a GPU a `cold` call finds nothing in the second-level cache, which a write of FLUSH_BYTES has filled before. That
+    write also hides the time that the host takes to launch the call.
 
     A call that has an attribute `steps` does that many at once; its seconds are of one. One that has `rewind` is set
     back by it, untimed, before each sample.
     """
-    seconds = _seconds_on_gpu if device == "cuda" else _seconds_on_cpu
+    seconds = (_cold_seconds_on_gpu if cold else _seconds_on_gpu) if device == "cuda" else _seconds_on_cpu
     repeats, long = {}, set()
     for name, call in calls.items():
         once = [seconds(call, 1)]
@@ -124,6 +130,19 @@ def _seconds_on_gpu(call: Callable[[], Any], repeats: int) -> float:
     return start.elapsed_time(end) * 1e-3 / repeats
 
 
+def _cold_seconds_on_gpu(call: Callable[[], Any], repeats: int) -> float:
+    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+    filler = torch.empty(FLUSH_BYTES // 4, device="cuda")
+    torch.cuda.synchronize()
+    for start, end in events:
+        filler.zero_()
+        start.record()
+        call()
+        end.record()
+    torch.cuda.synchronize()
+    return sum(start.elapsed_time(end) for start, end in events) * 1e-3 / repeats
+
+
 def rows(
     op: str,
     samples: dict[str, np.ndarray],
@@ -138,7 +157,7 @@ def rows(
     """A row for each version's samples, ours first."""
     medians = {name: float(np.median(taken)) for name, taken in samples.items()}
     best = min((medians[name] for name in samples if name in peers), default=None)
-    floor = work.floor(ceilings)
+    floor = work.floor(ceilings, kind)
     found = []
     for name in sorted(samples, key=lambda name: name in peers):
         low, middle, high = (float(q) for q in np.quantile(samples[name], QUANTILES))

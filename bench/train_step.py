@@ -1,7 +1,7 @@
 """Whole training steps: crops drawn and mixed, loss, gradients, AdaDelta (rho 0.95), beside the same in PyTorch.
 
 Every version takes CHECKED steps from the same weights first, and is timed only if its losses are those of the same
-steps in float64. Every sample starts from the weights and the optimiser's state that stood after those steps, so that
+steps in float64. Every sample starts from the weights and the optimizer's state that stood after those steps, so that
 all versions time the same steps: how many latents are active, which changes as a model learns, is the same for all.
 After the timing the first of them must give the loss that it gave before.
 
@@ -31,8 +31,7 @@ import torch
 from torch import Tensor
 
 from partae_fast.kernels import OPS, BackendUnavailable, implementation
-from partae_fast.kernels.optimiser import RULES
-from partae_fast.kernels.train_steps import Run, fresh_state
+from partae_fast.kernels.train_steps import RULES, TrainingRun, fresh_state
 from partae_fast.sampling.crops import CropSampler
 from partae_fast.training.steps import serving_backend, train_steps
 
@@ -110,7 +109,7 @@ def make_sampler(shape: dict[str, int], device: str, seed: int = 0) -> CropSampl
 
 def make_run(
     shape: dict[str, int], sampler: CropSampler, seed: int = 0, penalty: float = PENALTY, background: float = 0.25
-) -> Run:
+) -> TrainingRun:
     """A model of random filters in training on the sampler's crops, on their device."""
     device = sampler.source.device
     generator = torch.Generator().manual_seed(seed)
@@ -119,7 +118,7 @@ def make_run(
     w_dec = torch.randn(taps, latents, bins, generator=generator) / (taps * latents) ** 0.5
     w_enc, w_dec = w_enc.to(device), w_dec.to(device)
     foreground = (torch.arange(latents, device=device) >= round(latents * background)).float()
-    return Run(
+    return TrainingRun(
         *(w_enc, w_dec, fresh_state(w_enc, w_dec, "adadelta"), sampler.crops),
         *(sampler.mean.to(device), sampler.std.to(device), foreground, penalty, shape["P"]),
         *("adadelta", {**RULES["adadelta"].options, "rho": RHO}),
@@ -146,7 +145,11 @@ class Ours(_Rewound):
     """A call takes `steps` steps of all runs in one launch, as many as take about `launch_seconds`."""
 
     def __init__(
-        self, runs: Sequence[Run], backend: str, threads: int | None = None, launch_seconds: float = LAUNCH_SECONDS
+        self,
+        runs: Sequence[TrainingRun],
+        backend: str,
+        threads: int | None = None,
+        launch_seconds: float = LAUNCH_SECONDS,
     ) -> None:
         self.runs, self.backend, self.threads = list(runs), backend, threads or torch.get_num_threads()
         self.steps = CHECKED
@@ -203,10 +206,10 @@ class Peer(_Rewound):
 
     steps = 1
 
-    def __init__(self, loss: Callable[..., Tensor], run: Run, sampler: CropSampler, form: str) -> None:
+    def __init__(self, loss: Callable[..., Tensor], run: TrainingRun, sampler: CropSampler, form: str) -> None:
         self.loss, self.run, self.sampler = loss, run, sampler
         self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
-        self.optimiser = adadelta(self.weights, form)
+        self.optimizer = adadelta(self.weights, form)
         on_gpu = run.w_enc.device.type == "cuda"
         self.table = _TableOfCrops(sampler) if on_gpu else None
         self.at = torch.zeros(1, dtype=torch.int64, device=run.w_enc.device)
@@ -214,7 +217,7 @@ class Peer(_Rewound):
         self.remember_all()
 
     def remember_all(self) -> None:
-        states = [t for state in self.optimiser.state.values() for t in state.values() if isinstance(t, Tensor)]
+        states = [t for state in self.optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
         self.remember([*self.weights, *states, self.at])
 
     def __call__(self) -> Tensor:
@@ -229,21 +232,21 @@ class Peer(_Rewound):
 
     def learn(self, x: Tensor, noise_only: Tensor) -> Tensor:
         run = self.run
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(x, run.mean, run.std, *self.weights, noise_only, run.foreground, run.penalty, run.pool)
         loss.backward()
-        self.optimiser.step()
+        self.optimizer.step()
         return loss.detach()
 
 
 class GraphPeer(Peer):
     """The whole step captured: a call replays it. Crops are gathered inside, by a table of where they start."""
 
-    def __init__(self, loss: Callable[..., Tensor], run: Run, sampler: CropSampler, form: str) -> None:
+    def __init__(self, loss: Callable[..., Tensor], run: TrainingRun, sampler: CropSampler, form: str) -> None:
         self.loss, self.run, self.sampler = loss, run, sampler
         self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
         before = [w.detach().clone() for w in self.weights]
-        self.optimiser = adadelta(self.weights, form, capturable=True)
+        self.optimizer = adadelta(self.weights, form, capturable=True)
         self.table = _TableOfCrops(sampler)
         self.table.draw_for(0)
         self.at = torch.zeros(1, dtype=torch.int64, device=run.w_enc.device)
@@ -253,14 +256,14 @@ class GraphPeer(Peer):
             for _ in range(3):
                 self.body()
         torch.cuda.current_stream().wait_stream(side)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.captured = self.body()
         with torch.no_grad():
             for weight, kept in zip(self.weights, before, strict=True):
                 weight.copy_(kept)
-            for state in self.optimiser.state.values():
+            for state in self.optimizer.state.values():
                 for tensor in state.values():
                     tensor.zero_()
             self.at.zero_()

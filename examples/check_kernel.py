@@ -1,4 +1,4 @@
-"""Write encode with one matrix product, check it against the float64 reference, and time it beside partae's kernel.
+"""Implement encode with one matrix product, then check it and time it.
 
 python examples/check_kernel.py
 """
@@ -13,14 +13,14 @@ from partae_fast.conformance import Candidate, verify
 
 
 def encode(x, w_enc, pool, mean, std):
-    """Values and positions of encode (see partae_fast/kernels/__init__.py) from frames laid out as runs."""
+    """Compute values and positions; see partae_fast/kernels/__init__.py."""
     taps, bins, latents = w_enc.shape
-    kind = torch.promote_types(x.dtype, torch.float32)  # sums are in float32 or wider
-    x, w = x.to(kind), w_enc.to(kind).flip(0).transpose(0, 1).reshape(bins * taps, latents)
+    dtype = torch.promote_types(x.dtype, torch.float32)  # sums are in float32 or wider
+    x, w = x.to(dtype), w_enc.to(dtype).flip(0).transpose(0, 1).reshape(bins * taps, latents)
     x = x if mean is None else (x - mean) / std
     after = (taps - 1) // 2
-    runs = F.pad(x, (0, 0, taps - 1 - after, after)).unfold(1, taps, 1)  # (B, N, H, M)
-    z = F.pad((runs.flatten(2) @ w).relu().transpose(1, 2), (0, -x.shape[1] % pool), value=-torch.inf)
+    windows = F.pad(x, (0, 0, taps - 1 - after, after)).unfold(1, taps, 1)  # (B, N, H, M)
+    z = F.pad((windows.flatten(2) @ w).relu().transpose(1, 2), (0, -x.shape[1] % pool), value=-torch.inf)
     values, positions = F.max_pool1d(z, pool, return_indices=True)
     return values.transpose(1, 2).to(w_enc.dtype).contiguous(), positions.transpose(1, 2).int().contiguous()
 

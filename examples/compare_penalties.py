@@ -1,4 +1,4 @@
-"""Train one model for each penalty and seed on calls and noise, and print how well each separates them.
+"""Train models with several penalties and seeds, and compare them.
 
 python examples/compare_penalties.py calls.wav noise.wav sweep
 """
@@ -14,9 +14,9 @@ import partae_fast as pf
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("calls", help="a recording with calls and noise")
-    parser.add_argument("noise", help="a recording of the noise alone, at the same rate")
-    parser.add_argument("out", type=Path, help="a folder for models, table and plot")
-    parser.add_argument("--steps", type=int, default=2000, help="of each model (default: %(default)s)")
+    parser.add_argument("noise", help="a recording of the noise alone, at the same sample rate")
+    parser.add_argument("out", type=Path, help="folder for models, table and plot")
+    parser.add_argument("--steps", type=int, default=2000, help="training steps of each model (default: %(default)s)")
     args = parser.parse_args()
 
     spectrograms = []
@@ -30,7 +30,7 @@ def main() -> None:
     grid = {"penalty": [0.25, 0.75], "seed": [0, 1]}
     rows = pf.Sweep.of_grid(grid, sampler, args.out, fixed={"optimizer": "adam"}, steps=args.steps).run()
     for row in rows:
-        print("penalty {penalty}, seed {seed}: {leak:.2f} of noise passes, {keep:.2f} of the rest".format(**row))
+        print("penalty {penalty}, seed {seed}: keeps {leak:.2f} of noise and {keep:.2f} of the rest".format(**row))
 
 
 if __name__ == "__main__":

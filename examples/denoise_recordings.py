@@ -1,4 +1,4 @@
-"""Train on noisy recordings and labels, then write the signal and the noise of each recording.
+"""Train on noisy recordings and labels, and write signal and noise of each.
 
 python examples/denoise_recordings.py dawn.txt out dawn1.wav dawn2.wav
 """
@@ -13,10 +13,10 @@ import partae_fast as pf
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("labels", help="an Audacity track, a Raven table, a CSV table, ...")
-    parser.add_argument("out", type=Path, help="a folder for the model and the results")
-    parser.add_argument("recordings", nargs="+", type=Path)
-    parser.add_argument("--steps", type=int, help="of training (default: the system's)")
+    parser.add_argument("labels", help="a label file: an Audacity track, a Raven table, a CSV table, ...")
+    parser.add_argument("out", type=Path, help="folder for the model and the results")
+    parser.add_argument("recordings", nargs="+", type=Path, help="noisy recordings")
+    parser.add_argument("--steps", type=int, help="training steps (default: the system's)")
     args = parser.parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)

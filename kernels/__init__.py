@@ -1,12 +1,11 @@
-"""One folder for each op, and in it every implementation of that op.
+"""Implementations of the ops: a folder for each op, and a module in it for each back-end.
 
-The folders `_eager`, `_cpu`, `_triton` and `_cuda` hold what the implementations of several ops share.
+An implementation is a module (`eager.py`, `cpu.py`, `triton.py`, `cuda.py`) with one function for each pass of its op,
+named as the pass. The folders `_eager`, `_cpu`, `_triton` and `_cuda` hold code that several ops share. All
+implementations of a pass have the same signature:
 
-An implementation is a module (`eager.py`, `cpu.py`, `triton.py`, `cuda.py`) with one function for each
-pass of its op, named as the pass. All implementations of a pass take and return the same things:
-
-    encode            x, w_enc, pool, mean, std, leak=0.0 -> values, positions
-    encode_backward   grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w, leak=0.0
+    encode            x, w_enc, pool, mean, std, negative_slope=0.0 -> values, positions
+    encode_backward   grad_values, x, w_enc, values, positions, pool, mean, std, need_x, need_w, negative_slope=0.0
                         -> grad_x | None, grad_w_enc | None
     decode            values, positions, w_dec, frames -> reconstruction
     decode_backward   grad_reconstruction, values, positions, w_dec, need_values, need_w
@@ -27,20 +26,17 @@ pass of its op, named as the pass. All implementations of a pass take and return
     affinity_loss     embeddings, labels, weights | None, sources, variant -> loss, grad_embeddings
     ratio_mask_loss   logits, mixture, sources -> loss, grad_logits
     normals           seed, step, items, group, samples, device -> white Gaussian noise (items, samples)
-    adadelta, adam, sgd, nesterov, nadam, clipped_sgd   (of the op `optimiser`)
-                      weight, gradient, state, step, options
-                        -> None; weight and the tensors of state (contiguous) are changed
-    train_steps       runs, first, steps -> losses; the runs' weights and states are changed
-                      (a module of this op also has refusal(runs) -> why it cannot serve them | None)
+    train_steps       runs, first, steps -> losses; the runs' weights and states are updated in place
+                      (a module of this op also has refusal(runs) -> the reason why it cannot run them | None)
 
-A candidate of `partae verify` may do without a leak: it is then checked without one, and its row says so.
+A candidate of `partae verify` may lack the argument negative_slope; its row then says that it was checked without.
 
-Shapes are those of `partae_fast.functional`, which checks them. An implementation may rely on shapes, types and
-devices that agree, not on contiguity: inputs may be strided, or have strides of 0. It leaves its inputs as they are,
-and returns contiguous tensors without a graph, in memory that is neither an input's nor an earlier result's. It may be
-called by several threads at once. NaN and infinity keep their meaning, and an output of a type's width is right to what
-that type holds. On the CPU decode raises ValueError for a position outside its window; on a GPU it makes NaN of what
-the position touches. The maths of each pass is in `partae_fast.reference`.
+`partae_fast.functional` documents and checks the shapes. An implementation may assume that shapes, types and devices
+match, but not that inputs are contiguous: their strides may be arbitrary, or 0. It does not modify its inputs. It
+returns contiguous tensors without a graph, in memory that it shares with no input and no earlier result. It must be
+safe to call from several threads. NaN and infinity propagate, and results are accurate to the precision of their type.
+On the CPU decode raises ValueError for a position outside its window; on a GPU the numbers that such a position
+touches become NaN. The mathematics of each pass is in `partae_fast.reference`.
 """
 
 from .registry import OPS, Backend, BackendUnavailable, backends, implementation, resolve

@@ -1,8 +1,8 @@
-"""How nearest up-sampling meets a filter of three taps, for every back-end.
+"""Nearest up-sampling followed by a filter of three taps, for every back-end.
 
-Nearest up-sampling by p leaves three kinds of places along an axis: the first of a repeat reads the number before and
-its own, the last its own and the one after, and all between only its own. Taps that read one number are summed
-beforehand, and what is equal between them is computed once.
+Up-sampling repeats a number p times. The first of the p positions reads the number before it and its own, the last its
+own and the next, and the others only their own. Taps that read the same number are summed in advance, and equal
+outputs are computed once.
 """
 
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def phases(factor: int) -> list[tuple[int, int, int, int]]:
-    """(first, span, copies, place) of each kind of place in a repeat of `factor`.
+    """Return (first, span, copies, place) of each kind of position among `factor` repeats of a number.
 
-    It reads the numbers first, first + 1, ... first + span - 1, counted from its own, and stands at place, place + 1,
-    ... place + copies - 1.
+    Such a position reads the numbers first ... first + span - 1, relative to its own, and there are `copies` of it, at
+    place ... place + copies - 1.
 
     >>> phases(5)
     [(-1, 2, 1, 0), (0, 1, 3, 1), (0, 2, 1, 4)]
@@ -25,7 +25,7 @@ def phases(factor: int) -> list[tuple[int, int, int, int]]:
 
 
 def summed(weight: Tensor, phase: tuple[int, int, int, int], factor: int, axis: int) -> Tensor:
-    """`span` taps along an axis that has three: those that read one number are added up."""
+    """Return `span` taps along an axis of three: taps that read the same number are summed."""
     first, span, _, place = phase
     taps = weight.unbind(axis)
     groups: list[list[Tensor]] = [[] for _ in range(span)]

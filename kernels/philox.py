@@ -4,16 +4,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-WORDS = 4  # that a counter gives
-# Factors of the counter's words 0 and 2; what the key's words grow by in a round; bits of a word; the largest word.
+WORDS = 4  # random words for each counter
+# Factors of the counter's words 0 and 2; increments of the key's words in a round; bits of a word; the largest word.
 NUMBERS = (0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85, 32, 0xFFFFFFFF)
 
 
 def rounds(key, counter, numbers):
-    """Return the four words of a counter of four words, for a key of two.
+    """Return the four random words of a counter of four words and a key of two.
 
-    Key, counter and `numbers`, which are NUMBERS, are of one type that holds 64 bits: uint64, or int64, whose products
-    wrap around to the same bits. It is compiled for the CPU's kernels too (`_cpu/philox.py`).
+    Key, counter and `numbers` (NUMBERS) share one 64-bit type: uint64, or int64, whose products wrap around to the
+    same bits. `_cpu/philox.py` compiles this function for the CPU kernels.
     """
     even, odd, grow0, grow1, half, word = numbers
     k0, k1 = key
@@ -27,7 +27,7 @@ def rounds(key, counter, numbers):
 
 
 def first_word(seed: int, step: np.ndarray, item: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """First word of Philox-4x32-10 for key `seed` and counters (step, item, group, 0): uint64 below 2**32.
+    """Return the first word of Philox-4x32-10 for key `seed` and counters (step, item, group, 0): uint64 below 2**32.
 
     The key is the seed's low word and its high word. The other arguments are uint64 arrays that broadcast.
     """
@@ -36,9 +36,9 @@ def first_word(seed: int, step: np.ndarray, item: np.ndarray, group: np.ndarray)
 
 
 def words(seed: int, *counter: int | Tensor) -> list[Tensor]:
-    """The four words of Philox-4x32-10 for key `seed` and a counter of four words: int64 below 2**32.
+    """Return the four words of Philox-4x32-10 for key `seed` and a counter of four words: int64 below 2**32.
 
-    The counter's words are numbers and int64 tensors that broadcast, at least one of them a tensor.
+    The words of the counter are numbers or int64 tensors that broadcast; at least one is a tensor.
     """
     like = next(c for c in counter if isinstance(c, Tensor))
     tensors = [torch.as_tensor(c, dtype=torch.int64, device=like.device) for c in counter]

@@ -1,4 +1,4 @@
-"""Which implementations of an op there are, which of them can run here, and which one a call gets."""
+"""The implementations of each op, whether they can run on this machine, and the choice among them."""
 
 import contextlib
 import functools
@@ -19,12 +19,12 @@ logger = logging.getLogger("partae_fast")
 
 
 class BackendUnavailable(RuntimeError):
-    """The back-end asked for cannot serve the request; the message says why and what to do."""
+    """Raised if the requested back-end cannot run; the message says reason and what to do."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Whether a back-end can run on this machine, and why (or what it is)."""
+    """Whether a back-end can run on this machine; `reason` says reason it cannot, or describes it."""
 
     available: bool
     reason: str
@@ -32,9 +32,9 @@ class Backend:
 
 @dataclass(frozen=True)
 class Op:
-    """An op's passes (the functions that each implementation has), its implementations, slowest first, and its types.
+    """An op: its passes, its back-ends from the slowest to the fastest, and its types.
 
-    An implementation takes those of these types that its back-end takes.
+    Each implementation has a function for each pass. It accepts those of the op's types that its back-end accepts.
     """
 
     passes: tuple[str, ...]
@@ -42,7 +42,7 @@ class Op:
     types: tuple[torch.dtype, ...]
 
 
-# Storage types, by back-end, slowest first. Sums are float32 or wider in every one of them.
+# Storage types of each back-end; back-ends from the slowest to the fastest. Sums are float32 or wider in all of them.
 DTYPES = {
     "eager": (torch.float32, torch.float64, torch.bfloat16, torch.float16),
     "cpu": (torch.float32, torch.float64),
@@ -52,7 +52,7 @@ DTYPES = {
 
 
 def _op(name: str) -> Op:
-    """The op of the folder `name`: its `__init__.py` has PASSES, and TYPES where it does not take every type."""
+    """Return the op of the folder `name`, whose `__init__.py` has PASSES, and TYPES if it does not take every type."""
     package = importlib.import_module(f"{__package__}.{name}")
     files = {module.name for module in pkgutil.iter_modules(package.__path__)}
     types = getattr(package, "TYPES", DTYPES["eager"])
@@ -60,7 +60,7 @@ def _op(name: str) -> Op:
 
 
 def _folders() -> list[str]:
-    """The folders of ops; names of those that ops share begin with an underscore."""
+    """Return the folders of ops; shared folders begin with an underscore."""
     modules = pkgutil.iter_modules([str(Path(__file__).parent)])
     return sorted(module.name for module in modules if module.ispkg and not module.name.startswith("_"))
 
@@ -69,7 +69,7 @@ OPS = {name: _op(name) for name in _folders()}
 
 
 def interpreting() -> bool:
-    """Whether Triton kernels run through Triton's interpreter, on the CPU (TRITON_INTERPRET=1)."""
+    """Return whether Triton kernels run in Triton's interpreter, on the CPU (TRITON_INTERPRET=1)."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -79,40 +79,40 @@ def _installed(module: str) -> bool:
 
 @functools.cache
 def backends() -> dict[str, Backend]:
-    """Every back-end by name: whether it can run on this machine, and why it cannot or what it is.
+    """Return every back-end by name, with whether it can run on this machine and reason not.
 
     >>> backends()["eager"].available
     True
     """
     gpu = torch.cuda.is_available()
     no_gpu = "PyTorch sees no CUDA device; run on a machine with an NVIDIA GPU and a CUDA build of PyTorch"
-    found = {
+    states = {
         "reference": Backend(True, "float64 NumPy, the truth that `partae verify` compares with"),
         "eager": Backend(True, "plain PyTorch, any device"),
     }
     if _installed("numba"):
-        found["cpu"] = Backend(True, "fused Numba kernels on the CPU")
+        states["cpu"] = Backend(True, "fused Numba kernels on the CPU")
     else:
-        found["cpu"] = Backend(False, "numba is not installed; pip install numba")
+        states["cpu"] = Backend(False, "numba is not installed; pip install numba")
     if not _installed("triton"):
-        found["triton"] = Backend(False, "triton is not installed; pip install triton (Linux)")
+        states["triton"] = Backend(False, "triton is not installed; pip install triton (Linux)")
     elif interpreting():
-        found["triton"] = Backend(True, "Triton kernels through the interpreter, on the CPU")
+        states["triton"] = Backend(True, "Triton kernels through the interpreter, on the CPU")
     elif not gpu:
-        found["triton"] = Backend(False, no_gpu)
+        states["triton"] = Backend(False, no_gpu)
     else:
-        found["triton"] = Backend(True, f"fused Triton kernels on {torch.cuda.get_device_name()}")
+        states["triton"] = Backend(True, f"fused Triton kernels on {torch.cuda.get_device_name()}")
     if not _installed("cupy"):
-        found["cuda"] = Backend(False, "cupy is not installed; pip install 'partae-fast[gpu]'")
+        states["cuda"] = Backend(False, "cupy is not installed; pip install 'partae-fast[gpu]'")
     elif not gpu:
-        found["cuda"] = Backend(False, no_gpu)
+        states["cuda"] = Backend(False, no_gpu)
     else:
-        found["cuda"] = Backend(True, f"CUDA C on {torch.cuda.get_device_name()}")
-    return found
+        states["cuda"] = Backend(True, f"CUDA C on {torch.cuda.get_device_name()}")
+    return states
 
 
 def _refusal(op: str, backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why `backend` cannot run `op` on such tensors here, or None where it can."""
+    """Return reason `backend` cannot run `op` on such tensors, or None if it can."""
     if (op, backend) in _candidates:
         return None
     if backend not in OPS[op].backends:
@@ -124,9 +124,11 @@ def _refusal(op: str, backend: str, device: torch.device, dtype: torch.dtype) ->
     if dtype not in taken:
         names = ", ".join(str(kind).removeprefix("torch.") for kind in taken)
         return f"it takes {names}, not {str(dtype).removeprefix('torch.')}; convert the input or use eager"
-    wanted = {"cpu": "cpu", "triton": "cpu" if interpreting() else "cuda", "cuda": "cuda"}.get(backend, device.type)
-    if device.type != wanted:
-        return f"it needs tensors on a {wanted} device and these are on {device}; move them or use eager"
+    device_type = {"cpu": "cpu", "triton": "cpu" if interpreting() else "cuda", "cuda": "cuda"}.get(
+        backend, device.type
+    )
+    if device.type != device_type:
+        return f"it needs tensors on a {device_type} device and these are on {device}; move them or use eager"
     return None
 
 
@@ -138,10 +140,10 @@ def resolve(
     refuses: Callable[[ModuleType], str | None] | None = None,
     preferred: str | None = None,
 ) -> str:
-    """The back-end that serves `op` for tensors of `dtype` on `device`.
+    """Return the name of the back-end that runs `op` for tensors of `dtype` on `device`.
 
-    "auto" takes the fastest that can, `preferred` before all others, and logs its choice, once. A name runs or raises
-    BackendUnavailable. `refuses` tells why an implementation cannot serve the request at hand, or None where it can.
+    "auto" selects `preferred` if it can run, else the fastest that can, and logs each choice once. Any other name is
+    returned, or raises BackendUnavailable. `refuses` returns reason an implementation cannot run the request, or None.
     """
     if backend != "auto":
         if backend not in backends() and (op, backend) not in _candidates:
@@ -172,20 +174,20 @@ def _first_able(
     for name in [preferred, *names] if preferred in OPS[op].backends else names:
         refusal = _refusal(op, name, device, dtype) or refuses(implementation(op, name))
         if refusal is None:
-            why = f" ({'; '.join(refusals)})" if refusals else ""
-            _say_once(f"{op} on {device}, {dtype}: back-end {name}{why}")
+            reason = f" ({'; '.join(refusals)})" if refusals else ""
+            _log_once(f"{op} on {device}, {dtype}: back-end {name}{reason}")
             return name
         refusals.append(f"not {name}: {refusal}")
     raise BackendUnavailable(f"no back-end can run {op}: {'; '.join(refusals)}")
 
 
 @functools.cache
-def _say_once(message: str) -> None:
+def _log_once(message: str) -> None:
     logger.info("%s", message)
 
 
 def implementation(op: str, backend: str) -> ModuleType:
-    """The module that implements `op` on `backend`, imported on first use."""
+    """Return the module that implements `op` on `backend`; it is imported on first use."""
     if (op, backend) in _candidates:
         return _candidates[op, backend]
     return importlib.import_module(f"{__package__}.{op}.{backend}")
@@ -196,7 +198,7 @@ _candidates: dict[tuple[str, str], Any] = {}
 
 @contextlib.contextmanager
 def registered(op: str, name: str, module: Any) -> Iterator[None]:
-    """Inside, `backend=name` runs `op` by the functions of `module`, on any device; "auto" never chooses it."""
+    """Let `backend=name` run `op` by the functions of `module`, on any device; "auto" never selects it."""
     _candidates[op, name] = module
     try:
         yield

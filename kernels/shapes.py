@@ -5,15 +5,16 @@ from torch import Tensor
 
 
 def window_count(frames: int, pool: int) -> int:
-    """How many pool windows cover `frames` frames; the last may be short."""
+    """Return the number of pool windows over `frames` frames; the last may be short."""
     return -(-frames // pool)
 
 
 def pool_range(frames: int, windows: int) -> tuple[int, int]:
-    """The smallest and the largest pool that cut `frames` frames into `windows` windows.
+    """Return the smallest and the largest pool that cut `frames` frames into `windows` windows.
 
-    Decode is not told the pool. Whatever it was, the position of window p lies in [p * smallest, (p + 1) * largest),
-    so an implementation knows which windows can reach a frame. Raises ValueError where no pool gives that count.
+    Decode does not take the pool as an argument. For every pool in this range the position of window p lies in
+    [p * smallest, (p + 1) * largest), which bounds the windows that can reach a frame. Raises ValueError if no pool
+    gives that count.
 
     >>> pool_range(512, 32)
     (16, 16)
@@ -26,7 +27,7 @@ def pool_range(frames: int, windows: int) -> tuple[int, int]:
 
 
 def checked_pools(positions: Tensor, frames: int) -> tuple[int, int]:
-    """`pool_range` of positions (B, W, K) in CPU memory; ValueError where one is not in its window."""
+    """Return `pool_range` of positions (B, W, K) in CPU memory; raise ValueError if one is outside its window."""
     windows = positions.shape[1]
     smallest, largest = pool_range(frames, windows)
     p = torch.arange(windows)
@@ -34,10 +35,15 @@ def checked_pools(positions: Tensor, frames: int) -> tuple[int, int]:
     wrong = (positions.amin((0, 2)) < low) | (positions.amax((0, 2)) >= high)
     if wrong.any():
         window = int(wrong.nonzero()[0])
-        seen = positions[:, window].unique().tolist()
+        held = positions[:, window].unique().tolist()
         raise ValueError(
-            f"positions[:, {window}] hold frames {seen[0]} to {seen[-1]}, and window {window} of {windows} over"
+            f"positions[:, {window}] hold frames {held[0]} to {held[-1]}, and window {window} of {windows} over"
             f" {frames} frames can only hold {int(low[window])} to {int(high[window]) - 1};"
             " give decode the positions that encode returned"
         )
     return smallest, largest
+
+
+def no_positions(x: Tensor) -> Tensor:
+    """Return the positions of pool windows of size 1 x 1: an empty tensor, as every window has one position."""
+    return x.new_empty(0, dtype=torch.int32)

@@ -1,9 +1,9 @@
-"""Partitioned autoencoders that learn to denoise from noisy recordings alone, on hand-written fused kernels.
+"""Partitioned autoencoders that learn to denoise from noisy recordings alone.
 
     import partae_fast as pf
 
     model = pf.fit(["dawn.wav"], noise=["rain.wav"])  # learn from noisy audio and noise-only audio
-    cleaner = pf.denoise(audio, rate, model)          # array in, array out
+    denoised = pf.denoise(audio, rate, model)         # array in, array out
     pf.save(model, "dawn.safetensors")
 
 See `pf.fit`, `pf.denoise`, `pf.Trainer`, `pf.Sweep`, `pf.CropSampler`, `pf.ConvPartitionedAutoencoder`, and for the

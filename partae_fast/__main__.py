@@ -1,4 +1,4 @@
-"""`python -m partae_fast` is `partae`."""
+"""Run the command line: `python -m partae_fast` does the same as `partae`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Files that are either whole or not there: written beside their place, then renamed into it.
+"""Atomic writing of files: a temporary file is written and then renamed.
 
-A writer that is killed leaves its temporary file behind. While it lives it holds a lock on that file, so whoever
-writes into the same folder next can tell what is abandoned, and removes it.
+A writer holds a lock on its temporary file. A file without a lock was left by a killed process, and the next writer in
+that folder removes it.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import USERS_ERRORS, UserError
+from .errors import USER_ERRNOS, UserError
 
 try:
     import fcntl
@@ -23,61 +23,63 @@ except ImportError:  # Windows
     fcntl = None
 
 # .NAME.MACHINE-RANDOM.partial.SUFFIX
-_TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-[0-9a-f]{8}\.partial(\.[^.]*)?", re.DOTALL)
-_DAY = 86400  # seconds; a writer that has written nothing for so long is gone
+_TEMPORARY_NAME = re.compile(r"\..*\.([0-9a-f]{8})-[0-9a-f]{8}\.partial(\.[^.]*)?", re.DOTALL)
+_DAY = 86400  # seconds; without a lock to test, a file that was not written to for a day is abandoned
 
 
 def check_writable(target: str | os.PathLike[str], overwrite: bool = True) -> Path:
-    """The real place of `target`, where a file can be written there.
+    """Check that a file can be written to `target`, and return its resolved path.
 
-    Raises UserError where its folder is missing, the target is no plain file, or it exists and `overwrite` is
-    false. A long job calls this first, so that it does not end with nowhere to put its result.
+    Call this before a long job, so that the job does not fail at its end because it cannot write its result.
+
+    Raises UserError if the folder is missing or read-only, if `target` is not a regular file, or if it exists and
+    `overwrite` is false.
     """
-    place = Path(os.path.realpath(target))  # a link stays a link; the file behind it is replaced
-    if not os.path.isdir(place.parent):  # which is false too where a folder above it may not be entered
-        raise UserError(f"{target}: the folder {place.parent} does not exist; create it or write elsewhere")
-    if not os.access(place.parent, os.W_OK | os.X_OK):
-        raise UserError(f"{target}: the folder {place.parent} cannot be written; choose another")
-    if not os.path.lexists(place):
-        return place
-    if not os.path.isfile(place):
+    path = Path(os.path.realpath(target))  # a symbolic link is kept, and the file that it points to is replaced
+    if not os.path.isdir(path.parent):  # also false if a parent folder may not be entered
+        raise UserError(f"{target}: the folder {path.parent} does not exist; create it or write elsewhere")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{target}: the folder {path.parent} cannot be written; choose another folder")
+    if not os.path.lexists(path):
+        return path
+    if not os.path.isfile(path):
         raise UserError(f"{target}: not a plain file, so it cannot be replaced; choose another name")
     if not overwrite:
-        raise UserError(f"{target}: exists already; choose another name or ask for it to be overwritten")
-    return place
+        raise UserError(f"{target}: exists already; choose another name or allow overwriting")
+    return path
 
 
 @contextlib.contextmanager
 def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Path]:
-    """A temporary path in `target`'s folder, with its suffix; it becomes `target` when the block ends.
+    """Yield a temporary path, which is renamed to `target` when the block ends.
 
-    On success the file is flushed to the disk and renamed, so that a reader, a crash or a power cut sees the
-    old file or the new one. Where the block raises, the temporary file is removed and `target` is as it was. Of
-    several writers at once the last to end has its file there, whole. The first time that a process writes into a
-    folder it removes what killed writers left there, see `sweep`.
+    The temporary path has the suffix of `target`. The file is flushed to disk before it is renamed, so that after a
+    crash or a power cut either the old file or the complete new file is there. If the block raises, the temporary file
+    is removed and `target` is unchanged. If several processes write the same target, the last one to finish wins. The
+    first time a process writes into a folder, it calls `remove_abandoned` on it.
 
-    Raises UserError as `check_writable` does, and where the disk is full or refuses the file.
+    Raises UserError as `check_writable` does, and if the disk is full or the file system refuses the file.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
     >>> with atomic_path(folder.name + "/note.txt") as path:
-    ...     _ = path.write_text("whole")
+    ...     _ = path.write_text("complete")
     >>> os.listdir(folder.name)
     ['note.txt']
     """
-    place = check_writable(target, overwrite)
-    _sweep_once(place.parent)
+    path = check_writable(target, overwrite)
+    _remove_abandoned_once(path.parent)
     temporary, handle = None, None
     try:
-        temporary, handle = _create_beside(place)
+        temporary, handle = _create_temporary(path)
         yield temporary
         check_writable(target, overwrite)
         _flush(temporary)
-        os.replace(temporary, place)
-        with contextlib.suppress(OSError):  # the file is there; not every file system can flush a folder
-            _flush(place.parent)
+        os.replace(temporary, path)
+        with contextlib.suppress(OSError):  # not every file system can flush a folder; the file itself is written
+            _flush(path.parent)
     except OSError as error:
-        if error.errno not in USERS_ERRORS:
+        if error.errno not in USER_ERRNOS:
             raise
         raise UserError(f"{target}: cannot be written: {error.strerror}") from error
     finally:
@@ -87,24 +89,24 @@ def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Itera
             os.close(handle)
 
 
-def sweep(folder: str | os.PathLike[str]) -> int:
-    """Remove from `folder`, not from those in it, the temporary files of writers that were killed; returns how many.
+def remove_abandoned(folder: str | os.PathLike[str]) -> int:
+    """Remove the temporary files of killed writers; return their number.
 
-    What a living writer holds locked stays, of this process or another. A folder on a network may be written to by
-    machines whose locks do not reach here: their files, and all where there are no locks, go a day after they were
-    last written to. Whatever cannot be removed stays, without an error.
+    Subfolders are not searched. A file that a running writer of any process has locked is kept. A file from another
+    machine, or on a file system without locks, is removed if it was last written more than a day ago, because its lock
+    cannot be tested. Files that cannot be removed are kept, without an error.
     """
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.path, match[1]) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
+            files = [(entry.path, match[1]) for entry in entries if (match := _TEMPORARY_NAME.fullmatch(entry.name))]
     except OSError:
         return 0
-    return sum(_remove_abandoned(path, machine) for path, machine in found)
+    return sum(_remove_if_abandoned(path, machine) for path, machine in files)
 
 
 @functools.cache
-def _sweep_once(folder: Path) -> None:
-    sweep(folder)
+def _remove_abandoned_once(folder: Path) -> None:
+    remove_abandoned(folder)
 
 
 @functools.cache
@@ -112,12 +114,12 @@ def _this_machine() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def _create_beside(place: Path) -> tuple[Path, int | None]:
-    """An empty temporary file for `place`, and the handle that keeps it locked until it is closed."""
+def _create_temporary(path: Path) -> tuple[Path, int | None]:
+    """Create a locked temporary file beside `path`; return it and its handle."""
     while True:
-        name = f".{place.stem[:40]}.{_this_machine()}-{secrets.token_hex(4)}.partial{place.suffix}"
-        temporary = place.with_name(name)
-        # Created here, not by tempfile, so that the file gets the user's own permissions.
+        name = f".{path.stem[:40]}.{_this_machine()}-{secrets.token_hex(4)}.partial{path.suffix}"
+        temporary = path.with_name(name)
+        # os.open, not tempfile, so that the file gets the permissions of the user's umask.
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         if fcntl is None:
             os.close(handle)
@@ -126,19 +128,19 @@ def _create_beside(place: Path) -> tuple[Path, int | None]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         if temporary.exists():
             return temporary, handle
-        os.close(handle)  # swept before it was locked
+        os.close(handle)  # another process removed the file before it was locked
 
 
-def _remove_abandoned(path: str, machine: str) -> bool:
+def _remove_if_abandoned(path: str, machine: str) -> bool:
     try:
         handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         try:
-            held = _is_locked(handle)
-            if held is None or (machine != _this_machine() and not held):
-                held = time.time() - os.fstat(handle).st_mtime < _DAY
-            if not held:
+            in_use = _is_locked(handle)
+            if in_use is None or (machine != _this_machine() and not in_use):
+                in_use = time.time() - os.fstat(handle).st_mtime < _DAY
+            if not in_use:
                 os.unlink(path)
-            return not held
+            return not in_use
         finally:
             os.close(handle)
     except OSError:
@@ -146,7 +148,10 @@ def _remove_abandoned(path: str, machine: str) -> bool:
 
 
 def _is_locked(handle: int) -> bool | None:
-    """Whether a living writer holds the file, None where locks do not tell; it is locked by us if it was by no one."""
+    """Return whether a running writer has locked the file; None without locks.
+
+    A file that nobody had locked is locked by this process afterwards.
+    """
     if fcntl is None:
         return None
     try:

@@ -1,9 +1,12 @@
-"""The one exception that the command line turns into a line on stderr and exit code 2, and errors that are like it."""
+"""`UserError`, and tests for other errors that a user can fix.
+
+The command line prints a UserError as one line and exits with code 2.
+"""
 
 import errno
 
-# Errors of files that the user can mend; any other is a fault of ours and is raised as it is.
-USERS_ERRORS = {
+# File errors that the user can fix. Any other error is a bug and is raised unchanged.
+USER_ERRNOS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -13,16 +16,19 @@ USERS_ERRORS = {
     errno.ENAMETOOLONG,
     errno.EIO,
 }
-# What PyTorch's allocators say where they raise no OutOfMemoryError.
+# Messages of PyTorch's allocators that do not raise OutOfMemoryError.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: one line with what was seen, what was wanted and what to do."""
+    """A mistake in the user's input.
+
+    The message says in one line what is wrong, what is accepted and how to fix it.
+    """
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, the host's or a GPU's."""
+    """Return whether an error means that the host or a GPU ran out of memory."""
     from torch import OutOfMemoryError
 
     return isinstance(error, MemoryError | OutOfMemoryError) or (

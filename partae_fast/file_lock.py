@@ -1,4 +1,7 @@
-"""One writer of a file at a time, by a lock that ends with the process that holds it."""
+"""A lock that lets one process at a time write a file.
+
+The lock ends when its process ends.
+"""
 
 import contextlib
 import logging
@@ -18,29 +21,34 @@ logger = logging.getLogger("partae_fast")
 
 @contextlib.contextmanager
 def only_writer(target: str | os.PathLike[str], refusal: Callable[[], str] | None = None) -> Iterator[None]:
-    """Keep other processes out of a block with the same `target`, a file that need not exist yet.
+    """Run a block as the only process that writes `target`.
 
-    The lock is on a file beside it, .NAME.lock, which is removed at the end. A file that a killed process left behind
-    locks nothing. Where the file system has no locks, as on some networks, the log says so and the block runs without.
+    The file need not exist yet.
 
-    refusal: returns the message of the error where another process holds `target`.
+    The lock is on a file beside `target`, .NAME.lock, which is removed at the end. A lock file that a killed process
+    left behind locks nothing. On a file system without locks, such as some network drives, a warning is logged and the
+    block runs unlocked.
 
-    Raises UserError where another process holds `target`, or where its folder cannot be written.
+    Args:
+        target: the file to be written.
+        refusal: returns the error message for the case that another process holds the lock.
+
+    Raises UserError if another process holds the lock, or if the folder is not writable.
     """
-    place = check_writable(target)
-    path = place.with_name(f".{place.name}.lock")
-    lock = _acquired(path, target, refusal)
+    path = check_writable(target)
+    lock_path = path.with_name(f".{path.name}.lock")
+    lock = _acquire(lock_path, target, refusal)
     try:
         yield
     finally:
         if lock is not None:
-            with contextlib.suppress(OSError):  # Windows removes no file that is open
-                path.unlink()
+            with contextlib.suppress(OSError):  # Windows cannot remove an open file
+                lock_path.unlink()
             lock.release()
 
 
-def _acquired(path: Path, target: str | os.PathLike[str], refusal: Callable[[], str] | None) -> "BaseFileLock | None":
-    """Return the lock on `path`; None where there are no locks."""
+def _acquire(path: Path, target: str | os.PathLike[str], refusal: Callable[[], str] | None) -> "BaseFileLock | None":
+    """Return the lock on `path`, or None if the file system has no locks."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, thread_local=False)
@@ -49,20 +57,20 @@ def _acquired(path: Path, target: str | os.PathLike[str], refusal: Callable[[], 
             path.touch()
             before = path.stat()
             lock.acquire(blocking=False)
-        except FileNotFoundError:  # removed by its holder after `touch`
+        except FileNotFoundError:  # the holder removed the file after `touch`
             continue
         except Timeout:
-            message = f"{target}: another process is writing it; wait for its end, or choose another name"
+            message = f"{target}: another process is writing it; wait until it ends, or choose another name"
             raise UserError(refusal() if refusal else message) from None
         except PermissionError as error:
             raise UserError(
-                f"{path}: the lock of another user; remove it if no process of theirs is running"
+                f"{path}: the lock belongs to another user; remove the file if that user runs no partae process"
             ) from error
         except (OSError, NotImplementedError) as error:
-            logger.warning("%s: cannot be locked (%s); check that nothing else writes it", target, error)
+            logger.warning("%s: cannot be locked (%s); make sure that no other process writes it", target, error)
             path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(before, path.stat()):
                 return lock
-        lock.release()  # its holder removed the file before we had the lock
+        lock.release()  # the previous holder removed the file before this process locked it

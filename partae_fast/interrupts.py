@@ -1,4 +1,4 @@
-"""Ctrl-C where it must not land in the middle of something: it is put off until that is over."""
+"""Deferred handling of Ctrl-C, for code that must not be interrupted."""
 
 import contextlib
 import signal
@@ -6,57 +6,58 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-# What notes an interrupt while it is put off. Signals are served on the main thread alone, so there is one.
-_note: Callable[[int, FrameType | None], None] | None = None
+# The handler that records an interrupt while it is deferred. Python runs signal handlers on the main thread only, so
+# there is at most one.
+_recorder: Callable[[int, FrameType | None], None] | None = None
 
 
 @contextlib.contextmanager
-def late_interrupt(patient: bool = False) -> Iterator[list[int]]:
-    """Ctrl-C fills the list instead of raising, so that it never lands in the middle of an update.
+def deferred_interrupt(ignore_repeats: bool = False) -> Iterator[list[int]]:
+    """Append Ctrl-C to the yielded list instead of raising KeyboardInterrupt.
 
-    A second Ctrl-C raises at once, unless `patient`: torchrun passes on what the terminal sent to all already. Where
-    another handler is set, or off the main thread, nothing is changed.
+    A second Ctrl-C raises at once unless `ignore_repeats` is true: under torchrun every process gets the signal twice,
+    from the terminal and from torchrun. If another handler is set, or off the main thread, nothing changes.
     """
-    global _note
-    waiting: list[int] = []
+    global _recorder
+    interrupts: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if waiting and not patient:
+    def record(number: int, frame: FrameType | None) -> None:
+        if interrupts and not ignore_repeats:
             raise KeyboardInterrupt
-        waiting.append(number)
+        interrupts.append(number)
 
     before = signal.getsignal(signal.SIGINT)
-    ours = before in (signal.default_int_handler, signal.SIG_IGN) and _note is None
-    if not ours or threading.current_thread() is not threading.main_thread():
-        yield waiting
+    usual_handler = before in (signal.default_int_handler, signal.SIG_IGN) and _recorder is None
+    if not usual_handler or threading.current_thread() is not threading.main_thread():
+        yield interrupts
         return
-    _note = note
-    if before is signal.default_int_handler:  # what ignores Ctrl-C goes on to do so
-        signal.signal(signal.SIGINT, note)
+    _recorder = record
+    if before is signal.default_int_handler:  # a process that ignores Ctrl-C keeps ignoring it
+        signal.signal(signal.SIGINT, record)
     try:
-        yield waiting
+        yield interrupts
     finally:
         if before is signal.default_int_handler:
             signal.signal(signal.SIGINT, before)
-        _note = None
+        _recorder = None
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """A handler of signals that does what Ctrl-C does at that moment, or would do if it were not ignored."""
+    """Handle a signal like Ctrl-C, even if the process ignores Ctrl-C."""
     handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler):  # a shell's background job ignores Ctrl-C
-        handler = _note or signal.default_int_handler
+    if not callable(handler):  # background jobs of a shell ignore Ctrl-C
+        handler = _recorder or signal.default_int_handler
     handler(signal.SIGINT, frame)
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C raises at the end of the block, not in it.
+    """Defer the KeyboardInterrupt of Ctrl-C to the end of the block.
 
-    For calls of a library that calls back into Python: an exception in there is printed and lost, and the library goes
-    on with what it was given, such as a file that seems to end.
+    For libraries that call back into Python: they print and drop an exception in a callback, and continue as if, for
+    example, the file had ended.
     """
-    with late_interrupt() as waiting:
+    with deferred_interrupt() as interrupts:
         yield
-    if waiting:
+    if interrupts:
         raise KeyboardInterrupt

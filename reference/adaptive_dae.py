@@ -1,18 +1,18 @@
 """The adaptive denoising autoencoder (Kim & Smaragdis 2015): both losses, their gradients, and a step of adaptation.
 
-Two networks of dense layers with the activation of equation 6 after each, the last too: the bottom one makes clean
-magnitudes of a mixture's, the top one reproduces clean magnitudes.
+Two networks of dense layers, each layer followed by the activation of equation 6, including the last. The bottom
+network maps the magnitudes of a mixture to clean magnitudes; the top network reproduces clean magnitudes.
 
-    training      E = |bottom(X) - S|^2 + |top(S) - S|^2         X a mixture, S its clean signal; all sums, no means
-    adaptation    E = |Y - U|^2,  Y = bottom(X),  U = top(Y)     equation 5; the bottom network's weights alone change
+    training      E = |bottom(X) - S|^2 + |top(S) - S|^2         X a mixture, S its clean signal; sums, not means
+    adaptation    E = |Y - U|^2,  Y = bottom(X),  U = top(Y)     equation 5; only the bottom network's weights change
 
-U is a function of Y. Its Jacobian J appears in the gradient, unless U is held as if it were a target that was given:
+U is a function of Y. Its Jacobian J appears in the gradient unless U is held constant, as a target:
 
     dE/dY = 2 (Y - U) - J^T 2 (Y - U)     through
     dE/dY = 2 (Y - U)                     held
 
-A network is a list of (weight (I, O), bias (O,)). Hidden layers may have dropout, drawn as `dense` says, layer by layer
-from number `first` on.
+A network is a list of (weight (I, O), bias (O,)). Hidden layers may have dropout as in `dense`, with layer numbers from
+`first` on.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def _settings(network: Network, layer: int, dropout: float, seed: int, step: int
 def forward(
     network: Network, x: Array, dropout: float = 0.0, seed: int = 0, step: int = 0, first: int = 0
 ) -> list[Array]:
-    """x (B, I) and what each layer makes of it; the last is the network's output."""
+    """Return x (B, I) and the output of each layer."""
     values = [x]
     for layer, (weight, bias) in enumerate(network):
         values.append(dense(values[-1], weight, bias, *_settings(network, layer, dropout, seed, step, first)))
@@ -49,7 +49,7 @@ def backward(
     step: int = 0,
     first: int = 0,
 ) -> tuple[Array, Network]:
-    """The gradients of x and of the network, from `values` as `forward` gives them."""
+    """Return the gradients of x and of the network, from the `values` that `forward` returned."""
     gradients = []
     for layer in reversed(range(len(network))):
         settings = _settings(network, layer, dropout, seed, step, first)
@@ -61,7 +61,7 @@ def backward(
 def training_loss(
     bottom: Network, top: Network, mixture: Array, clean: Array, dropout: float = 0.0, seed: int = 0, step: int = 0
 ) -> tuple[float, Network, Network]:
-    """Both networks' summed squared error, and their gradients; mixture and clean (B, I)."""
+    """Return the summed squared error of both networks and its gradients; mixture and clean are (B, I)."""
     loss, gradients = 0.0, []
     for network, x, first in ((bottom, mixture, 0), (top, clean, len(bottom))):
         values = forward(network, x, dropout, seed, step, first)
@@ -72,9 +72,9 @@ def training_loss(
 
 
 def purity_error(bottom: Network, top: Network, mixture: Array, held: bool = False) -> tuple[float, float, Network]:
-    """|Y - U|^2, |Y|^2 and the gradient of the first with respect to the bottom network (equation 5).
+    """Return |Y - U|^2, |Y|^2, and the gradient of the first with respect to the bottom network (equation 5).
 
-    held: whether U counts as given.
+    held: whether U is held constant.
     """
     values = forward(bottom, mixture)
     y = values[-1]
@@ -96,9 +96,9 @@ def adaptation_step(
     momentum: float = 0.95,
     clip: float = 1.0,
 ) -> tuple[float, Network, Network]:
-    """One step of SGD with momentum on the purity error, weights held in [-clip, clip].
+    """Take a step of SGD with momentum on the purity error, with weights clipped to [-clip, clip].
 
-    Returns the error before the step over |Y|^2, the bottom network after it, and the velocity; None is the velocity
+    Returns the error before the step divided by |Y|^2, the bottom network after it, and the velocity, which is None
     before the first step.
     """
     error, power, gradient = purity_error(bottom, top, mixture, held)

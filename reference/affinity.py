@@ -4,14 +4,14 @@ With V the unit vectors of P points (embeddings.py), Y their labels as one-hot r
 an item's loss is, with Frobenius norms,
 
     squared     (|V'WV|^2 - 2 |V'WY|^2 + |Y'WY|^2) / (sum of weights)^2
-    norm        |V'WV| - 2 |V'WY| + |Y'WY|                     as the program of Hetherly et al. has it
+    norm        |V'WV| - 2 |V'WY| + |Y'WY|                     as in the program of Hetherly et al.
 
 and the loss is the mean over items. Its gradients with respect to V are
 
     squared     4 W (V V'WV - Y (V'WY)') / (sum of weights)^2
-    norm        2 W (V V'WV / |V'WV| - Y (V'WY)' / |V'WY|)     where a norm is 0, its term is 0
+    norm        2 W (V V'WV / |V'WV| - Y (V'WY)' / |V'WY|)     if a norm is 0, its term is 0
 
-and an item without weight has loss 0.
+An item without weight has loss 0.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from .embeddings import Array, unit_vectors, unit_vectors_backward
 
 
 def affinity_loss(embeddings: Any, labels: Array, weights: Any, sources: int, variant: str) -> tuple[float, Array]:
-    """The loss, and its gradient with respect to embeddings (B, P, D). `weights` (B, P) may be None, for ones."""
+    """Return the loss and its gradient with respect to embeddings (B, P, D). `weights` (B, P) None means ones."""
     batch = len(labels)
     units = unit_vectors(embeddings)
     weights = np.ones(labels.shape) if weights is None else np.asarray(weights, dtype=np.float64)

@@ -2,8 +2,8 @@
 
     loss = mean_b sum_h ((1 - y[b]) signal[b, h] + noise[b, h] - target[b, h])^2
 
-signal and noise are what one shared decoder makes of the two halves of the latents; y (`noise_only`) is 1 where the
-item is noise-only. (Equations 41 and 42 print the estimate of the target where that of the noise is meant.)
+signal and noise are the outputs of one shared decoder for the two halves of the latents; y (`noise_only`) is 1 for a
+noise-only item. (Equations 41 and 42 print the estimate of the target in place of that of the noise.)
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ Array = np.ndarray
 
 
 def curro_loss(signal: Array, noise: Array, target: Array, noise_only: Array) -> tuple[float, Array, Array]:
-    """The loss, and its gradients with respect to signal and noise, both (B, H)."""
+    """Return the loss and its gradients with respect to signal and noise, both (B, H)."""
     share = 1.0 - np.asarray(noise_only, dtype=np.float64)[:, None]
     error = share * signal + noise - target
     grad_noise = 2.0 * error / len(error)

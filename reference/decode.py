@@ -1,9 +1,9 @@
-"""Decode: unpool to the remembered positions, then convolve in time (Stowell & Turner 2015, section 3).
+"""Decode: unpool to the stored positions, then convolve in time (Stowell & Turner 2015, section 3).
 
-    u[n, k] = values[p, k] where n = positions[p, k], else 0
+    u[n, k] = values[p, k] if n = positions[p, k], else 0
     r[n, h] = sum_m sum_k  w_dec[m, k, h] u[n + d - m, k],   d = M // 2
 
-An even filter writes back to the frames that it read: encode's c and decode's d add up to M - 1.
+A filter writes back to the frames that it read, for even M too: encode's c and decode's d add to M - 1.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from .encode import Array, at_positions, runs
 
 
 def decode(values: Array, positions: Array, w_dec: Array, frames: int) -> Array:
-    """The reconstruction r (B, frames, H) from pooled latents (B, ceil(frames/P), K) and w_dec (M, K, H)."""
+    """Return the reconstruction r (B, frames, H) from pooled latents (B, ceil(frames/P), K) and w_dec (M, K, H)."""
     w_dec = np.asarray(w_dec, dtype=np.float64)
     taps = w_dec.shape[0]
     u = at_positions(np.asarray(values, dtype=np.float64), positions, frames)
@@ -20,7 +20,7 @@ def decode(values: Array, positions: Array, w_dec: Array, frames: int) -> Array:
 
 
 def decode_backward(grad_reconstruction: Array, values: Array, positions: Array, w_dec: Array) -> tuple[Array, Array]:
-    """Gradients of sum(grad_reconstruction * r) with respect to values and w_dec.
+    """Return the gradients of sum(grad_reconstruction * r) with respect to values and w_dec.
 
     d/dvalues[p, k]   = sum_m sum_h  w_dec[m, k, h] grad_r[t - d + m, h],   t = positions[p, k]
     d/dw_dec[m, k, h] = sum_p  values[p, k] grad_r[t - d + m, h]

@@ -1,6 +1,6 @@
-"""The dense family of Lusterman 2016: what each model makes of a batch of frames, its loss, and all gradients by hand.
+"""The dense models of Lusterman 2016: the loss of each on a batch of frames, and all gradients by hand.
 
-A layer is z = x w + b, a = f(z) (`reference.dense`); with batch normalisation in it, z = x w, a = f(BN(z)).
+A layer is z = x w + b, a = f(z) (`reference.dense`); with batch normalisation, z = x w, a = f(BN(z)).
 
     BN(z) = g (z - m) / s + o,   m = mean of z,  s = sqrt(variance of z + 1e-4),   over the items of the batch
 
@@ -8,7 +8,7 @@ A layer is z = x w + b, a = f(z) (`reference.dense`); with batch normalisation i
 
     dL/dz = g / s (d - mean(d) - n mean(d n)),   dL/dg = sum(d n),   dL/do = sum(d)
 
-Parameters are named as in the models of `partae_fast.models`, so that their gradients are compared by name.
+Parameters have the names that they have in `partae_fast.models`, so that gradients are compared by name.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ import numpy as np
 
 from .curro_loss import curro_loss
 from .dense import ACTIVATIONS
-from .optimisers import adam
+from .optimizers import adam
 
 Array = np.ndarray
 Weights = dict[str, Array]
@@ -28,7 +28,7 @@ SMALLEST = 1e-4  # added to a variance
 
 @dataclass
 class Tape:
-    """What a forward pass leaves for the backward pass: steps that turn dL/d(out) into dL/d(in), noting gradients."""
+    """Steps of the backward pass that a forward pass records; each maps dL/d(out) to dL/d(in) and stores gradients."""
 
     steps: list[Callable[[Array], Array]]
     gradients: Weights
@@ -43,7 +43,7 @@ class Tape:
 
 
 def batch_norm(tape: Tape, weights: Weights, name: str, z: Array) -> Array:
-    """BN(z) with the batch's own statistics; weights NAME.gain and NAME.offset."""
+    """Return BN(z) with the statistics of the batch; its weights are NAME.gain and NAME.offset."""
     s = np.sqrt(z.var(axis=0) + SMALLEST)
     n = (z - z.mean(axis=0)) / s
     gain = weights[f"{name}.gain"]
@@ -58,7 +58,7 @@ def batch_norm(tape: Tape, weights: Weights, name: str, z: Array) -> Array:
 
 
 def layer(tape: Tape, weights: Weights, name: str, x: Array, activation: str) -> Array:
-    """A layer of weights NAME.weight, and NAME.bias or, with batch normalisation, NAME.normalise.gain and .offset."""
+    """Return a layer's output. Its weights are NAME.weight and NAME.bias, or NAME.normalise.gain and .offset."""
     w = weights[f"{name}.weight"]
 
     def product_back(d: Array) -> Array:
@@ -82,7 +82,7 @@ def layer(tape: Tape, weights: Weights, name: str, x: Array, activation: str) ->
 
 
 def rectified(tape: Tape, z: Array) -> Array:
-    """max(z, 0)."""
+    """Return max(z, 0)."""
     tape.steps.append(lambda d: d * (z > 0))
     return np.maximum(z, 0.0)
 
@@ -100,9 +100,10 @@ def dense_autoencoder(
     l2: float = 0.0,
     l1: float = 0.0,
 ) -> tuple[float, Weights]:
-    """The supervised model's loss and its gradients, of x (B, inputs) and target (B, outputs).
+    """Return the loss of the supervised model and its gradients, for x (B, inputs) and target (B, outputs).
 
-    mean over items and outputs of (output - target)^2, and 2 (l2 sum w^2 + l1 sum |w|) over weight matrices.
+    The loss is the mean over items and outputs of (output - target)^2, plus 2 (l2 sum w^2 + l1 sum |w|) over all
+    weight matrices.
     """
     tape = Tape([], {})
     h = _at_input(tape, weights, x)
@@ -130,10 +131,11 @@ def partitioned_autoencoder(
     mean_over_items: bool = False,
     unpenalised: int = 0,
 ) -> tuple[float, Weights]:
-    """The partitioned model's loss (equation 34) and its gradients, of x (B, H); y = noise_only (B,).
+    """Return the loss of the partitioned model (equation 34) and its gradients, for x (B, H); y = noise_only (B,).
 
-    mean over items of sum (output - x)^2 + penalty y / mean(C) sum (C latents)^2, where C is 1 for latents from number
-    background + unpenalised on; with `mean_over_items` the mean is that of y C, over items and latents.
+    The loss is the mean over items of sum (output - x)^2 + penalty y / mean(C) sum (C latents)^2, where C is 1 for
+    latents from number background + unpenalised on. With `mean_over_items`, mean(y C) over items and latents replaces
+    mean(C).
     """
     tape = Tape([], {})
     z = layer(tape, weights, "encoder", _at_input(tape, weights, x), "mrelu")
@@ -152,7 +154,7 @@ def partitioned_autoencoder(
 
 
 def curro_autoencoder(weights: Weights, x: Array, noise_only: Array) -> tuple[float, Weights]:
-    """The Curro model's loss (equation 40) over the number of bins, and its gradients, of x (B, H)."""
+    """Return the loss of the Curro model (equation 40) divided by the number of bins, and its gradients; x (B, H)."""
     tape = Tape([], {})
     h = _at_input(tape, weights, x)
     for i in range(3):
@@ -168,5 +170,5 @@ def curro_autoencoder(weights: Weights, x: Array, noise_only: Array) -> tuple[fl
 
 
 def adam_step(weights: Weights, gradients: Weights) -> Weights:
-    """The weights after the first step of Adam."""
+    """Return the weights after the first step of Adam."""
     return {name: adam(weight, gradients[name], None, 0)[0] for name, weight in weights.items()}

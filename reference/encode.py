@@ -2,12 +2,12 @@
 
     xn[n, h]   = (x[n, h] - mean[h]) / std[h], and 0 outside the recording
     z[n, k]    = sum_m sum_h  w_enc[m, h, k] xn[n + c - m, h],   c = (M - 1) // 2
-    a[n, k]    = max(z[n, k], leak z[n, k]),   0 <= leak < 1
+    a[n, k]    = max(z[n, k], s z[n, k]),   0 <= s < 1 (negative_slope)
     values[p, k], positions[p, k] = max, argmax of a[n, k] over n in window p: p P <= n < min((p + 1) P, N)
 
-The first maximum wins. The paper's leak is 0: a window with nothing positive then has value 0, its first frame as
-position, and no gradient; with a larger one it has its largest z as any other, scaled by the leak, and so its gradient.
-A NaN in a window makes its value NaN, its position that of the first NaN; the gradient passes there.
+The first maximum wins. In the paper s is 0: a window without a positive value then has value 0, the position of its
+first frame, and no gradient. With s > 0 it has its largest z scaled by s, and its gradient is scaled likewise. A NaN in
+a window makes its value NaN and its position that of the first NaN; the gradient passes there.
 """
 
 import numpy as np
@@ -16,13 +16,13 @@ Array = np.ndarray
 
 
 def normalise(x: Array, mean: Array | None, std: Array | None) -> Array:
-    """(x - mean) / std, with x (B, N, H) and mean, std (H,) or None."""
+    """Return (x - mean) / std, for x (B, N, H) and mean, std (H,) or None."""
     x = np.asarray(x, dtype=np.float64)
     return x if mean is None or std is None else (x - mean) / std
 
 
 def runs(frames: Array, taps: int, before: int) -> Array:
-    """The `taps` frames under a filter at each frame: (B, N, H) -> (B, N, taps, H).
+    """Return the `taps` frames under a filter at each frame: (B, N, taps, H) from (B, N, H).
 
     Entry [b, n, i] is frame n - before + i of item b, and 0 outside the recording.
     """
@@ -32,28 +32,28 @@ def runs(frames: Array, taps: int, before: int) -> Array:
 
 
 def convolve(xn: Array, w_enc: Array) -> Array:
-    """z (B, N, K) from normalised xn (B, N, H) and w_enc (M, H, K)."""
+    """Return z (B, N, K) from normalised xn (B, N, H) and w_enc (M, H, K)."""
     taps = w_enc.shape[0]
     before = taps - 1 - (taps - 1) // 2  # the run under frame n starts at n + c - (M - 1)
     return np.einsum("bnih,ihk->bnk", runs(xn, taps, before), w_enc[::-1], optimize=True)
 
 
-def activations(x: Array, w_enc: Array, mean: Array | None, std: Array | None, leak: float) -> Array:
-    """a (B, N, K)."""
+def activations(x: Array, w_enc: Array, mean: Array | None, std: Array | None, negative_slope: float) -> Array:
+    """Return a (B, N, K)."""
     z = convolve(normalise(x, mean, std), np.asarray(w_enc, dtype=np.float64))
-    return np.maximum(z, leak * z if leak else 0.0)
+    return np.maximum(z, negative_slope * z if negative_slope else 0.0)
 
 
 def encode(
-    x: Array, w_enc: Array, pool: int, mean: Array | None = None, std: Array | None = None, leak: float = 0.0
+    x: Array, w_enc: Array, pool: int, mean: Array | None = None, std: Array | None = None, negative_slope: float = 0.0
 ) -> tuple[Array, Array]:
-    """Pooled latents: values (B, ceil(N/P), K) float64 and their frames, positions, int32 of the same shape."""
-    a = activations(x, w_enc, mean, std, leak)
+    """Return values (B, ceil(N/P), K), float64, and positions, their frames, int32 of the same shape."""
+    a = activations(x, w_enc, mean, std, negative_slope)
     batch, frames, latents = a.shape
     windows = -(-frames // pool)
     padded = np.pad(a, ((0, 0), (0, windows * pool - frames), (0, 0)), constant_values=-np.inf)
     windowed = padded.reshape(batch, windows, pool, latents)
-    inside = windowed.argmax(axis=2)  # the first maximum; a NaN counts as larger than any number
+    inside = windowed.argmax(axis=2)  # the first maximum; NaN ranks above every number
     values = np.take_along_axis(windowed, inside[:, :, None], axis=2)[:, :, 0]
     positions = inside + pool * np.arange(windows)[None, :, None]
     return values, positions.astype(np.int32)
@@ -65,14 +65,14 @@ def values_at(
     positions: Array,
     mean: Array | None = None,
     std: Array | None = None,
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
 ) -> Array:
-    """The rectified activations at given positions, (B, ceil(N/P), K), in place of the maximum over each window."""
-    return np.take_along_axis(activations(x, w_enc, mean, std, leak), positions.astype(np.int64), axis=1)
+    """Return the rectified activations at `positions`, (B, ceil(N/P), K), instead of the maximum of each window."""
+    return np.take_along_axis(activations(x, w_enc, mean, std, negative_slope), positions.astype(np.int64), axis=1)
 
 
 def at_positions(values: Array, positions: Array, frames: int) -> Array:
-    """The unpooled latents u (B, N, K): values at their positions, 0 elsewhere."""
+    """Return the unpooled latents u (B, N, K): values at their positions, and 0 elsewhere."""
     batch, _, latents = values.shape
     u = np.zeros((batch, frames, latents))
     b = np.arange(batch)[:, None, None]
@@ -90,12 +90,12 @@ def encode_backward(
     pool: int,
     mean: Array | None = None,
     std: Array | None = None,
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
 ) -> tuple[Array, Array]:
-    """Gradients of sum(grad_values * values) with respect to x (B, N, H) and w_enc (M, H, K).
+    """Return the gradients of sum(grad_values * values) with respect to x (B, N, H) and w_enc (M, H, K).
 
-    With g[n, k] the gradient at the pooled positions, times the leak where the value is 0 or below, and 0 elsewhere
-    (without a leak 0 there whatever the gradient is, a NaN included):
+    With g[n, k] the gradient at the pooled positions, times s where the value is 0 or below, and 0 elsewhere (if s is
+    0, g is 0 there even where the gradient is NaN):
         d/dw_enc[m, h, k] = sum_n g[n, k] xn[n + c - m, h]
         d/dx[j, h]        = sum_m sum_k g[j - c + m, k] w_enc[m, h, k] / std[h]
     """
@@ -103,7 +103,7 @@ def encode_backward(
     xn = normalise(x, mean, std)
     taps = w_enc.shape[0]
     c = (taps - 1) // 2
-    below = leak * np.asarray(grad_values) if leak else 0.0
+    below = negative_slope * np.asarray(grad_values) if negative_slope else 0.0
     g = at_positions(np.where(values <= 0, below, grad_values), positions, xn.shape[1])
     grad_w = np.einsum("bnih,bnk->ihk", runs(xn, taps, taps - 1 - c), g, optimize=True)[::-1]
     grad_x = np.einsum("bjmk,mhk->bjh", runs(g, taps, c), w_enc, optimize=True)

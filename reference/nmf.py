@@ -1,4 +1,4 @@
-"""Non-negative matrix factorisation by multiplicative updates (Lee & Seung 2001), with rows that are given.
+"""Non-negative matrix factorisation by multiplicative updates (Lee & Seung 2001), with optional fixed rows.
 
     X (N, H) ~ A D          A (N, K) activations, D (K, H) dictionary; the first rows of D may be fixed
 
@@ -10,9 +10,9 @@ Generalised Kullback-Leibler divergence, sum of X log(X / AD) - X + AD:
 
     A <- A * ((X / AD) D^T) / (1 D^T)           D <- D * (A^T (X / AD)) / (A^T 1)
 
-Neither ever raises its error. Semi-supervised separation (Smaragdis, Raj & Shashanka 2007; Kim & Smaragdis 2015,
-section 2.1): the speech's dictionary is learned from clean speech and fixed, further rows are free and take up what is
-not speech; of the mixture the speech is X * (A_s D_s) / (A D).
+No update increases its error. Semi-supervised separation (Smaragdis, Raj & Shashanka 2007; Kim & Smaragdis 2015,
+section 2.1): the dictionary of speech is learned from clean speech and fixed, and further rows are free and model the
+noise. The estimate of the speech is X * (A_s D_s) / (A D).
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ TINY = 1e-12  # added to divisors
 
 
 def error(x: Array, activations: Array, dictionary: Array, divergence: str) -> float:
-    """The error that the updates lower: "euclidean" or "kl"."""
+    """Return the error that the updates reduce; divergence is "euclidean" or "kl"."""
     product = activations @ dictionary + TINY
     if divergence == "euclidean":
         return float(np.sum((x - product) ** 2))
@@ -32,7 +32,7 @@ def error(x: Array, activations: Array, dictionary: Array, divergence: str) -> f
 
 
 def update(x: Array, activations: Array, dictionary: Array, fixed: int, divergence: str) -> tuple[Array, Array]:
-    """One update of A and then of D, whose first `fixed` rows stay."""
+    """Update A, then D, whose first `fixed` rows stay."""
     activations = activations * _factor(x, activations, dictionary, divergence, of_dictionary=False)
     factor = _factor(x, activations, dictionary, divergence, of_dictionary=True)
     factor[:fixed] = 1.0

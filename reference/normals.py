@@ -1,11 +1,11 @@
-"""White Gaussian noise from a counter: Philox-4x32-10 (Salmon et al. 2011) and Box & Muller 1958.
+"""White Gaussian noise from a counter: Philox-4x32-10 (Salmon et al. 2011) and the method of Box & Muller (1958).
 
-Item b of a draw has the counters (step, b, group, j), j = 0 .. C - 1 with C = ceil(samples / 4). Of the four words w of
-a counter, with u = (floor(w / 2^8) + 1) / 2^24, in (0, 1],
+Item b of a draw has the counters (step, b, group, j), j = 0 .. C - 1 with C = ceil(samples / 4). The four words w
+of a counter give u = (floor(w / 2^8) + 1) / 2^24 in (0, 1], and these four independent normal numbers:
 
-    sqrt(-2 ln u0) cos(2 pi u1),  sqrt(-2 ln u0) sin(2 pi u1),        and the same of u2 and u3
+    sqrt(-2 ln u0) cos(2 pi u1),  sqrt(-2 ln u0) sin(2 pi u1),        and likewise from u2 and u3
 
-are four independent normal numbers; number q of counter j is sample q C + j.
+Number q of counter j is sample q C + j.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ Array = np.ndarray
 
 
 def normals(seed: int, step: int, items: range, group: int, samples: int) -> Array:
-    """Noise (items, samples) of mean 0 and variance 1."""
+    """Return noise (items, samples) of mean 0 and variance 1."""
     counters = -(-samples // 4)
     b, j = np.meshgrid(np.arange(items.start, items.stop), np.arange(counters), indexing="ij")
     w = philox(np.stack(np.broadcast_arrays(step, b, group, j), axis=-1), seed_key(seed))

@@ -3,11 +3,9 @@
     loss[b] = sum_n,h (target - r)^2  +  penalty * y[b] / mean(C) * sum_p,k (C[k] values[p, k])^2
     loss    = mean_b loss[b]
 
-y (`noise_only`) is 1 where the item is noise-only, C (`foreground`) is 1 where the latent is for signal, and mean(C)
-is over the K latents. With no foreground latent the penalty term is 0.
-
-The target is the input x itself, or for a denoising autoencoder (the paper's baseline, section 4) x before its
-corruption: its loss is this one with a penalty of 0.
+y (`noise_only`) is 1 for a noise-only item, C (`foreground`) is 1 for a latent of the signal, and mean(C) is over the K
+latents. Without a foreground latent the penalty term is 0. The target is the input x, or for a denoising autoencoder
+(the paper's baseline, section 4), whose penalty is 0, x before its corruption.
 """
 
 import numpy as np
@@ -17,7 +15,7 @@ from .encode import Array, encode, encode_backward, values_at
 
 
 def penalty_weights(noise_only: Array, foreground: Array, penalty: float) -> Array:
-    """penalty * y / mean(C) * C^2, the factor on each squared latent: (B, K)."""
+    """Return penalty * y / mean(C) * C^2, the factor of each squared latent: (B, K)."""
     noise_only = np.asarray(noise_only, dtype=np.float64)
     foreground = np.asarray(foreground, dtype=np.float64)
     share = foreground.mean()
@@ -32,7 +30,7 @@ def partitioned_loss(
     foreground: Array,
     penalty: float,
 ) -> tuple[float, Array, Array]:
-    """The loss, and its gradients with respect to reconstruction (B, N, H) and values (B, ceil(N/P), K)."""
+    """Return the loss and its gradients with respect to reconstruction (B, N, H) and values (B, ceil(N/P), K)."""
     batch = reconstruction.shape[0]
     error = np.asarray(reconstruction, dtype=np.float64) - target
     values = np.asarray(values, dtype=np.float64)
@@ -53,20 +51,20 @@ def model_loss(
     pool: int,
     target: Array | None = None,
     positions: Array | None = None,
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
     rectified_output: bool = False,
 ) -> tuple[float, dict[str, Array]]:
-    """Loss of the whole model and its gradients by name: x, w_enc, w_dec.
+    """Return the loss of the whole model, and its gradients by name: x, w_enc, w_dec.
 
-    The gradient of x holds the encoder's part and, where the target is x itself, the target's. `positions`
-    overrides the argmax: a float32 implementation that took another frame of a near-tie can then be compared.
-    With `rectified_output` r is max(what is decoded, 0), and has no gradient where that is not positive.
+    The gradient of x is the encoder's and, if the target is x, the target's. `positions` overrides the argmax, to
+    compare with a float32 implementation that took another frame of a near-tie. With `rectified_output` r is
+    max(decoded, 0), and has no gradient where it is 0.
     """
-    values, own = encode(x, w_enc, pool, mean, std, leak)
+    values, argmax = encode(x, w_enc, pool, mean, std, negative_slope)
     if positions is None:
-        positions = own
+        positions = argmax
     else:
-        values = values_at(x, w_enc, positions, mean, std, leak)
+        values = values_at(x, w_enc, positions, mean, std, negative_slope)
     decoded = decode(values, positions, w_dec, np.shape(x)[1])
     r = np.maximum(decoded, 0.0) if rectified_output else decoded
     loss, grad_r, grad_penalty = partitioned_loss(
@@ -75,7 +73,7 @@ def model_loss(
     grad_decoded = np.where(decoded <= 0, 0.0, grad_r) if rectified_output else grad_r
     grad_values, grad_w_dec = decode_backward(grad_decoded, values, positions, w_dec)
     grad_values += grad_penalty
-    grad_x, grad_w_enc = encode_backward(grad_values, x, w_enc, values, positions, pool, mean, std, leak)
+    grad_x, grad_w_enc = encode_backward(grad_values, x, w_enc, values, positions, pool, mean, std, negative_slope)
     if target is None:
         grad_x = grad_x - grad_r
     return loss, {"x": grad_x, "w_enc": grad_w_enc, "w_dec": grad_w_dec}

@@ -1,11 +1,11 @@
 """Philox-4x32-10: random numbers from a counter (Salmon et al. 2011, "Parallel random numbers").
 
-A counter of four 32-bit words is scrambled by ten rounds under a key of two words. In each round
+Ten rounds with a key of two words scramble a counter of four 32-bit words. In each round
 
     (hi0, lo0) = M0 * c0,  (hi1, lo1) = M1 * c2
     c0, c1, c2, c3 = hi1 ^ c1 ^ k0,  lo1,  hi0 ^ c3 ^ k1,  lo0
 
-and between rounds the Weyl constants are added to the key. NumPy's own Philox is the 4x64 one.
+and between rounds the Weyl constants are added to the key. (NumPy's Philox is Philox-4x64.)
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ HALF = np.uint64(32)
 
 
 def philox(counter: Array, key: Array) -> Array:
-    """Four random 32-bit words, (..., 4) uint32, for counters (..., 4) and keys (..., 2) of 32-bit words."""
+    """Return four random 32-bit words, (..., 4) uint32, for counters (..., 4) and keys (..., 2) of 32-bit words."""
     c0, c1, c2, c3 = np.moveaxis(np.asarray(counter, dtype=np.uint64), -1, 0)
     k0, k1 = np.moveaxis(np.asarray(key, dtype=np.uint64), -1, 0)
     for _ in range(ROUNDS):
@@ -32,14 +32,14 @@ def philox(counter: Array, key: Array) -> Array:
 
 
 def seed_key(seed: int) -> Array:
-    """A 64-bit seed as a key: its low word, then its high word."""
+    """Return a 64-bit seed as a key: its low word, then its high word."""
     return np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint32)
 
 
 def draw(seed: int, step: int, item: int, group: int, count: int) -> int:
-    """A number in [0, count), count < 2**32, for one group of one item of one training step.
+    """Return a number in [0, count), count < 2**32, for one group of one item of one training step.
 
-    The first word, times count, over 2**32: no loop, and a bias below count / 2**32.
+    It is floor(first word * count / 2**32), which needs no loop and has a bias below count / 2**32.
     """
     word = philox(np.array([step, item, group, 0]), seed_key(seed))[0]
     return (int(word) * count) >> 32

@@ -1,4 +1,4 @@
-"""Mask inference (Hetherly et al. 2018): the squared error of a mixture under masks that share it among its sources.
+"""Mask inference (Hetherly et al. 2018): the squared error of sources that softmax masks cut from a mixture.
 
     mask = softmax(logits) over s,   loss = mean over b, t, f, s of (sources - mask * mixture)^2
 
@@ -13,7 +13,7 @@ from .embeddings import Array
 
 
 def ratio_mask_loss(logits: Any, mixture: Any, sources: Any) -> tuple[float, Array]:
-    """The loss, and its gradient with respect to logits (B, T, F, S)."""
+    """Return the loss and its gradient with respect to logits (B, T, F, S)."""
     logits = np.asarray(logits, dtype=np.float64)
     mixture = np.asarray(mixture, dtype=np.float64)[..., None]
     mask = np.exp(logits - logits.max(axis=-1, keepdims=True))

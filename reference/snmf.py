@@ -1,23 +1,23 @@
 """Sparse non-negative matrix factorisation by the Kullback-Leibler divergence (Le Roux, Weninger & Hershey 2015).
 
-Magnitudes V (N, H) are to be near A W, activations A (N, K) times a dictionary W (K, H) of rows of length 1:
+Magnitudes V (N, H) are approximated by A W, activations A (N, K) times a dictionary W (K, H) of rows of length 1:
 
     C(A, W) = sum V log(V / L) - V + L  +  sparsity * sum A,     L = A W
 
-The multiplicative updates, of which none raises C; R = V / L, and w is the row of W that is updated:
+No multiplicative update increases C. With R = V / L, and w the row of W that is updated:
 
     A <- A * (R W^T) / (1 W^T + sparsity)
     w <- w * (a^T R + w (w . a^T 1)) / (a^T 1 + w (w . a^T R)),  then scaled to length 1
 
-The second terms in the row's update come of the length being part of the objective: without them sparsity would only
-make the rows longer.
+The second terms in the update of w are due to its length being fixed: without it, sparsity would only make the rows
+longer.
 """
 
 import numpy as np
 
 
 def objective(V, A, W, sparsity):
-    """C, per frame."""
+    """Return C divided by the number of frames."""
     L = A @ W
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.where(V > 0, V * np.log(V / L), 0.0)
@@ -25,13 +25,13 @@ def objective(V, A, W, sparsity):
 
 
 def update_activations(V, A, W, sparsity):
-    """A after one update."""
+    """Return A after one update."""
     R = V / (A @ W)
     return A * (R @ W.T) / (W.sum(1) + sparsity)
 
 
 def update_dictionary(V, A, W):
-    """W after one update."""
+    """Return W after one update."""
     R = V / (A @ W)
     new = np.empty_like(W)
     for k, w in enumerate(W):

@@ -4,32 +4,32 @@
     X[n, f] = sum_t w[t] s[n hop + t - L/2] exp(-2 pi i f t / L)           s is 0 outside the recording
     s[t]    = sum_n w[u] y_n[u] / sum_n w[u]^2,  u = t - n hop + L/2       y_n: the inverse transform of X[n]
 
-Frame n is centred on sample n * hop, and the frames n = 0 .. ceil(T / hop) reach every sample of the T. The
-inverse is the least-squares one (Griffin & Lim 1984, equation 6): exact for an X that is some signal's, and
-for any other the signal whose transform is nearest.
+Frame n is centred on sample n * hop, and the frames n = 0 .. ceil(T / hop) cover all T samples. The inverse is the
+least-squares one (Griffin & Lim 1984, equation 6): exact if X is the transform of a signal, else the signal with the
+nearest transform.
 """
 
 import numpy as np
 
 
 def hann(n_fft):
-    """The periodic Hann window (n_fft,)."""
+    """Return the periodic Hann window (n_fft,)."""
     return 0.5 * (1 - np.cos(2 * np.pi * np.arange(n_fft) / n_fft))
 
 
 def frame_count(length, hop):
-    """How many frames `length` samples have; none for an empty recording."""
+    """Return the number of frames of `length` samples; 0 for an empty recording."""
     return 1 + -(-length // hop) if length else 0
 
 
 def fourier(n_fft):
-    """The discrete Fourier transform as a matrix (n_fft, n_fft//2 + 1), for real input."""
+    """Return the discrete Fourier transform of real input as a matrix (n_fft, n_fft//2 + 1)."""
     t, f = np.arange(n_fft), np.arange(n_fft // 2 + 1)
     return np.exp(-2j * np.pi * np.outer(t, f) / n_fft)
 
 
 def stft(audio, n_fft, hop):
-    """audio (T,) -> complex (frames, n_fft//2 + 1)."""
+    """Return the transform (frames, n_fft//2 + 1), complex, of audio (T,)."""
     frames = frame_count(len(audio), hop)
     padded = np.zeros((frames - 1) * hop + n_fft if frames else 0)
     padded[n_fft // 2 : n_fft // 2 + len(audio)] = audio
@@ -41,14 +41,14 @@ def stft(audio, n_fft, hop):
 
 
 def magnitude(audio, n_fft, hop, first, bins):
-    """audio (T,) -> |X| of `bins` bins from `first` on, (frames, bins)."""
+    """Return |X| (frames, bins) of audio (T,), for `bins` bins from `first` on."""
     return np.abs(stft(audio, n_fft, hop))[:, first : first + bins]
 
 
 def istft(X, n_fft, hop, length):
-    """complex (frames, n_fft//2 + 1) -> audio (length,)."""
+    """Return audio (length,) for a complex transform (frames, n_fft//2 + 1)."""
     w = hann(n_fft)
-    # Every frequency but the first and the last stands for its negative too.
+    # Every frequency except the first and the last also represents its negative.
     twice = np.full(n_fft // 2 + 1, 2.0)
     twice[[0, -1]] = 1.0
     inverse = twice[:, None] * fourier(n_fft).conj().T / n_fft

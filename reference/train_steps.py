@@ -1,4 +1,4 @@
-"""Whole training steps: draw, normalise, encode, pool, decode, loss, gradients, optimiser.
+"""Whole training steps: draw, normalise, encode, pool, decode, loss, gradients, optimizer.
 
 As in Stowell & Turner 2015: batches of signal-plus-noise and noise-only items, AdaDelta.
 """
@@ -8,27 +8,27 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .optimisers import OPTIMISERS, Array, State
+from .optimizers import OPTIMIZERS, Array, State
 from .partitioned_loss import model_loss
 from .sampler import Group, batch_at, statistics, target_at
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays the same from step to step."""
+    """Settings that no step changes."""
 
-    foreground: Array  # (K,), 1 where the latent is for signal
+    foreground: Array  # (K,), 1 for a latent of the signal
     pool: int
     penalty: float = 0.75
     optimizer: str = "adadelta"
-    options: dict[str, float] = field(default_factory=dict)  # of the optimiser
-    leak: float = 0.0
+    options: dict[str, float] = field(default_factory=dict)  # of the optimizer
+    negative_slope: float = 0.0
     rectified_output: bool = False
 
 
 @dataclass(frozen=True)
 class Learner:
-    """What a step changes: weights w_enc (M, H, K) and w_dec (M, K, H), and the optimiser's state."""
+    """The weights w_enc (M, H, K) and w_dec (M, K, H), and the state of the optimizer."""
 
     weights: dict[str, Array]
     state: dict[str, State | None] = field(default_factory=dict)
@@ -45,10 +45,10 @@ def train_step(
     positions: Array | None = None,
     target: Array | None = None,
 ) -> tuple[Learner, float]:
-    """The learner after the step with this number on x (B, N, H), and the loss before it.
+    """Return the learner after step `number` on x (B, N, H), and the loss before it.
 
-    `target` (B, N, H) is what to make of x, x itself unless given: a denoising autoencoder's.
-    `positions` (B, ceil(N/P), K) take the place of the argmax, to follow another through a near-tie.
+    `target` (B, N, H) is x if None. `positions` (B, ceil(N/P), K) replace the argmax, to follow an implementation
+    through a near-tie.
     """
     w_enc, w_dec = learner.weights["w_enc"], learner.weights["w_dec"]
     loss, gradients = model_loss(
@@ -63,10 +63,10 @@ def train_step(
         setting.pool,
         target,
         positions,
-        setting.leak,
+        setting.negative_slope,
         setting.rectified_output,
     )
-    rule = OPTIMISERS[setting.optimizer]
+    rule = OPTIMIZERS[setting.optimizer]
     weights, state = {}, {}
     for name, weight in learner.weights.items():
         before = learner.state.get(name)
@@ -87,7 +87,7 @@ def train_steps(
     first: int = 0,
     corruption: Sequence[list[Array]] = (),
 ) -> tuple[Learner, list[float]]:
-    """The learner after the steps first .. first + steps - 1, and the loss of each."""
+    """Return the learner after the steps first .. first + steps - 1, and the loss of each."""
     mean, std = statistics(signal, frames, corruption)
     losses = []
     for number in range(first, first + steps):
@@ -99,5 +99,5 @@ def train_steps(
 
 
 def beginner(weights: dict[str, Array]) -> Learner:
-    """The learner before the first step."""
+    """Return the learner before the first step."""
     return Learner({name: np.asarray(weight, dtype=np.float64) for name, weight in weights.items()})

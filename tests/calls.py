@@ -1,4 +1,4 @@
-"""Short calls of training for tests: settings, options and label rules as keywords of one function."""
+"""`fit` and `prepare` with all settings as keywords, for short calls in tests."""
 
 from dataclasses import fields
 
@@ -11,8 +11,8 @@ _OPTIONS = {entry.name for entry in fields(pf.TrainingOptions)}
 _RULES = {entry.name for entry in fields(Rules)}
 
 
-def _divided(keywords):
-    """Options, label rules, and the rest, which are settings."""
+def _split_keywords(keywords):
+    """Return training options, label rules, and settings."""
     options = {name: value for name, value in keywords.items() if name in _OPTIONS}
     rules = {name: value for name, value in keywords.items() if name in _RULES}
     settings = {name: value for name, value in keywords.items() if name not in options and name not in rules}
@@ -20,15 +20,15 @@ def _divided(keywords):
 
 
 def fit(recordings=(), noise=(), labels=(), clean=(), stems=(), speech=(), system=DEFAULT, settings=None, **keywords):
-    options, rules, own = _divided(keywords)
+    options, rules, more_settings = _split_keywords(keywords)
     material = pf.Material(
         recordings, noise or (), path_list(labels), clean, path_list(stems), path_list(speech), rules
     )
-    return pf.fit(material, system=system, settings={**(settings or {}), **own}, options=options)
+    return pf.fit(material, system=system, settings={**(settings or {}), **more_settings}, options=options)
 
 
 def prepare(recordings, noise=(), labels=(), system=DEFAULT, **keywords):
-    """The spectrograms that a system trains on."""
-    options, rules, settings = _divided(keywords)
+    """Return the spectrograms that a system is trained on."""
+    options, rules, settings = _split_keywords(keywords)
     material = pf.Material(recordings, noise or (), path_list(labels), label_rules=rules)
     return system_named(system).settings(settings).spectrograms(material, options)

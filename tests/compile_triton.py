@@ -23,12 +23,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from partae_fast.kernels._triton import common, runs
+from partae_fast.kernels._triton import common, frame_windows
 from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
-from partae_fast.kernels.optimiser import EVERY_RULE
-from partae_fast.kernels.optimiser import triton as optimiser
 from partae_fast.kernels.partitioned_loss import triton as partitioned_loss
+from partae_fast.kernels.train_steps import RULES
 from partae_fast.kernels.train_steps import triton as train_steps
 
 import triton  # isort: skip  (after `common`, which sets what Triton reads on import)
@@ -152,7 +151,7 @@ def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict
             arguments[name] = "*i32"
         elif name.endswith("_ptr"):
             arguments[name] = "*fp32" if name in float32 else f"*{storage}"
-        elif name in ("penalty", "per_item", "scale", "leak", *optimiser.SETTINGS):
+        elif name in ("penalty", "per_item", "scale", "negative_slope"):
             arguments[name] = "fp32"
         elif integers.get(name) == 1:
             arguments[name] = ("constexpr", 1)
@@ -163,7 +162,7 @@ def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict
 
 def no_second(rule: str) -> dict[str, None]:
     """What says that a rule has one state tensor."""
-    return {"second_ptr": None} if len(EVERY_RULE[rule].state) == 1 else {}
+    return {"second_ptr": None} if len(RULES[rule].state) == 1 else {}
 
 
 def training_types(kernel, source: str) -> dict[str, str]:
@@ -180,7 +179,7 @@ def training_kernels(size: Size, kind: str):
     tile = train_steps.tile_of(size.bins, size.latents, size.taps, dot)
     source = "bf16" if kind == "bf16" else "fp32"
     types = training_types(train_steps.learn_kernel, source)
-    plain = {"leak": None, "CORRUPTION": 0, "RECTIFIED": False}
+    plain = {"negative_slope": None, "CORRUPTION": 0, "RECTIFIED": False}
     yield "learn", train_steps.learn_kernel, tile, plain | types
     if size in EXTRAS:
         yield "learn, all extras", train_steps.learn_kernel, tile, {"CORRUPTION": 1, "RECTIFIED": True, **types}
@@ -206,23 +205,21 @@ def kernels(size: Size, kind: str):
     itemsize = 2 if kind in ("bf16", "fp16") else 4
     tile = encode.tile_of(size.bins, size.latents, size.pool, itemsize, kind != "fp32")
     precision = "ieee" if kind == "fp32" else "tf32"
-    yield "encode", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision, "leak": None}
+    yield "encode", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision, "negative_slope": None}
     if size in EXTRAS:
-        yield "encode, leak", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision}
+        yield "encode, negative_slope", encode.encode_kernel, tile, {"NORMALISE": True, "PRECISION": precision}
     if kind == "tf32":
         return
-    scatter = runs.scatter_tile(size.bins)
-    yield "scatter_runs (decode)", runs.scatter_runs_kernel, scatter, {"DIVIDE": False, "divisor_ptr": None}
-    yield "scatter_runs (grad_x)", runs.scatter_runs_kernel, scatter, {"DIVIDE": True}
+    scatter = frame_windows.scatter_tile(size.bins)
+    yield "scatter_runs (decode)", frame_windows.scatter_runs_kernel, scatter, {"DIVIDE": False, "divisor_ptr": None}
+    yield "scatter_runs (grad_x)", frame_windows.scatter_runs_kernel, scatter, {"DIVIDE": True}
     yield "gather_dots", decode.gather_dots_kernel, decode.gather_tile(size.bins), {}
-    accumulate = runs.accumulate_tile(size.bins, size.latents, size.taps)
+    accumulate = frame_windows.accumulate_tile(size.bins, size.latents, size.taps)
     plain = {"NORMALISE": False, "mean_ptr": None, "std_ptr": None}
-    yield "accumulate_runs (dec)", runs.accumulate_runs_kernel, accumulate, plain
-    yield "accumulate_runs (enc)", runs.accumulate_runs_kernel, accumulate, {"NORMALISE": True}
+    yield "accumulate_runs (dec)", frame_windows.accumulate_runs_kernel, accumulate, plain
+    yield "accumulate_runs (enc)", frame_windows.accumulate_runs_kernel, accumulate, {"NORMALISE": True}
     loss = partitioned_loss.tile_of(size.latents)
     yield "partitioned_loss", partitioned_loss.partitioned_loss_kernel, loss, {}
-    for rule in EVERY_RULE:
-        yield rule, optimiser.optimiser_kernel, optimiser.TILE, {"RULE": rule} | no_second(rule)
     yield "add_up", common.add_up_kernel, common.ADD_UP, {}
 
 

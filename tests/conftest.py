@@ -1,4 +1,4 @@
-"""What tests of several folders share, and how the suite is shared out to processes."""
+"""Shared fixtures, and the distribution of tests over processes."""
 
 import os
 import subprocess
@@ -8,20 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 
-WORKERS = 4  # at most: each takes about 700 MB
+MAX_WORKERS = 4  # each takes about 700 MB
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Folders are tested by a process to each core, each with one thread, and files that are named by this one."""
-    if not any(Path(given).is_dir() for given in config.args):
+    """Test folders with one process per core, and single files in this process.
+
+    Each process uses one thread.
+    """
+    if not any(Path(argument).is_dir() for argument in config.args):
         return 0
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # which workers, and what they start, take from here
-    return min(os.cpu_count() or 1, WORKERS)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by workers and their subprocesses
+    return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable():
-    """Names of files that are no text are escaped in what a worker reports, which goes as UTF-8."""
+    """Escape invalid text in the reports of workers, which are sent as UTF-8."""
     return _escaped((yield))
 
 
@@ -37,19 +40,27 @@ def _escaped(report):
 
 @pytest.fixture
 def python():
-    """python("-m", "module", TRITON_INTERPRET="1") -> what became of such a process in the root, with one thread."""
+    """Return python(*arguments, **environment), which runs Python.
+
+    It runs in the root folder with one thread.
+
+    For example, python("-m", "module", TRITON_INTERPRET="1") returns the completed process.
+    """
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        given = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         root = Path(__file__).resolve().parents[1]
-        return subprocess.run([sys.executable, *arguments], cwd=root, env=given, capture_output=True, text=True)
+        return subprocess.run([sys.executable, *arguments], cwd=root, env=variables, capture_output=True, text=True)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """shared_data("field/spinetail.flac"): the path of a real recording; the test is skipped where it is absent."""
+    """Return shared_data(name), which returns the path of a field recording.
+
+    The test is skipped if the recording is missing.
+    """
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
 
     def find(name: str) -> Path:
@@ -62,7 +73,10 @@ def shared_data():
 
 
 def pytest_collection_modifyitems(items):
-    """What is slow comes first, so that no worker is left with it at the end; `gpu` is skipped where there is none."""
+    """Run slow tests first, and skip `gpu` tests without a GPU.
+
+    So no worker is left with a slow test at the end.
+    """
     items.sort(key=lambda item: "slow" not in item.keywords)
     if not torch.cuda.is_available():
         for item in items:

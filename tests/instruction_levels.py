@@ -1,8 +1,8 @@
-"""Conformance and training agreement at each instruction level that this machine can be told to use.
+"""Conformance and training agreement at each instruction level of this machine.
 
-`python tests/instruction_levels.py` runs every level in a process of its own, two side by side, and exits with 1 where
-one fails. A level that the host lacks is skipped by name; one that does not take effect fails.
-`python tests/instruction_levels.py NAME` runs one level here.
+`python tests/instruction_levels.py` runs every level in its own process, two at a time, and exits with 1 if one fails.
+Levels that the processor does not support are skipped; a level that does not take effect fails.
+`python tests/instruction_levels.py NAME` runs one level in this process.
 """
 
 import dataclasses
@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SIDE_BY_SIDE = 2
+PROCESSES = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """What every library is told to use, and what each then says that it uses."""
+    """The settings of every library, and the level that it should then report."""
 
     name: str
     threads: int
@@ -31,27 +31,27 @@ class Level:
     aten: str  # ATEN_CPU_CAPABILITY
     onednn: str  # ONEDNN_MAX_CPU_ISA
     mkl: str  # MKL_ENABLE_INSTRUCTIONS
-    vector_bytes: int  # of our own kernels
+    vector_bytes: int  # of partae's CPU kernels
     fused: bool  # whether a product and its sum become one instruction
-    reports: tuple[str, str]  # of oneDNN and MKL, in their own words
-    needs: str  # the flag of the host's processor
+    reports: tuple[str, str]  # text in the logs of oneDNN and MKL
+    needs: str  # the required flag in /proc/cpuinfo
 
     @property
     def environment(self) -> dict[str, str]:
-        told = {
+        variables = {
             "ATEN_CPU_CAPABILITY": self.aten,
             "ONEDNN_MAX_CPU_ISA": self.onednn,
             "MKL_ENABLE_INSTRUCTIONS": self.mkl,
             "OMP_NUM_THREADS": str(self.threads),
         }
-        return told | ({"NUMBA_CPU_NAME": self.numba, "NUMBA_CPU_FEATURES": self.features} if self.numba else {})
+        return variables | ({"NUMBA_CPU_NAME": self.numba, "NUMBA_CPU_FEATURES": self.features} if self.numba else {})
 
 
 SSE = {"aten": "default", "onednn": "SSE41", "mkl": "SSE4_2", "vector_bytes": 16, "fused": False, "needs": "sse4_2"}
 SSE |= {"reports": ("SSE4.1", "(Intel(R) SSE4.2)")}
 AVX2 = {"aten": "avx2", "onednn": "AVX2", "mkl": "AVX2", "vector_bytes": 32, "fused": True, "needs": "avx2"}
 AVX2 |= {"reports": ("AVX2", "(Intel(R) AVX2)")}
-# Numba's own target where it has AVX-512: its kernels are in the cache when the tests have run.
+# With Numba's default target on AVX-512, kernels are in the cache after the tests have run.
 AVX512 = {"numba": "", "features": "", "aten": "avx512", "onednn": "AVX512_CORE", "mkl": "AVX512", "vector_bytes": 64}
 AVX512 |= {"fused": True, "needs": "avx512f", "reports": ("AVX-512", "(Intel(R) AVX-512)")}
 LEVELS = [
@@ -63,10 +63,10 @@ LEVELS = [
 
 
 def faults(level: Level) -> Iterator[str]:
-    """Yield what is wrong at the level that this process runs at, a line each."""
+    """Yield one line per failure at the level of this process."""
     import torch
 
-    torch.set_num_threads(level.threads)  # PyTorch itself takes no more than there are cores
+    torch.set_num_threads(level.threads)  # by default PyTorch uses no more threads than cores
     yield from _not_in_effect(level)
     yield from _conformance()
     yield from _training()
@@ -82,11 +82,11 @@ def _not_in_effect(level: Level) -> Iterator[str]:
     fused = any("vfmadd" in assembly for assembly in multiply_add.inspect_asm().values())
     (onednn, mkl), maps = level.reports, torch.ones(4, 32, 512)
     with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
-        onednn_said = _printed(lambda: torch.nn.functional.conv1d(maps, torch.ones(32, 32, 9)))
+        onednn_log = _printed(lambda: torch.nn.functional.conv1d(maps, torch.ones(32, 32, 9)))
     with torch.backends.mkl.verbose(torch.backends.mkl.VERBOSE_ON):
-        mkl_said = _printed(lambda: maps[0] @ maps[0].T)
-    isa = [line for line in onednn_said.splitlines() if "cpu,isa:" in line]
-    product = [line for line in mkl_said.splitlines() if "oneMKL" in line]
+        mkl_log = _printed(lambda: maps[0] @ maps[0].T)
+    isa = [line for line in onednn_log.splitlines() if "cpu,isa:" in line]
+    product = [line for line in mkl_log.splitlines() if "oneMKL" in line]
     for quantity, expected, value in [
         ("threads", level.threads, torch.get_num_threads()),
         ("ATen's capability", level.aten.upper(), torch.backends.cpu.get_cpu_capability()),
@@ -96,28 +96,31 @@ def _not_in_effect(level: Level) -> Iterator[str]:
         ("MKL's instruction set", mkl, mkl if any(mkl in line for line in product) else product),
     ]:
         if quantity.startswith("MKL") and "GenuineIntel" not in _processor():
-            print("  MKL takes MKL_ENABLE_INSTRUCTIONS on Intel's processors alone: not checked", flush=True)
+            print("  not checked: MKL respects MKL_ENABLE_INSTRUCTIONS on Intel processors only", flush=True)
         elif value != expected:
             yield f"not in effect: {quantity} should be {expected} and is {value}"
 
 
 def _printed(run: Callable[[], object]) -> str:
-    """Return what libraries print to the standard output while `run` runs."""
+    """Return the standard output of libraries during `run()`."""
     sys.stdout.flush()
     with tempfile.TemporaryFile() as file:
-        kept = os.dup(1)
+        stdout = os.dup(1)
         os.dup2(file.fileno(), 1)
         try:
             run()
         finally:
-            os.dup2(kept, 1)
-            os.close(kept)
+            os.dup2(stdout, 1)
+            os.close(stdout)
         file.seek(0)
         return file.read().decode(errors="replace")
 
 
 def _conformance() -> Iterator[str]:
-    """All tiny cases and those around the sizes of tiles, in float32: sizes beyond them compile no other code."""
+    """Check all tiny cases and those near tile sizes, in float32.
+
+    Larger sizes compile the same code.
+    """
     import torch
 
     from partae_fast.conformance.verify import Thoroughness, row
@@ -139,7 +142,7 @@ def _training() -> Iterator[str]:
     from partae_fast.kernels._cpu import threads
     from tests.training import agreement
 
-    threads.WORTH_WAKING = 0  # each size of work is shared out
+    threads.WORTH_WAKING = 0  # split work of any size over threads
     for optimizer, steps in (("adadelta", 50), ("adam", 10)):
         for backend in ("cpu", "eager"):
             errors = agreement.teacher_forced(backend, steps, optimizer)
@@ -148,12 +151,12 @@ def _training() -> Iterator[str]:
                     yield f"train_steps, {backend}, {optimizer}, {steps} teacher-forced steps: {quantity} {error:.2e}"
             error = agreement.free_running(backend, 10, optimizer)
             if not error <= 1e-4:
-                yield f"train_steps, {backend}, {optimizer}, 10 steps of its own: loss {error:.2e}"
+                yield f"train_steps, {backend}, {optimizer}, 10 free-running steps: loss {error:.2e}"
     yield from _bits()
 
 
 def _bits() -> Iterator[str]:
-    """Training by our kernels gives the same bits with any number of threads, and when it is stopped and resumed."""
+    """Check that threads and resuming do not change the bits of training."""
     import torch
 
     from partae_fast.training.trainer import Trainer
@@ -166,24 +169,24 @@ def _bits() -> Iterator[str]:
         return [loss for steps in runs for loss in trainer.run(steps).loss]
 
     before = torch.get_num_threads()
-    alone = losses(1, 20)
+    expected = losses(1, 20)
     for count, runs in [(2, (20,)), (5, (20,)), (2, (7, 13))]:
-        if losses(count, *runs) != alone:
-            yield f"train_steps, cpu, {count} threads, runs of {runs} steps: other bits than with 1 thread in one run"
+        if losses(count, *runs) != expected:
+            yield f"train_steps, cpu, {count} threads, runs of {runs} steps: not the bits of one run with 1 thread"
     torch.set_num_threads(before)
 
 
 def _processor() -> str:
-    """What Linux says of the processor: its maker and its flags."""
+    """Return the vendor and flags of the first processor in /proc/cpuinfo."""
     return Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
 
 
 def _run(level: Level) -> tuple[Level, int, str, float]:
-    begin = time.perf_counter()
+    started = time.perf_counter()
     command = [sys.executable, __file__, level.name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **level.environment}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return level, done.returncode, done.stdout, time.perf_counter() - begin
+    process = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return level, process.returncode, process.stdout, time.perf_counter() - started
 
 
 def main() -> int:
@@ -195,14 +198,14 @@ def main() -> int:
             print(f"  {level.name}: {fault}", flush=True)
         return min(count, 1)
     if platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists():
-        print(f"skipped: no levels are known of {platform.machine()} on {platform.system()}")
+        print(f"skipped: there are no levels for {platform.machine()} on {platform.system()}")
         return 0
     flags = _processor().split()
     failed = []
     for level in LEVELS:
         if level.needs not in flags:
             print(f"{level.name}: skipped: this processor has no {level.needs}", flush=True)
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+    with ThreadPoolExecutor(PROCESSES) as pool:
         for level, code, output, seconds in pool.map(_run, [level for level in LEVELS if level.needs in flags]):
             print(f"{level.name}: {'FAILED' if code else 'passed'} in {seconds:.0f} s\n{output}", end="", flush=True)
             failed += [level.name] * (code != 0)

@@ -1,9 +1,9 @@
-"""Print the lowest versions that pyproject.toml allows, as requirements for pip; PyTorch is left out.
+"""Print the lowest versions that pyproject.toml allows, for pip.
 
     pip install --no-deps --target lowest $(python tests/lowest_versions.py)
     PYTHONPATH=lowest partae verify encode --backend cpu
 
-PyTorch is left out because its older builds for a CPU are not on PyPI: those there install CUDA with them.
+PyTorch is left out because its older CPU builds are not on PyPI; the builds there also install CUDA.
 """
 
 import tomllib
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def lowest_versions(requirements: list[str]) -> list[str]:
-    """Return NAME==VERSION for each NAME>=VERSION but PyTorch's."""
+    """Return NAME==VERSION for each requirement NAME>=VERSION except PyTorch."""
     pinned = [requirement.replace(">=", "==") for requirement in requirements]
     return [requirement for requirement in pinned if not requirement.startswith("torch==")]
 

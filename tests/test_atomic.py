@@ -1,4 +1,7 @@
-"""A file written through `atomic_path` is the old one or the new one, never half of one."""
+"""Tests of `atomic_path` and `remove_abandoned`.
+
+A target has its old or its complete new contents at all times.
+"""
 
 import errno
 import os
@@ -10,11 +13,11 @@ import time
 import pytest
 
 from partae_fast import atomic
-from partae_fast.atomic import atomic_path, sweep
+from partae_fast.atomic import atomic_path, remove_abandoned
 from partae_fast.errors import UserError
 
 
-def test_success_replaces_and_leaves_nothing_else(tmp_path):
+def test_success_replaces_the_file_and_leaves_no_other(tmp_path):
     target = tmp_path / "a.wav"
     target.write_bytes(b"old")
     with atomic_path(target) as path:
@@ -47,7 +50,7 @@ def test_permissions_follow_the_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
-def test_a_link_stays_a_link(tmp_path):
+def test_symbolic_link_is_kept(tmp_path):
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to("real")
     with atomic_path(tmp_path / "link") as path:
@@ -56,13 +59,13 @@ def test_a_link_stays_a_link(tmp_path):
     assert (tmp_path / "real").read_bytes() == b"new"
 
 
-def test_a_full_disk_is_the_users_error(tmp_path):
+def test_full_disk_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="cannot be written: No space left"), atomic_path(tmp_path / "a"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert os.listdir(tmp_path) == []
 
 
-def test_places_where_no_file_can_be_written(tmp_path):
+def test_unwritable_target_is_refused(tmp_path):
     (tmp_path / "here").write_bytes(b"old")
     for target, overwrite, message in [
         (tmp_path / "missing" / "a", True, "does not exist"),
@@ -75,7 +78,7 @@ def test_places_where_no_file_can_be_written(tmp_path):
     assert (tmp_path / "here").read_bytes() == b"old"
 
 
-def test_names_that_leave_little_room_for_more(tmp_path):
+def test_long_and_unusual_names(tmp_path):
     for name in (
         "ü" * 120 + ".wav",
         "鳥" * 80 + ".wav",
@@ -88,7 +91,7 @@ def test_names_that_leave_little_room_for_more(tmp_path):
         assert (tmp_path / name).read_bytes() == b"new"
 
 
-def test_a_folder_that_goes_away_meanwhile(tmp_path):
+def test_folder_removed_during_the_block_is_refused(tmp_path):
     folder = tmp_path / "usb"
     folder.mkdir()
     with pytest.raises(UserError, match="usb does not exist"), atomic_path(folder / "a") as path:
@@ -98,7 +101,10 @@ def test_a_folder_that_goes_away_meanwhile(tmp_path):
 
 @pytest.fixture
 def killed():
-    """killed(folder) -> the temporary file that a process left there when it was killed while it wrote."""
+    """Return killed(folder), which kills a process while it writes there.
+
+    It returns the temporary file that the process left.
+    """
 
     def leave(folder):
         reading, writing = os.pipe()
@@ -120,27 +126,28 @@ def killed():
     return leave
 
 
-def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path, killed):
-    with atomic_path(tmp_path / "a.wav") as living:
+def test_only_the_files_of_killed_writers_are_removed(tmp_path, killed):
+    with atomic_path(tmp_path / "a.wav") as in_use:
         left = killed(tmp_path)
         others = [".hidden", ".a.partial.wav", "b.00000000-00000000.partial", left.name[1:], left.name + ".bak"]
         for name in others:
             (tmp_path / name).write_bytes(b"the user's")
         folder = tmp_path / left.name.replace(".a.", ".folder.")
         folder.mkdir()
-        found = []
-        thread = threading.Thread(target=lambda: found.append(sweep(tmp_path)))  # a writer is safe from its own process
+        counts = []
+        # In a thread of the process that also writes: its own file must be kept.
+        thread = threading.Thread(target=lambda: counts.append(remove_abandoned(tmp_path)))
         thread.start()
         thread.join()
-        assert found == [1]
-        assert not left.exists() and living.exists()
-        living.write_bytes(b"whole")
+        assert counts == [1]
+        assert not left.exists() and in_use.exists()
+        in_use.write_bytes(b"whole")
     assert (tmp_path / "a.wav").read_bytes() == b"whole"
-    assert sweep(tmp_path) == 0
+    assert remove_abandoned(tmp_path) == 0
     assert {path.name for path in tmp_path.iterdir()} == {*others, "a.wav", folder.name}
 
 
-def test_the_first_write_into_a_folder_sweeps_it(tmp_path, killed):
+def test_first_write_into_a_folder_removes_abandoned_files(tmp_path, killed):
     left = killed(tmp_path)
     with atomic_path(tmp_path / "b.txt") as path:
         assert not left.exists()
@@ -149,47 +156,47 @@ def test_the_first_write_into_a_folder_sweeps_it(tmp_path, killed):
 
 
 @pytest.mark.parametrize("fault", ["another machine", "no locks"])
-def test_where_locks_do_not_tell_a_file_stays_for_a_day(tmp_path, killed, monkeypatch, fault):
+def test_file_without_a_testable_lock_is_kept_for_a_day(tmp_path, killed, monkeypatch, fault):
     left = killed(tmp_path)
     if fault == "another machine":
         monkeypatch.setattr(atomic, "_this_machine", lambda: "0" * 8)
     else:
         monkeypatch.setattr(atomic, "_is_locked", lambda handle: None)
-    assert sweep(tmp_path) == 0
+    assert remove_abandoned(tmp_path) == 0
     os.utime(left, (time.time() - 86000,) * 2)
-    assert sweep(tmp_path) == 0
+    assert remove_abandoned(tmp_path) == 0
     os.utime(left, (time.time() - 87000,) * 2)
-    assert sweep(tmp_path) == 1
+    assert remove_abandoned(tmp_path) == 1
     assert not left.exists()
 
 
-def test_a_file_that_another_machine_holds_stays_however_old(tmp_path, monkeypatch):
-    with atomic_path(tmp_path / "a") as living:
+def test_file_locked_by_another_machine_is_kept_at_any_age(tmp_path, monkeypatch):
+    with atomic_path(tmp_path / "a") as in_use:
         monkeypatch.setattr(atomic, "_this_machine", lambda: "0" * 8)
-        os.utime(living, (0, 0))
-        assert sweep(tmp_path) == 0
-        assert living.exists()
+        os.utime(in_use, (0, 0))
+        assert remove_abandoned(tmp_path) == 0
+        assert in_use.exists()
 
 
-def test_a_file_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    real, made = atomic.fcntl.flock, []
+def test_file_removed_before_it_is_locked_is_created_again(tmp_path, monkeypatch):
+    flock, removed = atomic.fcntl.flock, []
 
-    def swept_first(handle, how):
-        if not made:
-            made.extend(tmp_path.iterdir())
-            made[0].unlink()
-        real(handle, how)
+    def remove_first(handle, operation):
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].unlink()
+        flock(handle, operation)
 
-    monkeypatch.setattr(atomic.fcntl, "flock", swept_first)
+    monkeypatch.setattr(atomic.fcntl, "flock", remove_first)
     with atomic_path(tmp_path / "a") as path:
-        assert path != made[0]
+        assert path != removed[0]
         path.write_bytes(b"new")
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_a_system_without_locks_writes_all_the_same(tmp_path, monkeypatch):
+def test_system_without_fcntl_still_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, "fcntl", None)
     with atomic_path(tmp_path / "a") as path:
         path.write_bytes(b"new")
-        assert sweep(tmp_path) == 0
+        assert remove_abandoned(tmp_path) == 0
     assert os.listdir(tmp_path) == ["a"]

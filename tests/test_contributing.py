@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md work: each is followed to the letter in a copy of the tree."""
+"""Tests of the recipes in CONTRIBUTING.md, in a copy of the tree."""
 
 import os
 import re
@@ -15,24 +15,27 @@ from partae_fast.audio import files
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "results", "build", "dist", "*.egg-info")
+IGNORED = shutil.ignore_patterns(".*", "__pycache__", "results", "build", "dist", "*.egg-info")
 
 
 def section(heading: str) -> str:
-    """The text below a heading, up to the next of its level or above."""
+    """Return the text below a heading, up to the next one of its level or above."""
     level = heading.partition(" ")[0]
     return re.split(rf"^#{{1,{len(level)}}} ", TEXT.partition(heading + "\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def new_files(recipe: str) -> dict[str, str]:
-    """Contents by path: a line with a path in backticks and a colon, then a block of Python."""
-    found = re.findall(r"^`([\w/.]+)`:\n\n```python\n(.*?)^```", recipe, re.M | re.DOTALL)
-    assert len(found) == recipe.count("```python\n")
-    return dict(found)
+    """Return the contents of new files by path.
+
+    They are Python blocks after a line with a path in backticks and a colon.
+    """
+    blocks = re.findall(r"^`([\w/.]+)`:\n\n```python\n(.*?)^```", recipe, re.M | re.DOTALL)
+    assert len(blocks) == recipe.count("```python\n")
+    return dict(blocks)
 
 
 def edits(recipe: str) -> list[tuple[str, str, str]]:
-    """(path, line, lines to add after it) of each row of the table."""
+    """Return (path, line, lines to add after it) for each row of the table."""
     rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| (an empty line and )?`([^`]+)` \|$", recipe, re.MULTILINE)
     return [(path, line, ("\n" if empty else "") + added) for path, line, empty, added in rows]
 
@@ -43,7 +46,7 @@ def commands(recipe: str) -> list[list[str]]:
 
 
 def follow(recipe: str, tree: Path) -> None:
-    """Write the recipe's files into the tree and make its edits."""
+    """Write the new files of a recipe into the tree and make its edits."""
     for path, content in new_files(recipe).items():
         assert not (tree / path).exists(), path
         (tree / path).parent.mkdir(exist_ok=True)
@@ -57,15 +60,15 @@ def follow(recipe: str, tree: Path) -> None:
 
 def run(tree: Path, *command: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, *command], cwd=tree, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    process = subprocess.run([sys.executable, *command], cwd=tree, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, f"{command}:\n{process.stdout}\n{process.stderr}"
+    return process.stdout
 
 
 @pytest.fixture
 def tree(tmp_path):
     copy = tmp_path / "tree"
-    shutil.copytree(ROOT, copy, symlinks=True, ignore=LEFT_OUT)
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=IGNORED)
     return copy
 
 
@@ -75,16 +78,16 @@ def test_add_an_op(tree):
     assert len(new_files(recipe)) == 8 and len(edits(recipe)) == 6
     follow(recipe, tree)
     outputs = [run(tree, "-m", "partae_fast", *words) for program, *words in commands(recipe) if program == "partae"]
-    verified, timed = outputs
-    rows = {tuple(line.split()[1:3]) for line in verified.splitlines() if line.startswith("magnitude_loss")}
+    verify_output, bench_output = outputs
+    rows = {tuple(line.split()[1:3]) for line in verify_output.splitlines() if line.startswith("magnitude_loss")}
     types = ("float32", "float64", "bfloat16", "float16")
     assert rows == {("reference", "float64"), ("cpu", "float32"), ("cpu", "float64"), *(("eager", t) for t in types)}
-    assert "7 rows, 0 failed" in verified
-    assert "| magnitude_loss forward+backward | cpu | 128 257 | **cpu** |" in timed
+    assert "7 rows, 0 failed" in verify_output
+    assert "| magnitude_loss forward+backward | cpu | 128 257 | **cpu** |" in bench_output
     checks = [
         "tests/conformance/test_magnitude_loss.py",
         "tests/conformance/test_tolerances.py::test_every_pass_has_a_longest_sum",
-        "tests/test_docs.py::test_every_public_name_is_on_the_page_of_the_api",
+        "tests/test_docs.py::test_api_page_lists_every_public_name",
     ]
     run(tree, "-m", "pytest", "-n", "0", *checks)
     example = "import torch, partae_fast as pf; print(pf.magnitude_loss(torch.ones(2, 3), torch.ones(2, 3)))"
@@ -101,12 +104,12 @@ def test_add_a_system(tree):
     clean = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
     for name, samples in (("clean", clean), ("noise", noise), ("noisy", clean + noise)):
         files.write(tree / f"{name}.wav", samples, 16000)
-    trained, described, _ = (run(tree, "-m", "partae_fast", *words) for _, *words in commands(recipe))
-    assert "toy.safetensors: 20 steps" in trained and "clean recordings of what is wanted (--clean)" in described
+    train_output, info_output, _ = (run(tree, "-m", "partae_fast", *words) for _, *words in commands(recipe))
+    assert "toy.safetensors: 20 steps" in train_output and "clean recordings of the signal (--clean)" in info_output
     before, after = (files.read(tree / f"{name}.wav")[0][:, 0] for name in ("noisy", "denoised"))
     assert np.std(after - clean) < np.std(before - clean)
 
 
-def test_every_path_of_the_map_exists():
+def test_paths_of_the_map_exist():
     for name in re.findall(r"^(?:  )?([a-z_]+)/ ", section("## The map"), re.MULTILINE):
         assert (ROOT / name).is_dir() or (ROOT / "partae_fast" / name).is_dir(), name

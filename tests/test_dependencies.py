@@ -1,4 +1,7 @@
-"""pyproject.toml declares every package that the library imports, each with a lowest version."""
+"""Tests of the dependencies in pyproject.toml.
+
+Every imported package is declared with a lowest version.
+"""
 
 import ast
 import re
@@ -15,17 +18,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 SOURCES = sorted(path for folder in ("partae_fast", "kernels", "reference") for path in (ROOT / folder).rglob("*.py"))
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "cupy": "cupy-cuda13x", "fast_bss_eval": "fast-bss-eval"}
-# Comes with a CUDA build of PyTorch, and PyTorch chooses its version.
+# Installed by CUDA builds of PyTorch, which choose its version.
 WITH_PYTORCH = {"triton"}
 
 
 def declared(requirements: list[str]) -> set[str]:
-    """The names of the packages required, normalised as PyPI does."""
+    """Return the names of the required packages, normalised as on PyPI."""
     return {re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-") for requirement in requirements}
 
 
 def imported(path: Path) -> set[str]:
-    """The third-party packages that the file imports, anywhere in it."""
+    """Return the third-party packages that a file imports, also inside functions."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
@@ -35,7 +38,7 @@ def imported(path: Path) -> set[str]:
     return {DISTRIBUTIONS.get(name, name) for name in modules - sys.stdlib_module_names - {"partae_fast"}}
 
 
-def test_every_package_that_the_library_imports_is_declared():
+def test_every_imported_package_is_declared():
     optional = [requirement for name, extra in EXTRAS.items() if name != "test" for requirement in extra]
     packages = {name for path in SOURCES for name in imported(path)}
     assert {"numpy", "torch", "llvmlite"} <= packages

@@ -1,7 +1,6 @@
-"""What README and docs promise: links lead somewhere, commands parse, messages that are explained are the program's.
+"""Tests of README and docs: links, commands, code, paths and messages.
 
-docs/troubleshooting.md quotes the beginnings of the lines that the program prints, without the name of the file before
-them, and with … where the program puts a value.
+docs/troubleshooting.md quotes the beginnings of messages, without the file name before them and with … for each value.
 """
 
 import argparse
@@ -22,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TUTORIALS = sorted((ROOT / "docs").glob("tutorial-*.md"))
 TROUBLE = ROOT / "docs" / "troubleshooting.md"
-# Whose warnings a user of `train`, `denoise`, `labels`, `report` or `evaluate` may see.
+# The parts with warnings that users of `train`, `denoise`, `labels`, `report` and `evaluate` may see.
 PARTS = ("audio", "cli", "denoising", "evaluation", "labels", "report", "training")
 
 
@@ -31,7 +30,7 @@ def pages() -> list:
 
 
 def template(node: ast.expr) -> str | None:
-    """The text of a string in the source, with … for each value that is put into it."""
+    """Return the text of a string or f-string in the source, with … for each value."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return re.sub(r"%[-+.\d]*[sdgfr]", "…", node.value)
     if isinstance(node, ast.JoinedStr):
@@ -41,14 +40,14 @@ def template(node: ast.expr) -> str | None:
 
 @cache
 def messages() -> frozenset[str]:
-    """Every string of the library, without what comes before the message itself: FILE, line N."""
-    found = set()
+    """Return every string of the library, without the prefix "FILE, line N: "."""
+    texts = set()
     for path in (ROOT / "partae_fast").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             text = template(node) if isinstance(node, ast.expr) else None
             if text:
-                found.add(message(text))
-    return frozenset(found)
+                texts.add(message(text))
+    return frozenset(texts)
 
 
 def message(text: str) -> str:
@@ -56,70 +55,70 @@ def message(text: str) -> str:
 
 
 def warnings() -> list[str]:
-    """What the parts of the library warn of; those that pass on what another says are left out."""
-    found = []
+    """Return the warnings of `PARTS`, except those that only pass on a message."""
+    texts = []
     for part in PARTS:
         for path in (ROOT / "partae_fast" / part).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "logger.warning":
                     text = message(template(node.args[0]) or "…")
-                    found += [] if text == "…" else [text]
-    return found
+                    texts += [] if text == "…" else [text]
+    return texts
 
 
 def quotes() -> list[str]:
-    """The messages in the tables: what is in backticks at the beginning of a row."""
+    """Return the quoted messages, which are in backticks in the first column."""
     return re.findall(r"^\| `([^`]+)` \|", TROUBLE.read_text(), re.MULTILINE)
 
 
-def test_a_message_is_told_from_its_source():
+def test_messages_are_read_from_source_code():
     source = 'logger.warning("%s: %d of %d channels are " "silent: %.1f", a)\nf"{x}, line {n}: {y!r} found"'
     expressions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.expr)]
-    found = {message(text) for node in expressions if (text := template(node))}
-    assert {"… of … channels are silent: …", "… found"} <= found
+    texts = {message(text) for node in expressions if (text := template(node))}
+    assert {"… of … channels are silent: …", "… found"} <= texts
 
 
 @pytest.mark.parametrize("quote", quotes())
-def test_every_message_that_is_explained_is_the_programs(quote):
-    assert any(text.startswith(quote) for text in messages()), f"no line of the program begins so: {quote}"
+def test_quoted_messages_are_in_the_source(quote):
+    assert any(text.startswith(quote) for text in messages()), f"no message begins with: {quote}"
 
 
 def test_every_warning_is_explained():
     missing = [text for text in warnings() if not any(text.startswith(quote) for quote in quotes())]
-    assert not missing, f"give each a row in docs/troubleshooting.md: {missing}"
+    assert not missing, f"add a row to docs/troubleshooting.md for each of: {missing}"
     assert len(warnings()) > 8 and len(quotes()) > 25
 
 
 @pytest.mark.parametrize("page", pages())
-def test_links_lead_somewhere(page):
+def test_links_exist(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if target.startswith(("http://", "https://")):
             continue
-        place, _, anchor = target.partition("#")
-        linked = page.parent / place if place else page
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
         assert linked.exists(), f"{page.name}: {target}"
         if anchor:
             assert anchor in anchors(linked), f"{page.name}: {target}"
 
 
 def anchors(page: Path) -> set[str]:
-    """The names that GitHub gives to a page's headings."""
+    """Return the anchors that GitHub creates for the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The arguments of `partae` in each command of the page's shell blocks."""
-    found = []
+    """Return the arguments of each `partae` command in the shell blocks of a page."""
+    arguments = []
     for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             for command in line.split("&&"):
                 words = shlex.split(command, comments=True)
-                begin = next(
+                start = next(
                     (at for at, word in enumerate(words) if word.split("/")[-1] in ("partae", "partae_fast")), None
                 )
-                found += [] if begin is None else [words[begin + 1 :]]
-    return found
+                arguments += [] if start is None else [words[start + 1 :]]
+    return arguments
 
 
 @pytest.mark.parametrize("page", pages())
@@ -132,13 +131,13 @@ def test_commands_parse(page):
 
 
 @pytest.mark.parametrize("page", pages())
-def test_options_that_are_spoken_of_exist(page):
+def test_mentioned_options_exist(page):
     verbs = next(a for a in cli._parser([])._actions if isinstance(a, argparse._SubParsersAction)).choices.values()
-    known = {option for verb in verbs for action in verb._actions for option in action.option_strings}
+    existing = {option for verb in verbs for action in verb._actions for option in action.option_strings}
     codes = re.findall(r"`((?:partae |--)[^`\n]+)`", page.read_text())
-    spoken = {option for code in codes for option in re.findall(r"--[a-z-]+", code)}
-    others = {"--nproc-per-node", "--version"}  # torchrun's, and of `partae` itself
-    assert spoken <= known | others
+    mentioned = {option for code in codes for option in re.findall(r"--[a-z-]+", code)}
+    others = {"--nproc-per-node", "--version"}  # of torchrun, and of `partae` without a verb
+    assert mentioned <= existing | others
 
 
 def python_blocks(page: Path) -> list[str]:
@@ -146,7 +145,7 @@ def python_blocks(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", pages())
-def test_python_parses_and_names_what_exists(page):
+def test_python_code_uses_existing_names(page):
     for block in python_blocks(page):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pf":
@@ -154,29 +153,28 @@ def test_python_parses_and_names_what_exists(page):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CONTRIBUTING.md"], ids=lambda page: page.name)
-def test_paths_that_are_named_exist(page):
-    """Where they are in a folder of the tree; the recipes of CONTRIBUTING.md name files to be written."""
+def test_mentioned_paths_exist(page):
+    """CONTRIBUTING.md is left out, because its recipes name new files."""
     for path in re.findall(r"`((?:reference|kernels|tests|docs|bench|examples)/[a-z0-9_/.]+)`", page.read_text()):
         assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
-def test_every_public_name_is_on_the_page_of_the_api():
+def test_api_page_lists_every_public_name():
     listed = re.findall(r"^::: partae_fast\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(pf.__all__)
 
 
-def test_every_page_is_in_the_navigation():
+def test_navigation_lists_every_page():
     listed = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
 
 
 def outputs(page: Path) -> list[str]:
-    """The lines of output that a page quotes."""
+    """Return the quoted outputs of a page."""
     return re.findall(r"^```text\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def test_headings_of_quoted_tables_are_the_programs():
-    """The first row of each table, column by column."""
+def test_headings_of_quoted_tables_are_in_the_source():
     source = "".join(path.read_text() for part in ("cli", "labels", "training") for path in _sources(part))
     quoted = [heading for page in TUTORIALS for output in outputs(page) for heading in output.splitlines()[:1]]
     for heading in (line for line in quoted if re.search(r"\S {3,}\S", line)):
@@ -189,7 +187,7 @@ def _sources(part: str) -> list[Path]:
     return sorted((ROOT / "partae_fast" / part).rglob("*.py"))
 
 
-def test_code_of_the_kernels_page_is_in_its_sources():
+def test_code_of_the_kernels_page_is_in_the_source():
     page = ROOT / "docs" / "kernels.md"
     source = {line.strip() for line in (ROOT / "bench" / "encode_versions.py").read_text().splitlines()}
     for block in python_blocks(page):
@@ -199,7 +197,7 @@ def test_code_of_the_kernels_page_is_in_its_sources():
         assert line in reference
 
 
-def test_times_of_the_kernels_page_are_the_measured_ones():
+def test_times_of_the_kernels_page_are_the_measured_times():
     report = json.loads((ROOT / "bench" / "results" / "cpu" / "encode_versions.json").read_text())
     page = (ROOT / "docs" / "kernels.md").read_text()
     assert encode_versions.table(report) in page

@@ -1,4 +1,4 @@
-"""Every script in examples/ runs, on sounds that are made up here, and is short."""
+"""Tests of the scripts in examples/, on synthetic recordings."""
 
 from pathlib import Path
 
@@ -12,7 +12,10 @@ RATE = 8000
 
 @pytest.fixture
 def scene(tmp_path):
-    """A folder with calls.wav (tone bursts in noise), its labels calls.txt, and noise.wav."""
+    """Return a folder with calls.wav, its labels calls.txt, and noise.wav.
+
+    The calls are tone bursts in noise.
+    """
     rng, times = np.random.default_rng(0), np.arange(6 * RATE) / RATE
     noise = 0.05 * rng.standard_normal((2, len(times)))
     bursts = 0.3 * np.sin(2 * np.pi * 1500 * times) * (times % 2 < 0.5)
@@ -43,7 +46,7 @@ def test_compare_penalties(python, scene):
     files = [str(scene / name) for name in ("calls.wav", "noise.wav", "sweep")]
     done = python(str(EXAMPLES / "compare_penalties.py"), *files, "--steps", "5")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("of noise passes") == 4 and (scene / "sweep" / "results.csv").is_file()
+    assert done.stdout.count("of noise and") == 4 and (scene / "sweep" / "results.csv").is_file()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The second writer is refused, and a writer that was killed is in nobody's way."""
+"""Tests of `only_writer`."""
 
 import multiprocessing
 import os
@@ -11,7 +11,7 @@ from partae_fast.errors import UserError
 from partae_fast.file_lock import only_writer
 
 
-def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
+def test_second_writer_is_refused_until_the_first_is_done(tmp_path):
     with only_writer(tmp_path / "m"):
         with pytest.raises(UserError, match=r"m: another process is writing it; wait"), only_writer(tmp_path / "m"):
             pytest.fail("two writers")
@@ -22,14 +22,14 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_one_file_by_two_names_has_one_writer(tmp_path):
+def test_link_and_file_share_a_lock(tmp_path):
     (tmp_path / "m").touch()
     (tmp_path / "link").symlink_to("m")
     with only_writer(tmp_path / "m"), pytest.raises(UserError, match="link: another"), only_writer(tmp_path / "link"):
         pytest.fail("two writers")
 
 
-def test_what_fails_lets_go(tmp_path):
+def test_exception_releases_the_lock(tmp_path):
     with pytest.raises(RuntimeError), only_writer(tmp_path / "m"):
         raise RuntimeError
     with only_writer(tmp_path / "m"):
@@ -37,15 +37,15 @@ def test_what_fails_lets_go(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_killed_writer_holds_nothing(tmp_path):
-    ready, told = multiprocessing.Pipe(duplex=False)
+def test_killed_writer_leaves_no_lock(tmp_path):
+    receiver, sender = multiprocessing.Pipe(duplex=False)
     child = os.fork()
-    if child == 0:  # holds it until it is killed
+    if child == 0:  # holds the lock until it is killed
         with only_writer(tmp_path / "m"):
-            told.send(True)
+            sender.send(True)
             signal.pause()
     try:
-        assert ready.poll(30)
+        assert receiver.poll(30)
         with pytest.raises(UserError, match="another process"), only_writer(tmp_path / "m"):
             pytest.fail("two writers")
     finally:
@@ -57,12 +57,12 @@ def test_a_killed_writer_holds_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
+def test_missing_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"), only_writer(tmp_path / "none" / "m"):
         pass
 
 
-def test_the_caller_words_the_refusal(tmp_path):
+def test_caller_can_set_the_message(tmp_path):
     with (
         only_writer(tmp_path / "m"),
         pytest.raises(UserError, match=r"^in use$"),
@@ -72,7 +72,7 @@ def test_the_caller_words_the_refusal(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError(95, "Operation not supported"), NotImplementedError("no flock")])
-def test_without_locks_the_block_runs_and_the_log_says_so(tmp_path, monkeypatch, caplog, error):
+def test_file_system_without_locks_logs_a_warning(tmp_path, monkeypatch, caplog, error):
     def refuse(self, **settings):
         raise error
 
@@ -82,7 +82,7 @@ def test_without_locks_the_block_runs_and_the_log_says_so(tmp_path, monkeypatch,
     assert "m: cannot be locked" in caplog.text
 
 
-def test_a_lock_on_a_file_that_its_holder_removed_is_taken_again(tmp_path, monkeypatch):
+def test_lock_on_a_removed_file_is_acquired_again(tmp_path, monkeypatch):
     acquire, removed = filelock.FileLock.acquire, []
 
     def removed_meanwhile(self, **settings):

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         killer.start()
         start = time.monotonic()
         summary = denoise_folder(
-            model, [source], out, scheduler=cluster.scheduler_address, progress=False, told=done.append
+            model, [source], out, scheduler=cluster.scheduler_address, progress=False, outcome_callback=done.append
         )
         seconds = time.monotonic() - start
         missing = sum(not _whole(source, out, name) for name in _names(source) - bad)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import partae_fast as pf
-from partae_fast.training.distributed import Ranks, Shares, joined
+from partae_fast.training.distributed import Ranks, joined
 
 from .common import options, say, write
 
@@ -45,8 +45,8 @@ class Shape:
 
     @property
     def sent(self) -> int:
-        """Bytes that a rank sends to each other in a step: gradients, the loss and a flag, float32."""
-        return 4 * (2 * self.taps * self.bins * self.latents + 2)
+        """Bytes of a step's gradients, float32."""
+        return 4 * 2 * self.taps * self.bins * self.latents
 
 
 SHAPES = (
@@ -104,9 +104,9 @@ def _work(shape: Shape, by: str, seconds: float) -> None:
         losses = list(trainer.run(SAME_STEPS).loss)
         took, rate, steps = 0.0, 0.0, SAME_STEPS
         while took < seconds:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             trainer.run(steps)
-            took = max(ranks.gather(time.perf_counter() - begun))
+            took = max(ranks.gather(time.perf_counter() - start))
             rate = steps / took
             steps *= 2
         row = {
@@ -133,16 +133,14 @@ def _trainer(shape: Shape, ranks: Ranks, by: str) -> pf.Trainer:
 
 
 def _exchange(shape: Shape, ranks: Ranks) -> float:
-    """Seconds that an exchange takes alone: the median of many."""
+    """Return the seconds of one sum of gradients over the ranks: the median of 50."""
     if ranks.count == 1:
         return 0.0
-    shares = Shares(shape.batch, ranks)
-    parts = [torch.zeros(shape.sent // 4) for _ in shares.shards]
-    times = []
+    gradients, times = torch.zeros(shape.sent // 4), []
     for _ in range(50):
-        begun = time.perf_counter()
-        shares.total(parts)
-        times.append(time.perf_counter() - begun)
+        start = time.perf_counter()
+        ranks.sum(gradients)
+        times.append(time.perf_counter() - start)
     return float(np.median(times))
 
 
@@ -155,33 +153,33 @@ def _claims(rows: list[dict[str, Any]]) -> dict[str, bool]:
 
 
 def _on_paper(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Up to how many ranks more of them help: where what a rank receives takes as long as its share of the work.
+    """Return the number of ranks beyond which more of them do not help.
 
-    With R ranks a rank works for B t / R, where t is an item's time, and receives (R - 1) S bytes at L a second. They
-    are equal at R (R - 1) = B t L / S.
+    A rank works for B t / R, where t is an item's time, and a ring's sum moves 2 (R - 1) S / R bytes to each rank, at
+    L bytes a second. Both take as long where R - 1 = B t L / (2 S).
     """
-    found = []
+    limits = []
     for shape in SHAPES:
         (row,) = (r for r in rows if r["shape"] == shape.name and r["by"] == "ops" and r["ranks"] == 1)
         item = 1 / row["steps_per_second"] / shape.batch
         for link, rate in LINKS.items():
-            found.append(_limit(f"{shape.name}, a core each", shape.batch, item, shape.sent, link, rate))
+            limits.append(_limit(f"{shape.name}, a core each", shape.batch, item, shape.sent, link, rate))
     for batch in (4096, 32768):
         for link, rate in LINKS.items():
-            found.append(_limit("the paper's, a GPU each", batch, GPU_ITEM, SHAPES[0].sent, link, rate))
-    return found
+            limits.append(_limit("the paper's, a GPU each", batch, GPU_ITEM, SHAPES[0].sent, link, rate))
+    return limits
 
 
-def _limit(what: str, batch: int, item: float, sent: int, link: str, rate: float) -> dict[str, Any]:
-    ranks = (1 + (1 + 4 * batch * item * rate / sent) ** 0.5) / 2
-    return {"what": what, "batch": batch, "bytes_an_item": sent / batch, "link": link, "ranks": min(ranks, batch)}
+def _limit(work: str, batch: int, item: float, sent: int, link: str, rate: float) -> dict[str, Any]:
+    ranks = 1 + batch * item * rate / (2 * sent)
+    return {"what": work, "batch": batch, "bytes_an_item": sent / batch, "link": link, "ranks": min(ranks, batch)}
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
     lines = [
-        "A thread to each process; ranks talk by gloo. Exchange: sending gradients, timed alone.",
+        "A thread to each process; ranks talk by gloo. Exchange: the sum of gradients, timed alone.",
         "",
-        "| shape | ranks | by | steps/s | sent to each rank, a step | exchange | losses of ten steps differ by |",
+        "| shape | ranks | by | steps/s | gradients | exchange | losses of ten steps differ by |",
         "|---|---:|---|---:|---:|---:|---:|",
     ]
     lines += [
@@ -191,9 +189,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
     ]
     lines += [
         "",
-        "On paper: a rank works for B t / R and receives (R - 1) S bytes, S from each other rank, however large the"
-        " batch. Both take as long where R (R - 1) = B t L / S, at L bytes a second; with more ranks a step gets no"
-        " faster. t, an item's time, is measured above (a core each) or predicted (a GPU each); latency is left out.",
+        "On paper: a rank works for B t / R and receives 2 (R - 1) S / R bytes, however large the batch. Both take as"
+        " long where R - 1 = B t L / (2 S), at L bytes a second; with more ranks a step gets little faster. t, an"
+        " item's time, is measured above (a core each) or predicted (a GPU each); latency is left out.",
         "",
         "| work | B | bytes an item | link | saturates at R |",
         "|---|---:|---:|---|---:|",
@@ -206,5 +204,5 @@ def _lines(report: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    _work(next(shape for shape in SHAPES if shape.name == given["shape"]), given["by"], given["seconds"])
+    row = json.loads(sys.argv[1])
+    _work(next(shape for shape in SHAPES if shape.name == row["shape"]), row["by"], row["seconds"])

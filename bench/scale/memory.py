@@ -110,13 +110,13 @@ def child(model: str, source: str, target: str) -> None:
     start = last = time.monotonic()
     before = resident()
 
-    def tell(share: float) -> None:
+    def report(share: float) -> None:
         nonlocal last
         if time.monotonic() - last > 10:
             last = time.monotonic()
             say(json.dumps({"share": share, "resident_bytes": resident()}))
 
-    denoise_file(separator, source, target, tell=tell)
+    denoise_file(separator, source, target, progress_callback=report)
     taken = time.monotonic() - start
     result = {"share": 1.0, "resident_bytes": resident(), "before_bytes": before}
     say(json.dumps({**result, "peak_bytes": resident(peak=True), "seconds": taken}))

@@ -1,10 +1,10 @@
-"""Elementary functions that Numba's loops turn into vector code: in float32 polynomials, in float64 the plain ones.
+"""Elementary functions that Numba vectorizes in loops: polynomials in float32, the standard functions in float64.
 
     tanh(x)         relative error below 4e-7
-    exp_below(x)    e^x for x <= 0: relative error below 1e-6 as far as e^-10, 1e-5 as far as e^-87; then e^-87
+    exp_below(x)    e^x for x <= 0: relative error below 1e-6 down to e^-10, 1e-5 down to e^-87; e^-87 below that
     log1p_of(x)     log(1 + x) for 0 <= x <= 1: relative error below 3e-7
 
-NaN gives NaN. The coefficients are least-squares fits, reweighted until the largest relative error was least.
+NaN gives NaN. The coefficients are least-squares fits, reweighted to minimize the largest relative error.
 """
 
 import math
@@ -22,7 +22,7 @@ _OPTIONS: Any = {"fastmath": FASTMATH, "error_model": "numpy"}
 
 
 def _float32(*numbers: float) -> tuple[np.float32, ...]:
-    """A float32 expression with one float64 constant would be float64."""
+    """Return constants in float32: one float64 constant would make an expression float64."""
     return tuple(map(np.float32, numbers))
 
 
@@ -43,7 +43,7 @@ def _tanh(x):
     if x != types.float32:
         return lambda x: math.tanh(x)
 
-    one, edge = _float32(1.0, 9.02)  # from there on float32 has tanh at 1
+    one, edge = _float32(1.0, 9.02)  # above this tanh is 1 in float32
     p0, p1, p2, p3, p4 = _float32(9.999999790e-01, 1.337971865e-01, 3.494035383e-03, 2.058349371e-05, 1.331908690e-08)
     q1, q2, q3, q4 = _float32(4.671303390e-01, 2.587107640e-02, 3.283094140e-04, 7.762026059e-07)
 
@@ -59,7 +59,7 @@ def _tanh(x):
 
 @intrinsic
 def _nearest(typingctx, x):
-    """The nearest whole number, as a float32."""
+    """Return the nearest integer, as a float32."""
 
     def codegen(context, builder, signature, args):
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
@@ -70,7 +70,7 @@ def _nearest(typingctx, x):
 
 @intrinsic
 def _two_to(typingctx, n):
-    """2^n of a whole float32 from -126 to 127: n becomes the exponent's bits."""
+    """Return 2^n for an integral float32 n from -126 to 127: n becomes the bits of the exponent."""
 
     def codegen(context, builder, signature, args):
         word = ir.IntType(32)

@@ -5,16 +5,16 @@ import numpy as np
 from ..embeddings import EPSILON
 from .elementary import tanh
 from .jit import kernel
-from .tiles import read_turned
+from .tiles import read_transposed
 
 
 @kernel
 def read_squashed(tile, inverse, rows, source, first, count, size):
-    """tanh of `count` points from number `first` of `source` on, and 1 / |tanh| of each; `rows` is for use inside."""
+    """Fill the tile with tanh of `count` points of `source`, and `inverse` with 1 / |tanh|; `rows` is scratch."""
     start = first * size
     for i in range(count * size):
         rows[i] = tanh(source[start + i])
-    read_turned(tile, rows, 0, count, size)
+    read_transposed(tile, rows, 0, count, size)
     for p in range(count):
         inverse[p] = 0
     for d in range(size):

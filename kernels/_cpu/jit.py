@@ -1,8 +1,8 @@
-"""Numba as the CPU kernels use it: serial functions that release the GIL, cached by the sources of all kernels.
+"""Numba for the CPU kernels: serial functions that release the GIL, cached by the sources of all kernels.
 
-Numba takes what is in its cache for what it put there. After a crash of the machine, on a failing disk or on a full one
-it may not be: then the program would end with an error of `pickle`, or run other machine code. So each file of ours has
-a checksum at its end, which Numba does not read, and whatever does not match is compiled anew.
+Numba trusts the files in its cache. A crash, a failing disk or a full disk may damage them, which ends in an error of
+`pickle` or in wrong machine code. So each cache file ends in a checksum, which Numba does not read, and a kernel whose
+file is damaged is compiled again.
 """
 
 import contextlib
@@ -21,15 +21,15 @@ from numba.core.caching import IndexDataCacheFile
 
 logger = logging.getLogger("partae_fast")
 
-KERNELS = Path(__file__).resolve().parents[1]  # ops and rooms: what a compiled kernel may be made of
+KERNELS = Path(__file__).resolve().parents[1]  # the sources that a compiled kernel may depend on
 
-# Sums may be reordered and fused, which is what makes a dot product fill the vector unit. Nothing else of
-# fast-math: NaN and infinity keep their meaning, so that a test for NaN is not optimised away.
+# Sums may be reordered and fused, so that dot products become vector code. No other part of fast-math: NaN and infinity
+# keep their meaning, and a test for NaN is not optimized away.
 FASTMATH = {"reassoc", "contract", "nsz"}
 
 
 def digest_of_sources(folder: Path) -> str:
-    """A name for the state of all Python files in a folder and below it."""
+    """Return a digest of all Python files in a folder and below it."""
     digest = hashlib.sha256()
     for source in sorted(folder.rglob("*.py")):
         digest.update(source.relative_to(folder).as_posix().encode())
@@ -39,9 +39,9 @@ def digest_of_sources(folder: Path) -> str:
 
 @functools.cache
 def cache_folder() -> str:
-    """Where compiled kernels are kept: one folder for each state of the sources.
+    """Return the folder of compiled kernels, one for each state of the sources.
 
-    Numba looks only at the file that a function stands in, and so misses an edit in a helper from another file.
+    Numba compares only the file of the function itself, and so misses an edit of a helper in another file.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "partae_fast"
     folder = base / digest_of_sources(KERNELS)
@@ -49,12 +49,12 @@ def cache_folder() -> str:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return str(folder)
-    except OSError:  # a home that cannot be written: compile once per process
+    except OSError:  # the home folder is not writable: compile once per process
         return tempfile.mkdtemp(prefix="partae_fast_")
 
 
 class _CheckedFiles(IndexDataCacheFile):
-    """The cache's files of one function: an index of what it was compiled for, and the machine code of each."""
+    """The cache files of one function: an index of its signatures, and the machine code of each."""
 
     @contextlib.contextmanager
     def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
@@ -64,34 +64,34 @@ class _CheckedFiles(IndexDataCacheFile):
             file.write(content.getvalue() + _digest(content.getvalue()))
 
     def _load_index(self) -> dict[Any, str]:
-        return super()._load_index() if _whole(self._index_path) else {}
+        return super()._load_index() if _intact(self._index_path) else {}
 
     def _load_data(self, name: str) -> Any:
-        if not _whole(self._data_path(name)):
-            raise FileNotFoundError  # which has Numba compile and save it
+        if not _intact(self._data_path(name)):
+            raise FileNotFoundError  # Numba then compiles the function and saves it
         return super()._load_data(name)
 
     def save(self, key: Any, data: Any) -> None:
         try:
             super().save(key, data)
         except OSError as error:
-            logger.warning("%s: a compiled kernel is not kept: %s", self._cache_path, error.strerror)
+            logger.warning("%s: the compiled kernel is not cached: %s", self._cache_path, error.strerror)
 
 
 def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def _whole(path: str) -> bool:
-    """Whether a file is there and ends in the checksum of the rest; a word in the log where it does not."""
+def _intact(path: str) -> bool:
+    """Return whether a file exists and ends in the checksum of its content; log a warning if it is damaged."""
     try:
         content = Path(path).read_bytes()
     except OSError:
         return False
-    whole = _digest(content[:-32]) == content[-32:]
-    if not whole:
-        logger.warning("%s: damaged; the kernel is compiled anew", path)
-    return whole
+    intact = _digest(content[:-32]) == content[-32:]
+    if not intact:
+        logger.warning("%s: damaged; the kernel is compiled again", path)
+    return intact
 
 
 def kernel(function: Callable) -> Callable:

@@ -1,13 +1,13 @@
 """Convolutions of maps on the CPU, for the ops that pool or up-sample them.
 
-A map is (B, N, H, C), channels contiguous: the taps of one row under a filter are one run of 3 C numbers. Runs are
-multiplied with panels of filters, a filter to a lane; a block of positions is summed in vector registers. Up-sampled,
-taps that read one number are summed beforehand: see `phases`.
+A map is (B, N, H, C) with contiguous channels, so the taps in one row of a filter meet one run of 3 C numbers. Runs
+are multiplied with panels of filters, a filter in each lane, and the sums of a block of positions stay in vector
+registers. For an up-sampled map, taps that read the same number are summed in advance (`phases`).
 
     convolve                x, weight, bias, scale, floor -> map
-    panels_of               filters as the primitives of `simd_maps` read them
-    store                   runs against panels, written to a map
-    fill_row                a row of a map between zeros
+    panels_of               filters in the layout that `simd_maps` reads
+    store                   products of runs and panels, written to a map
+    fill_row                a row of a map with a zero pixel on either side
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..phases import phases, summed
 from ..shapes import window_count
+from .arrays import arrays
 from .jit import kernel
-from .runs import arrays
 from .simd import VECTOR_BYTES
 from .simd_maps import store_sums
 from .threads import next_unit, spread
@@ -26,12 +26,12 @@ BAND = 16  # frames in a unit of `_convolve_few`
 
 
 def vector_count(filters: int, itemsize: int) -> int:
-    """Vectors in a panel."""
+    """Return the number of vectors in a panel."""
     return 1 if filters <= VECTOR_BYTES // itemsize else 2
 
 
 def panels_of(columns: np.ndarray) -> np.ndarray:
-    """(J, D) -> (panels, J, Q), padded with zeros, flat."""
+    """Return (J, D) as (panels, J, Q), padded with zeros and flat."""
     length, filters = columns.shape
     width = panel_width(filters, columns.itemsize)
     count = -(-filters // width)
@@ -41,11 +41,12 @@ def panels_of(columns: np.ndarray) -> np.ndarray:
 
 
 def panel_width(filters: int, itemsize: int) -> int:
+    """Return the number of filters in a panel, Q."""
     return vector_count(filters, itemsize) * VECTOR_BYTES // itemsize
 
 
 def padded(bias: np.ndarray) -> np.ndarray:
-    """(D,) -> as long as the panels."""
+    """Return (D,) padded with zeros to the width of the panels."""
     width = panel_width(bias.size, bias.itemsize)
     return np.concatenate([bias, np.zeros(-bias.size % width, bias.dtype)])
 
@@ -54,7 +55,7 @@ def padded(bias: np.ndarray) -> np.ndarray:
 def store(
     out, o, stride, filters, copies, pixel, bias, b, floor, x, i, rows, row_stride, step, panel, w, length, n, vectors
 ):
-    """`store_sums`, for a number of vectors that is known when it runs."""
+    """Call `store_sums`, which takes the number of vectors as a literal."""
     if vectors == 1:
         store_sums(
             out, o, stride, filters, copies, pixel, bias, b, floor, x, i, rows, row_stride, step, panel, w, length, n, 1
@@ -67,7 +68,7 @@ def store(
 
 @kernel
 def fill_row(scratch, at, x, item, n, frames, bins, channels):
-    """Frame n at scratch[at:], with a zero pixel on either side; zeros where there is no such frame."""
+    """Copy frame n to scratch[at:], with a zero pixel on either side; write zeros if there is no such frame."""
     size = bins * channels
     if n < 0 or n >= frames:
         for k in range(size + 2 * channels):
@@ -119,7 +120,7 @@ def _convolve(counters, out, x, shape, panels, starts, row_phases, bin_phases, b
 
 @kernel
 def _convolve_few(counters, out, x, shape, panel, bias, filters, nothing, floor):
-    """Few filters, without up-sampling: a number's nine products with them are made once, then gathered."""
+    """Convolve with few filters, without up-sampling: compute a number's nine products once, then gather them."""
     frames, bins, channels = shape
     bands = (frames + BAND - 1) // BAND
     width = 9 * filters
@@ -158,18 +159,18 @@ def _convolve_few(counters, out, x, shape, panel, bias, filters, nothing, floor)
 
 
 def few(weight: Tensor | np.ndarray) -> bool:
-    """Whether a number's nine products with the filters lie side by side in one panel."""
+    """Return whether a number's nine products with all filters fit in one panel."""
     columns = 9 * weight.shape[3]
     return columns <= panel_width(columns, weight.itemsize)
 
 
 def _columns_of_nine(weight: np.ndarray) -> np.ndarray:
-    """(3, 3, C, D) -> (C, 9 D)."""
+    """Return (3, 3, C, D) as (C, 9 D)."""
     return weight.transpose(2, 0, 1, 3).reshape(weight.shape[2], -1)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], floor: float) -> Tensor:
-    """max(z, floor) (B, p N, q H, D), with z the convolution of x up-sampled by (p, q)."""
+    """Return max(z, floor) (B, p N, q H, D), where z is the convolution of x up-sampled by (p, q)."""
     (batch, frames, bins, channels), filters = x.shape, weight.shape[3]
     source, taps, offsets = arrays(x, weight, bias)
     least = taps.dtype.type(floor)
@@ -180,8 +181,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], fl
         columns = _columns_of_nine(taps)
         nothing = np.zeros(panel_width(columns.shape[1], taps.itemsize), taps.dtype)
         units = batch * window_count(frames, BAND)
-        given = panels_of(columns), offsets, filters, nothing, least
-        spread(_convolve_few, units, 9 * work, written, read, shape, *given)
+        arguments = panels_of(columns), offsets, filters, nothing, least
+        spread(_convolve_few, units, 9 * work, written, read, shape, *arguments)
         return out
     row_phases, bin_phases = phases(scale[0]), phases(scale[1])
     blocks, starts, size = [], np.zeros((len(row_phases), len(bin_phases)), np.int64), 0
@@ -191,6 +192,14 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], fl
             blocks.append(panels_of(added.reshape(-1, filters).numpy()))
             starts[a, b], size = size, size + blocks[-1].size
     table = np.array(row_phases), np.array(bin_phases)
-    given = padded(offsets), filters, vector_count(filters, taps.itemsize), panel_width(filters, taps.itemsize), least
-    spread(_convolve, batch * frames, 9 * work, written, read, shape, np.concatenate(blocks), starts, *table, *given)
+    arguments = (
+        padded(offsets),
+        filters,
+        vector_count(filters, taps.itemsize),
+        panel_width(filters, taps.itemsize),
+        least,
+    )
+    spread(
+        _convolve, batch * frames, 9 * work, written, read, shape, np.concatenate(blocks), starts, *table, *arguments
+    )
     return out

@@ -11,6 +11,6 @@ _rounds = kernel(rounds)
 
 @kernel
 def words_at(seed, c0, c1, c2, c3):
-    """The four words for key `seed` and counter (c0, c1, c2, c3), all uint64; they are below 2**32."""
+    """Return the four words, below 2**32, for key `seed` and counter (c0, c1, c2, c3), all uint64."""
     key = seed & np.uint64(0xFFFFFFFF), seed >> np.uint64(32)
     return _rounds(key, (c0, c1, c2, c3), _NUMBERS)

@@ -1,13 +1,13 @@
-"""Vector code that Numba cannot be talked into: five primitives, written as LLVM IR with the vectors named.
+"""Vector primitives as LLVM IR, for loops that Numba does not vectorize.
 
-Every one addresses flat storage by offset, so that no array view is made (a view counts references, atomically, once
-for each of the thousands of runs in a call). Offsets are in elements, and are not checked.
+Each addresses flat storage by offset: array views would count references atomically, once for each of the thousands of
+runs in a call. Offsets are in elements and are not checked.
 
     axpy(height, source, i, target, j, n)        target[j : j+n] += height * source[i : i+n]
     dot(a, i, b, j, n)                           sum of a[i : i+n] * b[j : j+n]
     add_runs(target, j, n, heights, starts, count, source, centre)
             target[j : j+n] += sum_c heights[c] * (source[starts[c] : starts[c]+n] - centre)
-    add_and_dot_runs(...)                        that and dot, for a few runs that are loaded once
+    add_and_dot_runs(...)                        add_runs and dot for a few runs, each loaded once
     convolve_and_pool(...)                       see encode/cpu.py
 """
 
@@ -20,14 +20,14 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 INTP = ir.IntType(64)
-FUSED = ("contract",)  # a product and its sum become one fused multiply-add where the machine has one
+FUSED = ("contract",)  # a product and a sum become one fused multiply-add if the machine has it
 
-# A sum of 64 bytes, whose assembly names the widest registers that the target has.
+# A sum of 64 bytes: its assembly names the widest registers of the target.
 _PROBE = "define <16 x float> @probe(<16 x float> %x) { %y = fadd <16 x float> %x, %x\nret <16 x float> %y }"
 
 
 def registers(triple: str, cpu: str, features: str) -> tuple[int, int]:
-    """Return the bytes of a vector register of a processor as LLVM names it, and how many registers there are."""
+    """Return the size in bytes and the number of the vector registers of a processor, by its LLVM names."""
     machine = llvmlite.binding.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
     assembly = machine.emit_assembly(llvmlite.binding.parse_assembly(_PROBE))
     if "zmm" in assembly:
@@ -37,11 +37,11 @@ def registers(triple: str, cpu: str, features: str) -> tuple[int, int]:
     return 16, 16 if "xmm" in assembly else 32  # SSE; NEON
 
 
-# Of the processor that Numba compiles for, which is not the host where NUMBA_CPU_NAME and NUMBA_CPU_FEATURES name one.
+# Of the processor that Numba compiles for: the host unless NUMBA_CPU_NAME and NUMBA_CPU_FEATURES name another.
 _context: Any = cpu_target.target_context
 VECTOR_BYTES, REGISTERS = registers(*_context.codegen().magic_tuple())
-FRAMES = 8 if REGISTERS == 32 else 6  # frames in a block of convolve_and_pool: twice that are accumulators
-CHUNK = 512  # products that one float32 accumulator sums before it is added to the total: bounds the rounding error
+FRAMES = 8 if REGISTERS == 32 else 6  # frames in a block of convolve_and_pool, which has twice as many accumulators
+CHUNK = 512  # products in one float32 accumulator before it is added to the total: bounds the rounding error
 
 
 class Emitter:
@@ -56,11 +56,11 @@ class Emitter:
         self.vector = ir.VectorType(self.scalar, self.lanes)
 
     def data(self, array_type, value):
-        """The address of an array's first element."""
+        """Return the address of an array's first element."""
         return self.context.make_array(array_type)(self.context, self.builder, value).data
 
     def load(self, base, offset, kind):
-        """A scalar or vector of type `kind` that starts at element `offset`."""
+        """Load a scalar or vector of type `kind` from element `offset`."""
         address = self.builder.bitcast(self.builder.gep(base, [offset]), kind.as_pointer())
         loaded = self.builder.load(address)
         loaded.align = self.size
@@ -74,7 +74,7 @@ class Emitter:
         return ir.Constant(kind, 0.0 if kind is self.scalar else [0.0] * self.lanes)
 
     def spread(self, value, kind):
-        """`value` in every lane."""
+        """Return a vector with `value` in every lane."""
         if kind is self.scalar:
             return value
         empty = ir.Constant(kind, ir.Undefined)
@@ -83,22 +83,22 @@ class Emitter:
         return self.builder.shuffle_vector(one, empty, lanes)
 
     def add_product(self, total, a, b):
-        """total + a * b, fused."""
+        """Return total + a * b, fused."""
         return self.builder.fadd(total, self.builder.fmul(a, b, flags=FUSED), flags=FUSED)
 
     def add_lanes(self, vector, first):
-        """`first` and the sum of the vector's lanes."""
+        """Return `first` plus the sum of the vector's lanes."""
         name = f"llvm.vector.reduce.fadd.v{self.lanes}f{self.size * 8}"
         kind = ir.FunctionType(self.scalar, [self.scalar, self.vector])
         reduce = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(reduce, [first, vector], fastmath=("reassoc",))
 
     def variable(self, value):
-        """A place for a value that a loop changes; the compiler turns it into a register."""
+        """Allocate a variable that a loop changes; the compiler turns it into a register."""
         return cgutils.alloca_once_value(self.builder, value)
 
     def loop(self, start, stop, step):
-        """A loop over start, start + step, ... < stop; yields the index."""
+        """Emit a loop over start, start + step, ... < stop; yield the index."""
         step = ir.Constant(INTP, step)
         return cgutils.for_range_slice(self.builder, start, stop, step, INTP, inc=True)
 
@@ -114,14 +114,14 @@ class Emitter:
             start = stop
 
     def offsets(self, base, kinds):
-        """The offset of each of the consecutive vectors or scalars `kinds` from `base` on."""
+        """Return the offsets of consecutive vectors or scalars of types `kinds`, from `base` on."""
         width = 1 if kinds[0] is self.scalar else self.lanes
         return [self.builder.add(base, ir.Constant(INTP, i * width)) for i in range(len(kinds))]
 
 
 @intrinsic
 def axpy(typingctx, height, source, i, target, j, n):
-    """target[j : j+n] += height * source[i : i+n]."""
+    """Add height * source[i : i+n] to target[j : j+n]."""
 
     def codegen(context, builder, signature, args):
         emit = Emitter(context, builder, source)
@@ -144,7 +144,7 @@ def axpy(typingctx, height, source, i, target, j, n):
 
 @intrinsic
 def dot(typingctx, a, i, b, j, n):
-    """The sum of a[i : i+n] * b[j : j+n]."""
+    """Return the sum of a[i : i+n] * b[j : j+n]."""
 
     def codegen(context, builder, signature, args):
         emit = Emitter(context, builder, a)
@@ -170,9 +170,9 @@ def dot(typingctx, a, i, b, j, n):
 
 @intrinsic
 def add_runs(typingctx, target, j, n, heights, starts, count, source, centre):
-    """target[j : j+n] += sum over c < count of heights[c] * (source[starts[c] : starts[c]+n] - centre[:n]).
+    """Add to target[j : j+n] the sum over c < count of heights[c] * (source[starts[c] : starts[c]+n] - centre[:n]).
 
-    A stretch of the target stays in registers while all runs are added to it. `centre` may be None, for zeros.
+    A block of the target stays in registers while all runs are added to it. `centre` may be None, for zeros.
     """
     centred = not isinstance(centre, types.NoneType)
 
@@ -206,11 +206,11 @@ def add_runs(typingctx, target, j, n, heights, starts, count, source, centre):
 
 @intrinsic
 def add_and_dot_runs(typingctx, dots, target, j, rows, i, n, heights, starts, c, count, source):
-    """`count` runs (a literal), from number c on: the sum of their products with a row, and the row's gradient.
+    """Compute the dot products of `count` runs (a literal), from number c on, with a row, and the row's gradient.
 
     With run q = source[starts[q] : starts[q]+n], c <= q < c + count:
         dots[q] = sum of run q * rows[i : i+n];   target[j : j+n] += sum over q of heights[q] * run q
-    A run is loaded once for both.
+    Each run is loaded once for both.
     """
     if not isinstance(count, types.IntegerLiteral):
         return None
@@ -254,7 +254,7 @@ def add_and_dot_runs(typingctx, dots, target, j, rows, i, n, heights, starts, c,
 
 @intrinsic
 def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, panel, w, length, vectors):
-    """FRAMES frames against `vectors` (a literal) vectors of latents, each activation offered to its window.
+    """Convolve FRAMES frames with `vectors` (a literal) vectors of latents; offer each activation to its window.
 
     With L lanes and Q = vectors * L:
         z[f, q] = sum_j x[i + f * stride + j] * panel[w + j * Q + q],   j < length
@@ -316,7 +316,7 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
 
 
 def offer(emit, z, places, o, number, vectors):
-    """Offer each sum z[f, v], a vector, to its window, for f in order.
+    """Offer each sum z[f, v], a vector, to its window, in order of f.
 
     `places` are the addresses of best, where and slots: best[slots[o + f]] and where[slots[o + f]], rows of `vectors`
     vectors, become z[f] and number + f in the lanes where z is larger or NaN.
@@ -328,17 +328,17 @@ def offer(emit, z, places, o, number, vectors):
         row = emit.load(slots, builder.add(o, ir.Constant(INTP, f)), INTP)
         at = builder.add(builder.mul(row, ir.Constant(INTP, width)), ir.Constant(INTP, v * emit.lanes))
         old = emit.load(best, at, emit.vector)
-        wins = builder.fcmp_unordered(">", value, old)  # larger, or either is NaN: a NaN in place is replaced too
-        wins = builder.and_(wins, builder.fcmp_ordered("ord", old, old))  # ... so the first NaN stays
+        wins = builder.fcmp_unordered(">", value, old)  # larger, or either is NaN: this would replace a NaN in `old`
+        wins = builder.and_(wins, builder.fcmp_ordered("ord", old, old))  # so the first NaN stays
         this = builder.trunc(builder.add(number, ir.Constant(INTP, f)), ir.IntType(32))
         this = builder.insert_element(empty, this, ir.Constant(ir.IntType(32), 0))
         this = builder.shuffle_vector(this, empty, ir.Constant(indices, [0] * emit.lanes))
-        held = builder.load(_aligned4(builder, where, at, indices))
-        held.align = 4
+        old_place = builder.load(_aligned4(builder, where, at, indices))
+        old_place.align = 4
         emit.store(builder.select(wins, value, old), best, at)
-        builder.store(builder.select(wins, this, held), _aligned4(builder, where, at, indices)).align = 4
+        builder.store(builder.select(wins, this, old_place), _aligned4(builder, where, at, indices)).align = 4
 
 
 def _aligned4(builder, base, offset, kind):
-    """The address of a vector of int32 at element `offset`."""
+    """Return the address of a vector of int32 at element `offset`."""
     return builder.bitcast(builder.gep(base, [offset]), kind.as_pointer())

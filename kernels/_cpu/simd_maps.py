@@ -1,10 +1,11 @@
-"""Vector code for convolutions of maps: primitives as those of `simd`, on flat storage by offset.
+"""Vector primitives for convolutions of maps, on flat storage by offset as in `simd`.
 
-A map has its channels contiguous, so the taps of one row under a filter are one contiguous run. Filters are in panels
-of Q numbers, `vectors` (a literal) vectors of L lanes, a filter to a lane.
+The channels of a map are contiguous, so the taps in one row of a filter meet one contiguous run. Filters lie in panels
+of Q numbers: `vectors` (a literal) vectors of L lanes, with a filter in each lane.
 
-    store_sums(...)       runs against filters, written to a map
-    add_outer_products    the gradient of filters: positions are summed over
+    store_sums(...)       products of runs and filters, written to a map
+    add_outer_products    the gradient of filters, summed over positions
+    box_sums              the gradient of a map, summed over the positions that read one number
 """
 
 from llvmlite import ir
@@ -14,7 +15,7 @@ from numba.extending import intrinsic
 from .simd import INTP, REGISTERS, Emitter
 
 INT32 = ir.IntType(32)
-# Positions in a block, by vectors of filters.
+# Positions in a block, by the number of vectors of filters.
 BLOCK = {1: 16, 2: 12} if REGISTERS == 32 else {1: 10, 2: 5}
 
 
@@ -23,9 +24,9 @@ def constant(value):
 
 
 def in_blocks(emit, n, block, body):
-    """body(first, count) over the positions below n, `block` at a time. The last block may lie over the one before.
+    """Emit body(first, count) for the positions below n, `block` at a time, or one at a time if n < block.
 
-    Where there are fewer than a block, one at a time.
+    The last block may overlap the previous one.
     """
     builder = emit.builder
     whole = builder.icmp_signed(">=", n, constant(block))
@@ -37,7 +38,7 @@ def in_blocks(emit, n, block, body):
 
 
 def sums(emit, x, i, shape, panel, w, vectors, start, count):
-    """The sums of a block of `count` positions. With rows, row_stride, step, length = shape, and q in vector v:
+    """Return the sums of a block of `count` positions. With rows, row_stride, step, length = shape, and q in vector v:
 
     z[f, v] = start[v] + sum over r < rows, j < length of
               x[i + f * step + r * row_stride + j] * panel[w + (r * length + j) * Q + q]
@@ -64,7 +65,7 @@ def sums(emit, x, i, shape, panel, w, vectors, start, count):
 
 
 def store_some(emit, value, base, offset, lanes):
-    """Write the first `lanes` lanes of a vector, at most all of them."""
+    """Store the first `lanes` lanes of a vector, or all if it has fewer."""
     builder = emit.builder
     numbers = ir.Constant(ir.VectorType(INT32, emit.lanes), list(range(emit.lanes)))
     many = builder.select(builder.icmp_signed("<", lanes, constant(emit.lanes)), lanes, constant(emit.lanes))
@@ -83,7 +84,7 @@ def store_sums(
     typingctx, out, o, stride, filters, copies, pixel, bias, b, floor, x, i, rows, row_stride, step, panel, w, length,
     n, vectors,
 ):  # fmt: skip
-    """`n` positions against `vectors` vectors of filters, rectified at `floor` and written to a map.
+    """Convolve `n` positions with `vectors` vectors of filters, rectify at `floor` and write to a map.
 
         z[f, q] = bias[b + q] + sum over r < rows, j < length of
                   x[i + f * step + r * row_stride + j] * panel[w + (r * length + j) * Q + q]
@@ -124,11 +125,13 @@ def store_sums(
 
 @intrinsic
 def add_outer_products(typingctx, target, t, stride, a, i, group_stride, a_step, b, j, b_step, n, groups, rows):
-    """target[t + (g * rows + r) * stride + l] += sum over h < n of
-        a[i + g * group_stride + r + h * a_step] * b[j + h * b_step + l]
+    """Add outer products, summed over positions, to the gradient of filters.
 
-    for g < groups, r < rows (literals) and the lanes l of one vector. What is read past the end of b's columns only
-    reaches lanes past the end of the target's.
+        target[t + (g * rows + r) * stride + l] += sum over h < n of
+            a[i + g * group_stride + r + h * a_step] * b[j + h * b_step + l]
+
+    for g < groups, r < rows (literals) and the lanes l of one vector. Numbers read past the end of b's columns only
+    reach lanes past the end of the target's columns.
     """
     if not isinstance(groups, types.IntegerLiteral) or not isinstance(rows, types.IntegerLiteral):
         return None
@@ -155,3 +158,34 @@ def add_outer_products(typingctx, target, t, stride, a, i, group_stride, a_step,
 
     at = types.intp
     return types.void(target, at, at, a, at, at, at, b, at, at, at, groups, rows), codegen
+
+
+@intrinsic
+def box_sums(typingctx, target, t, source, s, row_stride, q, filters):
+    """Sum boxes of a gradient, for i, j < 3 and d < filters:
+
+        target[t + (3 i + j) * filters + d] = sum over b < q of source[s + i * row_stride + (b + 1 - j) * filters + d]
+
+    It may read up to a vector past the last box.
+    """
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, source)
+        y, x = emit.data(target, args[0]), emit.data(source, args[2])
+        t, s, row_stride, q, filters = args[1], args[3], args[4], args[5], args[6]
+        grid = [(i, j) for i in range(3) for j in range(3)]
+        with emit.loop(constant(0), filters, emit.lanes) as (d, _):
+            sums = {at: emit.variable(emit.zero(emit.vector)) for at in grid}
+            with emit.loop(constant(0), q, 1) as (b, _):
+                for i, j in grid:
+                    column = builder.mul(builder.add(b, constant(1 - j)), filters)
+                    at = builder.add(builder.add(s, d), builder.add(builder.mul(row_stride, constant(i)), column))
+                    total = builder.fadd(builder.load(sums[i, j]), emit.load(x, at, emit.vector))
+                    builder.store(total, sums[i, j])
+            for place, at in enumerate(grid):
+                there = builder.add(builder.add(t, d), builder.mul(filters, constant(place)))
+                store_some(emit, builder.load(sums[at]), y, there, builder.sub(filters, d))
+        return context.get_dummy_value()
+
+    at = types.intp
+    return types.void(target, at, source, at, at, at, at), codegen

@@ -1,13 +1,13 @@
-"""A thread pool of our own for kernels that release the GIL.
+"""A thread pool for kernels that release the GIL, with as many threads as PyTorch uses (`torch.set_num_threads`).
 
-Not OpenMP: after OpenMP a fork kills the child, and Numba's own work queue aborts when two threads call it at once.
-The number of threads is PyTorch's (`torch.set_num_threads`). Which thread does which part changes no result: work
-is cut by shapes alone and partial sums are added in a fixed order.
-
-A sleeping thread takes some 50 us to wake, and so does one that waits for the GIL. So a thread draws its units from a
-counter in memory, without the GIL; the caller starts at once and does what the others are late for; and whoever waits
-watches a counter for a while before it sleeps.
+The number of threads changes no bit of a result: shapes alone determine the units of work, and partial sums are added
+in a fixed order.
 """
+
+# Why not OpenMP: a child process that is forked after OpenMP has run is killed, and Numba's work queue aborts if two
+# threads call it at once. Waking a sleeping thread, or one that waits for the GIL, takes about 50 us. So threads take
+# units of work from a counter in memory without the GIL, the caller starts at once and takes the units that the others
+# are late for, and a waiting thread polls a counter for a while before it sleeps.
 
 import atexit
 import contextlib
@@ -30,19 +30,19 @@ from .jit import kernel
 
 PARTIALS = 16  # partial sums of a gradient: enough for 16 threads, few enough to add up quickly
 WORTH_WAKING = 2_000_000  # scalar operations: about what one core does while another wakes up
-CALLER_SPINS = 100_000  # looks at a counter before the caller naps: some 50 us
-WORKER_SPINS = 2_000_000  # and before a worker sleeps, about a millisecond: in training the next task comes sooner
+CALLER_SPINS = 100_000  # polls of a counter before the caller sleeps: about 50 us
+WORKER_SPINS = 2_000_000  # and before a worker sleeps: about 1 ms; in training the next task comes sooner
 NAP = 20e-6  # seconds
-LOOKS_BEFORE_YIELD = 4096  # of one unit at what another does: some 10 us
+LOOKS_BEFORE_YIELD = 4096  # polls of another unit's progress: about 10 us
 
 _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
-_DRAWN, _DONE, _UNITS = 0, 8, 16  # places in the counters, a cache line apart
+_DRAWN, _DONE, _UNITS = 0, 8, 16  # indices in the counters, a cache line apart
 
 
 @intrinsic
 def _count(typingctx, counters, place):
-    """Add one to counters[place], atomically; returns the number before."""
+    """Add one to counters[place] atomically; return the previous value."""
 
     def codegen(context, builder, signature, args):
         address = _address(context, builder, signature, args)
@@ -53,7 +53,7 @@ def _count(typingctx, counters, place):
 
 @intrinsic
 def _look(typingctx, counters, place):
-    """counters[place], as another thread may just have left it."""
+    """Return counters[place], which another thread may have changed."""
 
     def codegen(context, builder, signature, args):
         return builder.load_atomic(_address(context, builder, signature, args), "seq_cst", align=8)
@@ -68,9 +68,9 @@ def _address(context, builder, signature, args):
 
 @kernel
 def next_unit(counters, unit):
-    """The next unit of work for whoever asks, -1 where there is none; `unit`, if not -1, is done.
+    """Return the next unit of work, or -1 if there is none; `unit`, if not -1, is marked as done.
 
-    Every kernel that `spread` starts is a loop over units:
+    Every kernel that `spread` runs is a loop over units:
 
         unit = next_unit(counters, -1)
         while unit >= 0:
@@ -85,7 +85,7 @@ def next_unit(counters, unit):
 
 @kernel
 def count_up(counters, place):
-    """Add one to counters[place], so that whoever waits for it sees all that was written before."""
+    """Add one to counters[place]; threads that wait for it see all earlier writes."""
     _count(counters, place)
 
 
@@ -95,20 +95,20 @@ def wait_for(counters, place, value):
     looks = 0
     while _look(counters, place) < value:
         looks += 1
-        if looks > LOOKS_BEFORE_YIELD:  # more threads than processors: whom we wait for may need this one
+        if looks > LOOKS_BEFORE_YIELD:  # with more threads than processors the other unit may need this processor
             _sched_yield()
 
 
 @kernel
 def wait_until_done(counters, count):
-    """Return once `count` units are done: a unit may wait so for units that were drawn before it."""
+    """Return once `count` units are done; a unit may wait for units that were taken before it."""
     wait_for(counters, _DONE, count)
 
 
 @kernel
 def _reached(counters, place, value, spins):
-    """Whether counters[place] becomes `value` while it is looked at `spins` times."""
-    for _ in range(spins):  # noqa: SIM110 (Numba knows loops)
+    """Return whether counters[place] becomes `value` within `spins` polls."""
+    for _ in range(spins):  # noqa: SIM110 (Numba compiles loops)
         if _look(counters, place) == value:
             return True
     return False
@@ -116,7 +116,7 @@ def _reached(counters, place, value, spins):
 
 @kernel
 def _changed(counters, place, value, spins):
-    """Whether counters[place] becomes another than `value` while it is looked at `spins` times."""
+    """Return whether counters[place] changes from `value` within `spins` polls."""
     for _ in range(spins):  # noqa: SIM110
         if _look(counters, place) != value:
             return True
@@ -124,7 +124,7 @@ def _changed(counters, place, value, spins):
 
 
 def _sched_getcpu() -> Callable[[], int] | None:
-    """The system's call for the CPU that the calling thread runs on, where there is one."""
+    """Return the system's sched_getcpu, or None if it has none."""
     try:
         return ctypes.CDLL(None).sched_getcpu if hasattr(os, "sched_setaffinity") else None
     except (OSError, AttributeError):
@@ -132,7 +132,7 @@ def _sched_getcpu() -> Callable[[], int] | None:
 
 
 class _Workers:
-    """Threads that wait for tasks, as many as were ever wanted at once."""
+    """Threads that wait for tasks; as many as were ever needed at once."""
 
     def __init__(self) -> None:
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -142,7 +142,7 @@ class _Workers:
         self._current_cpu = _sched_getcpu()
 
     def hand_out(self, task: Callable[[], None], count: int) -> None:
-        """Have `count` threads run the task, beside the caller."""
+        """Run the task on `count` threads besides the caller."""
         while len(self._threads) < count:
             self._threads.append(threading.Thread(target=self._work, name="partae", daemon=True))
             self._threads[-1].start()
@@ -154,11 +154,11 @@ class _Workers:
 
     def _work(self) -> None:
         while True:
-            seen = int(self._posted[0])
+            posted = int(self._posted[0])
             try:
                 task = self._tasks.get_nowait()
             except queue.Empty:
-                if _changed(self._posted, 0, seen, WORKER_SPINS):
+                if _changed(self._posted, 0, posted, WORKER_SPINS):
                     continue
                 task = self._tasks.get()
             if task is None:
@@ -166,7 +166,7 @@ class _Workers:
             task()
 
     def stop(self) -> None:
-        """End all threads: one that returns from a kernel while the interpreter shuts down aborts the process."""
+        """End all threads: a thread that returns from a kernel during interpreter shutdown aborts the process."""
         threads, self._threads = self._threads, []
         for _ in threads:
             self._tasks.put(None)
@@ -175,10 +175,10 @@ class _Workers:
             thread.join(timeout=1.0)
 
     def _keep_off_the_callers_cpu(self) -> None:
-        """Forbid the workers the CPU that the caller is busy on.
+        """Exclude the caller's CPU from the CPUs of the workers.
 
-        On two CPUs, after some idle milliseconds, Linux 6.18 woke the worker on the caller's CPU and left it there
-        while the other stood idle: encode then took 1.6 ms instead of 0.85.
+        On two CPUs, after some idle milliseconds, Linux 6.18 woke the worker on the caller's CPU and left the other
+        CPU idle: encode took 1.6 ms instead of 0.85 ms.
         """
         if self._current_cpu is None:
             return
@@ -197,9 +197,9 @@ _of_this_thread = threading.local()
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Kernels that this thread calls in the block keep to it, for whoever has other threads busy with such calls.
+    """Run kernels that this thread calls in the block on this thread only, while other threads do the same.
 
-    PyTorch's own number of threads is the whole process's.
+    `torch.set_num_threads` would change the whole process.
     """
     before = getattr(_of_this_thread, "alone", False)
     _of_this_thread.alone = True
@@ -210,7 +210,7 @@ def alone() -> Iterator[None]:
 
 
 def _after_fork() -> None:
-    """Threads do not survive a fork: the child starts its own."""
+    """Start with no threads in a child process: threads do not survive a fork."""
     global _workers
     _workers = _Workers()
 
@@ -227,8 +227,8 @@ if hasattr(os, "register_at_fork"):
 def spread(part: Any, units: int, work: int, *arguments: Any) -> None:
     """Run the kernel part(counters, *arguments), a loop over units (see `next_unit`), on all threads.
 
-    `work` is about how many scalar operations there are in all: little work is done by the caller alone, and so is all
-    work within `alone`. A failure in any thread is raised here.
+    `work` is the approximate number of scalar operations. The caller alone runs small work, and all work inside
+    `alone`. An exception in any thread is raised here.
     """
     counters = np.zeros(24, dtype=np.int64)
     counters[_UNITS] = units

@@ -1,7 +1,7 @@
-"""Tiles of points with small vectors, turned so that loops run over points.
+"""Transposed tiles of points with short vectors, so that inner loops run over points.
 
-Memory has the D numbers of a point side by side, and D, such as 10, fills no register. A tile (D, POINTS) holds POINTS
-points the other way round; it stays in the first- or second-level cache.
+In memory the D numbers of a point are contiguous, and a small D, such as 10, does not fill a register. A tile
+(D, POINTS) is the transpose of POINTS points; it stays in the first- or second-level cache.
 """
 
 from .jit import kernel
@@ -11,8 +11,8 @@ CHUNK = 16 * POINTS  # points in a unit of work
 
 
 @kernel
-def read_turned(tile, source, first, count, size):
-    """`count` points from number `first` of `source` on."""
+def read_transposed(tile, source, first, count, size):
+    """Fill the tile with `count` points of `source`, from number `first` on."""
     start = first * size
     for d in range(size):
         for p in range(count):
@@ -20,8 +20,8 @@ def read_turned(tile, source, first, count, size):
 
 
 @kernel
-def write_turned(target, tile, first, count, size):
-    """The tile's points to their places in `target`."""
+def write_transposed(target, tile, first, count, size):
+    """Write the points of the tile to `target`, from number `first` on."""
     start = first * size
     for p in range(count):
         for d in range(size):

@@ -1,1 +1,1 @@
-"""What the CUDA C implementations share: compiling, launching, barriers, and the shim that stands for a GPU."""
+"""Code that the CUDA C implementations share: compiling, launching, barriers, and a shim that replaces a GPU."""

@@ -1,7 +1,8 @@
-// What the CUDA C kernels share: barriers, clusters, loads past the first-level cache, the tensor cores' product.
+// Code that the CUDA C kernels share: barriers, clusters, loads that bypass the first-level cache, tensor-core
+// products.
 //
-// Compiled by NVRTC or nvcc for a GPU, by g++ with the thread shim for tests. No kernel touches anything that differs
-// between the two but through this file.
+// Compiled by NVRTC or nvcc for a GPU, and by g++ with the thread shim for tests. Kernels use everything that differs
+// between the two through this file.
 #pragma once
 
 #ifndef __CUDACC__
@@ -32,11 +33,11 @@ DEVICE int cluster_rank() {
     asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
     return rank;
 }
-// Between a thread's arrive and its wait nothing that others read may be written.
+// Between arrive and wait, a thread must not write memory that others read.
 DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
 DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
 
-// The same place in the shared memory of another block of the cluster.
+// The same address in the shared memory of another block of the cluster.
 DEVICE const float* peer(const float* mine, int rank) {
     const float* theirs;
     asm("mapa.u64 %0, %1, %2;" : "=l"(theirs) : "l"(mine), "r"(rank));
@@ -59,14 +60,14 @@ DEVICE unsigned int acquire(unsigned int* counter) {
     return seen;
 }
 
-// For memory that other blocks rewrite within a launch: from the second-level cache, where all meet.
+// For memory that other blocks rewrite within a launch: loads from the second-level cache, which all blocks share.
 template <class Number>
 DEVICE Number load_shared_by_all(const Number* at) {
     return __ldcg(at);
 }
 
-// 16 bytes from the second-level cache to shared memory, without a register between. Copies up to copies_end() make a
-// group; after copies_done<n>() all of the thread's but the last n groups are there.
+// Copy 16 bytes from the second-level cache to shared memory, not through a register. Copies up to copies_end() form a
+// group; after copies_done<n>() all groups of the thread except the last n are complete.
 DEVICE void copy16(float* shared, const float* global) {
     unsigned int to = (unsigned int)__cvta_generic_to_shared(shared);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
@@ -113,8 +114,8 @@ DEVICE float dot(const float4& a, const float4& b, float sum) {
     return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
 }
 
-// A barrier over all blocks of a grid that are resident at once, in two halves. `counter` is 0 when the launch begins;
-// `arrivals` counts the barriers so far in this launch.
+// A barrier over all blocks of a resident grid, in two halves. `counter` is 0 at the start of a launch; `arrivals`
+// counts the barriers so far in this launch.
 DEVICE void grid_arrive(unsigned int* counter) {
     block_barrier();  // what all threads of the block wrote is released with thread 0's arrival
     if (thread_index() == 0) release_add(counter);

@@ -1,6 +1,6 @@
-"""What the CUDA C implementations share: sources, what a card can hold, compiling through CuPy, launching.
+"""Code that the CUDA C implementations share: sources, the limits of a GPU, compiling with CuPy, launching.
 
-Nothing here needs CuPy or a GPU until it is called.
+Importing this module needs neither CuPy nor a GPU.
 """
 
 import ctypes
@@ -18,55 +18,59 @@ import torch
 from ..registry import BackendUnavailable
 
 KERNELS = Path(__file__).resolve().parents[1]
-CLUSTERS = (1, 2, 4, 8)  # blocks in a cluster; a larger one is not portable
+CLUSTERS = (1, 2, 4, 8)  # blocks in a cluster; larger ones are not portable
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a card can hold. `clusters` has (blocks in a cluster, clusters resident at once, a block to an SM)."""
+    """The limits of a GPU. `clusters` has (blocks in a cluster, clusters resident at once with one block on an SM)."""
 
-    capability: int  # 90 is 9.0
-    shared: int  # bytes that a block may have
+    capability: int  # 90 for 9.0
+    shared: int  # bytes of shared memory that a block may have
     multiprocessors: int
     clusters: tuple[tuple[int, int], ...]
 
     def resident(self, cluster: int) -> int:
-        """How many clusters of that many blocks run at once; 0 where the card has none of that size."""
+        """Return how many clusters of that many blocks run at once; 0 if the GPU has none of that size."""
         return dict(self.clusters).get(cluster, 0)
 
     def with_resident(self, cluster: int, count: int) -> "Limits":
-        """The same where no more than `count` clusters of that size are resident."""
+        """Return these limits with at most `count` resident clusters of that size."""
         return replace(self, clusters=tuple((c, min(n, count) if c == cluster else n) for c, n in self.clusters))
 
 
 def assumed_limits(capability: int, shared: int, multiprocessors: int) -> Limits:
-    """Limits before a kernel has been asked: clusters, from 9.0 on, fill the card as far as their size divides it."""
+    """Return limits before a kernel is compiled: from 9.0 on, clusters fill the GPU as far as their size divides it."""
     sizes = CLUSTERS if capability >= 90 else (1,)
     return Limits(capability, shared, multiprocessors, tuple((size, multiprocessors // size) for size in sizes))
 
 
 @functools.cache
 def device_limits(device: int) -> Limits:
-    seen = torch.cuda.get_device_properties(device)
-    return assumed_limits(10 * seen.major + seen.minor, seen.shared_memory_per_block_optin, seen.multi_processor_count)
+    properties = torch.cuda.get_device_properties(device)
+    return assumed_limits(
+        10 * properties.major + properties.minor,
+        properties.shared_memory_per_block_optin,
+        properties.multi_processor_count,
+    )
 
 
 @functools.cache
 def source(path: str) -> str:
-    """The text of a file below `kernels`, with the files that it includes in their places, each once.
+    """Return the text of a file below `kernels`, with each file that it includes inserted once.
 
-    CuPy looks a compiled kernel up by its text, so an edit in an included file must show in it.
+    CuPy caches a compiled kernel by its text, so edits of included files must appear in it.
     """
-    seen: set[Path] = set()
+    included_files: set[Path] = set()
 
     def text(file: Path) -> str:
-        if file in seen:
+        if file in included_files:
             return ""
-        seen.add(file)
+        included_files.add(file)
 
-        def included(found: re.Match) -> str:
-            name = (file.parent / found[1]).resolve()
-            return found[0] if name.suffix == ".h" else text(name)  # the shim is for g++ alone
+        def included(match: re.Match) -> str:
+            name = (file.parent / match[1]).resolve()
+            return match[0] if name.suffix == ".h" else text(name)  # the shim is for g++ only
 
         body = file.read_text().replace("#pragma once\n", "")
         return re.sub(r'^#include "(.+)"$', included, body, flags=re.MULTILINE)
@@ -75,7 +79,7 @@ def source(path: str) -> str:
 
 
 def options(macros: Mapping[str, int]) -> tuple[str, ...]:
-    """What NVRTC and nvcc are told."""
+    """Return the compiler options for NVRTC and nvcc."""
     return ("-std=c++17", *(f"-D{name}={value}" for name, value in macros.items()))
 
 
@@ -85,20 +89,20 @@ def installed() -> bool:
 
 @functools.cache
 def cupy_failure() -> str | None:
-    """Why CuPy, where it is installed, cannot be used; None where it can. The driver may be older than its CUDA."""
+    """Return why CuPy, if installed, cannot be used, or None. For example, the driver may be older than its CUDA."""
     try:
         import cupy
 
         cupy.cuda.runtime.getDeviceCount()
         cupy.cuda.nvrtc.getVersion()
-    except Exception as error:  # of several kinds, by what is missing
-        seen = " ".join(str(error).split())[:200]
-        return f"cupy cannot be used ({seen}); update the driver or install the cupy that fits it, or use triton"
+    except Exception as error:  # its type depends on what is missing
+        message = " ".join(str(error).split())[:200]
+        return f"cupy cannot be used ({message}); update the driver, install the cupy for it, or use triton"
     return None
 
 
 class _Attribute(ctypes.Structure):
-    """CUlaunchAttribute: `number` of the attribute, and the first of its value's 64 bytes."""
+    """CUlaunchAttribute: its number, and the first of the 64 bytes of its value."""
 
     _fields_ = (("number", ctypes.c_int), ("padding", ctypes.c_int), ("value", ctypes.c_uint * 16))
 
@@ -130,20 +134,20 @@ def _check(status: int, doing: str) -> None:
     name = ctypes.c_char_p()
     _driver().cuGetErrorName(status, ctypes.byref(name))
     error = (name.value or b"").decode() or f"error {status}"
-    raise BackendUnavailable(f"CUDA says {error} to {doing}; use backend='triton' or 'eager'")
+    raise BackendUnavailable(f"CUDA failed to {doing}: {error}; use backend='triton' or 'eager'")
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A compiled kernel and how it is launched, on the device that was current when it was compiled.
+    """A compiled kernel, launched on the device that was current when it was compiled.
 
-    CuPy's own launch knows nothing of clusters, so the driver is called.
+    CuPy's launch does not support clusters, so this class calls the driver.
     """
 
     name: str
     threads: int
     cluster: int
-    shared: int  # dynamic, bytes a block
+    shared: int  # bytes of dynamic shared memory in a block
     cooperative: bool
     function: int
     owner: Any  # keeps the module loaded
@@ -156,26 +160,26 @@ class Kernel:
         return _Configuration(*sizes, stream, array, len(attributes))
 
     def resident(self) -> int:
-        """How many clusters of this kernel the device holds at once, no more than a block to a multiprocessor."""
-        found = ctypes.c_int()
-        doing = f"the question how many blocks of {self.name} fit"
+        """Return how many clusters of this kernel are resident at once, with at most one block on a multiprocessor."""
+        count = ctypes.c_int()
+        doing = f"count the blocks of {self.name} that fit"
         if self.cluster == 1:
             query = _driver().cuOccupancyMaxActiveBlocksPerMultiprocessor
             function = ctypes.c_void_p(self.function)
-            _check(query(ctypes.byref(found), function, self.threads, ctypes.c_size_t(self.shared)), doing)
-            return min(found.value, 1) * torch.cuda.get_device_properties().multi_processor_count
+            _check(query(ctypes.byref(count), function, self.threads, ctypes.c_size_t(self.shared)), doing)
+            return min(count.value, 1) * torch.cuda.get_device_properties().multi_processor_count
         configuration = self._configuration(self.cluster, 0)
         query = _driver().cuOccupancyMaxActiveClusters
-        _check(query(ctypes.byref(found), ctypes.c_void_p(self.function), ctypes.byref(configuration)), doing)
-        return found.value
+        _check(query(ctypes.byref(count), ctypes.c_void_p(self.function), ctypes.byref(configuration)), doing)
+        return count.value
 
     def launch(self, blocks: int, argument: np.ndarray, stream: int) -> None:
-        """Runs the kernel with one structure as its argument."""
+        """Run the kernel with one structure as its argument."""
         configuration = self._configuration(blocks, stream)
         arguments = (ctypes.c_void_p * 1)(argument.ctypes.data)
         start = _driver().cuLaunchKernelEx
         doing = (
-            f"the launch of {self.name} with {blocks} blocks of {self.threads} threads in clusters of {self.cluster},"
+            f"launch {self.name} with {blocks} blocks of {self.threads} threads in clusters of {self.cluster},"
             f" {self.shared} bytes of shared memory each"
         )
         _check(start(ctypes.byref(configuration), ctypes.c_void_p(self.function), arguments, None), doing)
@@ -184,7 +188,7 @@ class Kernel:
 def compiled(
     path: str, name: str, macros: Mapping[str, int], threads: int, cluster: int, shared: int, cooperative: bool
 ) -> Kernel:
-    """Kernel `name` of a file, compiled by NVRTC for the current device."""
+    """Return kernel `name` of a file, compiled by NVRTC for the current device."""
     import cupy
 
     with cupy.cuda.Device(torch.cuda.current_device()):

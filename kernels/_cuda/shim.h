@@ -1,8 +1,8 @@
-// What the CUDA C kernels need of CUDA, on a CPU: for g++, with or without -fsanitize=thread.
+// The parts of CUDA that the kernels use, on a CPU: for g++, with or without -fsanitize=thread.
 //
-// A thread of the grid is a thread of the system, a block barrier is a std::barrier, shared memory is heap memory of the
-// block, and the blocks of a cluster see one another's. Barriers and atomics order memory as they do on a GPU and no
-// more, so a barrier that is missing is a data race that the sanitizer reports.
+// A thread of the grid is a thread of the system, a block barrier is a std::barrier, and shared memory is heap memory
+// of the block, which the other blocks of the cluster can access. Barriers and atomics order memory exactly as on a
+// GPU, so a missing barrier is a data race that the sanitizer reports.
 #pragma once
 
 #include <algorithm>
@@ -40,7 +40,7 @@ namespace shim {
 
 constexpr int WARP = 32;
 
-// A warp's matrix product: every lane shows its fragments to the others.
+// A warp's matrix product: every lane publishes its fragments to the others.
 struct Warp {
     std::barrier<> barrier{WARP};
     float a[WARP][4], b[WARP][2];
@@ -51,7 +51,7 @@ struct Cluster;
 struct Block {
     Block(Cluster* cluster, int index, int threads, size_t bytes)
         : cluster(cluster), index(index), barrier(threads), shared(bytes / sizeof(float4) + 1), warps(threads / WARP) {
-        std::memset(shared.data(), 0xFF, shared.size() * sizeof(float4));  // NaN: what nobody wrote is seen
+        std::memset(shared.data(), 0xFF, shared.size() * sizeof(float4));  // NaN: elements that were not written show
     }
     Cluster* cluster;
     int index;
@@ -70,7 +70,7 @@ struct Place {
     Block* block;
     int thread, blocks;
     std::optional<std::barrier<>::arrival_token> arrived;
-    std::vector<std::vector<std::pair<float*, const float*>>> copies{1};  // by group; the last is open
+    std::vector<std::vector<std::pair<float*, const float*>>> copies{1};  // by group; the last is not complete
 };
 inline thread_local Place place;
 
@@ -110,7 +110,7 @@ DEVICE void block_barrier() { shim::place.block->barrier.arrive_and_wait(); }
 DEVICE void cluster_arrive() { shim::place.arrived.emplace(shim::place.block->cluster->barrier.arrive()); }
 DEVICE void cluster_wait() { shim::place.block->cluster->barrier.wait(std::move(*shim::place.arrived)); }
 
-// The same place in the shared memory of another block of the cluster.
+// The same address in the shared memory of another block of the cluster.
 DEVICE const float* peer(const float* mine, int rank) {
     return &shim::place.block->cluster->blocks[rank]->shared[0].x + (mine - shared_memory());
 }
@@ -130,7 +130,7 @@ DEVICE Number load_shared_by_all(const Number* at) {
 DEVICE void copy16(float* shared, const float* global) { shim::place.copies.back().push_back({shared, global}); }
 DEVICE void copies_end() { shim::place.copies.emplace_back(); }
 
-// The copies happen here, as late as they may.
+// The copies happen here, as late as possible.
 template <size_t PENDING>
 DEVICE void copies_done() {
     for (auto& groups = shim::place.copies; groups.size() > PENDING + 1; groups.erase(groups.begin()))
@@ -146,7 +146,7 @@ DEVICE uint32_t to_tf32(float number) {
     return (bits & 0x7F800000u) == 0x7F800000u ? bits : (bits + 0x1000u) & ~0x1FFFu;
 }
 
-// mma.m16n8k8: c (16, 8) += a (16, 8) b (8, 8), fragments as PTX lays them out, of which the last 13 bits do not count.
+// mma.m16n8k8: c (16, 8) += a (16, 8) b (8, 8), fragments in the layout of PTX, whose last 13 bits are ignored.
 // All lanes of a warp call it together.
 DEVICE void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     shim::Warp& warp = shim::place.block->warps[thread_index() / shim::WARP];

@@ -1,1 +1,1 @@
-"""What the plain PyTorch implementations share: the type of sums, checks of labels, convolutions of maps."""
+"""Code that the plain PyTorch implementations share: the type of sums, checks of labels, convolutions of maps."""

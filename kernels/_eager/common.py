@@ -1,4 +1,4 @@
-"""The type that sums are made in, and the check of shares, in plain PyTorch."""
+"""The type of sums, and the check of labels and masks, in plain PyTorch."""
 
 import math
 from typing import Any
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 
-def wide(*tensors: Tensor | None) -> Any:
-    """The tensors in the type that sums are made in: float32, or float64 where they already are."""
+def upcast(*tensors: Tensor | None) -> Any:
+    """Return the tensors in the type of sums: float32, or float64 if they already are."""
     return [t if t is None or t.dtype == torch.float64 else t.float() for t in tensors]
 
 
 def in_unit(share: Tensor) -> Tensor:
-    """NaN where a label or mask in GPU memory is outside [0, 1]: an error there would have to wait for the stream."""
+    """Return `share`; on a GPU, values outside [0, 1] become NaN, as raising would synchronize the stream."""
     return share if share.is_cpu else share.where((share >= 0) & (share <= 1), math.nan)

@@ -6,29 +6,29 @@ from torch import Tensor
 
 
 def channels_first(x: Tensor) -> Tensor:
-    """(B, N, H, C) as torch names it, (B, C, N, H); the storage stays as it is."""
+    """Return a view (B, C, N, H) of (B, N, H, C)."""
     return x.permute(0, 3, 1, 2)
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """(B, C, N, H) -> (B, N, H, C), contiguous."""
+    """Return (B, C, N, H) as (B, N, H, C), contiguous."""
     return x.permute(0, 2, 3, 1).contiguous()
 
 
 def filters(weight: Tensor) -> Tensor:
-    """(3, 3, C, D) -> (D, C, 3, 3)."""
+    """Return (3, 3, C, D) as (D, C, 3, 3)."""
     return weight.permute(3, 2, 0, 1).contiguous()  # in float64 PyTorch writes a gradient only in that order
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """z (B, D, N, H) of x (B, C, N, H), with zeros around it."""
+    """Return the zero-padded convolution (B, D, N, H) of x (B, C, N, H)."""
     return F.conv2d(x, filters(weight), bias, padding=1)
 
 
 def convolve_backward(
     grad_z: Tensor, x: Tensor, weight: Tensor, need_x: bool, need_w: bool, need_bias: bool
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of x (B, C, N, H), weight (3, 3, C, D) and bias; None for what is not needed."""
+    """Return the gradients of x (B, C, N, H), weight (3, 3, C, D) and bias; None for each that is not needed."""
     one = [1, 1]
     grad_x, grad_w, grad_bias = torch.ops.aten.convolution_backward(
         grad_z,

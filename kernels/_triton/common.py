@@ -1,4 +1,4 @@
-"""What the Triton implementations share: how kernels are launched and multiply, how partial sums are added up."""
+"""Code that the Triton implementations share: launches, the precision of products, sums of partial sums."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import os
 import torch
 from torch import Tensor
 
-# A product and a sum are one FMA. Triton reads this when it is imported, and warns from 3.9 on where it is unset.
+# Products and sums fuse into one FMA. Triton reads this on import, and warns from 3.9 on if it is unset.
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 import triton
@@ -16,11 +16,11 @@ from triton.runtime.errors import OutOfResources
 from ..registry import BackendUnavailable
 
 PROGRAMS_MAX = 2**31 - 1  # CUDA's limit on the first axis of a grid
-PASS_PARTS_MAX = 2048  # programs that leave a partial sum: enough to fill a GPU, few enough to add up at once
+PASS_PARTS_MAX = 2048  # programs that store a partial sum: enough to fill a GPU, few enough to add at once
 
 
 def launch(kernel, programs: int, /, **arguments) -> None:
-    """Run `kernel` with `programs` programs on the device of its tensors; arguments and compiler's options by name."""
+    """Run `kernel` with `programs` programs on the device of its tensors; arguments and compiler options by name."""
     device = next(argument.device for argument in arguments.values() if isinstance(argument, Tensor))
     name = kernel.fn.__name__
     if programs > PROGRAMS_MAX:
@@ -36,36 +36,36 @@ def launch(kernel, programs: int, /, **arguments) -> None:
 
 
 def check_counts(**counts: int) -> None:
-    """Raises ValueError for a count that a 32-bit index inside the kernels could not hold."""
+    """Raise ValueError for a count that 32-bit indices in the kernels cannot hold."""
     for name, count in counts.items():
         if count >= 2**30:
             raise ValueError(f"{name} is {count} and the triton back-end takes fewer than 2^30; split the input")
 
 
 def power_of_two(count: int, least: int, most: int) -> int:
-    """The power of two that holds `count`, within [least, most]: a tile's side."""
+    """Return the smallest power of two >= `count`, clamped to [least, most]."""
     return min(max(triton.next_power_of_2(count), least), most)
 
 
 def tensor_cores(x: Tensor) -> bool:
-    """Whether products of `x` may run on tensor cores: float32, as TF32, only where PyTorch's own switch allows it."""
+    """Return whether products of `x` may run on tensor cores: float32 only if PyTorch's switch allows TF32."""
     return x.dtype != torch.float32 or bool(torch.backends.cuda.matmul.allow_tf32)
 
 
 def precision_of(x: Tensor) -> str:
-    """How `tl.dot` multiplies: its `input_precision`."""
+    """Return the `input_precision` of `tl.dot` for `x`."""
     return "tf32" if tensor_cores(x) else "ieee"
 
 
 @triton.jit
 def in_unit(share):
-    """NaN where a label or mask is outside [0, 1]: an error would have to wait for the stream."""
+    """Return `share` with NaN in place of values outside [0, 1]: raising would synchronize the stream."""
     return tl.where((share >= 0) & (share <= 1), share, float("nan"))
 
 
 @triton.jit(do_not_specialize=["parts"])
 def add_up_kernel(total_ptr, partials_ptr, parts, size, BLOCK_PARTS: tl.constexpr, BLOCK: tl.constexpr):
-    """total[i] = sum over part of partials[part, i], in an order that `parts` alone decides."""
+    """Sum partials[part, i] over part into total[i], in an order that depends on `parts` only."""
     offs_i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask_i = offs_i < size
     sums = tl.zeros((BLOCK_PARTS, BLOCK), tl.float32)
@@ -77,12 +77,12 @@ def add_up_kernel(total_ptr, partials_ptr, parts, size, BLOCK_PARTS: tl.constexp
     tl.store(total_ptr + offs_i, total.to(total_ptr.dtype.element_ty), mask=mask_i)
 
 
-# Many parts at once, for the latency of memory; few sums, so that 9216 weights spread over 288 programs.
+# Many parts at a time hide the latency of memory; few sums spread 9216 weights over 288 programs.
 ADD_UP = {"BLOCK_PARTS": 64, "BLOCK": 32, "num_warps": 4}
 
 
 def add_up(partials: Tensor, total: Tensor) -> Tensor:
-    """Fills `total` with the sum of `partials` (parts, *total.shape) float32 over parts."""
+    """Fill `total` with the sum over parts of `partials` (parts, *total.shape) float32, and return it."""
     size = total.numel()
     launch(
         add_up_kernel,

@@ -1,17 +1,17 @@
-"""What the Triton kernels of embeddings share: tiles (points, numbers) of them, and their unit vectors."""
+"""Tiles (points, numbers) of embeddings and their unit vectors, for the Triton kernels."""
 
 from ..embeddings import EPSILON as _EPSILON
 from ..registry import BackendUnavailable
 from .common import power_of_two, tl, triton
 
 EPSILON = tl.constexpr(_EPSILON)
-SERIES_BELOW = tl.constexpr(0.3)  # where the series of tanh is exact to 1e-7, and 1 - exp(-2x) would lose bits
+SERIES_BELOW = tl.constexpr(0.3)  # here the series of tanh is exact to 1e-7, and 1 - exp(-2x) would lose bits
 SIZE_MAX = 128
 
 
 @triton.jit
 def squash(x):
-    """tanh(x), to a relative error below 5e-7."""
+    """Return tanh(x) with a relative error below 5e-7."""
     u = x * x
     series = 1.0 + u * (-1.0 / 3 + u * (2.0 / 15 + u * (-17.0 / 315 + u * (62.0 / 2835))))
     decay = tl.exp(-2.0 * tl.abs(x))
@@ -21,17 +21,19 @@ def squash(x):
 
 @triton.jit
 def inverse_length(squashed):
-    """1 / |tanh(e)| of each row."""
+    """Return 1 / |tanh(e)| of each row."""
     return 1.0 / tl.sqrt(tl.sum(squashed * squashed, axis=1) + EPSILON)
 
 
 def tile_of(size: int, least: int = 1) -> dict[str, int]:
-    """The block of points and of the numbers of each, and warps: 1024 numbers or more, at most 8 a thread.
+    """Return block sizes of points and numbers, and warps: 1024 numbers or more, at most 8 for each thread.
 
-    More of them spill where a product of float32 is added up without tensor cores.
+    With more numbers, products of float32 without tensor cores spill registers.
     """
     if size > SIZE_MAX:
-        raise BackendUnavailable(f"embeddings have {size} numbers and triton takes {SIZE_MAX}; use backend='eager'")
+        raise BackendUnavailable(
+            f"embeddings have {size} numbers and triton takes at most {SIZE_MAX}; use backend='eager'"
+        )
     block_d = power_of_two(size, least, SIZE_MAX)
-    # Loads ahead of their use would take registers too.
+    # Loads in advance would take registers too.
     return {"BLOCK_P": max(16, 1024 // block_d), "BLOCK_D": block_d, "num_warps": max(4, block_d // 8), "num_stages": 1}

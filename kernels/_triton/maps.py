@@ -1,13 +1,13 @@
 # pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false, reportArgumentType=false
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
-"""Convolutions of maps on a GPU, in Triton, for the ops that pool or up-sample them; the CPU's are in `_cpu/maps.py`.
+"""Convolutions of maps on a GPU, in Triton, for the ops that pool or up-sample them; for the CPU see `_cpu/maps.py`.
 
-A convolution is a matrix product: positions against the numbers under a filter, `reads` of them, tap by tap and
-channel by channel. Those numbers are read where they lie in the map.
+A convolution is a matrix product of positions with the `reads` numbers under a filter, ordered by tap and channel.
+These numbers are read directly from the map.
 
     convolve            x, weight, bias, scale, relu -> map
-    convolve_phase      the same for one kind of place in each repeat
-    gradient_of_weight  partial sums over positions, added up in a fixed order
+    convolve_phase      the same for one kind of position in each repeat
+    gradient_of_weight  partial sums over positions, added in a fixed order
 """
 
 import torch
@@ -20,8 +20,15 @@ PARTS = 256  # partial sums of a gradient of weights, at most
 
 
 @triton.jit
+def coordinates(row, frames, bins):
+    """Return item * frames + frame (64 bits), frame and bin of position `row` of a map."""
+    item_n = row // bins
+    return item_n, (item_n % frames).to(tl.int32), (row % bins).to(tl.int32)
+
+
+@triton.jit
 def under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_n, first_h, span_h):
-    """What lies under the filters at positions (ROWS,), numbers offs_k (BLOCK_K,) of it: 0 outside the map.
+    """Load numbers offs_k (BLOCK_K,) under the filters at positions (ROWS,): 0 outside the map.
 
     Number k is channel k % C of tap (k // C // span_h, k // C % span_h), counted from (first_n, first_h).
     """
@@ -39,7 +46,7 @@ def convolve_rows(
     x_ptr, w_ptr, row, n, h, used, offs_d, frames, bins, channels, filters, first_n, first_h, span_h, reads,
     PRECISION: tl.constexpr, ROWS: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """(ROWS, BLOCK_D): positions against filters offs_d. `row` counts the map's positions, in 64 bits."""
+    """Return products (ROWS, BLOCK_D) of positions with filters offs_d. `row` is the position in the map, 64 bits."""
     z = tl.zeros((ROWS, BLOCK_D), tl.float32)
     for first in range(0, reads, BLOCK_K):
         offs_k = first + tl.arange(0, BLOCK_K)
@@ -77,14 +84,12 @@ def convolve_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """One kind of place in each repeat of an up-sampled map, written to all its copies."""
+    """Convolve one kind of position in each repeat of an up-sampled map; write it to all its copies."""
     filter_blocks = tl.cdiv(filters, BLOCK_D)
     row = (tl.program_id(0) // filter_blocks).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     offs_d = (tl.program_id(0) % filter_blocks) * BLOCK_D + tl.arange(0, BLOCK_D)
     used = row < positions
-    h = (row % bins).to(tl.int32)
-    item_n = row // bins
-    n = (item_n % frames).to(tl.int32)
+    item_n, n, h = coordinates(row, frames, bins)
     z = convolve_rows(
         x_ptr=x_ptr,
         w_ptr=w_ptr,
@@ -148,7 +153,7 @@ def gradient_of_weight_kernel(
     for step in range(blocks_per_part):
         row = (part.to(tl.int64) * blocks_per_part + step) * BLOCK_R + tl.arange(0, BLOCK_R)
         used = row < positions
-        h, n = (row % bins).to(tl.int32), (row // bins % frames).to(tl.int32)
+        _, n, h = coordinates(row, frames, bins)
         x = under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first, first, span)
         grad_ptrs = grad_ptr + (row * filters)[:, None] + offs_d[None, :]
         grad = tl.load(grad_ptrs, mask=used[:, None] & mask_d[None, :], other=0.0)
@@ -158,7 +163,7 @@ def gradient_of_weight_kernel(
 
 
 def convolve_tile(filters: int) -> dict[str, int]:
-    """Block sizes and warps of `convolve_kernel`: with four warps the addresses under a filter spill registers."""
+    """Return block sizes and warps of `convolve_kernel`: with four warps, addresses spill registers."""
     return {"ROWS": 64, "BLOCK_K": 16, "BLOCK_D": power_of_two(filters, 16, 32), "num_warps": 8}
 
 
@@ -233,7 +238,7 @@ def convolve_phase(
 
 
 def gradient_of_weight(x: Tensor, grad: Tensor, span: int) -> Tensor:
-    """(span, span, C, D): products of grad (B, N, H, D) with x (B, N, H, C) under 3 x 3 taps or under one."""
+    """Return products (span, span, C, D) of grad (B, N, H, D) with x (B, N, H, C), for 3 x 3 taps or for one."""
     (batch, frames, bins, channels), filters = x.shape, grad.shape[3]
     positions, reads = batch * frames * bins, span * span * channels
     tile = weight_tile(filters, reads)

@@ -1,4 +1,4 @@
-"""The maximum over a pool window and its place, in Triton: floats as integer keys, so that one maximum finds both."""
+"""The maximum over a pool window and its position, in Triton: floats as integer keys, so one maximum gives both."""
 
 from .common import tl, triton
 
@@ -8,10 +8,10 @@ LOWEST_KEY = tl.constexpr(-0x80000000)  # below the key of any number
 
 @triton.jit
 def ordered(bits):
-    """A float's bits as an integer that orders as floats do; and back again."""
+    """Return a float's bits as an integer with the order of floats; the function is its own inverse."""
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
 def chunk_of(pool: int) -> int:
-    """BLOCK_P: the largest power of two, up to 64, in whose steps a pool is covered with a quarter to spare or less."""
+    """Return BLOCK_P: the largest power of two <= 64 whose multiples cover `pool` with at most a quarter to spare."""
     return max(p for p in (1, 2, 4, 8, 16, 32, 64) if 4 * p * -(-pool // p) <= 5 * pool)

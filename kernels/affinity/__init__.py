@@ -4,5 +4,5 @@ import torch
 
 PASSES = ("affinity_loss",)
 
-# The gradient of a mean over a million points is below what float16 can hold.
+# No float16: the gradient of a mean over a million points is below its range.
 TYPES = (torch.float32, torch.float64, torch.bfloat16)

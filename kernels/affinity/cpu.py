@@ -1,27 +1,27 @@
 """affinity_loss on the CPU, in two passes over tiles of points: the small products, then the gradient.
 
-With t = tanh(e), r = 1 / |t| and V = r t, the first pass adds up V'WV = sum_p w r^2 t t' and V'WY. From them come the
-loss and, scaled, the matrices A and C of the gradient with respect to V, g = w (A V - C y). The second makes
-(g - <g, V> V) r (1 - t^2) of it.
+With t = tanh(e), r = 1 / |t| and V = r t, the first pass sums V'WV = sum_p w r^2 t t' and V'WY. They give the loss and,
+scaled, the matrices A and C of the gradient with respect to V, g = w (A V - C y). The second pass computes the gradient
+with respect to e, (g - <g, V> V) r (1 - t^2).
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
 from .._cpu.embeddings import read_squashed
 from .._cpu.jit import kernel
-from .._cpu.runs import arrays
 from .._cpu.simd import add_runs, axpy, dot
 from .._cpu.threads import next_unit, spread
-from .._cpu.tiles import CHUNK, POINTS, write_turned
+from .._cpu.tiles import CHUNK, POINTS, write_transposed
 from ..embeddings import check_labels
 from .scales import scales
 
 
 @kernel
 def _products(counters, among, across, sizes, misplaced, embeddings, labels, weights, points, size):
-    """Partial sums of each unit: the lower half of V'WV (D, D), V'WY (D, S), and the diagonal of Y'WY (S,)."""
+    """Sum each unit's lower half of V'WV (D, D), V'WY (D, S) and diagonal of Y'WY (S,)."""
     sources = across.shape[2]
     chunks = (points + CHUNK - 1) // CHUNK
     tile, rows = np.empty((size, POINTS), embeddings.dtype), np.empty(size * POINTS, embeddings.dtype)
@@ -53,7 +53,7 @@ def _products(counters, among, across, sizes, misplaced, embeddings, labels, wei
 
 @kernel
 def _members(members, weight, weights, labels, first, count):
-    """Each point's weight, and the same in the row of its label, 0 in the others. Whether a label is out of range."""
+    """Fill each point's weight, and W Y: the weight in the row of its label. Return whether a label is out of range."""
     sources, none = len(members), weight.dtype.type(0.0)
     wrong = False
     for p in range(count):
@@ -73,7 +73,7 @@ def _gradient(counters, grad, embeddings, labels, weights, among, across, points
     rows, members = np.empty(size * POINTS, grad.dtype), np.empty((sources, POINTS), grad.dtype)
     scratch = np.empty((3, POINTS), grad.dtype)
     inverse, weight, along = scratch[0], scratch[1], scratch[2]
-    numbers = np.arange(size) * POINTS  # where each number of a point begins in the tile
+    numbers = np.arange(size) * POINTS  # the start of each row of the tile
     unit = next_unit(counters, -1)
     while unit >= 0:
         item = unit // chunks
@@ -93,13 +93,13 @@ def _gradient(counters, grad, embeddings, labels, weights, among, across, points
                 for p in range(count):
                     along[p] += slopes[d, p] * tile[d, p]
             _turn_back(tile, slopes, along, inverse, count)
-            write_turned(grad, tile, first, count, size)
+            write_transposed(grad, tile, first, count, size)
         unit = next_unit(counters, unit)
 
 
 @kernel
 def _turn_back(tile, slopes, along, inverse, count):
-    """Turns tanh into the gradient with respect to the embeddings; `along` is <g, t>."""
+    """Replace tanh by the gradient with respect to the embeddings; `along` is <g, t>."""
     one = along.dtype.type(1.0)
     for p in range(count):
         along[p] *= inverse[p] * inverse[p]
@@ -115,12 +115,12 @@ def affinity_loss(
     batch, points, size = embeddings.shape
     grad = torch.empty(embeddings.shape, dtype=embeddings.dtype)
     weights = embeddings.new_empty(0) if weights is None else weights
-    given = [array.reshape(-1) for array in arrays(embeddings, labels.long(), weights)]
+    inputs = [array.reshape(-1) for array in arrays(embeddings, labels.long(), weights)]
     units = batch * -(-points // CHUNK)
     among, across = np.empty((units, size, size)), np.empty((units, size, sources))
     sizes, misplaced = np.empty((units, sources)), np.zeros(1, np.bool_)
     work = 2 * size * grad.numel()
-    spread(_products, units, work, among, across, sizes, misplaced, *given, points, size)
+    spread(_products, units, work, among, across, sizes, misplaced, *inputs, points, size)
     if misplaced[0]:
         check_labels(labels, sources)
     among, across, sizes = (torch.from_numpy(_of_items(parts, batch)) for parts in (among, across, sizes))
@@ -128,10 +128,10 @@ def affinity_loss(
     losses, scale_among, scale_across = scales(among, across, sizes, variant)
     matrices = scale_among[:, None, None] * among / batch, scale_across[:, None, None] * across / batch
     matrices = arrays(*(matrix.to(grad.dtype) for matrix in matrices))
-    spread(_gradient, units, work, grad.numpy().reshape(-1), *given, *matrices, points, size)
+    spread(_gradient, units, work, grad.numpy().reshape(-1), *inputs, *matrices, points, size)
     return losses.mean().to(grad.dtype), grad
 
 
 def _of_items(parts: np.ndarray, batch: int) -> np.ndarray:
-    """The sum over each item's units."""
+    """Return the sum over each item's units."""
     return parts.reshape(batch, -1, *parts.shape[1:]).sum(1)

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from .._eager.embeddings import through_unit_vectors, unit_vectors
 from ..embeddings import check_labels
 from .scales import scales
@@ -14,7 +14,7 @@ def affinity_loss(
 ) -> tuple[Tensor, Tensor]:
     if labels.is_cpu:
         check_labels(labels, sources)
-    e, w = wide(embeddings, weights)
+    e, w = upcast(embeddings, weights)
     w = e.new_ones(e.shape[:2]) if w is None else w
     squashed, units, inverse = unit_vectors(e)
     members = F.one_hot(labels.long(), sources).to(e.dtype)

@@ -1,10 +1,10 @@
-"""From an item's small products to its loss, and to what its gradient scales them with."""
+"""The loss of an item from its small products, and their factors in its gradient."""
 
 from torch import Tensor
 
 
 def scales(among: Tensor, across: Tensor, sizes: Tensor, variant: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Each item's loss, and a, c of its gradient: the one with respect to V is w (a V V'WV - c Y (V'WY)')."""
+    """Return each item's loss, and a, c of its gradient with respect to V, w (a V V'WV - c Y (V'WY)')."""
     norms = [(product**2).flatten(1).sum(1) for product in (among, across, sizes)]
     if variant == "squared":
         total = sizes.sum(1)

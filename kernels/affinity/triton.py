@@ -1,8 +1,8 @@
 # pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false, reportArgumentType=false
 """affinity_loss on a GPU, in Triton, in two passes over the embeddings: the small products, then the gradient.
 
-A program of the first has some blocks of an item's points and leaves its part of V'WV, V'WY and Y'WY; parts are added
-up in order. A label out of range makes the loss NaN.
+A program of the first pass sums V'WV, V'WY and Y'WY over some blocks of an item's points; these parts are added in
+order. A label out of range makes the loss NaN.
 """
 
 import torch
@@ -48,21 +48,21 @@ def products_kernel(
         units = squashed * inverse_length(squashed)[:, None]  # (BLOCK_P, BLOCK_D)
         weight, labels = weight_and_label(weights_ptr, labels_ptr, first + offs_p, mask_p, sources)
         members = tl.where(labels[:, None] == offs_s[None, :], weight[:, None], 0.0)  # (BLOCK_P, BLOCK_S)
-        turned = tl.trans(units)
-        among = tl.dot(turned, weight[:, None] * units, among, input_precision=PRECISION)
-        across = tl.dot(turned, members, across, input_precision=PRECISION)
+        transposed = tl.trans(units)
+        among = tl.dot(transposed, weight[:, None] * units, among, input_precision=PRECISION)
+        across = tl.dot(transposed, members, across, input_precision=PRECISION)
         sizes += tl.sum(members, axis=0)
-    place = part.to(tl.int64) * batch + item
-    offs_g = (place * size + offs_d[:, None]) * size + offs_d[None, :]
+    entry = part.to(tl.int64) * batch + item
+    offs_g = (entry * size + offs_d[:, None]) * size + offs_d[None, :]
     tl.store(among_ptr + offs_g, among, mask=mask_d[:, None] & mask_d[None, :])
-    offs_c = (place * size + offs_d[:, None]) * sources + offs_s[None, :]
+    offs_c = (entry * size + offs_d[:, None]) * sources + offs_s[None, :]
     tl.store(across_ptr + offs_c, across, mask=mask_d[:, None] & mask_s[None, :])
-    tl.store(sizes_ptr + place * sources + offs_s, sizes, mask=mask_s)
+    tl.store(sizes_ptr + entry * sources + offs_s, sizes, mask=mask_s)
 
 
 @triton.jit
 def weight_and_label(weights_ptr, labels_ptr, offs, mask, sources):
-    """Of each point; the weight is NaN where the label is out of range, and 0 outside the item."""
+    """Return each point's weight and label; the weight is NaN if the label is out of range, and 0 outside the item."""
     labels = tl.load(labels_ptr + offs, mask=mask, other=0)
     if weights_ptr is None:
         weight = tl.where(mask, 1.0, 0.0)
@@ -99,19 +99,19 @@ def gradient_kernel(
     inverse = inverse_length(squashed)
     units = squashed * inverse[:, None]
     weight, labels = weight_and_label(weights_ptr, labels_ptr, first + offs_p, mask_p, sources)
-    known = (labels >= 0) & (labels < sources)
+    in_range = (labels >= 0) & (labels < sources)
     offs_g = (item * size + offs_d[:, None]) * size + offs_d[None, :]
     among = tl.load(among_ptr + offs_g, mask=mask_d[:, None] & mask_d[None, :], other=0.0)
     offs_c = (item * size + offs_d[None, :]) * sources + labels[:, None]
-    of_label = tl.load(across_ptr + offs_c, mask=mask_d[None, :] & known[:, None], other=0.0)  # (BLOCK_P, BLOCK_D)
+    of_label = tl.load(across_ptr + offs_c, mask=mask_d[None, :] & in_range[:, None], other=0.0)  # (BLOCK_P, BLOCK_D)
     grad = weight[:, None] * (tl.dot(units, among, input_precision=PRECISION) - of_label)
     along = tl.sum(grad * units, axis=1)
     grad = (grad - along[:, None] * units) * inverse[:, None] * (1.0 - squashed * squashed)
     tl.store(grad_ptr + offs_e, grad.to(grad_ptr.dtype.element_ty), mask=mask_e)
 
 
-PARTS_MAX = 32  # of an item: enough to fill a GPU with a batch, few enough to add up at once
-LEAST = 16  # the least side of a product on tensor cores
+PARTS_MAX = 32  # of an item: enough to fill a GPU with a batch, few enough to add at once
+LEAST = 16  # the smallest side of a product on tensor cores
 
 
 def affinity_loss(
@@ -126,9 +126,9 @@ def affinity_loss(
     tiles = triton.cdiv(points, tile["BLOCK_P"])
     steps = triton.cdiv(tiles, PARTS_MAX)
     parts = triton.cdiv(tiles, steps)
-    place = {"dtype": torch.float32, "device": embeddings.device}
+    options = {"dtype": torch.float32, "device": embeddings.device}
     shapes = (batch, size, size), (batch, size, sources), (batch, sources)
-    partials = [torch.empty(parts, *shape, **place) for shape in shapes]
+    partials = [torch.empty(parts, *shape, **options) for shape in shapes]
     launch(
         products_kernel,
         batch * parts,
@@ -148,7 +148,7 @@ def affinity_loss(
         PRECISION=precision,
         BLOCK_S=power_of_two(sources, LEAST, 2**20),
     )
-    among, across, sizes = (add_up(part, torch.empty(s, **place)) for part, s in zip(partials, shapes, strict=True))
+    among, across, sizes = (add_up(part, torch.empty(s, **options)) for part, s in zip(partials, shapes, strict=True))
     losses, scale_among, scale_across = scales(among, across, sizes, variant)
     among, across = among * (scale_among / batch)[:, None, None], across * (scale_across / batch)[:, None, None]
     grad = torch.empty_like(embeddings)

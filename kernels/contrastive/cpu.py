@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
 from .._cpu.elementary import exp_below, log1p_of
 from .._cpu.embeddings import read_squashed
 from .._cpu.jit import kernel
-from .._cpu.runs import arrays
 from .._cpu.simd import add_runs, axpy, dot
 from .._cpu.threads import next_unit, spread
-from .._cpu.tiles import CHUNK, POINTS, write_turned
+from .._cpu.tiles import CHUNK, POINTS, write_transposed
 from ..embeddings import check_labels
 
 
@@ -28,7 +28,7 @@ def _contrastive(counters, grad, losses, sums, misplaced, embeddings, vectors, l
     tile, rows = np.empty((size, POINTS), grad.dtype), np.empty(size * POINTS, grad.dtype)
     inverse, along, loss = np.empty(POINTS, grad.dtype), np.empty(POINTS, grad.dtype), np.empty(POINTS, grad.dtype)
     slopes = np.empty((sources, POINTS), grad.dtype)
-    numbers = np.arange(size) * POINTS  # where each number of a point begins in the tile
+    numbers = np.arange(size) * POINTS  # the start of each row of the tile
     unit = next_unit(counters, -1)
     while unit >= 0:
         item = unit // chunks
@@ -51,14 +51,14 @@ def _contrastive(counters, grad, losses, sums, misplaced, embeddings, vectors, l
                 total += loss[p]
                 along[p] *= inverse[p] * inverse[p]
             _gradient(tile, slopes, along, loss, vectors[item], count, size)
-            write_turned(grad, tile, first, count, size)
+            write_transposed(grad, tile, first, count, size)
         losses[unit] = total
         unit = next_unit(counters, unit)
 
 
 @kernel
 def _slopes(slopes, s, along, loss, inverse, labels, first, count, share):
-    """Turns <t, u_s> into r a_s; adds a_s z_s to `along` and the loss. Few arrays a loop: it is vector code."""
+    """Replace <t, u_s> by r a_s; add a_s z_s to `along` and to the loss. Each loop has few arrays, to be vectorized."""
     zero, one = loss.dtype.type(0.0), loss.dtype.type(1.0)
     for p in range(count):
         z = slopes[s, p] * inverse[p]
@@ -77,7 +77,7 @@ def _slopes(slopes, s, along, loss, inverse, labels, first, count, share):
 
 @kernel
 def _misplaced(labels, first, count, sources):
-    """Whether a label is out of range."""
+    """Return whether a label is out of range."""
     wrong = False
     for p in range(count):
         wrong |= labels[first + p] < 0 or labels[first + p] >= sources
@@ -86,7 +86,7 @@ def _misplaced(labels, first, count, sources):
 
 @kernel
 def _gradient(tile, slopes, along, gradient, vectors, count, size):
-    """Turns tanh into the gradient with respect to the embeddings; `gradient` is for use inside."""
+    """Replace tanh in the tile by the gradient with respect to the embeddings; `gradient` is scratch memory."""
     one = along.dtype.type(1.0)
     for d in range(size):
         for p in range(count):
@@ -108,8 +108,8 @@ def contrastive_loss(
     losses, sums = np.empty(units), np.empty((units, count, size))
     misplaced = np.zeros(1, np.bool_)
     vectors = rows[chosen]
-    given = e.reshape(-1), vectors, marks.reshape(-1), points, size
-    spread(_contrastive, units, 20 * grad.numel(), grad.numpy().reshape(-1), losses, sums, misplaced, *given)
+    arguments = e.reshape(-1), vectors, marks.reshape(-1), points, size
+    spread(_contrastive, units, 20 * grad.numel(), grad.numpy().reshape(-1), losses, sums, misplaced, *arguments)
     if misplaced[0]:
         check_labels(labels, count)
     grad_table = np.zeros(rows.shape)

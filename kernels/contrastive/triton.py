@@ -1,8 +1,8 @@
 # pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false, reportArgumentType=false, reportOperatorIssue=false
-"""contrastive_loss on a GPU, in Triton: a program has a block of an item's points, and reads and writes them once.
+"""contrastive_loss on a GPU, in Triton: each program reads and writes a block of an item's points once.
 
-Each leaves a partial loss and the partial gradients of its item's vectors; they are added up in order, and then those
-of the items that share a row of the table. A label or row out of range makes the loss NaN.
+A program stores a partial loss and the partial gradients of its item's vectors. These are added in order, and then
+those of items that share a row of the table. A label or row out of range makes the loss NaN.
 """
 
 import torch
@@ -47,10 +47,10 @@ def contrastive_kernel(
     grad = tl.zeros((BLOCK_P, BLOCK_D), tl.float32)
     for s in range(sources):
         row = tl.load(sources_ptr + item * sources + s)
-        known = (row >= 0) & (row < rows)
-        row = tl.where(known, row, 0)
+        in_range = (row >= 0) & (row < rows)
+        row = tl.where(in_range, row, 0)
         vector = tl.load(table_ptr + row * size + offs_d, mask=mask_d, other=0.0).to(tl.float32)  # (BLOCK_D,)
-        vector = tl.where(known, vector, tl.where(mask_d, float("nan"), 0.0))
+        vector = tl.where(in_range, vector, tl.where(mask_d, float("nan"), 0.0))
         product = tl.sum(units * vector[None, :], axis=1)
         loudest = labels == s
         agreement = tl.where(loudest, product, -product)
@@ -77,7 +77,7 @@ def table_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """A program has a row of the table, and adds up the gradients of all vectors that are that row."""
+    """Add the gradients of all vectors that are this program's row of the table."""
     row = tl.program_id(0)
     offs_d = tl.arange(0, BLOCK_D)
     mask_d = offs_d < size
@@ -100,8 +100,8 @@ def contrastive_loss(
     tile = tile_of(size)
     embeddings, table, sources = embeddings.contiguous(), table.contiguous(), sources.contiguous()
     tiles = triton.cdiv(points, tile["BLOCK_P"])
-    place = {"dtype": torch.float32, "device": embeddings.device}
-    losses, sums = torch.empty(tiles, batch, **place), torch.empty(tiles, batch, count, size, **place)
+    options = {"dtype": torch.float32, "device": embeddings.device}
+    losses, sums = torch.empty(tiles, batch, **options), torch.empty(tiles, batch, count, size, **options)
     grad, grad_table = torch.empty_like(embeddings), torch.empty_like(table)
     launch(
         contrastive_kernel,
@@ -122,7 +122,7 @@ def contrastive_loss(
         share=1.0 / (batch * points * count),
         **tile,
     )
-    vectors = add_up(sums, torch.empty(batch, count, size, **place))
+    vectors = add_up(sums, torch.empty(batch, count, size, **options))
     block = {"BLOCK_N": power_of_two(batch * count, 1, 32), "BLOCK_D": tile["BLOCK_D"], "num_warps": 1}
     launch(
         table_kernel,
@@ -134,4 +134,4 @@ def contrastive_loss(
         size=size,
         **block,
     )
-    return add_up(losses.flatten(), torch.empty((), **place)), grad, grad_table
+    return add_up(losses.flatten(), torch.empty((), **options)), grad, grad_table

@@ -6,26 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from .._eager.maps import channels_first, channels_last, convolve, convolve_backward
-from . import positions_of_none
+from ..shapes import no_positions
 
 
 def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:
-    z = convolve(channels_first((wide(x))[0]), *wide(weight, bias))
+    z = convolve(channels_first((upcast(x))[0]), *upcast(weight, bias))
     z = z.relu() if relu else z
     if tuple(pool) == (1, 1):
-        return channels_last(z).to(x.dtype), positions_of_none(x)
+        return channels_last(z).to(x.dtype), no_positions(x)
     bins, (p, q) = x.shape[2], pool
     z = F.pad(z, (0, -bins % q, 0, -x.shape[1] % p), value=-math.inf)  # short last windows
-    values, places = F.max_pool2d(z, (p, q), return_indices=True)  # places are in the padded map, row by row
+    values, places = F.max_pool2d(z, (p, q), return_indices=True)  # indices in the padded map
     n, h = places // z.shape[3], places % z.shape[3]
     positions = (n % p) * q + h % q
     return channels_last(values).to(x.dtype), channels_last(positions.to(torch.int32))
 
 
 def unpooled(values: Tensor, positions: Tensor, pool: tuple[int, int], frames: int, bins: int) -> Tensor:
-    """(B, N, H, D): the values (B, V, W, D) at their positions, 0 elsewhere."""
+    """Return (B, N, H, D) with the values (B, V, W, D) at their positions, and 0 elsewhere."""
     (batch, windows, columns, filters), (p, q) = values.shape, pool
     blocks = values.new_zeros(batch, windows, columns, p * q, filters)
     blocks.scatter_(3, positions.long()[:, :, :, None], values[:, :, :, None])
@@ -45,7 +45,7 @@ def conv2d_pool_backward(
     need_w: bool,
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    g, wx, ww = wide(grad_values, x, weight)
+    g, wx, ww = upcast(grad_values, x, weight)
     g = torch.where(values <= 0, 0.0, g) if relu else g
     if tuple(pool) != (1, 1):
         g = unpooled(g, positions, pool, x.shape[1], x.shape[2])

@@ -1,4 +1,4 @@
-"""Vector code of conv2d_pool: runs of a map against filters, each sum offered to its pool window."""
+"""Vector code of conv2d_pool: products of runs and filters, each sum offered to its pool window."""
 
 from numba.core import types
 from numba.extending import intrinsic
@@ -9,9 +9,9 @@ from .._cpu.simd_maps import BLOCK, in_blocks, sums
 
 @intrinsic
 def offer_sums(typingctx, best, where, slots, number, x, i, rows, row_stride, step, panel, w, length, n, vectors):
-    """`n` positions against `vectors` vectors of filters, each sum offered to its window.
+    """Convolve `n` positions with `vectors` vectors of filters; offer each sum to its window.
 
-    z as of `store_sums`, without a bias. best and where are (windows, Q): best[slots[f], q] becomes z[f, q], and
+    z is that of `store_sums`, without a bias. best and where are (windows, Q): best[slots[f], q] becomes z[f, q], and
     where[slots[f], q] becomes number + f, if z is larger or NaN, for f in order.
     """
     if not isinstance(vectors, types.IntegerLiteral):
@@ -30,7 +30,7 @@ def offer_sums(typingctx, best, where, slots, number, x, i, rows, row_stride, st
             z = sums(emit, source, at, shape, weights, w, width, start, count)
             offer(emit, z, places, h, builder.add(number, h), width)
 
-        in_blocks(emit, n, BLOCK[width], body)  # what is offered twice changes nothing the second time
+        in_blocks(emit, n, BLOCK[width], body)  # a sum that is offered twice changes nothing
         return context.get_dummy_value()
 
     at = types.intp

@@ -2,17 +2,16 @@
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """conv2d_pool on a GPU, in Triton: a tile of windows is convolved and reduced before it leaves the registers.
 
-The backward pass puts the gradients back in place, then multiplies densely, as `_triton/maps.py` does it.
+The backward pass writes the gradients back to their positions, then convolves densely (`_triton/maps.py`).
 """
 
 import torch
 from torch import Tensor
 
 from .._triton.common import check_counts, launch, precision_of, tl, triton
-from .._triton.maps import ELEMENTS, convolve, convolve_rows, convolve_tile, gradient_of_weight
+from .._triton.maps import ELEMENTS, convolve, convolve_rows, convolve_tile, coordinates, gradient_of_weight
 from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
-from ..shapes import window_count
-from . import positions_of_none
+from ..shapes import no_positions, window_count
 
 
 @triton.jit
@@ -38,7 +37,7 @@ def convolve_and_pool_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Row r of a tile is place r % BLOCK_P (of the chunk) of window r // BLOCK_P."""
+    """Convolve and pool. Row r of a tile is position r % BLOCK_P (of the chunk) in window r // BLOCK_P."""
     ROWS: tl.constexpr = BLOCK_W * BLOCK_P
     filter_blocks = tl.cdiv(filters, BLOCK_D)
     tile = tl.program_id(0) // filter_blocks
@@ -80,7 +79,7 @@ def convolve_and_pool_kernel(
             BLOCK_D=BLOCK_D,
         )
         z += bias[None, :]
-        # Floats order as integers once all bits but the sign of a negative one are turned over; zeros are one.
+        # Floats are ordered as integers once all bits but the sign of negative ones are inverted; both zeros are equal.
         z = tl.where(z < 0, 0.0, z) if RELU else z
         key = ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
         key = tl.where(z != z, NAN_KEY, key)
@@ -117,12 +116,12 @@ def unpool_kernel(
     RELU: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Each number of the map is its window's gradient where it won, else 0."""
+    """Write to each position of the map its window's gradient if it is the maximum, else 0."""
     offs = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = offs < numbers
     d, row = (offs % filters).to(tl.int32), offs // filters
-    h, item_n = (row % bins).to(tl.int32), row // bins
-    n, item = (item_n % frames).to(tl.int32), item_n // frames
+    item_n, n, h = coordinates(row, frames, bins)
+    item = item_n // frames
     at = ((item * down + n // p) * across + h // q) * filters + d
     won = tl.load(positions_ptr + at, mask=mask, other=-1) == n % p * q + h % q
     if RELU:
@@ -132,7 +131,7 @@ def unpool_kernel(
 
 
 def pool_tile(filters: int, places: int) -> dict[str, int]:
-    """Block sizes and warps of `convolve_and_pool_kernel`."""
+    """Return block sizes and warps of `convolve_and_pool_kernel`."""
     chunk = chunk_of(places)
     tile = convolve_tile(filters)
     rows = tile.pop("ROWS")
@@ -142,7 +141,7 @@ def pool_tile(filters: int, places: int) -> dict[str, int]:
 def convolve_and_pool(
     x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool
 ) -> tuple[Tensor, Tensor]:
-    """values (B, V, W, D) and positions, int32 of that shape: i q + j at frame i, bin j of the window."""
+    """Return values (B, V, W, D) and positions, int32 of that shape: i q + j for frame i, bin j of the window."""
     (batch, frames, bins, channels), filters = x.shape, weight.shape[3]
     pool = min(pool[0], frames), pool[1]
     down, across = window_count(frames, pool[0]), window_count(bins, pool[1])
@@ -178,7 +177,7 @@ def convolve_and_pool(
 def unpooled(
     grad: Tensor, values: Tensor, positions: Tensor, pool: tuple[int, int], shape: tuple[int, int], relu: bool
 ) -> Tensor:
-    """(B, N, H, D) with (N, H) = shape: the gradient of values at their positions, 0 elsewhere."""
+    """Return (B, N, H, D), (N, H) = shape, with the gradient of values at their positions, and 0 elsewhere."""
     (batch, down, across, filters), (frames, bins) = values.shape, shape
     out = torch.empty(batch, frames, bins, filters, dtype=grad.dtype, device=grad.device)
     launch(
@@ -204,7 +203,7 @@ def unpooled(
 
 def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:
     if pool == (1, 1):
-        return convolve(x, weight, bias, pool, relu), positions_of_none(x)
+        return convolve(x, weight, bias, pool, relu), no_positions(x)
     return convolve_and_pool(x, weight, bias, pool, relu)
 
 
@@ -224,9 +223,9 @@ def conv2d_pool_backward(
         grad_z = torch.where(values <= 0, 0.0, grad_values) if relu else grad_values
     else:
         grad_z = unpooled(grad_values, values, positions, pool, (x.shape[1], x.shape[2]), relu)
-    turned = weight.flip(0, 1).transpose(2, 3)
+    transposed = weight.flip(0, 1).transpose(2, 3)
     return (
-        convolve(grad_z, turned, None, (1, 1), False) if need_x else None,
+        convolve(grad_z, transposed, None, (1, 1), False) if need_x else None,
         gradient_of_weight(x, grad_z, 3) if need_w else None,
         grad_z.sum((0, 1, 2), dtype=torch.float32).to(x.dtype) if need_bias else None,
     )

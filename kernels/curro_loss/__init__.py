@@ -1,3 +1,3 @@
-"""Squared error of a label-weighted signal half plus a noise half, and the gradient to each, in one pass."""
+"""Squared error of a label-weighted signal half plus a noise half, with the gradients of both, in one pass."""
 
 PASSES = ("curro_loss",)

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
 from .._cpu.jit import kernel
-from .._cpu.runs import arrays
 from .._cpu.threads import next_unit, spread
 
 TILE = 16  # items in a unit
@@ -33,6 +33,6 @@ def _loss(counters, sums, grad_signal, grad_noise, signal, noise, target, share)
 def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     grads = torch.empty(signal.shape, dtype=signal.dtype), torch.empty(signal.shape, dtype=signal.dtype)
     sums = np.empty(-(-len(signal) // TILE))
-    given = arrays(*grads, signal, noise, target, 1 - noise_only)
-    spread(_loss, sums.size, 6 * signal.numel(), sums, *given)
+    arguments = arrays(*grads, signal, noise, target, 1 - noise_only)
+    spread(_loss, sums.size, 6 * signal.numel(), sums, *arguments)
     return torch.tensor(sums.sum() / len(signal), dtype=signal.dtype), *grads

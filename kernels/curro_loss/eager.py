@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from .._eager.common import in_unit, wide
+from .._eager.common import in_unit, upcast
 
 
 def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    s, n, t, y = wide(signal, noise, target, noise_only)
+    s, n, t, y = upcast(signal, noise, target, noise_only)
     share = (1 - in_unit(y))[:, None]
     error = share * s + n - t
     grad_noise = error * (2.0 / len(s))

@@ -1,6 +1,6 @@
 """curro_loss on a GPU, in Triton: the loss and both of its gradients in one pass over memory.
 
-Each program leaves one partial sum, and a second kernel adds them up in order.
+Each program stores one partial sum, and a second kernel adds these in order.
 """
 
 import torch

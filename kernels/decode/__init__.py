@@ -1,3 +1,3 @@
-"""Unpool and transposed temporal convolution from the pooled latents; the unpooled tensor never exists."""
+"""Unpooling and transposed temporal convolution of pooled latents; the unpooled tensor is never built."""
 
 PASSES = ("decode", "decode_backward")

@@ -1,10 +1,11 @@
-"""decode on the CPU: each latent adds its filter to the M frames that it owns; the unpooled tensor never exists."""
+"""decode on the CPU: each latent adds its filter to M frames; the unpooled tensor is never built."""
 
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
+from .._cpu.frame_windows import accumulate_runs, scatter_runs
 from .._cpu.jit import kernel
-from .._cpu.runs import accumulate_runs, arrays, scatter_runs
 from .._cpu.simd import dot
 from .._cpu.threads import next_unit, spread
 from ..shapes import pool_range
@@ -28,7 +29,7 @@ def _gather(counters, out, source, positions, rows, before):
 
 
 def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) -> Tensor:
-    """(B, windows, K): the dot product of each latent's row with its run of `source` (B, N, H)."""
+    """Return the dot product (B, windows, K) of each latent's row with its run of `source` (B, N, H)."""
     out = torch.empty(positions.shape, dtype=rows.dtype)
     units = positions.shape[0] * positions.shape[1]
     spread(_gather, units, 2 * out.numel() * rows.shape[1], *arrays(out, source, positions, rows), before)
@@ -36,9 +37,9 @@ def gather_dots(source: Tensor, positions: Tensor, rows: Tensor, before: int) ->
 
 
 def _rows(w_dec: Tensor) -> Tensor:
-    """(M, K, H) -> (K, M*H)."""
+    """Return (M, K, H) as (K, M*H)."""
     taps, latents, bins = w_dec.shape
-    rows = torch.empty(latents, taps, bins, dtype=w_dec.dtype)  # PyTorch's memory begins with a line of the cache
+    rows = torch.empty(latents, taps, bins, dtype=w_dec.dtype)  # PyTorch aligns memory to cache lines
     rows.numpy()[:] = w_dec.detach().numpy().transpose(1, 0, 2)
     return rows.view(latents, -1)
 

@@ -4,26 +4,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from ..shapes import checked_pools
 
 
 def filters(w_dec: Tensor) -> Tensor:
-    """(M, K, H) -> (H, K, M), flipped in time: torch correlates where the paper convolves."""
+    """Return (M, K, H) as (H, K, M), flipped in time: PyTorch correlates, and the paper convolves."""
     return w_dec.flip(0).permute(2, 1, 0)
 
 
 def unpooled(values: Tensor, positions: Tensor, frames: int, taps: int) -> Tensor:
-    """u as (B, K, frames + M - 1), zero-padded in time so that the output has `frames` frames."""
+    """Return u as (B, K, frames + M - 1), zero-padded in time for an output of `frames` frames."""
     batch, _, latents = values.shape
     u = values.new_zeros(batch, frames, latents).scatter_add_(1, positions.long(), values)
     return F.pad(u.transpose(1, 2), (taps - 1 - taps // 2, taps // 2))
 
 
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int) -> Tensor:
-    if positions.is_cpu:  # on a GPU the answer would have to be waited for
+    if positions.is_cpu:  # on a GPU, the check would synchronize the stream
         checked_pools(positions, frames)
-    v, w = wide(values, w_dec)
+    v, w = upcast(values, w_dec)
     r = F.conv1d(unpooled(v, positions, frames, w_dec.shape[0]), filters(w))
     return r.transpose(1, 2).to(values.dtype).contiguous()
 
@@ -36,7 +36,7 @@ def decode_backward(
     need_values: bool,
     need_w: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    g, v, w = wide(grad_reconstruction, values, w_dec)
+    g, v, w = upcast(grad_reconstruction, values, w_dec)
     frames, taps = g.shape[1], w_dec.shape[0]
     u, kernel, g = unpooled(v, positions, frames, taps), filters(w), g.transpose(1, 2)
     grad_values = grad_w = None

@@ -2,16 +2,16 @@
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """decode on a GPU, in Triton: each pooled latent writes its filter onto the M frames around its position.
 
-All three passes are sparse, over (values, positions) as they are; the unpooled latents are never built. A tile
-of the reconstruction is made from the windows whose latents can reach it. What encode's gradients share, sums over
-runs of frames, is in `_triton/runs.py`.
+All three passes work on the sparse (values, positions); the unpooled latents are never built. A tile of the
+reconstruction sums the windows whose latents can reach it. The sums over runs of frames, which encode's gradients
+share, are in `_triton/frame_windows.py`.
 """
 
 import torch
 from torch import Tensor
 
-from .._triton.common import check_counts, launch, power_of_two, tl, triton
-from .._triton.runs import accumulate_runs, legal_positions, scatter_runs
+from .._triton.common import launch, power_of_two, tl, triton
+from .._triton.frame_windows import accumulate_runs, legal_positions, scatter_runs, sizes
 from ..shapes import pool_range
 
 
@@ -47,7 +47,7 @@ def gather_dots_kernel(
     start = tl.where(legal, offs_t, 0) - before
     item_frame = (offs_w // windows).to(tl.int64) * frames
 
-    # The sum over bins waits until the end: one reduction a dot.
+    # The sum over bins comes last: one reduction for each dot product.
     sums = tl.zeros((BLOCK_W, BLOCK_K, BLOCK_H), tl.float32)
     for bin_start in range(0, bins, BLOCK_H):
         offs_h = bin_start + tl.arange(0, BLOCK_H)
@@ -73,7 +73,7 @@ def gather_dots_kernel(
 
 
 def gather_tile(bins: int) -> dict[str, int]:
-    """Block sizes and warps: four windows share a load of their rows; loads of single numbers take more warps."""
+    """Return block sizes and warps. Four windows share each load of a row; loads of single numbers take more warps."""
     block_h = power_of_two(bins, 8, 128)
     return {"BLOCK_W": 4, "BLOCK_K": 512 // block_h, "BLOCK_H": block_h, "num_warps": 8 if bins % 16 else 4}
 
@@ -87,10 +87,10 @@ def gather_dots(
     pools: tuple[int, int],
     dtype: torch.dtype,
 ) -> Tensor:
-    """(B, W, K): the dot product of each latent's row with its run of `source` (B, N, H); see scatter_runs."""
+    """Return the dot product (B, W, K) of each latent's row with its run of `source` (B, N, H); see scatter_runs."""
     _, frames, bins = source.shape
     batch, windows, latents = positions.shape
-    check_counts(frames=frames, windows=batch * windows)
+    shape_arguments = sizes(frames, bins, positions, taps, pools)
     source, positions = source.contiguous(), positions.contiguous()
     out = torch.empty(positions.shape, dtype=dtype, device=source.device)
     tile = gather_tile(bins)
@@ -102,17 +102,10 @@ def gather_dots(
         source_ptr=source,
         positions_ptr=positions,
         rows_ptr=rows,
-        frames=frames,
-        windows=windows,
         total_windows=batch * windows,
-        taps=taps,
-        bins=bins,
-        latents=latents,
-        before=taps // 2,
-        pool_least=pools[0],
-        pool_most=pools[1],
         latent_stride=strides[0],
         tap_stride=strides[1],
+        **shape_arguments,
         **tile,
     )
     return out

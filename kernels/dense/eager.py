@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from ..philox import WORDS, words
 from . import EPSILON, SLOPE, Dropout
 
@@ -18,11 +18,11 @@ FORWARD = {
 
 def _through_mrelu(g: Tensor, y: Tensor, knee: Tensor, scale: float) -> Tensor:
     sloped = torch.where(y <= knee, g * ((y / scale) ** 2 / EPSILON), g)
-    return torch.where(y == 0, 0.0, sloped)  # dropped: mrelu itself is never 0
+    return torch.where(y == 0, 0.0, sloped)  # dropped: the output of mrelu is never 0
 
 
-# The gradient before the activation from that after it, g, and the output y, which dropout scaled; the knee is what
-# became of EPSILON. It passes where y is NaN; where the slope is 0 it is 0, whatever g is.
+# The gradient before the activation, from the gradient g after it and the output y, which dropout scaled; `knee` is
+# EPSILON scaled likewise. The gradient passes where y is NaN. Where the slope is 0 it is 0, even if g is NaN.
 THROUGH = {
     "identity": lambda g, y, knee, scale: g,
     "relu": lambda g, y, knee, scale: torch.where(y <= 0, 0.0, g),
@@ -32,7 +32,7 @@ THROUGH = {
 
 
 def kept(output: Tensor, dropout: Dropout) -> Tensor:
-    """Where `output` (B, O) is kept."""
+    """Return a mask of the outputs (B, O) that dropout keeps."""
     items, outputs = output.shape
     item = torch.arange(items, device=output.device)[:, None]
     group = torch.arange(-(-outputs // WORDS), device=output.device)[None, :]
@@ -41,7 +41,7 @@ def kept(output: Tensor, dropout: Dropout) -> Tensor:
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropout: Dropout) -> Tensor:
-    wx, ww, wb = wide(x, weight, bias)
+    wx, ww, wb = upcast(x, weight, bias)
     y = FORWARD[activation](wx @ ww if wb is None else torch.addmm(wb, wx, ww))
     if dropout.threshold:
         y = torch.where(kept(y, dropout), y * dropout.scale, 0.0)
@@ -59,7 +59,7 @@ def dense_backward(
     need_weight: bool,
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    g, y, wx, ww = wide(grad_output, output, x, weight)
+    g, y, wx, ww = upcast(grad_output, output, x, weight)
     knee = (y.new_tensor(EPSILON) * dropout.scale).to(output.dtype)
     g = THROUGH[activation](g, y, knee, dropout.scale) * dropout.scale
     if dropout.masks(activation):

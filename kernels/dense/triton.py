@@ -2,8 +2,8 @@
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """dense on a GPU, in Triton: bias, activation and dropout in the epilogue of the product.
 
-Backward, one pass takes the gradient through dropout and activation and leaves partial sums of the bias's, which are
-added up in order. The two products behind it have no epilogue to fuse, and are the library's (cuBLAS).
+The backward pass takes the gradient through dropout and activation and stores partial sums of the bias's gradient,
+which are added in order. The two products after it have no epilogue to fuse and use cuBLAS.
 """
 
 import torch
@@ -18,7 +18,7 @@ DRAW = ("key_low", "key_high", "step", "layer", "threshold")
 
 @triton.jit
 def kept(item, first, key_low, key_high, step, layer, threshold, BLOCK_B: tl.constexpr, BLOCK_O: tl.constexpr):
-    """Where outputs first, first + 1, ... of these items are kept, (BLOCK_B, BLOCK_O); `first` is a multiple of 4.
+    """Return a mask (BLOCK_B, BLOCK_O) of the outputs from `first`, a multiple of 4, that dropout keeps.
 
     The settings are 32-bit words in int32.
     """
@@ -107,7 +107,7 @@ def dense_gradient_kernel(
     threshold,
     scale,
     ACTIVATION: tl.constexpr,
-    DROPOUT: tl.constexpr,  # whether the mask is drawn again
+    DROPOUT: tl.constexpr,  # whether to draw the mask again
     BLOCK_B: tl.constexpr,
     BLOCK_O: tl.constexpr,
 ):
@@ -128,11 +128,11 @@ def dense_gradient_kernel(
                 grad = tl.where(y <= 0, 0.0, grad)
             elif ACTIVATION == "leaky_relu":
                 grad = tl.where(y <= 0, _SLOPE * grad, grad)
-            else:  # mrelu, whose knee dropout scaled and storage rounded
+            else:  # mrelu, whose knee is scaled by dropout and rounded to the storage type
                 knee = (tl.full((1, 1), _EPSILON, tl.float32) * scale).to(output_ptr.dtype.element_ty).to(tl.float32)
                 a = y / scale
                 grad = tl.where(y <= knee, grad * (a * a / _EPSILON), grad)
-                grad = tl.where(y == 0, 0.0, grad)  # dropped: mrelu itself is never 0
+                grad = tl.where(y == 0, 0.0, grad)  # dropped: the output of mrelu is never 0
         if DROPOUT:
             keep = kept(offs_b, first, key_low, key_high, step, layer, threshold, BLOCK_B, BLOCK_O)
             grad = tl.where(keep, grad, 0.0)
@@ -142,19 +142,19 @@ def dense_gradient_kernel(
         tl.store(partials_ptr + part.to(tl.int64) * outputs + offs_o, tl.sum(sums, axis=0), mask=mask_o)
 
 
-# Small tiles: a minibatch of 128 and a layer of 2000 are 128 of them, about one for each processor of a large GPU.
+# Small tiles: a batch of 128 and a layer of 2000 have 128 of them, about one for each multiprocessor of a large GPU.
 TILE = {"BLOCK_B": 32, "BLOCK_I": 32, "BLOCK_O": 64, "num_warps": 4, "num_stages": 3}
 GRADIENT = {"BLOCK_B": 16, "BLOCK_O": 64, "num_warps": 4}
-PARTS_MAX = 64  # of the bias's gradient, added up at once
+PARTS_MAX = 64  # of the bias's gradient, added at once
 
 
 def _word(word: int) -> int:
-    """A 32-bit word as the int32 of the same bits: an argument of one type, whatever its size."""
+    """Return a 32-bit word as the int32 with the same bits, so that the argument always has one type."""
     return word - 2**32 if word >= 2**31 else word
 
 
 def _settings(dropout: Dropout) -> dict[str, int | float]:
-    """The kernels' arguments that say which outputs are dropped: DRAW, and the scale of the others."""
+    """Return the kernels' arguments for dropout: the counter's words, the threshold and the scale."""
     words = dropout.seed & 0xFFFFFFFF, dropout.seed >> 32, dropout.step, dropout.layer, dropout.threshold
     return {**dict(zip(DRAW, map(_word, words), strict=True)), "scale": dropout.scale}
 

@@ -1,38 +1,40 @@
 """encode on the CPU: normalisation, convolution, rectifier, pool and argmax in one pass over tiles of frames.
 
-A tile of frames is normalised into a scratch that lies in the first-level cache. There the M frames under a filter
-are one contiguous run of M*H numbers, so the convolution is a matrix product of overlapping runs with the filters.
-A block of frames and a panel of latents are summed in vector registers, a latent to a lane; then each frame's
-activations are compared with the best of their window and forgotten, so no activation is ever stored. A sum goes
-over (tap, bin) in the same order wherever its tile begins: the cut into units changes no bit.
+A tile of frames is normalised into a buffer in the first-level cache. The M frames under a filter are one contiguous
+run of M*H numbers there, so the convolution is a matrix product of overlapping runs with the filters. The sums of a
+block of frames and a panel of latents stay in vector registers, a latent in each lane; each frame's activations are
+compared with the maximum of their window and then dropped, so no activation is stored.
 """
+
+# A sum runs over (tap, bin) in the same order wherever its tile begins, so the cut into units changes no bit.
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
+from .._cpu.frame_windows import accumulate_runs, scatter_runs
 from .._cpu.jit import kernel
-from .._cpu.runs import accumulate_runs, arrays, scatter_runs
 from .._cpu.simd import FRAMES, VECTOR_BYTES, convolve_and_pool
 from .._cpu.threads import next_unit, spread
 from ..shapes import window_count
 
-TILE = 8 * FRAMES  # frames: with M 9 and H 32 the scratch takes 9 KB
+TILE = 8 * FRAMES  # frames: the scratch takes 9 KB with M 9 and H 32
 
 
 @kernel
-def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, vectors, leak):
+def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, vectors, negative_slope):
     frames, bins = x.shape[1], x.shape[2]
     windows, latents = values.shape[1], values.shape[2]
     length, width = panels.shape[1], panels.shape[2]
     before = taps - 1 - (taps - 1) // 2
-    per_unit = max(1, TILE // pool)  # as many whole windows as a tile holds, and at least one
+    per_unit = max(1, TILE // pool)  # windows in a tile, at least one
     per_item = (windows + per_unit - 1) // per_unit
     scratch = np.empty((TILE + taps - 1) * bins, dtype=x.dtype)
-    best = np.empty((per_unit + 1, width), dtype=x.dtype)  # the last row takes what lies past the unit's end
+    best = np.empty((per_unit + 1, width), dtype=x.dtype)  # the last row is for frames past the end of the unit
     where = np.empty((per_unit + 1, width), dtype=np.int32)
     slots = np.empty(TILE, dtype=np.int64)
-    floor = x.dtype.type(0.0 if leak == 0 else -np.inf)  # what a window's maximum has to exceed
+    floor = x.dtype.type(0.0 if negative_slope == 0 else -np.inf)  # the maximum of a window must exceed it
     unit = next_unit(counters, -1)
     while unit >= 0:
         item = unit // per_item
@@ -51,7 +53,7 @@ def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, v
                     slots[i] = (begin + i) // pool - p_first if begin + i < end else per_unit
                 for i in range(0, min(TILE, end - begin), FRAMES):
                     at = panel * length * width
-                    if vectors == 1:  # a literal: the number of vectors is fixed when the block is compiled
+                    if vectors == 1:  # the primitive takes the number of vectors as a literal
                         convolve_and_pool(
                             best, where, slots, i, begin + i, scratch, i * bins, bins, panels, at, length, 1
                         )
@@ -62,14 +64,14 @@ def _encode(counters, values, positions, x, panels, pool, mean, inverse, taps, v
             for p in range(p_first, p_last):
                 for q in range(min(width, latents - panel * width)):
                     top = best[p - p_first, q]
-                    values[item, p, panel * width + q] = leak * top if top < 0 else top
+                    values[item, p, panel * width + q] = negative_slope * top if top < 0 else top
                     positions[item, p, panel * width + q] = where[p - p_first, q]
         unit = next_unit(counters, unit)
 
 
 @kernel
 def _normalise(scratch, x, item, begin, mean, inverse):
-    """Fill the scratch with normalised frames from `begin` on, zeros outside the recording."""
+    """Fill the scratch with normalised frames from `begin` on, and zeros outside the recording."""
     frames, bins = x.shape[1], x.shape[2]
     for i in range(scratch.size // bins):
         n = begin + i
@@ -82,17 +84,17 @@ def _normalise(scratch, x, item, begin, mean, inverse):
 
 
 def _rows(w_enc: Tensor) -> Tensor:
-    """(M, H, K) -> (K, M*H), flipped in time: entry [k, i*H + h] meets bin h of the i-th frame of a run."""
+    """Return (M, H, K) as (K, M*H), flipped in time: [k, i*H + h] multiplies bin h of frame i of a run."""
     return w_enc.detach().flip(0).permute(2, 0, 1).reshape(w_enc.shape[2], -1).contiguous()
 
 
 def _panels(w_enc: np.ndarray) -> tuple[np.ndarray, int]:
-    """(M, H, K) -> (panels, M*H, latents in a panel), flipped in time and padded with zeros; vectors in a panel."""
+    """Return (panels, M*H, latents in a panel), flipped in time and zero-padded, and the vectors in a panel."""
     taps, bins, latents = w_enc.shape
     lanes = VECTOR_BYTES // w_enc.itemsize
     vectors = 1 if latents <= lanes else 2
     width = vectors * lanes
-    # PyTorch's memory begins with a line of the cache, so that no vector lies across two.
+    # PyTorch aligns memory to cache lines, so that no vector crosses two.
     panels = torch.empty(-(-latents // width), taps * bins, width, dtype=getattr(torch, w_enc.dtype.name)).numpy()
     panels[-1] = 0
     columns = w_enc[::-1].reshape(taps * bins, latents)
@@ -102,7 +104,7 @@ def _panels(w_enc: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def encode(
-    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float = 0.0
+    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, negative_slope: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
@@ -116,7 +118,7 @@ def encode(
     units = batch * window_count(windows, max(1, TILE // pool))
     work = 2 * x.numel() * taps * latents
     out, normal = arrays(values, positions), (np.ascontiguousarray(centre), inverse)
-    spread(_encode, units, work, *out, source, panels, pool, *normal, taps, vectors, weights.dtype.type(leak))
+    spread(_encode, units, work, *out, source, panels, pool, *normal, taps, vectors, weights.dtype.type(negative_slope))
     return values, positions
 
 
@@ -131,12 +133,12 @@ def encode_backward(
     std: Tensor | None,
     need_x: bool,
     need_w: bool,
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
 ) -> tuple[Tensor | None, Tensor | None]:
     _, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     before = taps - 1 - (taps - 1) // 2
-    live = torch.where(values <= 0, leak * grad_values if leak else 0.0, grad_values)
+    live = torch.where(values <= 0, negative_slope * grad_values if negative_slope else 0.0, grad_values)
     inverse = None if std is None else 1.0 / std
     grad_x = grad_w = None
     if need_x:

@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 
 
 def filters(w_enc: Tensor) -> Tensor:
-    """(M, H, K) -> (K, H, M), flipped in time: torch correlates where the paper convolves."""
+    """Return (M, H, K) as (K, H, M), flipped in time: PyTorch correlates, and the paper convolves."""
     return w_enc.flip(0).permute(2, 1, 0)
 
 
 def normalised(x: Tensor, mean: Tensor | None, std: Tensor | None, taps: int) -> Tensor:
-    """(x - mean) / std as (B, H, N + M - 1), zero-padded in time so that the output is as long as the input."""
+    """Return (x - mean) / std as (B, H, N + M - 1), zero-padded in time for an output as long as the input."""
     if mean is not None and std is not None:
         x = (x - mean) / std
     c = (taps - 1) // 2
@@ -23,18 +23,18 @@ def normalised(x: Tensor, mean: Tensor | None, std: Tensor | None, taps: int) ->
 
 
 def encode(
-    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float = 0.0
+    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, negative_slope: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    wx, ww, wmean, wstd = wide(x, w_enc, mean, std)
-    if wstd is not None and not wstd.is_cpu:  # on a GPU an error would have to wait for the stream
+    wx, ww, wmean, wstd = upcast(x, w_enc, mean, std)
+    if wstd is not None and not wstd.is_cpu:  # on a GPU, raising would synchronize the stream
         wstd = wstd.where(wstd > 0, math.nan)
     z = F.conv1d(normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww))  # (B, K, N)
-    if not leak:
+    if not negative_slope:
         z = z.relu()
     z = F.pad(z, (0, -z.shape[2] % pool), value=-math.inf)  # a short last window
     values, positions = F.max_pool1d(z, pool, return_indices=True)
-    if leak:  # after the pool: before it two could become equal
-        values = F.leaky_relu(values, leak)
+    if negative_slope:  # after the pool: before it, scaling could make two activations equal
+        values = F.leaky_relu(values, negative_slope)
     return values.transpose(1, 2).to(x.dtype).contiguous(), positions.transpose(1, 2).to(torch.int32).contiguous()
 
 
@@ -49,11 +49,11 @@ def encode_backward(
     std: Tensor | None,
     need_x: bool,
     need_w: bool,
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
 ) -> tuple[Tensor | None, Tensor | None]:
-    wx, ww, wmean, wstd, g = wide(x, w_enc, mean, std, grad_values)
+    wx, ww, wmean, wstd, g = upcast(x, w_enc, mean, std, grad_values)
     xn, kernel = normalised(wx, wmean, wstd, w_enc.shape[0]), filters(ww)
-    g = torch.where(values <= 0, leak * g if leak else 0.0, g)
+    g = torch.where(values <= 0, negative_slope * g if negative_slope else 0.0, g)
     grad_a = g.new_zeros(x.shape[0], x.shape[1], w_enc.shape[2])
     grad_a = grad_a.scatter_(1, positions.long(), g).transpose(1, 2)  # (B, K, N)
     grad_x = grad_w = None

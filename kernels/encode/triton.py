@@ -2,16 +2,15 @@
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
 """encode on a GPU, in Triton: normalise, convolve, rectify, pool and argmax in one kernel.
 
-A tile of the forward pass is BLOCK_W pool windows, from whichever items, of BLOCK_P frames each; a longer pool is
-gone through BLOCK_P frames at a time. It is a matrix product over taps and bins whose (rows, latents) result is
-reduced to one row a window before it leaves the registers, so the (B, N, K) activations are never stored. The
-backward pass is sparse: see `_triton/runs.py`.
+A tile of the forward pass has BLOCK_W pool windows, of any items, and BLOCK_P frames of each at a time. It is a matrix
+product over taps and bins, whose (rows, latents) result is reduced to one row for each window in registers, so the
+(B, N, K) activations are never stored. The backward pass is sparse: see `_triton/frame_windows.py`.
 """
 
 import torch
 from torch import Tensor
 
-from .._triton import runs
+from .._triton import frame_windows
 from .._triton.common import check_counts, launch, power_of_two, precision_of, tensor_cores, tl, triton
 from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 from ..shapes import window_count
@@ -20,7 +19,7 @@ from ..shapes import window_count
 @triton.jit
 def _convolve(
     z,  # (ROWS, BLOCK_K)
-    run_ptrs,  # (ROWS,): bin 0 of the last frame of each row's run, which tap 0 meets
+    run_ptrs,  # (ROWS,): bin 0 of the last frame of each row's run, which tap 0 multiplies
     row_frame,  # (ROWS,)
     row_used,  # (ROWS,)
     mean_ptr,
@@ -40,7 +39,7 @@ def _convolve(
     ONE_BIN_BLOCK: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ):
-    """z + the product of each row's run with the filters. Without EDGE every run must lie inside its item."""
+    """Return z plus the product of each row's run with the filters. Without EDGE every run lies inside its item."""
     bin_stop = BLOCK_H if ONE_BIN_BLOCK else bins
     for bin_start in range(0, bin_stop, BLOCK_H):
         offs_h = bin_start + tl.arange(0, BLOCK_H)
@@ -49,7 +48,7 @@ def _convolve(
         if NORMALISE:
             mean = tl.load(mean_ptr + offs_h, mask=mask_h, other=0.0).to(tl.float32)
             std = tl.load(std_ptr + offs_h, mask=mask_h, other=1.0).to(tl.float32)
-            scale = 1.0 / tl.where(std > 0, std, float("nan"))  # an error would have to wait for the stream
+            scale = 1.0 / tl.where(std > 0, std, float("nan"))  # raising would synchronize the stream
         x_ptrs = run_ptrs[:, None] + offs_h[None, :]
         w_ptrs = w_ptr + offs_h[:, None] * w_bin_stride + offs_k[None, :] * w_latent_stride
         for tap in range(taps):
@@ -63,7 +62,7 @@ def _convolve(
             if NORMALISE:
                 centred = x.to(tl.float32) - mean[None, :]
                 if EDGE:
-                    centred = tl.where(inside[:, None], centred, 0.0)  # the zeros stand after normalisation
+                    centred = tl.where(inside[:, None], centred, 0.0)  # zero padding follows normalisation
                 x = (centred * scale[None, :]).to(x.dtype)
             z = tl.dot(x, w.to(x.dtype), z, input_precision=PRECISION)
             x_ptrs -= bins
@@ -89,10 +88,10 @@ def encode_kernel(
     w_tap_stride,
     w_bin_stride,
     w_latent_stride,
-    leak,  # the rectifier's slope below 0, or None
+    negative_slope,  # the rectifier's slope below 0, or None
     NORMALISE: tl.constexpr,
     PRECISION: tl.constexpr,
-    ONE_CHUNK: tl.constexpr,  # P <= BLOCK_P: with a loop that is none, a third of the registers is saved
+    ONE_CHUNK: tl.constexpr,  # P <= BLOCK_P: no loop over chunks saves a third of the registers
     ONE_BIN_BLOCK: tl.constexpr,  # H <= BLOCK_H, likewise
     BLOCK_W: tl.constexpr,
     BLOCK_P: tl.constexpr,
@@ -100,7 +99,7 @@ def encode_kernel(
     BLOCK_K: tl.constexpr,
 ):
     ROWS: tl.constexpr = BLOCK_W * BLOCK_P
-    NO_KEY: tl.constexpr = -1 if leak is None else LOWEST_KEY  # below the key of any frame
+    NO_KEY: tl.constexpr = -1 if negative_slope is None else LOWEST_KEY  # below the key of every frame
     latent_blocks = tl.cdiv(latents, BLOCK_K)
     tile = tl.program_id(0) // latent_blocks
     offs_k = (tl.program_id(0) % latent_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
@@ -124,7 +123,7 @@ def encode_kernel(
         run_ptrs = x_ptr + (row_item * frames + row_frame + after) * bins
         whole = row_exists & (row_frame >= before) & (row_frame + after < frames)
         z = tl.zeros((ROWS, BLOCK_K), tl.float32)
-        # Most tiles meet no end of a recording and do without a mask on frames, in the loop where the time goes.
+        # Most tiles reach no end of a recording and need no mask on frames in the innermost loop.
         if tl.min(whole.to(tl.int32), axis=0) == 1:
             z = _convolve(
                 z=z,
@@ -172,10 +171,10 @@ def encode_kernel(
                 BLOCK_H=BLOCK_H,
             )
 
-        # Non-negative floats order as their bits do: one integer maximum rectifies, keeps a NaN, finds the frame.
-        if leak is None:
+        # Non-negative floats are ordered as their bits: one integer maximum rectifies, keeps NaN and finds the frame.
+        if negative_slope is None:
             key = tl.where(z > 0, z.to(tl.int32, bitcast=True), 0)
-        else:  # negative floats do so once all bits but the sign are turned over; zeros are one
+        else:  # negative floats are ordered so once all bits but the sign are inverted; both zeros are made equal
             key = ordered(tl.where(z == 0, 0.0, z).to(tl.int32, bitcast=True))
         key = tl.where(z != z, NAN_KEY, key)
         row_used = row_exists & (row_inside < pool) & (row_frame < frames)
@@ -191,20 +190,20 @@ def encode_kernel(
     position = ((offs_w % windows) * pool)[:, None] + best_inside
     offs_out = offs_w.to(tl.int64)[:, None] * latents + offs_k[None, :]
     mask_out = (offs_w < total_windows)[:, None] & mask_k[None, :]
-    if leak is None:
+    if negative_slope is None:
         value = best_key.to(tl.float32, bitcast=True)
     else:
         value = ordered(best_key).to(tl.float32, bitcast=True)
-        value = tl.where(value < 0, leak * value, value)
+        value = tl.where(value < 0, negative_slope * value, value)
     tl.store(values_ptr + offs_out, value.to(values_ptr.dtype.element_ty), mask=mask_out)
     tl.store(positions_ptr + offs_out, position, mask=mask_out)
 
 
 def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: bool) -> dict[str, int]:
-    """Block sizes, warps and stages, from shapes and type alone: the numbers of items and frames change none of them.
+    """Return block sizes, warps and stages, which do not depend on the numbers of items and frames.
 
-    64 rows are what one warpgroup multiplies at a time on sm_90, and keep 128 programs busy at B 16, N 512. Eight
-    warps where there are many columns, or loads of single numbers, to keep: with four, registers spill.
+    64 rows are the unit of a warpgroup's product on sm_90, and give 128 programs at B 16, N 512. Tiles with many
+    columns or with loads of single numbers take eight warps: with four, registers spill.
     """
     chunk, block_h, block_k = chunk_of(pool), power_of_two(bins, 16, 128 // itemsize), power_of_two(latents, 16, 64)
     if bins % 16:
@@ -222,7 +221,7 @@ def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: 
 
 
 def encode(
-    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, leak: float = 0.0
+    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, negative_slope: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
@@ -231,7 +230,7 @@ def encode(
     check_counts(frames=frames, windows=batch * windows)
     on_tensor_cores = tensor_cores(x)
     if on_tensor_cores and x.dtype == torch.float32:
-        w_enc = w_enc.transpose(1, 2).contiguous().transpose(1, 2)  # TF32 wants neighbours in H to be neighbours
+        w_enc = w_enc.transpose(1, 2).contiguous().transpose(1, 2)  # for TF32 the bins of a filter must be contiguous
     else:
         w_enc = w_enc.contiguous()
     x = x.contiguous()
@@ -259,7 +258,7 @@ def encode(
         w_tap_stride=w_enc.stride(0),
         w_bin_stride=w_enc.stride(1),
         w_latent_stride=w_enc.stride(2),
-        leak=leak or None,
+        negative_slope=negative_slope or None,
         NORMALISE=mean is not None,
         PRECISION=precision_of(x),
         **tile,
@@ -278,17 +277,17 @@ def encode_backward(
     std: Tensor | None,
     need_x: bool,
     need_w: bool,
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
 ) -> tuple[Tensor | None, Tensor | None]:
     _, bins, latents = w_enc.shape
     pool = min(pool, x.shape[1])
-    amplitudes = torch.where(values <= 0, leak * grad_values if leak else 0.0, grad_values)
+    amplitudes = torch.where(values <= 0, negative_slope * grad_values if negative_slope else 0.0, grad_values)
     grad_x = grad_w = None
     if need_x:
-        rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): a run meets its taps from the last to the first
-        grad_x = runs.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
+        rows = w_enc.flip(0).permute(2, 0, 1)  # (K, M, H): the taps that multiply a run, from the last to the first
+        grad_x = frame_windows.scatter_runs(amplitudes, positions, rows, x.shape[1], (pool, pool), x.dtype, std)
     if need_w:
-        grad_w = runs.accumulate_runs(
+        grad_w = frame_windows.accumulate_runs(
             source=x,
             amplitudes=amplitudes,
             positions=positions,

@@ -1,4 +1,4 @@
-"""normals on the CPU: logarithm, sine and cosine are polynomials, so that loops over counters become vector code."""
+"""normals on the CPU: logarithm, sine and cosine are polynomials, so that loops over counters are vectorized."""
 
 import numpy as np
 import torch
@@ -9,10 +9,10 @@ from .._cpu.philox import words_at
 from .._cpu.threads import next_unit, spread
 from ..philox import WORDS
 
-COUNTERS = 256  # of a unit: what it keeps in between stays in the first-level cache
+COUNTERS = 256  # in a unit: its intermediate results stay in the first-level cache
 
-# Chebyshev fits: ln(1 + f) / f for 1 + f from sqrt(1/2) to sqrt(2); sin(2 pi v) / v and cos(2 pi v) in v^2 for v up to
-# a half. Their errors are below 1e-8, less than what float32 rounds.
+# Chebyshev fits of ln(1 + f) / f for 1 + f from sqrt(1/2) to sqrt(2), and of sin(2 pi v) / v and cos(2 pi v) in v^2 for
+# v up to 1/2. Their errors are below 1e-8, less than the rounding of float32.
 LOG = np.array(
     [
         1.0,
@@ -42,7 +42,7 @@ ROOT_HALF = np.int32(0x3F3504F3)  # the bits of sqrt(1/2) as float32
 
 @kernel
 def _words(words, seed, step, item, group, first):
-    """The upper 24 bits of the words (4, COUNTERS) from counter (step, item, group, first) on."""
+    """Fill (4, COUNTERS) with the upper 24 bits of the words from counter (step, item, group, first) on."""
     unused = np.uint64(8)
     for j in range(COUNTERS):
         w0, w1, w2, w3 = words_at(seed, step, item, group, np.uint64(first + j))
@@ -52,7 +52,7 @@ def _words(words, seed, step, item, group, first):
 
 @kernel
 def _box_muller(numbers, others, u, v, bits):
-    """The cosine's and the sine's numbers of words u and v, int32 below 2^24; `bits` is int32 scratch of their size."""
+    """Fill both normal numbers of words u and v, int32 below 2^24; `bits` is int32 scratch memory of their size."""
     uniform = bits.view(np.float32)
     one, scale = np.int32(1), np.float32(2.0**-24)
     for j in range(u.size):
@@ -68,7 +68,7 @@ def _box_muller(numbers, others, u, v, bits):
             p = p * f + LOG[i]
         log = np.float32(u[j]) * LN2 + p * f
         radius = np.sqrt(max(np.float32(-2) * log, np.float32(0)))
-        # An angle less half a turn: both signs are turned.
+        # The angle minus half a turn: both signs change.
         t = np.float32(v[j] + one) * scale - np.float32(0.5)
         square = t * t
         s, c = SINE[7], COSINE[7]

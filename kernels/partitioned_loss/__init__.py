@@ -1,3 +1,3 @@
-"""Squared error plus the masked penalty on foreground latents, and the gradient to both, in one pass."""
+"""Squared error plus the masked penalty on foreground latents, with the gradients of both, in one pass."""
 
 PASSES = ("partitioned_loss",)

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
 from .._cpu.jit import kernel
-from .._cpu.runs import arrays
 from .._cpu.threads import next_unit, spread
 
 TILE = 128  # frames in a unit
@@ -26,7 +26,7 @@ def _loss(counters, sums, grad, grad_values, reconstruction, target, values, wei
                     error = reconstruction[item, n, h] - target[item, n, h]
                     grad[item, n, h] = factor * error
                     total += np.float64(error) * np.float64(error)
-        else:  # the unit after an item's last tile is its penalty
+        else:  # after an item's tiles comes a unit for its penalty
             for p in range(values.shape[1]):
                 for k in range(values.shape[2]):
                     v, weight = np.float64(values[item, p, k]), weights[item, k]
@@ -51,6 +51,6 @@ def partitioned_loss(
     grad_reconstruction = torch.empty(reconstruction.shape, dtype=reconstruction.dtype)
     grad_values = torch.empty(values.shape, dtype=values.dtype)
     sums = np.empty((batch, -(-frames // TILE) + 1))
-    out, given = arrays(grad_reconstruction, grad_values), arrays(reconstruction, target, values)
-    spread(_loss, sums.size, 4 * grad_reconstruction.numel(), sums, *out, *given, weights)
+    outputs, inputs = arrays(grad_reconstruction, grad_values), arrays(reconstruction, target, values)
+    spread(_loss, sums.size, 4 * grad_reconstruction.numel(), sums, *outputs, *inputs, weights)
     return torch.tensor(sums.sum() / batch, dtype=reconstruction.dtype), grad_reconstruction, grad_values

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from .._eager.common import in_unit, wide
+from .._eager.common import in_unit, upcast
 
 
 def partitioned_loss(
@@ -13,7 +13,7 @@ def partitioned_loss(
     foreground: Tensor,
     penalty: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r, t, v, y, mask = wide(reconstruction, target, values, noise_only, foreground)
+    r, t, v, y, mask = upcast(reconstruction, target, values, noise_only, foreground)
     y, mask = in_unit(y), in_unit(mask)
     batch = r.shape[0]
     share = mask.mean()

@@ -1,7 +1,7 @@
 """partitioned_loss on a GPU, in Triton: the loss and both of its gradients in one pass over memory.
 
-The first programs go through the reconstruction, the others through the latents; each leaves one partial sum, and
-a second kernel adds them up in order.
+The first programs process the reconstruction and the others the latents. Each stores one partial sum, and a second
+kernel adds these in order.
 """
 
 import torch
@@ -20,7 +20,7 @@ def partitioned_loss_kernel(
     grad_values_ptr,  # (B, W, K)
     noise_only_ptr,  # (B,)
     foreground_ptr,  # (K,)
-    error_parts,  # programs that go through the reconstruction, `steps` blocks each
+    error_parts,  # programs for the reconstruction, `steps` blocks each
     steps,
     size,  # B * N * H
     windows,  # W
@@ -78,7 +78,7 @@ def partitioned_loss_kernel(
 
 
 def tile_of(latents: int) -> dict[str, int]:
-    """Block sizes and warps: 2048 numbers a program and step, 16 a thread."""
+    """Return block sizes and warps: 2048 numbers for each program and step, 16 for each thread."""
     block_k = power_of_two(latents, 4, 128)
     return {"BLOCK": 2048, "BLOCK_W": 2048 // block_k, "BLOCK_K": block_k, "num_warps": 4}
 

@@ -1,8 +1,8 @@
-"""Mask inference: a softmax over sources as a mask of the mixture, its squared error, and the gradient."""
+"""Mask inference: the squared error of a softmax over sources as masks of the mixture, and its gradient."""
 
 import torch
 
 PASSES = ("ratio_mask_loss",)
 
-# The gradient of a mean over a million points is below what float16 can hold.
+# No float16: the gradient of a mean over a million points is below its range.
 TYPES = (torch.float32, torch.float64, torch.bfloat16)

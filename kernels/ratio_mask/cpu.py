@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._cpu.arrays import arrays
 from .._cpu.elementary import exp_below
 from .._cpu.jit import kernel
-from .._cpu.runs import arrays
 from .._cpu.threads import next_unit, spread
-from .._cpu.tiles import CHUNK, POINTS, read_turned, write_turned
+from .._cpu.tiles import CHUNK, POINTS, read_transposed, write_transposed
 
 
 @kernel
@@ -22,8 +22,8 @@ def _ratio_mask(counters, grad, losses, logits, mixture, parts, sources):
         loss = 0.0
         for first in range(unit * CHUNK, min((unit + 1) * CHUNK, mixture.size), POINTS):
             count = min(POINTS, mixture.size - first)
-            read_turned(masks, logits, first, count, sources)
-            read_turned(slopes, parts, first, count, sources)
+            read_transposed(masks, logits, first, count, sources)
+            read_transposed(slopes, parts, first, count, sources)
             _softmax(masks, top, total, count)
             along[:] = 0
             for s in range(sources):
@@ -33,14 +33,14 @@ def _ratio_mask(counters, grad, losses, logits, mixture, parts, sources):
             for s in range(sources):
                 for p in range(count):
                     slopes[s, p] = masks[s, p] * (slopes[s, p] - along[p])
-            write_turned(grad, slopes, first, count, sources)
+            write_transposed(grad, slopes, first, count, sources)
         losses[unit] = loss
         unit = next_unit(counters, unit)
 
 
 @kernel
 def _softmax(masks, top, total, count):
-    """Turns logits into masks."""
+    """Replace logits by masks, their softmax."""
     for p in range(count):
         top[p] = masks[0, p]
         total[p] = 0
@@ -58,7 +58,7 @@ def _softmax(masks, top, total, count):
 
 @kernel
 def _slopes(slopes, s, masks, mixture, first, count, scale):
-    """Turns magnitudes of source s into the gradient with respect to its mask; returns the squared error."""
+    """Replace magnitudes of source s by the gradient with respect to its mask; return the squared error."""
     squares = scale * 0
     for p in range(count):
         error = masks[s, p] * mixture[first + p] - slopes[s, p]
@@ -69,8 +69,8 @@ def _slopes(slopes, s, masks, mixture, first, count, scale):
 
 def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
     grad = torch.empty(logits.shape, dtype=logits.dtype)
-    given = [array.reshape(-1) for array in arrays(logits, mixture, sources)]
+    inputs = [array.reshape(-1) for array in arrays(logits, mixture, sources)]
     losses = np.empty(-(-mixture.numel() // CHUNK))
     out = grad.numpy().reshape(-1)
-    spread(_ratio_mask, len(losses), 20 * grad.numel(), out, losses, *given, logits.shape[-1])
+    spread(_ratio_mask, len(losses), 20 * grad.numel(), out, losses, *inputs, logits.shape[-1])
     return torch.tensor(losses.sum() / grad.numel(), dtype=grad.dtype), grad

@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 
 
 def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
-    z, whole, parts = wide(logits, mixture, sources)
+    z, whole, parts = upcast(logits, mixture, sources)
     mask = z.softmax(-1)
     error = mask * whole[..., None] - parts
     grad_mask = (2.0 / error.numel()) * error * whole[..., None]

@@ -1,7 +1,7 @@
 # pyright: reportCallIssue=false, reportArgumentType=false
 """ratio_mask_loss on a GPU, in Triton: softmax, product, squared error and gradient in one pass over memory.
 
-Each program leaves one partial sum, and a second kernel adds them up in order.
+Each program stores one partial sum, and a second kernel adds these in order.
 """
 
 import torch
@@ -47,7 +47,7 @@ def ratio_mask_kernel(
 
 
 def tile_of(sources: int) -> dict[str, int]:
-    """The block of points and sources, and warps: 2048 numbers, 16 a thread."""
+    """Return block sizes and warps: 2048 numbers for each program, 16 for each thread."""
     block_s = power_of_two(sources, 1, 2048)
     return {"BLOCK_P": 2048 // block_s, "BLOCK_S": block_s, "num_warps": 4}
 

@@ -1,11 +1,12 @@
-"""Whole training steps, many in one call: draw, mix, normalise, encode, pool, decode, loss, gradients, optimiser."""
+"""Whole training steps, many in one call: draw, mix, normalise, encode, pool, decode, loss, gradients, optimizer."""
 
 import torch
 
-from .run import Crops, Run, fresh_state
+from .optimizer import RULES
+from .training_run import Crops, TrainingRun, fresh_state
 
 PASSES = ("train_steps",)
-# A step changes a weight by less than what 16 bits resolve.
+# No types of 16 bits: a step changes a weight by less than their resolution.
 TYPES = (torch.float32, torch.float64)
 
-__all__ = ["Crops", "Run", "fresh_state"]
+__all__ = ["RULES", "Crops", "TrainingRun", "fresh_state"]

@@ -1,18 +1,20 @@
-"""train_steps on the CPU: all steps of a launch in one call of one function, on every thread.
+"""train_steps on the CPU: one call of one function runs all steps of a launch on all threads.
 
-A batch is cut into cells: an item, or where items are long or few a stretch of its pool windows with as many windows
-on either side as their filters reach. A cell is worked through in a thread's own scratch, which stays in its caches:
-draw the crops; -target and the normalised x; encode and pool; add the decoder's runs to -target, which leaves the
-error; its square; dot products and weight gradients over runs. No batch exists. Only where the output is rectified are
-the target and the decoder's runs kept apart, for what is cut off counts in the loss and has no gradient.
-
-The cells are shared out, in order, among PARTIALS sums of gradients. A step is those sums, then their ordered sum and
-the optimiser on slices of the weights; each waits for the other by a count of the units that are done. Cells, sums and
-slices follow from the shapes alone, so that the number of threads changes no bit.
-
-Runs of one launch (a population) take their steps side by side, each on whatever single thread comes next, with the
-same cells, sums and slices in the same order: the same bits as alone.
+A batch is cut into cells: an item or, if items are long or few, a range of its pool windows plus as many windows on
+either side as the filters reach. A thread processes a cell in scratch memory that stays in its caches: it draws the
+crops; writes -target and the normalised x; encodes and pools; adds the decoder's runs to -target, which gives the
+error; squares it; and computes dot products and weight gradients over runs. No batch is built.
 """
+
+# With a rectified output the target and the decoder's runs are stored separately: frames that the rectifier cuts off
+# count in the loss and have no gradient.
+#
+# The cells are assigned, in order, to PARTIALS sums of gradients. A step computes those sums, then their ordered sum
+# and the optimizer on slices of the weights; each phase waits for the other by a count of finished units. Cells, sums
+# and slices depend on the shapes only, so the number of threads changes no bit.
+#
+# Runs of one launch (a population) proceed side by side, each on the next free thread, with the same cells, sums and
+# slices in the same order, and so with the same bits as alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,23 +31,23 @@ from .._cpu.jit import kernel
 from .._cpu.philox import words_at
 from .._cpu.simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
 from .._cpu.threads import PARTIALS, count_up, next_unit, spread, wait_for, wait_until_done
-from ..optimiser import settings_at
-from ..optimiser.cpu import RULE_NUMBERS, step_slice
 from ..shapes import window_count
-from .run import Run
+from .optimizer import RULES, settings_at
+from .training_run import TrainingRun
 
-SMALL_WEIGHTS = 1 << 16  # with more weights than this half as many: each sum is written and read once a step
-CELL_FRAMES = 768  # at most, about: with 128 bins a cell's scratch takes 0.8 MB
-SHORT_CELL = 64  # frames; cells are not cut below this, nor below four filters
-NEAR_BYTES = 16384  # of frames that the passes over runs go through for one latent after the other
-COLUMNS = 128  # of the rows in a slice
-LANES = VECTOR_BYTES // 4  # latents in a slice: a column of theirs fills a cache line, or half
-TURN = 8  # steps that a run of a population takes before its thread looks for the next
-GROUPS = 64  # at most
+SMALL_WEIGHTS = 1 << 16  # with more weights there are half as many sums: each is written and read once in a step
+CELL_FRAMES = 768  # about the maximum: with 128 bins the scratch of a cell takes 0.8 MB
+SHORT_CELL = 64  # frames: the minimum of a cell, as are four filters
+NEAR_BYTES = 16384  # of frames that the passes over runs visit for each latent in turn
+COLUMNS = 128  # columns of a slice
+LANES = VECTOR_BYTES // 4  # latents in a slice: a column of them fills a cache line or half of one
+TURN = 8  # steps of a run of a population before its thread takes another run
+GROUPS = 64  # maximum
 FILL = 2048  # numbers that are normalised at a time
-_WORTH_IT = 1 << 62  # operations: a launch is many steps, and threads are woken for it
+_WORTH_IT = 1 << 62  # operations: a launch is many steps, worth waking threads for
+RULE_NUMBERS = {rule: number for number, rule in enumerate(RULES)}
 
-# Places in `sizes`, the whole numbers that the kernels are told of a run.
+# Indices in `sizes`, the integer settings of a run.
 FRAMES_OF_ITEM, BINS, LATENTS, TAPS, POOL, BATCH, RULE = 0, 1, 2, 3, 4, 5, 6
 HALO, NEAR, CELL_WINDOWS, CELLS_PER_ITEM, PARTIAL_SUMS, NOISE_ITEMS, SIGNAL_GROUPS = 7, 8, 9, 10, 11, 12, 13
 NOISE_GROUPS, CORRUPTION_GROUPS, RECTIFIED = 14, 15, 16
@@ -53,18 +55,18 @@ NOISE_GROUPS, CORRUPTION_GROUPS, RECTIFIED = 14, 15, 16
 
 @dataclass(frozen=True)
 class Plan:
-    """How a step is cut up; follows from the shapes alone."""
+    """The division of a step into cells and slices, which depends on the shapes only."""
 
     cell_windows: int  # in a cell
     halo: int  # windows on either side
     cells_per_item: int
     partials: int
-    near_windows: int  # at a time in the passes over runs
+    near_windows: int  # windows at a time in the passes over runs
     width: int  # latents in a panel
 
 
 def plan(shape: tuple[int, int, int, int, int, int]) -> Plan:
-    """The cut for B, N, H, K, M, P.
+    """Return the plan for B, N, H, K, M, P.
 
     >>> plan((16, 512, 32, 32, 9, 16)).cells_per_item
     1
@@ -89,7 +91,7 @@ def plan(shape: tuple[int, int, int, int, int, int]) -> Plan:
 
 @intrinsic
 def _floats_at(typingctx, address):
-    """The address, an integer, as a pointer to float32."""
+    """Return an integer address as a pointer to float32."""
 
     def codegen(context, builder, signature, args):
         return builder.inttoptr(args[0], ir.FloatType().as_pointer())
@@ -99,7 +101,7 @@ def _floats_at(typingctx, address):
 
 @kernel
 def first_row(crops, step, item, group):
-    """The row of the source where the crop of a group starts."""
+    """Return the row of the source at which the crop of a group starts."""
     seed, starts_before, shift, group_first, group_starts = crops
     word, _, _, _ = words_at(seed, np.uint64(step), np.uint64(item), np.uint64(group), np.uint64(0))
     within = (word * np.uint64(group_starts[group])) >> np.uint64(32)
@@ -109,11 +111,11 @@ def first_row(crops, step, item, group):
 
 @kernel
 def _fill(error, normalised, addresses, rows, own, frames, begin, mean, inverse, bins):
-    """-target and (x - mean) * inverse, of the frames from `begin` on, as many as there is room for; zeros outside.
+    """Fill the buffers with -target and (x - mean) * inverse of the frames from `begin` on, and zeros outside.
 
-    x is the sum of the source's runs of `frames` frames that start at `rows`, target that of the first `own` in its
-    recordings: `addresses` are the source's and theirs, equal where the source is the target. mean and inverse stand
-    several times, end to end.
+    x is the sum of the crops of `frames` frames of the source that start at `rows`; target is the sum of the first
+    `own` crops of the targets. `addresses` are those of source and targets, equal if the source is the target. mean and
+    inverse are repeated, end to end.
     """
     sources, targets = addresses
     count = error.size // bins
@@ -125,7 +127,7 @@ def _fill(error, normalised, addresses, rows, own, frames, begin, mean, inverse,
     block = mean.size
     for at in range(low * bins, high * bins, block):
         size = min(block, high * bins - at)
-        # Views, for an index that may be negative keeps a loop from being vectorised.
+        # Views: an index that may be negative prevents vectorization.
         negative, normal = error[at : at + size], normalised[at : at + size]
         for group in range(own):
             target = carray(_floats_at(targets + 4 * ((rows[group] + begin) * bins + at)), (size,))
@@ -150,34 +152,34 @@ def _fill(error, normalised, addresses, rows, own, frames, begin, mean, inverse,
 
 @kernel
 def _rectify(error, residual):
-    """Turn decode and -target into the error, 0 where decode is cut off, and the residual max(decode, 0) - target."""
+    """Replace decode and -target by the error, 0 where decode is cut off, and the residual max(decode, 0) - target."""
     zero = error.dtype.type(0)
     for j in range(error.size):
-        cut = error[j] <= zero  # a NaN is not
+        cut = error[j] <= zero  # false for NaN
         residual[j] += zero if cut else error[j]
         error[j] = zero if cut else residual[j]
 
 
 @kernel
 def _blocks_of_runs(count):
-    """What `count` runs take in blocks of eight, of which the last may be of four."""
+    """Return `count` rounded up to blocks of eight, of which the last may have four."""
     return count // 8 * 8 + (0 if count % 8 == 0 else 4 if count % 8 <= 4 else 8)
 
 
 @kernel
 def _cell(sizes, scratch, model, step, item, first, last, gradient):
-    """Add the gradients of a cell, windows first .. last - 1 of an item, to `gradient`; returns its loss.
+    """Add the gradients of a cell, windows first .. last - 1 of an item, to `gradient`; return its loss.
 
-    Gradients are without their factor 2 / B, the loss without its 1 / B.
+    The gradients lack their factor 2 / B and the loss its factor 1 / B.
     """
-    weights, panels, crops, addresses, mean, inverse, weighted, leak = model
+    weights, panels, crops, addresses, mean, inverse, weighted, negative_slope = model
     error, normalised, values, positions, slots, starts, heights, dots, rows, residual = scratch
     frames, bins, latents, taps, pool = sizes[FRAMES_OF_ITEM], sizes[BINS], sizes[LATENTS], sizes[TAPS], sizes[POOL]
     near = sizes[NEAR]
     width, length, before = panels.shape[2], taps * bins, taps // 2
     windows = (frames + pool - 1) // pool
     outer_first, outer_last = max(0, first - sizes[HALO]), min(windows, last + sizes[HALO])
-    begin = outer_first * pool  # frame numbers below count from here
+    begin = outer_first * pool  # frame numbers below are relative to this
     count = min(outer_last * pool, frames) - begin
 
     silent = item < sizes[NOISE_ITEMS]
@@ -195,9 +197,9 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
         residual = error
     _fill(residual[:used], normalised[:used], addresses, rows[:drawn], own, frames, begin - before, mean, inverse, bins)
 
-    # Encode: frame t of the cell owns the run that starts at t * bins, of `normalised` as of `error`.
-    spare = outer_last - outer_first  # takes what lies past the end of the last window
-    floor = error.dtype.type(0.0 if leak == 0 else -np.inf)  # what a window's maximum has to exceed
+    # Encode: the run of frame t of the cell starts at t * bins, in `normalised` and in `error`.
+    spare = outer_last - outer_first  # for frames past the end of the last window
+    floor = error.dtype.type(0.0 if negative_slope == 0 else -np.inf)  # the maximum of a window must exceed it
     for w in range(spare):
         for t in range(w * pool, min((w + 1) * pool, count)):
             slots[t] = w
@@ -209,17 +211,17 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
             where[w] = w * pool
         at = panel * length * width
         for t in range(0, count, FRAMES):
-            if width * error.itemsize == VECTOR_BYTES:  # a literal: the number of vectors is fixed at compile time
+            if width * error.itemsize == VECTOR_BYTES:  # the primitive takes the number of vectors as a literal
                 convolve_and_pool(best, where, slots, t, t, normalised, t * bins, bins, panels, at, length, 1)
             else:
                 convolve_and_pool(best, where, slots, t, t, normalised, t * bins, bins, panels, at, length, 2)
-        if leak != 0:
+        if negative_slope != 0:
             for w in range(spare):
                 for q in range(width):
                     if best[w, q] < 0:
-                        best[w, q] *= leak
+                        best[w, q] *= negative_slope
 
-    # Decode: what the latents reconstruct is added to -target.
+    # Decode: the reconstruction is added to -target.
     decoder = latents * length
     for w_first in range(0, spare, near):
         for k in range(latents):
@@ -239,15 +241,15 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
     for at in range((first * pool - begin + before) * bins, own_end, 512):
         total += np.float64(dot(residual, at, residual, at, min(512, own_end - at)))
 
-    # Gradients of values and filters, a few windows at a time for one latent after the other.
+    # Gradients of values and filters, a few windows at a time for each latent in turn.
     for w_first in range(first - outer_first, last - outer_first, near):
         for k in range(latents):
             panel, q, active = k // width, k % width, 0
             for w in range(w_first, min(w_first + near, last - outer_first)):
                 v = values[panel, w, q]
                 heights[active], starts[active] = v, positions[panel, w, q] * bins
-                active += v != 0 or leak != 0
-            for c in range(active, _blocks_of_runs(active)):  # up to whole blocks, with runs that add nothing
+                active += v != 0 or negative_slope != 0
+            for c in range(active, _blocks_of_runs(active)):  # fill the last block with runs that add nothing
                 heights[c], starts[c] = 0, starts[0]
             row, c = decoder + k * length, 0
             while c + 4 < active:
@@ -261,17 +263,17 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
                     v = heights[c]
                     total += np.float64(cost) * np.float64(v) * np.float64(v)
                     dots[c] += cost * v
-            if leak != 0:
+            if negative_slope != 0:
                 for c in range(active):
                     if heights[c] <= 0:
-                        dots[c] *= leak
+                        dots[c] *= negative_slope
             add_runs(gradient, k * length, length, dots, starts, active, normalised, None)
     return total
 
 
 @kernel
 def _aligned(size, kind):
-    """An empty array that begins a cache line: a vector that straddles two lines takes twice as long."""
+    """Return an empty array aligned to a cache line: a vector that crosses two lines takes twice as long."""
     room = np.empty(size + 16, dtype=kind)
     skipped = -(room.ctypes.data // 4) % 16
     return room[skipped : skipped + size]
@@ -279,7 +281,7 @@ def _aligned(size, kind):
 
 @kernel
 def _scratch(sizes, panels):
-    """What a thread needs to work on any cell."""
+    """Return the scratch memory of a thread, for any cell."""
     bins, pool = sizes[BINS], sizes[POOL]
     outer = sizes[CELL_WINDOWS] + 2 * sizes[HALO]
     frames = (min(outer * pool, sizes[FRAMES_OF_ITEM] + pool) + FRAMES - 1) // FRAMES * FRAMES
@@ -301,7 +303,7 @@ def _scratch(sizes, panels):
 
 @kernel
 def _partial(sizes, scratch, model, step, partial, gradient, cell_losses):
-    """One partial sum of the gradients, which `gradient` becomes; and the losses of its cells."""
+    """Compute one partial sum of the gradients, into `gradient`, and the losses of its cells."""
     gradient[:] = 0
     cells = sizes[BATCH] * sizes[CELLS_PER_ITEM]
     for cell in range(cells * partial // sizes[PARTIAL_SUMS], cells * (partial + 1) // sizes[PARTIAL_SUMS]):
@@ -313,7 +315,7 @@ def _partial(sizes, scratch, model, step, partial, gradient, cell_losses):
 
 @kernel
 def _slice_of(sizes, unit):
-    """Slice number `unit`: its first latent and column, how many of each, and 1 if it is the decoder's, 0 if not."""
+    """Return the first latent and column of slice `unit`, their counts, and 1 for the decoder or 0 for the encoder."""
     length = sizes[TAPS] * sizes[BINS]
     blocks, groups = (length + COLUMNS - 1) // COLUMNS, (sizes[LATENTS] + LANES - 1) // LANES
     decoder, rest = unit // (groups * blocks), unit % (groups * blocks)
@@ -323,7 +325,7 @@ def _slice_of(sizes, unit):
 
 @kernel
 def _add_up(sizes, unit, partials, starts, heights, total):
-    """The ordered sum of the partial sums, times 2 / B, on one slice."""
+    """Add the partial sums in order, times 2 / B, on one slice."""
     first, column, latents, columns, decoder = _slice_of(sizes, unit)
     length, count = sizes[TAPS] * sizes[BINS], partials.shape[0]
     heights[:count] = total.dtype.type(2.0 / sizes[BATCH])
@@ -335,9 +337,71 @@ def _add_up(sizes, unit, partials, starts, heights, total):
         add_runs(total, at, columns, heights, starts, count, partials, None)
 
 
+# The rules' `settings` are what `settings_at` returns, of the weights' type: no sum is made in a wider one.
+
+
+@kernel
+def step_slice(rule, weight, gradient, state, settings, begin, end):
+    """Step weight[begin : end]; `rule` is a number of RULE_NUMBERS, `state` (the rule's state tensors, weights)."""
+    w, g, s, decay = weight[begin:end], gradient[begin:end], state[0][begin:end], settings[7]
+    if decay != 0:  # in a pass of its own: inside the rules' loops it would change how their products are rounded
+        g = g + decay * w
+    if rule == 0:
+        _adadelta(w, g, s, state[1][begin:end], settings)
+    elif rule == 1:
+        _adam(w, g, s, state[1][begin:end], settings)
+    elif rule == 2:
+        _sgd(w, g, s, settings)
+    else:
+        _nesterov(w, g, s, settings)
+
+
+@kernel
+def _adadelta(weight, gradient, square, delta, settings):
+    rate, kept, added, small = settings[0], settings[1], settings[2], settings[6]
+    for i in range(weight.size):
+        g = gradient[i]
+        s = kept * square[i] + added * g * g
+        square[i] = s
+        change = np.sqrt(delta[i] + small) / np.sqrt(s + small) * g
+        delta[i] = kept * delta[i] + added * change * change
+        weight[i] -= rate * change
+
+
+@kernel
+def _adam(weight, gradient, mean, square, settings):
+    rate, kept1, added1, kept2, added2 = settings[0], settings[1], settings[2], settings[3], settings[4]
+    correction, small = settings[5], settings[6]
+    for i in range(weight.size):
+        g = gradient[i]
+        m = kept1 * mean[i] + added1 * g
+        s = kept2 * square[i] + added2 * g * g
+        mean[i], square[i] = m, s
+        weight[i] -= rate * m / (np.sqrt(s * correction) + small)
+
+
+@kernel
+def _sgd(weight, gradient, velocity, settings):
+    rate, momentum = settings[0], settings[1]
+    for i in range(weight.size):
+        v = momentum * velocity[i] + gradient[i]
+        velocity[i] = v
+        weight[i] -= rate * v
+
+
+@kernel
+def _nesterov(weight, gradient, velocity, settings):
+    rate, momentum = settings[0], settings[1]
+    for i in range(weight.size):
+        g = gradient[i]
+        v = momentum * velocity[i] + g
+        velocity[i] = v
+        weight[i] -= rate * (g + momentum * v)
+
+
 @kernel
 def _update(sizes, unit, model, state, settings, total):
-    """Step one slice by its gradients, and renew the encoder's panels."""
+    """Take the optimizer's step on one slice, and update the encoder's panels."""
     weights, panels = model[0], model[1]
     first, column, latents, columns, decoder = _slice_of(sizes, unit)
     length, width = sizes[TAPS] * sizes[BINS], panels.shape[2]
@@ -352,16 +416,16 @@ def _update(sizes, unit, model, state, settings, total):
 
 @kernel
 def _model(models, g):
-    """What belongs to run g."""
+    """Return the part of the arrays that belongs to run g."""
     weights, panels, seeds, starts_before, shift, group_first, group_starts = models[:7]
-    sources, targets, mean, inverse, weighted, leaks = models[7:]
+    sources, targets, mean, inverse, weighted, negative_slopes = models[7:]
     crops = seeds[g], starts_before[g], shift[g], group_first[g], group_starts[g]
-    return weights[g], panels[g], crops, (sources[g], targets[g]), mean[g], inverse[g], weighted[g], leaks[g]
+    return weights[g], panels[g], crops, (sources[g], targets[g]), mean[g], inverse[g], weighted[g], negative_slopes[g]
 
 
 @kernel
 def _together(counters, sizes, models, states, settings, partials, totals, cell_losses, losses, first, slices):
-    """All threads on one run."""
+    """Run the steps of one run on all threads."""
     size, model, state, total = sizes[0], _model(models, 0), states[0], totals[0]
     scratch = _scratch(size, model[1])
     sums = size[PARTIAL_SUMS]
@@ -382,7 +446,7 @@ def _together(counters, sizes, models, states, settings, partials, totals, cell_
 
 @kernel
 def _side_by_side(counters, progress, sizes, models, states, settings, totals, cell_losses, losses, first, slices):
-    """A thread to a run: turns of TURN steps, drawn run by run; a run's turn waits for its turn before."""
+    """Run many runs, each on one thread at a time, in turns of TURN steps; a turn waits for the run's previous turn."""
     scratch = _scratch(sizes[0], models[1][0])
     partial_sum = _aligned(totals.shape[1], totals.dtype)
     runs = losses.shape[0]
@@ -404,18 +468,18 @@ def _side_by_side(counters, progress, sizes, models, states, settings, totals, c
         unit = next_unit(counters, unit)
 
 
-def refusal(runs: Sequence[Run]) -> str | None:
+def refusal(runs: Sequence[TrainingRun]) -> str | None:
     groups = len(runs[0].crops.group_first)
     if groups > GROUPS:
-        return f"it mixes up to {GROUPS} groups and these are {groups}; use eager"
+        return f"it mixes up to {GROUPS} groups and there are {groups}; use eager"
     if runs[0].w_enc.dtype != torch.float32 or runs[0].crops.source.dtype != torch.float32:
-        return "its whole steps take float32 weights and recordings; convert them or use eager"
+        return "it takes float32 weights and recordings; convert them or use eager"
     return None
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
+def train_steps(runs: Sequence[TrainingRun], first: int, steps: int) -> Tensor:
     losses = torch.empty(len(runs), steps, dtype=torch.float64)
-    if 1 < len(runs) < torch.get_num_threads():  # too few for a thread to each: all threads on one after the other
+    if 1 < len(runs) < torch.get_num_threads():  # fewer runs than threads: all threads work on one run after the other
         for run, row in zip(runs, losses, strict=True):
             row[:] = train_steps([run], first, steps)[0]
         return losses
@@ -424,20 +488,20 @@ def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
     slices = 2 * window_count(latents, LANES) * window_count(taps * bins, COLUMNS)
     totals = aligned(packed.weights.shape)
     cell_losses = np.empty((len(runs), runs[0].crops.batch * cut.cells_per_item))
-    given = packed.sizes, packed.models, packed.states, settings
-    found = totals, cell_losses, losses.numpy(), first, slices
+    inputs = packed.sizes, packed.models, packed.states, settings
+    outputs = totals, cell_losses, losses.numpy(), first, slices
     if len(runs) == 1:
         partials = aligned((cut.partials, totals.shape[1]))
-        spread(_together, steps * (cut.partials + slices), _WORTH_IT, *given, partials, *found)
+        spread(_together, steps * (cut.partials + slices), _WORTH_IT, *inputs, partials, *outputs)
     else:
         progress = np.zeros(8 * len(runs), dtype=np.int64)
-        spread(_side_by_side, len(runs) * window_count(steps, TURN), _WORTH_IT, progress, *given, *found)
+        spread(_side_by_side, len(runs) * window_count(steps, TURN), _WORTH_IT, progress, *inputs, *outputs)
     packed.unpack(runs)
     return losses
 
 
 def aligned(shape: tuple[int, ...], values: ArrayLike | None = None) -> np.ndarray:
-    """A float32 array of zeros, or of `values`, that begins a cache line."""
+    """Return a float32 array of zeros or of `values`, aligned to a cache line."""
     size = int(np.prod(shape))
     room = np.zeros(size + 16, dtype=np.float32)
     skipped = -(room.ctypes.data // 4) % 16
@@ -448,9 +512,9 @@ def aligned(shape: tuple[int, ...], values: ArrayLike | None = None) -> np.ndarr
 
 
 class _Packed:
-    """The runs as the kernels take them: everything with the runs along the first axis."""
+    """The runs as the kernels take them: arrays with the runs along the first axis."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[TrainingRun]) -> None:
         crops, first, cut = [run.crops for run in runs], runs[0], plan(runs[0].shape)
         _, _, bins, latents, taps, _ = first.shape
         self.sizes = np.stack([_sizes(run, cut) for run in runs])
@@ -463,7 +527,7 @@ class _Packed:
         wide[:, :latents] = encoders
         columns = wide.reshape(len(runs), panels, cut.width, -1).transpose(0, 1, 3, 2)
         self.panels = aligned(columns.shape, columns)
-        # Kept while their addresses are in use.
+        # Referenced while their addresses are in use.
         self.sources = [c.source.detach().contiguous() for c in crops]
         self.targets = [
             source if c.target is None else c.target.detach().contiguous()
@@ -484,19 +548,19 @@ class _Packed:
             np.stack([np.tile(run.mean.numpy(), times) for run in runs]).astype(np.float32),
             np.stack([np.tile(1 / run.std.double().numpy(), times) for run in runs]).astype(np.float32),
             np.stack(weighted).astype(np.float32),
-            np.array([run.leak for run in runs], dtype=np.float32),
+            np.array([run.negative_slope for run in runs], dtype=np.float32),
         )
 
-    def unpack(self, runs: Sequence[Run]) -> None:
-        """Put weights and states back where they came from."""
+    def unpack(self, runs: Sequence[TrainingRun]) -> None:
+        """Copy weights and states back to the runs."""
         for run, weights, states in zip(runs, self.weights, self.states, strict=True):
             _put_back(weights, run.w_enc, run.w_dec)
             for i, rows in enumerate(states):
                 _put_back(rows, run.state["w_enc"][i], run.state["w_dec"][i])
 
 
-def _sizes(run: Run, cut: Plan) -> np.ndarray:
-    """The whole numbers that the kernels are told of a run."""
+def _sizes(run: TrainingRun, cut: Plan) -> np.ndarray:
+    """Return the integer settings of a run."""
     sizes = np.empty(17, dtype=np.int64)
     sizes[[BATCH, FRAMES_OF_ITEM, BINS, LATENTS, TAPS, POOL]] = run.shape
     sizes[[HALO, NEAR, CELL_WINDOWS]] = cut.halo, cut.near_windows, cut.cell_windows
@@ -509,14 +573,14 @@ def _sizes(run: Run, cut: Plan) -> np.ndarray:
 
 
 def _rows(enc: Tensor, dec: Tensor) -> np.ndarray:
-    """(M, H, K) and (M, K, H) as rows (K, M*H), end to end: a filter as its run meets it, encode's last tap first."""
+    """Return (M, H, K) and (M, K, H) as rows (K, M*H), end to end, in the order of a run: encode's last tap first."""
     encoder = enc.detach().numpy()[::-1].transpose(2, 0, 1)
     decoder = dec.detach().numpy().transpose(1, 0, 2)
     return np.concatenate([encoder.reshape(-1), decoder.reshape(-1)])
 
 
 def _put_back(rows: np.ndarray, enc: Tensor, dec: Tensor) -> None:
-    """The other way round."""
+    """Copy rows, as `_rows` returns them, back to the filters."""
     taps, bins, latents = enc.shape
     encoder, decoder = rows.reshape(2, latents, taps, bins)
     enc.detach().numpy()[:] = encoder.transpose(1, 2, 0)[::-1]
@@ -524,16 +588,16 @@ def _put_back(rows: np.ndarray, enc: Tensor, dec: Tensor) -> None:
 
 
 def _padded(tables: list[np.ndarray], value: int) -> np.ndarray:
-    """Tables of different lengths as one array, the shorter filled up with `value`."""
+    """Return tables of different lengths as one array, padded with `value`."""
     out = np.full((len(tables), max(map(len, tables))), value, dtype=np.int64)
     for row, table in zip(out, tables, strict=True):
         row[: len(table)] = table
     return out
 
 
-def _settings(runs: Sequence[Run], first: int, steps: int) -> np.ndarray:
-    """(runs, steps, settings) for the optimiser; only Adam's change from step to step."""
+def _settings(runs: Sequence[TrainingRun], first: int, steps: int) -> np.ndarray:
+    """Return the optimizer's settings (runs, steps, settings); only Adam's differ between steps."""
     changing = runs[0].optimizer == "adam"
-    found = [[settings_at(r.optimizer, first + i, r.options) for i in range(steps if changing else 1)] for r in runs]
-    table = np.array(found, dtype=np.float32)
+    rows = [[settings_at(r.optimizer, first + i, r.options) for i in range(steps if changing else 1)] for r in runs]
+    table = np.array(rows, dtype=np.float32)
     return table if changing else np.repeat(table, steps, axis=1)

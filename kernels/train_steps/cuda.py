@@ -1,7 +1,7 @@
-"""train_steps in CUDA C: one launch takes all steps of a run, or of many runs beside one another.
+"""train_steps in CUDA C: one launch runs all steps of a run, or of many runs side by side.
 
-`train_steps.cuh` explains the kernel. Here a `Plan` cuts the work for a card, runs are packed as the kernel reads them,
-and the kernel is compiled, once for each plan, and launched.
+`train_steps.cuh` describes the kernel. This module makes a `Plan` of the work for a GPU, packs the runs for the kernel,
+compiles the kernel once for each plan, and launches it.
 """
 
 import functools
@@ -13,19 +13,23 @@ import torch
 from torch import Tensor
 
 from .._cuda.common import CLUSTERS, Kernel, Limits, compiled, cupy_failure, device_limits, installed
-from ..optimiser import RULES
 from ..registry import BackendUnavailable
-from .run import Run
+from .optimizer import RULES
+from .training_run import TrainingRun
 
-OPTIMISERS = tuple(RULES)  # in the order of the kernel's enum
+OPTIMIZERS = tuple(RULES)  # in the order of the kernel's enum
 PRECISIONS = ("ffma", "tf32", "3xtf32")  # of the encoder's products, in the order of the kernel's PRECISION
 THREADS = 256  # of a block, with up to 255 registers each
-REGISTERS = 244  # of 255, so that an estimate may be short by some
-EXTRAS = ("corruption", "leak", "rectified_output")  # each a flag of the kernel, which without them is as it was
-TAPS_MAX = 64  # the encoder's loop over taps is written out
+REGISTERS = 244  # of 255: the estimate may be too low
+EXTRAS = (
+    "corruption",
+    "negative_slope",
+    "rectified_output",
+)  # each a flag of the kernel, which is compiled without those that are not needed
+TAPS_MAX = 64  # the encoder's loop over taps is unrolled
 Shape = tuple[int, int, int, int, int, int]  # B, N, H, K, M, P
 
-# struct Run of the kernel, without padding.
+# struct TrainingRun of the kernel, without padding.
 RUN = np.dtype(
     [
         ("weights", "u8", 2),
@@ -46,8 +50,8 @@ LAUNCH = np.dtype(
         *((name, "u8") for name in ("runs", "partials", "loss_partials", "losses", "counter")),
         ("first", "u4"),
         *((name, "i4") for name in ("steps", "batch", "frames")),
-        *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimiser")),
-        ("leak", "f4"),
+        *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimizer")),
+        ("negative_slope", "f4"),
     ],
     align=True,
 )
@@ -63,22 +67,22 @@ def _up(count: int, to: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """How the kernel cuts its work; `train_steps.cuh` says what each number is."""
+    """The division of the work by the kernel; `train_steps.cuh` describes each number."""
 
     bins: int
     latents: int
     taps: int
     pool: int
-    own: int  # windows that a tile owns
-    frames: int  # that a thread encodes at once; on tensor cores: times 16, a warp
-    slices: int  # into which the encoder's sums are cut
-    taps_each: int  # taps whose gradients a thread keeps
+    own: int  # windows in a tile, without its halo
+    frames: int  # frames that a thread encodes at a time; on tensor cores a warp encodes 16 times as many
+    slices: int  # parts of the encoder's sums
+    taps_each: int  # taps whose gradients a thread sums
     threads: int = 256
-    split: int = 1  # blocks that share a tile's latents
-    lanes: int = 1  # tiles at once in a cluster
+    split: int = 1  # blocks that share the latents of a tile
+    lanes: int = 1  # tiles at a time in a cluster
     precision: str = "ffma"
     population: bool = False
-    extras: tuple[str, ...] = ()  # of EXTRAS, what the runs have beside the paper's model
+    extras: tuple[str, ...] = ()  # those of EXTRAS that the runs need
 
     @property
     def cluster(self) -> int:
@@ -90,7 +94,7 @@ class Plan:
 
     @property
     def windows(self) -> int:
-        """Of a tile, with its halo."""
+        """Windows of a tile, with its halo."""
         return self.own + 2 * self.halo
 
     @property
@@ -116,7 +120,7 @@ class Plan:
 
     @property
     def columns(self) -> int:
-        """Groups of taps x 4 bins of a latent, of which each thread has some."""
+        """Groups of taps x 4 bins of a latent, which the threads share."""
         return _cover(self.taps, self.taps_each) * self.block_latents * self.block_bins // 4
 
     @property
@@ -129,17 +133,17 @@ class Plan:
         return 2 * self.block_latents * self.taps * self.block_bins
 
     def shared_bytes(self, groups: int) -> int:
-        """Shared memory of a block, where an item is the sum of at most `groups` crops."""
+        """Return the bytes of shared memory of a block, for items of at most `groups` crops."""
         bins, latents, stride = self.block_bins, self.block_latents, self.block_bins + 4
         filter_stride = latents if self.precision == "ffma" or latents % 16 == 8 else latents + 8
         exchange = self.error_rows * bins if self.split > 1 else 0
-        mine = self.windows * latents
+        pooled = self.windows * latents
         floats = (
             self.taps * bins * (filter_stride + latents)
             + (self.encoded + self.taps - 1 + self.error_rows) * stride
             + max(self.slices * self.encoded * filter_stride, exchange)
             + self.own * latents * (_cover(self.taps, self.taps_each) * bins // 4 + 1)
-            + 4 * mine
+            + 4 * pooled
             + _up(self.windows * (self.pool + 1), 4)
             + 4 * self.threads
         )
@@ -149,7 +153,7 @@ class Plan:
         return batch * _cover(_cover(frames, self.pool), self.own)
 
     def macros(self) -> dict[str, int]:
-        """What the compiler is given by -D."""
+        """Return the macros that the compiler gets by -D."""
         return {
             "H": self.bins,
             "K": self.latents,
@@ -170,15 +174,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Packed:
-    """A launch as the kernel reads it, and the tensors that its pointers lead to."""
+    """A launch in the layout of the kernel, and the tensors that its pointers refer to."""
 
     launch: np.ndarray  # one LAUNCH
     losses: Tensor  # (runs, steps) float64, filled by the launch
     kept: tuple[Tensor, ...]
 
 
-def packed(runs: Sequence[Run], plan: Plan, blocks: int, first: int, steps: int) -> Packed:
-    """The launch of `steps` steps of the runs on `blocks` blocks, its memory on the runs' device."""
+def packed(runs: Sequence[TrainingRun], plan: Plan, blocks: int, first: int, steps: int) -> Packed:
+    """Return the launch of `steps` steps of the runs on `blocks` blocks, with memory on the runs' device."""
     device = runs[0].w_enc.device
     kept: list[Tensor] = []
 
@@ -220,28 +224,28 @@ def packed(runs: Sequence[Run], plan: Plan, blocks: int, first: int, steps: int)
     launch["batch"], launch["frames"] = crops.batch, crops.frames
     launch["signal_groups"] = crops.signal_groups
     launch["noise_groups"], launch["corruption_groups"] = crops.noise_groups, crops.corruption_groups
-    launch["leak"] = runs[0].leak
-    launch["optimiser"] = OPTIMISERS.index(runs[0].optimizer)
+    launch["negative_slope"] = runs[0].negative_slope
+    launch["optimizer"] = OPTIMIZERS.index(runs[0].optimizer)
     return Packed(launch, losses, tuple(kept))
 
 
-def groups_of(run: Run) -> int:
-    """How many crops an item is the sum of, at most."""
+def groups_of(run: TrainingRun) -> int:
+    """Return the maximum number of crops in an item."""
     return max(run.crops.signal_groups, run.crops.noise_groups) + run.crops.corruption_groups
 
 
-def extras_of(run: Run) -> tuple[str, ...]:
-    """The EXTRAS that the run has."""
-    has = run.crops.corruption_groups > 0, run.leak > 0, run.rectified_output
-    return tuple(name for name, had in zip(EXTRAS, has, strict=True) if had)
+def extras_of(run: TrainingRun) -> tuple[str, ...]:
+    """Return the EXTRAS that the run needs."""
+    needs = run.crops.corruption_groups > 0, run.negative_slope > 0, run.rectified_output
+    return tuple(name for name, needed_here in zip(EXTRAS, needs, strict=True) if needed_here)
 
 
 def encode_cycles(plan: Plan) -> float:
-    """Of a multiprocessor, for a tile: what is busiest of the issue of instructions, shared memory, tensor cores."""
+    """Return a multiprocessor's cycles to encode a tile: those of its busiest unit."""
     warps = plan.threads // 32
     if plan.precision == "ffma":
         tasks = plan.encoded // plan.frames * plan.block_latents // 4 * plan.slices
-        # For a tap and 4 bins a warp issues 16 FMA a frame and 5 loads, of about 3 lines of banks each.
+        # For a tap and 4 bins a warp issues 16 FMA for each frame and 5 loads of about 3 lines of banks each.
         each = max((16 * plan.frames + 6) / 4, 5 * 3)
         return _cover(tasks, plan.threads) * plan.taps * _cover(plan.block_bins // 4, plan.slices) * warps * each * 1.1
     tasks = plan.encoded // (16 * plan.frames) * plan.slices
@@ -253,10 +257,10 @@ def encode_cycles(plan: Plan) -> float:
 
 
 def step_cycles(plan: Plan, batch: int, frames: int, runs: int, limits: Limits) -> float:
-    """About how many cycles a step takes, of all runs together: to compare plans, not to promise anything.
+    """Estimate the cycles of a step of all runs together, to compare plans.
 
-    Sparse passes go at the bandwidth of shared memory, 128 bytes a cycle; L2 gives a multiprocessor 28 bytes a cycle,
-    another block's shared memory 13; a grid barrier takes 2200 cycles and a cluster's 300.
+    Sparse passes run at the bandwidth of shared memory, 128 bytes per cycle. L2 delivers 28 bytes per cycle to a
+    multiprocessor, and another block's shared memory 13. A grid barrier takes 2200 cycles and a cluster's 300.
     """
     warps, resident = plan.threads // 32, limits.resident(plan.cluster)
     tiles = plan.tiles(batch, frames)
@@ -264,11 +268,11 @@ def step_cycles(plan: Plan, batch: int, frames: int, runs: int, limits: Limits) 
     gradient = 4 * plan.gradient
     passes = plan.columns_each * plan.own * warps * (8 * plan.taps_each + 8)
     decode = 1.4 * plan.error_rows * plan.block_latents * plan.taps / plan.pool * plan.block_bins / 32
-    found = _cover(plan.windows * plan.block_latents, plan.threads) * plan.pool * (plan.slices + 3) * warps / 4
+    pooling = _cover(plan.windows * plan.block_latents, plan.threads) * plan.pool * (plan.slices + 3) * warps / 4
     ordered = plan.windows * (plan.block_latents + plan.pool + 1)
     sort = _cover(ordered, plan.threads) * 2 * plan.block_latents * warps / 4
     drawn = _cover(plan.encoded * plan.block_bins // 4, plan.threads) * 30 * warps / 4 + 600
-    tile = encode_cycles(plan) + found + sort + decode + passes + 600
+    tile = encode_cycles(plan) + pooling + sort + decode + passes + 600
     if plan.split > 1:
         moved = 1 if plan.split == 2 else 2 * (plan.split - 1) / plan.split
         tile += (600 if plan.split == 2 else 900) + moved * 4 * plan.error_rows * plan.block_bins / 13
@@ -283,14 +287,14 @@ def step_cycles(plan: Plan, batch: int, frames: int, runs: int, limits: Limits) 
 
 
 def _registers(plan: Plan) -> int:
-    """About how many a thread needs: sums of gradients, and the encoder's or the filter's beside them."""
+    """Estimate the registers of a thread: sums of gradients plus those of the encoder or of a filter."""
     sums = 8 * plan.columns_each * plan.taps_each
     encoder = 8 * plan.frames + 16 if plan.precision == "ffma" else plan.frames * plan.block_latents // 2 + 40
     return sums + max(encoder, 4 * plan.taps_each + 8) + 60
 
 
 def candidates(shape: Shape, limits: Limits, population: bool) -> Iterator[Plan]:
-    """Every cut that the registers of a block can hold; shared memory is not looked at."""
+    """Yield every plan whose registers fit a block; shared memory is not checked."""
     _, frames, bins, latents, taps, pool = shape
     windows = _cover(frames, pool)
     owns = sorted({_cover(windows, parts) for parts in range(1, windows + 1)})
@@ -304,7 +308,7 @@ def candidates(shape: Shape, limits: Limits, population: bool) -> Iterator[Plan]
                     continue  # a block without latents
                 cuts = [(t, _cover(sample.columns * _cover(taps, t), THREADS)) for t in range(1, taps + 1)]
                 taps_each = min(cuts, key=lambda cut: (cut[1] * (cut[0] + 1), cut[1]))[0]
-                most = limits.shared // (8 * sample.block_bins * pool)  # windows of which xn and e alone fill it
+                most = limits.shared // (8 * sample.block_bins * pool)  # windows whose xn and e fill it
                 for own in (own for own in owns if own <= max(most, 1)):
                     for at_once in (2, 4, 6, 8) if precision == "ffma" else (1, 2):
                         for slices in (1, 2, 4, 8):
@@ -324,19 +328,19 @@ def plan(
     runs: int = 1,
     tf32: bool = False,
     extras: tuple[str, ...] = (),
-    **wanted,
+    **fields,
 ) -> Plan | None:
-    """The cut of `shape` that should be fastest on a card, or None where none fits.
+    """Return the plan for `shape` with the lowest estimate on a GPU, or None if none fits.
 
-    `groups` crops are added up in an item, at most. More than one run makes a population. TF32 is taken only where it
-    is allowed; `extras` are of EXTRAS. `wanted` fixes fields of the plan, for measurements: precision="ffma", split=2.
+    An item is the sum of at most `groups` crops. More than one run is a population. TF32 is used only if allowed;
+    `extras` are of EXTRAS. `fields` fixes fields of the plan, for measurements, such as precision="ffma", split=2.
     """
     batch, frames = shape[:2]
     best, least = None, float("inf")
     for candidate in candidates(shape, limits, runs > 1):
-        if candidate.precision == "tf32" and not (tf32 or wanted.get("precision") == "tf32"):
+        if candidate.precision == "tf32" and not (tf32 or fields.get("precision") == "tf32"):
             continue
-        if any(getattr(candidate, name) != value for name, value in wanted.items()):
+        if any(getattr(candidate, name) != value for name, value in fields.items()):
             continue
         if candidate.shared_bytes(groups) > limits.shared:
             continue
@@ -347,7 +351,7 @@ def plan(
 
 
 def why_not(shape: Shape, limits: Limits, groups: int, runs: int) -> str | None:
-    """Why no cut of `shape` fits the card, with the figures; None where one does."""
+    """Return why no plan for `shape` fits the GPU, with numbers, or None if one does."""
     _, _, bins, latents, taps, pool = shape
     if limits.capability < 80:
         major, minor = divmod(limits.capability, 10)
@@ -370,17 +374,17 @@ def why_not(shape: Shape, limits: Limits, groups: int, runs: int) -> str | None:
     )
 
 
-def refusal(runs: Sequence[Run]) -> str | None:
+def refusal(runs: Sequence[TrainingRun]) -> str | None:
     run = runs[0]
     if not installed():
         return "cupy is not installed; pip install 'partae-fast[gpu]'"
     if run.w_enc.device.type != "cuda":
         return f"it needs tensors on a CUDA device and these are on {run.w_enc.device}; move them or use cpu or eager"
     if run.w_enc.dtype != torch.float32 or run.crops.source.dtype != torch.float32:
-        seen = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
-        return f"it takes float32, not {str(seen).removeprefix('torch.')}; convert the model or use eager"
+        dtype = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
+        return f"it takes float32, not {str(dtype).removeprefix('torch.')}; convert the model or use eager"
     if any(run.crops.target is not None for run in runs):
-        return "it takes no recordings that have targets of their own; use eager"
+        return "it does not take recordings with targets of their own; use eager"
     if broken := cupy_failure():
         return broken
     limits = device_limits(run.w_enc.device.index or 0)
@@ -389,14 +393,14 @@ def refusal(runs: Sequence[Run]) -> str | None:
 
 @functools.cache
 def prepared(
-    shape: Shape, groups: int, runs: int, tf32: bool, extras: tuple[str, ...], device: int, **wanted
+    shape: Shape, groups: int, runs: int, tf32: bool, extras: tuple[str, ...], device: int, **fields
 ) -> tuple[Plan, Kernel, int]:
-    """The plan, its kernel and the blocks of a launch, on `device`, the current one; `wanted` is for `plan`."""
+    """Return the plan, its kernel and the blocks of a launch on `device`, which is current; `fields` is for `plan`."""
     limits = device_limits(device)
     while True:
-        cut = plan(shape, limits, groups, runs, tf32, extras, **wanted)
+        cut = plan(shape, limits, groups, runs, tf32, extras, **fields)
         if cut is None:
-            reason = why_not(shape, limits, groups, runs) or f"no plan has {wanted}"
+            reason = why_not(shape, limits, groups, runs) or f"no plan has {fields}"
             raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
         file, shared = "train_steps/train_steps.cuh", cut.shared_bytes(groups)
         kernel = compiled(
@@ -405,20 +409,20 @@ def prepared(
         resident = kernel.resident()
         if resident >= limits.resident(cut.cluster):
             break
-        limits = limits.with_resident(cut.cluster, resident)  # fewer than assumed: another cut may be better
+        limits = limits.with_resident(cut.cluster, resident)  # fewer than assumed: another plan may be better
     clusters = runs if cut.population else min(resident, _cover(cut.tiles(*shape[:2]), cut.lanes))
     return cut, kernel, clusters * cut.cluster
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int, **wanted) -> Tensor:
-    """`wanted` fixes fields of the plan, for measurements."""
+def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, **fields) -> Tensor:
+    """Train; `fields` fixes fields of the plan, for measurements."""
     reason = refusal(runs)
     if reason:
         raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
     with torch.cuda.device(runs[0].w_enc.device):
         tf32, device = bool(torch.backends.cuda.matmul.allow_tf32), torch.cuda.current_device()
         needs = groups_of(runs[0]), len(runs), tf32, extras_of(runs[0])
-        cut, kernel, blocks = prepared(runs[0].shape, *needs, device, **wanted)
-        given = packed(runs, cut, blocks, first, steps)
-        kernel.launch(blocks, given.launch, torch.cuda.current_stream().cuda_stream)
-    return given.losses
+        cut, kernel, blocks = prepared(runs[0].shape, *needs, device, **fields)
+        launch_data = packed(runs, cut, blocks, first, steps)
+        kernel.launch(blocks, launch_data.launch, torch.cuda.current_stream().cuda_stream)
+    return launch_data.losses

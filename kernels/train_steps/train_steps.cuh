@@ -1,40 +1,44 @@
-// Whole training steps in one launch: the grid stays, step after step, and nothing but weights and gradients leaves it.
+// Whole training steps in one launch: the grid stays resident for all steps, and only weights and gradients leave it.
 //
-// A tile is OWN pool windows of an item with HALO = ceil((M-1)/P) windows more on each side. A cluster of SPLIT * LANES
-// blocks works on LANES tiles at once; the SPLIT blocks of a tile hold K / SPLIT latents each. In a step a block
-//   1. draws its tile's crops by Philox and writes into shared memory the normalised frames (xn) and the error of a
-//      reconstruction that is still zero (e = -x),
-//   2. encodes all windows, own and halo: a matrix product of overlapping runs of xn with the filters, in registers
-//      (FFMA: a thread slides FRAMES frames x 4 latents along time, so that a tap costs one load of a frame) or on the
-//      tensor cores (a warp takes 16 * FRAMES frames); sums over SLICES parts of the bins apart, for enough in flight,
-//   3. pools: value and place of each window's first maximum, for each latent,
-//   4. sorts the places, so that the latents that reach a frame are one range of a list,
-//   5. decodes: e += r at own frames and M-1 around them, the blocks of a tile adding theirs up; loss of own frames,
-//   6. takes gradients of own windows: a thread owns a few taps x 4 bins of one latent for both filters and keeps their
-//      sums in registers over all tiles of the step: w_dec with the dots that give the values' gradient, then w_enc.
-// All of 5 and 6 is sparse: a latent touches M frames a window. Everything behind the loss carries e; the factor 2 / B
-// is applied once, in the update.
-// Then the partial gradients are added: within a cluster through distributed shared memory, between clusters through L2,
-//   grid barrier 1: every partial gradient is written before anyone adds them up,
-//   each block adds a slice over the clusters in order and takes the optimiser's step on it,
-//   grid barrier 2: every weight is written before anyone reads it for the next step, and every partial has been read
-//   before it is overwritten. The next step's crops need no weights and are drawn while the barrier fills.
-// With POPULATION each cluster trains a run of its own: cluster barriers stand in for the grid's and the sums over the
-// cluster's blocks are the gradients.
+// A tile is OWN pool windows of an item plus HALO = ceil((M-1)/P) windows on each side. A cluster of SPLIT * LANES
+// blocks processes LANES tiles at a time; each of the SPLIT blocks of a tile has K / SPLIT latents. In a step a block
+//   1. draws its tile's crops by Philox and writes to shared memory the normalised frames (xn) and the error of a
+//      reconstruction that is still zero (e = -x);
+//   2. encodes all windows of the tile: a matrix product of overlapping runs of xn with the filters, in registers
+//   (FFMA:
+//      a thread slides FRAMES frames x 4 latents along time, so that a tap costs one load of a frame) or on the tensor
+//      cores (a warp takes 16 * FRAMES frames), in SLICES separate sums over parts of the bins, for parallelism;
+//   3. pools: value and position of the first maximum of each window, for each latent;
+//   4. sorts the positions, so that the latents that reach a frame are one range of a list;
+//   5. decodes: e += r at its own frames and the M-1 around them, summed over the blocks of a tile; loss of own frames;
+//   6. computes gradients of its own windows: a thread has a few taps x 4 bins of one latent for both filters and keeps
+//      their sums in registers for all tiles of the step: w_dec with the dots, which give the gradient of the values,
+//      then w_enc.
+// 5 and 6 are sparse: a latent reaches M frames in each window. Gradients after the loss are those of e; the update
+// applies the factor 2 / B once.
+// Then the partial gradients are added: within a cluster through distributed shared memory, between clusters through
+// L2.
+//   grid barrier 1: all partial gradients are written before any is read;
+//   each block adds a slice over the clusters in order and takes the optimizer's step on it;
+//   grid barrier 2: all weights are written before any is read for the next step, and all partials are read before any
+//   is overwritten. The next step's crops need no weights, so they are drawn while the barrier completes.
+// With POPULATION each cluster trains a run of its own: cluster barriers replace those of the grid, and the sums over
+// the cluster's blocks are the gradients.
 //
-// Shared memory, floats: w_enc (M, HP, KS), run index and not tap first, w_dec (M, KB, HP), both overwritten by the
-// block's partial gradients (2, KB, M, HP) where a cluster adds them up; xn (XROWS, HS); e (EROWS, HS); z (SLICES, FP,
-// ZS), later the block's share of r; dots; values, keys, list and first of the windows. HP and KB are H and the block's
-// latents rounded up; what is added is zero.
+// Shared memory, in floats: w_enc (M, HP, KS), by index in the run instead of tap, and w_dec (M, KB, HP), both
+// overwritten by the block's partial gradients (2, KB, M, HP) if a cluster adds them; xn (XROWS, HS); e (EROWS, HS); z
+// (SLICES, FP, ZS), later the block's part of r; dots; values, keys, list and first of the windows. HP and KB are H and
+// the block's latents rounded up and padded with zeros.
 //
-// Floors for a step at B 16, N 512, H 32, K 32, M 9, P 16 on an H200, tiles of 8 windows over clusters of 2, in cycles of
-// a multiprocessor: encode 5800 at the float32 rate or 3500 in three TF32 products, halo included; three sparse passes of
-// 1200 by the bandwidth of shared memory; r's exchange 1300 at 13 bytes a cycle; gradients out and back 2600 and weights
-// in 1300 at 28 bytes a cycle from L2; two grid barriers of about 2200: 17000 in all, 8.5 us at 1.98 GHz.
+// Floors for a step at B 16, N 512, H 32, K 32, M 9, P 16 on an H200, with tiles of 8 windows over clusters of 2, in
+// cycles of a multiprocessor: encode 5800 at the float32 rate or 3500 in three TF32 products, halo included; three
+// sparse passes of 1200 at the bandwidth of shared memory; exchange of r 1300 at 13 bytes a cycle; gradients written
+// and read 2600 and weights read 1300 at 28 bytes a cycle from L2; two grid barriers of about 2200: 17000 in all, 8.5
+// us at 1.98 GHz.
 //
-// Given by -D: H, K, M, P, OWN, FRAMES, SLICES, TAPS (taps a thread owns), THREADS, SPLIT, LANES, PRECISION, POPULATION,
-// and, 1 or 0, CORRUPTION (the encoder's input has crops that the target has not), LEAK (a rectifier with a slope below
-// 0) and RECTIFIED_OUTPUT (r is max(decode, 0)).
+// Macros by -D: H, K, M, P, OWN, FRAMES, SLICES, TAPS (taps of a thread), THREADS, SPLIT, LANES, PRECISION, POPULATION,
+// and, 1 or 0, CORRUPTION (the encoder's input has crops that the target lacks), NEGATIVE_SLOPE (a rectifier with a
+// slope below 0) and RECTIFIED_OUTPUT (r is max(decode, 0)).
 #pragma once
 
 #include "../_cuda/common.cuh"
@@ -47,10 +51,10 @@
 constexpr int CLUSTER = SPLIT * LANES;
 constexpr int VECTOR = PRECISION == FFMA ? 4 : 8;
 constexpr int HP = round_up(H, VECTOR), H4 = HP / 4;
-constexpr int HS = HP + 4;  // frames stand in different banks
+constexpr int HS = HP + 4;  // rows of frames start in different banks
 constexpr int KB = round_up(ceil_div(K, SPLIT), VECTOR), K4 = KB / 4;
-constexpr int KS = PRECISION == FFMA || KB % 16 == 8 ? KB : KB + 8;  // a fragment's rows in different banks
-constexpr int ZS = KS;  // the same serves z
+constexpr int KS = PRECISION == FFMA || KB % 16 == 8 ? KB : KB + 8;  // rows of a fragment start in different banks
+constexpr int ZS = KS;  // also for z
 constexpr int BEFORE = M / 2;  // frames of a run before its position
 constexpr int HALO = ceil_div(M - 1, P);
 constexpr int WINDOWS = OWN + 2 * HALO;
@@ -63,7 +67,7 @@ constexpr int COLUMNS_EACH = ceil_div(COLUMNS, THREADS);
 constexpr int GRADIENT = KB * M * HP;  // of one filter bank, in one block
 constexpr int MINE = WINDOWS * KB;     // pooled latents of a tile in one block
 
-constexpr bool ADDED_IN_CLUSTER = POPULATION || LANES > 1;  // before they leave it, partial gradients
+constexpr bool ADDED_IN_CLUSTER = POPULATION || LANES > 1;  // whether a cluster adds its partial gradients first
 
 constexpr int W_ENC = 0;
 constexpr int W_DEC = W_ENC + M * HP * KS;
@@ -78,12 +82,12 @@ constexpr int LIST = KEYS + MINE;
 constexpr int FIRST = LIST + 2 * MINE;
 constexpr int SCRATCH = FIRST + round_up(WINDOWS * (P + 1), 4);
 constexpr int RUN = SCRATCH + 4 * THREADS;
-enum Optimiser { ADADELTA, ADAM, SGD, NESTEROV };
+enum Optimizer { ADADELTA, ADAM, SGD, NESTEROV };
 
-// One run, as `RUN` in cuda.py packs it. Weights and state are rewritten within a launch.
-struct Run {
+// A run, in the layout of `RUN` in cuda.py. Weights and state are rewritten within a launch.
+struct TrainingRun {
     float* weights[2];   // w_enc (M, H, K), w_dec (M, K, H)
-    float* state[2][2];  // of w_enc, of w_dec; the second is null where the rule has one
+    float* state[2][2];  // of w_enc, of w_dec; the second is null if the rule has one
     const float *source, *mean, *inverse_std, *foreground;
     const long long *starts_before, *shift, *group_first, *group_starts;
     double options[4];
@@ -92,26 +96,26 @@ struct Run {
     unsigned long long seed;
     int recordings, noise_items;
 };
-constexpr int STARTS = RUN + sizeof(Run) / 4;
-constexpr int SHARED_FLOATS = STARTS;  // and two for each group that an item draws from
+constexpr int STARTS = RUN + sizeof(TrainingRun) / 4;
+constexpr int SHARED_FLOATS = STARTS;  // plus two for each group that an item draws from
 static_assert(PRECISION == FFMA || THREADS % 32 == 0, "whole warps");
-static_assert(THREADS % 4 == 0 && RUN % 4 == 0 && sizeof(Run) % 8 == 0, "aligned");
+static_assert(THREADS % 4 == 0 && RUN % 4 == 0 && sizeof(TrainingRun) % 8 == 0, "aligned");
 
-// What the runs of a launch have in common, as `LAUNCH` in cuda.py packs it.
+// Settings that all runs of a launch share, in the layout of `LAUNCH` in cuda.py.
 struct Launch {
-    const Run* runs;
+    const TrainingRun* runs;
     float* partials;        // (clusters, SPLIT, 2, KB, M, HP)
     double* loss_partials;  // (3, blocks), see loss_parts
     double* losses;         // (runs, steps)
     unsigned int* counter;  // of the grid barrier
     unsigned int first;     // number of the first step
-    int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimiser;
-    float leak;
+    int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimizer;
+    float negative_slope;
 };
 
-// Where a block stands: which run, which latents, which tiles.
+// The run, latents and tiles of a block.
 struct Place {
-    const Run* run;         // a copy in shared memory
+    const TrainingRun* run;         // a copy in shared memory
     int part;               // of the latents, 0 .. SPLIT-1
     int lane, lanes;        // tiles lane, lane + lanes, ... are this block's
     int cluster, clusters;  // among those that train the same run
@@ -120,7 +124,7 @@ struct Place {
 };
 
 struct Tile {
-    int item, first_window;  // the first that it owns
+    int item, first_window;  // the first of its own windows
 };
 
 DEVICE Tile tile_at(const Place& place, int number) {
@@ -137,9 +141,9 @@ DEVICE float4 load_bins(const float* row, int h) {
     return bins;
 }
 
-// The tile's crops of a step, summed, into xn and, negated and without those of corruption, into the error.
+// Write the sum of the tile's crops to xn and, negated and without those of corruption, to the error.
 DEVICE void draw(float* shared, const Launch& launch, const Place& place, int number, unsigned int step) {
-    const Run& run = *place.run;
+    const TrainingRun& run = *place.run;
     const Tile tile = tile_at(place, number);
     long long* starts = reinterpret_cast<long long*>(shared + STARTS);
     const bool noise = tile.item < run.noise_items;
@@ -157,7 +161,7 @@ DEVICE void draw(float* shared, const Launch& launch, const Place& place, int nu
         }
         starts[g] = crop + run.shift[low];
     }
-    block_barrier();  // the starts are whole, and whoever read the last tile is done
+    block_barrier();  // the starts are written, and all reads of the previous tile are done
     const int frame0 = (tile.first_window - HALO) * P - BEFORE;
     constexpr int TOTAL = XROWS * H4, BATCH = 4;  // loads of a thread on their way at once
     for (int base = thread_index(); base < TOTAL; base += BATCH * THREADS) {
@@ -197,8 +201,8 @@ DEVICE void draw(float* shared, const Launch& launch, const Place& place, int nu
     }
 }
 
-// This block's latents of both filter banks from global memory, where other blocks have rewritten them. w_enc's are in
-// when it returns, w_dec's after copies_done<0>().
+// Load this block's latents of both filter banks from global memory, where other blocks have rewritten them. w_enc is
+// complete on return, w_dec after copies_done<0>().
 DEVICE void load_weights(float* shared, const Place& place) {
     const int k0 = place.part * KB;
     for (int u = thread_index(); u < HP * K4; u += THREADS) {
@@ -228,8 +232,8 @@ DEVICE void load_weights(float* shared, const Place& place) {
 
 #if PRECISION == FFMA
 
-// z before the rectifier, of all windows of the tile. A lane and the next hold neighbouring groups of frames, the two
-// after them the next 4 latents: so a half-warp's loads of 16 bytes fall on one or two lines of banks.
+// Compute z before the rectifier, for all windows of the tile. Lanes 2i and 2i + 1 have consecutive groups of frames,
+// and the next two lanes the next 4 latents, so the 16-byte loads of a half-warp fall on one or two lines of banks.
 DEVICE void encode(float* shared) {
     constexpr int GROUPS = FP / FRAMES;
     for (int q = thread_index(); q < GROUPS * K4 * SLICES; q += THREADS) {
@@ -268,8 +272,8 @@ DEVICE void encode(float* shared) {
 
 #else
 
-// A number for the tensor cores, which take no notice of the last 13 bits; with TF32X3 the nearest of TF32 and what is
-// left, exactly, of which they see 10 bits more.
+// A number for the tensor cores, which ignore the last 13 bits; with TF32X3 the nearest TF32 number and the exact
+// remainder, of which they use 10 more bits.
 struct Halves {
     uint32_t high, low;
 };
@@ -280,8 +284,8 @@ DEVICE Halves halves(float number) {
     return {high, bits_of(number - number_of(high))};
 }
 
-// z on the tensor cores: a warp multiplies 16 * FRAMES frames with all latents of the block, 8 bins of a tap at a time.
-// With TF32X3 the products high * low are added too, and only low * low, 2^-22 of the whole, is left out.
+// Compute z on the tensor cores: a warp multiplies 16 * FRAMES frames with all latents of the block, 8 bins of a tap at
+// a time. With TF32X3 the products high * low are added too; only low * low, 2^-22 of the result, is omitted.
 DEVICE void encode(float* shared) {
     constexpr int ACROSS = KB / 8, H8 = HP / 8, BLOCKS = FP / (16 * FRAMES), WARPS = THREADS / 32;
     const int group = thread_index() % 32 / 4, member = thread_index() % 4;
@@ -347,18 +351,18 @@ DEVICE void encode(float* shared) {
 
 #endif
 
-// Key of a pooled latent that is not zero, with a LEAK of any that exists: its position in the tile, then its number.
-// Others come last.
+// Sort key of a pooled latent that is not zero (with NEGATIVE_SLOPE: of every latent): its position in the tile, then
+// its number. Other latents come last.
 constexpr int NO_KEY = 0x7FFFFFFF;
 
-// Each window's largest activation and its key. A NaN stays.
+// Find the largest activation of each window, and its key. A NaN is kept.
 DEVICE void pool(float* shared, const Launch& launch, const Tile& tile) {
     int* keys = reinterpret_cast<int*>(shared + KEYS);
     for (int u = thread_index(); u < MINE; u += THREADS) {
         const int window = u / KB, k = u % KB;
         const int begin = (tile.first_window - HALO + window) * P;
         const int count = begin < 0 ? 0 : min(P, launch.frames - begin);
-        float best = LEAK && count > 0 ? number_of(0xFF800000u) : 0.0f;  // minus infinity
+        float best = NEGATIVE_SLOPE && count > 0 ? number_of(0xFF800000u) : 0.0f;  // minus infinity
         int where = window * P;
         UNROLL_BY(4)
         for (int j = 0; j < count; ++j) {
@@ -371,13 +375,13 @@ DEVICE void pool(float* shared, const Launch& launch, const Tile& tile) {
                 where = window * P + j;
             }
         }
-        shared[VALUES + u] = LEAK && best < 0.0f ? launch.leak * best : best;
-        keys[u] = (LEAK ? count <= 0 : best == 0.0f) ? NO_KEY : where * KB + k;
+        shared[VALUES + u] = NEGATIVE_SLOPE && best < 0.0f ? launch.negative_slope * best : best;
+        keys[u] = (NEGATIVE_SLOPE ? count <= 0 : best == 0.0f) ? NO_KEY : where * KB + k;
     }
 }
 
-// Per window a list of what is not zero, by position; and for each frame where in the list its window's begin that
-// stand at this frame or later.
+// For each window list the latents that are not zero by position; for each frame store the index in its window's list
+// of the first latent at this frame or later.
 DEVICE void sort(float* shared) {
     const int* keys = reinterpret_cast<const int*>(shared + KEYS);
     int* first = reinterpret_cast<int*>(shared + FIRST);
@@ -396,19 +400,19 @@ DEVICE void sort(float* shared) {
         } else if (key != NO_KEY) {
             const int position = key / KB, k = key % KB;
             shared[LIST + 2 * before] = shared[VALUES + window * KB + k];
-            // where in w_dec the error's row 0 would meet this latent; row q meets it q frames on
+            // the offset in w_dec for row 0 of the error and this latent; for row q it is q frames later
             reinterpret_cast<int*>(shared)[LIST + 2 * before + 1] = ((HALO * P - position) * KB + k) * HP;
         }
     }
 }
 
-// `kept` where `by` is positive, else 0. A NaN is not cut off.
+// Return `kept` if `by` is positive or NaN, else 0.
 DEVICE float4 rectified(const float4& by, const float4& kept) {
     return make_float4(by.x <= 0.0f ? 0.0f : kept.x, by.y <= 0.0f ? 0.0f : kept.y, by.z <= 0.0f ? 0.0f : kept.z,
                        by.w <= 0.0f ? 0.0f : kept.w);
 }
 
-// The reconstruction onto the error; returns this thread's part of the squared error of own frames.
+// Add the reconstruction to the error; return this thread's part of the squared error of own frames.
 DEVICE double decode(float* shared, const Launch& launch, const Place& place, const Tile& tile, bool active) {
     const int* first = reinterpret_cast<const int*>(shared + FIRST);
     const int frame0 = tile.first_window * P - BEFORE;
@@ -432,7 +436,7 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
             const int row = u / H4, h = 4 * (u % H4), frame = frame0 + row;
             float4 r = zero4();
             if (frame >= 0 && frame < launch.frames) {
-                const int last = row + HALO * P, begin = last - (M - 1);  // positions whose runs hold this frame
+                const int last = row + HALO * P, begin = last - (M - 1);  // positions whose runs contain this frame
                 const float* filters = shared + W_DEC + row * KB * HP + h;
                 for (int window = begin / P; window <= last / P; ++window) {
                     const int* bounds = first + window * (P + 1);
@@ -452,10 +456,10 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
         }
     if (SPLIT > 1) {
         cluster_arrive();
-        cluster_wait();  // the other latents' shares are whole
+        cluster_wait();  // the parts of the other latents are complete
         constexpr int TOTAL = EROWS * H4, BATCH = 4;  // loads of a thread on their way at once, from each block
-        // Each block adds up its part of the frames and takes the others' sums: 2 (SPLIT-1) / SPLIT of r are moved, not
-        // SPLIT-1. Two blocks gain nothing by that and add up all of it.
+        // Each block adds its part of the frames and reads the sums of the others: 2 (SPLIT-1) / SPLIT of r are moved
+        // instead of SPLIT-1. Two blocks gain nothing by that and add all of it.
         constexpr int EACH = SPLIT == 2 ? TOTAL : ceil_div(TOTAL, SPLIT);
         const int begin = SPLIT == 2 ? 0 : place.part * EACH, end = min(begin + EACH, TOTAL);
         const int rank0 = cluster_rank() - place.part;
@@ -477,12 +481,12 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
                 if (SPLIT == 2)
                     add(u / H4, 4 * (u % H4), r[n]);
                 else
-                    at4(shared + Z + 4 * u) = r[n];  // nobody else reads this part of this block's share
+                    at4(shared + Z + 4 * u) = r[n];  // no other thread reads this part of this block's r
             }
         }
         if (SPLIT > 2) {
             cluster_arrive();
-            cluster_wait();  // the sums are whole
+            cluster_wait();  // the sums are complete
             for (int base = thread_index(); active && base < TOTAL; base += BATCH * THREADS) {
                 float4 r[BATCH];
                 UNROLL
@@ -497,13 +501,13 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
                 }
             }
         }
-        cluster_arrive();  // this block has read the shares; waited for at the end of the tile
+        cluster_arrive();  // this block has read the parts of r; the end of the tile waits for it
     }
     return loss;
 }
 
-// A thread's columns: taps tap .. tap+TAPS-1 of run index, bins h .. h+3 of latent k. Taps past the last one read the
-// last; their filter is 0 and nobody stores their sums.
+// The columns of a thread: taps tap .. tap+TAPS-1, by index in the run, and bins h .. h+3 of latent k. Taps past the
+// last read the last; their filter is 0 and their sums are not stored.
 struct Column {
     int tap, k, h, dot;
     bool exists;
@@ -521,7 +525,7 @@ DEVICE Column column_at(int n) {
 
 typedef float4 Sums[COLUMNS_EACH][TAPS];
 
-// Gradient of w_dec, and parts of the dots of e with w_dec over each run, by column.
+// Compute the gradient of w_dec, and each column's part of the dots of e with w_dec over each run.
 DEVICE void decode_gradient(float* shared, Sums& sums) {
     const int* keys = reinterpret_cast<const int*>(shared + KEYS);
     UNROLL
@@ -551,7 +555,7 @@ DEVICE void decode_gradient(float* shared, Sums& sums) {
     }
 }
 
-// Gradient of own values, up to 2 / B; returns this thread's part of the penalty.
+// Compute the gradient of own values, without 2 / B; return this thread's part of the penalty.
 DEVICE double value_gradient(float* shared, const Launch& launch, const Place& place, const Tile& tile) {
     const bool noise = tile.item < place.run->noise_items;
     double loss = 0.0;
@@ -567,12 +571,12 @@ DEVICE double value_gradient(float* shared, const Launch& launch, const Place& p
             gradient += (float)weight * value;
             loss += weight * value * value;
         }
-        shared[GRADS + u] = value > 0.0f ? gradient : LEAK ? launch.leak * gradient : 0.0f;
+        shared[GRADS + u] = value > 0.0f ? gradient : NEGATIVE_SLOPE ? launch.negative_slope * gradient : 0.0f;
     }
     return loss;
 }
 
-// Gradient of w_enc.
+// Compute the gradient of w_enc.
 DEVICE void encode_gradient(float* shared, Sums& sums) {
     const int* keys = reinterpret_cast<const int*>(shared + KEYS);
     UNROLL
@@ -592,7 +596,7 @@ DEVICE void encode_gradient(float* shared, Sums& sums) {
     }
 }
 
-// The block's sums for one filter bank, as (KB, M, HP) by run index.
+// Store the block's sums for one filter bank as (KB, M, HP), by index in the run.
 DEVICE void store_gradients(float* to, const Sums& sums) {
     UNROLL
     for (int n = 0; n < COLUMNS_EACH; ++n) {
@@ -604,14 +608,14 @@ DEVICE void store_gradients(float* to, const Sums& sums) {
     }
 }
 
-// A weight, what the optimiser keeps for it, and where they lie; none where the layout is padded.
+// A weight, the optimizer's state for it, and their addresses; none in the padding.
 struct Weight {
     float *weight, *first, *second;
     float w, a, b;
 };
 
 // Number j of a part's gradients (2, KB, M, HP).
-DEVICE Weight weight_at(const Run& run, int part, int j) {
+DEVICE Weight weight_at(const TrainingRun& run, int part, int j) {
     const int bank = j / GRADIENT, h = j % HP, i = j / HP % M, k = part * KB + j / HP / M % KB;
     if (h >= H || k >= K) return {nullptr, nullptr, nullptr, 0.0f, 0.0f, 0.0f};
     const int at = bank ? (i * K + k) * H + h : ((M - 1 - i) * H + h) * K + k;
@@ -620,22 +624,22 @@ DEVICE Weight weight_at(const Run& run, int part, int j) {
     return {weight, first, second, load_shared_by_all(weight), *first, second ? *second : 0.0f};
 }
 
-// The optimiser's settings of a step. For Adam 1 - beta1^t and 1 - beta2^t.
+// The optimizer's settings for a step. For Adam 1 - beta1^t and 1 - beta2^t.
 struct Rule {
-    int optimiser;
+    int optimizer;
     float options[4], rest[2], correction[2], decay;
 };
 
-DEVICE Rule rule_at(const Launch& launch, const Run& run, unsigned int step) {
+DEVICE Rule rule_at(const Launch& launch, const TrainingRun& run, unsigned int step) {
     Rule rule;
-    rule.optimiser = launch.optimiser;
+    rule.optimizer = launch.optimizer;
     rule.decay = (float)run.weight_decay;
     UNROLL
     for (int i = 0; i < 4; ++i) rule.options[i] = (float)run.options[i];
     UNROLL
     for (int i = 0; i < 2; ++i) {
         rule.rest[i] = (float)(1.0 - run.options[1 + i]);
-        rule.correction[i] = launch.optimiser == ADAM ? (float)(1.0 - pow(run.options[1 + i], step + 1.0)) : 1.0f;
+        rule.correction[i] = launch.optimizer == ADAM ? (float)(1.0 - pow(run.options[1 + i], step + 1.0)) : 1.0f;
     }
     return rule;
 }
@@ -644,14 +648,14 @@ DEVICE void update(const Rule& rule, Weight& at, float gradient) {
     if (!at.weight) return;
     const float g = gradient + rule.decay * at.w;
     const float rate = rule.options[0];
-    if (rule.optimiser == ADADELTA) {
+    if (rule.optimizer == ADADELTA) {
         const float rho = rule.options[1], epsilon = rule.options[2];
         const float square = rho * at.a + rule.rest[0] * g * g;
         const float change = sqrtf(at.b + epsilon) / sqrtf(square + epsilon) * g;
         *at.first = square;
         *at.second = rho * at.b + rule.rest[0] * change * change;
         *at.weight = at.w - rate * change;
-    } else if (rule.optimiser == ADAM) {
+    } else if (rule.optimizer == ADAM) {
         const float mean = rule.options[1] * at.a + rule.rest[0] * g;
         const float square = rule.options[2] * at.b + rule.rest[1] * g * g;
         *at.first = mean;
@@ -660,21 +664,21 @@ DEVICE void update(const Rule& rule, Weight& at, float gradient) {
     } else {
         const float velocity = rule.options[1] * at.a + g;
         *at.first = velocity;
-        *at.weight = at.w - rate * (rule.optimiser == NESTEROV ? g + rule.options[1] * velocity : velocity);
+        *at.weight = at.w - rate * (rule.optimizer == NESTEROV ? g + rule.options[1] * velocity : velocity);
     }
 }
 
-// The sum over the block's threads, in an order of its own; thread 0 gets it.
+// Sum over the block's threads in a fixed order; thread 0 gets the result.
 DEVICE double add_up(float* shared, double mine) {
     double* scratch = reinterpret_cast<double*>(shared + SCRATCH);
     constexpr int WIDTH = THREADS < 32 ? THREADS : 32;
-    block_barrier();  // the last sum has been read
+    block_barrier();  // the previous sum has been read
     scratch[thread_index()] = mine;
     block_barrier();
     double sum = 0.0;
     if (thread_index() < WIDTH)
         for (int t = thread_index(); t < THREADS; t += WIDTH) sum += scratch[t];
-    if (thread_index() < WIDTH) scratch[thread_index()] = sum;  // nobody else reads this one
+    if (thread_index() < WIDTH) scratch[thread_index()] = sum;  // no other thread reads this one
     block_barrier();
     sum = 0.0;
     if (thread_index() == 0)
@@ -682,7 +686,8 @@ DEVICE double add_up(float* shared, double mine) {
     return sum;
 }
 
-// This block's slice of the weights: partial gradients of all clusters added in order, and the optimiser's step.
+// Update this block's slice of the weights: add the partial gradients of all clusters in order, take the optimizer's
+// step.
 DEVICE void update_slice(float* shared, const Launch& launch, const Place& place, const Rule& rule) {
     constexpr int TOTAL = SPLIT * 2 * GRADIENT / 4;
     const int each = ceil_div(TOTAL, place.blocks);
@@ -720,7 +725,7 @@ DEVICE void update_slice(float* shared, const Launch& launch, const Place& place
     }
 }
 
-// The gradients of a share of the block's part, added over the cluster's blocks that have it too, in order. Calls
+// Add a share of the block's gradients over the blocks of the cluster that have the same latents, in order. Calls
 // use(j, sums) with the first of four numbers in (2, KB, M, HP).
 template <class Use>
 DEVICE void add_over_cluster(float* shared, const Place& place, Use use) {
@@ -735,13 +740,13 @@ DEVICE void add_over_cluster(float* shared, const Place& place, Use use) {
     }
 }
 
-// Where the blocks leave their parts of a step's loss. The first block adds them up while others are a step ahead and
-// write the next, so there are three places.
+// Memory for the blocks' parts of a step's loss. The first block adds them while others are a step ahead and write the
+// next, so there are three buffers.
 DEVICE double* loss_parts(const Launch& launch, int step) {
     return launch.loss_partials + (size_t)(step % 3) * block_count();
 }
 
-// A step's loss, by the run's first block: all blocks' parts in order.
+// Compute a step's loss in the run's first block: add all blocks' parts in order.
 DEVICE void store_loss(float* shared, const Launch& launch, const Place& place, int step) {
     if (place.block != 0) return;
     const double* parts = loss_parts(launch, step) + block_index();
@@ -756,9 +761,9 @@ DEVICE Place place_at(float* shared, const Launch& launch) {
     Place place;
     int* words = reinterpret_cast<int*>(shared + RUN);
     const int run = POPULATION ? block_index() / CLUSTER : 0;
-    for (int i = thread_index(); i < (int)(sizeof(Run) / 4); i += THREADS)
+    for (int i = thread_index(); i < (int)(sizeof(TrainingRun) / 4); i += THREADS)
         words[i] = reinterpret_cast<const int*>(launch.runs + run)[i];
-    place.run = reinterpret_cast<const Run*>(words);
+    place.run = reinterpret_cast<const TrainingRun*>(words);
     place.part = cluster_rank() % SPLIT;
     place.cluster = POPULATION ? 0 : block_index() / CLUSTER;
     place.clusters = POPULATION ? 1 : block_count() / CLUSTER;
@@ -772,33 +777,33 @@ DEVICE Place place_at(float* shared, const Launch& launch) {
     return place;
 }
 
-// All of a tile that has been drawn. With SPLIT every block of a cluster comes here equally often, `active` or not. On
-// the step's last tile `dec_to` takes the gradient of w_dec, which is on its way while w_enc's is computed.
+// Process a tile that has been drawn. With SPLIT every block of a cluster calls this equally often, `active` or not.
+// For the step's last tile, the gradient of w_dec is stored to `dec_to` while that of w_enc is computed.
 DEVICE double train_on_tile(float* shared, const Launch& launch, const Place& place, int number, Sums& enc, Sums& dec,
                             float* dec_to) {
     const bool active = number < place.tiles;
     const Tile tile = tile_at(place, number);
     if (active) {
         encode(shared);
-        block_barrier();  // z is whole
+        block_barrier();  // z is complete
         pool(shared, launch, tile);
-        block_barrier();  // values and keys are whole
+        block_barrier();  // values and keys are complete
         sort(shared);
         copies_done<0>();
-        block_barrier();  // the lists and w_dec are whole
+        block_barrier();  // the lists and w_dec are complete
     }
     double loss = decode(shared, launch, place, tile, active);
-    block_barrier();  // e is whole
+    block_barrier();  // e is complete
     if (active) decode_gradient(shared, dec);
     if (dec_to) store_gradients(dec_to, dec);
     if (active) {
-        block_barrier();  // the dots are whole
+        block_barrier();  // the dots are complete
         loss += value_gradient(shared, launch, place, tile);
-        block_barrier();  // the values' gradients are whole
+        block_barrier();  // the gradients of the values are complete
         encode_gradient(shared, enc);
     }
-    if (SPLIT > 1) cluster_wait();  // the others have read this block's share of r
-    return loss;                    // the next draw and the sum of losses begin with a barrier
+    if (SPLIT > 1) cluster_wait();  // the other blocks have read this block's part of r
+    return loss;                    // the next draw and the sum of losses start with a barrier
 }
 
 KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
@@ -808,7 +813,7 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
     if (place.lane < place.tiles) draw(shared, launch, place, place.lane, launch.first);
     for (int step = 0; step < launch.steps; ++step) {
         load_weights(shared, place);
-        block_barrier();  // the first tile and w_enc are in
+        block_barrier();  // the first tile and w_enc are loaded
         Sums enc, dec;
         UNROLL
         for (int n = 0; n < COLUMNS_EACH; ++n) {
@@ -822,13 +827,13 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
             const int number = place.lane + round * place.lanes;
             if (round > 0 && number < place.tiles) {
                 draw(shared, launch, place, number, launch.first + step);
-                block_barrier();  // the tile is in
+                block_barrier();  // the tile is loaded
             }
             float* dec_to = ADDED_IN_CLUSTER || round + 1 < rounds ? nullptr : part + GRADIENT;
             if (SPLIT > 1 || number < place.tiles || dec_to)
                 loss += train_on_tile(shared, launch, place, number, enc, dec, dec_to);
         }
-        copies_done<0>();  // where there was no tile
+        copies_done<0>();  // if there was no tile
         if (ADDED_IN_CLUSTER) {
             store_gradients(shared, enc);
             store_gradients(shared + GRADIENT, dec);
@@ -836,19 +841,19 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
         }
         if (!POPULATION) {
             if (ADDED_IN_CLUSTER) {
-                cluster_wait();  // the cluster's gradients are whole
+                cluster_wait();  // the cluster's gradients are complete
                 add_over_cluster(shared, place, [&](int j, const float4& sum) { at4(part + j) = sum; });
             } else {
                 store_gradients(part, enc);
             }
             grid_arrive(launch.counter);
         }
-        // While the barrier fills; the loss is read a barrier later.
+        // While the barrier completes; the loss is read one barrier later.
         const Rule rule = rule_at(launch, *place.run, launch.first + step);
         loss = add_up(shared, loss);
         if (thread_index() == 0) loss_parts(launch, step)[block_index()] = loss;
         if (POPULATION) {
-            cluster_wait();  // the run's gradients are whole
+            cluster_wait();  // the run's gradients are complete
             const float scale = 2.0f / launch.batch;
             add_over_cluster(shared, place, [&](int j, const float4& sum) {
                 Weight weights[4];
@@ -869,7 +874,7 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
         if (step + 1 < launch.steps && place.lane < place.tiles)
             draw(shared, launch, place, place.lane, launch.first + step + 1);
         if (POPULATION)
-            cluster_wait();  // the new weights are whole, and this block's gradients have been read
+            cluster_wait();  // the new weights are complete, and this block's gradients have been read
         else
             grid_wait(launch.counter, ++barriers);  // grid barrier 2: all weights are written, all partials read
     }

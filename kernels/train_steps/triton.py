@@ -1,43 +1,44 @@
 # pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false, reportArgumentType=false
 # pyright: reportIndexIssue=false, reportOperatorIssue=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # ruff: noqa: RUF005
-# What a constexpr decides is decided when a kernel is compiled, and tuples grow there by `+`; no checker follows that.
-"""train_steps on a GPU, in Triton, for large batches: the items of a step go through a fixed set of programs.
+# Branches on a constexpr are taken at compile time, and tuples grow by `+`, which a type checker does not follow.
+"""train_steps on a GPU, in Triton, for large batches: a fixed set of programs processes the items of a step.
 
-A step is five launches, and its number is a word in the GPU's memory:
+A step is five launches, and its number is a word in the GPU's memory, so that one captured CUDA graph is replayed for
+any number of steps:
 
     draw      the first row of every crop, by Philox
     learn     for each item: mix and normalise, encode and pool, decode, error, gradients of the weights
-    update    (one for each weight) the ordered sum of the programs' gradients, then the optimiser
-    finish    the step's loss; the step's number and the place for the next loss go up by one
+    update    (one for each weight) the ordered sum of the programs' gradients, then the optimizer
+    finish    the step's loss; increments the step's number and the index of the next loss
 
-so that one captured graph of them is replayed for as many steps as are wanted, with nothing in between.
-
-`learn` has a program to a multiprocessor. Each takes every programs-th item through the whole chain, in a scratch of
-its own that stays in the caches: (N + M) * (2H + 2K) numbers, and what is kept of windows. No batch is ever built.
+`learn` has one program for each multiprocessor, which processes every programs-th item in scratch memory that stays in
+the caches: (N + M) * (2H + 2K) numbers, plus those of the windows. No batch is built.
 
     mix      source -> xn, the sum of the crops, normalised
     encode   xn -> z, dense, a matrix product over taps and bins
     pool     z -> values, positions; and u, the values at their frames among zeros
-    decode   u -> e = r - target, dense. Behind the pool one frame in P counts, but scattering runs would take a masked
-             load for each product, and at P 16 the matrix units go through the zeros in less time than that
-    gather   runs of e -> dots with their filters, and the gradient of w_dec, off the same loads
-    turn     dots -> gradients of the values; the penalty; u is zero again
+    decode   u -> e = r - target, dense
+    gather   runs of e -> dots with their filters, and the gradient of w_dec, from the same loads
+    turn     dots -> gradients of the values; the penalty; u is reset to zero
     gather   runs of xn -> the gradient of w_enc
 
-M - 1 frames of zeros stand around an item in xn, e and u, so that no run meets an end and no load of one needs a mask
-on frames. `gather` is sparse and exact float32: the sums of BLOCK_K latents over TAPS taps stay in registers through
-all windows of an item, and a load of 16 bytes serves four products, or eight along e. The machine code says that loads
-bound it (288 cycles of the first-level cache a window and source at H = K = 32, M 9; 216 of instruction issue along e,
-108 along xn), and that they are half of an item's time; so a second program to a multiprocessor, which the registers
-would not take, could not help much either. Encode and decode take two neighbouring frames a row (FOLD), which halves
-their loads for a tenth more products.
-
-Encode and decode multiply in TF32 where `torch.backends.cuda.matmul.allow_tf32`, else three times in TF32, which is
-float32-grade, and in bfloat16 where the source is bfloat16. All sums are float32, of losses float64; the error is taken
-from the magnitudes as they are stored. Partial gradients are one to a program, so the bits depend on shapes and on the
-card's number of multiprocessors. Several runs are taken one after the other.
+Encode and decode multiply in TF32 if `torch.backends.cuda.matmul.allow_tf32`, else in three products of TF32, which
+have the precision of float32, or in bfloat16 for a bfloat16 source. Sums are float32, those of losses float64; the
+error is relative to the magnitudes as they are stored. Each program has its own partial gradients, so the bits depend
+on shapes and on the number of multiprocessors. Several runs are processed one after the other.
 """
+
+# decode is dense although one frame in P has a value: scattering runs would take a masked load for each product, and at
+# P 16 the tensor cores process the zeros in less time.
+#
+# M - 1 frames of zeros surround an item in xn, e and u, so that runs need no mask on frames. `gather` is sparse and
+# exact in float32: the sums of BLOCK_K latents over TAPS taps stay in registers for all windows of an item, and a load
+# of 16 bytes serves four products, or eight along e. By the machine code, loads limit it: for each window and source
+# 288 cycles of the first-level cache at H = K = 32, M 9, against 216 of instruction issue along e and 108 along xn.
+# They take half of an item's time, so a second program on a multiprocessor, for which there are no registers, would
+# gain little. Encode and decode take two consecutive frames in a row (FOLD), which halves their loads for a tenth more
+# products.
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -46,19 +47,18 @@ import torch
 from torch import Tensor
 
 from .._triton.common import launch, power_of_two, tl, triton
-from ..optimiser import RULES
-from ..optimiser.triton import changed
 from ..registry import interpreting
-from .run import Run
+from .optimizer import RULES
+from .training_run import TrainingRun
 
-# Words of `numbers`, int64 on the GPU; from TABLES on group_first, group_starts (G,), starts_before, shift (R,).
+# Indices in `numbers`, int64 on the GPU; from TABLES on: group_first, group_starts (G,), starts_before, shift (R,).
 STEP, PLACE, KEY_LOW, KEY_HIGH, NOISE_ITEMS, TABLES = range(6)
 _NOISE_ITEMS, _TABLES = tl.constexpr(NOISE_ITEMS), tl.constexpr(TABLES)
 
 
 @triton.jit
 def philox_word(step, item, group, key_low, key_high):
-    """The first word of Philox-4x32-10 at counter (step, item, group, 0); all are uint32."""
+    """Return the first word of Philox-4x32-10 for counter (step, item, group, 0); all are uint32."""
     word, _, _, _ = tl.philox_impl(step, item, group, group * 0, key_low, key_high, 10)
     return word
 
@@ -68,7 +68,7 @@ def draw_kernel(
     starts_ptr,  # (B, slots) int64: the first row in the source of each crop of an item
     numbers_ptr,
     batch,  # B
-    slots,  # crops of an item at most
+    slots,  # maximum number of crops in an item
     signal_groups,
     groups,  # G
     recordings,  # R
@@ -108,8 +108,8 @@ def draw_kernel(
 @triton.jit
 def _convolve(
     run_ptrs,  # (ROWS,): column 0 of the first frame of each row's run
-    w_ptr,  # (M, outputs, columns): neighbours along the sum are neighbours in memory, as TF32 wants them
-    products,  # M + FOLD - 1, not known to the compiler: it would unroll the loop and run out of registers
+    w_ptr,  # (M, outputs, columns): contiguous along the sum, as TF32 requires
+    products,  # M + FOLD - 1, not a constexpr: the compiler would unroll the loop and run out of registers
     output_start,
     COLUMNS: tl.constexpr,
     OUTPUTS: tl.constexpr,
@@ -121,9 +121,9 @@ def _convolve(
     BLOCK_OUT: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """(ROWS, FOLD * BLOCK_OUT): the products of FOLD neighbouring runs, of TAPS frames each, with the filters.
+    """Return the products (ROWS, FOLD * BLOCK_OUT) of FOLD consecutive runs, of TAPS frames each, with the filters.
 
-    The last tap meets the first frame of a run. FOLD runs share loads: TAPS + FOLD - 1 for all, not TAPS for each.
+    The last tap multiplies the first frame of a run. FOLD runs share loads: TAPS + FOLD - 1 in all, not TAPS for each.
     """
     offs_j = tl.arange(0, FOLD * BLOCK_OUT)
     fold = offs_j // BLOCK_OUT
@@ -157,17 +157,17 @@ def _accumulate(
     rows_ptr,  # (M, K, H)
     amplitudes_ptr,  # (W, K)
     positions_ptr,  # (W, K)
-    done,  # 0 where the partial sum starts here
+    done,  # 0 if the partial sum starts here
     windows,
     BINS: tl.constexpr,  # H
     LATENTS: tl.constexpr,  # K
-    DOTS: tl.constexpr,  # whether the dots with the rows are wanted too
+    DOTS: tl.constexpr,  # whether to compute the dots with the rows too
     ALL_TAPS: tl.constexpr,  # M
     TAPS: tl.constexpr,  # taps at a time
     BLOCK_K: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ):
-    """partial[i, k] += amplitude * the run's frame i, over all windows; dots = the runs' products with the rows."""
+    """Add amplitude * frame i of the run to partial[i, k], over all windows; set dots to the products with the rows."""
     ONE: tl.constexpr = TAPS >= ALL_TAPS and BLOCK_H >= BINS
     for latent_start in range(0, LATENTS, BLOCK_K):
         offs_k = latent_start + tl.arange(0, BLOCK_K)
@@ -218,20 +218,20 @@ def _accumulate(
                         before = tl.load(partial_ptrs, mask=mask_sum, other=0.0)
                         tl.store(partial_ptrs, before + sums[i], mask=mask)
                 if DOTS and not ONE:
-                    tl.debug_barrier()  # dots of these bins and taps are read back
+                    tl.debug_barrier()  # the dots of these bins and taps are read back
 
 
 @triton.jit(do_not_specialize=["batch", "frames", "windows", "pool", "slots", "signal_groups", "groups", "products"])
 def learn_kernel(
     partials_ptr,  # (programs, 2, M, K, H): of w_enc, its taps from the last to the first, then of w_dec
     losses_ptr,  # (programs,) float64
-    xn_ptr,  # (programs, N + M - 1, H): M // 2 frames of zeros stand before an item
+    xn_ptr,  # (programs, N + M - 1, H): M // 2 frames of zeros before an item
     e_ptr,  # (programs, N + M - 1, H), likewise
     z_ptr,  # (programs, N, K)
-    u_ptr,  # (programs, N + M - 1, K): zero wherever no item is in work; (M - 1) // 2 frames stand before it
-    values_ptr,  # (programs, W, K): in the end what their gradients are, up to the factor 2 / B
+    u_ptr,  # (programs, N + M - 1, K): zero between items; (M - 1) // 2 frames of zeros before an item
+    values_ptr,  # (programs, W, K): at the end their gradients, without the factor 2 / B
     positions_ptr,  # (programs, W, K) int32
-    dots_ptr,  # (programs, W, K, 4): each of them four times
+    dots_ptr,  # (programs, W, K, 4): each dot four times
     source_ptr,  # (T, H)
     starts_ptr,  # (B, slots) int64
     mean_ptr,  # (H,)
@@ -241,7 +241,7 @@ def learn_kernel(
     w_dec_ptr,  # (M, H, K), likewise
     rows_ptr,  # w_dec itself, (M, K, H)
     numbers_ptr,
-    settings_ptr,  # float64: what an active foreground latent of a noise-only item costs, weight decay, other options
+    settings_ptr,  # float64: TrainingRun.latent_weight, weight decay, other options
     batch,  # B
     frames,  # N
     windows,  # W
@@ -253,7 +253,7 @@ def learn_kernel(
     BINS: tl.constexpr,  # H
     LATENTS: tl.constexpr,  # K
     TAPS: tl.constexpr,  # M
-    FOLD: tl.constexpr,  # neighbouring frames in a row of the dense products
+    FOLD: tl.constexpr,  # consecutive frames in a row of the dense products
     DOT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK_BINS: tl.constexpr,
@@ -262,8 +262,8 @@ def learn_kernel(
     RUN_K: tl.constexpr,
     RUN_H: tl.constexpr,
     STAGES: tl.constexpr,
-    leak,  # the rectifier's slope below 0, or None
-    CORRUPTION: tl.constexpr,  # corruption groups; with any, e holds the target until it is the error
+    negative_slope,  # the rectifier's slope below 0, or None
+    CORRUPTION: tl.constexpr,  # corruption groups; with any, e holds the target before the error
     RECTIFIED: tl.constexpr,  # whether r is max(decode, 0)
 ):
     FLAT: tl.constexpr = 1024
@@ -343,7 +343,7 @@ def learn_kernel(
             offs_k = offs_v % LATENTS
             start = offs_v // LATENTS * pool
             stop = tl.minimum(start + pool, tl.where(mask_v, frames, 0))
-            floor = 0.0 if leak is None else float("-inf")
+            floor = 0.0 if negative_slope is None else float("-inf")
             best = tl.full((FLAT,), floor, tl.float32)
             position = start
             for inside in range(0, pool, 4):
@@ -353,8 +353,8 @@ def learn_kernel(
                     better = (z > best) | ((z != z) & (best == best))
                     best = tl.where(better, z, best)
                     position = tl.where(better, offs_n, position)
-            if leak is not None:
-                best = tl.where(best < 0, leak * best, best)
+            if negative_slope is not None:
+                best = tl.where(best < 0, negative_slope * best, best)
             tl.store(values_ptr + offs_v, best, mask=mask_v)
             tl.store(positions_ptr + offs_v, position, mask=mask_v)
             tl.store(u_ptr + (position + (TAPS - 1 - BEFORE)) * LATENTS + offs_k, best, mask=mask_v)
@@ -435,7 +435,7 @@ def learn_kernel(
             foreground = tl.load(foreground_ptr + offs_k, mask=mask_v, other=0.0)
             cost = item_weight * foreground * foreground * value
             grad = tl.load(dots_ptr + offs_v * 4, mask=mask_v, other=0.0) + cost
-            below = 0.0 if leak is None else leak * grad
+            below = 0.0 if negative_slope is None else negative_slope * grad
             tl.store(values_ptr + offs_v, tl.where(value > 0, grad, below), mask=mask_v)
             tl.store(u_ptr + (position + (TAPS - 1 - BEFORE)) * LATENTS + offs_k, 0.0, mask=mask_v)
             loss += tl.sum(cost * value, axis=0)
@@ -465,7 +465,7 @@ def learn_kernel(
 
 @triton.jit
 def _power(base, exponent):
-    """base ** exponent, float64, for a whole exponent >= 0: the same bits whichever step was the first."""
+    """Return base ** exponent, float64, for an integer exponent >= 0: its bits do not depend on the first step."""
     result = tl.full((), 1.0, tl.float64)
     while exponent > 0:
         result = tl.where(exponent % 2 == 1, result * base, result)
@@ -474,13 +474,49 @@ def _power(base, exponent):
     return result
 
 
+@triton.jit
+def changed(
+    weight,
+    gradient,
+    first,
+    second,
+    RULE: tl.constexpr,
+    rate,
+    kept1,  # adadelta: rho; adam: beta1; sgd, nesterov: momentum
+    added1,  # 1 - kept1
+    kept2,  # adam: beta2
+    added2,  # 1 - kept2
+    correction,  # adam: 1 / (1 - beta2^t)
+    small,  # epsilon
+    decay,
+):
+    """Return weight and both state tensors after a step, float32; a rule with one state tensor leaves the second.
+
+    adam's `rate` is the learning rate / (1 - beta1^t).
+    """
+    gradient += decay * weight
+    if RULE == "adadelta":
+        first = kept1 * first + added1 * gradient * gradient
+        change = tl.sqrt_rn(second + small) / tl.sqrt_rn(first + small) * gradient
+        second = kept1 * second + added1 * change * change
+        weight -= rate * change
+    elif RULE == "adam":
+        first = kept1 * first + added1 * gradient
+        second = kept2 * second + added2 * gradient * gradient
+        weight -= rate * first / (tl.sqrt_rn(second * correction) + small)
+    else:
+        first = kept1 * first + gradient
+        weight -= rate * (gradient + kept1 * first if RULE == "nesterov" else first)
+    return weight, first, second
+
+
 @triton.jit(do_not_specialize=["programs", "taps", "scale"])
 def update_kernel(
     weight_ptr,  # w_enc (M, H, K) or w_dec (M, K, H)
     filters_ptr,  # the same with its last two axes swapped
-    first_ptr,  # the optimiser's state, laid out as the weight is
-    second_ptr,  # None where the rule has one state tensor
-    partials_ptr,  # (programs, 2, M, K, H), from the weight's own on
+    first_ptr,  # the optimizer's state, in the layout of the weight
+    second_ptr,  # None if the rule has one state tensor
+    partials_ptr,  # (programs, 2, M, K, H), from those of this weight on
     numbers_ptr,
     settings_ptr,
     programs,
@@ -575,16 +611,20 @@ def finish_kernel(
 
 
 DRAW = {"BLOCK": 128, "num_warps": 4}
-UPDATE = {"BLOCK_PARTS": 64, "BLOCK": 32, "num_warps": 4}  # as add_up's: many parts at once, for the latency of memory
+UPDATE = {
+    "BLOCK_PARTS": 64,
+    "BLOCK": 32,
+    "num_warps": 4,
+}  # as in add_up: many parts at a time hide the latency of memory
 FINISH = {"BLOCK": 256, "num_warps": 4}
 
 
 def tile_of(bins: int, latents: int, taps: int, dot: str) -> dict[str, int | str]:
-    """Block sizes and warps of `learn`, from shapes and the kind of product alone.
+    """Return block sizes and warps of `learn`, from shapes and the kind of product.
 
-    A dense product takes 256 frames, two neighbours to a row. Sums and filters of `gather` fill a third of the 255
-    registers that a thread of 8 warps can have; without maxnreg the assembler aims at 128 for sm_100, and spills. Loads
-    of single numbers, where bins or latents are no multiple of 16, take more registers: half of everything.
+    A dense product takes 256 frames, two in a row. Sums and filters of `gather` fill a third of the 255 registers that
+    a thread of 8 warps can have; without maxnreg the assembler limits itself to 128 for sm_100, and spills. Loads of
+    single numbers, if bins or latents are not a multiple of 16, take more registers: all sizes are halved.
     """
     single = bins % 16 > 0 or latents % 16 > 0
     rows = 64 if single else 128
@@ -607,32 +647,32 @@ def tile_of(bins: int, latents: int, taps: int, dot: str) -> dict[str, int | str
     }
 
 
-PER_PROCESSOR = 1  # programs of `learn` on a multiprocessor: its registers are full with one
-HISTORY = 4096  # steps between two looks at the losses
-PLANS = 4  # plans that are kept
+PER_PROCESSOR = 1  # programs of `learn` on a multiprocessor: one fills its registers
+HISTORY = 4096  # steps between two transfers of losses
+PLANS = 4  # plans in the cache
 
 
 def processors(device: torch.device) -> int:
-    """Multiprocessors of the card; the interpreter has two."""
+    """Return the number of multiprocessors; the interpreter has two."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
 
 
 def has_graphs(device: torch.device) -> bool:
-    """Whether a step can be captured: the interpreter's cannot."""
+    """Return whether a step can be captured in a CUDA graph: not in the interpreter."""
     return device.type == "cuda"
 
 
 def dot_of(source: Tensor) -> str:
-    """How encode and decode multiply."""
+    """Return the precision of the products in encode and decode."""
     if source.dtype == torch.bfloat16:
         return "bf16"
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
 
 
 class Plan:
-    """The buffers of a run's steps, and the graph that is replayed for them. It holds none of the run's own tensors."""
+    """The buffers of a run's steps, and their CUDA graph. A plan references no tensor of the run."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: TrainingRun):
         batch, frames, bins, latents, taps, _ = run.shape
         crops, device = run.crops, run.w_enc.device
         self.groups, self.recordings = len(crops.group_first), len(crops.shift)
@@ -656,8 +696,8 @@ class Plan:
         self.history = torch.empty(HISTORY, device=device, dtype=torch.float64)
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def begin(self, run: Run, first: int) -> None:
-        """Gives the GPU what may differ between two uses of a plan; the next step is number `first`."""
+    def begin(self, run: TrainingRun, first: int) -> None:
+        """Copy to the GPU everything that may differ between uses of a plan; the next step is number `first`."""
         crops = run.crops
         words = first, 0, crops.seed & 0xFFFFFFFF, crops.seed >> 32, crops.noise_items
         tables = crops.group_first, crops.group_starts, crops.starts_before, crops.shift
@@ -668,8 +708,8 @@ class Plan:
         self.enc.copy_(run.w_enc.transpose(1, 2))
         self.dec.copy_(run.w_dec.transpose(1, 2))
 
-    def draw(self, run: Run) -> None:
-        """Launches the draw of a step's crops."""
+    def draw(self, run: TrainingRun) -> None:
+        """Launch the draw of a step's crops."""
         crops = run.crops
         launch(
             draw_kernel,
@@ -686,8 +726,8 @@ class Plan:
             **DRAW,
         )
 
-    def step(self, run: Run) -> None:
-        """Launches the kernels of one step."""
+    def step(self, run: TrainingRun) -> None:
+        """Launch the kernels of one step."""
         batch, frames, bins, latents, taps, pool = run.shape
         crops = run.crops
         self.draw(run)
@@ -721,7 +761,7 @@ class Plan:
             signal_groups=crops.signal_groups,
             groups=self.groups,
             products=taps + self.tile["FOLD"] - 1,
-            leak=run.leak or None,
+            negative_slope=run.negative_slope or None,
             CORRUPTION=crops.corruption_groups,
             RECTIFIED=run.rectified_output,
             **self.tile,
@@ -758,8 +798,8 @@ class Plan:
             **FINISH,
         )
 
-    def take(self, run: Run, steps: int) -> None:
-        """Takes `steps` steps. A plan's first is launched kernel by kernel, which compiles what the graph records."""
+    def take(self, run: TrainingRun, steps: int) -> None:
+        """Run `steps` steps. The first step of a plan launches kernel by kernel, which compiles them for the graph."""
         if not has_graphs(run.w_enc.device):
             for _ in range(steps):
                 self.step(run)
@@ -781,13 +821,13 @@ class Plan:
 _plans: OrderedDict[tuple, Plan] = OrderedDict()
 
 
-def plan_for(run: Run) -> Plan:
-    """The plan of a run: another where a shape, what kernels are compiled for, or the place of a tensor differs."""
+def plan_for(run: TrainingRun) -> Plan:
+    """Return the plan of a run; runs share one if shapes, compile-time settings and addresses of tensors agree."""
     crops = run.crops
     tensors = run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]
     tensors += run.mean, run.std, run.foreground, crops.source
     counts = crops.signal_groups, crops.corruption_groups, len(crops.group_first), len(crops.shift)
-    kind = run.shape, run.optimizer, run.leak, run.rectified_output, run.w_enc.device, dot_of(crops.source)
+    kind = run.shape, run.optimizer, run.negative_slope, run.rectified_output, run.w_enc.device, dot_of(crops.source)
     key = (*kind, counts, *(t.data_ptr() for t in tensors))
     if key not in _plans:
         _plans[key] = Plan(run)
@@ -797,7 +837,7 @@ def plan_for(run: Run) -> Plan:
     return _plans[key]
 
 
-def refusal(runs: Sequence[Run]) -> str | None:
+def refusal(runs: Sequence[TrainingRun]) -> str | None:
     for run in runs:
         _, frames, bins, latents, taps, _ = run.shape
         kinds = {t.dtype for t in (run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"])}
@@ -809,7 +849,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
             kind = str(source.dtype).removeprefix("torch.")
             return f"it takes recordings in float32 or bfloat16, not {kind}; convert them or use eager"
         if run.crops.target is not None:
-            return "it takes no recordings that have targets of their own; use eager"
+            return "it does not take recordings with targets of their own; use eager"
         if not interpreting() and run.w_enc.device.type != "cuda":
             return f"it needs tensors on a cuda device and these are on {run.w_enc.device}; move them or use eager"
         largest = max((frames + taps) * max(bins, latents), taps * bins * latents)
@@ -818,7 +858,7 @@ def refusal(runs: Sequence[Run]) -> str | None:
     return None
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int) -> Tensor:
+def train_steps(runs: Sequence[TrainingRun], first: int, steps: int) -> Tensor:
     losses = torch.empty(len(runs), steps, dtype=torch.float64, device=runs[0].w_enc.device)
     for run, row in zip(runs, losses, strict=True):
         plan = plan_for(run)

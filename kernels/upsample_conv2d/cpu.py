@@ -1,13 +1,12 @@
-"""upsample_conv2d on the CPU: taps that read one number are summed beforehand (`_cpu/maps.py`)."""
+"""upsample_conv2d on the CPU: taps that read the same number are summed in advance (`_cpu/maps.py`)."""
 
 import math
 
 from torch import Tensor
 
-from .._cpu.maps import convolve
-from ..conv2d_pool import positions_of_none
-from ..conv2d_pool.cpu import conv2d_pool_backward
-from .boxes import gradients_by_boxes
+from .._cpu.map_gradients import gradients_by_boxes, pooled_gradients
+from .._cpu.maps import convolve, few
+from ..shapes import no_positions
 
 
 def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], relu: bool) -> Tensor:
@@ -26,6 +25,6 @@ def upsample_conv2d_backward(
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     needed = need_x, need_w, need_bias
-    if scale == (1, 1):
-        return conv2d_pool_backward(grad_out, x, weight, out, positions_of_none(x), scale, relu, *needed)
-    return gradients_by_boxes(grad_out, x, weight, out, scale, relu, *needed)
+    if scale == (1, 1) and not few(weight):  # the faster way for a plain convolution with many filters
+        return pooled_gradients(grad_out, x, weight, out, no_positions(x), scale, relu, needed)
+    return gradients_by_boxes(grad_out, x, weight, out, scale, relu, needed)

@@ -3,19 +3,19 @@
 import torch
 from torch import Tensor
 
-from .._eager.common import wide
+from .._eager.common import upcast
 from .._eager.maps import channels_first, channels_last, convolve, convolve_backward
 
 
 def upsampled(x: Tensor, scale: tuple[int, int]) -> Tensor:
-    """(B, N, H, C) -> (B, p N, q H, C), each number p q times."""
+    """Return (B, N, H, C) as (B, p N, q H, C), with each number p q times."""
     (batch, frames, bins, channels), (p, q) = x.shape, scale
     copies = x[:, :, None, :, None].expand(batch, frames, p, bins, q, channels)
     return copies.reshape(batch, frames * p, bins * q, channels)
 
 
 def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor, scale: tuple[int, int], relu: bool) -> Tensor:
-    wx, ww, wbias = wide(x, weight, bias)
+    wx, ww, wbias = upcast(x, weight, bias)
     z = convolve(channels_first(upsampled(wx, scale)), ww, wbias)
     return channels_last(z.relu() if relu else z).to(x.dtype)
 
@@ -31,7 +31,7 @@ def upsample_conv2d_backward(
     need_w: bool,
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    g, wx, ww = wide(grad_out, x, weight)
+    g, wx, ww = upcast(grad_out, x, weight)
     g = torch.where(out <= 0, 0.0, g) if relu else g
     u = channels_first(upsampled(wx, scale))
     grad_u, grad_w, grad_bias = convolve_backward(channels_first(g), u, ww, need_x, need_w, need_bias)

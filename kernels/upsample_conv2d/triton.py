@@ -1,14 +1,15 @@
 # pyright: reportPossiblyUnboundVariable=false, reportAssignmentType=false, reportArgumentType=false
 # Branches on a constexpr are taken or left when a kernel is compiled, which a type checker does not follow.
-"""upsample_conv2d on a GPU, in Triton: taps that read one number are summed beforehand, the gradient's places that
-read one number are summed before it is multiplied.
+"""upsample_conv2d on a GPU, in Triton: taps that read the same number are summed in advance.
+
+The backward pass sums the gradient over the positions that read the same number before it multiplies.
 """
 
 import torch
 from torch import Tensor
 
 from .._triton.common import launch, tl, triton
-from .._triton.maps import ELEMENTS, convolve, convolve_phase, gradient_of_weight
+from .._triton.maps import ELEMENTS, convolve, convolve_phase, coordinates, gradient_of_weight
 
 
 @triton.jit
@@ -25,13 +26,13 @@ def boxes_kernel(
     RELU: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """At [n, h, i, j] the gradient before the rectifier, summed over the p x q places that read (n, h) by tap i, j."""
+    """Sum the gradient before the rectifier over the p x q positions that read (n, h) by tap (i, j)."""
     offs = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = offs < numbers
     d, rest = (offs % filters).to(tl.int32), offs // filters
     j, i, row = (rest % 3).to(tl.int32), (rest // 3 % 3).to(tl.int32), rest // 9
-    h, item_n = (row % bins).to(tl.int32), row // bins
-    n, item = (item_n % frames).to(tl.int32), item_n // frames
+    item_n, n, h = coordinates(row, frames, bins)
+    item = item_n // frames
     total = tl.zeros((BLOCK,), tl.float32)
     for down in range(p):
         for across in range(q):
@@ -46,16 +47,16 @@ def boxes_kernel(
 
 
 def boxes(grad: Tensor, out: Tensor, shape: tuple[int, int], scale: tuple[int, int], relu: bool) -> Tensor:
-    """(B, N, H, 9 D) with (N, H) = shape, from the gradient of the map `out` (B, p N, q H, D)."""
+    """Return the boxes (B, N, H, 9 D), (N, H) = shape, of the gradient of the map `out` (B, p N, q H, D)."""
     (batch, _, _, filters), (frames, bins) = grad.shape, shape
-    found = torch.empty(batch, frames, bins, 9 * filters, dtype=grad.dtype, device=grad.device)
+    sums = torch.empty(batch, frames, bins, 9 * filters, dtype=grad.dtype, device=grad.device)
     launch(
         boxes_kernel,
-        triton.cdiv(found.numel(), ELEMENTS["BLOCK"]),
-        boxes_ptr=found,
+        triton.cdiv(sums.numel(), ELEMENTS["BLOCK"]),
+        boxes_ptr=sums,
         grad_ptr=grad.contiguous(),
         out_ptr=out.contiguous(),
-        numbers=found.numel(),
+        numbers=sums.numel(),
         p=scale[0],
         q=scale[1],
         frames=frames,
@@ -64,11 +65,11 @@ def boxes(grad: Tensor, out: Tensor, shape: tuple[int, int], scale: tuple[int, i
         RELU=relu,
         **ELEMENTS,
     )
-    return found
+    return sums
 
 
 def multiply(x: Tensor, matrix: Tensor) -> Tensor:
-    """(B, N, H, J) times (J, C): the map (B, N, H, C)."""
+    """Return the map (B, N, H, C): (B, N, H, J) times (J, C)."""
     out = x.new_empty(*x.shape[:3], matrix.shape[1])
     one = (0, 1, 1, 0)
     convolve_phase(out, x, matrix.contiguous()[None, None], None, one, one, (1, 1), False)

@@ -1,4 +1,4 @@
-"""Audio in and out, resampling, and the one spectrogram definition."""
+"""Audio files, resampling and spectrograms."""
 
 from .spectrogram import Spectrogram
 

@@ -1,4 +1,4 @@
-"""Audio in memory: NumPy arrays and PyTorch tensors, checked for type, shape and level."""
+"""Check audio arrays and tensors for type, shape and level."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from .files import LOUDEST
 logger = logging.getLogger("partae_fast")
 
 MOST_CHANNELS = 64
-LEAST_UNSCALED = 100.0  # a peak above this, 40 dB over full scale, is one of integers that were not divided
+UNSCALED_PEAK = 100.0  # a peak above this, 40 dB over full scale, comes from integers that were not scaled
 
 
 def float_array(audio: Any, name: str) -> NDArray[np.floating]:
-    """Return floating-point samples as a NumPy array, of any shape; tensors are detached and copied from a GPU.
+    """Return floating-point samples of any shape as a NumPy array.
 
-    Types of 16 bits and fewer become float32. Raises TypeError where `audio` is neither an array nor a tensor and
-    UserError where it is not floating-point; `name` begins the message.
+    Tensors are detached and copied to the CPU. Types of 16 bits or fewer become float32. Messages begin with `name`.
+
+    Raises TypeError if `audio` is neither an array nor a tensor, and UserError if it is not floating-point.
     """
     if isinstance(audio, str | os.PathLike):
         raise TypeError(
@@ -44,30 +45,31 @@ def float_array(audio: Any, name: str) -> NDArray[np.floating]:
 
 
 def columns_of(audio: Any, name: str) -> NDArray[np.floating]:
-    """Return samples (T,) or (T, channels), an array or a tensor, as (T, channels).
+    """Return samples (T,) or (T, channels), an array or a tensor, as an array (T, channels).
 
-    A warning is logged where the peak is above `LEAST_UNSCALED`. Raises what `float_array` raises, and UserError where
-    the shape is another, or has more channels than samples or than `MOST_CHANNELS`.
+    Logs a warning if the peak is above `UNSCALED_PEAK`. Raises the errors of `float_array`, and UserError for any other
+    shape, for more channels than samples, and for more than `MOST_CHANNELS` channels.
     """
     samples = float_array(audio, name)
     if samples.ndim not in (1, 2):
         raise UserError(
-            f"{name}: audio is of shape {samples.shape}; it must be of shape (samples,) or (samples, channels): give "
-            "the recordings of a batch one by one"
+            f"{name}: audio has shape {samples.shape}; it must have shape (samples,) or (samples, channels): pass the "
+            "recordings of a batch one at a time"
         )
     columns = samples[:, None] if samples.ndim == 1 else samples
     length, channels = columns.shape
     if not 1 <= channels <= MOST_CHANNELS or channels > length > 0:
         raise UserError(
-            f"{name}: audio is of shape {samples.shape}, {channels} channels of {length} samples; it must be of shape "
-            f"(samples, channels), of at most {MOST_CHANNELS} channels and no more than samples: transpose it, audio.T"
+            f"{name}: audio has shape {samples.shape}, {channels} channels of {length} samples; it must have shape "
+            f"(samples, channels) with at most {MOST_CHANNELS} channels, and no more channels than samples: "
+            "transpose it with audio.T"
         )
-    _warn_of_integers(columns, name)
+    _warn_if_unscaled(columns, name)
     return columns
 
 
-def as_given(samples: NDArray[np.float32], audio: Any) -> Any:
-    """Return samples in the shape of `audio`; where that is a tensor, as a tensor of its type on its device."""
+def shaped_like(samples: NDArray[np.float32], audio: Any) -> Any:
+    """Return samples in the shape of `audio`; if that is a tensor, as a tensor of its type on its device."""
     shaped = samples.reshape(tuple(audio.shape) if isinstance(audio, torch.Tensor) else np.shape(audio))
     if isinstance(audio, torch.Tensor):
         return torch.from_numpy(shaped).to(audio.device, audio.dtype)
@@ -77,17 +79,17 @@ def as_given(samples: NDArray[np.float32], audio: Any) -> Any:
 def _require_floating(floating: bool, dtype: Any, shape: Any, name: str) -> None:
     if not floating:
         raise UserError(
-            f"{name}: audio is {dtype} of shape {tuple(shape)}; it must be float, full scale at 1: divide "
+            f"{name}: audio is {dtype} of shape {tuple(shape)}; it must be floating-point with full scale at 1: divide "
             "integers by their full scale, 32768 for int16"
         )
 
 
-def _warn_of_integers(samples: NDArray[np.floating], name: str) -> None:
-    """Log a warning where samples look like integers that were cast to float and not scaled."""
+def _warn_if_unscaled(samples: NDArray[np.floating], name: str) -> None:
+    """Log a warning if samples look like integers that were cast to float and not scaled."""
     peak = max(samples.max(), -samples.min()) if samples.size else 0.0
-    if LEAST_UNSCALED < peak <= LOUDEST:
+    if UNSCALED_PEAK < peak <= LOUDEST:
         logger.warning(
-            "%s: the peak is %g and full scale is 1: samples of int16 that were cast to float must be divided by 32768",
+            "%s: the peak is %g and full scale is 1; divide int16 samples that were cast to float by 32768",
             name,
             peak,
         )

@@ -1,8 +1,8 @@
-"""Audio files in and out: anything that libsndfile reads; written whole or not at all.
+"""Read every audio format that libsndfile reads, and write audio files atomically.
 
-Every problem with a file is a UserError that begins with its name. What is done with a file that is shorter or longer
-than its header says: `headers`. `soundfile` is imported where a file is
-opened, so that the rest of the library works on a machine without it.
+Every problem with a file raises a UserError that begins with the file's name; `headers` handles files that are shorter
+or longer than their header says. Functions import `soundfile` themselves, so that the rest of the library works
+without it.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ logger = logging.getLogger("partae_fast")
 
 PathLike = str | os.PathLike[str]
 
-# Suffixes of the formats written here: lossless, with a header that holds rate and channels.
+# Formats that can be written, by suffix: lossless, with a header that holds rate and channels.
 FORMATS = {
     ".wav": "WAV",
     ".flac": "FLAC",
@@ -38,9 +38,9 @@ FORMATS = {
     ".w64": "W64",
     ".rf64": "RF64",
 }
-# A WAV header counts bytes in 32 bits. The rest of the file (header, other chunks) fits in the margin.
+# Bytes of samples in a WAV file, whose header counts in 32 bits; header and other chunks fit in the margin.
 WAV_LIMIT = 2**32 - 2**20
-# Subtypes that lose nothing, and the bytes of a sample (at most, of those that are packed).
+# Lossless subtypes and their bytes per sample (an upper bound for compressed ones).
 SUBTYPE_BYTES = {
     "PCM_S8": 1,
     "PCM_U8": 1,
@@ -55,7 +55,7 @@ SUBTYPE_BYTES = {
     "ALAC_32": 4,
 }
 _RIFF_TAGS = frozenset(("title", "copyright", "software", "artist", "comment", "date", "album", "tracknumber", "genre"))
-# The strings that libsndfile puts into a header of each format.
+# The tags that libsndfile writes into the header of each format.
 TAGS = {
     "WAV": _RIFF_TAGS,
     "RF64": _RIFF_TAGS,
@@ -65,27 +65,27 @@ TAGS = {
     "CAF": _RIFF_TAGS | {"license"},
 }
 FLOATING = ("FLOAT", "DOUBLE")
-# What may become of samples beyond full scale where the subtype holds integers.
+# How samples beyond full scale are written to a subtype that holds integers; see `writing`.
 CLIPPING = ("clip", "float", "scale")
-# Samples of all channels that are read at a time.
+# Samples, over all channels, that are read at a time.
 BLOCK = 2**16
-# Of a lossy file less, for what lies before a fault is lost with its block.
+# Frames of a lossy file that are read at a time: a decoding error loses the whole block that it occurs in.
 LOSSY_FRAMES = 2**12
-# Hz: beyond what any recorder of sound takes; a header that says more is damaged.
+# Hz: no audio recorder samples faster; a header with a higher rate is damaged.
 RATE_LIMIT = 10_000_000
-# Times full scale, 200 dB: integers of 32 bits that were never scaled stay below. Spectra of such samples can still
-# be squared and summed in float32.
+# 200 dB above full scale: 32-bit integers that were not scaled stay below it, and spectra of such samples can still be
+# squared and summed in float32.
 LOUDEST = 1e10
-# Where what libsndfile calls the fault says little.
-_REASONS = {7: "there is no whole frame of audio in it", 24: "its header gives no rate, or one that is too high"}
+# Replacements for vague messages of libsndfile, by error code.
+_REASONS = {7: "it has no complete frame of audio", 24: "its header has no sample rate, or one that is too high"}
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says; `format` and `subtype` as libsndfile calls them: "FLAC", "PCM_16".
+    """Header of an audio file.
 
-    tags: the strings in the header, such as "title", "artist", "comment" and "date": recorders put there when and
-    with what a recording was made.
+    `format` and `subtype` are libsndfile's names, such as "FLAC" and "PCM_16". `tags` are the strings in the header,
+    such as "title", "artist", "comment" and "date"; recorders write the time and the device there.
     """
 
     path: Path
@@ -98,13 +98,15 @@ class AudioInfo:
 
     @property
     def seconds(self) -> float:
+        """Duration in seconds."""
         return self.frames / self.rate
 
 
 def require_file(path: PathLike, empty: bool = False) -> Path:
-    """`path`, if it is a plain file that we may read, with something in it unless `empty`; else a UserError.
+    """Return `path` if it is a readable regular file, and not empty unless `empty` is true.
 
-    A pipe or a device would make an open wait for ever, so it is refused before anything opens it.
+    Raises UserError otherwise. Pipes and devices are refused before anything opens them, because opening them could
+    block for ever.
     """
     path = Path(path)
     try:
@@ -116,144 +118,151 @@ def require_file(path: PathLike, empty: bool = False) -> Path:
     if stat.S_ISDIR(state.st_mode):
         raise UserError(f"{path}: is a folder; name the files in it, for example {path / '*.wav'}")
     if not stat.S_ISREG(state.st_mode):
-        raise UserError(f"{path}: is not a plain file; save it to one first")
+        raise UserError(f"{path}: is not a regular file; save its content to a file first")
     if state.st_size == 0 and not empty:
-        raise UserError(f"{path}: is empty, 0 bytes; get it again from where it came")
+        raise UserError(f"{path}: is empty, 0 bytes; copy it again from its source")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: you have no permission to read it; change its mode or copy it")
     return path
 
 
 def info(path: PathLike) -> AudioInfo:
-    """What the header of the audio file says; raises UserError where it is no audio or has no samples.
+    """Return the header of an audio file; raise UserError if it is not audio or has no samples.
 
-    `frames` is an estimate for MP3, and for any file that turns out damaged when it is read.
+    `frames` is an estimate for MP3 files and for damaged files.
     """
-    with _opened(path) as (_, _, about):
-        return about
+    with _opened(path) as (_, _, header):
+        return header
 
 
 def read(path: PathLike, frames: int | None = None, first: int = 0) -> tuple[NDArray[np.float32], int]:
-    """Samples (T, channels) float32 with full scale at 1, and the rate in Hz; from frame `first`, at most `frames`.
+    """Read at most `frames` frames from frame `first` on; return samples (T, channels) and the rate in Hz.
 
-    Integer samples of more than 24 bits are rounded to float32's 24. Errors and warnings are those of `blocks`.
+    Samples are float32 with full scale at 1; integers of more than 24 bits are rounded to float32's 24. Errors and
+    warnings are those of `blocks`.
     """
     rate = info(path).rate
-    taken, left = [], math.inf if frames is None else frames
+    parts, remaining = [], math.inf if frames is None else frames
     for block in blocks(path, first=first):
-        taken.append(block[: int(min(left, len(block)))])
-        left -= len(block)
-        if left <= 0:
+        parts.append(block[: int(min(remaining, len(block)))])
+        remaining -= len(block)
+        if remaining <= 0:
             break
-    return np.concatenate(taken), rate
+    return np.concatenate(parts), rate
 
 
 def blocks(path: PathLike, size: int | None = None, first: int = 0) -> Iterator[NDArray[np.float32]]:
-    """The file's samples from frame `first` in blocks (up to `size`, channels) float32, by default of 256 KiB.
+    """Yield a file's samples from frame `first` on, in blocks (up to `size`, channels) float32.
 
-    A WAV whose header promises more than there is or no length at all (a recorder died, a copy was cut short) and
-    an MP3 or Ogg that is cut short or damaged give what is in them; a warning says how much that is.
+    A block has 256 KiB by default. A WAV file whose header has too large a length or none (a recorder that lost power,
+    an interrupted copy), and an MP3 or Ogg file that is cut short or damaged, are read as far as possible; a warning
+    says how much was read.
 
-    Raises UserError for a file that is missing, no plain file, empty, no audio or without samples, for a lossless
-    one that is compressed and damaged or cut short, with the time, for samples that are NaN, infinite or more than
-    200 dB above full scale, and where there is no frame `first`.
+    Raises UserError if the file is missing, empty, not a regular file, not audio or without samples; if a compressed
+    lossless file is damaged or cut short (with the time); if a sample is NaN, infinite or more than 200 dB above full
+    scale; and if the file has no frame `first`.
     """
-    with _opened(path) as (source, file, about):
-        size = max(1, BLOCK // about.channels) if size is None else size
-        if about.format in LOSSY:
+    with _opened(path) as (source, file, header):
+        size = max(1, BLOCK // header.channels) if size is None else size
+        if header.format in LOSSY:
             size = min(size, LOSSY_FRAMES)
-        done = _go_to(source, file, first, size, about)
-        while done < file.frames:
-            block = _block(source, file, size, about, done)
+        position = _seek(source, file, first, size, header)
+        while position < file.frames:
+            block = _read_block(source, file, size, header, position)
             if not len(block):
                 break
-            require_finite(block, about.rate, str(path), first=done)
-            done += len(block)
+            require_finite(block, header.rate, str(path), first=position)
+            position += len(block)
             yield block.astype(np.float32, copy=False)
-        if warning := shortfall(about.path, source, file, done):
+        if warning := shortfall(header.path, source, file, position):
             logger.warning(warning)
 
 
-def _go_to(source: Source, file: Any, first: int, size: int, about: AudioInfo) -> int:
-    """Go to frame `first` of a file just opened; returns it."""
+def _seek(source: Source, file: Any, first: int, size: int, header: AudioInfo) -> int:
+    """Seek to frame `first` of a newly opened file and return `first`."""
     import soundfile
 
-    reached = 0
-    if about.format in LOSSY:
-        # libsndfile 1.2.2 seeks to a wrong frame near the end of an Ogg file, so what is before is read.
-        while reached < first and len(block := _block(source, file, min(size, first - reached), about, reached)):
-            reached += len(block)
+    position = 0
+    if header.format in LOSSY:
+        # libsndfile 1.2.2 seeks to a wrong frame near the end of an Ogg file, so the frames before it are decoded.
+        while position < first:
+            block = _read_block(source, file, min(size, first - position), header, position)
+            if not len(block):
+                break
+            position += len(block)
     elif first:
         try:
             with uninterrupted():
-                reached = file.seek(min(first, about.frames))
+                position = file.seek(min(first, header.frames))
         except soundfile.LibsndfileError as error:
             raise UserError(
-                f"{about.path}: damaged or cut short before {first / about.rate:.2f} s; get it again"
+                f"{header.path}: damaged or cut short before {first / header.rate:.2f} s; copy it again from its source"
             ) from error
-    if not 0 <= first < about.frames or reached < first:
-        frames = reached if about.format in LOSSY else about.frames
-        raise UserError(f"{about.path}: has {frames} frames and none is numbered {first}; begin earlier")
-    return reached
+    if not 0 <= first < header.frames or position < first:
+        frames = position if header.format in LOSSY else header.frames
+        raise UserError(f"{header.path}: has {frames} frames, so there is no frame {first}; start earlier")
+    return position
 
 
-def _block(source: Source, file: Any, size: int, about: AudioInfo, done: int) -> NDArray[np.floating]:
-    """The next samples; none where a lossy file cannot be decoded any further."""
+def _read_block(source: Source, file: Any, size: int, header: AudioInfo, position: int) -> NDArray[np.floating]:
+    """Read the next samples; return an empty block where a lossy file cannot be decoded further."""
     import soundfile
 
     try:
-        # As float32 a double that is too large would be infinite, and its value could not be told. Of 16 bits NumPy
-        # makes floats four times as fast as libsndfile.
-        kind = {"DOUBLE": "float64", "PCM_16": "int16"}.get(about.subtype, "float32")
-        with uninterrupted():  # in libsndfile's reading of the file Ctrl-C would be lost, and the file seem to end
-            block = file.read(size, dtype=kind, always_2d=True)
+        # A large double would be infinite in float32, and the message could not show its value. NumPy converts 16-bit
+        # samples to float four times as fast as libsndfile.
+        dtype = {"DOUBLE": "float64", "PCM_16": "int16"}.get(header.subtype, "float32")
+        with uninterrupted():  # libsndfile would swallow Ctrl-C and report the end of the file
+            block = file.read(size, dtype=dtype, always_2d=True)
     except soundfile.LibsndfileError as error:
-        if source.fault:
-            raise _unreadable(about.path, source.fault, f"beyond {done / about.rate:.2f} s") from error
-        if about.format in LOSSY:
-            return np.zeros((0, about.channels), np.float32)
-        start, end = done / about.rate, min(done + size, about.frames) / about.rate
+        if source.disk_error:
+            raise _disk_fault(header.path, source.disk_error, f"beyond {position / header.rate:.2f} s") from error
+        if header.format in LOSSY:
+            return np.zeros((0, header.channels), np.float32)
+        start, end = position / header.rate, min(position + size, header.frames) / header.rate
         raise UserError(
-            f"{about.path}: damaged or cut short between {start:.2f} and {end:.2f} s: {_reason(error)}; get it again"
+            f"{header.path}: damaged or cut short between {start:.2f} and {end:.2f} s: {_reason(error)}; "
+            "copy it again from its source"
         ) from error
-    if source.fault:
-        raise _unreadable(about.path, source.fault, f"beyond {done / about.rate:.2f} s") from source.fault
-    return np.multiply(block, 2.0**-15, dtype=np.float32) if kind == "int16" else block
+    if source.disk_error:
+        message = _disk_fault(header.path, source.disk_error, f"beyond {position / header.rate:.2f} s")
+        raise message from source.disk_error
+    return np.multiply(block, 2.0**-15, dtype=np.float32) if dtype == "int16" else block
 
 
-def _unreadable(path: Path, fault: OSError, where: str) -> UserError:
+def _disk_fault(path: Path, error: OSError, position: str) -> UserError:
     return UserError(
-        f"{path}: cannot be read {where}: {fault.strerror}; look after the disk or card, and copy it from there"
+        f"{path}: cannot be read {position}: {error.strerror}; check the disk or card, and copy the file from it"
     )
 
 
 def require_finite(samples: NDArray[np.floating], rate: float, name: str, first: int = 0) -> None:
-    """Raise UserError, with the time, if `samples` (T,) or (T, channels) has NaN, Inf or more than `LOUDEST`.
+    """Raise UserError, with the time, if `samples` (T,) or (T, channels) has NaN, Inf or values beyond `LOUDEST`.
 
-    first: index in the recording of samples[0], where this is a block of it.
+    first: index of samples[0] in the recording, if `samples` is a block of it.
     """
-    # Of a NaN every comparison is false.
+    # Every comparison with NaN is false.
     if samples.size and max(samples.max(), -samples.min()) <= LOUDEST:
         return
     bad = ~(np.abs(samples) <= LOUDEST)
     if bad.any():
-        where = int(np.argmax(bad if samples.ndim == 1 else bad.any(axis=1)))
-        value = samples[where][bad[where]][0] if samples.ndim > 1 else samples[where]
-        remedy = "repair or leave out that part" if not np.isfinite(value) else "scale it down"
+        index = int(np.argmax(bad if samples.ndim == 1 else bad.any(axis=1)))
+        value = samples[index][bad[index]][0] if samples.ndim > 1 else samples[index]
+        remedy = "repair or cut out that part" if not np.isfinite(value) else "scale it down"
         raise UserError(
-            f"{name}: the sample at {(first + where) / rate:.3f} s is {value:g}; every sample must be a finite number "
-            f"of at most {LOUDEST:g}, full scale being 1: {remedy}"
+            f"{name}: the sample at {(first + index) / rate:.3f} s is {value:g}; every sample must be finite and at "
+            f"most {LOUDEST:g}, with full scale at 1: {remedy}"
         )
 
 
 def require_sound(samples: NDArray[np.floating], name: str) -> None:
-    """Raise UserError if every sample is 0: nothing can be learnt from silence."""
+    """Raise UserError if every sample is 0."""
     if not samples.any():
-        raise UserError(f"{name}: every sample is 0; a recording to learn from must have sound: leave it out")
+        raise UserError(f"{name}: every sample is 0; a training recording must have sound: leave it out")
 
 
 def output_format(path: PathLike) -> str:
-    """libsndfile's name of the format that `path` ends in; UserError for one that is not written here."""
+    """Return libsndfile's name of the format for the suffix of `path`; raise UserError if it cannot be written."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise UserError(f"{path}: cannot write {suffix or 'a file without suffix'}; use one of {', '.join(FORMATS)}")
@@ -261,7 +270,7 @@ def output_format(path: PathLike) -> str:
 
 
 class AudioWriter:
-    """Takes blocks of samples for a file that is being written; made by `writing`."""
+    """Writer of blocks of samples to an open file; `writing` makes it."""
 
     def __init__(self, file: Any, name: str):
         self._file = file
@@ -278,53 +287,53 @@ class AudioWriter:
         self.frames += len(samples)
 
     def _put(self, samples: NDArray[np.floating]) -> None:
-        # libsndfile rounds down when it clips, and takes three times as long.
+        # libsndfile's own conversion rounds down when it clips, and takes three times as long.
         exact = _to_int16(samples) if self._file.subtype == "PCM_16" else samples
-        with _translated(self._name, "cannot be written", "check the space on the disk"):
+        with _as_user_error(self._name, "cannot be written", "check the free space on the disk"):
             self._file.write(exact)
 
     def finish(self) -> None:
-        """Called once all samples are there."""
+        """Complete the file, after the last block."""
         if self.clipped:
             logger.warning(
-                "%s: %d samples beyond full scale were clipped; lower the input's level, or have it written as float",
+                "%s: %d samples beyond full scale were clipped; lower the input's level, or write floats",
                 self._name,
                 self.clipped,
             )
 
 
 def _to_int16(samples: NDArray[np.floating]) -> NDArray[np.int16]:
-    """The nearest of libsndfile's 16-bit integers, of which 32768 are full scale."""
+    """Round samples to 16-bit integers, with full scale at 32768 as in libsndfile."""
     scaled = samples * samples.dtype.type(32768)
     np.rint(scaled, out=scaled)
     return np.clip(scaled, -32768, 32767, out=scaled).astype(np.int16)
 
 
 class _ScalingWriter(AudioWriter):
-    """Keeps the samples beside the file until all are there, then writes them so low that none clips."""
+    """Writer that keeps all samples in a temporary file, and scales them so that none clips."""
 
-    def __init__(self, file: Any, name: str, kept: IO[bytes]):
+    def __init__(self, file: Any, name: str, temporary: IO[bytes]):
         super().__init__(file, name)
-        self._kept = kept
-        # The largest positive sample that an integer holds is one step below full scale.
+        self._temporary = temporary
+        # The largest positive integer is one step below full scale.
         self._ceiling = 1 - 2.0 ** (1 - 8 * SUBTYPE_BYTES[file.subtype])
         self._peak = 0.0
 
     def write(self, samples: NDArray[np.floating]) -> None:
         samples = np.ascontiguousarray(samples, np.float32)
         self._peak = max(self._peak, float(np.abs(samples).max(initial=0)))
-        self._kept.write(samples.data)
+        self._temporary.write(samples.data)
         self.frames += len(samples)
 
     def finish(self) -> None:
         clips = self._peak > 1
         factor = np.float32(self._ceiling / self._peak if clips else 1)
-        self._kept.seek(0)
+        self._temporary.seek(0)
         frame = 4 * self._file.channels
-        while block := self._kept.read(BLOCK // frame * frame or frame):
+        while block := self._temporary.read(BLOCK // frame * frame or frame):
             self._put(np.frombuffer(block, np.float32).reshape(-1, self._file.channels) * factor)
         if clips:
-            logger.warning("%s: scaled by %.2f dB, so that nothing clips", self._name, 20 * math.log10(factor))
+            logger.warning("%s: scaled by %.2f dB to avoid clipping", self._name, 20 * math.log10(factor))
 
 
 @contextlib.contextmanager
@@ -338,74 +347,73 @@ def writing(
     clipping: str = "clip",
     tags: Mapping[str, str] | None = None,
 ) -> Iterator[AudioWriter]:
-    """An AudioWriter whose file appears at `path`, whole, when the block ends; not at all where it raises.
+    """Open an audio file for writing, as a context manager that returns an `AudioWriter`.
 
-    The suffix says the format. A WAV that would pass 4 GB becomes RF64, which has the same suffix and is
-    read by the same programs.
+    The file appears at `path` when the `with` block ends, and only if nothing was raised. The suffix selects the
+    format. A WAV file larger than 4 GB is written as RF64, which has the same suffix and the same readers.
 
     Arguments:
-        frames: how many there will be, to choose between WAV and RF64.
-        subtype: such as "PCM_16". Where the format does not have it, 24 bits for one of more than 16, else the
-            format's own default; that too where it loses samples or changes their number (ADPCM, mu-law).
-        clipping: what becomes of samples beyond -1 .. 1 where the subtype holds integers. "clip": they are
-            clipped. "float": a subtype that holds floats is written instead. "scale": the whole file is scaled
-            down so that its peak fits; until the end the samples are kept beside the file, 4 bytes each. The
-            log says what was done.
-        tags: strings for the header, as in `AudioInfo.tags`. What the format has no place for is left out, and
-            the log says so.
+        frames: expected number of frames, to choose between WAV and RF64.
+        subtype: libsndfile's name, such as "PCM_16". A lossy subtype (ADPCM, mu-law), and one that the format does not
+            have, is replaced by 24 bits if it has more than 16 and by the format's default otherwise.
+        clipping: how samples outside -1 .. 1 are written as integers. "clip" clips them. "float" writes floats instead.
+            "scale" scales the whole file so that its peak fits; all samples, 4 bytes each, are kept in a temporary file
+            until the end. A log line says what was done.
+        tags: strings for the header, as in `AudioInfo.tags`. Tags that the format does not have are left out and
+            logged.
 
-    Raises UserError where the file cannot be written, exists and `overwrite` is false, or the format holds no
-    floats and is asked to.
+    Raises UserError if the file cannot be written, if it exists and `overwrite` is false, and if `clipping` is "float"
+    and the format holds no floats.
     """
     import soundfile
 
     if clipping not in CLIPPING:
         raise UserError(f"{path}: clipping is {clipping!r}; it must be one of {', '.join(CLIPPING)}")
-    kind = output_format(path)
-    subtype = _subtype(path, kind, subtype, clipping)
-    if kind == "WAV" and frames * channels * SUBTYPE_BYTES[subtype] > WAV_LIMIT:
-        kind = "RF64"
-    with atomic_path(path, overwrite) as temporary:
-        handle: Any = os.fsencode(temporary)  # a str would have to be UTF-8
-        with _translated(path, f"cannot be {kind} at {rate} Hz with {channels} channels", "use .wav"):
-            file = soundfile.SoundFile(handle, "w", rate, channels, subtype, format=kind)
-        with contextlib.ExitStack() as opened:
-            opened.enter_context(file)
-            _put_tags(file, path, tags or {})
+    format = output_format(path)
+    subtype = _output_subtype(path, format, subtype, clipping)
+    if format == "WAV" and frames * channels * SUBTYPE_BYTES[subtype] > WAV_LIMIT:
+        format = "RF64"
+    with atomic_path(path, overwrite) as target:
+        handle: Any = os.fsencode(target)  # soundfile accepts a str only if it is UTF-8
+        with _as_user_error(path, f"cannot be {format} at {rate} Hz with {channels} channels", "use .wav"):
+            file = soundfile.SoundFile(handle, "w", rate, channels, subtype, format=format)
+        with contextlib.ExitStack() as open_files:
+            open_files.enter_context(file)
+            _write_tags(file, path, tags or {})
             if clipping == "scale" and subtype not in FLOATING:
-                # Without a name, where the system can do so: however this ends, nothing is left of it.
-                kept = opened.enter_context(tempfile.TemporaryFile(dir=temporary.parent))
-                writer = _ScalingWriter(file, str(path), kept)
+                # The file has no name on systems that allow it, so a crash leaves nothing behind.
+                temporary = open_files.enter_context(tempfile.TemporaryFile(dir=target.parent))
+                writer = _ScalingWriter(file, str(path), temporary)
             else:
                 writer = AudioWriter(file, str(path))
             yield writer
             writer.finish()
 
 
-def _subtype(path: PathLike, kind: str, wanted: str | None, clipping: str) -> str:
-    """The subtype to write for the one that is wanted; see `writing`."""
+def _output_subtype(path: PathLike, format: str, subtype: str | None, clipping: str) -> str:
+    """Return the subtype to write for the requested one; see `writing`."""
     from soundfile import check_format, default_subtype
 
-    if clipping == "float" and wanted not in FLOATING:
-        if not check_format(kind, "FLOAT"):
-            raise UserError(f"{path}: {kind} holds no floats, which were asked for against clipping; use .wav")
-        logger.info("%s: written as float, so that nothing clips", path)
+    if clipping == "float" and subtype not in FLOATING:
+        if not check_format(format, "FLOAT"):
+            raise UserError(f"{path}: {format} holds no floats, but clipping is 'float'; use .wav")
+        logger.info("%s: written as float to avoid clipping", path)
         return "FLOAT"
-    # An AIFF of single bytes is padded to an even number of them, and read back with one frame more.
-    lossless = SUBTYPE_BYTES.keys() - (("PCM_S8", "PCM_U8") if kind == "AIFF" else ())
-    if wanted in lossless and check_format(kind, wanted):
-        return str(wanted)
-    if SUBTYPE_BYTES.get(wanted or "", 0) > 2:
-        return "PCM_24"  # which every format in FORMATS has
-    return str(default_subtype(kind))
+    # libsndfile pads an 8-bit AIFF file to an even number of bytes and then reads one frame too many.
+    lossless = SUBTYPE_BYTES.keys() - (("PCM_S8", "PCM_U8") if format == "AIFF" else ())
+    if subtype in lossless and check_format(format, subtype):
+        return str(subtype)
+    if SUBTYPE_BYTES.get(subtype or "", 0) > 2:
+        return "PCM_24"  # every format in FORMATS has it
+    return str(default_subtype(format))
 
 
-def _put_tags(file: Any, path: PathLike, tags: Mapping[str, str]) -> None:
+def _write_tags(file: Any, path: PathLike, tags: Mapping[str, str]) -> None:
     left_out = sorted(tags.keys() - TAGS[file.format])
     for name in tags.keys() & TAGS[file.format]:
         setattr(file, name, tags[name])
     if left_out:
-        logger.info("%s: %s has no place for the tags %s: left out", path, file.format, ", ".join(left_out))
+        logger.info("%s: %s has no field for the tags %s; they are left out", path, file.format, ", ".join(left_out))
 
 
 def write(
@@ -417,7 +425,7 @@ def write(
     clipping: str = "clip",
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Write samples (T,) or (T, channels) at `rate`; arguments and errors are those of `writing`."""
+    """Write samples (T,) or (T, channels) at `rate` Hz; arguments and errors are those of `writing`."""
     channels = 1 if samples.ndim == 1 else samples.shape[1]
     with writing(path, rate, channels, len(samples), subtype, overwrite, clipping, tags) as writer:
         writer.write(samples)
@@ -425,33 +433,33 @@ def write(
 
 @contextlib.contextmanager
 def _opened(path: PathLike) -> Iterator[tuple[Source, Any, AudioInfo]]:
-    """The file's bytes, the SoundFile that reads them, and what its header says."""
+    """Open an audio file: its bytes, the SoundFile that decodes them, and its header."""
     import soundfile
 
     path = require_file(path)
     if path.suffix.lower() == ".raw":
-        raise UserError(f"{path}: raw samples say neither rate nor channels; convert it to .wav first")
-    with contextlib.ExitStack() as opened:
-        # Not by its name: libsndfile takes none that is not UTF-8.
-        source = opened.enter_context(Source(path))
+        raise UserError(f"{path}: a raw file has neither rate nor channels in it; convert it to .wav first")
+    with contextlib.ExitStack() as open_files:
+        # libsndfile opens a file by name only if the name is UTF-8.
+        source = open_files.enter_context(Source(path))
         try:
             with uninterrupted():
-                file = header = opened.enter_context(soundfile.SoundFile(source))
+                file = with_header = open_files.enter_context(soundfile.SoundFile(source))
         except soundfile.LibsndfileError as error:
-            if source.fault:
-                raise _unreadable(path, source.fault, "at its beginning or end") from error
+            if source.disk_error:
+                raise _disk_fault(path, source.disk_error, "at its beginning or end") from error
             raise UserError(f"{path}: not usable as audio: {_reason(error)}; convert it to WAV or FLAC") from error
         start = unclosed_start(path) if file.format in ("WAV", "WAVEX", "RF64") else None
         if start is not None and soundfile.check_format("RAW", file.subtype):
-            source = opened.enter_context(Source(path, start))
+            source = open_files.enter_context(Source(path, start))
             raw: Any = (file.samplerate, file.channels, file.subtype, "LITTLE", "RAW")
-            file = opened.enter_context(soundfile.SoundFile(source, "r", *raw))
-        yield source, file, _info(path, header, file)
+            file = open_files.enter_context(soundfile.SoundFile(source, "r", *raw))
+        yield source, file, _info(path, with_header, file)
 
 
 @contextlib.contextmanager
-def _translated(path: PathLike, fault: str, remedy: str) -> Iterator[None]:
-    """libsndfile's errors as UserErrors: the file, the fault, libsndfile's reason and the remedy."""
+def _as_user_error(path: PathLike, fault: str, remedy: str) -> Iterator[None]:
+    """Raise libsndfile's errors as UserErrors: the file, the fault, libsndfile's reason and the remedy."""
     import soundfile
 
     try:
@@ -464,15 +472,15 @@ def _reason(error: Any) -> str:
     return _REASONS.get(error.code) or str(error.error_string).removeprefix("Error : ").rstrip(".")
 
 
-def _info(path: Path, header: Any, file: Any) -> AudioInfo:
-    """What `header` says, of as many frames as `file` has."""
+def _info(path: Path, with_header: Any, file: Any) -> AudioInfo:
+    """Return the header; `file` differs from `with_header` if the header has no usable length."""
     if not file.frames:
-        raise UserError(f"{path}: has a header and no samples; get it again from where it came")
+        raise UserError(f"{path}: has a header but no samples; copy it again from its source")
     if file.samplerate > RATE_LIMIT:
         raise UserError(
-            f"{path}: its header says {file.samplerate} Hz; no sound is recorded at more than {RATE_LIMIT}: get it "
-            "again, or correct the header"
+            f"{path}: its header says {file.samplerate} Hz; audio is recorded at up to {RATE_LIMIT} Hz: copy the file "
+            "again, or correct its header"
         )
     check_claim(path, file)
-    tags = header.copy_metadata()
-    return AudioInfo(path, file.samplerate, file.channels, file.frames, header.format, file.subtype, tags)
+    tags = with_header.copy_metadata()
+    return AudioInfo(path, file.samplerate, file.channels, file.frames, with_header.format, file.subtype, tags)

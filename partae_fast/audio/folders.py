@@ -1,4 +1,4 @@
-"""Recordings in a folder and in the folders below it."""
+"""Find the recordings in a folder and its subfolders."""
 
 import os
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 from ..errors import UserError
 from .files import PathLike
 
-# What libsndfile reads, but for what has no header or is seldom audio (.raw, .mat, .htk). Files with other suffixes
-# that lie among the recordings (labels, notes, pictures) are passed over.
+# Suffixes of the formats that libsndfile reads, except those without a header and those that are seldom audio (.raw,
+# .mat, .htk). Files with other suffixes (labels, notes, pictures) are ignored.
 # fmt: off
 SUFFIXES = frozenset((
     ".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".flac", ".ogg", ".oga", ".opus",
@@ -17,17 +17,20 @@ SUFFIXES = frozenset((
 ))
 # fmt: on
 
-Identity = tuple[int, int]
+Identity = tuple[int, int]  # device and inode
 
 
 class Recordings:
-    """Iterate over every recording below a folder, by name; hidden files are passed over, links are followed.
+    """Iterable over the recordings in a folder and its subfolders, by name.
+
+    Hidden files and folders are ignored; links are followed.
 
     Args:
-        folder: to search. skip: a folder below it that is passed over.
+        folder: folder to search.
+        skip: subfolder to leave out.
 
-    After the iteration `unreadable` has a message for each folder that cannot be read, and `ignored` is the number of
-    files that are no recordings.
+    After the iteration, `unreadable` has a message for each folder that cannot be read, and `ignored` is the number of
+    files that are not recordings.
     """
 
     def __init__(self, folder: PathLike, skip: PathLike | None = None) -> None:
@@ -38,7 +41,7 @@ class Recordings:
     def __iter__(self) -> Iterator[Path]:
         return self._visit(self._folder, (_identity(self._folder),))
 
-    def _visit(self, folder: Path, above: tuple[Identity | None, ...]) -> Iterator[Path]:
+    def _visit(self, folder: Path, ancestors: tuple[Identity | None, ...]) -> Iterator[Path]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -52,9 +55,9 @@ class Recordings:
                 continue
             if entry.is_dir():
                 identity = _identity(path)
-                # A link to a folder that it lies in would never end.
-                if identity not in (*above, self._skip):
-                    yield from self._visit(path, (*above, identity))
+                # A link to an ancestor would be followed for ever.
+                if identity not in (*ancestors, self._skip):
+                    yield from self._visit(path, (*ancestors, identity))
             elif path.suffix.lower() in SUFFIXES and (entry.is_file() or entry.is_symlink()):
                 yield path
             else:
@@ -62,21 +65,21 @@ class Recordings:
 
 
 def recordings_in(folder: PathLike) -> list[Path]:
-    """Return every recording in a folder and the folders below it, by name; hidden ones are passed over.
+    """Return the recordings in a folder and its subfolders, by name, without hidden ones.
 
-    Raises UserError where there is none, or a folder cannot be read.
+    Raises UserError if there are no recordings, or a folder cannot be read.
     """
     recordings = Recordings(folder)
     paths = list(recordings)
     for message in recordings.unreadable.values():
         raise UserError(message)
     if not paths:
-        raise UserError(f"{folder}: no recordings there; audio files end in .wav, .flac ...")
+        raise UserError(f"{folder}: no recordings there; audio files have suffixes such as .wav and .flac")
     return paths
 
 
 def _identity(path: Path) -> Identity | None:
-    """Return what tells a folder from others, whatever its name."""
+    """Return the device and inode of a folder, which are the same for all links to it; None if it has vanished."""
     try:
         state = path.stat()
     except OSError:

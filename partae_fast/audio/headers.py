@@ -1,7 +1,7 @@
-"""What the header of an audio file claims, held against the file itself.
+"""Check the length in an audio file's header against the file itself.
 
-libsndfile believes most of what a header says of a file's length. Where that is too much, it is refused here before
-anything is allocated for it; where it is too little, samples that are in the file would be lost without a word.
+libsndfile trusts the length in a header. If it is too large, the file is refused before anything is allocated; if it is
+too small, samples would be lost without a warning.
 """
 
 import io
@@ -12,42 +12,42 @@ from typing import IO, Any
 
 from ..errors import UserError
 
-# Formats that lose samples: of a damaged one, what can be decoded is taken.
+# Lossy formats: a damaged file is decoded as far as possible.
 LOSSY = ("MP3", "OGG")
-# Formats whose bytes do not tell how many samples there are.
+# Formats whose size in bytes does not give the number of samples.
 COMPRESSED = (*LOSSY, "FLAC")
-# The most frames that a byte can stand for. FLAC: a block of 65535 in a frame of at least 11 bytes. Ogg: 4096 new
-# ones in a packet of a byte, with its entry in the page. MP3: 1152 in 24 bytes. CAF may hold ALAC: 4096 in a packet.
-# Of the others, the smallest sample is a bit.
+# The most frames that one byte can encode. FLAC: a block of 65535 in a frame of at least 11 bytes. Ogg: 4096 in a
+# packet of one byte, with its entry in the page. MP3: 1152 in 24 bytes. CAF may hold ALAC: 4096 in a packet. In the
+# other formats the smallest sample is one bit.
 _FRAMES_PER_BYTE = {"FLAC": 6000, "OGG": 4096, "MP3": 48, "CAF": 4096}
-# libsndfile's count of frames where the header of a FLAC has none.
+# libsndfile's number of frames for a FLAC header without a length.
 _UNKNOWN = 2**63 - 1
-# What libsndfile notes of a file that ends before its header says so, or was never closed.
+# libsndfile's log lines for a file that ends before its header says, or was never closed.
 _CUT = re.compile(
     r"\b(data|riff|SSND|Data Size) *: \d+ \(should be|does not match value from 'ds64'|"
     r"Last page lacks an end-of-stream|Junk after the last page"
 )
-# What it notes of damage inside an Ogg file. It then begins behind it, at another time than the file's own.
+# Its log lines for damage inside an Ogg file. It starts decoding after the damage, so all times are wrong.
 _HOLE = re.compile(r"Corrupted bitstream|reports a hole")
-# What it notes of a WAV where something follows its samples that is no chunk, zeros excepted.
+# Its log line for a WAV file whose samples are followed by bytes that are neither a chunk nor zeros.
 _STRAY = "nknown chunk marker"
-# So many bytes behind the samples may be tags.
+# Bytes after the samples that may be tags.
 _TAIL = 2**12
 _WRAP = 2**32
-# Frames of MPEG audio that an encoder may count and a decoder leave out at the ends.
+# Frames at the ends of an MP3 file that an encoder may count and a decoder leaves out.
 _MP3_ENDS = 2 * 1152
 
 
 class Source(io.FileIO):
-    """A file's bytes from `start` on, for libsndfile.
+    """Bytes of a file from `start` on, for libsndfile.
 
-    An error of the disk cannot pass through libsndfile, which then sees the end of the file: `fault` holds it.
+    An error of the disk cannot pass through libsndfile, which sees the end of the file instead; `disk_error` holds it.
     """
 
     def __init__(self, path: Path, start: int = 0):
         super().__init__(path)
         self._start = start
-        self.fault: OSError | None = None
+        self.disk_error: OSError | None = None
         self.seek(0)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
@@ -60,92 +60,87 @@ class Source(io.FileIO):
         try:
             return super().readinto(buffer) or 0
         except OSError as error:
-            self.fault = error
+            self.disk_error = error
             return 0
 
 
 def check_claim(path: Path, file: Any) -> None:
-    """Raise UserError where the header of an open SoundFile claims what the file cannot hold, or nothing."""
+    """Raise UserError if the header of an open SoundFile has no length or one that the file cannot hold."""
     size = path.stat().st_size
     if file.frames == _UNKNOWN:
         raise UserError(
-            f"{path}: its header does not say how long it is, as of a stream; convert it anew, for example with "
-            "ffmpeg, to .wav or .flac"
+            f"{path}: its header has no length, as in a saved stream; convert it to .wav or .flac, for example with "
+            "ffmpeg"
         )
     if file.frames > size * _FRAMES_PER_BYTE.get(file.format, 8):
         raise UserError(
-            f"{path}: its header claims {file.frames} samples a channel, {file.frames / file.samplerate / 3600:.3g} h, "
-            f"and its {size} bytes cannot hold them; get it again or convert it anew"
+            f"{path}: its header claims {file.frames} samples per channel, "
+            f"{file.frames / file.samplerate / 3600:.3g} h, but its {size} bytes cannot hold them; copy or convert it "
+            "again"
         )
     if _HOLE.search(file.extra_info):
-        raise UserError(
-            f"{path}: damaged inside, so that the times of what follows are lost; get it again or convert it anew"
-        )
+        raise UserError(f"{path}: damaged inside, so the times after the damage are unknown; copy or convert it again")
 
 
-def shortfall(path: Path, source: Source, file: Any, done: int) -> str | None:
-    """What is to be said of an open SoundFile on `source`, of which `done` frames could be read, once none is left.
+def shortfall(path: Path, source: Source, file: Any, frames: int) -> str | None:
+    """Return a warning about an open SoundFile on `source`, of which `frames` frames could be read, or None.
 
-    Returns a warning, or None where the file is whole. Raises UserError where samples would be lost: a lossless
-    file gives fewer than its header promises, or the file goes on behind the last of them.
+    Raises UserError if samples would be lost: a lossless file has fewer than its header says, or the file continues
+    after the last of them.
     """
-    promised, there = file.frames / file.samplerate, f"{done / file.samplerate:.2f} s"
+    claimed, readable = f"{file.frames / file.samplerate:.2f} s", f"{frames / file.samplerate:.2f} s"
     if file.format == "RAW":
-        return f"{path}: its header gives no length, as of a recorder that died: all {there} to its end are taken"
-    if done < file.frames and (file.format not in LOSSY or not done):
+        return f"{path}: its header has no length, as after a loss of power: all {readable} up to its end are used"
+    if frames < file.frames and (file.format not in LOSSY or not frames):
         raise UserError(
-            f"{path}: cut short: its header promises {promised:.2f} s and {there} can be read; get it again or convert "
-            "it anew"
+            f"{path}: cut short: its header says {claimed} but only {readable} can be read; copy or convert it again"
         )
-    if done + _MP3_ENDS < file.frames:
-        return (
-            f"{path}: damaged or cut short: {promised:.2f} s are promised and {there} could be decoded: these are taken"
-        )
+    if frames + _MP3_ENDS < file.frames:
+        return f"{path}: damaged or cut short: its header says {claimed}; the {readable} that could be decoded are used"
     if _CUT.search(file.extra_info):
-        ending = "its end is missing" if file.format in LOSSY else "its header promises more than it holds"
-        return (
-            f"{path}: {ending}, as of a copy cut short or a recorder that was not stopped: the {there} in it are taken"
-        )
+        fault = "its end is missing" if file.format in LOSSY else "its header says more than it holds"
+        return f"{path}: {fault}, as after an interrupted copy or recording; the {readable} that could be read are used"
     size = path.stat().st_size
     unread = size - source.tell() if file.format in COMPRESSED or _STRAY in file.extra_info else 0
     if unread > max(_TAIL, 0.05 * size):
         raise UserError(
-            f"{path}: goes on for {unread} bytes behind the {there} that its header promises; convert it anew, for "
-            "example with ffmpeg, to .wav or .flac"
+            f"{path}: has {unread} more bytes after the {readable} that its header says; convert it to .wav or .flac, "
+            "for example with ffmpeg"
         )
     return None
 
 
 def unclosed_start(path: Path) -> int | None:
-    """Where the samples begin of a WAV or RF64 that was never closed, so that its header gives their length as 0.
+    """Return the offset of the samples in a WAV or RF64 file whose header has a wrong length, or None.
 
-    Also of a WAV longer than 4 GiB, by a program that counts in 32 bits, so that its header gives the length modulo
-    2**32. The samples go on to the end of the file. None for one that has its length, and for any other file.
+    A file that was never closed has length 0 in its header, and a WAV file of more than 4 GiB, written by a program
+    that counts in 32 bits, has its length modulo 2**32. Its samples extend to the end of the file. Returns None if the
+    length is right, and for other formats.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
-        head, long = file.read(12), None
-        if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+        start_of_file, rf64_length = file.read(12), None
+        if start_of_file[:4] not in (b"RIFF", b"RF64") or start_of_file[8:] != b"WAVE":
             return None
-        while (chunk := _chunk(file, size)) is not None:
+        while (chunk := _read_chunk_header(file, size)) is not None:
             name, length = chunk
             start = file.tell()
             if name == b"data":
-                there = size - start
-                length = length if long is None else long
-                if length == 0 and there and _chunk(file, size) is None:
+                available = size - start
+                length = length if rf64_length is None else rf64_length
+                if length == 0 and available and _read_chunk_header(file, size) is None:
                     return start
-                more = long is None and there > length
-                return start if more and (length >= _WRAP - 2**16 or (there - length) % _WRAP == 0) else None
-            if name == b"ds64":  # RF64: the length in 64 bits, behind that of the whole
-                long = int.from_bytes(file.read(16)[8:], "little")
+                longer = rf64_length is None and available > length
+                return start if longer and (length >= _WRAP - 2**16 or (available - length) % _WRAP == 0) else None
+            if name == b"ds64":  # RF64: the 64-bit length of the file, then that of the samples
+                rf64_length = int.from_bytes(file.read(16)[8:], "little")
             file.seek(start + length + length % 2)
     return None
 
 
-def _chunk(file: IO[bytes], size: int) -> tuple[bytes, int] | None:
-    """Name and length of the chunk that begins here in a file of `size` bytes; None where there is no chunk."""
-    head = file.read(8)
-    name, length = head[:4], int.from_bytes(head[4:], "little")
-    named = len(head) == 8 and all(32 <= letter < 127 for letter in name)
-    return (name, length) if named and (name == b"data" or file.tell() + length <= size) else None
+def _read_chunk_header(file: IO[bytes], size: int) -> tuple[bytes, int] | None:
+    """Read the name and length of a chunk in a file of `size` bytes; return None if no chunk begins here."""
+    header = file.read(8)
+    name, length = header[:4], int.from_bytes(header[4:], "little")
+    valid_name = len(header) == 8 and all(32 <= letter < 127 for letter in name)
+    return (name, length) if valid_name and (name == b"data" or file.tell() + length <= size) else None

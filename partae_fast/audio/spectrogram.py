@@ -1,4 +1,4 @@
-"""The one spectrogram definition; a model carries the one that it was trained on."""
+"""The spectrogram that models are trained on and stored with."""
 
 import math
 from collections.abc import Iterator
@@ -11,35 +11,34 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UserError
 from .arrays import float_array
 
-# Samples in one pass through the FFT: windowed frames and their spectra, 512 KiB, stay in the second-level cache.
+# Samples in one call of the FFT: windowed frames and their spectra, 512 KiB, stay in the second-level cache.
 SAMPLES_PER_BLOCK = 2**16
 
-WINDOWS = {"hann": 2, "sqrt-hann": 1}  # the power of a sine that each is
-_LATER = {"window": "hann"}  # settings that an older file lacks, and what they were
+WINDOWS = {"hann": 2, "sqrt-hann": 1}  # exponent of the sine
+_OLD_DEFAULTS = {"window": "hann"}  # values of settings that older model files do not have
 
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """Magnitudes of a short-time Fourier transform in a band of frequencies, and the way back to audio.
+    """Magnitudes of a short-time Fourier transform (STFT) in a frequency band, and the inverse STFT.
 
-    Frame n is centred on sample n * hop; the recording has zeros around it, and T samples have
-    1 + ceil(T / hop) frames (no samples: no frames). The analysis window is periodic Hann, or its root. The
-    inverse windows each frame with the same window again and divides by the sum of the squared windows, which is
-    exact (Griffin & Lim 1984, equation 6). The second window is there for masks: a masked spectrum no
-    longer tapers to 0 where its frame begins and ends, and without that window each frame would begin and
-    end in a click. The maths is in `partae_fast.reference.spectrogram`.
+    Frame n is centred on sample n * hop, with zeros before and after the recording; T samples have 1 + ceil(T / hop)
+    frames, and 0 samples have none. The analysis window is a periodic Hann window or its square root. The inverse
+    applies the same window to each frame and divides by the sum of the squared windows, which is exact (Griffin & Lim
+    1984, equation 6). It needs the window because a masked frame does not taper to 0 at its ends: without the window
+    every frame would start and end with a click. `partae_fast.reference.spectrogram` has the mathematics.
 
     Arguments:
-        rate: samples per second of the audio that it takes.
-        n_fft: length of a window in samples, even.
-        hop: samples from a frame to the next; divides n_fft, at most n_fft / 2.
-        low, high: the band in Hz, both ends included; 0 <= low <= high <= rate / 2. high None: as
-            `bins` says, or rate / 2 where that is None too.
-        bins: how many bins the band has, if you want it checked; always an int afterwards.
-        gain: positive factor on the magnitudes (not on the STFT), for levels that the model is used to.
+        rate: sample rate of the audio in Hz.
+        n_fft: samples in a window, even.
+        hop: samples between frames; a divisor of n_fft, at most n_fft / 2.
+        low, high: the band in Hz, both ends included; 0 <= low <= high <= rate / 2. If `high` is None, it follows from
+            `bins`, or is rate / 2 if `bins` is None too.
+        bins: number of bins in the band, to check it; None computes it.
+        gain: positive factor of the magnitudes (not of the STFT), to match the levels of the training data.
         window: "hann" or "sqrt-hann", its square root.
 
-    Raises UserError where these do not fit together.
+    Raises UserError if the arguments are out of range or contradict one another.
 
     >>> Spectrogram(rate=22050, n_fft=128, hop=64, low=1700.0, high=7200.0).bins
     32
@@ -49,7 +48,7 @@ class Spectrogram:
     n_fft: int = 128
     hop: int = 64
     low: float = 1700.0
-    # None is filled in below; whoever reads these two finds numbers.
+    # __post_init__ replaces None, so both are numbers afterwards.
     high: float = 7200.0
     bins: int = None  # pyright: ignore[reportAssignmentType]
     gain: float = 1.0
@@ -72,12 +71,12 @@ class Spectrogram:
             raise UserError(f"spectrogram: n_fft is {self.n_fft}; it must be even, for example {self.n_fft + 1}")
         if self.n_fft % self.hop or self.n_fft < 2 * self.hop:
             raise UserError(
-                f"spectrogram: hop is {self.hop}; it must divide n_fft = {self.n_fft} and be at most half "
-                f"of it, for example {self.n_fft // 2}"
+                f"spectrogram: hop is {self.hop}; it must divide n_fft = {self.n_fft} and be at most half of it, for "
+                f"example {self.n_fft // 2}"
             )
 
     def _check_band(self) -> None:
-        """Check low, high and bins against one another and fill in the one that is None."""
+        """Check low, high and bins against one another, and compute those that are None."""
         if not (_is_number(self.low) and 0 <= self.low <= self.rate / 2):
             half = f"{self.rate / 2:g}"
             raise UserError(f"spectrogram: low is {self.low!r} Hz; it must lie between 0 and half the rate, {half}")
@@ -96,12 +95,12 @@ class Spectrogram:
         if bins < 1:
             raise UserError(
                 f"spectrogram: no bin lies from {self.low:g} to {high:g} Hz; bins are "
-                f"{self.rate / self.n_fft:g} Hz apart: widen the band or take a larger n_fft"
+                f"{self.rate / self.n_fft:g} Hz apart: widen the band or increase n_fft"
             )
         if self.bins is not None and self.bins != bins:
             raise UserError(
-                f"spectrogram: bins is {self.bins}, but {self.low:g} to {high:g} Hz holds {bins} bins at "
-                f"rate {self.rate} and n_fft {self.n_fft}: say bins={bins}, or leave out bins or high"
+                f"spectrogram: bins is {self.bins}, but {self.low:g} to {high:g} Hz holds {bins} bins at rate "
+                f"{self.rate} and n_fft {self.n_fft}: set bins={bins}, or leave out bins or high"
             )
         object.__setattr__(self, "low", float(self.low))
         object.__setattr__(self, "high", float(high))
@@ -109,8 +108,8 @@ class Spectrogram:
 
     @property
     def first(self) -> int:
-        """The FFT bin that bin 0 is. The band's bins are first .. first + bins - 1."""
-        # 1e-6 of a bin forgives the rounding of a frequency that was computed from a bin.
+        """FFT bin of the band's bin 0; the band has the FFT bins first .. first + bins - 1."""
+        # 1e-6 of a bin allows for the rounding of a frequency that was computed from a bin.
         return math.ceil(self.low * self.n_fft / self.rate - 1e-6)
 
     @property
@@ -120,7 +119,7 @@ class Spectrogram:
 
     @property
     def window_samples(self) -> NDArray[np.float32]:
-        """The window, (n_fft,)."""
+        """Samples of the window, (n_fft,)."""
         angles = np.pi * np.arange(self.n_fft) / self.n_fft
         return (np.sin(angles) ** WINDOWS[self.window]).astype(np.float32)
 
@@ -130,11 +129,11 @@ class Spectrogram:
         return self.rate / self.hop
 
     def frame_count(self, length: int) -> int:
-        """How many frames `length` samples have."""
+        """Return the number of frames of `length` samples."""
         return 1 + -(-length // self.hop) if length else 0
 
     def magnitude(self, audio: ArrayLike) -> NDArray[np.float32]:
-        """Audio (T,), float, at `rate` -> magnitudes in the band times `gain`, (frames, bins) float32."""
+        """Return the magnitudes in the band times `gain`, (frames, bins) float32, of audio (T,) at `rate`."""
         padded = self._padded(audio)
         out = np.empty((self._frames_in(padded), self.bins), np.float32)
         for start, spectrum in self._blocks(padded):
@@ -143,36 +142,38 @@ class Spectrogram:
         return out
 
     def stft(self, audio: ArrayLike) -> NDArray[np.complex64]:
-        """Audio (T,), float, at `rate` -> spectra of all frequencies, (frames, n_fft//2 + 1) complex64."""
+        """Return spectra of all frequencies, (frames, n_fft//2 + 1) complex64, of audio (T,) at `rate`."""
         return self.spectra(self._padded(audio))
 
     def istft(self, stft: NDArray[np.complexfloating], length: int) -> NDArray[np.float32]:
-        """Spectra as from `stft` -> audio (length,) float32; raises UserError where they do not match."""
-        wanted = (self.frame_count(length), self.n_fft // 2 + 1)
-        if stft.shape != wanted:
-            raise UserError(f"istft: spectra are {stft.shape}; {length} samples have {wanted}: check the length")
+        """Return audio (length,) float32 of spectra from `stft`; raise UserError if the shape does not match."""
+        expected_shape = (self.frame_count(length), self.n_fft // 2 + 1)
+        if stft.shape != expected_shape:
+            raise UserError(
+                f"istft: stft has shape {stft.shape}; {length} samples have shape {expected_shape}: check the length"
+            )
         total, weight = self.overlap_add(stft)
         inside = slice(self.n_fft // 2, self.n_fft // 2 + length)
         return total[inside] / weight[inside]
 
     def spectra(self, padded: NDArray[np.floating]) -> NDArray[np.complex64]:
-        """Spectra of the frames that begin at samples 0, hop, 2 hop ... of `padded` (T,), for streams."""
+        """Return the spectra of the frames that start at samples 0, hop, 2 hop ... of `padded` (T,)."""
         out = np.empty((self._frames_in(padded), self.n_fft // 2 + 1), np.complex64)
         for start, spectrum in self._blocks(padded):
             out[start : start + len(spectrum)] = spectrum
         return out
 
     def overlap_add(self, spectra: NDArray[np.complexfloating]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Both sums of the inverse, frame n beginning at sample n * hop: windowed frames, squared windows.
+        """Return the sum of the windowed frames and the sum of the squared windows.
 
-        Spectra (frames, n_fft//2 + 1) -> two arrays ((frames - 1) * hop + n_fft,) whose quotient is the
-        audio. A stream adds up what neighbouring chunks say of the same samples, then divides.
+        Their quotient is the audio. Each has shape ((frames - 1) * hop + n_fft,) for spectra (frames, n_fft//2 + 1);
+        frame n starts at sample n * hop. A stream adds the sums of neighbouring chunks before it divides.
         """
         from scipy.fft import irfft
 
         overlap = self.n_fft // self.hop
         count = len(spectra)
-        # One row holds one hop; part j of frame n falls on row n + j.
+        # A row is one hop: part j of frame n is added to row n + j.
         total = np.zeros((count + overlap - 1 if count else 0, self.hop), np.float32)
         spectra, window = spectra.astype(np.complex64, copy=False), self.window_samples
         step = max(1, SAMPLES_PER_BLOCK // self.n_fft)
@@ -185,30 +186,32 @@ class Spectrogram:
         return total.reshape(-1), self.weight(count)
 
     def weight(self, count: int) -> NDArray[np.float32]:
-        """The sum of the squared windows of `count` frames, ((count - 1) * hop + n_fft,); for none, (0,)."""
+        """Return the sum of the squared windows of `count` frames, ((count - 1) * hop + n_fft,), or (0,) for 0."""
         overlap = self.n_fft // self.hop
         squared = np.square(self.window_samples).reshape(overlap, self.hop)
-        few = min(count, overlap)
-        # One row holds one hop; between the ends all rows are equal.
-        rows = np.zeros((few + overlap - 1 if few else 0, self.hop), np.float32)
-        for n in range(few):
+        distinct = min(count, overlap)
+        # A row is one hop; all rows between the two ends are equal.
+        rows = np.zeros((distinct + overlap - 1 if distinct else 0, self.hop), np.float32)
+        for n in range(distinct):
             rows[n : n + overlap] += squared
-        times = np.ones(len(rows), int)
-        times[few - 1 : few] += count - few
-        return np.repeat(rows, times, axis=0).reshape(-1)
+        repeats = np.ones(len(rows), int)
+        repeats[distinct - 1 : distinct] += count - distinct
+        return np.repeat(rows, repeats, axis=0).reshape(-1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, for a model's file."""
+        """Return the settings as numbers and strings, for a model file."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "Spectrogram":
-        """The inverse of `to_dict`; raises UserError on a name that is unknown or missing."""
+        """Return the spectrogram of `to_dict`'s settings; raise UserError for unknown or missing names."""
         names = {field.name for field in fields(cls)}
-        settings = _LATER | settings
+        settings = _OLD_DEFAULTS | settings
         if set(settings) != names:
-            odd = ", ".join(sorted(names ^ set(settings)))
-            raise UserError(f"spectrogram: settings unknown or missing: {odd}; the file is of another version")
+            mismatched = ", ".join(sorted(names ^ set(settings)))
+            raise UserError(
+                f"spectrogram: unknown or missing settings: {mismatched}; the file was written by another version"
+            )
         return cls(**settings)
 
     @property
@@ -222,7 +225,7 @@ class Spectrogram:
         samples = float_array(audio, "spectrogram")
         if samples.ndim != 1:
             raise UserError(
-                f"spectrogram: audio is of shape {samples.shape}; it must be of shape (samples,): give one channel"
+                f"spectrogram: audio has shape {samples.shape}; it must have shape (samples,): pass one channel"
             )
         frames = self.frame_count(len(samples))
         padded = np.zeros((frames - 1) * self.hop + self.n_fft if frames else 0, samples.dtype)
@@ -230,7 +233,7 @@ class Spectrogram:
         return padded
 
     def _blocks(self, padded: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.complex64]]]:
-        """Each block's first frame and spectra."""
+        """Yield the first frame and the spectra of each block."""
         from scipy.fft import rfft
 
         if len(padded) < self.n_fft:

@@ -1,8 +1,10 @@
-"""The command line `partae`: one file for each verb, each with `add`, its arguments, and `run`, what it does.
+"""The command line `partae`, with a module per verb.
 
-Exit codes: 0 done; 1 a check failed (`verify`), a model failed (`sweep`) or a fault of the program; 2 a mistake of the
-user's, said in one line on stderr; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a terminal that closed, all in the
-same way. Results go to stdout, the log and the errors to stderr.
+`add` adds the arguments of a verb, and `run` runs it.
+
+Exit codes: 0 success; 1 a failed check (`verify`), model (`sweep`) or recording (`denoise`), or a bug; 2 a user's
+mistake, with one line on stderr; 130, 143 and 129 stopped by Ctrl-C, SIGTERM or a closed terminal. Results go to
+stdout, the log and errors to stderr.
 """
 
 import argparse
@@ -18,7 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .. import __version__
-from ..errors import USERS_ERRORS, UserError, is_out_of_memory
+from ..errors import USER_ERRNOS, UserError, is_out_of_memory
 from ..interrupts import interrupt
 from ..kernels import BackendUnavailable
 from ..training.distributed import launched
@@ -26,23 +28,26 @@ from . import bench, demo, denoise, evaluate, info, labels, report, reproduce, s
 
 _VERBS = (demo, labels, train, sweep, denoise, separate, report, evaluate, reproduce, verify, bench, info)
 
-_EPILOG = """example, from two recordings to a cleaner one:
+_EPILOG = """example: train a model on two recordings, then denoise the first one
   partae train dawn.wav --noise rain.wav --out dawn.safetensors
   partae denoise dawn.safetensors dawn.wav --out clean.wav
 
-`partae VERB --help` has an example for each verb."""
+`partae VERB --help` shows examples of each verb."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, without the usage before it."""
+        """Print the message in one line, without the usage, and exit with code 2."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `partae` with `arguments`, by default those of the process; returns the exit code."""
+    """Run `partae` and return the exit code.
+
+    arguments: by default those of the process.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: the name of a file need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: file names may be invalid UTF-8
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser(arguments)
     args, unknown = parser.parse_known_args(arguments)
@@ -54,52 +59,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _logging(logging.CRITICAL if ranks and ranks.rank else level), _stoppable() as signals:
         try:
             if ranks and args.verb != "train":
-                raise UserError("torchrun starts several processes, which `train` alone can share; run it without")
+                raise UserError(f"torchrun works with `train` alone; run `partae {args.verb}` without torchrun")
             code = args.run(args)
             _flush_output()
             return code
         except (UserError, BackendUnavailable) as error:
             if args.debug:
                 raise
-            return _say(args.verb, str(error), 2)
+            return _print_message(args.verb, str(error), 2)
         except KeyboardInterrupt as stop:
-            return _say(args.verb, str(stop) or "stopped", 128 + (signals[0] if signals else signal.SIGINT))
+            code = 128 + (signals[0] if signals else signal.SIGINT)
+            return _print_message(args.verb, str(stop) or "stopped", code)
         except BrokenPipeError:
-            _drop_output()  # whoever read it has left (`partae info ... | head`)
+            _discard_output()  # the reader has closed the pipe (`partae info ... | head`)
             return 1
         except (OSError, MemoryError, RuntimeError) as error:
-            if args.debug or not (told := _remedy(error)):
+            if args.debug or not (message := _system_error_message(error)):
                 raise
-            return _say(args.verb, told, 2)
+            return _print_message(args.verb, message, 2)
 
 
 def _flush_output() -> None:
-    """Write what was printed, so that a disk that is full is noticed here."""
+    """Flush stdout; raise UserError if the disk is full or refuses it."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
-        _drop_output()
-        raise UserError(f"standard output: {error.strerror}; send it to another place") from error
+        _discard_output()
+        raise UserError(f"standard output: {error.strerror}; redirect it to another file or disk") from error
 
 
-def _drop_output() -> None:
-    """Send what is printed to nowhere: Python would complain once more at its exit."""
+def _discard_output() -> None:
+    """Redirect stdout to the null device.
+
+    Otherwise Python reports a second error when it exits.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _remedy(error: Exception) -> str | None:
-    """What to say of an error of the machine that the user can mend; None for any other."""
-    if isinstance(error, OSError) and error.errno in USERS_ERRORS:
+def _system_error_message(error: Exception) -> str | None:
+    """Return the message for a system error that the user can fix, else None."""
+    if isinstance(error, OSError) and error.errno in USER_ERRNOS:
         return f"{error.filename or 'a file'}: {error.strerror}; check its permissions and the space on the disk"
     if is_out_of_memory(error):
-        return "memory ran out; close other programs, give it fewer or shorter recordings, or use another machine"
+        return "memory ran out; close other programs, give fewer or shorter recordings, or use another machine"
     return None
 
 
-def _say(verb: str, message: str, code: int) -> int:
-    """The message in one line of characters that can be shown; a file's name, or what is in it, may have others."""
+def _print_message(verb: str, message: str, code: int) -> int:
+    """Print the message in one line on stderr, and return `code`.
+
+    Unprintable characters are escaped.
+    """
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
     print(f"partae {verb}: {line}", file=sys.stderr)
     return code
@@ -107,34 +119,36 @@ def _say(verb: str, message: str, code: int) -> int:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[list[int]]:
-    """What asks a program to end, a batch system or a terminal that closes, does what Ctrl-C does at that moment.
+    """Handle SIGTERM and SIGHUP like Ctrl-C.
 
-    So whatever puts Ctrl-C off, such as an update of the weights, puts that off too. Its number is put into the list.
-    Where another handler is set (nohup's among them), or off the main thread, nothing is changed.
+    The number of each signal is appended to the yielded list.
+
+    Code that defers Ctrl-C, such as an update of the weights, therefore defers these signals too. Signals that have
+    another handler (for example under nohup) are left alone, as are all signals off the main thread.
     """
-    stopping: list[int] = []
+    received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        stopping.append(number)
+        received.append(number)
         interrupt(number, frame)
 
-    ours = []
+    handled = []
     if threading.current_thread() is threading.main_thread():
-        wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        ours = [number for number in wanted if signal.getsignal(number) is signal.SIG_DFL]
-    for number in ours:
+        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        handled = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in handled:
         signal.signal(number, stop)
     try:
-        yield stopping
+        yield received
     finally:
-        for number in ours:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="partae",
-        description="Learns to denoise from noisy recordings and recordings of noise, and denoises.",
+        description="Train models on noisy recordings and denoise recordings with them.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -154,15 +168,15 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             train.add(verb, arguments)
         else:
             module.add(verb)
-        verb.add_argument("-q", "--quiet", action="store_true", help="no log, only warnings and errors")
-        verb.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+        verb.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
+        verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
         verb.set_defaults(run=module.run)
     return parser
 
 
 @contextlib.contextmanager
 def _logging(level: int) -> Iterator[None]:
-    """The library's log on stderr, as plain lines."""
+    """Print the library's log on stderr, without prefixes."""
     logger = logging.getLogger("partae_fast")
     handler = logging.StreamHandler()
     before = logger.level

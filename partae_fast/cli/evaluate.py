@@ -1,12 +1,13 @@
-"""Score denoising where the clean signal is known, beside other denoisers.
+"""Score denoising against known clean signals, and compare it with other methods.
 
-DATA is a folder with clean/ and noise/: every clean recording is mixed with every noise, or, where both have the same
-names, with its own. The first 60 % of a noise are mixed and the rest is the noise-only audio that every denoiser gets,
-unless noise_only/NAME stands beside. Ours is trained on each mixture anew, with that noise-only audio and in the
-preset's band, or is --model. Scores are of the song's band and of all frequencies.
+DATA is a folder with subfolders clean/ and noise/. Every clean recording is mixed with every noise recording, or, if
+both folders contain the same file names, with the noise of the same name. The first 60 % of a noise recording go into
+the mixture; the rest is the noise-only audio for all methods. To use other noise-only audio, put it into noise_only/
+under the same name. A new partae model is trained on each mixture and its noise-only audio, unless --model is given.
+Scores are computed in the band of the song and over all frequencies.
 
-Peers are noisereduce (install partae-fast[evaluate]), wiener, gate (a spectral gate) and ratio-mask (the true one, a
-ceiling). --out gets evaluation.md, .csv, .json and .png.
+The other methods are noisereduce (install partae-fast[evaluate]), wiener, gate (a spectral gate) and ratio-mask (the
+ideal ratio mask, an upper bound). --out gets evaluation.md, .csv, .json and .png.
 
 --protocol is for figures that hold elsewhere. In DATA, clean/ and noise/ then have a folder for every kind of sound.
 Kinds are dealt out to two halves, scenes are drawn within a half by --seed, at -10 to 10 dB, with noise-only audio of
@@ -29,7 +30,7 @@ from ..evaluation import crossfit, protocol
 from ..evaluation.evaluate import LEVELS, PEERS, evaluate
 from ..evaluation.peers import trained, with_model
 from ..evaluation.protocol import draw
-from ..evaluation.results import check_place, environment, write, write_protocol
+from ..evaluation.results import environment, prepare_folder, write, write_protocol
 from ..evaluation.scenes import scenes_of
 from ..evaluation.summary import markdown, summarise
 from ..models import load
@@ -41,24 +42,40 @@ _TRAINING = ("preset", "steps", "seeds")
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="a folder with clean/ and noise/")
-    parser.add_argument("--out", metavar="FOLDER", help="for table, rows and figure")
+    parser.add_argument("--out", metavar="FOLDER", help="write table, rows and figure to this folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the results in FOLDER")
-    ours = parser.add_argument_group("ours")
-    ours.add_argument("--model", metavar="MODEL", help="score this model, and train none")
-    ours.add_argument("--preset", help=f"{' or '.join(_weak())} (default {DEFAULT})")
-    ours.add_argument("--in-band", action="store_true", help="train on the song's band alone, not on the preset's")
-    ours.add_argument("--steps", type=int_at_least(0), metavar="N", help="of training (default: as for partae train)")
-    ours.add_argument("--seeds", type=int_at_least(1), metavar="N", help="models for each scene and level (default 1)")
-    scenes = parser.add_argument_group("scenes and peers")
-    told = " ".join(f"{level:g}" for level in LEVELS)
-    scenes.add_argument(
-        "--levels", type=float, nargs="+", metavar="DB", help=f"of the song over the noise, in band (default {told})"
+    training = parser.add_argument_group("partae model")
+    training.add_argument("--model", metavar="MODEL", help="score this model instead of training models")
+    training.add_argument("--preset", help=f"the system to train: {' or '.join(_weak_systems())} (default: {DEFAULT})")
+    training.add_argument(
+        "--in-band", action="store_true", help="train on the band of the song, not on the band of the preset"
     )
-    scenes.add_argument("--mismatch", type=float, default=0.0, metavar="DB", help="noise-only audio too loud by this")
-    scenes.add_argument("--low", type=float, metavar="HZ", help="lower end of the band (default: the song's)")
-    scenes.add_argument("--high", type=float, metavar="HZ", help="upper end of the band")
+    training.add_argument(
+        "--steps", type=int_at_least(0), metavar="N", help="training steps (default: as for partae train)"
+    )
+    training.add_argument(
+        "--seeds", type=int_at_least(1), metavar="N", help="models for each mixture and level (default: 1)"
+    )
+    scenes = parser.add_argument_group("mixtures and other methods")
+    levels = " ".join(f"{level:g}" for level in LEVELS)
     scenes.add_argument(
-        "--peers", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)} (default: all that are installed)"
+        "--levels",
+        type=float,
+        nargs="+",
+        metavar="DB",
+        help=f"signal-to-noise ratios in the band of the song (default: {levels})",
+    )
+    scenes.add_argument(
+        "--mismatch",
+        type=float,
+        default=0.0,
+        metavar="DB",
+        help="make the noise-only audio louder than the noise in the mixture (default: %(default)s)",
+    )
+    scenes.add_argument("--low", type=float, metavar="HZ", help="lower end of the band (default: that of the song)")
+    scenes.add_argument("--high", type=float, metavar="HZ", help="upper end of the band (default: that of the song)")
+    scenes.add_argument(
+        "--peers", nargs="*", metavar="NAME", help=f"other methods: {', '.join(PEERS)} (default: all installed)"
     )
     protocol = parser.add_argument_group("protocol")
     protocol.add_argument("--protocol", action="store_true", help="run the cross-fitted protocol")
@@ -70,16 +87,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def _weak() -> list[str]:
-    """The systems that learn from a mixture and noise alone."""
-    return [name for name, system in systems().items() if system.needs == ("recordings",) and "noise" in system.may]
+def _weak_systems() -> list[str]:
+    """Return the names of the systems that train on noisy recordings and noise alone."""
+    return [
+        name for name, system in systems().items() if system.required == ("recordings",) and "noise" in system.optional
+    ]
 
 
-def _weak_named(name: str) -> Any:
-    """The settings of one of them."""
-    if name not in _weak():
-        raise UserError(f"preset {name!r} is not known; choose {' or '.join(_weak())}")
-    return system_named(name).settings()
+def _default_steps(preset: str) -> int:
+    """Return the default number of training steps of a system with weak labels."""
+    if preset not in _weak_systems():
+        raise UserError(f"preset {preset!r} is not known; choose {' or '.join(_weak_systems())}")
+    return system_named(preset).settings().steps
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,12 +106,12 @@ def run(args: argparse.Namespace) -> int:
     _check_apart(args)
     if args.protocol:
         return _run_protocol(args)
-    settings, ours = _ours(args)
+    settings, denoisers = _denoisers(args)
     levels = sorted(set(args.levels or LEVELS))
     scenes = scenes_of(args.data, args.low, args.high)
     if args.out:
-        check_place(Path(args.out), args.overwrite)
-    rows = evaluate(scenes, ours, levels, args.mismatch, args.peers)
+        prepare_folder(Path(args.out), args.overwrite)
+    rows = evaluate(scenes, denoisers, levels, args.mismatch, args.peers)
     summary = summarise(rows)
     settings |= {"data": args.data, "mismatch": args.mismatch, "bands": {s.name: s.band for s in scenes}}
     report = {"environment": environment(), "settings": settings, "summary": summary, "rows": rows}
@@ -107,17 +126,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _ours(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
-    """What was asked for, and for each seed the denoiser of a scene."""
+def _denoisers(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
+    """Return the settings for the report, and a function for each seed.
+
+    The function returns the denoiser of a scene.
+    """
     if args.model:
-        given = [name for name in _TRAINING if getattr(args, name) is not None]
-        if given:
-            raise UserError(f"--model and --{given[0]} were given: score a model, or train; leave one out")
+        options = [name for name in _TRAINING if getattr(args, name) is not None]
+        if options:
+            raise UserError(f"--model and --{options[0]} cannot be combined: score a model or train; leave one out")
         denoiser = with_model(load(args.model))
         return {"model": args.model}, [lambda scene: denoiser]
     settings = {name: getattr(args, name) for name in ("preset", "steps") if getattr(args, name) is not None}
     settings.setdefault("preset", DEFAULT)
-    settings.setdefault("steps", _weak_named(settings["preset"]).steps)
+    settings.setdefault("steps", _default_steps(settings["preset"]))
     seeds = range(args.seeds or 1)
     return {**settings, "seeds": len(seeds), "in_band": args.in_band}, [
         lambda scene, seed=seed: trained(
@@ -143,11 +165,11 @@ def _check_apart(args: argparse.Namespace) -> None:
 def _run_protocol(args: argparse.Namespace) -> int:
     presets = list(dict.fromkeys(args.presets or [DEFAULT]))
     for preset in presets:
-        _weak_named(preset)
+        _default_steps(preset)
     options = {} if args.steps is None else {"steps": args.steps}
     systems = {preset: lambda seed, preset=preset: trained(None, preset, seed=seed, **options) for preset in presets}
     if args.out:
-        check_place(Path(args.out), args.overwrite, protocol=True)
+        prepare_folder(Path(args.out), args.overwrite, protocol=True)
     settings = {"data": args.data, "scenes": args.scenes or 48, "seed": args.seed or 0, "quick": args.quick, **options}
     cases = list(draw(args.data, settings["scenes"], settings["seed"], args.quick))
     rows = protocol.run(cases, systems, args.peers)

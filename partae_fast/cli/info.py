@@ -1,6 +1,7 @@
-"""Say what is in a model, a checkpoint or an audio file; without a file, which back-ends can run here.
+"""Show a model, a checkpoint, an audio file, or the available back-ends.
 
-With --model, what `partae train --model NAME` learns from, and its settings with their defaults and meaning.
+Without arguments, shows versions and which back-ends can run on this machine. With --model NAME, shows which inputs
+`partae train --model NAME` needs, and its settings with their defaults.
 
 examples:
   partae info --model curro
@@ -26,21 +27,28 @@ from ..training import checkpoint
 from ..training.material import KINDS
 from .options import add_json, print_json
 
+_LABELS = {"takes besides": "optional"}  # printed in place of keys of --json, which are kept
+
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", metavar="MODEL|FILE", help="a model, a checkpoint or an audio file")
-    parser.add_argument("--model", metavar="NAME", help=", ".join(systems()))
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a model, a checkpoint or an audio file")
+    parser.add_argument("--model", metavar="NAME", help=f"show a system that can be trained: {', '.join(systems())}")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.model and args.file:
-        raise UserError(f"{args.file}: give a file, or --model, not both")
-    found = _about_system(args.model) if args.model else _about(Path(args.file)) if args.file else _machine()
-    if args.json:
-        print_json(found)
+        raise UserError(f"{args.file} and --model cannot be combined; give a file, or --model NAME")
+    if args.model:
+        about = _about_system(args.model)
+    elif args.file:
+        about = _about_file(Path(args.file))
     else:
-        _print(found)
+        about = _about_machine()
+    if args.json:
+        print_json(about)
+    else:
+        _print(about)
     return 0
 
 
@@ -49,17 +57,17 @@ def _about_system(name: str) -> dict[str, Any]:
     return {
         "model": name,
         "source": system.source,
-        "needs": ", ".join(KINDS[kind] for kind in system.needs),
-        "takes besides": ", ".join(KINDS[kind] for kind in system.may) or "nothing",
+        "needs": ", ".join(KINDS[kind] for kind in system.required),
+        "takes besides": ", ".join(KINDS[kind] for kind in system.optional) or "nothing",
         "settings": system.settings().__dict__,
         "meaning": {entry.name: entry.metadata.get("help", "") for entry in fields(system.settings_type)},
         "notes": inspect.cleandoc(system.settings_type.__doc__ or ""),
     }
 
 
-def _about(path: Path) -> dict[str, Any]:
+def _about_file(path: Path) -> dict[str, Any]:
     files.require_file(path)
-    if not _is_sealed(path):
+    if not _is_model(path):
         return _about_audio(path)
     about = storage.describe(path)
     if about["format"] == checkpoint.FORMAT:
@@ -71,8 +79,8 @@ def _about(path: Path) -> dict[str, Any]:
     return about
 
 
-def _is_sealed(path: Path) -> bool:
-    """Whether this is, or was before it was damaged, a model or a checkpoint."""
+def _is_model(path: Path) -> bool:
+    """Return whether a file is a model or a checkpoint, possibly a damaged one."""
     with open(path, "rb") as file:
         return path.suffix in (".safetensors", ".checkpoint") or file.read(9)[8:] == b"{"
 
@@ -90,8 +98,7 @@ def _about_audio(path: Path) -> dict[str, Any]:
     }
 
 
-def _machine() -> dict[str, Any]:
-    """What this installation is and can do."""
+def _about_machine() -> dict[str, Any]:
     return {
         "program": storage.program(),
         "torch": torch.__version__,
@@ -103,18 +110,21 @@ def _machine() -> dict[str, Any]:
 
 
 def _summary(values: torch.Tensor) -> dict[str, float]:
-    """Of a statistic per bin: the least, the mean and the greatest."""
+    """Return the minimum, mean and maximum over the bins."""
     return {"least": float(values.min()), "mean": float(values.mean()), "greatest": float(values.max())}
 
 
-def _print(found: dict[str, Any], indent: str = "") -> None:
-    """Names and values, one a line; what is nested is indented, and the innermost stands on one line."""
-    for name, value in found.items():
+def _print(entries: dict[str, Any], indent: str = "") -> None:
+    """Print names and values, one per line.
+
+    Nested dictionaries are indented; the innermost are printed on one line.
+    """
+    for name, value in entries.items():
         if name == "meaning" or (isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values())):
             print(f"{indent}{name}")
             _print(value, indent + "  ")
         else:
-            print(f"{indent}{name:<{20 - len(indent)}}{_text(value)}")
+            print(f"{indent}{_LABELS.get(name, name):<{20 - len(indent)}}{_text(value)}")
 
 
 def _text(value: Any) -> str:

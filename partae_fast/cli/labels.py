@@ -1,9 +1,11 @@
-"""Show what labels say of recordings, before anything is trained on them.
+"""Show how labels divide recordings into signal, noise-only and unknown time.
 
-Of each recording: seconds of signal, of noise alone and of what is unknown; of each label how often it is given, for
-how long, and what it counts as; and what looks wrong. Recordings are --recordings, files or folders with all that is in
-them, or else those that the labels name, or that have the label file's name, and lie where the labels say or beside
-them. Only their headers are read.
+Run this before training. It prints the seconds of each kind in every recording, the number, total duration and meaning
+of every label, and warnings about likely mistakes. Only the headers of the recordings are read.
+
+Recordings are given with --recordings; folders are searched with all their subfolders. Without it, the recordings are
+those that the label files name, or that have the same name as a label file. They are looked up at the path in the label
+file and in the label file's folder.
 
 examples:
   partae labels spinetail.audacity.txt --recordings spinetail.flac
@@ -20,18 +22,20 @@ from ..audio.files import require_file
 from ..audio.folders import SUFFIXES
 from ..errors import UserError
 from ..labels import read_labels
-from ..labels.summary import Summary, summarise
+from ..labels.summary import LabelSummary, summarise
 from .options import add_json, add_label_rules, label_rules_of, print_json
 
 _UNNAMED = "(none)"
 _PICTURES = (".png", ".pdf", ".svg")
-_CONVERTED = (".wav", ".WAV", ".flac")  # to which a recording that labels name may have been converted
+_CONVERTED = (".wav", ".WAV", ".flac")  # suffixes of recordings that were converted after they were labelled
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("labels", nargs="+", metavar="FILE", help="labels: Audacity, Raven, CSV, BirdNET and more")
-    parser.add_argument("--recordings", nargs="+", metavar="FILE_OR_FOLDER", help="what they are about")
-    parser.add_argument("--figure", metavar="PICTURE", help="draw the time of each recording: .png, .pdf or .svg")
+    parser.add_argument("labels", nargs="+", metavar="FILE", help="label files: Audacity, Raven, CSV, BirdNET and more")
+    parser.add_argument(
+        "--recordings", nargs="+", metavar="FILE_OR_FOLDER", help="the labelled recordings (default: see below)"
+    )
+    parser.add_argument("--figure", metavar="PICTURE", help="plot the timelines to a .png, .pdf or .svg file")
     add_label_rules(parser)
     add_json(parser)
 
@@ -40,12 +44,15 @@ def run(args: argparse.Namespace) -> int:
     if args.figure:
         _check_picture(args.figure)
     rules = label_rules_of(args)
-    recordings = _listed(args.recordings) if args.recordings else _named(args.labels, rules.label_format)
+    if args.recordings:
+        recordings = _recordings_in(args.recordings)
+    else:
+        recordings = _recordings_named_by(args.labels, rules.label_format)
     summary = summarise(args.labels, recordings, rules)
     if args.figure:
-        from ..labels.figure import figure
+        from ..labels.figure import plot_timelines
 
-        figure(args.figure, summary)
+        plot_timelines(args.figure, summary)
     if args.json:
         print_json(summary.as_json())
     else:
@@ -55,58 +62,64 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_picture(path: str) -> None:
     if Path(path).suffix.lower() not in _PICTURES:
-        raise UserError(f"{path}: a picture cannot be of that kind; let its name end in {', '.join(_PICTURES)}")
+        raise UserError(f"{path}: a picture cannot be of that kind; use a name that ends in {', '.join(_PICTURES)}")
     check_writable(path, overwrite=True)
 
 
-def _listed(recordings: list[str]) -> list[Path]:
-    """The files, and all recordings in the folders."""
-    found: list[Path] = []
-    for place in map(Path, recordings):
-        if not place.is_dir():
-            found.append(require_file(place))
+def _recordings_in(paths: list[str]) -> list[Path]:
+    """Return the files, and all recordings in the folders and their subfolders."""
+    recordings: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            recordings.append(require_file(path))
             continue
-        inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not inside:
-            raise UserError(f"{place}: no recordings there; audio files end in .wav, .flac ...")
-        found += inside
-    return list(dict.fromkeys(found))
+        in_folder = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not in_folder:
+            raise UserError(f"{path}: no recordings there; audio files end in .wav, .flac ...")
+        recordings += in_folder
+    return list(dict.fromkeys(recordings))
 
 
-def _named(label_files: list[str], format: str | None) -> list[Path]:
-    """The recordings that label files name or are named after, as far as they lie where they can be found."""
-    found: list[Path] = []
+def _recordings_named_by(label_files: list[str], format: str | None) -> list[Path]:
+    """Return the existing recordings that label files name.
+
+    A label file without names stands for the recording of the same name.
+    """
+    recordings: list[Path] = []
     for path in map(Path, label_files):
         names = {row.recording for row in read_labels(path, format).rows}
         if names <= {None}:
-            beside = path.parent.iterdir()
-            found += sorted(p for p in beside if p.suffix.lower() in SUFFIXES and path.name.startswith(p.stem + "."))
+            in_folder = path.parent.iterdir()
+            recordings += sorted(
+                p for p in in_folder if p.suffix.lower() in SUFFIXES and path.name.startswith(p.stem + ".")
+            )
         for name in sorted(str(name) for name in names - {None}):
             pure = PurePosixPath(name.replace("\\", "/"))
-            places = [Path(pure), path.parent / pure, path.parent / pure.name]
-            places += [path.parent / f"{stem}{suffix}" for stem in (pure.name, pure.stem) for suffix in _CONVERTED]
-            found += [place for place in places if os.path.isfile(place)][:1]  # False for what cannot be a name
-    return list(dict.fromkeys(found))
+            candidates = [Path(pure), path.parent / pure, path.parent / pure.name]
+            candidates += [path.parent / f"{stem}{suffix}" for stem in (pure.name, pure.stem) for suffix in _CONVERTED]
+            # os.path.isfile, as Path.is_file raises for a name that no file can have.
+            recordings += [candidate for candidate in candidates if os.path.isfile(candidate)][:1]
+    return list(dict.fromkeys(recordings))
 
 
-def _print(summary: Summary) -> None:
-    width = max([9, *(len(part.title) for part in summary.parts)])
-    if summary.parts:
+def _print(summary: LabelSummary) -> None:
+    width = max([9, *(len(part.title) for part in summary.recordings)])
+    if summary.recordings:
         print(f"{'recording':<{width}}  {'seconds':>9}{'signal':>10}{'noise-only':>12}{'unknown':>10}{'events':>8}")
     totals = [0.0, 0.0, 0.0, 0.0]
-    for part in summary.parts:
+    for part in summary.recordings:
         times = [part.timeline.seconds, *part.seconds().values()]
         totals = [total + time for total, time in zip(totals, times, strict=True)]
         _print_times(f"{part.title:<{width}}", times, f"{len(part.events):>8}" if part.listed else "  not listed")
-    if len(summary.parts) > 1:
-        _print_times(f"{'in all':<{width}}", totals, f"{sum(len(part.events) for part in summary.parts):>8}")
+    if len(summary.recordings) > 1:
+        _print_times(f"{'total':<{width}}", totals, f"{sum(len(part.events) for part in summary.recordings):>8}")
     if summary.labels:
         names = [" ".join(label.label.split()) or _UNNAMED for label in summary.labels]
-        wide = max(len(_UNNAMED), *map(len, names))
-        print(f"\n{'label':<{wide}}  {'events':>9}{'seconds':>10}  counts as")
+        name_width = max(len(_UNNAMED), *map(len, names))
+        print(f"\n{'label':<{name_width}}  {'events':>9}{'seconds':>10}  counts as")
         for name, label in zip(names, summary.labels, strict=True):
             seconds = "" if label.seconds is None else f"{label.seconds:.2f}"
-            print(f"{name:<{wide}}  {label.events:>9}{seconds:>10}  {label.counts_as}")
+            print(f"{name:<{name_width}}  {label.events:>9}{seconds:>10}  {label.counts_as}")
     for warning in summary.warnings:
         print(f"\nwarning: {warning}")
 

@@ -1,4 +1,4 @@
-"""Options that several verbs have, and how results are printed."""
+"""Command-line options that several verbs share."""
 
 import argparse
 import csv
@@ -12,7 +12,7 @@ from ..labels import FORMATS, GUARD, Rules
 
 
 def int_at_least(least: int | None = None) -> Any:
-    """An argument's type: a whole number, of at least `least` where that is given."""
+    """Return an argparse type for a whole number, of at least `least` if given."""
     bound = "" if least is None else f" of at least {least}"
 
     def read(text: str) -> int:
@@ -27,114 +27,128 @@ def int_at_least(least: int | None = None) -> Any:
     return read
 
 
-def add_material(parser: argparse.ArgumentParser, several: str = "+") -> None:
-    """What is trained on; `several` says of recordings whether there may be none ("*")."""
+def add_material(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+    """Add the arguments for training material.
+
+    nargs: "*" if recordings may be omitted.
+    """
     parser.add_argument(
-        "recordings", nargs=several, metavar="RECORDING", help="noisy recordings, any rate and channels"
+        "recordings", nargs=nargs, metavar="RECORDING", help="noisy recordings of any sample rate and channel count"
     )
-    parser.add_argument("--noise", nargs="+", metavar="FILE", help="recordings of noise alone")
-    parser.add_argument("--labels", nargs="+", metavar="FILE", help="labels: Audacity, Raven, CSV, BirdNET and more")
+    parser.add_argument("--noise", nargs="+", metavar="FILE", help="recordings that contain only noise")
+    parser.add_argument(
+        "--labels", nargs="+", metavar="FILE", help="label files: Audacity, Raven, CSV, BirdNET and more"
+    )
     add_label_rules(parser)
 
 
 def add_label_rules(parser: argparse.ArgumentParser) -> None:
-    """Which labels count, and as what."""
-    rules = parser.add_argument_group("labels", "which labels count, and as what")
+    """Add the flags that set which labels are signal and which are noise."""
+    rules = parser.add_argument_group("labels", "which labels are signal, and which are noise")
     rules.add_argument(
         "--guard",
         type=float,
         default=GUARD,
         metavar="SECONDS",
-        help="time around each event that counts as the event does (default %(default)s)",
+        help="margin around each event that is treated like the event (default: %(default)s)",
     )
     rules.add_argument(
         "--signal-labels",
-        type=names,
+        type=label_list,
         metavar="A,B",
-        help="labels of signal; time with others alone is unknown: never noise, and not learnt from (default: all)",
+        help="labels of the signal; time with other labels only is unknown and not trained on (default: all labels)",
     )
     rules.add_argument(
-        "--noise-labels", type=names, default=[], metavar="C,D", help="labels that do not count: their time is noise"
+        "--noise-labels", type=label_list, default=[], metavar="C,D", help="labels to ignore: their time is noise-only"
     )
     rules.add_argument(
         "--min-noise",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="noise-only stretches that are shorter are unknown (default %(default)s)",
+        help="shortest noise-only stretch; shorter ones are unknown (default: %(default)s)",
     )
     rules.add_argument(
         "--label-format",
         choices=FORMATS,
         metavar="NAME",
-        help=f"{', '.join(FORMATS)} (default: as the content shows)",
+        help=f"{', '.join(FORMATS)} (default: detected from the content)",
     )
 
 
-def names(text: str) -> list[str]:
-    """An argument's type: names with commas between them; one that has a comma itself stands in double quotes."""
-    found = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
-    if not found or not all(found):
+def label_list(text: str) -> list[str]:
+    """Parse comma-separated labels; a label with a comma is in double quotes."""
+    labels = [label.strip() for label in next(csv.reader([text], skipinitialspace=True), [])]
+    if not labels or not all(labels):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of labels such as A,B")
-    return found
+    return labels
 
 
 def label_rules_of(args: argparse.Namespace) -> Rules:
-    """The rules that flags of `add_label_rules` set; raises UserError where they do not go together."""
+    """Return the rules set by the flags of `add_label_rules`.
+
+    Raises UserError if they contradict each other.
+    """
     return Rules(args.guard, args.signal_labels, args.noise_labels, args.min_noise, args.label_format)
 
 
 def add_fields(
-    group: Any, kind: type, names: Iterable[str] | None = None, defaults: Mapping[str, Any] | None = None
+    group: Any, settings_type: type, names: Iterable[str] | None = None, defaults: Mapping[str, Any] | None = None
 ) -> None:
-    """Add a flag for each field of a settings dataclass, or for some: its type, default and help are the field's.
+    """Add a flag for each field of a settings dataclass.
 
-    With `defaults` a flag that is not given leaves no attribute, and the help shows the value there; without them it
-    leaves the field's default.
+    A flag has the type, default and help of its field.
+
+    Args:
+        group: the parser or argument group.
+        settings_type: a dataclass whose fields are made by `partae_fast.training.options.option`.
+        names: the fields to add; None for all.
+        defaults: default values for the help text. A flag that is not given then sets no attribute; without `defaults`
+            it sets the field's default.
     """
-    types = get_type_hints(kind)
-    for entry in fields(kind):
-        about = entry.metadata
-        if about.get("flag") is False or (names is not None and entry.name not in names):
+    types = get_type_hints(settings_type)
+    for entry in fields(settings_type):
+        metadata = entry.metadata
+        if metadata.get("flag") is False or (names is not None and entry.name not in names):
             continue
-        allowed = get_args(types[entry.name]) or (types[entry.name],)
-        plain = next(t for t in (bool, int, float, str) if t in allowed)
+        allowed_types = get_args(types[entry.name]) or (types[entry.name],)
+        value_type = next(t for t in (bool, int, float, str) if t in allowed_types)
         default = entry.default if defaults is None else defaults[entry.name]
-        text = about.get("help", "")
-        if plain is not bool and default not in (None, "") and "default" not in text:
+        text = metadata.get("help", "")
+        if value_type is not bool and default not in (None, "") and "default" not in text:
             text += f" (default: {default})"
         flag: dict[str, Any] = {"help": text.replace("%", "%%")}
         flag["default"] = default if defaults is None else argparse.SUPPRESS
-        if plain is bool:
+        if value_type is bool:
             flag["action"] = argparse.BooleanOptionalAction if default else "store_true"
         else:
-            flag["type"] = int_at_least(about.get("least")) if plain is int else plain
-            flag["metavar"] = about.get("metavar") or {int: "N", float: "X", str: "NAME"}[plain]
-        if "choices" in about:
+            flag["type"] = int_at_least(metadata.get("least")) if value_type is int else value_type
+            flag["metavar"] = metadata.get("metavar") or {int: "N", float: "X", str: "NAME"}[value_type]
+        if "choices" in metadata:
             del flag["metavar"]
-            flag["choices"] = about["choices"]
+            flag["choices"] = metadata["choices"]
         group.add_argument("--" + entry.name.replace("_", "-"), **flag)
 
 
-def fields_of(args: argparse.Namespace, kind: type) -> dict[str, Any]:
-    """The fields that flags of `add_fields` set."""
-    return {entry.name: getattr(args, entry.name) for entry in fields(kind) if hasattr(args, entry.name)}
+def fields_of(args: argparse.Namespace, settings_type: type) -> dict[str, Any]:
+    """Return the values set by the flags of `add_fields`, by field name."""
+    return {entry.name: getattr(args, entry.name) for entry in fields(settings_type) if hasattr(args, entry.name)}
 
 
-def add_place(parser: Any) -> None:
-    """Where training runs."""
+def add_backend(parser: Any) -> None:
+    """Add --backend and --device."""
     parser.add_argument(
         "--backend",
         default="auto",
         choices=("auto", *OPS["train_steps"].backends),
-        help="what computes (default %(default)s)",
+        help="implementation of the training steps (default: %(default)s)",
     )
-    parser.add_argument("--device", metavar="D", help="cpu or cuda (default: a GPU where there is one)")
+    parser.add_argument("--device", metavar="D", help="cpu or cuda (default: a GPU if there is one)")
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--threads", type=int_at_least(1), metavar="N", help="CPU threads (default: as PyTorch chooses)"
+        "--threads", type=int_at_least(1), metavar="N", help="number of CPU threads (default: PyTorch's choice)"
     )
 
 
@@ -146,7 +160,7 @@ def use_threads(args: argparse.Namespace) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the result as JSON, for a program to read")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def print_json(result: Any) -> None:

@@ -1,7 +1,8 @@
-"""Write a page with recordings before and after, to look at and to listen to, for a colleague.
+"""Write an HTML page that shows and plays recordings before and after denoising.
 
-The page is one file that needs no network: spectrograms, players for before, signal and noise, and the model's
-settings. Of a long recording an excerpt is shown, where the signal is loudest. Time expansion makes bats audible.
+The page is a single file that works offline. It contains spectrograms, players for the recording, the signal and the
+noise, and the settings of the model. Long recordings are shortened to the excerpt with the loudest signal. Ultrasound
+is played slowed down, which makes bat calls audible.
 
 examples:
   partae report dawn.safetensors dawn.wav --out dawn.html
@@ -19,16 +20,24 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="recordings")
     parser.add_argument("--out", required=True, metavar="PAGE", help="the page to write, .html")
     parser.add_argument(
-        "--labels", nargs="+", default=(), metavar="FILE", help="labels of the recordings: drawn, and made use of"
+        "--labels",
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="label files, to mark events in the spectrograms and to measure attenuation outside them",
     )
-    parser.add_argument("--start", type=float, metavar="S", help="where excerpts begin (default: chosen for each)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="of each recording (default: what plays for 30 s)")
-    parser.add_argument("--reduction", type=float, metavar="DB", help="attenuate nothing by more than this")
     parser.add_argument(
-        "--slower", type=float, metavar="X", help="play so many times slower (default: 10 for ultrasound, else 1)"
+        "--start", type=float, metavar="S", help="start of the excerpts (default: where the signal is loudest)"
+    )
+    parser.add_argument("--seconds", type=float, metavar="S", help="length of the excerpts (default: 30 s of playback)")
+    parser.add_argument(
+        "--reduction", type=float, metavar="DB", help="the largest attenuation of any frequency (default: no limit)"
+    )
+    parser.add_argument(
+        "--slower", type=float, metavar="X", help="play X times slower (default: 10 for ultrasound, else 1)"
     )
     parser.add_argument("--title", metavar="TEXT", help="heading of the page")
-    parser.add_argument("--overwrite", action="store_true", help="replace a page that exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing page")
     add_threads(parser)
 
 

@@ -1,7 +1,7 @@
-"""Run a published experiment anew, and say which of its claims hold.
+"""Repeat a published experiment and check the claims of the paper.
 
-Writes a table of all measures, the paper's figures and a table of its claims, each with the rule that decided. Options
-come after the paper's name, and `partae reproduce PAPER --help` lists them.
+Writes a table of all measurements, the figures of the paper, and a table of its claims with the rule that decided each.
+Give options after the name of the paper; `partae reproduce PAPER --help` lists them.
 
 examples:
   partae reproduce stowell2015 --data recordings --steps 10000 --out figure6
@@ -17,67 +17,69 @@ from typing import Any
 
 from ..experiments import grais2017, hetherly2018, kim2015, lusterman2016, stowell2015
 from ..experiments.claims import Claim, verdict
-from .options import add_json, add_place, add_threads, int_at_least, print_json, use_threads
+from .options import add_backend, add_json, add_threads, int_at_least, print_json, use_threads
 
 
 @dataclass(frozen=True)
 class _Paper:
-    """A paper in words, what runs its experiment, and what adds the options that are its own.
+    """A paper and its experiment."""
 
-    Options have the names of `run`'s arguments. It returns a dictionary with claims (the fields of each `Claim`),
-    seconds and files.
-    """
-
-    about: str
-    run: Callable[..., dict[str, Any]]
-    add: Callable[[argparse.ArgumentParser, dict[str, Any]], None]
+    about: str  # one line for the help
+    run: Callable[..., dict[str, Any]]  # returns claims (a dictionary of each Claim's fields), seconds and files
+    add: Callable[[argparse.ArgumentParser, dict[str, Any]], None]  # adds the options, named like arguments of `run`
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     papers = parser.add_subparsers(dest="paper", metavar="PAPER", required=True)
     for name, paper in _PAPERS.items():
-        own = papers.add_parser(name, help=paper.about, description=paper.about)
+        subparser = papers.add_parser(name, help=paper.about, description=paper.about)
         defaults = {key: p.default for key, p in inspect.signature(paper.run).parameters.items()}
-        own.add_argument("--out", metavar="FOLDER", default=name, help="for what is written (default %(default)s)")
-        paper.add(own, defaults)
-        training = own.add_argument_group("training")
+        subparser.add_argument(
+            "--out", metavar="FOLDER", default=name, help="folder for the results (default: %(default)s)"
+        )
+        paper.add(subparser, defaults)
+        training = subparser.add_argument_group("training")
         if "steps" in defaults:
             training.add_argument(
                 "--steps",
                 type=int_at_least(1),
                 default=defaults["steps"],
                 metavar="N",
-                help=f"a model (default {defaults['steps'] or 'as the sizes'})",
+                help=f"training steps of each model (default: {defaults['steps'] or 'depends on the sizes'})",
             )
         training.add_argument(
-            "--seed", type=int_at_least(0), default=defaults["seed"], metavar="N", help="default %(default)s"
+            "--seed",
+            type=int_at_least(0),
+            default=defaults["seed"],
+            metavar="N",
+            help="random seed (default: %(default)s)",
         )
         if "resume" in defaults:
-            training.add_argument("--resume", action="store_true", help="go on with the run in FOLDER")
-        add_place(training)
-        add_threads(own)
-        add_json(own)
+            training.add_argument("--resume", action="store_true", help="continue the run in FOLDER")
+        add_backend(training)
+        add_threads(subparser)
+        add_json(subparser)
         for names, meaning in (
-            (("-q", "--quiet"), "no log, only warnings and errors"),
-            (("--debug",), "as of the verb"),
+            (("-q", "--quiet"), "log warnings and errors only"),
+            (("--debug",), "show the traceback of an error"),
         ):
-            own.add_argument(*names, action="store_true", default=argparse.SUPPRESS, help=meaning)
+            subparser.add_argument(*names, action="store_true", default=argparse.SUPPRESS, help=meaning)
 
 
 def run(args: argparse.Namespace) -> int:
     use_threads(args)
     paper = _PAPERS[args.paper]
     args.progress = False if args.quiet else None
-    taken = [name for name in inspect.signature(paper.run).parameters if hasattr(args, name)]
+    names = [name for name in inspect.signature(paper.run).parameters if hasattr(args, name)]
     try:
-        result = paper.run(**{name: getattr(args, name) for name in taken})
+        result = paper.run(**{name: getattr(args, name) for name in names})
     except KeyboardInterrupt:
-        again = f"; the same command with --resume goes on from what is in {args.out}" if "resume" in taken else ""
-        raise KeyboardInterrupt(f"stopped{again}") from None
+        hint = f"; the same command with --resume continues from the files in {args.out}" if "resume" in names else ""
+        raise KeyboardInterrupt(f"stopped{hint}") from None
     if args.json:
         print_json(result)
         return 0
-    for claim in (Claim(**found) for found in result["claims"]):
+    for claim in (Claim(**entries) for entries in result["claims"]):
         print(f"({claim.letter}) {claim.claim}: {verdict(claim)}")
         print(f"    {claim.figures}")
     print(f"{result['seconds']:.0f} s")
@@ -88,7 +90,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _stowell2015(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
     parser.add_argument(
-        "--data", required=True, metavar="DIR", help="recordings: signal/ and two or more noise_NAME/, folders of audio"
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="folder with recordings in signal/ and in two or more folders noise_NAME/",
     )
     mixing = parser.add_argument_group("experiment")
     for noise in ("extrinsic", "intrinsic"):
@@ -97,26 +102,37 @@ def _stowell2015(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> N
             type=float,
             default=defaults[f"snr_{noise}"],
             metavar="DB",
-            help=f"songs to {noise} noise, in the band (default %(default)g)",
+            help=f"ratio of songs to {noise} noise in the band (default: %(default)g)",
         )
-    mixing.add_argument("--frames", type=int_at_least(1), metavar="N", help="in a crop (default: 512, or what fits)")
+    mixing.add_argument(
+        "--frames", type=int_at_least(1), metavar="N", help="frames in a crop (default: 512, or as many as fit)"
+    )
 
 
 def _lusterman2016(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
     experiment = parser.add_argument_group("experiment")
-    experiment.add_argument("--figure", type=int_at_least(1), metavar="N", help="one of 5 to 22 alone (default: all)")
+    experiment.add_argument(
+        "--figure", type=int_at_least(1), metavar="N", help="reproduce this figure only, 5 to 22 (default: all)"
+    )
     experiment.add_argument(
         "--seeds",
         type=int_at_least(1),
         default=defaults["seeds"],
         metavar="N",
-        help="models of each kind (default %(default)s)",
+        help="models of each kind (default: %(default)s)",
     )
-    experiment.add_argument("--as-program", action="store_true", help="as the thesis's program, not as its text")
-    experiment.add_argument("--extras", action="store_true", help="also what the thesis leaves to later work")
+    experiment.add_argument(
+        "--as-program", action="store_true", help="follow the program of the thesis where it differs from the text"
+    )
+    experiment.add_argument(
+        "--extras", action="store_true", help="also run the experiments that the thesis leaves to future work"
+    )
     experiment.add_argument("--noise", nargs="+", metavar="FILE", help="recorded noise for --extras")
     experiment.add_argument(
-        "--jobs", type=int_at_least(1), metavar="N", help="models at a time, each in a process (default: 1 a thread)"
+        "--jobs",
+        type=int_at_least(1),
+        metavar="N",
+        help="models to train at a time, each in its own process (default: 1 per CPU thread)",
     )
 
 
@@ -125,16 +141,20 @@ def _kim2015(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
         "--data",
         required=True,
         metavar="DIR",
-        help="recordings: clean/SPEAKER/ and noise/KIND/, folders of audio, or TIMIT's TRAIN/ and TEST/ beside noise/",
+        help="folder with recordings in clean/SPEAKER/ and noise/KIND/, or with TIMIT's TRAIN/ and TEST/ and noise/",
     )
     parser.add_argument(
-        "--singing", metavar="DIR", help="clips of two channels, accompaniment and voice, as MIR-1K has: panel e"
+        "--singing",
+        metavar="DIR",
+        help="clips with accompaniment and voice in two channels, such as MIR-1K, for panel e",
     )
-    sizes = parser.add_argument_group("sizes", "smaller where nothing is said on the project's own test recordings")
+    sizes = parser.add_argument_group(
+        "sizes", "by default those of the paper, and smaller ones for the project's own test recordings"
+    )
     sizes.add_argument("--hidden", type=int_at_least(1), metavar="N", help="units of a hidden layer")
-    sizes.add_argument("--learning-rate", type=float, metavar="X", help="step size of training")
-    sizes.add_argument("--epochs", type=int_at_least(1), metavar="N", help="of adaptation")
-    sizes.add_argument("--adapting-rate", type=float, metavar="X", help="step size of adaptation")
+    sizes.add_argument("--learning-rate", type=float, metavar="X", help="learning rate of training")
+    sizes.add_argument("--epochs", type=int_at_least(1), metavar="N", help="epochs of adaptation")
+    sizes.add_argument("--adapting-rate", type=float, metavar="X", help="learning rate of adaptation")
 
 
 def _hetherly2018(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
@@ -142,14 +162,14 @@ def _hetherly2018(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> 
         "--data",
         required=True,
         metavar="DIR",
-        help="recordings: speech/ and noise/, a folder for each source in either",
+        help="folder with speech/ and noise/, each with a folder per source",
     )
     parser.add_argument(
         "--mixtures",
         type=int_at_least(1),
         default=defaults["mixtures"],
         metavar="N",
-        help="to test on, in-set and as many out-of-set (default %(default)s)",
+        help="test mixtures of training sources, and the same number of unseen sources (default: %(default)s)",
     )
 
 
@@ -157,12 +177,17 @@ def _grais2017(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> Non
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="songs in stems, in train/ and test/ as in MUSDB18-HQ (default: a small run on songs made by code)",
+        help="folder with songs as stems in train/ and test/, like MUSDB18-HQ (default: a small run, synthetic songs)",
     )
     size = parser.add_argument_group("size")
-    size.add_argument("--epochs", type=int_at_least(1), metavar="N", help="at most (default: 100, in the small run 20)")
-    size.add_argument("--batch", type=int_at_least(1), metavar="N", help="segments in a step (default: 100)")
-    size.add_argument("--seconds", type=float, metavar="S", help="of each song, at most (default: all)")
+    size.add_argument(
+        "--epochs",
+        type=int_at_least(1),
+        metavar="N",
+        help="largest number of epochs (default: 100, or 20 in a small run)",
+    )
+    size.add_argument("--batch", type=int_at_least(1), metavar="N", help="segments in a batch (default: 100)")
+    size.add_argument("--seconds", type=float, metavar="S", help="use this much of each song (default: all of it)")
 
 
 _PAPERS = {

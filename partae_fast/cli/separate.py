@@ -1,12 +1,12 @@
-"""Take a mixture apart into its sources: a file for each, which add up to the mixture.
+"""Separate a mixture into its sources, with one output file per source.
 
-The model is one that `partae train` wrote with --model cdae or fnn, which know the sources that they learnt, such as
-vocals; or sce, sce-mi, dc-mi, dae-30 or snmf, which tell a voice from noise. The files are called as the sources are,
-such as vocals.wav, and have the rate, channels, length and format of the mixture. All channels share a mask, made of
-their mean. Written as 16 bits the files add up to the mixture but for their rounding.
+Use a model that was trained with --model cdae or fnn, which separate the sources they were trained on, such as vocals,
+or with sce, sce-mi, dc-mi, dae-30 or snmf, which separate voice and noise. Each file is named after its source, such as
+vocals.wav, and has the rate, channels, length and format of the mixture. All channels share one mask, which is computed
+from their mean. The files add up to the mixture, up to rounding if they have 16 bits.
 
-With --sources N a model of embeddings (sce, sce-mi, dc-mi) tells any number of sources apart, known or not, by
-clusters: source1.wav to sourceN.wav. Clusters have no order, so which is which is for you to hear.
+With --sources N, a model of embeddings (sce, sce-mi, dc-mi) separates N sources by clustering, including sources that
+it was not trained on. The files are source1.wav to sourceN.wav; their order is arbitrary.
 
 examples:
   partae train --model cdae --stems songs --out band.safetensors
@@ -29,30 +29,30 @@ from .options import add_json, add_threads, int_at_least, print_json, use_thread
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a model of sources that `partae train` wrote")
+    parser.add_argument("model", metavar="MODEL", help="a separation model that `partae train` wrote")
     parser.add_argument("input", metavar="INPUT", help="the mixture")
-    parser.add_argument("--out", required=True, metavar="DIR", help="a folder for the sources")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the sources")
     parser.add_argument(
         "--step",
         type=int_at_least(1),
         metavar="FRAMES",
-        help="from one segment to the next; less than a segment averages what overlapping ones say (default: a "
-        "segment, as published)",
+        help="hop from one segment to the next; overlapping segments are averaged (default: the length of a segment, "
+        "as published)",
     )
     parser.add_argument(
         "--sources",
         type=int_at_least(1),
         metavar="N",
-        help="how many to tell apart by clusters, for models of embeddings (default: those that the model knows)",
+        help="separate N sources by clustering, for models of embeddings (default: the sources of the model)",
     )
     parser.add_argument(
         "--clipping",
         choices=CLIPPING,
         default="clip",
-        help="of samples beyond full scale: clip them, or write floats (default %(default)s)",
+        help="if samples exceed full scale: clip them, or write floats (default: %(default)s)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     add_threads(parser)
     add_json(parser)
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             args.step,
             args.overwrite,
             args.clipping,
-            tell=lambda share: bar.tell(job, share),
+            progress_callback=lambda share: bar.update(job, share),
             count=args.sources,
         )
     if args.json:

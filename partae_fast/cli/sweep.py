@@ -1,9 +1,9 @@
-"""Learn many models from the same recordings, one for each combination of settings, and compare them.
+"""Train a model for each combination of settings, and compare them.
 
-Models of the same shape are trained side by side. The folder --out gets NAME.safetensors for each model, results.csv,
-results.json and results.png. A model whose loss turns NaN stops no other; it is marked as failed, and the exit code is
-1. After Ctrl-C or a power cut the same command with --resume goes on, to the same bits as if it had never stopped; with
-other values or more --steps it adds to what is there.
+Models of the same shape are trained together. The folder --out gets NAME.safetensors for each model, results.csv,
+results.json and results.png. A model whose loss becomes NaN is marked as failed and does not stop the others; the exit
+code is then 1. After Ctrl-C or a power cut, repeat the command with --resume: the result is bit for bit the same as
+without a stop. With --resume, other values of --set add models, and a larger --steps trains the models further.
 
 examples:
   partae sweep dawn.wav --noise rain.wav --set penalty=0.5,0.75,1 --set background=0.125,0.25 --out sweep
@@ -24,10 +24,10 @@ from ..systems.registry import system_named
 from ..training.material import Material
 from ..training.spectrograms import AskedSpectrogram
 from .options import (
+    add_backend,
     add_fields,
     add_json,
     add_material,
-    add_place,
     add_threads,
     fields_of,
     int_at_least,
@@ -47,19 +47,25 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="NAME=V1,V2,...",
-        help=f"a setting and its values, as often as wanted: {', '.join(SETTINGS)}",
+        help=f"a setting and its values; may be repeated. Settings: {', '.join(SETTINGS)}",
     )
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="for models, table and plot")
-    parser.add_argument("--model", "--preset", default=_SYSTEM, metavar="NAME", help="default: %(default)s")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder for models, table and plot")
+    parser.add_argument(
+        "--model", "--preset", default=_SYSTEM, metavar="NAME", help="the system to train (default: %(default)s)"
+    )
     system = system_named(_SYSTEM)
     band = parser.add_argument_group("spectrogram")
     add_fields(band, system.settings_type, [entry.name for entry in fields(AskedSpectrogram)], system.defaults())
     run = parser.add_argument_group("training")
     run.add_argument(
-        "--steps", type=int_at_least(1), default=_STEPS, metavar="N", help="of each model (default %(default)s)"
+        "--steps",
+        type=int_at_least(1),
+        default=_STEPS,
+        metavar="N",
+        help="training steps of each model (default: %(default)s)",
     )
-    run.add_argument("--resume", action="store_true", help="go on with the sweep in FOLDER, or add to it")
-    add_place(run)
+    run.add_argument("--resume", action="store_true", help="continue the sweep in FOLDER, or add models to it")
+    add_backend(run)
     add_threads(parser)
     add_json(parser)
 
@@ -82,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         rows = sweep.run()
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; the same command with --resume goes on from what is in {args.out}") from None
+        hint = f"the same command with --resume continues from the files in {args.out}"
+        raise KeyboardInterrupt(f"stopped; {hint}") from None
     if args.json:
         print_json({"folder": args.out, "members": rows, "seconds": round(time.monotonic() - started, 3)})
     else:
@@ -91,13 +98,13 @@ def run(args: argparse.Namespace) -> int:
     return 1 if sweep.failed else 0
 
 
-def _grid(given: list[str]) -> dict[str, list[str]]:
-    """The settings and their values, as text."""
+def _grid(assignments: list[str]) -> dict[str, list[str]]:
+    """Parse NAME=V1,V2,... into lists of values, as text, by setting."""
     grid: dict[str, list[str]] = {}
-    for text in given:
+    for text in assignments:
         name, equals, values = text.partition("=")
         if not equals or not values:
-            raise UserError(f"--set {text}: wanted NAME=V1,V2,..., such as penalty=0.5,0.75")
+            raise UserError(f"--set {text}: give NAME=V1,V2,..., such as penalty=0.5,0.75")
         if name in grid:
             raise UserError(f"--set {name} is given twice; give all its values at once")
         grid[name] = values.split(",")
@@ -105,12 +112,12 @@ def _grid(given: list[str]) -> dict[str, list[str]]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    """The table's main columns."""
+    """Print the main columns of the table."""
     width = max(4, *(len(row["name"]) for row in rows))
     print(f"{'name':<{width}}  {'steps':>8}{'loss':>11}{'error':>8}{'leak':>8}{'keep':>8}")
     for row in rows:
         loss = "" if row["loss_last"] is None else f"{row['loss_last']:.4g}"
         shares = [row[name] for name in ("error", "leak", "keep")]
-        told = "".join(" " * 8 if share is None else f"{share:8.3f}" for share in shares)
-        note = "" if row["status"] == "done" else f"  {row['status']}"
-        print(f"{row['name']:<{width}}  {row['steps']:>8}{loss:>11}{told}{note}")
+        columns = "".join(" " * 8 if share is None else f"{share:8.3f}" for share in shares)
+        status = "" if row["status"] == "done" else f"  {row['status']}"
+        print(f"{row['name']:<{width}}  {row['steps']:>8}{loss:>11}{columns}{status}")

@@ -1,27 +1,26 @@
-"""Learn a model from noisy recordings and noise alone.
+"""Train a denoising model on noisy recordings and examples of noise.
 
-What is noise is said by recordings of noise alone (--noise), by labels for the recordings (--labels: Audacity, Raven,
-CSV, BirdNET and more; time outside every label of a recording that is listed is noise), or by both. `partae labels`
-shows beforehand what labels say.
+Noise is given by noise-only recordings (--noise), by label files for the noisy recordings (--labels: Audacity, Raven,
+CSV, BirdNET and more), or by both. In a labelled recording, the time outside all labels is noise-only. Run
+`partae labels` first to see how label files divide the recordings.
 
-At its end it says what can be told without clean audio: how much noise-only audio is attenuated, how much of the rest
-is kept, of a partitioned model how well both parts together match the recordings, and a warning where noise and signal
-were not told apart.
+After training, a report shows how much the noise-only audio is attenuated, how much of the remaining audio is kept and,
+for a partitioned model, how well signal and noise together match the recordings. A warning is printed if the model does
+not separate noise from signal. The report needs no clean audio.
 
-While it trains, a checkpoint stands beside the model, as MODEL.checkpoint, and MODEL.checkpoint.remixed1 and 2 of the
-models that the default trains next. After Ctrl-C or a power cut the same command with --resume continues from there, to
-the same bits as if it had never stopped. MODEL.history.jsonl is the record of the run: settings, and the loss over the
-steps.
+During training, the checkpoint is MODEL.checkpoint. The default system trains two more models after the first, with
+the checkpoints MODEL.checkpoint.remixed1 and MODEL.checkpoint.remixed2. After Ctrl-C or a power cut, repeat the command
+with --resume: the result is bit for bit the same as without a stop. Settings and losses are in MODEL.history.jsonl.
 
-Recordings that do not fit into memory: --cache FOLDER keeps their spectrograms on disk, where the next run finds them,
-and crops are drawn from a part of them, the reservoir, which is renewed as training goes.
+For recordings that do not fit into memory, --cache FOLDER stores the spectrograms on disk, and a later run reuses them.
+Crops are then drawn from a part of the spectrograms in memory, which is replaced gradually during training.
 
-Several processes, a GPU for each, train one model together, each on its share of every batch:
+To train one model with several processes, one GPU each, where each process takes a share of every batch:
   torchrun --nproc-per-node 2 -m partae_fast train ...
-The model is the same with 2 processes as with 4, and that of one but for rounding. It pays where batches are large.
+The model is the same with 2 and with 4 processes, and equal up to rounding with one. This is faster for large batches.
 
---model NAME trains another system. Each has settings of its own, a flag each: `partae train --model NAME --help` lists
-them, and `partae info --model NAME` says what it learns from.
+--model NAME trains another system. `partae info --model NAME` shows which inputs it needs, and
+`partae train --model NAME --help` lists its settings, each of which is a flag.
 
 examples:
   partae train dawn1.wav dawn2.wav --noise rain.wav --out dawn.safetensors
@@ -39,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..evaluation.report import report
+from ..evaluation.diagnostics import diagnose
 from ..file_lock import only_writer
 from ..models import save
 from ..systems.fit import fit
@@ -59,36 +58,38 @@ from .options import (
     print_json,
     use_threads,
 )
-from .places import check_places, checkpoint_path, stopped
+from .output_paths import check_outputs, checkpoint_path, stop_message
 
 logger = logging.getLogger("partae_fast")
 
-_LAST = 100  # steps over which the loss that is printed is averaged
+_LOSS_STEPS = 100  # the printed loss is the mean over this many last steps
 
 
 def add(parser: argparse.ArgumentParser, arguments: Sequence[str] = ()) -> None:
-    """Add the flags: `arguments`, the command line, says which system's settings are among them."""
-    add_material(parser, several="*")
-    model = parser.add_argument_group("model", "what is trained; its settings are the last group of flags")
+    """Add the flags, and those of the system named in `arguments`."""
+    add_material(parser, nargs="*")
+    model = parser.add_argument_group("model", "the system to train; the last group of flags are its settings")
     model.add_argument(
         "--model", "--preset", default=DEFAULT, metavar="NAME", help=f"{', '.join(systems())} (default: {DEFAULT})"
     )
-    model.add_argument("--clean", nargs="+", metavar="FILE", help="clean recordings of what is wanted")
+    model.add_argument("--clean", nargs="+", metavar="FILE", help="clean recordings of the signal")
     model.add_argument("--stems", nargs="+", metavar="DIR", help="songs, each a folder of stems")
-    model.add_argument("--speech", nargs="+", metavar="DIR", help="speech, a folder for each speaker")
+    model.add_argument("--speech", nargs="+", metavar="DIR", help="speech, with a folder for each speaker")
     model.add_argument(
         "--set",
         action="append",
         type=_setting,
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the model, another way to write its flag; may be repeated",
+        help="a setting of the system, equivalent to its flag; may be repeated",
     )
-    parser.add_argument("--out", required=True, metavar="MODEL", help="the model to write, by habit NAME.safetensors")
+    parser.add_argument("--out", required=True, metavar="MODEL", help="the model to write, usually NAME.safetensors")
     parser.add_argument(
-        "--figure", metavar="PICTURE", help="draw loss, latents and filters to this file, .png, .pdf or .svg"
+        "--figure", metavar="PICTURE", help="plot loss, latents and filters to a .png, .pdf or .svg file"
     )
-    run = parser.add_argument_group("training", "optimizer and learning rate apply to the first model that is trained")
+    run = parser.add_argument_group(
+        "training", "--optimizer and --learning-rate apply to the first model if a system trains several"
+    )
     add_fields(run, TrainingOptions)
     run.add_argument(
         "--log",
@@ -98,16 +99,16 @@ def add(parser: argparse.ArgumentParser, arguments: Sequence[str] = ()) -> None:
     add_threads(parser)
     add_json(parser)
     system = _system_in(arguments)
-    own = parser.add_argument_group(f"settings of {system.name}")
-    add_fields(own, system.settings_type, defaults=system.defaults())
+    settings = parser.add_argument_group(f"settings of {system.name}")
+    add_fields(settings, system.settings_type, defaults=system.defaults())
 
 
 def _system_in(arguments: Sequence[str]) -> System:
-    """The system that a command line names; the default where it names none or one that is not known."""
-    names = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    names.add_argument("--model", "--preset", default=DEFAULT)
+    """Return the system that a command line names, or else the default."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--model", "--preset", default=DEFAULT)
     try:
-        return system_named(names.parse_known_args(list(arguments))[0].model)
+        return system_named(parser.parse_known_args(list(arguments))[0].model)
     except (UserError, argparse.ArgumentError):
         return system_named(DEFAULT)
 
@@ -130,11 +131,11 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     stages = getattr(settings, "stages", lambda steps: [steps])
     checkpoints = checkpoint_paths(checkpoint, len(stages(0)))
     if args.figure and not system.weak:
-        raise UserError(f"--figure is not for --model {system.name}; leave it out")
+        raise UserError(f"--figure does not support --model {system.name}; leave it out")
     if ranks.leads:
-        check_places(out, checkpoints, args.resume, args.overwrite)
+        check_outputs(out, checkpoints, args.resume, args.overwrite)
         if args.figure:
-            figure.check_place(args.figure, args.overwrite)
+            figure.check_path(args.figure, args.overwrite)
     material = Material(
         args.recordings,
         args.noise or (),
@@ -157,7 +158,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     try:
         model = fit(material, system=system.name, settings=values, options=options)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(stopped(checkpoint)) from None
+        raise KeyboardInterrupt(stop_message(checkpoint)) from None
     if not ranks.leads:
         return 0
     save(model, out, overwrite=args.overwrite)
@@ -165,30 +166,31 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
         path.unlink(missing_ok=True)
     losses = model.history.loss
     result: dict[str, Any] = {"model": args.out, "steps": len(losses), "loss": None, "seconds": 0.0}
-    last = losses[-min(_LAST, stages(len(losses))[-1] or _LAST) :]  # of the last model alone
-    if last:
-        result["loss"] = sum(last) / len(last)
-    lines = []
+    last_losses = losses[-min(_LOSS_STEPS, stages(len(losses))[-1] or _LOSS_STEPS) :]  # of the last model only
+    if last_losses:
+        result["loss"] = sum(last_losses) / len(last_losses)
+    report_lines = []
     if material.spectrograms is not None:
         spectrograms = material.spectrograms.excerpt(args.seed, settings.frames)
-        judged = report(model, spectrograms)
+        diagnostics = diagnose(model, spectrograms)
         if args.figure:
-            figure.figure(args.figure, model, spectrograms, system.name, stages(len(losses)), args.overwrite)
-        result |= {"figure": args.figure, "report": asdict(judged)}
-        lines = judged.lines()
+            figure.draw(args.figure, model, spectrograms, system.name, stages(len(losses)), args.overwrite)
+        result |= {"figure": args.figure, "report": asdict(diagnostics)}
+        report_lines = diagnostics.lines()
     result["seconds"] = round(time.monotonic() - started, 3)
     if args.json:
         print_json(result)
         return 0
-    mean = f", loss {result['loss']:.4g} (mean of the last {len(last)} steps)" if last else ""
+    mean = f", loss {result['loss']:.4g} (mean of the last {len(last_losses)} steps)" if last_losses else ""
     print(f"{args.out}: {len(losses)} steps{mean}, {result['seconds']:.1f} s")
-    for line in lines:
+    for line in report_lines:
         print(f"  {line}")
     return 0
 
 
 def _setting(text: str) -> tuple[str, str]:
+    """Parse NAME=VALUE."""
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is no setting such as snr=3")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a setting such as snr=3")
     return name.replace("-", "_"), value

@@ -1,11 +1,12 @@
-"""Check every op on every back-end that can run here against the reference.
+"""Check every op on every available back-end against the reference.
 
-Back-ends that cannot run here are left out; `partae info` lists them with the reason. Some cases are of random sizes:
-another --seed draws others. Exit code 1 if anything fails.
+Back-ends that cannot run on this machine are left out; `partae info` lists them with the reason. Some cases have random
+sizes, which --seed sets. The exit code is 1 if a check fails.
 
-A candidate is a function of yours that takes and returns what a pass does (see partae_fast/kernels/__init__.py). Its
-file is run. It is held to every type of its op, with more cases than ours and 20,000 calls of a small one; a type that
-it refuses with an error is reported and is no failure.
+--candidate FILE.py:FUNCTION executes that file and checks the function too. The function must take and return the same
+as a pass of an op (see partae_fast/kernels/__init__.py). It is checked in every type of the op, with more cases than
+partae's own back-ends and 20,000 calls of a small case. If it raises an error for a type, the type is reported as
+refused, which is not a failure.
 
 examples:
   partae verify
@@ -22,28 +23,31 @@ from .options import add_json, add_threads, print_json, use_threads
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("op", nargs="*", metavar="OP", help="ops or passes (default: all)")
-    parser.add_argument("--backend", metavar="B", help="reference, eager, cpu, triton or triton-interpreter")
+    parser.add_argument(
+        "--backend",
+        metavar="B",
+        help="check this back-end only: reference, eager, cpu, triton or triton-interpreter (default: all)",
+    )
     parser.add_argument(
         "--candidate",
         metavar="FILE.py:FUNCTION",
-        help="run this file and check the function too, as OP or as the pass of its own name",
+        help="execute this file and check the function too, as the pass OP or as the pass of the same name",
     )
-    parser.add_argument("--type", metavar="T", help="check the candidate in this type alone, such as float32")
-    parser.add_argument("--seed", type=int, default=0, help="of the cases of random sizes (default: 0)")
+    parser.add_argument("--type", metavar="T", help="check the candidate in this type only, such as float32")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random sizes (default: 0)")
     add_threads(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    # Imported here: conformance is the one part of the library that needs the reference.
-    from ..conformance import load_candidate, verify
+    from ..conformance import load_candidate, verify  # imported here: only conformance needs the reference
 
     use_threads(args)
     if args.candidate and len(args.op) > 1:
-        raise UserError(f"a candidate is of one op; give one of {', '.join(args.op)}")
+        raise UserError(f"a candidate implements one op; give one of {', '.join(args.op)}")
     candidate = load_candidate(args.candidate, *args.op) if args.candidate else None
     if args.type and candidate is None:
-        raise UserError("--type is of a candidate; give --candidate FILE.py:FUNCTION too")
+        raise UserError("--type needs a candidate; give --candidate FILE.py:FUNCTION too")
     rows = []
     ops = [candidate.op_pass] if candidate else args.op
     for row in verify(ops, args.backend, candidate, args.seed, args.type):

@@ -1,12 +1,12 @@
-"""What every implementation of an op must show: the cases, the comparison with the reference, and `partae verify`.
+"""The conformance of implementations: cases, the comparison with the reference, and `partae verify`.
 
 cases.py              shapes and kinds of input, tolerances, how an error is measured
-encode.py, ...        for each pass of an op: run an implementation on a case, compare with the reference. An op that
-                      cases.py does not suit has TINY and LARGER cases of its own, anything with a name, and
-                      reference_errors(op_pass), (case, quantity, error) of the reference itself
-truth.py              the other ops' reference itself, against plain loops and finite differences
-verify.py             all of it on every back-end that can run here, as rows
-candidate.py          a kernel engineer's own function as one more back-end
+encode.py, ...        the checks of each op: a function for each pass compares an implementation with the reference on
+                      a case. Ops with cases of their own have TINY, LARGER and BEYOND, and reference_errors(op_pass)
+                      that yields (case, quantity, error) of the reference
+truth.py              checks of the other ops' reference against plain loops and finite differences
+verify.py             all checks on every back-end that can run here, as rows
+candidate.py          a user's function as one more back-end
 """
 
 from .candidate import Candidate, load_candidate

@@ -1,4 +1,4 @@
-"""Rows of one back-end as JSON lines: `python -m partae_fast.conformance BACKEND SEED OP...`, which `verify` runs."""
+"""Write rows of one back-end as JSON lines: `python -m partae_fast.conformance BACKEND SEED OP...`, run by `verify`."""
 
 import json
 import sys

@@ -10,7 +10,7 @@ import torch
 
 from ..reference import affinity as reference
 from ..reference.embeddings import unit_vectors
-from .cases import alone, draw_sizes, generator, pairs
+from .cases import draw_sizes, generator, one_large, two_large
 from .examination import Call, examined
 from .losses import UNEVEN, arrays, embeddings, loss_call, maker, truth_errors
 
@@ -56,7 +56,7 @@ TINY = [
 ]
 
 _SMALL = {"batch": 2, "points": 23, "size": 4, "sources": 2}
-# Around the sizes that kernels cut their work by, and the paper's configuration on short mixes.
+# Around the sizes of tiles, and the paper's configuration on short mixtures.
 LARGER = [
     *(Case(f"{p} points", 2, p, 5, 2) for p in (127, 128, 129, 255, 256, 257, 4095, 4096, 4097)),
     *(Case(f"{d} numbers a vector", 1, 150, d, 2) for d in (8, 15, 16, 20, 31, 32, 33, 63, 64, 65)),
@@ -64,15 +64,15 @@ LARGER = [
     Case("many items", 67, 12, 5, 2),
     *_both(Case("the paper's", 3, 5140, 10, 2), Case("the paper's, wide", 2, 5140, 40, 2, weighted=True)),
 ]
-# Far beyond every tile of every back-end.
+# Far beyond the tiles of every back-end.
 BEYOND = [
-    *alone(Case, _SMALL, {"batch": 2003, "points": 40_009, "size": 259, "sources": 67}),
-    *pairs(Case, _SMALL, {"batch": 131, "points": 1031, "size": 137, "sources": 37}),
+    *one_large(Case, _SMALL, {"batch": 2003, "points": 40_009, "size": 259, "sources": 67}),
+    *two_large(Case, _SMALL, {"batch": 131, "points": 1031, "size": 137, "sources": 37}),
 ]
 
 
-def drawn(seed: int, count: int) -> list[Case]:
-    """Cases of random sizes and kinds, the same for the same seed."""
+def random_cases(seed: int, count: int) -> list[Case]:
+    """Return cases of random sizes and kinds, which depend on the seed only."""
 
     def work(batch: int, points: int, size: int, sources: int) -> float:
         return batch * (points + size) * max(size + sources, 8) * size
@@ -80,8 +80,8 @@ def drawn(seed: int, count: int) -> list[Case]:
     rng, cases = np.random.default_rng(seed), []
     for number in range(count):
         sizes = draw_sizes(rng, {"batch": 300, "points": 20_000, "size": 150, "sources": 40}, work, 2e6)
-        sizes["points"] = max(sizes["points"], 9)  # some of them have no weight
-        sizes["size"] = max(sizes["size"], 2)  # a vector of one number is 1 or -1, and has no gradient
+        sizes["points"] = max(sizes["points"], 9)  # some points have no weight
+        sizes["size"] = max(sizes["size"], 2)  # a vector of one number is 1 or -1 and has no gradient
         kind = str(rng.choice(["random", "not contiguous", "offset"]))
         name = f"draw {number} of seed {seed}: {', '.join(map(str, sizes.values()))}, {kind}"
         settings = {"weighted": bool(rng.integers(2)), "variant": str(rng.choice(["squared", "norm"]))}
@@ -90,7 +90,7 @@ def drawn(seed: int, count: int) -> list[Case]:
 
 
 def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
-    """The arguments for a case, the same on each call with the same draw."""
+    """Return the arguments of a case, which depend on the draw only."""
     rng = generator(case.name, draw)
     tensor = maker(case.kind, dtype, device)
     points = case.batch, case.points
@@ -116,7 +116,7 @@ def affinity_loss(case: Case, dtype: torch.dtype, device: torch.device, toleranc
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """(case, quantity, relative error) of the reference, over the tiny cases."""
+    """Yield (case, quantity, relative error) of the reference, over the tiny cases."""
     for case in TINY:
         if case.kind in UNEVEN:
             continue
@@ -128,7 +128,7 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
 
 
 def _by_pairs(a: SimpleNamespace) -> float:
-    """The loss from the (P, P) affinities that the low-rank form does without."""
+    """Return the loss from the (P, P) affinities, which the low-rank form avoids."""
     losses = []
     for b, units in enumerate(unit_vectors(a.embeddings)):
         w = np.ones(len(units)) if a.weights is None else a.weights[b]
@@ -148,11 +148,11 @@ LONGEST_SUM = {"affinity_loss": lambda case: case.points}
 
 
 def _cancellation(case: Case) -> float:
-    """Of the gradient of the squared form: it is V V'WV - Y (V'WY)', of which only what is across V stays.
+    """Return the cancellation in the gradient of the squared form, V V'WV - Y (V'WY)' projected orthogonally to V.
 
-    For embeddings of random direction V'WV is P / D on its diagonal, and P / D times V is along V and leaves nothing;
-    the rounding errors of the P / D differ from number to number and stay. What is left is Y (V'WY)', a random walk of
-    the P / S points of a source, sqrt(P / S). The ratio is sqrt(P S) / D.
+    For embeddings of random direction V'WV is P / D on its diagonal. P / D times V is parallel to V and cancels, but
+    the rounding errors of the P / D remain. The result is Y (V'WY)', a random walk over the P / S points of a source,
+    sqrt(P / S). The ratio is sqrt(P S) / D.
     """
     return max(1.0, math.sqrt(case.points * case.sources) / case.size) if case.variant == "squared" else 1.0
 

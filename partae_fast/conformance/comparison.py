@@ -1,4 +1,4 @@
-"""How a result is compared with the reference: what an error is."""
+"""The comparison of a result with the reference, and the definition of an error."""
 
 import math
 from collections.abc import Callable
@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-WRONG = math.inf  # the error of a result that no tolerance covers: not finite, not the same bits twice, out of place
+WRONG = math.inf  # the error of a result that no tolerance allows: not finite, not reproducible, or of the wrong shape
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a pass returns at one place.
+    """One output of a pass, as it is expected.
 
-    name     of the quantity
-    truth    what it is, float64, NaN where it must be NaN; None where nothing is to be returned
+    name     the quantity
+    truth    its value, float64, with NaN where it must be NaN; None if nothing is returned
     dtype    its type
-    free     where arithmetic that multiplies zeros may give NaN though `truth` is no NaN; None: nowhere
-    endless  whether infinity will do where `truth` is NaN: it stands for whatever is not finite
-    each     whether the error is that of the worst item along the first axis, and not that of the whole
-    compare  (result) -> error, in place of the comparison with `truth`, of which only the shape counts then
+    free     elements that may be NaN although `truth` is not, because dense arithmetic multiplies zeros; or None
+    endless  whether infinity is accepted where `truth` is NaN
+    each     whether the error is that of the worst item along the first axis, instead of the whole
+    compare  (result) -> error, instead of the comparison with `truth`, of which only the shape is used
     """
 
     name: str
@@ -34,7 +34,7 @@ class Output:
     compare: Callable[[Tensor], float] | None = None
 
     def error(self, result: Any) -> float:
-        """The error of what was returned in this place."""
+        """Return the error of the result."""
         if self.truth is None or result is None:
             return 0.0 if self.truth is None and result is None else WRONG
         if not isinstance(result, Tensor) or result.dtype != self.dtype or tuple(result.shape) != np.shape(self.truth):
@@ -45,7 +45,7 @@ class Output:
 
 
 def array(tensor: Tensor | None) -> Any:
-    """A copy of the numbers as a NumPy array for the reference, float64 (integers: as they are); None for None."""
+    """Return a copy as a NumPy array for the reference: float64, or integers as they are; None for None."""
     if tensor is None:
         return None
     tensor = tensor.detach().cpu()
@@ -55,12 +55,12 @@ def array(tensor: Tensor | None) -> Any:
 def error(
     result: Tensor | None, truth: Any, free: np.ndarray | None = None, each: bool = False, endless: bool = False
 ) -> float:
-    """Relative root-mean-square error of what was computed.
+    """Return the relative root-mean-square error of a result.
 
-    The truth is rounded to the result's type first, so that what is beyond its range is infinite, and what is below it
-    is 0. WRONG where shapes differ, where one of result and truth is NaN or infinite and the other not so, or where a
-    truth of nothing but zeros is not met exactly. Elements that are `free` may also be NaN; where `endless`, those of
-    which the truth is NaN may be infinite. With `each` the worst of the items along the first axis counts.
+    The truth is first rounded to the result's type, so that numbers beyond its range are infinite and numbers below it
+    are 0. The error is WRONG if shapes differ, if result or truth is NaN or infinite where the other is not, or if the
+    truth is all 0 and the result is not. `free` elements may also be NaN. With `endless`, elements whose truth is NaN
+    may be infinite. With `each` the error is that of the worst item along the first axis.
     """
     if result is None or tuple(result.shape) != np.shape(truth):
         return WRONG
@@ -81,5 +81,7 @@ def _relative(computed: np.ndarray, expected: np.ndarray) -> float:
     largest = np.abs(expected).max(initial=0.0)
     if largest == 0.0:
         return 0.0 if not computed.any() else WRONG
-    difference = np.linalg.norm((computed - expected) / largest)  # squares of 1e-200 or 1e200 are out of range
+    difference = np.linalg.norm(
+        (computed - expected) / largest
+    )  # scaled, as squares of 1e-200 or 1e200 are out of range
     return float(difference / np.linalg.norm(expected / largest))

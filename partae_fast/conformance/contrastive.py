@@ -9,7 +9,7 @@ import torch
 
 from ..reference import contrastive as reference
 from ..reference.embeddings import unit_vectors
-from .cases import alone, draw_sizes, generator, pairs
+from .cases import draw_sizes, generator, one_large, two_large
 from .examination import Call, examined
 from .losses import UNEVEN, arrays, embeddings, loss_call, maker, truth_errors
 from .tolerances import points
@@ -17,7 +17,7 @@ from .tolerances import points
 
 @dataclass(frozen=True)
 class Case:
-    """One input: B, T, F, D, S sources in a mix out of R rows of the table, and what is special about it."""
+    """One input: B, T, F, D, S sources in a mixture, R rows of the table, and what is special about it."""
 
     name: str
     batch: int
@@ -31,7 +31,7 @@ class Case:
 
 
 TINY = [
-    # A vector of one number is 1 or -1 and has no gradient, but beside EPSILON.
+    # A vector of one number is 1 or -1 and has no gradient, unless it is as small as EPSILON.
     Case("ones", 1, 1, 1, 1, 1, 1, kind="tiny"),
     Case("one number a vector", 2, 3, 5, 1, 2, 4, kind="tiny"),
     Case("one source", 2, 3, 5, 4, 1, 3),
@@ -60,7 +60,7 @@ TINY = [
 ]
 
 _SMALL = {"batch": 2, "frames": 3, "bins": 5, "size": 4, "sources": 2, "rows": 5}
-# Around the sizes that kernels cut their work by, and the paper's configuration on short mixes.
+# Around the sizes of tiles, and the paper's configuration on short mixtures.
 LARGER = [
     *(Case(f"{f} points", 2, 1, f, 5, 2, 4) for f in (15, 16, 17, 127, 128, 129, 255, 256, 257, 4095, 4096, 4097)),
     *(Case(f"{d} numbers a vector", 1, 9, 17, d, 2, 4) for d in (8, 15, 20, 31, 32, 33, 63, 64, 65, 129)),
@@ -70,15 +70,15 @@ LARGER = [
     Case("the paper's", 3, 20, 257, 10, 2, 40),
     Case("the paper's, wide", 2, 20, 257, 40, 2, 40),
 ]
-# Far beyond every tile of every back-end.
+# Far beyond the tiles of every back-end.
 BEYOND = [
-    *alone(Case, _SMALL, {"batch": 2003, "frames": 9001, "bins": 9001, "size": 517, "sources": 67, "rows": 5003}),
-    *pairs(Case, _SMALL, {"batch": 131, "frames": 131, "bins": 261, "size": 137, "sources": 37, "rows": 1031}),
+    *one_large(Case, _SMALL, {"batch": 2003, "frames": 9001, "bins": 9001, "size": 517, "sources": 67, "rows": 5003}),
+    *two_large(Case, _SMALL, {"batch": 131, "frames": 131, "bins": 261, "size": 137, "sources": 37, "rows": 1031}),
 ]
 
 
-def drawn(seed: int, count: int) -> list[Case]:
-    """Cases of random sizes and kinds, the same for the same seed."""
+def random_cases(seed: int, count: int) -> list[Case]:
+    """Return cases of random sizes and kinds, which depend on the seed only."""
 
     def work(batch: int, frames: int, bins: int, size: int, sources: int, rows: int) -> float:
         return batch * frames * bins * max(size * sources, 8) + rows * size
@@ -87,7 +87,7 @@ def drawn(seed: int, count: int) -> list[Case]:
     largest = {"batch": 300, "frames": 5000, "bins": 5000, "size": 300, "sources": 40, "rows": 3000}
     for number in range(count):
         sizes = draw_sizes(rng, largest, work, 1e6)
-        sizes["size"] = max(sizes["size"], 2)  # a vector of one number is 1 or -1, and has no gradient
+        sizes["size"] = max(sizes["size"], 2)  # a vector of one number is 1 or -1 and has no gradient
         kind = str(rng.choice(["random", "not contiguous", "offset", "long table"]))
         cases.append(
             Case(f"draw {number} of seed {seed}: {', '.join(map(str, sizes.values()))}, {kind}", **sizes, kind=kind)
@@ -96,7 +96,7 @@ def drawn(seed: int, count: int) -> list[Case]:
 
 
 def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
-    """The arguments for a case, the same on each call with the same draw."""
+    """Return the arguments of a case, which depend on the draw only."""
     rng = generator(case.name, draw)
     tensor = maker(case.kind, dtype, device)
     points = case.batch, case.frames, case.bins
@@ -122,7 +122,7 @@ def contrastive_loss(
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """(case, quantity, relative error) of the reference, over the tiny cases."""
+    """Yield (case, quantity, relative error) of the reference, over the tiny cases."""
     for case in TINY:
         if case.kind in UNEVEN:
             continue
@@ -143,7 +143,7 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
 
 
 def _by_loops(a: SimpleNamespace) -> float:
-    """The formula, one number at a time."""
+    """Return the loss by the formula, one number at a time."""
     total, units = 0.0, unit_vectors(a.embeddings)
     for b, t, f in np.ndindex(a.labels.shape):
         for s, row in enumerate(a.sources[b]):

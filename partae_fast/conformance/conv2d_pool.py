@@ -1,4 +1,4 @@
-"""conv2d_pool and its gradients, against the reference; and the cases of both convolutions of maps."""
+"""conv2d_pool and its gradients, against the reference, and the cases of both convolutions of maps."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -11,16 +11,16 @@ import torch
 
 from ..reference import conv2d_pool as reference
 from . import truth
-from .cases import alone, draw_sizes, generator, graded, pairs, placed, scale_of
+from .cases import draw_sizes, generator, graded, one_large, placed, scale_of, two_large
 from .comparison import WRONG, Output, array, error
 from .examination import Call, examined
 
 
 @dataclass(frozen=True)
 class Case:
-    """One input: a map, its filters, the factors that it is pooled or up-sampled by, what is special about it.
+    """The shapes of a map and its filters, and the factors of the pool or the up-sampling.
 
-    Kinds are those of `cases.Case`, where they apply.
+    `kind` is the property of its numbers, as in `cases.Case`.
     """
 
     name: str
@@ -80,7 +80,7 @@ def _pooled(name: str, **sizes: Any) -> Case:
     return Case(name, **sizes, factors=(2, 3))
 
 
-# Around the sizes that kernels cut their work by, and the layers of the paper.
+# Around the sizes of tiles, and the layers of the paper.
 LARGER = [
     *(Case(f"{d} filters", 1, 4, 12, 5, d, (2, 3)) for d in (7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 65)),
     *(Case(f"{c} channels", 1, 4, 12, c, 5, (2, 3)) for c in (8, 15, 16, 17, 33, 65)),
@@ -97,15 +97,15 @@ LARGER = [
     Case("the paper's seventh layer", 2, 5, 205, 20, 12, (3, 5)),
     Case("the paper's last layer", 2, 15, 1025, 12, 1),
 ]
-# Far beyond every tile of every back-end.
+# Far beyond the tiles of every back-end.
 BEYOND = [
-    *alone(_pooled, _SMALL, {"batch": 523, "frames": 2003, "bins": 4099, "channels": 259, "filters": 263}),
-    *pairs(_pooled, _SMALL, {"batch": 67, "frames": 131, "bins": 259, "channels": 67, "filters": 133}),
+    *one_large(_pooled, _SMALL, {"batch": 523, "frames": 2003, "bins": 4099, "channels": 259, "filters": 263}),
+    *two_large(_pooled, _SMALL, {"batch": 67, "frames": 131, "bins": 259, "channels": 67, "filters": 133}),
 ]
 
 
-def drawn(seed: int, count: int) -> list[Case]:
-    """Cases of random sizes, kinds and settings, the same for the same seed."""
+def random_cases(seed: int, count: int) -> list[Case]:
+    """Return cases of random sizes, kinds and settings, which depend on the seed only."""
 
     def work(batch: int, frames: int, bins: int, channels: int, filters: int) -> float:
         return batch * frames * bins * (9 * channels * filters + 20 * channels)
@@ -114,7 +114,7 @@ def drawn(seed: int, count: int) -> list[Case]:
     largest = {"batch": 200, "frames": 700, "bins": 3000, "channels": 150, "filters": 150}
     for number in range(count):
         sizes = draw_sizes(rng, largest, work, 1e7)
-        # Not "expanded": a library's sum of very many equal numbers rounds each time to the same side.
+        # Not "expanded": the sum of very many equal numbers in a library always rounds in the same direction.
         kind = str(rng.choice(["random", "random", "signed", "not contiguous", "offset"]))
         factors = int(rng.integers(1, 5)), int(rng.integers(1, 7))
         name = f"draw {number} of seed {seed}: {', '.join(map(str, sizes.values()))}, {factors}, {kind}"
@@ -123,7 +123,7 @@ def drawn(seed: int, count: int) -> list[Case]:
 
 
 def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
-    """x, weight and bias for a case, the same on each call; and `above(shape)`, for gradients that come from above."""
+    """Return x, weight and bias of a case, and `above(shape)`, which draws incoming gradients."""
     rng = generator(case.name, draw)
 
     def tensor(numbers: np.ndarray) -> torch.Tensor:
@@ -144,13 +144,13 @@ def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0)
         x = 5.0 * rng.standard_normal(x.shape)
     if case.kind == "negative":
         weight, bias = -np.abs(weight), -np.abs(bias)
-    if case.kind == "ties":  # few small integers: sums are exact and equal ones abound
+    if case.kind == "ties":  # few small integers: sums are exact, and many are equal
         x, weight = rng.integers(0, 2, x.shape), rng.integers(-1, 2, weight.shape)
         bias = rng.integers(-1, 2, bias.shape)
     if case.kind == "nan":
         x[0, case.frames // 2, case.bins // 2, 0] = np.nan
     if case.kind == "nan filters":
-        weight[1, 1, -1, 1] = np.nan  # the tap that is inside the map wherever the filter is
+        weight[1, 1, -1, 1] = np.nan  # the tap that is inside the map at every position of the filter
     if case.kind == "infinite":
         x[0, 1, 1, 0], x[-1, -1, -1, -1] = np.inf, -np.inf
     if case.kind == "graded":
@@ -177,7 +177,7 @@ def conv2d_pool(case: Case, dtype: torch.dtype, device: torch.device, tolerance:
             "positions",
             places,
             torch.int32,
-            compare=lambda found: _misplacement(case, found, inside, values, expected, tolerance),
+            compare=lambda result: _misplacement(case, result, inside, values, expected, tolerance),
         ),
     )
     return [Call((t.x, t.weight, t.bias, case.factors, case.relu), outputs)]
@@ -191,9 +191,9 @@ def _misplacement(
     expected: np.ndarray,
     tolerance: float,
 ) -> float:
-    """0 where every position is one whose activation is the window's maximum, or nearer to it than the tolerance.
+    """Return 0 if the activation at every position is the maximum of its window, to within the tolerance.
 
-    In a window with a NaN it must be the position of a NaN.
+    In a window with a NaN the position must be that of a NaN.
     """
     positions = array(result)
     if not positions.size:
@@ -208,9 +208,9 @@ def _misplacement(
         return WRONG
     axes = (1, 2, 3) if case.kind == "graded" else None
     scale = np.sqrt(np.mean(np.where(defined, values, 0.0) ** 2, axis=axes, keepdims=True))
-    # Beyond the map chosen is -inf, and far.
+    # Beyond the map `chosen` is -inf, and so far from the maximum.
     near = np.abs(np.where(defined, chosen - values, 0.0)) <= tolerance * scale
-    # Sums of small integers are exact in every type, so that a tie must go to the first, and so must silence.
+    # Sums of small integers are exact in every type: the first of equal maxima must win, also in a window of zeros.
     exact = case.kind == "ties" or (case.kind == "negative" and case.relu)
     right = (positions == expected) | (near & (not exact))
     return 0.0 if right[defined].all() else WRONG
@@ -222,15 +222,17 @@ def conv2d_pool_backward(
 ) -> Sequence[Call]:
     t = tensors(case, dtype, device, draw)
     values, positions = _truth(case, t)
-    grad_values, held = t.above(values.shape), placed(torch.tensor(values).to(dtype).to(device), case.kind)
+    grad_values, values_in = t.above(values.shape), placed(torch.tensor(values).to(dtype).to(device), case.kind)
     places = positions if case.factors != (1, 1) else np.zeros(0, np.int32)
     places = placed(torch.tensor(places).to(device), case.kind if places.size else "random")
 
-    def gradients(above: np.ndarray, x: np.ndarray, weight: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, ...]:
-        return reference.conv2d_pool_backward(above, x, weight, held, positions, case.factors, case.relu)
+    def gradients(
+        above: np.ndarray, x: np.ndarray, weight: np.ndarray, values_in: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        return reference.conv2d_pool_backward(above, x, weight, values_in, positions, case.factors, case.relu)
 
-    truth = with_nan(gradients, array(grad_values), array(t.x), array(t.weight), array(held), case.relu)
-    fixed = grad_values, t.x, t.weight, held, places, case.factors, case.relu
+    truth = with_nan(gradients, array(grad_values), array(t.x), array(t.weight), array(values_in), case.relu)
+    fixed = grad_values, t.x, t.weight, values_in, places, case.factors, case.relu
     return gradient_calls(fixed, truth, dtype, case.kind)
 
 
@@ -239,19 +241,18 @@ def with_nan(
     above: np.ndarray,
     x: np.ndarray,
     weight: np.ndarray,
-    held: np.ndarray,
+    values_in: np.ndarray,
     relu: bool,
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """The gradients of x, weight and bias, each with where it may be NaN though it is a number.
+    """Return the gradients of x, weight and bias, each with a mask of elements that may be NaN although they need not.
 
-    A NaN, which stands for infinity too, reaches what it is multiplied with by a gradient that is not 0. Where it meets
-    a 0 behind the pool or the rectifier alone, dense arithmetic makes a NaN of it and sparse does not. A NaN value
-    passes its gradient on.
+    A NaN, or infinity, spreads to the products with a gradient that is not 0. Its products with a gradient that pool or
+    rectifier made 0 are NaN in dense arithmetic and skipped in sparse arithmetic. A NaN value passes its gradient.
     """
-    dense = gradients(above, x, weight, held)
+    dense = gradients(above, x, weight, values_in)
     if all(np.isfinite(part).all() for part in (above, x, weight)):
         return [(gradient, None) for gradient in dense]
-    passing = np.where(np.isnan(held), 1.0, held)
+    passing = np.where(np.isnan(values_in), 1.0, values_in)
     clean = gradients(*(np.where(np.isfinite(part), part, 0.0) for part in (above, x, weight)), passing)
     bad_above, bad_x, bad_weight = ((~np.isfinite(part)).astype(float) for part in (above, x, weight))
     some = (above != 0).astype(float)
@@ -265,12 +266,12 @@ def with_nan(
 def gradient_calls(
     fixed: tuple, truth: list[tuple[np.ndarray, np.ndarray | None]], dtype: torch.dtype, kind: str
 ) -> list[Call]:
-    """Calls that ask for all three gradients, for each alone, and for all but one."""
+    """Return calls for all three gradients, for each alone, and for each pair."""
     names = ("x", "weight", "bias")
-    asked = [(True, True, True), *(tuple(i == j for i in range(3)) for j in range(3))]
-    asked += [tuple(i != j for i in range(3)) for j in range(3)]
+    requests = [(True, True, True), *(tuple(i == j for i in range(3)) for j in range(3))]
+    requests += [tuple(i != j for i in range(3)) for j in range(3)]
     calls = []
-    for needs in asked:
+    for needs in requests:
         outputs = tuple(
             Output(
                 name,
@@ -288,41 +289,41 @@ def gradient_calls(
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """(case, quantity, relative error) of the reference: values against loops, gradients against differences."""
+    """Yield (case, quantity, relative error) of the reference: values against loops, gradients against differences."""
     for case in TINY:
         if case.kind not in (
             "random",
             "not contiguous",
             "negative",
             "signed",
-        ):  # a difference across a tie or a NaN has no gradient to agree with
+        ):  # finite differences across a tie or a NaN are no gradient
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
-        given = array(t.x), array(t.weight), array(t.bias)
-        values, positions = reference.conv2d_pool(*given, case.factors, case.relu)
+        arguments = array(t.x), array(t.weight), array(t.bias)
+        values, positions = reference.conv2d_pool(*arguments, case.factors, case.relu)
         if op_pass == "conv2d_pool":
-            yield case.name, "values", error(torch.tensor(values), _loops(*given, case))
+            yield case.name, "values", error(torch.tensor(values), _loops(*arguments, case))
             continue
         g = array(t.above(values.shape))
-        found = reference.conv2d_pool_backward(g, *given[:2], values, positions, case.factors, case.relu)
+        gradients = reference.conv2d_pool_backward(g, *arguments[:2], values, positions, case.factors, case.relu)
         rest = case.factors, case.relu
         yield from against_differences(
-            case.name, found, given, lambda *a, g=g, rest=rest: np.sum(g * reference.conv2d_pool(*a, *rest)[0])
+            case.name, gradients, arguments, lambda *a, g=g, rest=rest: np.sum(g * reference.conv2d_pool(*a, *rest)[0])
         )
 
 
 def against_differences(
-    name: str, found: tuple[np.ndarray, ...], given: tuple[np.ndarray, ...], total: Callable[..., float]
+    name: str, gradients: tuple[np.ndarray, ...], arguments: tuple[np.ndarray, ...], total: Callable[..., float]
 ) -> Iterator[tuple[str, str, float]]:
-    """(case, quantity, error) of gradients of total(x, weight, bias)."""
+    """Yield (case, quantity, error) of the gradients of total(x, weight, bias)."""
     for i, quantity in enumerate(("x", "weight", "bias")):
-        wanted = truth.differences(lambda at, i=i: total(*given[:i], at, *given[i + 1 :]), given[i])
-        size = np.linalg.norm(wanted)
-        yield name, quantity, float(np.linalg.norm(found[i] - wanted) / (size if size > 0 else 1.0))
+        expected = truth.differences(lambda at, i=i: total(*arguments[:i], at, *arguments[i + 1 :]), arguments[i])
+        size = np.linalg.norm(expected)
+        yield name, quantity, float(np.linalg.norm(gradients[i] - expected) / (size if size > 0 else 1.0))
 
 
 def loops_convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, relu: bool) -> np.ndarray:
-    """Activations by the formula, one number at a time."""
+    """Return the activations by the formula, one number at a time."""
     batch, frames, bins, _ = x.shape
     a = np.empty((batch, frames, bins, len(bias)))
     for b, n, h, d in np.ndindex(a.shape):

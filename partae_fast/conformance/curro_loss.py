@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..reference import curro_loss as reference
-from .cases import alone, draw_sizes, generator, pairs, scale_of
+from .cases import draw_sizes, generator, one_large, scale_of, two_large
 from .comparison import array
 from .examination import Call, examined
 from .losses import UNEVEN, loss_call, maker
@@ -17,7 +17,7 @@ from .truth import differences
 
 @dataclass(frozen=True)
 class Case:
-    """One batch: its shape, the share of noise-only items, and `kind`, which is what is special about it."""
+    """The shape of a batch, the share of noise-only items, and `kind`, the property of its numbers."""
 
     name: str
     batch: int
@@ -46,15 +46,15 @@ LARGER = [
     *(Case(f"{n} bins", 3, n) for n in (15, 16, 17, 127, 128, 129, 513, 4099)),
     Case("the thesis's", 128, 1024),
 ]
-# Far beyond every tile of every back-end.
+# Far beyond the tiles of every back-end.
 BEYOND = [
-    *alone(Case, {"batch": 3, "bins": 5}, {"batch": 70_001, "bins": 70_003}),
-    *pairs(Case, {"batch": 3, "bins": 5}, {"batch": 1031, "bins": 1033}),
+    *one_large(Case, {"batch": 3, "bins": 5}, {"batch": 70_001, "bins": 70_003}),
+    *two_large(Case, {"batch": 3, "bins": 5}, {"batch": 1031, "bins": 1033}),
 ]
 
 
-def drawn(seed: int, count: int) -> list[Case]:
-    """Cases of random sizes and kinds, the same for the same seed."""
+def random_cases(seed: int, count: int) -> list[Case]:
+    """Return cases of random sizes and kinds, which depend on the seed only."""
     rng, cases = np.random.default_rng(seed), []
     for number in range(count):
         sizes = draw_sizes(rng, {"batch": 20_000, "bins": 20_000}, lambda batch, bins: batch * bins, 2e5)
@@ -65,7 +65,7 @@ def drawn(seed: int, count: int) -> list[Case]:
 
 
 def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
-    """The op's inputs for a case, the same on each call with the same draw."""
+    """Return the op's inputs for a case, which depend on the draw only."""
     rng, tensor = generator(case.name, draw), maker(case.kind, dtype, device)
     signal, noise, target = scale_of(case.kind, dtype) * rng.standard_normal((3, case.batch, case.bins))
     noise_only = (np.arange(case.batch) < round(case.batch * case.noise_only)).astype(float)
@@ -87,7 +87,7 @@ def curro_loss(case: Case, dtype: torch.dtype, device: torch.device, tolerance: 
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """Of the reference itself: (case, quantity, relative error) against loops and finite differences."""
+    """Yield (case, quantity, relative error) of the reference, against loops and finite differences."""
     for case in TINY:
         if case.kind in UNEVEN:
             continue
@@ -99,13 +99,13 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
             total += (target[b, h] - noise[b, h] - (1 - y[b]) * signal[b, h]) ** 2
         by_signal = differences(lambda s, n=noise, t=target, y=y: reference.curro_loss(s, n, t, y)[0], signal)
         by_noise = differences(lambda n, s=signal, t=target, y=y: reference.curro_loss(s, n, t, y)[0], noise)
-        for quantity, found, wanted in (
+        for quantity, result, expected in (
             ("loss", np.array(loss), np.array(total / case.batch)),
             ("signal", grad_signal, by_signal),
             ("noise", grad_noise, by_noise),
         ):
-            size = np.linalg.norm(wanted)
-            yield case.name, quantity, float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
+            size = np.linalg.norm(expected)
+            yield case.name, quantity, float(np.linalg.norm(result - expected) / (size if size > 0 else 1.0))
 
 
 # Terms in the longest sum of each pass; see `tolerances`.

@@ -15,15 +15,15 @@ from .comparison import WRONG, Output, array
 from .examination import Call, examined
 from .tolerances import pool_windows
 
-TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
+TINY, LARGER, BEYOND, random_cases = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.random_cases
 UNINTERPRETED = cases.UNINTERPRETED
 
 
 def _latents(case: Case, t: SimpleNamespace, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What encode would hand on, as the type under test holds it."""
+    """Return the values and positions that encode would return, in the type under test."""
     normal = array(t.mean), array(t.std)
-    values, positions = reference_encode.encode(array(t.x), array(t.w_enc), case.pool, *normal, case.leak)
-    if case.kind == "nan filters":  # there every value of a latent would be NaN
+    values, positions = reference_encode.encode(array(t.x), array(t.w_enc), case.pool, *normal, case.negative_slope)
+    if case.kind == "nan filters":  # else every value of a latent would be NaN
         values = np.nan_to_num(values, nan=1.0)
     return (
         cases.placed(torch.tensor(values).to(dtype).to(device), case.kind),
@@ -46,17 +46,17 @@ def decode(case: Case, dtype: torch.dtype, device: torch.device, tolerance: floa
 def _not_finite(
     v: np.ndarray, p: np.ndarray, w: np.ndarray, frames: int, dense: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The reconstruction, and where it may be NaN too.
+    """Return the reconstruction and a mask of elements that may be NaN although they need not.
 
-    That is where in dense arithmetic a zero alone meets NaN or infinity, and on a GPU all that the window of a value
-    that is not finite can reach, here the item.
+    These are the elements in which dense arithmetic multiplies NaN or infinity with 0 only, and on a GPU all elements
+    in reach of the window of a value that is not finite, which is the whole item here.
     """
     bad_v, bad_w = np.isnan(v), np.isnan(w)
     reached = reference.decode(bad_v.astype(float), p, np.ones_like(w), frames) > 0
     reached |= reference.decode(((v != 0) & ~bad_v).astype(float), p, bad_w.astype(float), frames) > 0
     w = np.where(bad_w, 0.0, w)
     endless = np.where(np.isinf(v), np.sign(v), 0.0)
-    # Products of infinite values with filters of either sign, apart.
+    # Products of infinite values with positive and with negative filters, separately.
     parts = [reference.decode(endless, p, np.where(s * w > 0, s, 0.0), frames) for s in (1.0, -1.0)]
     up, down = (parts[0] > 0) | (parts[1] > 0), (parts[0] < 0) | (parts[1] < 0)
     truth = reference.decode(np.where(np.isfinite(v), v, 0.0), p, w, frames)
@@ -98,7 +98,7 @@ def decode_backward(
 def _gradients(
     above: np.ndarray, v: np.ndarray, p: np.ndarray, w: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """The gradients of values and filters, NaN for whatever is not finite, and where each may be NaN too."""
+    """Return the gradients of values and filters, NaN if not finite, and masks of elements that may be NaN too."""
     dense = reference.decode_backward(above, v, p, w)
     bad_above, bad_v, bad_w = ((~np.isfinite(part)).astype(float) for part in (above, v, w))
     if not any(bad.any() for bad in (bad_above, bad_v, bad_w)):
@@ -114,7 +114,7 @@ def _gradients(
 
 
 def refusals(function: Callable, dtype: torch.dtype, device: torch.device) -> dict[str, float]:
-    """Of decode: WRONG where a position outside its window is neither refused nor made NaN."""
+    """Return WRONG if decode neither refuses a position outside its window nor makes it NaN."""
     values, positions = torch.ones(1, 4, 2, dtype=dtype, device=device), torch.tensor([0, 4, 8, 12], device=device)
     positions = positions.int()[None, :, None].repeat(1, 1, 2)
     w_dec, errors = torch.ones(3, 2, 5, dtype=dtype, device=device), {}

@@ -11,7 +11,7 @@ import torch
 
 from ..kernels.dense import ACTIVATIONS, Dropout
 from ..reference import dense as reference
-from .cases import alone, draw_sizes, generator, graded, pairs, placed, scale_of
+from .cases import draw_sizes, generator, graded, one_large, placed, scale_of, two_large
 from .comparison import WRONG, Output, array, error
 from .conv2d_pool import gradient_calls
 from .examination import Call, examined
@@ -20,7 +20,7 @@ from .truth import differences
 
 @dataclass(frozen=True)
 class Case:
-    """One layer and its input; `kind` is what is special about the numbers."""
+    """The sizes and settings of a layer; `kind` is the property of its numbers."""
 
     name: str
     batch: int
@@ -80,15 +80,15 @@ LARGER = [
     Case("Lusterman's supervised", 128, 513, 500),
     Case("wide", 20, 300, 700, "leaky_relu", 0.2),
 ]
-# Far beyond every tile of every back-end.
+# Far beyond the tiles of every back-end.
 BEYOND = [
-    *alone(_dropping, _SMALL, {"batch": 9001, "inputs": 20_011, "outputs": 20_011}),
-    *pairs(_dropping, _SMALL, {"batch": 523, "inputs": 1031, "outputs": 1033}),
+    *one_large(_dropping, _SMALL, {"batch": 9001, "inputs": 20_011, "outputs": 20_011}),
+    *two_large(_dropping, _SMALL, {"batch": 523, "inputs": 1031, "outputs": 1033}),
 ]
 
 
-def drawn(seed: int, count: int) -> list[Case]:
-    """Cases of random sizes, kinds and settings, the same for the same seed."""
+def random_cases(seed: int, count: int) -> list[Case]:
+    """Return cases of random sizes, kinds and settings, which depend on the seed only."""
 
     def work(batch: int, inputs: int, outputs: int) -> float:
         return batch * inputs * outputs + 100 * batch * outputs
@@ -112,7 +112,7 @@ def drawn(seed: int, count: int) -> list[Case]:
 
 
 def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
-    """Inputs of every pass for a case, the same on each call with the same draw."""
+    """Return the inputs of every pass for a case, which depend on the draw only."""
     rng = generator(case.name, draw)
 
     def tensor(numbers: np.ndarray) -> torch.Tensor:
@@ -146,7 +146,7 @@ def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0)
 
 
 def _settings(case: Case) -> dict[str, Any]:
-    """What the reference is told besides its inputs."""
+    """Return the arguments of the reference besides its inputs."""
     return {name: getattr(case, name) for name in ("activation", "dropout", "seed", "step", "layer")}
 
 
@@ -164,7 +164,7 @@ def dense(case: Case, dtype: torch.dtype, device: torch.device, tolerance: float
     truth = _truth(case, t)
 
     def compare(result: torch.Tensor) -> float:
-        # The same outputs are dropped. What underflows in float16, or stops a rectifier, is 0 as well.
+        # The same outputs are dropped. Outputs that underflow in float16, or that a rectifier stops, are 0 as well.
         exact = case.activation != "relu" and dtype != torch.float16 and case.kind != "tiny"
         same = np.array_equal(array(result) == 0, truth == 0) or not exact
         return error(result, truth, each=case.kind == "graded") if same else WRONG
@@ -186,12 +186,12 @@ def dense_backward(case: Case, dtype: torch.dtype, device: torch.device, toleran
 def _gradients(
     case: Case, above: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """The gradients of x, weight and bias; the products are dense, so that nothing is NaN or not by choice."""
+    """Return the gradients of x, weight and bias; dense products leave no choice of where they are NaN."""
     return [(gradient, None) for gradient in reference.dense_backward(above, x, weight, bias, **_settings(case))]
 
 
 def _loops(case: Case, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    """The outputs by the formulae, one number at a time."""
+    """Return the outputs by the formulae, one number at a time."""
     e, out = 1e-5, np.zeros((case.batch, case.outputs))
     kept = reference.dropout_factor(out.shape, case.dropout, case.seed, case.step, case.layer)
     for b, o in np.ndindex(*out.shape):
@@ -202,9 +202,9 @@ def _loops(case: Case, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | Non
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """Of the reference itself: (case, quantity, relative error) against loops and finite differences."""
+    """Yield (case, quantity, relative error) of the reference, against loops and finite differences."""
     for case in TINY:
-        if case.kind not in ("random", "not contiguous"):  # no gradient to agree with at a NaN or a kink
+        if case.kind not in ("random", "not contiguous"):  # no gradient at a NaN or a kink
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
         x, weight, bias, g = (array(tensor) for tensor in (t.x, t.weight, t.bias, t.grad_output))
@@ -223,9 +223,9 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
             yield case.name, "bias", _relative(grad_bias, differences(lambda v, f=total: f(bias=v), bias))
 
 
-def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
-    size = np.linalg.norm(wanted)
-    return float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
+def _relative(result: np.ndarray, expected: np.ndarray) -> float:
+    size = np.linalg.norm(expected)
+    return float(np.linalg.norm(result - expected) / (size if size > 0 else 1.0))
 
 
 # Terms in the longest sum of each pass; see `tolerances`.
@@ -233,3 +233,5 @@ LONGEST_SUM = {
     "dense": lambda case: case.inputs + 1,
     "dense_backward": lambda case: max(case.outputs, case.batch),
 }
+# Back-ends that take a library's products, besides "eager"; see `verify.row`.
+LIBRARY = ("cpu",)

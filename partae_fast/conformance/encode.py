@@ -14,20 +14,20 @@ from .comparison import WRONG, Output, array
 from .examination import Call, examined
 from .tolerances import pool_windows
 
-TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
+TINY, LARGER, BEYOND, random_cases = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.random_cases
 UNINTERPRETED = cases.UNINTERPRETED
 
 
 def _arguments(case: Case, t: SimpleNamespace) -> tuple:
-    """The reference's arguments, from x to the leak."""
-    return array(t.x), array(t.w_enc), case.pool, array(t.mean), array(t.std), case.leak
+    """Return the reference's arguments, from x to negative_slope."""
+    return array(t.x), array(t.w_enc), case.pool, array(t.mean), array(t.std), case.negative_slope
 
 
 @examined
 def encode(case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int) -> Sequence[Call]:
     t = tensors(case, dtype, device, draw)
     values, positions = reference.encode(*_arguments(case, t))
-    activations = reference.activations(array(t.x), array(t.w_enc), array(t.mean), array(t.std), case.leak)
+    activations = reference.activations(array(t.x), array(t.w_enc), array(t.mean), array(t.std), case.negative_slope)
     outputs = (
         Output("values", values, dtype, each=case.kind == "graded"),
         Output(
@@ -37,15 +37,21 @@ def encode(case: Case, dtype: torch.dtype, device: torch.device, tolerance: floa
             compare=lambda result: _misplacement(case, result, activations, values, positions, tolerance),
         ),
     )
-    return [Call((t.x, t.w_enc, case.pool, t.mean, t.std), outputs, {"leak": case.leak} if case.leak else {})]
+    return [
+        Call(
+            (t.x, t.w_enc, case.pool, t.mean, t.std),
+            outputs,
+            {"negative_slope": case.negative_slope} if case.negative_slope else {},
+        )
+    ]
 
 
 def _misplacement(
     case: Case, result: Tensor, activations: np.ndarray, values: np.ndarray, positions: np.ndarray, tolerance: float
 ) -> float:
-    """0 where every position is one whose activation is the window's maximum, or nearer to it than the tolerance.
+    """Return 0 if the activation at every position is the maximum of its window, to within the tolerance.
 
-    In a window with a NaN it must be the position of a NaN.
+    In a window with a NaN the position must be that of a NaN.
     """
     frames = array(result)
     windows = np.arange(values.shape[1])[None, :, None]
@@ -61,8 +67,8 @@ def _misplacement(
     axes = (1, 2) if case.kind == "graded" else None
     scale = np.sqrt(np.mean(np.where(defined, values, 0.0) ** 2, axis=axes, keepdims=True))
     near = np.abs(np.where(defined, chosen - values, 0.0)) <= tolerance * scale
-    # Sums of small integers are exact in every type, so that a tie must go to the first, and so must silence.
-    exact = case.kind == "ties" or (case.kind == "negative" and not case.leak)
+    # Sums of small integers are exact in every type: the first of equal maxima must win, also in a window of zeros.
+    exact = case.kind == "ties" or (case.kind == "negative" and not case.negative_slope)
     right = (frames == positions) | (near & (not exact))
     return 0.0 if right[defined].all() else WRONG
 
@@ -72,14 +78,14 @@ def encode_backward(
     case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int
 ) -> Sequence[Call]:
     t = tensors(case, dtype, device, draw)
-    t.x.nan_to_num_(nan=torch.nan, posinf=3.0, neginf=-3.0)  # infinity times 0 depends on what is skipped
+    t.x.nan_to_num_(nan=torch.nan, posinf=3.0, neginf=-3.0)  # infinity times 0 depends on which products are skipped
     values, positions = reference.encode(*_arguments(case, t))
     values_in = cases.placed(torch.tensor(values).to(dtype).to(device), case.kind)
     positions_in = cases.placed(torch.tensor(positions).to(device), case.kind)
     above = array(t.grad_values)
-    held = array(values_in), positions, case.pool
-    x, w_enc, _, mean, std, leak = _arguments(case, t)
-    truth = _gradients(above, x, w_enc, *held, mean, std, leak)
+    pooled = array(values_in), positions, case.pool
+    x, w_enc, _, mean, std, negative_slope = _arguments(case, t)
+    truth = _gradients(above, x, w_enc, *pooled, mean, std, negative_slope)
 
     def outputs(need_x: bool, need_w: bool) -> tuple[Output, ...]:
         return tuple(
@@ -96,7 +102,12 @@ def encode_backward(
 
     def call(need_x: bool, need_w: bool, name: str) -> Call:
         arguments = t.grad_values, t.x, t.w_enc, values_in, positions_in, case.pool, t.mean, t.std, need_x, need_w
-        return Call(arguments, outputs(need_x, need_w), {"leak": case.leak} if case.leak else {}, name)
+        return Call(
+            arguments,
+            outputs(need_x, need_w),
+            {"negative_slope": case.negative_slope} if case.negative_slope else {},
+            name,
+        )
 
     return [call(True, True, ""), call(True, False, "x alone: "), call(False, True, "w_enc alone: ")]
 
@@ -110,22 +121,24 @@ def _gradients(
     pool: int,
     mean: np.ndarray | None,
     std: np.ndarray | None,
-    leak: float,
+    negative_slope: float,
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """The gradients of x and filters, and where each may be NaN too, though it is a number.
+    """Return the gradients of x and filters, and masks of elements that may be NaN although they need not.
 
-    A NaN, which stands for infinity too, reaches what it meets in the product of a window that has a gradient. A NaN
-    value passes its gradient on. Where it meets a zero behind the pool alone, dense arithmetic makes a NaN of it and
-    sparse does not; on a GPU it may spread to all that its window can reach, here the item.
+    A NaN, or infinity, spreads to its products with a gradient that is not 0. A NaN value passes its gradient. Products
+    with a gradient that the pool made 0 are NaN in dense arithmetic and skipped in sparse arithmetic; on a GPU a NaN
+    may spread to everything in reach of its window, which is the whole item here.
     """
-    dense = reference.encode_backward(above, x, w_enc, values, positions, pool, mean, std, leak)
+    dense = reference.encode_backward(above, x, w_enc, values, positions, pool, mean, std, negative_slope)
     bad_above, bad_x, bad_w = ((~np.isfinite(part)).astype(float) for part in (above, x, w_enc))
     if not any(bad.any() for bad in (bad_above, bad_x, bad_w)):
         return [(gradient, None) for gradient in dense]
     passing = np.where(np.isnan(values), 1.0, values)
     clean_above, clean_x, clean_w = (np.where(np.isfinite(part), part, 0.0) for part in (above, x, w_enc))
-    sparse = reference.encode_backward(clean_above, clean_x, clean_w, passing, positions, pool, mean, std, leak)
-    alive = (passing > 0) | (leak > 0)
+    sparse = reference.encode_backward(
+        clean_above, clean_x, clean_w, passing, positions, pool, mean, std, negative_slope
+    )
+    alive = (passing > 0) | (negative_slope > 0)
     places = np.ones(alive.shape), positions, pool
     some, ones = (alive & (above != 0)).astype(float), np.ones_like(w_enc)
     from_above = reference.encode_backward(alive * bad_above, np.ones_like(x), ones, *places)

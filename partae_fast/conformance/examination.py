@@ -1,8 +1,8 @@
-"""How a pass is called, and what is held against it besides its numbers.
+"""Calls of a pass, and requirements besides the values of its results.
 
-A pass must leave its inputs alone; write every element that it returns, into memory of its own; return the same bits
-for the same numbers, and other numbers for others; keep what it returned before; have no graph; answer many calls, and
-several threads at once. The truth is computed from copies before the first call.
+A pass must not modify its inputs. It must write every element of its results, in new memory and without a graph; return
+the same bits for the same numbers; depend on the numbers, not on shapes or addresses; leave earlier results intact; and
+allow many calls, also from several threads. The truth is computed from copies before the first call.
 """
 
 import concurrent.futures
@@ -23,12 +23,12 @@ from .memory import bits, global_state, overwrite, poisoned, storage
 
 
 class KeywordMissing(Exception):
-    """A candidate has no such keyword: it is not examined on cases that need it."""
+    """Raised if a candidate lacks a keyword; it is then not checked on cases that need it."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a pass: its arguments, and what must come back. `name` stands before the names of quantities."""
+    """A call of a pass: its arguments and the expected results. `name` is a prefix of the names of quantities."""
 
     arguments: tuple[Any, ...]
     outputs: tuple[Output, ...]
@@ -40,7 +40,7 @@ class Call:
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
     def errors(self, results: tuple[Any, ...], name: str = "") -> dict[str, float]:
-        """The error of each quantity."""
+        """Return the error of each quantity."""
         if len(results) != len(self.outputs):
             return {f"{name}number of results": WRONG}
         pairs = zip(self.outputs, results, strict=True)
@@ -51,15 +51,15 @@ class Call:
         return [argument for argument in self.arguments if isinstance(argument, Tensor)]
 
 
-# calls(draw): the calls of a case, in numbers of that draw. The first is examined thoroughly.
+# calls(draw): the calls of a case with the numbers of that draw. The first is checked thoroughly.
 Calls = Callable[[int], Sequence[Call]]
 
 
 def examine(function: Callable, calls: Calls, thorough: bool = True) -> dict[str, float]:
-    """Errors of a pass by quantity, over the calls of a case. Raises KeywordMissing where it has no such keyword.
+    """Return the errors of a pass by quantity, over the calls of a case; raise KeywordMissing if it lacks a keyword.
 
-    A case that is not examined thoroughly is called once as it is and once with its memory poisoned; in Triton's
-    interpreter, where a call may take seconds, once with its memory poisoned.
+    Without `thorough` a pass is called once as it is and once with poisoned memory; in Triton's interpreter, where a
+    call may take seconds, only once, with poisoned memory.
     """
     first, *others = calls(0)
     for keyword in first.keywords:
@@ -68,40 +68,41 @@ def examine(function: Callable, calls: Calls, thorough: bool = True) -> dict[str
     state, before = global_state(), [storage(tensor).clone() for tensor in first.tensors]
     errors: dict[str, float] = {}
 
-    def note(quantities: dict[str, float]) -> None:
+    def record(quantities: dict[str, float]) -> None:
         for quantity, error in quantities.items():
             errors[quantity] = max(error, errors.get(quantity, 0.0))
 
-    def note_whether(**right: bool) -> None:
-        note({name.replace("_", " "): 0.0 if holds else WRONG for name, holds in right.items()})
+    def record_checks(**checks: bool) -> None:
+        record({name.replace("_", " "): 0.0 if holds else WRONG for name, holds in checks.items()})
 
     def unchanged() -> bool:
         return all(torch.equal(storage(t), b) for t, b in zip(first.tensors, before, strict=True))
 
     with poisoned() if interpreting() else contextlib.nullcontext():
         results = first.run(function)
-    kept = [bits(result) for result in _tensors(results)]
-    note(first.errors(results))
-    alone = {"inputs_left_alone": unchanged(), "global_state_left_alone": global_state() == state}
-    note_whether(**alone, **_manners(first, results))
+    first_bits = [bits(result) for result in _tensors(results)]
+    record(first.errors(results))
+    untouched = {"inputs_left_alone": unchanged(), "global_state_left_alone": global_state() == state}
+    record_checks(**untouched, **_layout_checks(first, results))
     if not interpreting():
         with poisoned():
-            note(first.errors(first.run(function)))
+            record(first.errors(first.run(function)))
     if thorough:
-        note(_errors_of_other_numbers(function, first, calls(1)[0]))
-        again = first.run(function)
-        note_whether(
-            bits=_equal(kept, [bits(result) for result in _tensors(again)]),
-            earlier_results_kept=_equal(kept, [bits(r) for r in _tensors(results)]) and not _share(results, again),
+        record(_errors_with_other_numbers(function, first, calls(1)[0]))
+        second = first.run(function)
+        record_checks(
+            bits=_equal(first_bits, [bits(result) for result in _tensors(second)]),
+            earlier_results_kept=_equal(first_bits, [bits(r) for r in _tensors(results)])
+            and not _share(results, second),
         )
-        for further in others:
-            note(further.errors(further.run(function)))
-    note_whether(inputs_left_alone=unchanged())
+        for other in others:
+            record(other.errors(other.run(function)))
+    record_checks(inputs_left_alone=unchanged())
     return errors
 
 
-def _errors_of_other_numbers(function: Callable, call: Call, other: Call) -> dict[str, float]:
-    """Errors of a call with other numbers in the same tensors: nothing may be remembered by shape or by address."""
+def _errors_with_other_numbers(function: Callable, call: Call, other: Call) -> dict[str, float]:
+    """Return errors of a call with other numbers in the same tensors: a pass must not cache by shape or address."""
     originals = [storage(tensor).clone() for tensor in call.tensors]
     for tensor, replacement in zip(call.tensors, other.tensors, strict=True):
         overwrite(tensor, replacement)
@@ -114,16 +115,16 @@ def _errors_of_other_numbers(function: Callable, call: Call, other: Call) -> dic
 
 
 class Check:
-    """The check of a pass: build(case, dtype, device, tolerance, draw) makes its calls, and each is examined.
+    """The check of a pass: it examines each call that build(case, dtype, device, tolerance, draw) returns.
 
-    `adapt` makes of the pass what is called, where the pass changes its arguments in place.
+    `adapt` wraps a pass that changes its arguments in place.
     """
 
     def __init__(self, op_pass: str, build: Callable[..., Sequence[Call]], adapt: Callable | None = None) -> None:
         self.op_pass, self.calls, self._adapt = op_pass, build, adapt
 
     def function(self, implementation: Any) -> Callable:
-        """What is called of an implementation."""
+        """Return the function of an implementation that is called."""
         function = getattr(implementation, self.op_pass)
         return self._adapt(function) if self._adapt else function
 
@@ -136,18 +137,18 @@ class Check:
         tolerance: float,
         thorough: bool = True,
     ) -> dict[str, float]:
-        """Errors by quantity of an implementation on a case."""
+        """Return the errors by quantity of an implementation on a case."""
         calls = functools.partial(self.calls, case, dtype, device, tolerance)
         return examine(self.function(implementation), calls, thorough)
 
 
 def examined(build: Callable[..., Sequence[Call]]) -> Check:
-    """The decorator that makes a check of the function that builds the calls of the pass of its name."""
+    """Decorate a function that builds the calls of the pass of its name; return the check."""
     return Check(build.__name__, build)
 
 
 def takes(function: Callable, keyword: str) -> bool:
-    """Whether a function has the keyword, or takes any."""
+    """Return whether a function takes the keyword."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -155,14 +156,14 @@ def takes(function: Callable, keyword: str) -> bool:
     return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def _manners(call: Call, results: tuple[Any, ...]) -> dict[str, bool]:
-    """Whether results are laid out and owned as those of an op must be."""
-    places = {tensor.untyped_storage().data_ptr() for tensor in call.tensors}
+def _layout_checks(call: Call, results: tuple[Any, ...]) -> dict[str, bool]:
+    """Return, by requirement, whether results have the layout and memory that an op's results must have."""
+    addresses = {tensor.untyped_storage().data_ptr() for tensor in call.tensors}
     tensors = _tensors(results)
     return {
         "contiguous": all(tensor.is_contiguous() for tensor in tensors),
         "no_graph": not any(tensor.requires_grad or tensor.grad_fn is not None for tensor in tensors),
-        "memory_of_its_own": not any(t.numel() and t.untyped_storage().data_ptr() in places for t in tensors),
+        "memory_of_its_own": not any(t.numel() and t.untyped_storage().data_ptr() in addresses for t in tensors),
     }
 
 
@@ -175,34 +176,34 @@ def _equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 
 
 def _share(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    """Whether results of two calls, both alive, lie in the same memory."""
-    places = {t.untyped_storage().data_ptr() for t in _tensors(some) if t.numel()}
-    return any(t.untyped_storage().data_ptr() in places for t in _tensors(others) if t.numel())
+    """Return whether the results of two calls, both alive, share memory."""
+    addresses = {t.untyped_storage().data_ptr() for t in _tensors(some) if t.numel()}
+    return any(t.untyped_storage().data_ptr() in addresses for t in _tensors(others) if t.numel())
 
 
 THREADS = 3
 
 
-def endure(function: Callable, calls: Calls, times: int, slack: float | None = None) -> dict[str, float]:
-    """WRONG where one of many calls gives other bits than the first, or several threads disturb one another.
+def repeat(function: Callable, calls: Calls, times: int, slack: float | None = None) -> dict[str, float]:
+    """Return WRONG if one of many calls gives other bits than the first, or threads disturb one another.
 
-    With `slack` results in threads may be off by that much: a library's products keep their bits for a number of
-    threads, and share those that there are.
+    With `slack`, results in threads may have errors up to it: the bits of a library's products depend on the number of
+    threads, which concurrent calls share.
     """
-    drawn = [calls(draw)[0] for draw in range(THREADS)]
-    results = [_tensors(call.run(function)) for call in drawn]
+    draws = [calls(draw)[0] for draw in range(THREADS)]
+    results = [_tensors(call.run(function)) for call in draws]
     expected = [[bits(tensor) for tensor in tensors] for tensors in results]
-    steady = all(_equal(_tensors(drawn[0].run(function)), results[0]) for _ in range(times))
+    steady = all(_equal(_tensors(draws[0].run(function)), results[0]) for _ in range(times))
     steady = steady and _equal(expected[0], [bits(tensor) for tensor in results[0]])
 
-    def alike(mine: int) -> bool:
-        rounds = (drawn[mine].run(function) for _ in range(max(6, times // 100)))
+    def alike(index: int) -> bool:
+        rounds = (draws[index].run(function) for _ in range(max(6, times // 100)))
         if slack is not None:
-            return all(max(drawn[mine].errors(found).values()) <= slack for found in rounds)
-        return all(_equal([bits(tensor) for tensor in _tensors(found)], expected[mine]) for found in rounds)
+            return all(max(draws[index].errors(result).values()) <= slack for result in rounds)
+        return all(_equal([bits(tensor) for tensor in _tensors(result)], expected[index]) for result in rounds)
 
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # so that threads take turns in the midst of a call
+    sys.setswitchinterval(1e-6)  # so that threads switch within a call
     try:
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             undisturbed = all(pool.map(alike, range(THREADS)))

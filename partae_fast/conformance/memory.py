@@ -1,4 +1,4 @@
-"""Tensors in awkward places, and what a call leaves behind in memory."""
+"""Tensors in unusual memory layouts, and the memory that a call reads and writes."""
 
 import contextlib
 import math
@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_UNWRITTEN = -(2**30)  # what integers are that nobody wrote
+_UNWRITTEN = -(2**30)  # the value of integers that were not written
 
 
 def strided(tensor: Tensor) -> Tensor:
-    """The same numbers at every second place of a longer, transposed storage, with NaN between them."""
+    """Return the same numbers at every second element of a longer, transposed storage, with NaN between them."""
     wide = tensor.new_full((*tensor.shape[::-1], 2), _filling(tensor))
     view = wide[..., 0].permute(*range(tensor.dim())[::-1])
     view.copy_(tensor)
@@ -22,7 +22,7 @@ def strided(tensor: Tensor) -> Tensor:
 
 
 def offset(tensor: Tensor) -> Tensor:
-    """The same numbers, contiguous, from the fourth element of a storage that has NaN before and behind them."""
+    """Return the same numbers, contiguous, from the fourth element of a storage with NaN before and after them."""
     wide = tensor.new_full((tensor.numel() + 8,), _filling(tensor))
     view = wide[3 : 3 + tensor.numel()].view(tensor.shape)
     view.copy_(tensor)
@@ -34,19 +34,19 @@ def _filling(tensor: Tensor) -> float:
 
 
 def bits(tensor: Tensor) -> Tensor:
-    """A copy of the tensor's numbers as bytes: equal for NaN of the same bits, and different for 0 and -0."""
+    """Return a copy of the tensor's numbers as bytes: equal for NaN of the same bits, different for 0 and -0."""
     return tensor.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
 
 
 def storage(tensor: Tensor) -> Tensor:
-    """All bytes of the storage that a tensor is a view of, its surroundings included."""
+    """Return all bytes of the storage that a tensor is a view of."""
     return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
 
 
 def overwrite(tensor: Tensor, other: Tensor) -> None:
-    """Put the numbers of a tensor of the same layout in the place of the tensor's own."""
+    """Overwrite a tensor with the numbers of another of the same layout."""
     with torch.no_grad():
-        if 0 in tensor.stride():  # no place is written twice
+        if 0 in tensor.stride():  # no element is written twice
             storage(tensor).copy_(storage(other))
         else:
             tensor.copy_(other)
@@ -54,9 +54,9 @@ def overwrite(tensor: Tensor, other: Tensor) -> None:
 
 @contextlib.contextmanager
 def poisoned() -> Iterator[None]:
-    """Fill with NaN what torch and NumPy allocate without a value, so that an element nobody wrote is seen.
+    """Fill uninitialised memory of PyTorch and NumPy with NaN, so that elements that were not written show.
 
-    What torch.compile compiled runs uncompiled meanwhile: its compiler would trace the filling.
+    Functions of torch.compile run uncompiled inside: the compiler would trace the filling.
     """
     saved = torch.empty, torch.empty_like, torch.Tensor.new_empty, np.empty, np.empty_like
     torch.empty, torch.empty_like, torch.Tensor.new_empty = (_filled(function) for function in saved[:3])
@@ -92,7 +92,7 @@ def _filled_array(allocate: Callable[..., np.ndarray]) -> Callable[..., np.ndarr
 
 
 def global_state() -> list[Any]:
-    """What a kernel has no business to change: random numbers, gradient mode, default type, threads."""
+    """Return global state that a kernel must not change: random numbers, gradient mode, default type, threads."""
     return [
         torch.get_rng_state().tolist(),
         torch.is_grad_enabled(),

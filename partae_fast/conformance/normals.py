@@ -41,8 +41,8 @@ BEYOND = [Case("many items of many samples", range(131), 1031), Case("many sampl
 REPEATED = "7 samples"
 
 
-def drawn(seed: int, count: int) -> list[Case]:
-    """Cases of random sizes and counters, the same for the same seed."""
+def random_cases(seed: int, count: int) -> list[Case]:
+    """Return cases of random sizes and counters, which depend on the seed only."""
     rng, cases = np.random.default_rng(seed), []
     for number in range(count):
         samples, first = int(np.exp(rng.uniform(0, 10))), int(rng.integers(2**31))
@@ -60,11 +60,11 @@ def normals(case: Case, dtype: torch.dtype, device: torch.device, tolerance: flo
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """Of the reference itself: (case, quantity, error) against a loop over samples."""
+    """Yield (case, quantity, error) of the reference, against a loop over samples."""
     for case in TINY:
-        found = reference.normals(case.seed, case.step, case.items, case.group, case.samples)
+        noise = reference.normals(case.seed, case.step, case.items, case.group, case.samples)
         counters, worst = -(-case.samples // 4), 0.0
-        for (row, sample), number in np.ndenumerate(found):
+        for (row, sample), number in np.ndenumerate(noise):
             q, j = divmod(sample, counters)
             words = philox(np.array([case.step, case.items[row], case.group, j]), seed_key(case.seed))
             u, v = ((int(words[q // 2 * 2 + i]) // 256 + 1) / 2**24 for i in (0, 1))

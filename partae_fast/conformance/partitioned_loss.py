@@ -11,7 +11,7 @@ from .comparison import Output, array
 from .examination import Call, examined
 from .tolerances import loss_terms
 
-TINY, LARGER, BEYOND, drawn = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.drawn
+TINY, LARGER, BEYOND, random_cases = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.random_cases
 UNINTERPRETED = cases.UNINTERPRETED
 
 
@@ -20,7 +20,7 @@ def partitioned_loss(
     case: Case, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int
 ) -> Sequence[Call]:
     t = tensors(case, dtype, device, draw)
-    # Any latents will do, of both signs; and reconstructions of about the target's size.
+    # Latents of both signs, and reconstructions of about the target's magnitude.
     values, reconstruction = t.grad_values, t.x
     inputs = reconstruction, t.target, values, t.noise_only, t.foreground
     r, target, v, y, c = (array(tensor) for tensor in inputs)

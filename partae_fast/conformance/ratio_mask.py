@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..reference import ratio_mask as reference
-from .cases import alone, draw_sizes, generator, pairs
+from .cases import draw_sizes, generator, one_large, two_large
 from .examination import Call, examined
 from .losses import UNEVEN, arrays, loss_call, maker, truth_errors
 from .tolerances import points
@@ -56,7 +56,7 @@ TINY = [
 ]
 
 _SMALL = {"batch": 2, "frames": 3, "bins": 5, "sources": 2}
-# Around the sizes that kernels cut their work by, and the paper's configuration on short mixes.
+# Around the sizes of tiles, and the paper's configuration on short mixtures.
 LARGER = [
     *(Case(f"{f} points", 2, 1, f, 2) for f in (31, 32, 33, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025)),
     *(Case(f"{f} points, three sources", 2, 1, f, 3) for f in (31, 32, 33, 255, 256, 257, 4095, 4096, 4097)),
@@ -64,15 +64,15 @@ LARGER = [
     Case("the paper's", 3, 20, 257, 2),
     Case("the paper's, three sources", 3, 20, 257, 3),
 ]
-# Far beyond every tile of every back-end.
+# Far beyond the tiles of every back-end.
 BEYOND = [
-    *alone(Case, _SMALL, {"batch": 5003, "frames": 5003, "bins": 5003, "sources": 131}),
-    *pairs(Case, _SMALL, {"batch": 131, "frames": 257, "bins": 521, "sources": 37}),
+    *one_large(Case, _SMALL, {"batch": 5003, "frames": 5003, "bins": 5003, "sources": 131}),
+    *two_large(Case, _SMALL, {"batch": 131, "frames": 257, "bins": 521, "sources": 37}),
 ]
 
 
-def drawn(seed: int, count: int) -> list[Case]:
-    """Cases of random sizes and kinds, the same for the same seed."""
+def random_cases(seed: int, count: int) -> list[Case]:
+    """Return cases of random sizes and kinds, which depend on the seed only."""
     rng, cases = np.random.default_rng(seed), []
     largest = {"batch": 1000, "frames": 5000, "bins": 5000, "sources": 70}
     for number in range(count):
@@ -86,10 +86,10 @@ def drawn(seed: int, count: int) -> list[Case]:
 
 
 def tensors(case: Case, dtype: torch.dtype, device: torch.device, draw: int = 0) -> SimpleNamespace:
-    """The arguments for a case, the same on each call with the same draw."""
+    """Return the arguments of a case, which depend on the draw only."""
     rng, tensor = generator(case.name, draw), maker(case.kind, dtype, device)
     points = case.batch, case.frames, case.bins
-    scale = {"tiny": 1e-15, "huge": 1e15}.get(case.kind, 1.0)  # the square of an error is within the type's range
+    scale = {"tiny": 1e-15, "huge": 1e15}.get(case.kind, 1.0)  # the square of an error stays within the type's range
     logits = rng.standard_normal((*points, case.sources)) * (30.0 if case.kind == "saturated" else 1.0)
     mixture, sources = 4.0 * scale * rng.random(points), 3.0 * scale * rng.random((*points, case.sources))
     if case.kind == "silent":
@@ -111,7 +111,7 @@ def ratio_mask_loss(
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """(case, quantity, relative error) of the reference, over the tiny cases."""
+    """Yield (case, quantity, relative error) of the reference, over the tiny cases."""
     for case in TINY:
         if case.kind in UNEVEN:
             continue
@@ -122,7 +122,7 @@ def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
 
 
 def _by_loops(a: SimpleNamespace) -> float:
-    """The formula, one number at a time."""
+    """Return the loss by the formula, one number at a time."""
     total = 0.0
     for b, t, f, s in np.ndindex(a.logits.shape):
         mask = 1.0 / np.exp(a.logits[b, t, f] - a.logits[b, t, f, s]).sum()

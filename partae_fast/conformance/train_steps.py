@@ -1,4 +1,4 @@
-"""A few whole training steps, against the reference: losses, weights and what the optimiser keeps."""
+"""A few whole training steps, against the reference: losses, weights and the state of the optimizer."""
 
 import functools
 import math
@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.optimiser import RULES
-from ..kernels.train_steps import Run, fresh_state
+from ..kernels.train_steps import RULES, TrainingRun, fresh_state
 from ..reference import train_steps as reference
 from ..reference.sampler import Group, statistics
 from ..sampling.crops import CropSampler
@@ -19,25 +18,31 @@ from . import cases
 from .cases import Case
 from .comparison import Output
 from .examination import Call, Check
-from .optimiser import OPTIONS
 from .tolerances import loss_terms
 
-# In TF32 a window's first and second may be too near to tell: a step then goes by another frame than the truth's.
+# None of them a default, and such that a step is not small beside the weights that it changes.
+OPTIONS = {
+    "adadelta": {"learning_rate": 0.05, "rho": 0.9, "epsilon": 0.3, "weight_decay": 0.4},
+    "adam": {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.3},
+    "sgd": {"learning_rate": 1e-4, "momentum": 0.7, "weight_decay": 2.0},
+    "nesterov": {"learning_rate": 1e-4, "momentum": 0.8, "weight_decay": 3.0},
+}
+# In TF32 the two largest activations of a window may be too near: a step then takes another frame than the reference.
 TOLERANCES = {"tf32": 5e-2}
-FIRST, STEPS = 5, 2  # the number of the first step, and how many, of the cases that are trained alone
-_MEMBERS = 3  # runs of one call, each with everything of its own
+FIRST, STEPS = 5, 2  # the number of the first step, and the number of steps, of cases with one run
+_MEMBERS = 3  # runs in one call
 
 
 @dataclass(frozen=True)
 class Population(Case):
-    """A case of several runs in one call, that differ in all that runs of one shape may differ in."""
+    """A case of several runs in one call, which differ in everything that may differ between runs of one shape."""
 
     members: int = _MEMBERS
     first: int = 3
     steps: int = 4
 
 
-# How its tensors lie, and whether x is normalised, is for the passes alone.
+# Memory layouts and normalisation are checked with the single passes.
 _SINGLE = [case for case in cases.TINY if case.kind not in ("not contiguous", "nan") and case.normalised]
 _SINGLE += [case for case in cases.TINY if case.kind in ("negative", "ties")]
 TINY = [
@@ -46,7 +51,7 @@ TINY = [
     Population("three runs, pool of one", 2, 13, 3, 4, 2, 1),
     Population("three runs, corrupted", 3, 29, 5, 4, 3, 4, corruption=1),
     Population("three runs, targets of their own", 3, 27, 5, 4, 3, 4, targets=True),
-    Population("three runs, leaky and rectified", 3, 26, 5, 4, 3, 4, leak=1 / 3, rectified_output=True),
+    Population("three runs, leaky and rectified", 3, 26, 5, 4, 3, 4, negative_slope=1 / 3, rectified_output=True),
     Population("seven runs", 2, 21, 3, 3, 3, 4, members=7),
     Population("steps from 65,537", 3, 29, 5, 4, 3, 4, first=65_537),
     Population("the last steps", 3, 21, 5, 4, 3, 4, first=2**32 - 4),
@@ -57,7 +62,7 @@ TINY = [
     Population("NaN in a weight", 2, 21, 3, 4, 3, 4, kind="nan filters", members=2),
     Population("twenty steps", 2, 9, 2, 2, 3, 3, members=2, steps=20),
 ]
-# Several runs, or more steps, that are to these kernels like those that the interpreter is given.
+# Cases that the interpreter skips: more runs or more steps take no other path in the kernels.
 UNINTERPRETED = (
     *("three runs", "three runs, pool of one", "seven runs", "steps from 65,537", "the first steps"),
     *("no penalty", "heavy penalty", "twenty steps"),
@@ -65,20 +70,20 @@ UNINTERPRETED = (
 _SIDES: dict[str, Any] = {"batch": 71, "bins": 259, "latents": 133, "taps": 41}
 _SHORT: dict[str, Any] = {"batch": 1, "frames": 4507, "bins": 3, "latents": 3, "taps": 3, "pool": 64}
 LARGER = cases.LARGER
-# Beyond every tile of every back-end.
+# Beyond the tiles of every back-end.
 BEYOND = [
-    *cases.pairs(lambda name, **sizes: Case(name, frames=11, pool=4, **sizes), dict.fromkeys(_SIDES, 3), _SIDES),
+    *cases.two_large(lambda name, **sizes: Case(name, frames=11, pool=4, **sizes), dict.fromkeys(_SIDES, 3), _SIDES),
     Case("5003 frames", 2, 5003, 3, 3, 3, 16),
     Case("1031 frames a window", 2, 2100, 3, 3, 3, 1031),
     *(Case(f"4507 frames, {size} {name}", **{**_SHORT, name: size}) for name, size in _SIDES.items()),
     Population("three long runs", 2, 900, 33, 20, 5, 6, corruption=1, steps=2),
 ]
 REPEATED = "two small runs"
-PATIENCE = 0.3  # how many of the calls of another pass are tried: a call is many passes
+PATIENCE = 0.3  # share of the calls that other passes get: a call is many passes
 
 
-def drawn(seed: int, count: int) -> list[Case]:
-    """Cases of random sizes and settings, the same for the same seed."""
+def random_cases(seed: int, count: int) -> list[Case]:
+    """Return cases of random sizes and settings, which depend on the seed only."""
     rng, made = np.random.default_rng(seed), []
 
     def work(batch: int, frames: int, bins: int, latents: int, taps: int, pool: int) -> float:
@@ -90,7 +95,7 @@ def drawn(seed: int, count: int) -> list[Case]:
         settings = {
             "corruption": int(rng.integers(3)),
             "targets": bool(rng.integers(2)),
-            "leak": float(rng.choice([0.0, 0.3])),
+            "negative_slope": float(rng.choice([0.0, 0.3])),
             "rectified_output": bool(rng.integers(2)),
             "noise_only": float(rng.choice([0.0, 0.25, 1.0])),
             "penalty": float(rng.choice([0.0, 0.3, 10.0])),
@@ -100,13 +105,13 @@ def drawn(seed: int, count: int) -> list[Case]:
     return made
 
 
-# Several steps, each from where the one before led to, may be this many times as far off as one.
+# Factor of the tolerance for several steps, each of which starts from the result of the previous one.
 FACTORS = {Population: 10.0}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Recordings, and the weights that training starts from, float32 numbers: a member's of a case."""
+    """The recordings and initial weights, float32, of one member of a case."""
 
     signal: list[Group]
     noise: list[Group]
@@ -121,10 +126,10 @@ class Problem:
 
 @functools.lru_cache(maxsize=128)
 def problem(case: Case, member: int = 0, draw: int = 0) -> Problem:
-    """Two signal groups, one of several recordings, as many noise groups, and corruption groups where the case has any.
+    """Return two signal groups, one of several recordings, two noise groups, and the case's corruption groups.
 
-    Where recordings have targets of their own, some have none. The optimisers take turns. Members differ in numbers
-    and their scale, in seed, noise-only items, foreground, penalty and options, but not in shapes.
+    In a case with targets some recordings have none. Draws take different optimizers. Members differ in numbers and
+    their scale, in seed, noise-only items, foreground, penalty and options, but not in shapes.
     """
     rng = cases.generator(case.name, 1000 * draw + member)
     scale = 1.0 if case.kind == "ties" else 2.0**member
@@ -163,10 +168,10 @@ def problem(case: Case, member: int = 0, draw: int = 0) -> Problem:
 
 @functools.lru_cache(maxsize=128)
 def truth(case: Case, member: int = 0, draw: int = 0) -> tuple[reference.Learner, list[float]]:
-    """What the reference makes of it."""
+    """Return the result of the reference: the learner and the losses."""
     p, (_, first, steps) = problem(case, member, draw), _extent(case)
     setting = reference.Setting(
-        p.foreground, case.pool, p.penalty, p.optimizer, p.options, case.leak, case.rectified_output
+        p.foreground, case.pool, p.penalty, p.optimizer, p.options, case.negative_slope, case.rectified_output
     )
     start = reference.beginner(p.weights)
     sampled = case.frames, case.batch, p.sampler.noise_only, p.sampler.seed
@@ -174,18 +179,18 @@ def truth(case: Case, member: int = 0, draw: int = 0) -> tuple[reference.Learner
 
 
 def _extent(case: Case) -> tuple[int, int, int]:
-    """How many runs, the number of the first step, how many steps."""
+    """Return the number of runs, the number of the first step, and the number of steps."""
     return (case.members, case.first, case.steps) if isinstance(case, Population) else (1, FIRST, STEPS)
 
 
-def make_run(case: Case, dtype: torch.dtype, device: torch.device, member: int = 0, draw: int = 0) -> Run:
-    """The case's problem as an implementation is given it."""
+def make_run(case: Case, dtype: torch.dtype, device: torch.device, member: int = 0, draw: int = 0) -> TrainingRun:
+    """Return the problem of a case as a run of an implementation."""
     p = problem(case, member, draw)
     w_enc, w_dec = (torch.tensor(p.weights[name]).to(device, dtype) for name in ("w_enc", "w_dec"))
     mean, std = (torch.tensor(v).to(device, dtype) for v in statistics(p.signal, case.frames, p.corruption))
     crops = p.sampler.to(device).crops
     target = None if crops.target is None else crops.target.clone()
-    return Run(
+    return TrainingRun(
         w_enc,
         w_dec,
         state=fresh_state(w_enc, w_dec, p.optimizer),
@@ -197,20 +202,20 @@ def make_run(case: Case, dtype: torch.dtype, device: torch.device, member: int =
         pool=case.pool,
         optimizer=p.optimizer,
         options=p.options,
-        leak=case.leak,
+        negative_slope=case.negative_slope,
         rectified_output=case.rectified_output,
     )
 
 
-def _tensors(run: Run) -> list[Tensor]:
-    """What a run reads and what it changes."""
+def _tensors(run: TrainingRun) -> list[Tensor]:
+    """Return the tensors that a run reads and changes."""
     crops = run.crops
     read = [run.mean, run.std, run.foreground, crops.source, *([crops.target] if crops.target is not None else [])]
     return [run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"], *read]
 
 
-def _with(run: Run, tensors: Sequence[Tensor]) -> Run:
-    """The run with these in the place of `_tensors(run)`, and copies of what it changes."""
+def _with(run: TrainingRun, tensors: Sequence[Tensor]) -> TrainingRun:
+    """Return the run with these tensors in place of `_tensors(run)`, and with copies of those that it changes."""
     w_enc, w_dec, *rest = tensors
     count = len(run.state["w_enc"])
     state = {
@@ -225,15 +230,15 @@ def _with(run: Run, tensors: Sequence[Tensor]) -> Run:
 
 @dataclass(frozen=True)
 class _Steps:
-    """What a call needs besides tensors."""
+    """The arguments of a call besides tensors."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[TrainingRun, ...]
     first: int
     steps: int
 
 
 def _in_place(train_steps: Callable) -> Callable:
-    """The pass as a function of tensors that changes none of them, and returns losses, weights and states."""
+    """Return the pass as a function of tensors that changes none and returns losses, weights and states."""
 
     def trained(*tensors_and_steps: Any) -> tuple[Tensor, ...]:
         *tensors, plan = tensors_and_steps
@@ -270,7 +275,7 @@ def _output(name: str, truth: np.ndarray, dtype: torch.dtype, unknown: bool) -> 
 
 class _StepsCheck(Check):
     def __call__(self, case: Case, implementation: Any, *settings: Any) -> dict[str, float]:
-        """Errors by quantity; none where the implementation says that it cannot serve such runs."""
+        """Return errors by quantity, or none if the implementation refuses such runs."""
         dtype, device = settings[:2]
         runs = [make_run(case, dtype, device, member) for member in range(_extent(case)[0])]
         if getattr(implementation, "refusal", lambda runs: None)(runs):

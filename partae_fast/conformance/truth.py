@@ -1,8 +1,6 @@
-"""The reference of the convolutional models: forward passes against loops that spell the formulae out, gradients
-against differences, the optimisers and whole steps against PyTorch's."""
+"""Checks of the convolutional models' reference: against loops, finite differences and PyTorch's optimizers."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,41 +8,39 @@ import torch.nn.functional as F
 
 from ..reference import decode as rd
 from ..reference import encode as re
-from ..reference import optimisers as ro
 from ..reference import partitioned_loss as rl
 from ..reference.sampler import batch_at, statistics, target_at
 from . import train_steps as steps
 from .cases import TINY, Case, tensors
 from .comparison import array
-from .optimiser import OPTIONS
 
 STEP = 1e-6
 
 
 def tolerance(op_pass: str) -> float:
-    """Gradients are held against finite differences, which are not exact; all else against exact arithmetic."""
+    """Return the tolerance of a pass: finite differences, which check gradients, are not exact."""
     return 1e-6 if op_pass.endswith(("_backward", "_loss")) else 1e-12
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """(case, quantity, relative error) of one pass of the reference, over the tiny cases."""
+    """Yield (case, quantity, relative error) of one pass of the reference, over the tiny cases."""
     for case in TINY:
         if case.kind in (
             "nan",
             "ties",
             "tiny",
             "huge",
-        ):  # a difference across a tie or a NaN has no gradient to agree with
+        ):  # finite differences across a tie or a NaN are no gradient
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
         arrays = {name: array(v) if isinstance(v, torch.Tensor) else v for name, v in vars(t).items()}
-        for quantity, found, wanted in _CHECKS[op_pass](case, arrays):
-            size = np.linalg.norm(wanted)
-            yield case.name, quantity, float(np.linalg.norm(found - wanted) / (size if size > 0 else 1.0))
+        for quantity, result, expected in _CHECKS[op_pass](case, arrays):
+            size = np.linalg.norm(expected)
+            yield case.name, quantity, float(np.linalg.norm(result - expected) / (size if size > 0 else 1.0))
 
 
-def loops_encode(x, w_enc, pool, mean, std, leak):
-    """Values by the formula of the design, one number at a time."""
+def loops_encode(x, w_enc, pool, mean, std, negative_slope):
+    """Return the values of encode by its formula, one number at a time."""
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     c = (taps - 1) // 2
@@ -56,11 +52,11 @@ def loops_encode(x, w_enc, pool, mean, std, leak):
                 xn = x[b, n + c - m, h] if mean is None else (x[b, n + c - m, h] - mean[h]) / std[h]
                 z += w_enc[m, h, k] * xn
         values[b, n // pool, k] = max(values[b, n // pool, k], z)
-    return np.where(values > 0, values, leak * values)
+    return np.where(values > 0, values, negative_slope * values)
 
 
 def loops_decode(values, positions, w_dec, frames):
-    """The reconstruction: each latent writes its filter around its position."""
+    """Return the reconstruction: each latent writes its filter around its position."""
     taps, _, bins = w_dec.shape
     r = np.zeros((len(values), frames, bins))
     for b, p, k in np.ndindex(*values.shape):
@@ -72,7 +68,7 @@ def loops_decode(values, positions, w_dec, frames):
 
 
 def differences(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.ndarray:
-    """The gradient of a function of one array by central differences."""
+    """Return the gradient of a function of one array by central differences."""
     gradient = np.zeros_like(at)
     for index in np.ndindex(*at.shape):
         up, down = at.copy(), at.copy()
@@ -83,13 +79,13 @@ def differences(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.n
 
 
 def _encode(case: Case, a: dict):
-    values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"], case.leak)
-    yield "values", values, loops_encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"], case.leak)
-    yield "positions", re.values_at(a["x"], a["w_enc"], positions, a["mean"], a["std"], case.leak), values
+    values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"], case.negative_slope)
+    yield "values", values, loops_encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"], case.negative_slope)
+    yield "positions", re.values_at(a["x"], a["w_enc"], positions, a["mean"], a["std"], case.negative_slope), values
 
 
 def _encode_backward(case: Case, a: dict):
-    rest, g = (case.pool, a["mean"], a["std"], case.leak), a["grad_values"]
+    rest, g = (case.pool, a["mean"], a["std"], case.negative_slope), a["grad_values"]
     values, positions = re.encode(a["x"], a["w_enc"], *rest)
     grad_x, grad_w = re.encode_backward(g, a["x"], a["w_enc"], values, positions, *rest)
     yield "x", grad_x, differences(lambda x: np.sum(g * re.encode(x, a["w_enc"], *rest)[0]), a["x"])
@@ -98,8 +94,8 @@ def _encode_backward(case: Case, a: dict):
 
 def _decode(case: Case, a: dict):
     values, positions = re.encode(a["x"], a["w_enc"], case.pool, a["mean"], a["std"])
-    found = rd.decode(values, positions, a["w_dec"], case.frames)
-    yield "reconstruction", found, loops_decode(values, positions, a["w_dec"], case.frames)
+    reconstruction = rd.decode(values, positions, a["w_dec"], case.frames)
+    yield "reconstruction", reconstruction, loops_decode(values, positions, a["w_dec"], case.frames)
 
 
 def _decode_backward(case: Case, a: dict):
@@ -124,33 +120,19 @@ def _partitioned_loss(case: Case, a: dict):
     yield "values", grad_v, differences(lambda v: rl.partitioned_loss(r, target, v, y, c, penalty)[0], values)
 
 
-def _optimiser(rule: str, peer: Callable[[list], torch.optim.Optimizer]) -> Callable:
-    def check(case: Case, a: dict):
-        weight, gradient = torch.tensor(a["w_dec"]), torch.tensor(a["w_dec"][::-1] ** 2 - 0.5)
-        parameter = torch.nn.Parameter(weight.clone())
-        theirs, learned, state = peer([parameter]), a["w_dec"], None
-        for step in range(3):
-            parameter.grad = gradient.clone()
-            theirs.step()
-            learned, state = ro.OPTIMISERS[rule](learned, gradient.numpy(), state, step, **OPTIONS[rule])
-        yield "weight after three steps, beside PyTorch's", learned, array(parameter)
-
-    return check
-
-
 def _train_steps(case: Case, a: dict):
-    """Beside the same model written with autograd and PyTorch's optimisers."""
+    """Yield errors against the same model with autograd and PyTorch's optimizers."""
     p, (learner, losses) = steps.problem(case), steps.truth(case)
     mean, std = (torch.tensor(v) for v in statistics(p.signal, case.frames, p.corruption))
     weights = {name: torch.nn.Parameter(torch.tensor(w).double()) for name, w in p.weights.items()}
-    peer, found, taps = PEERS[p.optimizer](list(weights.values())), [], case.taps
+    peer, peer_losses, taps = PEERS[p.optimizer](list(weights.values())), [], case.taps
     for step in range(steps.FIRST, steps.FIRST + steps.STEPS):
-        drawn = p.signal, p.noise, case.frames, case.batch, p.sampler.noise_only, p.sampler.seed, step
-        x, y = (torch.tensor(array) for array in batch_at(*drawn, p.corruption))
-        target = torch.tensor(target_at(*drawn))
+        draw = p.signal, p.noise, case.frames, case.batch, p.sampler.noise_only, p.sampler.seed, step
+        x, y = (torch.tensor(array) for array in batch_at(*draw, p.corruption))
+        target = torch.tensor(target_at(*draw))
         xn = F.pad(((x - mean) / std).transpose(1, 2), (taps // 2, taps - 1 - taps // 2))
         z = F.conv1d(xn, weights["w_enc"].flip(0).permute(2, 1, 0))
-        activations = F.leaky_relu(z, case.leak) if case.leak else z.relu()
+        activations = F.leaky_relu(z, case.negative_slope) if case.negative_slope else z.relu()
         values, positions = F.max_pool1d(activations, case.pool, ceil_mode=True, return_indices=True)
         u = torch.zeros_like(activations).scatter(2, positions, values)
         padded = F.pad(u, (taps - 1 - taps // 2, taps // 2))
@@ -162,13 +144,13 @@ def _train_steps(case: Case, a: dict):
         loss = (((target - r) ** 2).sum((1, 2)) + 0.75 * y / share * active).mean()
         peer.zero_grad()
         loss.backward()
-        if p.optimizer == "adam" and not found:  # Adam counts its steps itself
+        if p.optimizer == "adam" and not peer_losses:  # PyTorch's Adam counts its own steps
             for weight in weights.values():
                 state = {"step": torch.tensor(float(steps.FIRST)), "exp_avg": torch.zeros_like(weight)}
                 peer.state[weight] = state | {"exp_avg_sq": torch.zeros_like(weight)}
         peer.step()
-        found.append(loss.item())
-    yield "losses, beside PyTorch's", np.array(losses), np.array(found)
+        peer_losses.append(loss.item())
+    yield "losses, beside PyTorch's", np.array(losses), np.array(peer_losses)
     for name, weight in weights.items():
         yield f"{name}, beside PyTorch's", learner.weights[name], array(weight)
 
@@ -179,43 +161,11 @@ PEERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.7, weight_decay=2.0),
     "nesterov": lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.8, weight_decay=3.0, nesterov=True),
 }
-
-
-class _ClippedSGD(torch.optim.SGD):
-    """PyTorch's SGD; then weights are clamped."""
-
-    def step(self, closure: Any = None) -> Any:
-        loss = super().step(closure)
-        with torch.no_grad():
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    parameter.clamp_(-0.6, 0.6)
-        return loss
-
-
-class _WideNAdam(torch.optim.NAdam):
-    """PyTorch's NAdam, whose product of momenta is otherwise in float32."""
-
-    def step(self, closure: Any = None) -> Any:
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-        try:
-            return super().step(closure)
-        finally:
-            torch.set_default_dtype(before)
-
-
-# Of the rules that train_steps does not have.
-FURTHER_PEERS = {
-    "nadam": lambda p: _WideNAdam(p, lr=0.03, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.2, momentum_decay=0.3),
-    "clipped_sgd": lambda p: _ClippedSGD(p, lr=0.01, momentum=0.7, weight_decay=2.0),
-}
 _CHECKS = {
     "encode": _encode,
     "encode_backward": _encode_backward,
     "decode": _decode,
     "decode_backward": _decode_backward,
     "partitioned_loss": _partitioned_loss,
-    **{rule: _optimiser(rule, peer) for rule, peer in (PEERS | FURTHER_PEERS).items()},
     "train_steps": _train_steps,
 }

@@ -15,14 +15,14 @@ from .conv2d_pool import Case, against_differences, gradient_calls, tensors, wit
 from .examination import Call, examined
 from .tolerances import points
 
-# Interpreted, each place that is written costs: the other small cases are left to the back-ends that need no patience.
+# The interpreter is slow for each position that is written, so it skips these cases.
 INTERPRETED = (
     *("no factors", "frames by three, bins by five", "bins by five", "by two", "not contiguous"),
     *("nothing positive", "exact ties", "NaN at one place", "no rectifier"),
     *("NaN from above", "NaN in one filter", "huge numbers", "offset in storage"),
 )
 TINY = [case for case in conv2d.TINY if case.name in INTERPRETED]
-# Up-sampled, the paper's largest maps would make the reference slow: here they are what they are after their pool.
+# The paper's largest maps, up-sampled, would make the reference slow: here they have their size after the pool.
 LARGER = [
     replace(case, bins=min(case.bins, 205), frames=min(case.frames, 5)) if case.bins > 205 else case
     for case in [*(case for case in conv2d.TINY if case not in TINY), *conv2d.LARGER]
@@ -36,11 +36,11 @@ BEYOND = [
 REPEATED = "by two"
 
 
-def drawn(seed: int, count: int) -> list[Case]:
-    """Cases of random sizes, kinds and settings, the same for the same seed."""
+def random_cases(seed: int, count: int) -> list[Case]:
+    """Return cases of random sizes, kinds and settings, which depend on the seed only."""
     return [
         case
-        for case in conv2d.drawn(seed, 2 * count)
+        for case in conv2d.random_cases(seed, 2 * count)
         if case.batch * case.frames * case.bins * np.prod(case.factors) * case.channels * case.filters < 2e6
     ][:count]
 
@@ -62,36 +62,36 @@ def upsample_conv2d_backward(
 ) -> Sequence[Call]:
     t = tensors(case, dtype, device, draw)
     out = reference.upsample_conv2d(array(t.x), array(t.weight), array(t.bias), case.factors, case.relu)
-    grad_out, held = t.above(out.shape), placed(torch.tensor(out).to(dtype).to(device), case.kind)
+    grad_out, out_in = t.above(out.shape), placed(torch.tensor(out).to(dtype).to(device), case.kind)
 
-    def gradients(above: np.ndarray, x: np.ndarray, weight: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, ...]:
-        return reference.upsample_conv2d_backward(above, x, weight, held, case.factors, case.relu)
+    def gradients(above: np.ndarray, x: np.ndarray, weight: np.ndarray, out_in: np.ndarray) -> tuple[np.ndarray, ...]:
+        return reference.upsample_conv2d_backward(above, x, weight, out_in, case.factors, case.relu)
 
-    truth = with_nan(gradients, array(grad_out), array(t.x), array(t.weight), array(held), case.relu)
-    return gradient_calls((grad_out, t.x, t.weight, held, case.factors, case.relu), truth, dtype, case.kind)
+    truth = with_nan(gradients, array(grad_out), array(t.x), array(t.weight), array(out_in), case.relu)
+    return gradient_calls((grad_out, t.x, t.weight, out_in, case.factors, case.relu), truth, dtype, case.kind)
 
 
 def reference_errors(op_pass: str) -> Iterator[tuple[str, str, float]]:
-    """(case, quantity, relative error) of the reference: the map against loops, gradients against differences."""
+    """Yield (case, quantity, relative error) of the reference: the map against loops, gradients against differences."""
     for case in TINY:
         if case.kind not in (
             "random",
             "not contiguous",
             "negative",
             "signed",
-        ):  # a difference across a tie has no gradient to agree with
+        ):  # finite differences across a tie are no gradient
             continue
         t = tensors(case, torch.float64, torch.device("cpu"))
-        given, rest = (array(t.x), array(t.weight), array(t.bias)), (case.factors, case.relu)
-        out = reference.upsample_conv2d(*given, *rest)
+        arguments, rest = (array(t.x), array(t.weight), array(t.bias)), (case.factors, case.relu)
+        out = reference.upsample_conv2d(*arguments, *rest)
         if op_pass == "upsample_conv2d":
-            u = np.kron(given[0], np.ones((1, *case.factors, 1)))
-            yield case.name, "out", error(torch.tensor(out), conv2d.loops_convolve(u, *given[1:], case.relu))
+            u = np.kron(arguments[0], np.ones((1, *case.factors, 1)))
+            yield case.name, "out", error(torch.tensor(out), conv2d.loops_convolve(u, *arguments[1:], case.relu))
             continue
         g = array(t.above(out.shape))
-        found = reference.upsample_conv2d_backward(g, *given[:2], out, *rest)
+        gradients = reference.upsample_conv2d_backward(g, *arguments[:2], out, *rest)
         yield from against_differences(
-            case.name, found, given, lambda *a, g=g, rest=rest: np.sum(g * reference.upsample_conv2d(*a, *rest))
+            case.name, gradients, arguments, lambda *a, g=g, rest=rest: np.sum(g * reference.upsample_conv2d(*a, *rest))
         )
 
 

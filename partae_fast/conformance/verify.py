@@ -1,4 +1,4 @@
-"""Every op and every model of frames on every back-end that can run here, against the reference: `partae verify`."""
+"""`partae verify`: every op and every model of frames, on every back-end that can run here, against the reference."""
 
 import concurrent.futures
 import contextlib
@@ -22,26 +22,26 @@ from ..kernels.registry import DTYPES, interpreting
 from . import models, truth
 from .candidate import Candidate
 from .comparison import WRONG
-from .examination import Check, KeywordMissing, endure
+from .examination import Check, KeywordMissing, repeat
 from .tolerances import TOLERANCES, case_bound
 
 INTERPRETER = "triton-interpreter"
-_MODELS = "models"  # stands for an op, whose passes are models of frames
+_MODELS = "models"  # the name of an op whose passes are models of frames
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a pass on a back-end in one arithmetic."""
+    """A row of the table: a pass on a back-end in one arithmetic."""
 
     op: str
     backend: str
     type: str
     cases: int
-    error: float  # the worst over cases and quantities; infinite where no tolerance covers the result
+    error: float  # the largest over cases and quantities; infinite if no tolerance allows the result
     tolerance: float
-    where: str = ""  # the case and quantity of the worst
+    where: str = ""  # the case and quantity of the largest error
     failures: dict[str, float] = field(default_factory=dict)  # errors above the tolerance, by case and quantity
-    note: str = ""  # what was not examined, and why
+    note: str = ""  # what was not checked, and why
     refused: bool = False  # whether a candidate refuses this type
 
     @property
@@ -49,14 +49,14 @@ class Row:
         return self.refused or (self.cases > 0 and not self.failures)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, which has no infinity: null stands for it."""
+        """Return the row for JSON, which has no infinity: it becomes null."""
         failures = {name: None if e == WRONG else e for name, e in self.failures.items()}
         error = None if self.error == WRONG else self.error
         return {**asdict(self), "error": error, "failures": failures, "passed": self.passed}
 
 
 class _Tally:
-    """The worst of many errors, each beside what is allowed there, and all of those that are above it."""
+    """The largest of many errors, relative to what each is allowed, and all errors above that."""
 
     def __init__(self, tolerance: float) -> None:
         self.worst, self.tolerance, self.where = 0.0, tolerance, ""
@@ -72,22 +72,22 @@ class _Tally:
             self.failures[f"{case}: {quantity}"] = error
 
     def row(self, op_pass: str, backend: str, kind: str) -> Row:
-        note = "; ".join(f"{count} cases not run, for want of {what}" for what, count in self.skipped.items())
+        note = "; ".join(f"{count} cases not run, for lack of {argument}" for argument, count in self.skipped.items())
         return Row(op_pass, backend, kind, len(self.cases), self.worst, self.tolerance, self.where, self.failures, note)
 
 
 @dataclass(frozen=True)
 class Thoroughness:
-    """How much is tried: `draws` cases of random sizes from a `seed`, and `times` calls of one small case.
+    """How much is checked: `draws` cases of random sizes from a `seed`, and `times` calls of one small case.
 
-    The sizes beyond every tile are tried in the types `beyond`.
+    The sizes beyond every tile are checked in the types `beyond`.
     """
 
     seed: int = 0
     draws: int = 3
     times: int = 200
     beyond: tuple[str, ...] = ("float32", "tf32")
-    candidate: bool = False  # whether what is tried may refuse a type
+    candidate: bool = False  # whether the function may refuse a type
 
 
 HOUSE = Thoroughness()
@@ -101,14 +101,14 @@ def verify(
     seed: int = 0,
     kind: str | None = None,
 ) -> Iterator[Row]:
-    """Rows for some ops or passes or all of them, on one back-end or all that can run here, as they are done.
+    """Yield rows for some ops or passes or all, on one back-end or all that can run here, as they finish.
 
-    `seed` is that of the cases of random sizes; `kind` the one type that a candidate is checked in, if not in all.
+    `seed` determines the cases of random sizes. `kind` is the only type to check a candidate in; None for all.
 
-    `backend` "triton-interpreter" runs the Triton kernels through the interpreter on the tiny cases. A back-end asked
-    for by name that cannot run raises BackendUnavailable; an unknown name UserError.
+    `backend` "triton-interpreter" runs the Triton kernels in the interpreter on the tiny cases. Raises
+    BackendUnavailable if the named back-end cannot run, and UserError for an unknown name.
 
-    Where several back-ends run, each works beside the others in a process of its own, and its rows come together.
+    Several back-ends run side by side, each in a process of its own; the rows of each come together.
     """
     ops = [ops] if isinstance(ops, str) else ops
     chosen, names = _passes(ops), _backends(backend)
@@ -125,16 +125,16 @@ def verify(
     if candidate is not None:
         types = [str(dtype).removeprefix("torch.") for dtype in OPS[candidate.op].types]
         if kind not in (None, *types):
-            raise UserError(f"type {kind!r} is not one of {candidate.op}; choose one of {', '.join(types)}")
+            raise UserError(f"type {kind!r} is not a type of {candidate.op}; choose one of {', '.join(types)}")
         yield from candidate_rows(candidate, replace(CANDIDATE, seed=seed), [kind] if kind else types)
 
 
 def candidate_rows(
     candidate: Candidate, thoroughness: Thoroughness, types: Sequence[str], stop: bool = False
 ) -> Iterator[Row]:
-    """A row of a candidate for each of `types`.
+    """Yield a row of a candidate for each of `types`.
 
-    To refuse a type other than float32 in the first call is no failure. With `stop` the first failure ends a row.
+    A candidate may refuse a type other than float32 in the first call. With `stop` the first failure ends a row.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for kind in types:
@@ -152,19 +152,19 @@ def _passes(ops: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _backends(backend: str | None) -> list[str]:
-    known = backends()
-    served = [name for name in known if name == "reference" or any(name in entry.backends for entry in OPS.values())]
+    states = backends()
+    served = [name for name in states if name == "reference" or any(name in entry.backends for entry in OPS.values())]
     interpreter = importlib.util.find_spec("triton") is not None
     if backend is None:
-        return [name for name in served if known[name].available] + [INTERPRETER] * interpreter
+        return [name for name in served if states[name].available] + [INTERPRETER] * interpreter
     if backend == INTERPRETER:
         if not interpreter:
             raise BackendUnavailable("triton-interpreter cannot run here: triton is not installed; pip install triton")
         return [backend]
-    if backend not in known:
+    if backend not in states:
         raise UserError(f"back-end {backend!r} is not known; choose one of {', '.join([*served, INTERPRETER])}")
-    if not known[backend].available:
-        raise BackendUnavailable(f"back-end {backend} cannot run here: {known[backend].reason}")
+    if not states[backend].available:
+        raise BackendUnavailable(f"back-end {backend} cannot run here: {states[backend].reason}")
     if backend not in served:
         raise BackendUnavailable(f"back-end {backend} implements no op yet; choose one of {', '.join(served)}")
     return [backend]
@@ -188,13 +188,13 @@ def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Ro
                 kinds = ["float32"]  # bf16 is silently wrong in the interpreter, and TF32 is not rounded
             for kind in kinds:
                 name = INTERPRETER if interpreting() else backend + "/cuda" * (backend == "eager" and device == "cuda")
-                found = row(op, op_pass, name, module, kind, torch.device(device), replace(HOUSE, seed=seed))
-                if found.cases:  # a fused kernel may refuse a type that its back-end has for other ops
-                    yield found
+                checked = row(op, op_pass, name, module, kind, torch.device(device), replace(HOUSE, seed=seed))
+                if checked.cases:  # a fused kernel may refuse a type that its back-end takes for other ops
+                    yield checked
 
 
 def _model_rows(name: str, backend: str, devices: list[str]) -> Iterator[Row]:
-    """A model whose ops a back-end serves, in each type that it takes."""
+    """Yield rows of a model on a back-end that runs its ops, in each type that it takes."""
     if interpreting() or backend not in OPS["dense"].backends:
         return
     for device in devices:
@@ -217,29 +217,29 @@ def row(
     thoroughness: Thoroughness = HOUSE,
     stop: bool = False,
 ) -> Row:
-    """One pass of one implementation in one arithmetic: on every case, then many times and in threads.
+    """Check one pass of one implementation in one arithmetic, on every case, then many times and in threads.
 
-    In the interpreter on the tiny cases alone. With `stop` the first failure ends it. What may be built on a library's
-    sums, the back-end "eager" and candidates, is allowed what `tolerances` derives for them.
+    The interpreter runs the tiny cases only. With `stop` the first failure ends the row. Sums of a library are allowed
+    what `tolerances` derives for them: those of "eager", of candidates, and of the back-ends in the op's LIBRARY.
     """
-    library = thoroughness.candidate or name.startswith("eager")
     checks = importlib.import_module(f"{__package__}.{op}")
+    eager = name.startswith("eager")
+    library = thoroughness.candidate or eager or name in getattr(checks, "LIBRARY", ())
     check, tolerance = getattr(checks, op_pass), {**TOLERANCES, **getattr(checks, "TOLERANCES", {})}[kind]
     dtype = torch.float32 if kind == "tf32" else getattr(torch, kind)
-    # Each with whether it is examined thoroughly, and how many times the tolerance it is allowed: at a random size a
-    # gradient may be a single sum, which may all but cancel.
+    # (case, thorough, factor of the tolerance): at a random size a gradient may be a single sum that nearly cancels.
     cases = [(case, True, 1.0) for case in checks.TINY]
     if interpreting():
         cases = [(case, False, 1.0) for case in checks.TINY if case.name not in getattr(checks, "UNINTERPRETED", ())]
     else:
         beyond = checks.BEYOND if kind in thoroughness.beyond else []
         cases += [(case, False, 1.0) for case in beyond]
-        cases += [(case, False, 10.0) for case in checks.drawn(thoroughness.seed, thoroughness.draws)]
-        # Plain PyTorch widens two-byte types and goes on in float32, whose sizes are tried.
-        widened = dtype.itemsize == 2 and library and not thoroughness.candidate
+        cases += [(case, False, 10.0) for case in checks.random_cases(thoroughness.seed, thoroughness.draws)]
+        # Plain PyTorch converts two-byte types to float32, which is checked at these sizes.
+        widened = dtype.itemsize == 2 and eager and not thoroughness.candidate
         cases += [(case, False, 1.0) for case in ([] if widened else checks.LARGER)]
     tally = _Tally(tolerance)
-    with _tf32(kind == "tf32"), np.errstate(all="ignore"):  # NaN and infinity are meant
+    with _tf32(kind == "tf32"), np.errstate(all="ignore"):  # NaN and infinity are intended
         for case, thorough, factor in cases:
             factor = getattr(checks, "FACTORS", {}).get(type(case), factor)
             allowed = factor * (max(tolerance, case_bound(checks, op_pass, case, kind)) if library else tolerance)
@@ -248,19 +248,19 @@ def row(
             except KeywordMissing as missing:
                 tally.skipped[f"the keyword {missing}"] = tally.skipped.get(f"the keyword {missing}", 0) + 1
                 continue
-            except Exception as error:  # a candidate's may be any
+            except Exception as error:  # a candidate may raise anything
                 if thoroughness.candidate and not tally.cases and dtype != torch.float32:
                     return Row(op_pass, name, kind, 0, 0.0, tolerance, note=f"refused: {_line(error)}", refused=True)
                 errors = {f"raises {_line(error)}": WRONG}
-            for quantity, found in errors.items():
-                tally.add(case.name, quantity, found, allowed)
+            for quantity, error in errors.items():
+                tally.add(case.name, quantity, error, allowed)
             if stop and tally.failures:
                 return tally.row(op_pass, name, kind)
         if not interpreting() and tally.cases and not tally.failures:
             slack = max(tolerance, case_bound(checks, op_pass, _larger(checks), kind)) if library else None
             errors = _endurance(checks, check, op_pass, module, dtype, device, thoroughness, slack)
-            for quantity, found in errors.items():
-                tally.add("called often", quantity, found, tolerance)
+            for quantity, error in errors.items():
+                tally.add("called often", quantity, error, tolerance)
     return tally.row(op_pass, name, kind)
 
 
@@ -274,14 +274,14 @@ def _endurance(
     thoroughness: Thoroughness,
     slack: float | None,
 ) -> dict[str, float]:
-    """Errors of many calls, of calls in threads, and of what a pass must refuse."""
+    """Return errors of many calls, of calls in threads, and of input that a pass must refuse."""
     small = next(case for case in checks.TINY if case.name == getattr(checks, "REPEATED", "primes"))
     function, times = check.function(module), int(thoroughness.times * getattr(checks, "PATIENCE", 1.0))
     try:
         errors = checks.refusals(function, dtype, device) if op_pass == "decode" else {}
         for case, count in ((small, times), (_larger(checks), times // 400)):
             if WRONG not in errors.values() and count:
-                errors |= endure(
+                errors |= repeat(
                     function, functools.partial(check.calls, case, dtype, device, slack or WRONG), count, slack
                 )
     except Exception as error:
@@ -290,12 +290,12 @@ def _endurance(
 
 
 def _larger(checks: Any) -> Any:
-    """A case with enough work for the threads of a kernel, and that needs no keyword."""
-    return next(case for case in reversed(checks.LARGER) if not getattr(case, "leak", 0.0))
+    """Return a case with enough work for several threads, that needs no keyword."""
+    return next(case for case in reversed(checks.LARGER) if not getattr(case, "negative_slope", 0.0))
 
 
 def _line(error: Exception) -> str:
-    """An exception in one line."""
+    """Return an exception in one line."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
@@ -318,18 +318,18 @@ def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:
             yield tally.row(op_pass, "reference", "float64")
             continue
         checks = importlib.import_module(f"{__package__}.{op}")
-        known = checks if hasattr(checks, "reference_errors") else truth
+        source = checks if hasattr(checks, "reference_errors") else truth
         tally = _Tally(truth.tolerance(op_pass))
-        for case, quantity, error in known.reference_errors(op_pass):
+        for case, quantity, error in source.reference_errors(op_pass):
             tally.add(case, quantity, error, tally.tolerance)
         yield tally.row(op_pass, "reference", "float64")
 
 
 def _run_beside(backend: str, ops: Sequence[str], seed: int) -> subprocess.CompletedProcess[str]:
-    """Rows of a back-end from a process of its own.
+    """Run the rows of a back-end in a process of its own.
 
-    Products of the reference, and what PyTorch does, have one thread there: more would wait for one another, as the
-    cores are busy. Triton must be told to interpret before it is imported.
+    NumPy and PyTorch have one thread there: other processes keep the cores busy. Triton reads the variable that selects
+    its interpreter when it is imported.
     """
     interpreter, threads = backend == INTERPRETER, 1 if backend in ("eager", INTERPRETER) else torch.get_num_threads()
     command = [sys.executable, "-m", "partae_fast.conformance", "triton" if interpreter else backend, str(seed), *ops]
@@ -340,7 +340,7 @@ def _run_beside(backend: str, ops: Sequence[str], seed: int) -> subprocess.Compl
 def _rows_of_process(
     done: subprocess.CompletedProcess[str], backend: str, chosen: list[tuple[str, str]]
 ) -> Iterator[Row]:
-    """What a process wrote, and where it failed a failed row for each pass from the one that it may not have ended."""
+    """Yield the rows that a process wrote and, if it failed, a failed row for each pass it may not have finished."""
     rows = [Row(**json.loads(line)) for line in done.stdout.splitlines()]
     yield from rows
     if done.returncode == 0:

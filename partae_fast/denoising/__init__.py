@@ -1,4 +1,4 @@
-"""From a trained model to cleaner audio: masks, streaming overlap-add, files."""
+"""Denoise and separate audio in memory, in streams and in files with a trained model."""
 
 from ..masking.mask import Mask
 from .denoise import denoise

@@ -1,7 +1,7 @@
-"""A stream of samples taken through a short-time Fourier transform and back, so many frames at a time.
+"""Process a stream of samples in chunks of spectrogram frames, with bounded memory.
 
-A chunk starts on a multiple of the pool and comes with as many frames on either side as can change it, so that it gets
-the values that one pass over the recording would give it. There is a chunk to each thread.
+A chunk starts on a multiple of the pool and has a halo, the frames on either side that affect it, so the result equals
+that of one pass over the whole recording.
 """
 
 import itertools
@@ -13,95 +13,97 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.spectrogram import Spectrogram
-from .threads import in_order
+from .threads import map_in_order
 
-# Frames in a chunk: some 12 s at the default's rate and hop. With fewer, what each chunk costs besides its frames, the
-# halo and many small steps in Python, is felt.
+# Frames in a chunk, about 12 s at the default rate and hop. In shorter chunks the overhead of the halo and of Python is
+# noticeable.
 CHUNK = 4096
-# Beyond so many channels a chunk is shorter, down to so many frames, for all channels are in memory at once.
-_FULL_CHANNELS, _LEAST_OF_MANY = 4, 256
-WHOLE = 2**40  # frames, more than any recording has
+# All channels are in memory at once, so chunks of more than _FULL_CHANNELS are shorter, down to _MIN_CHUNK frames.
+_FULL_CHANNELS, _MIN_CHUNK = 4, 256
+ALL_FRAMES = 2**40  # more frames than any recording has
 
 Audio = NDArray[np.float32]
 
 
-class Chunks:
-    """What becomes of spectra is for subclasses to say, in `sums`.
+class ChunkProcessor:
+    """Base class that splits a stream into chunks and joins the results; subclasses implement `sums`.
 
     Args:
-        spectrogram: of the samples. channels: that come in. outputs: channels that go out.
-        chunk: frames at a time, rounded up to whole pools; fewer where there are many channels.
-        pool: frames that chunks begin on multiples of. halo: frames on either side, a multiple of pool.
+        spectrogram: spectrogram of the samples.
+        channels: channels of the input.
+        outputs: channels of the output.
+        chunk: frames in a chunk, rounded up to whole pools, and reduced for many channels.
+        pool: chunks start on multiples of this number of frames.
+        halo: frames on either side that affect a chunk, a multiple of `pool`.
     """
 
     def __init__(self, spectrogram: Spectrogram, channels: int, outputs: int, chunk: int, pool: int, halo: int) -> None:
         self.spectrogram, self.channels, self.outputs, self.halo = spectrogram, channels, outputs, halo
-        chunk = min(chunk, max(_LEAST_OF_MANY, chunk * _FULL_CHANNELS // max(1, channels, outputs)))
+        chunk = min(chunk, max(_MIN_CHUNK, chunk * _FULL_CHANNELS // max(1, channels, outputs)))
         self.chunk = max(1, -(-chunk // pool)) * pool
-        self.seen = 0
+        self._samples_in = 0
 
     def sums(self, samples: Audio, before: int, count: int) -> tuple[Audio, Audio, int]:
-        """What a chunk makes: both sums of its frames, as from `Spectrogram.overlap_add`, and its frames' number.
+        """Process one chunk and return both sums of `Spectrogram.overlap_add`, (T, outputs) and (T, 1), and `count`.
 
         Args:
-            samples: under the chunk and its halo, (T, channels).
-            before: frames of halo before the chunk. count: frames of its own.
-
-        Returns sums (T, outputs) and (T, 1) over the chunk's own frames, and count.
+            samples: samples of the chunk and its halo, (T, channels).
+            before: frames of halo before the chunk.
+            count: frames of the chunk; the sums are over these.
         """
         raise NotImplementedError
 
     def process(self, blocks: Iterable[Audio]) -> Iterator[Audio]:
-        """Blocks (t, channels) -> blocks (t, outputs), together of the same length."""
+        """Yield the output (t, outputs) for a stream of blocks (t, channels), with as many samples in total."""
         n_fft, hop = self.spectrogram.n_fft, self.spectrogram.hop
         total = np.zeros((n_fft - hop, self.outputs), np.float32)
         weight = np.zeros((n_fft - hop, 1), np.float32)
-        # Counted from half a window before the first sample, where frame 0 begins.
+        # Positions are counted from the start of frame 0, half a window before the first sample.
         done, skip = 0, n_fft // 2
-        for now, now_weight, count in in_order(self.sums, self._chunks(blocks)):
-            now[: n_fft - hop] += total
-            now_weight[: n_fft - hop] += weight
-            # What later frames cannot reach any more, and no more than came in.
+        for chunk_total, chunk_weight, count in map_in_order(self.sums, self._chunks(blocks)):
+            chunk_total[: n_fft - hop] += total
+            chunk_weight[: n_fft - hop] += weight
+            # Later frames do not reach the first `ready` samples.
             ready = count * hop
-            new = slice(min(skip, ready), min(ready, n_fft // 2 + self.seen - done))
-            yield now[new] / now_weight[new]
+            new = slice(min(skip, ready), min(ready, n_fft // 2 + self._samples_in - done))
+            yield chunk_total[new] / chunk_weight[new]
             skip = max(0, skip - ready)
             done += ready
-            total, weight = now[ready:], now_weight[ready:]
-        rest = slice(skip, max(skip, n_fft // 2 + self.seen - done))
+            total, weight = chunk_total[ready:], chunk_weight[ready:]
+        rest = slice(skip, max(skip, n_fft // 2 + self._samples_in - done))
         yield total[rest] / weight[rest]
 
     def _chunks(self, blocks: Iterable[Audio]) -> Iterator[tuple[Audio, int, int]]:
-        """For each chunk: samples under its frames and halo; frames of halo before it; frames of its own."""
+        """Yield the arguments of `sums` for each chunk."""
         n_fft, hop = self.spectrogram.n_fft, self.spectrogram.hop
-        waiting = Fifo(self.channels)
-        waiting.push(np.zeros((n_fft // 2, self.channels), np.float32))
-        held = np.zeros((0, self.channels), np.float32)
+        queue = SampleQueue(self.channels)
+        queue.push(np.zeros((n_fft // 2, self.channels), np.float32))
+        samples = np.zeros((0, self.channels), np.float32)
         start = before = 0
-        frames: float = math.inf  # not known before the end
+        frames: float = math.inf  # unknown until the stream ends
         for block in itertools.chain(blocks, [None]):
             if block is None:
-                frames = self.spectrogram.frame_count(self.seen)
-                after = (frames - 1) * hop + n_fft // 2 - self.seen
-                waiting.push(np.zeros((max(0, after), self.channels), np.float32))
+                frames = self.spectrogram.frame_count(self._samples_in)
+                padding = (frames - 1) * hop + n_fft // 2 - self._samples_in
+                queue.push(np.zeros((max(0, padding), self.channels), np.float32))
             else:
-                self.seen += len(block)
-                waiting.push(block)
+                self._samples_in += len(block)
+                queue.push(block)
             while start < frames:
                 end = int(min(start + self.chunk, frames))
-                reach = int(min(end + self.halo, frames))
-                wanted = (reach - start + before - 1) * hop + n_fft - len(held)
-                if wanted > len(waiting):
+                halo_end = int(min(end + self.halo, frames))
+                missing = (halo_end - start + before - 1) * hop + n_fft - len(samples)
+                if missing > len(queue):
                     break
-                held = np.concatenate([held, waiting.take(wanted)])
-                yield held, before, end - start
-                kept = min(self.halo, end)
-                held = held[(before + end - start - kept) * hop :]
-                start, before = end, kept
+                samples = np.concatenate([samples, queue.take(missing)])
+                yield samples, before, end - start
+                next_before = min(self.halo, end)
+                samples = samples[(before + end - start - next_before) * hop :]
+                start, before = end, next_before
 
 
-class Fifo:
-    """Samples (T, channels) that wait: pushed in blocks, taken in any number."""
+class SampleQueue:
+    """Queue of samples (T, channels): pushed in blocks, taken in any number."""
 
     def __init__(self, channels: int):
         self._blocks: deque[Audio] = deque()
@@ -116,7 +118,7 @@ class Fifo:
         self._length += len(block)
 
     def take(self, count: int) -> Audio:
-        """The first `count` samples, of at least as many."""
+        """Remove and return the first `count` samples; the queue must have as many."""
         self._length -= count
         taken = [self._empty]
         while count:

@@ -1,4 +1,4 @@
-"""Denoising of one audio file into another: streamed, with less at a time where memory runs out."""
+"""Denoise an audio file to another, in chunks that shrink if memory runs out."""
 
 import gc
 import logging
@@ -13,25 +13,23 @@ import torch
 from ..atomic import check_writable
 from ..audio.files import BLOCK, AudioInfo, PathLike, blocks, info, read, writing
 from ..errors import UserError, is_out_of_memory
-from .denoise import CHUNK, Separator, denoise_blocks
+from .denoise import CHUNK, DenoisingModel, denoise_blocks
 
 logger = logging.getLogger("partae_fast")
 
 T = TypeVar("T")
 
-# Seconds of a recording that its figure shows: more would not be legible.
-FIGURE_SECONDS = 60
-# Frames in the smallest chunk that is tried: below it nearly all memory is the chunk's halo.
-LEAST_CHUNK = 128
+FIGURE_SECONDS = 60  # seconds of a recording in its figure; more would not be legible
+MIN_CHUNK = 128  # frames; nearly all memory of smaller chunks is their halo
 
 
 def figure_path(target: PathLike) -> Path:
-    """Where the figure of a denoised file goes: beside it, as .png."""
+    """Return the path of the figure of a denoised file: the same name with suffix .png."""
     return Path(target).with_suffix(".png")
 
 
 def denoise_file(
-    model: Separator,
+    model: DenoisingModel,
     source: PathLike,
     target: PathLike,
     part: str = "signal",
@@ -40,94 +38,97 @@ def denoise_file(
     overwrite: bool = False,
     clipping: str = "clip",
     chunk: int = CHUNK,
-    tell: Callable[[float], None] | None = None,
+    progress_callback: Callable[[float], None] | None = None,
 ) -> AudioInfo:
-    """Denoise a file into another, in bounded memory; its samples are those of `denoise` of the whole.
+    """Denoise a file to another with bounded memory; the samples are those of `denoise`.
 
     Arguments:
-        source: anything that libsndfile reads, at any rate, with any number of channels.
-        target: its suffix says the format; rate, channels, length, the header's tags, the time of the last change
-            and, where the format has it, subtype are kept.
-        part, reduction: as for `denoise`.
-        figure: whether to draw the first minute of the first channel to `figure_path(target)`.
-        overwrite: whether a target that exists is replaced.
-        clipping: what becomes of samples beyond full scale, as for `audio.files.writing`.
-        chunk: frames that the model gets at a time. Where memory runs out, of the host or of a GPU, the file is begun
-            again with half of them, and the log says so.
-        tell: called now and then with the share of the file that is done, 0 .. 1.
+        model: trained model.
+        source: any file that libsndfile reads, at any rate and with any number of channels.
+        target: output file; its suffix selects the format. Rate, channels, length, tags, the time of change and, if the
+            format has it, the subtype are those of `source`.
+        part, reduction: see `denoise`.
+        figure: plot the first minute of the first channel to `figure_path(target)`.
+        overwrite: replace an existing target.
+        clipping: how samples beyond full scale are written; see `audio.files.writing`.
+        chunk: frames that the model processes at a time. If the memory of the host or a GPU runs out, the file is
+            denoised again with half as many, and a warning is logged.
+        progress_callback: called repeatedly with the share of the file that is done, 0 .. 1.
 
-    Returns what the source's header says, with the number of frames that there were. Raises UserError as `denoise`,
-    `audio.files.read` and `audio.files.writing` do, where the source changes while it is read, and where memory is too
-    small for the smallest chunk; `target` is then as it was.
+    Returns the header of the source, with the number of frames that were read.
+
+    Raises the errors of `denoise`, `audio.files.read` and `audio.files.writing`, and UserError if the source changes
+    while it is read or if memory runs out with the smallest chunk. An error leaves `target` unchanged.
     """
-    about = info(source)
+    header = info(source)
     before = os.stat(source)
     if Path(target).exists() and Path(target).samefile(source):
         raise UserError(f"{target}: is the input itself; write to another file")
     if figure:
         check_writable(figure_path(target), overwrite)
 
-    def attempt(chunk: int) -> int:
-        """How many frames were written."""
+    def denoise_in_chunks(chunk: int) -> int:
+        """Denoise the file; return the number of frames."""
         with writing(
-            target, about.rate, about.channels, about.frames, about.subtype, overwrite, clipping, about.tags
+            target, header.rate, header.channels, header.frames, header.subtype, overwrite, clipping, header.tags
         ) as writer:
-            pieces = blocks(source, block_size(chunk, about.channels))
-            for block in denoise_blocks(pieces, about.rate, about.channels, model, part, reduction, chunk):
+            inputs = blocks(source, block_size(chunk, header.channels))
+            for block in denoise_blocks(inputs, header.rate, header.channels, model, part, reduction, chunk):
                 writer.write(block)
-                if tell:
-                    tell(min(1.0, writer.frames / about.frames))
+                if progress_callback:
+                    progress_callback(min(1.0, writer.frames / header.frames))
             require_unchanged(source, before)
         return writer.frames
 
-    frames = with_less_at_a_time(attempt, chunk, about)
-    # So that what orders recordings by their time finds the denoised ones in the same order.
+    frames = retry_with_smaller_chunks(denoise_in_chunks, chunk, header)
+    # Programs that sort recordings by time sort the denoised ones in the same order.
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
     if figure:
-        _draw(model, source, target, part, about.rate)
-    return replace(about, frames=frames)
+        _plot(model, source, target, part, header.rate)
+    return replace(header, frames=frames)
 
 
 def block_size(chunk: int, channels: int) -> int:
-    """Samples of a channel to read at a time where the model gets `chunk` frames at a time."""
+    """Return the number of frames to read at a time for a model that processes `chunk` spectrogram frames."""
     return max(1, BLOCK * min(chunk, CHUNK) // (CHUNK * channels))
 
 
-def with_less_at_a_time(attempt: Callable[[int], T], chunk: int, about: AudioInfo) -> T:
-    """What `attempt` returns of a number of frames at a time: `chunk`, halved each time that memory runs out.
+def retry_with_smaller_chunks(process: Callable[[int], T], chunk: int, header: AudioInfo) -> T:
+    """Return process(chunk), with `chunk` halved each time that memory runs out.
 
-    Raises UserError where it is too small for the smallest chunk.
+    Raises UserError if memory runs out with the smallest chunk.
     """
     while True:
         try:
-            return attempt(chunk)
+            return process(chunk)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        # Outside the handler, whose error holds what the attempt had allocated.
+        # After the handler, because the traceback keeps the failed call's memory alive.
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if chunk // 2 < LEAST_CHUNK:
+        if chunk // 2 < MIN_CHUNK:
             raise UserError(
-                f"{about.path}: memory ran out, with {chunk} frames of {about.channels} channels at a time too; "
-                "close other programs, use fewer --jobs, or another machine"
+                f"{header.path}: memory ran out with only {chunk} frames of {header.channels} channels at a time; "
+                "close other programs, reduce --jobs, or use another machine"
             )
         chunk //= 2
-        logger.warning("%s: memory ran out; begun again with %d frames at a time", about.path, chunk)
+        logger.warning("%s: memory ran out; started again with %d frames at a time", header.path, chunk)
 
 
 def require_unchanged(source: PathLike, before: os.stat_result) -> None:
-    now = os.stat(source)
-    if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        raise UserError(f"{source}: changed while it was read; denoise it again once it is complete")
+    """Raise UserError if the size or the time of change of a file differs from `before`."""
+    after = os.stat(source)
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise UserError(f"{source}: changed while it was read; denoise it again when it is complete")
 
 
-def _draw(model: Separator, source: PathLike, target: PathLike, part: str, rate: int) -> None:
-    from .figure import figure
+def _plot(model: DenoisingModel, source: PathLike, target: PathLike, part: str, rate: int) -> None:
+    from .figure import plot_denoising
 
     audio, _ = read(source, frames=FIGURE_SECONDS * rate)
-    written, _ = read(target, frames=FIGURE_SECONDS * rate)
-    audio, written = audio[:, 0], written[:, 0]
-    signal, noise = (written, audio - written) if part == "signal" else (audio - written, written)
-    figure(figure_path(target), audio, signal, noise, rate, model, title=Path(source).name)
+    output, _ = read(target, frames=FIGURE_SECONDS * rate)
+    audio, output = audio[:, 0], output[:, 0]
+    signal, noise = (output, audio - output) if part == "signal" else (audio - output, output)
+    plot_denoising(figure_path(target), audio, signal, noise, rate, model, title=Path(source).name)

@@ -1,8 +1,4 @@
-"""From samples to magnitudes, and from gains back to samples, a block of frames at a time: SciPy's FFT does the work.
-
-A block, its spectra and its frames stay in the second-level cache, so that the band's spectra, the magnitudes and the
-gains alone go through memory.
-"""
+"""Short-time Fourier transforms of the band, and their inverse with gains, in blocks that fit in the cache."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -10,15 +6,16 @@ from numpy.typing import NDArray
 
 from ..audio.spectrogram import Spectrogram
 
+# Samples in one call of the FFT: a block's frames and spectra stay in the second-level cache.
 SAMPLES_PER_BLOCK = 2**15
 
 
 def analyse(
     samples: NDArray[np.float32], spectrogram: Spectrogram
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """Return the spectra of the band and their magnitudes times `spectrogram.gain`, (C, frames, bins) both.
+    """Return the spectra of the band and their magnitudes times `spectrogram.gain`, (C, frames, bins) each.
 
-    samples: (T, C). Frames begin at samples 0, hop, 2 hop ...
+    `samples` has shape (T, C); frames start at samples 0, hop, 2 hop ...
     """
     from scipy.fft import rfft
 
@@ -38,10 +35,10 @@ def analyse(
 def synthesise(
     spectra: NDArray[np.complex64], gains: NDArray[np.float32], spectrogram: Spectrogram, floor: float, before: int
 ) -> NDArray[np.float32] | None:
-    """Return the sum of the windowed frames from `before` on, (C, (frames - 1) hop + n_fft), weighted by the gains.
+    """Return the overlap-added frames from frame `before` on, weighted by max(gain, floor) - floor.
 
-    spectra: as from `analyse`. gains: (C, frames, bins). Spectra are multiplied by max(gain, floor) - floor, and by 0
-    outside the band. None where a gain is not finite.
+    `spectra` are the result of `analyse`, `gains` have shape (C, frames, bins), and the sum has shape
+    (C, (frames - 1) hop + n_fft). Frequencies outside the band are 0. Returns None if a gain is not finite.
     """
     from scipy.fft import irfft
 
@@ -49,7 +46,7 @@ def synthesise(
         return None
     channels, count, _ = gains.shape
     n_fft, hop, band, window = spectrogram.n_fft, spectrogram.hop, _band(spectrogram), spectrogram.window_samples
-    # One row holds one hop; part j of frame n falls on row n + j.
+    # A row is one hop: part j of frame n is added to row n + j.
     total = np.zeros((channels, count + n_fft // hop - 1, hop), np.float32)
     for channel in range(channels):
         for block in _blocks(count, n_fft):

@@ -1,4 +1,4 @@
-"""The chunks of a stream on several threads, each whole chunk on one: FFTs and copies take turns on no core then."""
+"""Process the chunks of a stream on several threads, one chunk per thread."""
 
 import itertools
 from collections import deque
@@ -10,26 +10,26 @@ import torch
 
 T = TypeVar("T")
 
-MOST = 8  # chunks at once: a bound on memory where there are many processors
+MAX_THREADS = 8  # bounds the memory on machines with many processors
 
 
-def in_order(call: Callable[..., T], chunks: Iterable[tuple[Any, ...]]) -> Iterator[T]:
-    """call(*chunk) for each chunk, in their order, as many at once as PyTorch has threads, `MOST` at most.
+def map_in_order(function: Callable[..., T], chunks: Iterable[tuple[Any, ...]]) -> Iterator[T]:
+    """Yield function(*chunk) for each chunk, in order, on as many threads as PyTorch has, up to `MAX_THREADS`.
 
-    A chunk that is alone is called here, by kernels that may use all threads. What is raised, by `call` or by
-    `chunks`, is raised here, once what is under way has ended.
+    A single chunk is processed on the calling thread, and its kernels may use all threads. An exception of `function`
+    or `chunks` is raised here after the running calls have ended.
     """
     chunks = iter(chunks)
     first = list(itertools.islice(chunks, 2))
-    threads = min(torch.get_num_threads(), MOST)
+    threads = min(torch.get_num_threads(), MAX_THREADS)
     if threads == 1 or len(first) < 2:
-        yield from itertools.starmap(call, itertools.chain(first, chunks))
+        yield from itertools.starmap(function, itertools.chain(first, chunks))
         return
-    from ..kernels._cpu.threads import alone  # here: Numba's import takes longer than all of ours
+    from ..kernels._cpu.threads import alone  # imported here because importing Numba is slow
 
     def on_one_thread(*chunk: Any) -> T:
         with alone():
-            return call(*chunk)
+            return function(*chunk)
 
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="partae-chunk") as pool:

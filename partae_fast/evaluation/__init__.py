@@ -1,1 +1,1 @@
-"""How good denoising is: scenes with a known song, other denoisers, scores; and what can be told without clean data."""
+"""Evaluation: scenes with a known clean song, other denoisers, scores, and diagnostics that need no clean audio."""

@@ -94,6 +94,6 @@ def _rises(active: NDArray[np.bool_]) -> NDArray[np.intp]:
 def has_stoi() -> bool:
     """Whether pystoi is installed; logs, once, where it is not."""
     if importlib.util.find_spec("pystoi") is None:
-        logger.warning("left out: %s", "STOI needs pystoi; `pip install partae-fast[evaluate]`")
+        logger.warning("skipped: %s", "STOI needs pystoi; `pip install partae-fast[evaluate]`")
         return False
     return True

@@ -1,4 +1,4 @@
-"""Every denoiser on every scene at every level, scored in the scene's band and over all frequencies."""
+"""Scores of every denoiser on every scene at every level, in the scene's band and over all frequencies."""
 
 import functools
 import logging
@@ -27,9 +27,9 @@ FILTERS = {f"{rule}-{windows}": (windows, rule) for rule in ("wiener", "log-mmse
 ALL_PEERS = (*PEERS, *FILTERS)
 OURS = "partae"
 METRICS = ("si_sdr", "snr", "sdr", "sir", "sar")
-FULL = "_full"  # ends the name of a score over all frequencies; without it, it is in the band
+FULL = "_full"  # suffix of a score over all frequencies; a score without it is in the band
 MODES = {"noisereduce-stationary": True, "noisereduce-nonstationary": False}
-_LIMIT = 100.0  # dB; no level and no score is beyond it, so that a silent estimate leaves a mean
+_LIMIT = 100.0  # dB; levels and scores are limited to +-100, so that a silent estimate leaves the mean finite
 
 
 class Scorer(Protocol):
@@ -47,23 +47,30 @@ def evaluate(
     mismatch: float = 0.0,
     others: Sequence[str] | None = None,
 ) -> list[Row]:
-    """Denoise every scene at every level with every method, and score what comes out.
+    """Denoise every scene at every level with every method, and score the estimates.
 
-    Arguments:
+    Args:
         scenes: see `scenes_of`.
-        ours: for each seed a denoiser for a scene, such as `lambda scene: trained(scene.band, seed=0)`.
-        levels: of the song over the noise, in the band, in dB.
-        mismatch: how much too loud the noise-only audio is, in dB.
-        others: names in `PEERS`; by default all that are installed, and the log says which are not.
+        ours: a function for each seed that returns a denoiser for a scene, such as
+            `lambda scene: trained(scene.band, seed=0)`.
+        levels: of the song relative to the noise, in the band, in dB.
+        mismatch: excess level of the noise-only audio over the noise in the mixture, in dB.
+        others: names in `PEERS`; None for all that are installed, with a warning for those that are not.
 
-    Returns a row for each scene, level and method, and of ours for each seed: `scene`, `level`, `method`, `seed` (None
-    for the others), `seconds` (to train, where the method does, and to denoise), and the scores in dB: each of METRICS
-    in the band and, with FULL after its name, over all frequencies. SDR, SIR and SAR are left out where fast_bss_eval
-    is not installed. The method "input" is the mixture itself, and "noisereduce" is whichever of its two modes has the
-    higher SI-SDR in the band, chosen for each scene and level with the knowledge of the song.
+    Returns:
+        A row for each scene, level, method and seed:
 
-    Raises UserError for a level beyond 100 dB, a peer that is not known or, where named, not installed, scenes of one
-    name, and, with its name before it, a scene that cannot be trained on.
+        scene, level, method
+        seed        None for the peers
+        seconds     for training, if the method trains, and denoising
+        scores      in dB: each of METRICS in the band and, with the suffix FULL, over all frequencies. SDR, SIR and
+                    SAR are omitted if fast_bss_eval is not installed
+
+        The method "input" is the mixture itself. The method "noisereduce" is the better of both modes of noisereduce,
+        chosen by the SI-SDR in the band for each scene and level, which a user without the clean song could not do.
+
+    Raises UserError if a level is beyond 100 dB, if a peer is unknown, if a peer in `others` is not installed, if two
+    scenes have the same name, or if a denoiser rejects a scene.
     """
     out_of_range = [value for value in (*levels, mismatch) if not abs(value) <= _LIMIT]
     if out_of_range:
@@ -76,26 +83,26 @@ def evaluate(
     for scene in scenes:
         for level in levels:
             models = {OURS: [(seed, denoiser_for(scene)) for seed, denoiser_for in enumerate(ours)]}
-            added = scored(scene, level, mismatch, others, models)
-            rows += added
-            told = ", ".join(f"{row['method']} {row['si_sdr']:.1f}" for row in added if row["method"] not in MODES)
-            logger.info("%s at %g dB: %s", scene.name, level, told)
+            new_rows = scored(scene, level, mismatch, others, models)
+            rows += new_rows
+            scores = ", ".join(f"{row['method']} {row['si_sdr']:.1f}" for row in new_rows if row["method"] not in MODES)
+            logger.info("%s at %g dB: %s", scene.name, level, scores)
     return rows
 
 
 def available(others: Sequence[str] | None, default: Sequence[str] = PEERS) -> list[str]:
-    """The peers to run, by default all of `default` that are installed; those that are named must be."""
+    """Return the peers to run; raise UserError if a peer in `others` is unknown or not installed."""
     unknown = [name for name in others or () if name not in ALL_PEERS]
     if unknown:
-        raise UserError(f"peer {unknown[0]!r} is not known; choose of {', '.join(ALL_PEERS)}")
+        raise UserError(f"peer {unknown[0]!r} is unknown; choose from {', '.join(ALL_PEERS)}")
     chosen = list(default if others is None else dict.fromkeys(others))
     if "noisereduce" in chosen:
         try:
             peers.noisereduce(True)
-        except UserError as missing:
+        except UserError as error:
             if others is not None:
                 raise
-            logger.warning("left out: %s", missing)
+            logger.warning("skipped: %s", error)
             chosen.remove("noisereduce")
     return chosen
 
@@ -108,9 +115,12 @@ def scored(
     ours: Mapping[str, Sequence[tuple[int, Denoiser]]],
     scores: Callable[[Scene, NDArray[np.float32]], Scorer] | None = None,
 ) -> list[Row]:
-    """The rows of one scene at one level: the input, the peers in `others`, and ours by name, a denoiser for a seed.
+    """Return the rows of one scene at one level: of the input, of the peers, and of ours.
 
-    scores: for a scene and its mixture, what scores an estimate; by default METRICS.
+    Args:
+        others: names of peers.
+        ours: for each method name, pairs of a seed and a denoiser.
+        scores: makes what scores an estimate, from a scene and its mixture; by default METRICS are scored.
     """
     mixture, noise_only = scene.mixture(level, mismatch)
     scorer = (scores or _Scores)(scene, mixture)
@@ -148,33 +158,35 @@ def _peer(name: str, song: NDArray[np.float32]) -> Denoiser:
 
 
 class _Scores:
-    """Scores estimates against a scene's song, in dB."""
+    """Scores of estimates against a scene's song, in dB."""
 
     def __init__(self, scene: Scene, mixture: NDArray[np.float32]):
         noise = mixture - scene.song
-        self._parts = {
+        self._filters = {
             "": lambda x: band(x, scene.rate, *scene.band),
             FULL: lambda x: np.asarray(x, np.float64),
         }
-        self._truth = {where: (part(scene.song), part(noise)) for where, part in self._parts.items()}
+        self._references = {
+            suffix: (filtered(scene.song), filtered(noise)) for suffix, filtered in self._filters.items()
+        }
 
     def of(self, estimate: NDArray[np.float32]) -> dict[str, float]:
         scores = {}
-        for where, part in self._parts.items():
-            (song, noise), heard = self._truth[where], part(estimate)
-            found = {"si_sdr": si_sdr(song, heard), "snr": snr(song, heard)}
+        for suffix, filtered in self._filters.items():
+            (song, noise), output = self._references[suffix], filtered(estimate)
+            metrics = {"si_sdr": si_sdr(song, output), "snr": snr(song, output)}
             if has_bss():
-                found |= bss(song, noise, heard)._asdict()
-            scores |= {name + where: float(np.clip(score, -_LIMIT, _LIMIT)) for name, score in found.items()}
+                metrics |= bss(song, noise, output)._asdict()
+            scores |= {name + suffix: float(np.clip(score, -_LIMIT, _LIMIT)) for name, score in metrics.items()}
         return scores
 
 
 @functools.cache
 def has_bss() -> bool:
-    """Whether SDR, SIR and SAR can be had; says so, once, where not."""
+    """Return whether SDR, SIR and SAR can be computed; the first call warns if they cannot."""
     try:
         bss([1.0, 0.0], [0.0, 1.0], [1.0, 0.0], taps=1)
-    except UserError as missing:
-        logger.warning("left out: %s", missing)
+    except UserError as error:
+        logger.warning("skipped: %s", error)
         return False
     return True

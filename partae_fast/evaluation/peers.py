@@ -1,6 +1,6 @@
-"""Denoisers to compare: what others use, two simple filters, a ceiling, and ours. All have one form.
+"""Denoisers to compare: noisereduce, a Wiener filter, a spectral gate, the true ratio mask, and partae's models.
 
-A denoiser is f(mixture (T,), noise_only (any length,), rate in Hz) -> estimate (T,), float32; both inputs are float32.
+A denoiser is f(mixture (T,), noise_only (any length,), rate in Hz) -> estimate (T,); all audio is float32.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.spectrogram import Spectrogram
-from ..denoising.denoise import Separator, denoise
+from ..denoising.denoise import DenoisingModel, denoise
 from ..errors import UserError
 from ..masking.decision_directed import decision_directed as gains
 from ..systems.fit import fit
@@ -22,42 +22,44 @@ from ..training.options import TrainingOptions
 Audio = NDArray[np.float32]
 Denoiser = Callable[[Audio, Audio, int], Audio]
 
-# The gate's and the Wiener filter's window and hop: 256 and 64 samples at 22.05 kHz, and as long at other rates.
+# Window and hop of the gate and the Wiener filter: 256 and 64 samples at 22.05 kHz, the same durations at other rates.
 _HOPS, _HOP_SECONDS = 4, 64 / 22050
-_MEMORY = 0.98  # of the Wiener filter's signal-to-noise ratio, the share that comes from the frame before
+_MEMORY = 0.98  # weight of the previous frame in the Wiener filter's signal-to-noise ratio
 _LEAST_RATIO = 10**-2.5
-_OVER = 4.0  # the gate takes the noise for this much stronger than it is
-_SMALLEST = 1e-20  # below the power of float32 audio; in place of 0 where something is divided by a power
+_OVER = 4.0  # oversubtraction factor of the gate
+_SMALLEST = 1e-20  # lower limit of a power that is divided by; below the power of float32 audio
 
 
 def noisereduce(stationary: bool) -> Denoiser:
-    """noisereduce (Sainburg 2019), with its default settings.
+    """Return noisereduce (Sainburg 2019) with its default settings.
 
-    Arguments:
-        stationary: its threshold for each frequency is from the noise-only audio; else it follows the mixture's own
-            level over 2 s, and the noise-only audio, which it is given too, does not matter to it.
+    Args:
+        stationary: whether the threshold of each frequency comes from the noise-only audio. If false, the threshold
+            follows the level of the mixture over 2 s, and noisereduce ignores the noise-only audio.
 
-    Raises UserError where noisereduce is not installed.
+    Raises UserError if noisereduce is not installed.
     """
     if importlib.util.find_spec("noisereduce") is None:
-        raise UserError("noisereduce is not installed; `pip install partae-fast[evaluate]`, or leave it out")
+        raise UserError("noisereduce is not installed; `pip install partae-fast[evaluate]`, or omit it")
 
     def denoiser(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
         from noisereduce import reduce_noise  # pyright: ignore[reportMissingImports]
 
-        # Its mask is smoothed over 500 Hz; it refuses less than two bins of its 1024-point FFT.
+        # By default the mask is smoothed over 500 Hz; noisereduce rejects less than two bins of its 1024-point FFT.
         smoothing = max(500, math.ceil(rate / 512))
-        done = reduce_noise(mixture, rate, stationary, noise_only, freq_mask_smooth_hz=smoothing)
-        return np.asarray(done, np.float32)
+        estimate = reduce_noise(mixture, rate, stationary, noise_only, freq_mask_smooth_hz=smoothing)
+        return np.asarray(estimate, np.float32)
 
     return denoiser
 
 
 def wiener(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
-    """The Wiener filter g = r / (1 + r) of each frame and bin, r the signal's power over the noise's.
+    """Apply the Wiener filter g = r / (1 + r) to each frame and bin; r is the signal-to-noise power ratio.
 
-    With p = |Y|^2 / psd, psd the mean of |N|^2 in the noise-only audio, r is 0.98 g^2 p of the frame before plus
-    0.02 max(p - 1, 0), and at least -25 dB (Scalart & Filho 1996, with r as Ephraim & Malah 1984 estimate it).
+    Let p = |Y|^2 / psd, where psd is the mean of |N|^2 in the noise-only audio. Then r is 0.98 g^2 p of the previous
+    frame plus 0.02 max(p - 1, 0), and at least -25 dB.
+
+    Scalart & Filho 1996; r is the decision-directed estimate of Ephraim & Malah 1984.
     """
     grid = _grid(rate)
     spectra = grid.stft(mixture)
@@ -90,7 +92,10 @@ def decision_directed(windows: int, rule: str) -> Denoiser:
 
 
 def gate(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
-    """The mask without any training: max(1 - 4 psd / smooth(|Y|^2), 0), smoothed over 3 frames x 3 bins."""
+    """Apply the gain max(1 - 4 psd / smooth(|Y|^2), 0), partae's mask without training.
+
+    psd is the mean of |N|^2 in the noise-only audio; smooth() is the mean over 3 frames x 3 bins.
+    """
     grid = _grid(rate)
     spectra = grid.stft(mixture)
     power = np.maximum(_smooth(np.abs(spectra) ** 2), _SMALLEST)
@@ -98,24 +103,24 @@ def gate(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
 
 
 def ratio_mask(song: Audio) -> Denoiser:
-    """The true ratio mask |S|^2 / (|S|^2 + |N|^2), from the clean song (T,): a ceiling, and no denoiser."""
+    """Return the true ratio mask |S|^2 / (|S|^2 + |N|^2) of the clean song (T,): an upper limit for masks."""
 
     def denoiser(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
         grid = _grid(rate)
         spectra = grid.stft(mixture)
-        signal, noise = (np.abs(grid.stft(part)) ** 2 for part in (song, mixture - song))
+        signal, noise = (np.abs(grid.stft(audio)) ** 2 for audio in (song, mixture - song))
         return grid.istft(spectra * (signal / np.maximum(signal + noise, _SMALLEST)), len(mixture))
 
     return denoiser
 
 
 def trained(band: tuple[float, float] | None = None, system: str = DEFAULT, **options: Any) -> Denoiser:
-    """Ours, trained on nothing but the mixture that it is to denoise and the noise-only audio.
+    """Return a denoiser that trains a model on the mixture and the noise-only audio, and applies it to the mixture.
 
-    Arguments:
-        band: low and high in Hz, as a user who knows the song may give them; None for the system's.
-        system: what is trained; one that learns from weak labels.
-        options: of `TrainingOptions`: steps, seed, backend.
+    Args:
+        band: low and high in Hz; None for the system's default.
+        system: name of a system that learns from weak labels.
+        options: of `TrainingOptions`, such as steps, seed and backend.
     """
 
     def denoiser(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
@@ -132,8 +137,8 @@ def trained(band: tuple[float, float] | None = None, system: str = DEFAULT, **op
     return denoiser
 
 
-def with_model(model: Separator) -> Denoiser:
-    """Ours, with a model that is there already; the noise-only audio does not matter to it."""
+def with_model(model: DenoisingModel) -> Denoiser:
+    """Return a denoiser that applies a trained model; it ignores the noise-only audio."""
     return lambda mixture, noise_only, rate: denoise(mixture, rate, model)
 
 
@@ -143,12 +148,12 @@ def _grid(rate: int) -> Spectrogram:
 
 
 def _psd(grid: Spectrogram, noise_only: Audio) -> NDArray[np.floating]:
-    """Mean of |N|^2 in each bin, (bins,)."""
+    """Return the mean of |N|^2 in each bin, (bins,)."""
     return (np.abs(grid.stft(noise_only)).astype(np.float64) ** 2).mean(axis=0)
 
 
 def _smooth(power: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Means over 3 frames x 3 bins; the outermost stand in for what lies beyond them."""
+    """Return means over 3 frames x 3 bins; edge values are repeated beyond the edges."""
     from scipy.ndimage import uniform_filter
 
     return uniform_filter(power.astype(np.float64), 3, mode="nearest")

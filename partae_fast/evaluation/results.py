@@ -1,4 +1,4 @@
-"""The files of an evaluation and of the protocol: table, rows, all of it as JSON, and the figure."""
+"""The files of an evaluation or of the protocol: a Markdown table, the rows as CSV, and a plot."""
 
 import csv
 import datetime
@@ -12,8 +12,8 @@ from ..atomic import atomic_path, check_writable
 from ..errors import UserError
 from . import crossfit
 from .evaluate import Row
-from .figure import figure, protocol_figure
-from .summary import cases, markdown
+from .plots import draw_evaluation, draw_protocol
+from .summary import markdown, scene_table
 
 _NAMES = {suffix: f"evaluation.{suffix}" for suffix in ("md", "csv", "json", "png")}
 _PROTOCOL = {suffix: f"protocol.{suffix}" for suffix in ("md", "csv", "png")}
@@ -21,7 +21,7 @@ _PACKAGES = ("partae-fast", "torch", "numpy", "scipy", "soxr", "noisereduce", "f
 
 
 def environment() -> dict[str, Any]:
-    """What scores and seconds were taken with."""
+    """Return the date, the machine, the number of threads and the versions that the results depend on."""
     import torch
 
     return {
@@ -39,8 +39,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def check_place(folder: Path, overwrite: bool, protocol: bool = False) -> None:
-    """Create the folder; raises UserError where results cannot be written into it, or are there and may not be."""
+def prepare_folder(folder: Path, overwrite: bool, protocol: bool = False) -> None:
+    """Create the output folder and check that the result files can be written.
+
+    Raises UserError if the folder cannot be created, or if a result file exists and `overwrite` is false.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -49,27 +52,32 @@ def check_place(folder: Path, overwrite: bool, protocol: bool = False) -> None:
         check_writable(folder / name, overwrite)
 
 
-def write(folder: Path, report: dict[str, Any]) -> None:
-    """Write `environment`, `settings`, `summary` and `rows` into the folder."""
-    rows = report["rows"]
+def write(folder: Path, results: dict[str, Any]) -> None:
+    """Write the result files into a folder.
+
+    Args:
+        folder: see `prepare_folder`.
+        results: environment, settings, summary (see `summarise`) and rows (see `evaluate`), by these names.
+    """
+    rows = results["rows"]
     _write_rows(folder / _NAMES["csv"], rows)
     with atomic_path(folder / _NAMES["json"]) as path:
-        path.write_text(json.dumps(report, indent=1) + "\n")
+        path.write_text(json.dumps(results, indent=1) + "\n")
     with atomic_path(folder / _NAMES["md"]) as path:
-        path.write_text(f"{_about(report)}\n\n{markdown(report['summary'])}\n{cases(rows)}")
-    figure(folder / _NAMES["png"], report["summary"])
+        path.write_text(f"{_conditions(results)}\n\n{markdown(results['summary'])}\n{scene_table(rows)}")
+    draw_evaluation(folder / _NAMES["png"], results["summary"])
 
 
-def write_protocol(folder: Path, report: dict[str, Any]) -> None:
-    """Write `environment`, `settings`, `summary` and `rows` of the protocol into the folder."""
-    _write_rows(folder / _PROTOCOL["csv"], report["rows"])
+def write_protocol(folder: Path, results: dict[str, Any]) -> None:
+    """Write the result files of the protocol into a folder; `results` has the names that `write` expects."""
+    _write_rows(folder / _PROTOCOL["csv"], results["rows"])
     with atomic_path(folder / _PROTOCOL["md"]) as path:
-        path.write_text(f"{_about(report)}\n\n{crossfit.markdown(report['summary'])}")
-    protocol_figure(folder / _PROTOCOL["png"], report["rows"], report["summary"])
+        path.write_text(f"{_conditions(results)}\n\n{crossfit.markdown(results['summary'])}")
+    draw_protocol(folder / _PROTOCOL["png"], results["rows"], results["summary"])
 
 
 def read_protocol(path: Path) -> list[Row]:
-    """The rows of a protocol's CSV, numbers as numbers."""
+    """Return the rows of a protocol's CSV, numbers as numbers."""
     with path.open(newline="") as file:
         return [{name: _number(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
@@ -81,10 +89,10 @@ def _number(value: str) -> Any:
         return value
 
 
-def _about(report: dict[str, Any]) -> str:
-    told = {**report["settings"], **report["environment"]["versions"]}
-    about = ", ".join(f"{name} {value}" for name, value in told.items() if name != "bands")
-    return f"{report['environment']['date']}: {about}"
+def _conditions(results: dict[str, Any]) -> str:
+    conditions = {**results["settings"], **results["environment"]["versions"]}
+    listed = ", ".join(f"{name} {value}" for name, value in conditions.items() if name != "bands")
+    return f"{results['environment']['date']}: {listed}"
 
 
 def _write_rows(path: Path, rows: list[Row]) -> None:

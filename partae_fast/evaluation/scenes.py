@@ -1,7 +1,6 @@
-"""Scenes to score denoisers on: a clean song, noise to mix with it, and other noise of the same kind.
+"""Scenes to score denoisers on: a clean song, noise to mix with it, and noise-only audio of the same kind.
 
-A denoiser sees the mixture and the noise-only audio, which is of another time than the noise in the mixture; the clean
-song only scores.
+A denoiser gets the mixture and the noise-only audio, which was recorded at another time than the noise in the mixture.
 """
 
 from collections.abc import Sequence
@@ -19,10 +18,10 @@ from ..metrics import band
 
 Audio = NDArray[np.float32]
 
-MIXED_SHARE = 0.6  # of a noise recording, from its start, may go into the mixture; the rest is noise-only
-_BAND_ENERGY = 0.05, 0.95  # shares of the song's energy that lie below the band's ends, where no band is given
+MIXED_SHARE = 0.6  # of a noise recording, from its start, is for the mixture; the rest is noise-only audio
+_BAND_ENERGY = 0.05, 0.95  # shares of the song's energy below the ends of the default band
 
-# The recordings beside this project: songs, the band in Hz where each is, and noises, some of them of several files.
+# The project's test recordings: the band of each song in Hz, and the files of each noise.
 _SHARED_SONGS = {
     "chiffchaff": (1700.0, 7200.0),
     "bengalese_finch_000": (500.0, 8000.0),
@@ -38,9 +37,9 @@ _SHARED_NOISES = {
 
 @dataclass(frozen=True)
 class Scene:
-    """A song in noise. All audio is at `rate` Hz; `song` and `noise` are of one length.
+    """A song, noise and noise-only audio at `rate` Hz; `song` and `noise` have the same length.
 
-    Raises UserError where the band is empty, and where song, noise or noise-only audio has nothing in it.
+    Raises UserError if the band is empty, or if song, noise or noise-only audio is silent in the band.
     """
 
     name: str
@@ -48,28 +47,30 @@ class Scene:
     noise: Audio  # (T,)
     noise_only: Audio  # (any length,)
     rate: int
-    band: tuple[float, float]  # Hz; where levels are set and scores are taken
+    band: tuple[float, float]  # Hz; levels and scores are measured in it
 
     def __post_init__(self) -> None:
         low, high = self.band
         if not 0 <= low < high <= self.rate / 2:
             raise UserError(
-                f"{self.name}: the band is {low:g} to {high:g} Hz; it must have some width, within 0 to "
-                f"{self.rate / 2:g} Hz and within what was recorded of the noise: give another --low or --high"
+                f"{self.name}: the band is {low:g} to {high:g} Hz; it must not be empty and must lie "
+                f"within 0 to {self.rate / 2:g} Hz and below half the rate of the noise: give another --low or --high"
             )
         for part in ("song", "noise", "noise_only"):
             if not band(getattr(self, part), self.rate, low, high).any():
                 kind = part.replace("_", "-")
-                raise UserError(f"{self.name}: nothing sounds in the {kind} audio from {low:g} to {high:g} Hz")
+                raise UserError(
+                    f"{self.name}: the {kind} audio is silent from {low:g} to {high:g} Hz; give another band"
+                )
 
     def mixture(self, level: float, mismatch: float = 0.0) -> tuple[Audio, Audio]:
-        """The song in noise, and the noise-only audio that belongs to it.
+        """Return the mixture of song and noise, (T,), and the noise-only audio scaled with the noise.
 
-        The song keeps its level and the noise is scaled, so that mixture minus song is the noise in it.
+        The song keeps its level and the noise is scaled, so the noise in the mixture is mixture minus song.
 
-        Arguments:
-            level: of the song over the noise, in the band, in dB.
-            mismatch: how much louder the noise-only audio is than the noise in the mixture was recorded, in dB.
+        Args:
+            level: of the song relative to the noise, in the band, in dB.
+            mismatch: excess level of the noise-only audio over the noise in the mixture, in dB.
         """
         song, noise = (_rms(band(part, self.rate, *self.band)) for part in (self.song, self.noise))
         scale = song / noise / 10 ** (level / 20)
@@ -78,20 +79,21 @@ class Scene:
 
 
 def scenes_of(folder: PathLike, low: float | None = None, high: float | None = None) -> list[Scene]:
-    """The scenes in a folder of recordings, of which the first channel is taken.
+    """Make scenes from a folder of recordings; the first channel of each is used.
 
-    clean/ and noise/     where both have the same names, pairs; else every file of one with every file of the other
-    noise_only/NAME       beside pairs: the noise-only audio of NAME, all of whose noise is then mixed
-    birdsong/ and noise/  the recordings beside this project: three songs in each of four noises
+    clean/ and noise/     if both have files of the same names, pairs of the same name; else every combination
+    noise_only/NAME       for pairs: the noise-only audio of NAME; the whole noise of NAME is then for the mixture
+    birdsong/ and noise/  the project's test recordings: three songs in each of four noises
 
-    Of a noise recording without noise-only audio of its own the first 60 % are mixed and the rest is noise-only.
-    Nothing is looped: noise that is shorter than its song shortens the song. All is at the song's rate.
+    Without noise_only/NAME, the first 60 % of a noise recording are for the mixture and the rest is noise-only audio.
+    If the noise is shorter than the song, the song is cut. Noise is resampled to the song's rate.
 
-    Arguments:
-        low, high: the band in Hz; by default from where 5 % of the song's energy lie below to where 5 % lie above. It
-            ends where noise or song end, at half their rate, at the latest.
+    Args:
+        folder: with one of these layouts.
+        low, high: ends of the band in Hz; None for those that leave 5 % of the song's energy below and 5 % above. The
+            upper end is at most half the lowest rate of the recordings.
 
-    Raises UserError where the folder has no such scenes, and for recordings that cannot be read or make none.
+    Raises UserError if the folder has another layout, or if a recording cannot be read or is silent.
     """
     folder = Path(folder)
     if (folder / "birdsong").is_dir() and (folder / "noise").is_dir():
@@ -101,15 +103,15 @@ def scenes_of(folder: PathLike, low: float | None = None, high: float | None = N
                 folder / "birdsong" / f"{song}.flac",
                 [folder / "noise" / f"{name}.flac" for name in names],
                 None,
-                (limits[0] if low is None else low, limits[1] if high is None else high),
+                (ends[0] if low is None else low, ends[1] if high is None else high),
             )
-            for song, limits in _SHARED_SONGS.items()
+            for song, ends in _SHARED_SONGS.items()
             for noise, names in _SHARED_NOISES.items()
         ]
     clean, noises = (_recordings(folder, name) for name in ("clean", "noise"))
     if clean.keys() == noises.keys():
         noise_only = _recordings(folder, "noise_only") if (folder / "noise_only").exists() else {}
-        _require_known(folder, noise_only, clean)
+        _require_clean(folder, noise_only, clean)
         return [_scene(name, clean[name], [noises[name]], noise_only.get(name), (low, high)) for name in clean]
     return [
         _scene(f"{song}, {noise}", clean[song], [noises[noise]], None, (low, high))
@@ -119,17 +121,18 @@ def scenes_of(folder: PathLike, low: float | None = None, high: float | None = N
 
 
 def _recordings(folder: Path, kind: str) -> dict[str, Path]:
-    """The files in a folder of the data, by name without suffix."""
-    place = folder / kind
-    if not place.is_dir():
+    """Return the files in a subfolder by name without suffix."""
+    subfolder = folder / kind
+    if not subfolder.is_dir():
         raise UserError(f"{folder}: has no folder {kind}; put clean recordings into clean/ and noise into noise/")
-    found = {path.stem: path for path in sorted(place.iterdir()) if path.is_file() and path.name[0] != "."}
-    if not found:
-        raise UserError(f"{place}: has no file; put recordings into it")
-    return found
+    paths = {path.stem: path for path in sorted(subfolder.iterdir()) if path.is_file() and path.name[0] != "."}
+    if not paths:
+        raise UserError(f"{subfolder}: has no file; put recordings into it")
+    return paths
 
 
-def _require_known(folder: Path, noise_only: dict[str, Path], clean: dict[str, Path]) -> None:
+def _require_clean(folder: Path, noise_only: dict[str, Path], clean: dict[str, Path]) -> None:
+    """Raise UserError for noise-only audio without a clean file of the same name."""
     unknown = sorted(noise_only.keys() - clean.keys())
     if unknown:
         raise UserError(f"{noise_only[unknown[0]]}: {folder / 'clean'} has no file of this name; rename or remove it")
@@ -140,35 +143,34 @@ def _scene(
     clean: Path,
     noises: Sequence[Path],
     noise_only: Path | None,
-    limits: tuple[float | None, float | None],
+    ends: tuple[float | None, float | None],
 ) -> Scene:
-    """The scene of these files, the noises joined."""
+    """Read a scene; the noises are concatenated."""
     song, rate = _read(clean)
-    parts = [_read(path) for path in noises]
-    end = min(rate, *(own for _, own in parts)) / 2
-    noise = np.concatenate([resample(samples, own, rate) for samples, own in parts])
+    recordings = [_read(path) for path in noises]
+    limit = min(rate, *(noise_rate for _, noise_rate in recordings)) / 2
+    noise = np.concatenate([resample(samples, noise_rate, rate) for samples, noise_rate in recordings])
     if noise_only is None:
         cut = round(MIXED_SHARE * len(noise))
         noise, rest = noise[:cut], noise[cut:]
     else:
-        samples, own = _read(noise_only)
-        end, rest = min(end, own / 2), resample(samples, own, rate)
+        samples, rest_rate = _read(noise_only)
+        limit, rest = min(limit, rest_rate / 2), resample(samples, rest_rate, rate)
     length = min(len(song), len(noise))
     song, noise = song[:length], noise[:length]
-    own_band = band_of(song, rate)
-    low, high = (own if limit is None else limit for limit, own in zip(limits, own_band, strict=True))
-    return Scene(name, song, noise, rest, rate, (low, min(high, end)))
+    low, high = (default if end is None else end for end, default in zip(ends, band_of(song, rate), strict=True))
+    return Scene(name, song, noise, rest, rate, (low, min(high, limit)))
 
 
 def _read(path: Path) -> tuple[Audio, int]:
-    """The first channel of a recording that has sound in it, and its rate in Hz."""
+    """Read the first channel of a recording that is not silent, and its rate in Hz."""
     samples, rate = files.read(path)
     files.require_sound(samples[:, 0], str(path))
     return samples[:, 0], rate
 
 
 def band_of(song: Audio, rate: int) -> tuple[float, float]:
-    """Between which frequencies in Hz the song is, but for 5 % of its energy on either side."""
+    """Return the band in Hz that leaves 5 % of the song's energy below and 5 % above."""
     energy = np.cumsum(np.abs(np.fft.rfft(song.astype(np.float64))) ** 2)
     first, last = (int(np.searchsorted(energy, share * energy[-1])) for share in _BAND_ENERGY)
     return first * rate / len(song), last * rate / len(song)

@@ -1,7 +1,6 @@
-"""What the scores of all scenes come to: means and paired differences with intervals, as numbers and as Markdown.
+"""Means of the scores and paired differences with 95 % intervals, as numbers and as Markdown.
 
-The scenes are what is sampled: an interval holds 95 % of the means of as many scenes, drawn from them with replacement
-(percentile bootstrap). Seeds of a scene are averaged before that.
+Intervals are percentile bootstraps over the scenes; the seeds of a scene are averaged first.
 """
 
 from collections.abc import Sequence
@@ -19,18 +18,21 @@ _TITLES = {"si_sdr": "SI-SDR", "snr": "SNR", "sdr": "SDR", "sir": "SIR", "sar": 
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """Means and differences of the rows that `evaluate` returns.
+    """Return means and differences of the rows that `evaluate` returns.
 
     Returns:
-        scenes, levels: how many, and which.
-        means: for each metric and method, for each level and "all": mean, low, high; None for low and high with one
-            scene.
-        differences: of SI-SDR in the band, ours less each other method's: for each level and "all" likewise; `each`, by
-            scene and level; and `below`, where ours is less: [scene, level, difference], the worst first.
-        seconds: mean and most, of ours, for a scene and level: training and denoising.
+        A dictionary with these keys:
+
+        scenes, levels      the names of the scenes; the levels in dB
+        means               by metric and method, for each level and "all": mean, low and high; low and high are None
+                            for a single scene
+        differences         by method, of SI-SDR in the band, partae minus the method: for each level and "all", mean,
+                            low and high; "each", the differences (scenes, levels); "below", the cases where partae is
+                            worse, [scene, level, difference], the worst first
+        seconds             of partae, training and denoising for one scene and level: "mean" and "most"
     """
     scenes, levels, methods = ([*dict.fromkeys(row[name] for row in rows)] for name in ("scene", "level", "method"))
-    metrics = [name + where for where in ("", FULL) for name in METRICS if name + where in rows[0]]
+    metrics = [name + suffix for suffix in ("", FULL) for name in METRICS if name + suffix in rows[0]]
     values = {metric: {method: _grid(rows, method, metric, scenes, levels) for method in methods} for metric in metrics}
     ours = values["si_sdr"][OURS]
     seconds = [row["seconds"] for row in rows if row["method"] == OURS]
@@ -55,22 +57,22 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _grid(rows: Sequence[Row], method: str, metric: str, scenes: list[str], levels: list[float]) -> NDArray[np.float64]:
-    """Means over seeds, (scenes, levels)."""
-    found: dict[tuple[str, float], list[float]] = {}
+    """Return means over seeds, (scenes, levels)."""
+    scores: dict[tuple[str, float], list[float]] = {}
     for row in rows:
         if row["method"] == method:
-            found.setdefault((row["scene"], row["level"]), []).append(row[metric])
-    return np.array([[float(np.mean(found[scene, level])) for level in levels] for scene in scenes])
+            scores.setdefault((row["scene"], row["level"]), []).append(row[metric])
+    return np.array([[float(np.mean(scores[scene, level])) for level in levels] for scene in scenes])
 
 
 def _intervals(grid: NDArray[np.float64], levels: list[float]) -> dict[str, list[float | None]]:
-    """Mean, low and high over the scenes, for each level and for all of them."""
+    """Return mean, low and high over the scenes, for each level and for the mean of all levels."""
     columns = {f"{level:g}": grid[:, i] for i, level in enumerate(levels)} | {_ALL: grid.mean(1)}
     return {name: [float(column.mean()), *bootstrap(column)] for name, column in columns.items()}
 
 
 def bootstrap(values: NDArray[np.float64]) -> list[float | None]:
-    """The ends of the interval of the mean of `values` (scenes,); None and None for one scene."""
+    """Return the 95 % interval of the mean of `values` (scenes,): low and high, both None for a single scene."""
     if len(values) < 2:
         return [None, None]
     draws = np.random.default_rng(0).integers(len(values), size=(_DRAWS, len(values)))
@@ -78,54 +80,55 @@ def bootstrap(values: NDArray[np.float64]) -> list[float | None]:
 
 
 def _below(difference: NDArray[np.float64], scenes: list[str], levels: list[float]) -> list[list[Any]]:
-    places = zip(*np.nonzero(difference < 0), strict=True)
-    found = [[scenes[i], levels[j], float(difference[i, j])] for i, j in places]
-    return sorted(found, key=lambda place: place[2])
+    """Return [scene, level, difference] for each negative difference (scenes, levels), the lowest first."""
+    indices = zip(*np.nonzero(difference < 0), strict=True)
+    cases = [[scenes[i], levels[j], float(difference[i, j])] for i, j in indices]
+    return sorted(cases, key=lambda case: case[2])
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """The summary as tables and sentences."""
+    """Return the result of `summarise` as Markdown tables and lists."""
     levels = [f"{level:g}" for level in summary["levels"]]
     count = len(summary["scenes"])
     cases = count * len(levels)
     heads = [f"{level} dB" for level in levels] + ["all"]
     lines = [f"SI-SDR in band in dB, mean over {_counted(count, 'scene')} [95 % interval], by the input's level:", ""]
     means = summary["means"]["si_sdr"]
-    lines += _table(["method", *heads], [[name, *map(_told, found.values())] for name, found in means.items()])
-    lines += ["", f"SI-SDR in band, {OURS} less another, in dB [95 % interval of the paired difference]:", ""]
+    lines += _table(["method", *heads], [[name, *map(_interval, columns.values())] for name, columns in means.items()])
+    lines += ["", f"SI-SDR in band, {OURS} minus the method, in dB [95 % interval of the paired difference]:", ""]
     rows = []
-    for name, found in summary["differences"].items():
-        told = [_told(found[column], "+") for column in [*levels, _ALL]]
-        rows.append([name, *told, f"{len(found['below'])} of {cases}"])
-    lines += _table(["than", *heads, "below it in"], rows)
+    for name, columns in summary["differences"].items():
+        cells = [_interval(columns[column], "+") for column in [*levels, _ALL]]
+        rows.append([name, *cells, f"{len(columns['below'])} of {cases}"])
+    lines += _table(["method", *heads, "cases below"], rows)
     lines += ["", "All scores in dB, means over scenes and levels:", "", *_scores(summary["means"]), ""]
-    for name, found in summary["differences"].items():
+    for name, columns in summary["differences"].items():
         if name not in (*MODES, CEILING):
-            where = "; ".join(f"{scene} at {level:g} dB by {-by:.1f}" for scene, level, by in found["below"])
-            lines.append(f"- below {name}: {where or 'nowhere'}")
+            below = "; ".join(f"{scene} at {level:g} dB by {-by:.1f}" for scene, level, by in columns["below"])
+            lines.append(f"- below {name}: {below or 'no case'}")
     seconds = summary["seconds"]
-    lines.append(f"- {OURS} took {seconds['mean']:.1f} s a scene and level, {seconds['most']:.1f} s at most")
+    lines.append(f"- {OURS} took {seconds['mean']:.1f} s per scene and level, {seconds['most']:.1f} s at most")
     return "\n".join(lines) + "\n"
 
 
-def cases(rows: Sequence[Row]) -> str:
-    """A table of SI-SDR in the band for each scene, level and method, means over seeds."""
+def scene_table(rows: Sequence[Row]) -> str:
+    """Return a Markdown table of SI-SDR in the band for each scene, level and method, means over seeds."""
     methods = [*dict.fromkeys(row["method"] for row in rows)]
-    found: dict[tuple[str, float], dict[str, list[float]]] = {}
+    cases: dict[tuple[str, float], dict[str, list[float]]] = {}
     for row in rows:
-        found.setdefault((row["scene"], row["level"]), {}).setdefault(row["method"], []).append(row["si_sdr"])
+        cases.setdefault((row["scene"], row["level"]), {}).setdefault(row["method"], []).append(row["si_sdr"])
     lines = _table(
         ["scene", "level", *methods],
         [
             [scene, f"{level:g}", *(f"{np.mean(scores[method]):.1f}" for method in methods)]
-            for (scene, level), scores in found.items()
+            for (scene, level), scores in cases.items()
         ],
     )
     return "\n".join(["SI-SDR in band in dB, scene by scene:", "", *lines]) + "\n"
 
 
 def _scores(means: dict[str, Any]) -> list[str]:
-    """A table of all metrics, in the band and over all frequencies."""
+    """Return a Markdown table of all metrics, in the band and over all frequencies."""
     heads = [_TITLES[metric.removesuffix(FULL)] + (", full" if metric.endswith(FULL) else "") for metric in means]
     methods = [*means["si_sdr"]]
     return _table(
@@ -138,10 +141,10 @@ def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(heads)} |", ruler, *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def _told(value: list[float | None], sign: str = "") -> str:
+def _interval(value: list[float | None], sign: str = "") -> str:
     mean, low, high = value
     return f"{mean:{sign}.1f}" + ("" if low is None else f" [{low:{sign}.1f}, {high:{sign}.1f}]")
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,4 +1,4 @@
-"""A paper's claims, each with a rule that is set before anything is trained, and what a run says of them."""
+"""Claims of a paper, each with the rule that decides it, set before any training, and the verdict of a run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,9 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of a paper, the rule that decides, the verdict, and the figures of this run, in words.
+    """A claim of a paper and its verdict.
 
-    holds: None where a run of these sizes cannot tell.
+    Attributes:
+        letter: a short name, unique within the paper.
+        claim: what the paper claims.
+        rule: when the claim holds.
+        holds: the verdict; None if this run cannot decide it.
+        figures: the measured values, as text.
     """
 
     letter: str
@@ -19,16 +24,16 @@ class Claim:
 
 
 def verdict(claim: Claim) -> str:
-    """The verdict in words.
+    """Return the verdict as text.
 
     >>> verdict(Claim("a", "More is more", "2 is above 1", True, "2 against 1"))
     'holds'
     """
-    return {True: "holds", False: "does not hold", None: "cannot be told"}[claim.holds]
+    return {True: "holds", False: "does not hold", None: "undecided"}[claim.holds]
 
 
-def table(claims: Iterable[Claim]) -> list[str]:
-    """The claims as lines of a Markdown table, one a row, in their order."""
+def claims_table(claims: Iterable[Claim]) -> list[str]:
+    """Return the lines of a Markdown table with a row for each claim."""
     return [
         "| | claim | verdict | figures | rule |",
         "|---|---|---|---|---|",

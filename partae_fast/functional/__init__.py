@@ -1,16 +1,17 @@
-"""The differentiable ops, one file each: checks, back-end choice and autograd around the kernels.
+"""The differentiable ops, a file each: argument checks, choice of back-end, and autograd around the kernels.
 
 Shapes (B items, N frames, H bins, K latents, M taps, P frames in a pool):
 
     x (B, N, H)    w_enc (M, H, K)    w_dec (M, K, H)    values, positions (B, ceil(N/P), K)
 
-Each op is a `torch.library` op, so that a model using it survives `torch.compile(fullgraph=True)`, and `torch.export`
-with batch and frames left open (frames from pool + 1 up: `Dim("frames", min=17)`). All take `backend`: "auto" for the
-fastest that can serve the tensors, or a name out of `pf.backends()`, which runs or raises BackendUnavailable.
+Each op is a `torch.library` op, so models that use it work under `torch.compile(fullgraph=True)` and `torch.export`
+with dynamic batch and frames (frames > pool: `Dim("frames", min=17)`). All take `backend`: "auto" for the fastest that
+can run the tensors, or a name from `pf.backends()`, which runs or raises BackendUnavailable.
 
-First derivatives in reverse mode reach every floating-point input but data (mean, std, labels, masks, weights,
-mixtures), through `backward`, `torch.func.grad`, `vjp`, `jacrev` and under `vmap`. Data that requires a gradient, a
-derivative in forward mode and a second derivative raise. Under autocast the ops cast their inputs as PyTorch's own do.
+The ops have first derivatives in reverse mode with respect to every floating-point input except data (mean, std,
+labels, masks, weights, mixtures), by `backward`, `torch.func.grad`, `vjp`, `jacrev` and under `vmap`. Data that
+requires a gradient, a forward-mode derivative and a second derivative raise. Under autocast the ops cast their inputs
+as PyTorch's ops do.
 """
 
 from .affinity import affinity_loss

@@ -29,7 +29,7 @@ def affinity_loss(
     sources: int = 2,
     backend: str = "auto",
 ) -> Tensor:
-    """Deep clustering: affinities of embeddings against those of labels, in low-rank form; no (P, P) matrix is made.
+    """Compute the loss of deep clustering in low-rank form, without a (P, P) matrix of affinities.
 
     With V = tanh(e) / sqrt(|tanh(e)|^2 + 1e-12), (P, D), Y the labels as one-hot rows, (P, S), W the diagonal matrix
     of the weights, and |.| the Frobenius norm, an item's loss is
@@ -38,17 +38,17 @@ def affinity_loss(
                     = sum_ij w_i w_j (<V_i, V_j> - <Y_i, Y_j>)^2 / (sum of weights)^2     (Hershey et al. 2016, eq. 1)
         "norm"      |V'WV| - 2 |V'WY| + |Y'WY|
 
-    "norm" is what the program of Hetherly et al. 2018 has: norms that are not squared, and no division. It can be
-    below 0. Its weights, the default here, are 1 / sqrt(points of the item that have the point's label); those of
-    "squared" are 1, so that (sum of weights)^2 is P^2.
+    "norm" is the loss in the program of Hetherly et al. 2018: its norms are not squared and it is not divided. It can
+    be below 0. Its weights, the default here, are 1 / sqrt(number of points of the item with the point's label). The
+    weights of "squared" are 1, so that (sum of weights)^2 is P^2.
 
     Args:
-        embeddings: (B, P, D) the linear layer's output e at each time-frequency point, before tanh.
-        labels: (B, P) of integers, which source is the loudest, in [0, sources). One out of range is an error:
-            ValueError on the CPU; on a GPU, where asking would stop the stream, a loss of NaN.
-        weights: (B, P) >= 0, of the type of `embeddings`; a point of weight 0 is left out.
+        embeddings: (B, P, D) the output e of the linear layer at each time-frequency point, before tanh.
+        labels: (B, P) integers in [0, sources), the loudest source at each point. A label out of range raises
+            ValueError on the CPU; on a GPU, where a check would synchronize the stream, the loss is NaN.
+        weights: (B, P) >= 0, of the type of `embeddings`; points of weight 0 are ignored.
         variant: "squared" or "norm".
-        sources: S, how many sources there are.
+        sources: S, the number of sources.
 
     Returns:
         The mean over the batch, a scalar: float32, or float64 for float64 input; under autocast computed in float32.
@@ -83,10 +83,10 @@ def affinity_loss(
 
 
 def partition_weights(labels: Tensor, sources: int, dtype: torch.dtype) -> Tensor:
-    """(B, P): 1 / sqrt(how many points of the item have the point's label), so that large sources weigh no more."""
+    """Return 1 / sqrt(number of points of the item with the point's label), (B, P): sources then weigh alike."""
     sizes = torch.stack([(labels == source).sum(1) for source in range(sources)], 1)
-    known = labels.long().clamp(0, sources - 1)  # the kernel tells of one that is out of range
-    return sizes.to(torch.promote_types(dtype, torch.float32)).rsqrt().gather(1, known).to(dtype)
+    clamped = labels.long().clamp(0, sources - 1)  # the kernel reports labels out of range
+    return sizes.to(torch.promote_types(dtype, torch.float32)).rsqrt().gather(1, clamped).to(dtype)
 
 
 @op("affinity_loss")

@@ -19,21 +19,21 @@ from .custom_op import op
 def contrastive_loss(
     embeddings: Tensor, table: Tensor, sources: Tensor, labels: Tensor, backend: str = "auto"
 ) -> Tensor:
-    """Source-contrastive estimation: each point of a mix near the vector of its loudest source, far from the others'.
+    """Compute the loss of source-contrastive estimation: points near the vector of their loudest source.
 
-        V = tanh(e) / sqrt(|tanh(e)|^2 + 1e-12),   u_s = table[sources[b, s]], as it is
+        V = tanh(e) / sqrt(|tanh(e)|^2 + 1e-12),   u_s = table[sources[b, s]], not scaled
         mean over b, t, f and s of  -log sigmoid(y <V, u_s>),   y = 1 where labels[b, t, f] is s, else -1
 
-    Hetherly et al. 2018. Their program leaves y at {0, 1} in the model with masks, which takes the contrast away;
-    and it can scale u to length 1 too: give `torch.nn.functional.normalize(table, dim=1)` for that.
+    Hetherly et al. 2018. Their program has y in {0, 1} in the model with masks, which removes the contrast, and an
+    option that scales u to length 1: pass `torch.nn.functional.normalize(table, dim=1)` for that.
 
     Args:
-        embeddings: (B, T, F, D) the linear layer's output e, before tanh.
+        embeddings: (B, T, F, D) the output e of the linear layer, before tanh.
         table: (R, D) a vector for each training source, of the type of `embeddings`.
-        sources: (B, S) int64, which rows of the table are in each mix, in [0, R).
-        labels: (B, T, F) of integers, which of the mix's S sources is the loudest there, in [0, S).
-            A row or label out of range is an error: ValueError on the CPU; on a GPU, where asking would stop the
-            stream, a loss of NaN.
+        sources: (B, S) int64 in [0, R), the rows of the table for the sources of each mixture.
+        labels: (B, T, F) integers in [0, S), the loudest of the mixture's S sources at each point.
+            A row or label out of range raises ValueError on the CPU; on a GPU, where a check would synchronize the
+            stream, the loss is NaN.
 
     Returns:
         A scalar: float32, or float64 for float64 input; under autocast computed in float32. Gradients reach
@@ -74,7 +74,7 @@ def _contrastive_loss(
     if sources.is_cpu and not 0 <= int(sources.min()) <= int(sources.max()) < len(table):
         raise ValueError(
             f"sources are {int(sources.min())} to {int(sources.max())} and the table has {len(table)} rows;"
-            " give the rows of the sources in each mix"
+            " give the rows of the sources in each mixture"
         )
     return implementation.contrastive_loss(embeddings, table, sources, labels)
 

@@ -18,27 +18,29 @@ def conv2d_pool(
     backend: str = "auto",
     relu: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """3x3 convolution, bias, ReLU, and the maximum of each window of p frames and q bins (Grais & Plumbley 2017).
+    """Convolve by 3x3, add bias, rectify, and keep the maximum of each window of p frames and q bins.
+
+    The encoder's layers of Grais & Plumbley 2017, table 1.
 
     Args:
-        x: (B, N, H, C) items, frames, bins and channels, of one floating-point type with weight and bias.
-        weight: (3, 3, C, D) filters, frames first. Not flipped: weight[i, j] meets x[n + i - 1, h + j - 1], zeros
-            outside the map, as in the libraries of deep learning (a cross-correlation).
+        x: (B, N, H, C) items, frames, bins and channels, of the floating-point type of weight and bias.
+        weight: (3, 3, C, D) filters, frames first. A cross-correlation as in `torch.nn.functional.conv2d`:
+            weight[i, j] multiplies x[n + i - 1, h + j - 1], which is 0 outside the map.
         bias: (D,).
         pool: (p, q), each at least 1; the last windows may be short, and a pool may exceed the map.
         relu: whether negative activations become 0.
 
     Returns:
-        values (B, ceil(N/p), ceil(H/q), D) of x's type; and positions, int32 of the same shape: i * q + j where the
-        maximum is at frame i, bin j of its window, the first of equal ones. Empty with pool (1, 1), where there is
-        nothing to choose. With relu a window with nothing positive has value 0, position 0 and no gradient. A NaN in
-        a window makes its value NaN and its position that of a NaN; the gradient passes there.
+        values (B, ceil(N/p), ceil(H/q), D) of x's type; and positions, int32 of the same shape: i * q + j if the
+        maximum, the first of equal ones, is at frame i, bin j of its window. With pool (1, 1) positions is empty. With
+        relu a window without a positive number has value 0, position 0 and no gradient. A NaN in a window makes its
+        value NaN and its position that of a NaN; the gradient passes there.
 
     Under autocast the inputs are cast to its type, as for PyTorch's convolutions, and so are the values.
 
     Raises:
-        ValueError: shapes, types or devices that do not go together. TypeError: what is no tensor, a pool that is not
-        two ints. BackendUnavailable: see above. NotImplementedError: a forward-mode or second derivative.
+        ValueError: shapes, types or devices do not match. TypeError: an input is not a tensor, or pool is not two
+        ints. BackendUnavailable: see above. NotImplementedError: a forward-mode or second derivative.
 
     >>> values, positions = conv2d_pool(torch.rand(2, 15, 20, 1), torch.randn(3, 3, 1, 12), torch.zeros(12), (3, 5))
     >>> values.shape
@@ -51,7 +53,7 @@ def conv2d_pool(
 def checked_conv2d(
     x: Tensor, weight: Tensor, bias: Tensor, name: str, pair: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-    """The arguments, as autocast has them: map, filters and bias go together; the named pair is two ints from 1 up."""
+    """Return the arguments cast by autocast; raise if they do not match or the pair is not two ints >= 1."""
     check_dimensions(x=(x, "B, N, H, C"), weight=(weight, "3, 3, C, D"), bias=(bias, "D"))
     if weight.shape[:3] != (3, 3, x.shape[3]):
         raise ValueError(
@@ -115,7 +117,7 @@ def _(grad_values, x, weight, values, positions, pool, relu, need_x, need_w, nee
 def fake_gradients(
     x: Tensor, weight: Tensor, need_x: bool, need_w: bool, need_bias: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Empty gradients of x, weight and bias, of the shapes that a backward pass returns."""
+    """Return empty gradients of x, weight and bias, of the shapes that a backward pass returns."""
     return (
         x.new_empty(x.shape if need_x else 0),
         weight.new_empty(weight.shape if need_w else 0),

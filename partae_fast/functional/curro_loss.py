@@ -19,16 +19,16 @@ from .custom_op import op
 
 
 def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor, backend: str = "auto") -> Tensor:
-    """The training loss of the Curro autoencoder (Lusterman 2016, equation 40).
+    """Compute the training loss of the Curro autoencoder (Lusterman 2016, equation 40).
 
         mean over items of  sum over bins ((1 - y) * signal + noise - target)^2
 
     Args:
-        signal, noise: (B, H), what the shared decoder makes of the signal half and of the noise half of the latents.
-        target: (B, H), what their sum is to be.
-        noise_only: (B,) the weak label y: 1 where the item is noise-only, whose signal half then has no say; soft
-            labels, anything in [0, 1], are taken too. What is outside is an error: ValueError on the CPU; on a GPU,
-            where asking would stop the stream, a loss of NaN. Data: no gradient reaches it.
+        signal, noise: (B, H), the shared decoder's output for the signal half and for the noise half of the latents.
+        target: (B, H), the frames that their sum should equal.
+        noise_only: (B,) weak labels y in [0, 1]: 1 for a noise-only item, whose signal half then has no effect. A
+            label out of range raises ValueError on the CPU; on a GPU, where a check would synchronize the stream, the
+            loss is NaN. It is data: it gets no gradient.
 
     Returns:
         A scalar: float32, or float64 for float64 input; under autocast computed in float32. Gradients reach signal,

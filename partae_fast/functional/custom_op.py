@@ -1,7 +1,7 @@
-"""How an op of ours is registered with PyTorch: dispatch, first derivatives, vmap; errors for derivatives it lacks.
+"""Registration of ops with PyTorch: dispatch, first derivatives, vmap, and errors for unsupported derivatives.
 
-`torch.library.custom_op` would do, but for two things: its gradient is lost under forward-mode differentiation, which
-then gives 0, and it fails inside `torch.func.grad`.
+`torch.library.custom_op` has two faults: under forward-mode differentiation its derivative is silently 0, and it fails
+inside `torch.func.grad`.
 """
 
 import contextlib
@@ -17,19 +17,19 @@ from torch.autograd.function import _SingleLevelFunction
 
 
 def transforms_active() -> bool:
-    """Whether a transform of `torch.func` (grad, vjp, vmap, ...) is running."""
+    """Return whether a transform of `torch.func` (grad, vjp, vmap, ...) is active."""
     return torch._C._are_functorch_transforms_active()
 
 
 def autocast_enabled(device_type: str) -> bool:
-    """Whether autocast is on. The types are listed: torch.compile of PyTorch 2.11 cannot ask which of them have it."""
+    """Return whether autocast is on. The device types are listed: torch.compile in PyTorch 2.11 cannot query them."""
     return device_type in ("cpu", "cuda", "mps", "xpu") and torch.is_autocast_enabled(device_type)
 
 
 class Op:
-    """A function of tensors and settings as the op `torch.ops.partae.NAME`.
+    """A function of tensors and settings, registered as the op `torch.ops.partae.NAME`.
 
-    Until `register_autograd` is called it has no derivative: asking for one raises.
+    It has no derivative, and raises for one, until `register_autograd` is called.
     """
 
     def __init__(self, name: str, function: Callable) -> None:
@@ -41,22 +41,22 @@ class Op:
         self._setup_context: Callable = lambda ctx, inputs, output: None
         self._backward: Callable = lambda ctx, grad: self._refuse_second_derivative()
         self._function = self._autograd_function()
-        # Nothing inside a kernel is for Dynamo to compile, or for autocast to change the types of.
+        # Dynamo must not compile a kernel, and autocast must not change its types.
         kernel = _disable_dynamo(_without_autocast(function))
         torch.library.impl(self.name, "CompositeExplicitAutograd", kernel)
         torch.library.impl(self.name, "Autograd", self._apply)
         torch.library.register_vmap(self.name, self._map)
 
     def register_fake(self, function: Callable) -> Callable:
-        """The decorator of a function that returns empty outputs of the right shapes and types."""
+        """Decorate a function that returns empty outputs of the right shapes and types."""
         return torch.library.register_fake(self.name, function)
 
     def register_autograd(self, backward: Callable, setup_context: Callable) -> None:
-        """Give the op the gradient of its first output.
+        """Register the gradient of the op's first output.
 
         `setup_context(ctx, inputs, output)` saves what `backward(ctx, grad)` needs to return a gradient or None for
-        each input. Where another output of floating-point type is used, and it needs a gradient, this raises: such
-        outputs are first derivatives, and theirs would be second ones.
+        each input. A gradient of another floating-point output raises: such outputs are first derivatives, and their
+        gradients would be second derivatives.
         """
         self._setup_context, self._backward = setup_context, backward
 
@@ -88,7 +88,7 @@ class Op:
                     " torch.autograd.grad, torch.func.grad, torch.func.vjp or torch.func.jacrev"
                 )
 
-        Differentiable.__name__ = self.name.partition("::")[2]  # what a result's grad_fn is called
+        Differentiable.__name__ = self.name.partition("::")[2]  # the name of a result's grad_fn
         return Differentiable
 
     def _refuse_second_derivative(self) -> None:
@@ -113,7 +113,7 @@ class Op:
             return self._overload(*args)
 
     def _map(self, info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
-        """The op for each slice of the inputs that `torch.vmap` maps over, one after the other."""
+        """Call the op for each slice of the inputs that `torch.vmap` maps over, one after the other."""
         dims = [dim if isinstance(dim, int) else None for dim in in_dims]
         results = [
             self._overload(*(a if dim is None else a.select(dim, i) for a, dim in zip(args, dims, strict=True)))
@@ -125,7 +125,7 @@ class Op:
 
 
 def _without_autocast(function: Callable) -> Callable:
-    """The function with autocast off: the public ops have cast their inputs, and sums are float32 or wider."""
+    """Return the function with autocast off: the public ops have cast their inputs, and sums are float32 or wider."""
 
     def call(*args: Any) -> Any:
         device = next(a.device.type for a in args if isinstance(a, Tensor))
@@ -138,5 +138,5 @@ def _without_autocast(function: Callable) -> Callable:
 
 
 def op(name: str) -> Callable[[Callable], Op]:
-    """The decorator of a custom op of ours."""
+    """Decorate a function as the op `name`."""
     return lambda function: Op(name, function)

@@ -9,12 +9,12 @@ from .custom_op import op
 
 
 def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backend: str = "auto") -> Tensor:
-    """Put each value back at its frame and convolve in time (Stowell & Turner 2015, section 3).
+    """Put each value back at its frame, then convolve in time (Stowell & Turner 2015, section 3).
 
     Args:
         values, positions: (B, W, K) as `encode` returns them for recordings of `frames` frames: the position of
-            window p lies in that window. Elsewhere it is an error (ValueError on the CPU; on a GPU, where asking
-            would stop the stream, NaN in what it touches).
+            window p lies in that window. Another position raises ValueError on the CPU; on a GPU, where a check would
+            synchronize the stream, the frames that it touches are NaN.
         w_dec: (M, K, H) filters; an even M writes back to the frames that encode read.
         frames: N >= 1; some pool must cut it into W windows.
 
@@ -48,7 +48,7 @@ def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backen
 
 @op("decode")
 def _decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backend: str) -> Tensor:
-    pool_range(frames, values.shape[1])  # not before: in an exported program both may be symbols
+    pool_range(frames, values.shape[1])  # after the check of shapes: in an exported program both may be symbolic
     return kernels("decode", backend, values).decode(values, positions, w_dec, frames)
 
 

@@ -19,26 +19,26 @@ def dense(
     layer: int = 0,
     backend: str = "auto",
 ) -> Tensor:
-    """A dense layer, activation(x @ weight + bias), with dropout after it.
+    """Compute a dense layer, activation(x @ weight + bias), followed by dropout.
 
     Args:
-        x: (B, I); float32, float64, bfloat16 or float16 (which back-end takes which: `pf.backends`).
-        weight: (I, O); bias: (O,), or None for none.
-        activation: "identity"; "relu"; "leaky_relu", of slope 0.01 (its derivative at 0 too); or "mrelu", z where
+        x: (B, I); float32, float64, bfloat16 or float16 (not every back-end takes every type).
+        weight: (I, O). bias: (O,), or None.
+        activation: "identity"; "relu"; "leaky_relu", with slope 0.01 below 0 and at 0; or "mrelu", z if
             z >= 1e-5, else -1e-5 / (z - 1 - 1e-5) (Liu et al. 2014; Kim & Smaragdis 2015, equation 6): continuous,
             never 0, with the derivative that this implies, 1 or 1e-5 / (z - 1 - 1e-5)^2.
-        dropout: the share of outputs that are set to 0, in [0, 1); the others are scaled by 1 / (1 - dropout). 0 for
-            none, as at inference.
-        seed, step, layer: what is dropped is drawn anew for each step and layer, counted in [0, 2^32), from a seed in
-            [0, 2^63): the same outputs on every back-end (`kernels.dense.Dropout` says how).
+        dropout: the share of outputs that are set to 0, in [0, 1); the others are scaled by 1 / (1 - dropout). 0, as
+            at inference, drops nothing.
+        seed, step, layer: they determine the outputs that are dropped, the same on every back-end (see
+            `kernels.dense.Dropout`). seed is in [0, 2^63), step and layer in [0, 2^32).
 
     Returns:
         (B, O), of x's type; under autocast, of its type, to which x, weight and bias are cast. Gradients reach x,
-        weight and bias.
+        weight and bias. Equal bits hold at a fixed number of threads, as in `torch.mm`.
 
     Raises:
-        ValueError: shapes, types or devices that do not go together; an activation, a dropout or a count that is not
-            one of those above. BackendUnavailable: see `pf.backends`.
+        ValueError: shapes, types or devices do not match; activation, dropout, seed, step or layer is out of range.
+            BackendUnavailable: see `pf.backends`.
 
     >>> dense(torch.rand(3, 8), torch.randn(8, 5), torch.zeros(5), "mrelu").shape
     torch.Size([3, 5])
@@ -103,11 +103,11 @@ def _dense_backward(
     need_bias: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    drawn = Dropout(dropout, seed, step, layer)
-    found = kernels("dense", backend, x).dense_backward(
-        grad_output, output, x, weight, activation, drawn, need_x, need_weight, need_bias
+    settings = Dropout(dropout, seed, step, layer)
+    gradients = kernels("dense", backend, x).dense_backward(
+        grad_output, output, x, weight, activation, settings, need_x, need_weight, need_bias
     )
-    return or_empty(found[0], x), or_empty(found[1], x), or_empty(found[2], x)
+    return or_empty(gradients[0], x), or_empty(gradients[1], x), or_empty(gradients[2], x)
 
 
 @_dense_backward.register_fake
@@ -126,8 +126,8 @@ def _save_dense(ctx, inputs, output):
 
 def _differentiate_dense(ctx, grad_output):
     needs = ctx.needs_input_grad[:3]
-    found = torch.ops.partae.dense_backward(grad_output, *ctx.saved_tensors, *ctx.settings, *needs, ctx.backend)
-    return *(gradient if need else None for gradient, need in zip(found, needs, strict=True)), *(None,) * 6
+    gradients = torch.ops.partae.dense_backward(grad_output, *ctx.saved_tensors, *ctx.settings, *needs, ctx.backend)
+    return *(gradient if need else None for gradient, need in zip(gradients, needs, strict=True)), *(None,) * 6
 
 
 _dense.register_autograd(_differentiate_dense, setup_context=_save_dense)

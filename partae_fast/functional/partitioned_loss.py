@@ -33,31 +33,32 @@ def partitioned_loss(
     pool: int,
     target: Tensor | None = None,
     backend: str = "auto",
-    leak: float = 0.0,
+    negative_slope: float = 0.0,
     rectified_output: bool = False,
 ) -> Tensor:
-    """The training loss of the partitioned autoencoder: encode, decode and compare (Stowell & Turner 2015, section 3).
+    """Compute the training loss of the partitioned autoencoder (Stowell & Turner 2015, section 3).
+
+    With r the decoded reconstruction of x, the loss is
 
         mean over items of  sum (target - r)^2  +  penalty * y / mean(C) * sum (C * values)^2
 
     Args:
-        x, mean, std, w_enc, pool, leak: as for `encode`; w_dec: as for `decode`.
-        noise_only: (B,) the weak label y: 1 where the item is noise-only, 0 where it is not; soft labels, anything in
-            [0, 1], are taken too. What is outside is an error: ValueError on the CPU; on a GPU, where asking would
-            stop the stream, a loss of NaN. Data: no gradient reaches it.
-        foreground: (K,) the mask C: 1 where the latent is for signal; in [0, 1], as `noise_only`. Where it is 0
-            throughout, so is the penalty. Data likewise.
-        penalty: lambda, finite and >= 0, what activity of foreground latents costs in a noise-only item.
-        target: (B, N, H), what to reconstruct; x itself unless given.
-        rectified_output: whether r is max(what is decoded, 0).
+        x, mean, std, w_enc, pool, negative_slope: as for `encode`; w_dec: as for `decode`.
+        noise_only: (B,) weak labels y in [0, 1]: 1 for a noise-only item. A label out of range raises ValueError on the
+            CPU; on a GPU, where a check would synchronize the stream, the loss is NaN. It is data: it gets no gradient.
+        foreground: (K,) the mask C in [0, 1]: 1 for a latent of the signal. If all of it is 0, the penalty term is 0.
+            It is data too.
+        penalty: lambda, finite and >= 0, the weight of foreground activity in noise-only items.
+        target: (B, N, H) to reconstruct; None for x itself.
+        rectified_output: whether r is max(decoded, 0).
 
     Returns:
         A scalar: float32, or float64 for float64 input. Gradients reach x, w_enc, w_dec and target. Under autocast
         encode and decode run in its type and the loss in float32, as PyTorch's losses do.
 
     Raises:
-        ValueError, TypeError, BackendUnavailable, NotImplementedError: as `encode` and `decode`; and where a label, the
-            mask or the penalty is out of range, or one of them requires a gradient.
+        ValueError, TypeError, BackendUnavailable, NotImplementedError: as `encode` and `decode`. ValueError too if a
+            label, the mask or the penalty is out of range, or one of them requires a gradient.
 
     >>> w_enc, w_dec = torch.randn(5, 8, 4), torch.randn(5, 4, 8)
     >>> y, c = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0, 1.0, 1.0])
@@ -68,7 +69,7 @@ def partitioned_loss(
     no_gradient(noise_only=noise_only, foreground=foreground)
     if target is not None:
         check_tensors(target=target)
-    values, positions = encode(x, w_enc, pool, mean, std, backend, leak)
+    values, positions = encode(x, w_enc, pool, mean, std, backend, negative_slope)
     reconstruction = decode(values, positions, w_dec, x.shape[1], backend)
     if rectified_output:
         reconstruction = reconstruction.relu()

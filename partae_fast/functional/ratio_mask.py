@@ -8,7 +8,7 @@ from .custom_op import op
 
 
 def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor, backend: str = "auto") -> Tensor:
-    """Mask inference: the squared error of a mixture under masks that share it among its sources.
+    """Compute the loss of mask inference: the squared error of sources that softmax masks cut from a mixture.
 
         mean over b, t, f and s of  (sources - softmax(logits) * mixture)^2,   softmax over the S sources
 

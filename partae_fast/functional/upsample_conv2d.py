@@ -18,9 +18,10 @@ def upsample_conv2d(
     backend: str = "auto",
     relu: bool = True,
 ) -> Tensor:
-    """Nearest up-sampling by p in time and q in frequency, 3x3 convolution, bias, ReLU (Grais & Plumbley 2017).
+    """Up-sample by p in time and q in frequency (nearest), convolve by 3x3, add bias and rectify.
 
-    The up-sampled map is never built: taps that would read copies of one number are added up beforehand.
+    The decoder's layers of Grais & Plumbley 2017, table 1. The up-sampled map is never built: taps that would read
+    copies of the same number are summed in advance.
 
     Args:
         x, weight, bias, relu: as for `conv2d_pool`.

@@ -1,16 +1,13 @@
-"""Weak labels: which stretches of a recording have signal, which hold noise alone, and of which that is unknown.
+"""Weak labels: which stretches of a recording have signal, which are noise-only and which are unknown.
 
-Labels have three states. Time inside an event has signal. Time outside every event of a recording that is listed is
-noise-only, the whole of it where there are no events. A recording that is not listed is unknown, and so is time with a
-label that was not asked for: neither is ever taken for noise.
-
-A file for each format reads it into a Table; `formats` tells them apart; `listed` says of which recording each row is.
+`formats` reads a label file of any format into a Table, `matching` assigns its rows to recordings, and `timeline`
+derives the three states of a recording's time from its events.
 """
 
 from .audacity import read_audacity
 from .event import Event
 from .formats import FORMATS, read_labels
-from .listed import Recording, listed
+from .matching import Recording, match_recordings
 from .timeline import GUARD, TOLERANCE, Rules, Timeline, band, cut, require_channels
 
 __all__ = [
@@ -23,7 +20,7 @@ __all__ = [
     "Timeline",
     "band",
     "cut",
-    "listed",
+    "match_recordings",
     "read_audacity",
     "read_labels",
     "require_channels",

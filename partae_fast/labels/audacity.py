@@ -1,4 +1,4 @@
-"""Audacity label tracks, plain and extended, those that BirdNET writes among them."""
+"""Read Audacity label tracks, plain and extended, including those that BirdNET writes."""
 
 import re
 from collections.abc import Sequence
@@ -9,60 +9,61 @@ from ..errors import UserError
 from . import text
 from .event import Event, Row, Table
 
-_CONFIDENCE = re.compile(r"\t[01]\.[0-9]+$")  # BirdNET adds it behind the label; Audacity's have no tab
+_CONFIDENCE = re.compile(r"\t[01]\.[0-9]+$")  # BirdNET appends it to a label; Audacity's labels have no tab
 
 
 def read_audacity(path: PathLike) -> list[Event]:
-    r"""The events of an Audacity label track, in the order of the file; an empty file has none.
+    r"""Return the events of an Audacity label track, in the order of the file.
 
-    Plain: a line `start<TAB>end<TAB>label` for each, times in seconds. Extended: followed by a line
-    `\<TAB>low<TAB>high` in Hz, where -1 stands for a frequency that is not known.
+    A plain track has a line `start<TAB>end<TAB>label` for each event, with times in seconds. In an extended track a
+    line `\<TAB>low<TAB>high` in Hz may follow, with -1 for an unknown frequency. An empty file has no events.
 
-    Raises UserError for a file that cannot be read and, with the line's number, for a line that is neither.
+    Raises UserError if the file cannot be read, or, with the line number, if a line has neither form.
     """
     events: list[Event] = []
-    bounded = True  # whether the event last read has its frequency line, or may not have one
+    frequencies_allowed = False  # true after a time line
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
-        where = f"{path}, line {number}"
+        location = f"{path}, line {number}"
         if not line.startswith("\\"):
-            events.append(_event(line, where))
-        elif bounded:
-            raise UserError(f"{where}: a frequency line must follow a time line; remove it")
-        else:
-            low, high = _frequencies(line, where)
+            events.append(_event(line, location))
+            frequencies_allowed = True
+        elif frequencies_allowed:
+            low, high = _frequencies(line, location)
             events[-1] = replace(events[-1], low=low, high=high)
-        bounded = line.startswith("\\")
+            frequencies_allowed = False
+        else:
+            raise UserError(f"{location}: a frequency line must follow a time line; remove it")
     return events
 
 
 def read(path: PathLike) -> Table:
-    """The table of an Audacity label track; raises as `read_audacity` does."""
+    """Return the table of an Audacity label track; raise the errors of `read_audacity`."""
     return Table("audacity", [Row(event) for event in read_audacity(path)])
 
 
 def _lines(path: PathLike) -> list[str]:
-    # Not splitlines: labels may have characters at which it would cut.
-    return re.split("\r\n|\r|\n", text.text_of(path))
+    # str.splitlines would also split at characters that labels may have.
+    return re.split("\r\n|\r|\n", text.read_text(path))
 
 
-def _event(line: str, where: str) -> Event:
+def _event(line: str, location: str) -> Event:
     fields = _CONFIDENCE.sub("", line).split("\t", 2)
-    start, end = _numbers(fields[:2], "a time", "start<TAB>end<TAB>label, in seconds", where)
-    text.require_order(start, end, where)
+    start, end = _numbers(fields[:2], "a time", "start<TAB>end<TAB>label, in seconds", location)
+    text.require_order(start, end, location)
     return Event(start, end, fields[2].strip() if len(fields) > 2 else "")
 
 
-def _frequencies(line: str, where: str) -> tuple[float | None, float | None]:
-    low, high = _numbers(line.rstrip().split("\t")[1:], "a frequency", "\\<TAB>low<TAB>high, in Hz", where)
-    known = (low if low >= 0 else None, high if high >= 0 else None)
-    text.require_low_first(*known, where)
-    return known
+def _frequencies(line: str, location: str) -> tuple[float | None, float | None]:
+    low, high = _numbers(line.rstrip().split("\t")[1:], "a frequency", "\\<TAB>low<TAB>high, in Hz", location)
+    frequencies = (low if low >= 0 else None, high if high >= 0 else None)
+    text.require_low_first(*frequencies, location)
+    return frequencies
 
 
-def _numbers(fields: Sequence[str], what: str, form: str, where: str) -> tuple[float, float]:
+def _numbers(fields: Sequence[str], quantity: str, form: str, location: str) -> tuple[float, float]:
     if len(fields) != 2 or not all(map(text.is_number, fields)):
-        raise UserError(f"{where}: {' '.join(fields).strip()[:40]!r} found; the line must be {form}")
-    first, second = (text.number(field, what, where) for field in fields)
+        raise UserError(f"{location}: the line has {' '.join(fields).strip()[:40]!r}; it must have the form {form}")
+    first, second = (text.number(field, quantity, location) for field in fields)
     return first, second

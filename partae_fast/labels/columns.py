@@ -1,4 +1,4 @@
-"""The columns of label tables, as the programs that write them name them."""
+"""Column layouts of the label tables that programs write."""
 
 import re
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """A table that a program writes.
+    """Columns of a table that a program writes.
 
-    required, optional: the names of its columns by what they hold, without regard to case; of several names for one the
-    first that is there counts. Confidences are not read: they tell BirdNET's tables from others.
+    `required` and `optional` map a role, such as "start", to the name of its column; case does not matter. Of several
+    optional names, the first one in the header is used. The column of confidences is not read; it only identifies
+    BirdNET's tables.
     """
 
     dialect: str
@@ -19,21 +20,21 @@ class Layout:
     optional: dict[str, tuple[str, ...]]
 
     def columns(self, header: Sequence[str]) -> dict[str, int]:
-        """Return the index of the column that holds each role."""
+        """Return the index of the column of each role that the header has."""
         index = _indices(header)
-        has = {role: index[name.lower()] for role, name in self.required.items() if name.lower() in index}
+        columns = {role: index[name.lower()] for role, name in self.required.items() if name.lower() in index}
         for role, names in self.optional.items():
-            found = [index[name.lower()] for name in names if name.lower() in index]
-            has |= {role: found[0]} if found else {}
-        return has
+            matches = [index[name.lower()] for name in names if name.lower() in index]
+            columns |= {role: matches[0]} if matches else {}
+        return columns
 
     def missing(self, header: Sequence[str]) -> list[str]:
-        """Return the names of the required columns that are not there."""
+        """Return the names of the required columns that the header does not have."""
         return [name for name in self.required.values() if name.lower() not in _indices(header)]
 
 
 _RAVEN = {"start": "Begin Time (s)", "end": "End Time (s)"}
-_RAVEN_TOO = {
+_RAVEN_OPTIONAL = {
     "view": ("View",),
     "channel": ("Channel",),
     "low": ("Low Freq (Hz)",),
@@ -44,7 +45,7 @@ _RAVEN_TOO = {
 }
 _FOLDERS = {"root": "INDIR", "folder": "FOLDER", "file": "IN FILE"}
 _KALEIDOSCOPE = {"file": "IN FILE", "start": "OFFSET", "duration": "DURATION"}
-_CSV_TOO = {
+_CSV_OPTIONAL = {
     "file": ("file",),
     "duration": ("duration",),
     "label": ("label",),
@@ -52,13 +53,13 @@ _CSV_TOO = {
     "high": ("high",),
     "channel": ("channel",),
 }
-# The more particular one comes first.
+# A layout comes before those whose columns are a subset of its own.
 LAYOUTS = (
     Layout(
         "birdnet",
         "BirdNET's table for Raven",
         {**_RAVEN, "label": "Common Name", "confidence": "Confidence"},
-        {"selection": ("Selection",), **_RAVEN_TOO},
+        {"selection": ("Selection",), **_RAVEN_OPTIONAL},
     ),
     Layout(
         "birdnet",
@@ -82,7 +83,7 @@ LAYOUTS = (
         "raven",
         "a Raven selection table",
         {"selection": "Selection", **_RAVEN},
-        {**_RAVEN_TOO, "label": ("Annotation",)},
+        {**_RAVEN_OPTIONAL, "label": ("Annotation",)},
     ),
     Layout(
         "csv",
@@ -90,45 +91,46 @@ LAYOUTS = (
         _KALEIDOSCOPE,
         {"root": ("INDIR",), "folder": ("FOLDER",)},
     ),
-    Layout("csv", "a CSV table", {"start": "start", "end": "end"}, _CSV_TOO),
-    Layout("csv", "a CSV table", {"start": "start", "duration": "duration"}, _CSV_TOO),
+    Layout("csv", "a CSV table", {"start": "start", "end": "end"}, _CSV_OPTIONAL),
+    Layout("csv", "a CSV table", {"start": "start", "duration": "duration"}, _CSV_OPTIONAL),
 )
-# Raven's columns that hold no labels and have no unit in parentheses.
-_RAVEN_OWN = {
+# Raven's own columns without labels and without a unit in parentheses.
+_RAVEN_COLUMNS = {
     *("begin path", "end path", "begin file", "end file", "begin date", "end date", "begin date time"),
     *("begin clock time", "end clock time", "occupancy", "score"),
 }
 
 
 def layout_of(header: Sequence[str], dialect: str | None = None) -> Layout | None:
-    """Return the layout that has all of its required columns in a header; of one dialect, where that is given."""
-    fitting = (layout for layout in LAYOUTS if dialect in (None, layout.dialect) and not layout.missing(header))
-    return next(fitting, None)
+    """Return the first layout, of `dialect` or of any, whose required columns are all in the header, or None."""
+    layouts = (layout for layout in LAYOUTS if dialect in (None, layout.dialect) and not layout.missing(header))
+    return next(layouts, None)
 
 
 def nearest(header: Sequence[str], dialect: str | None = None) -> tuple[Layout, int]:
-    """Return the layout with the fewest columns missing in a header, and how many of its columns are there."""
+    """Return the layout with the fewest columns missing in the header, and how many of its columns are there."""
     layouts = [layout for layout in LAYOUTS if dialect in (None, layout.dialect)]
     layout = min(layouts, key=lambda layout: (len(layout.missing(header)), -len(layout.columns(header))))
     return layout, len(layout.columns(header))
 
 
-def own_label(header: Sequence[str], has: dict[str, int], rows: Sequence[Sequence[str]]) -> int | None:
-    """Return the column of a Raven table that the user added for labels, whatever its name.
+def user_label_column(header: Sequence[str], columns: dict[str, int], rows: Sequence[Sequence[str]]) -> int | None:
+    """Return the index of the column that the user added to a Raven table for labels, or None.
 
-    That is the first that is none of Raven's own, which have a unit or are known, and has letters in it; else the first
-    that has numbers.
+    Columns with a unit in parentheses and those in `_RAVEN_COLUMNS` are Raven's own. Of the others, the label column is
+    the first one with letters in its fields, or else the first one with numbers.
     """
-    numbers = None
+    number_column = None
     for index, name in enumerate(header):
-        if index in has.values() or "(" in name or name.strip().lower() in _RAVEN_OWN or not name.strip():
+        if index in columns.values() or "(" in name or name.strip().lower() in _RAVEN_COLUMNS or not name.strip():
             continue
         values = "".join(row[index] for row in rows if index < len(row))
         if re.search(r"[^\W\d_]", values):
             return index
-        numbers = index if numbers is None and values.strip() else numbers
-    return numbers
+        number_column = index if number_column is None and values.strip() else number_column
+    return number_column
 
 
 def _indices(header: Sequence[str]) -> dict[str, int]:
+    """Return the index of each name in lower case; a repeated name has its first index."""
     return {name.strip().lower(): index for index, name in reversed([*enumerate(header)])}

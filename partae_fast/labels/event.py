@@ -1,13 +1,13 @@
-"""What a line of a label file says, whatever the format."""
+"""Events, rows and tables of label files, independent of the format."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Event:
-    """One label: from `start` to `end` in seconds, `low` to `high` in Hz where the label says so.
+    """A label from `start` to `end` in seconds, and from `low` to `high` in Hz if it has frequencies.
 
-    `channel`, from 1, is the one that the label is about; None for all.
+    `channel` is counted from 1; None means all channels.
     """
 
     start: float
@@ -20,10 +20,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Row:
-    """An event and the recording that it is in; no event says that the recording was reviewed and has none.
+    """An event and the recording that it belongs to.
 
-    `recording` is a name as it stands in the file, None where the file names none. An event that runs on into the next
-    file of a sequence ends in the file `last`.
+    A row without an event marks its recording as reviewed and free of events. `recording` is the name in the label
+    file, or None if the file names none. `last` is the name of the recording that the event ends in, if it continues
+    into the next file of a sequence.
     """
 
     event: Event | None
@@ -35,7 +36,7 @@ class Row:
 class Table:
     """The rows of a label file.
 
-    `format` is the dialect's name. Times are in seconds, or, where `samples`, counted in samples of the recording.
+    `format` is one of `formats.FORMATS`. Times are in seconds, or in samples of the recording if `samples` is true.
     """
 
     format: str

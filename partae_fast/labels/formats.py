@@ -1,48 +1,49 @@
-"""Which format a label file has, by what is in it, and its rows."""
+"""Detect the format of a label file by its content, and read it."""
 
 from ..audio.files import PathLike, require_file
 from ..errors import UserError
 from . import annotations, audacity, tables, text
 from .event import Table
 
-_OWN = ("audacity", "raven", "csv", "birdnet")
-FORMATS = (*_OWN, *annotations.FORMATS)
+_BUILT_IN = ("audacity", "raven", "csv", "birdnet")
+FORMATS = (*_BUILT_IN, *annotations.FORMATS)
 
 
 def read_labels(path: PathLike, format: str | None = None) -> Table:
-    """The rows of a label file in any format that is known, by default the one that its content shows.
+    """Return the rows of a label file in one of `FORMATS`, by default the one that its content shows.
 
     An empty file is an Audacity track without labels.
 
-    Raises UserError where the file cannot be read, is none of the formats or is malformed, and for a format that is not
-    known or needs a library that is not installed.
+    Raises UserError if the file cannot be read, has none of the formats or is malformed, and if the format is unknown
+    or needs a library that is not installed.
     """
-    format = _recognised(path) if format is None else format
+    format = _detect_format(path) if format is None else format
     if format == "audacity":
         return audacity.read(path)
-    if format in _OWN:
+    if format in _BUILT_IN:
         return tables.read(path, format)
     if format in annotations.FORMATS:
         return annotations.read(path, format)
-    raise UserError(f"label format {format!r} is not known; choose {', '.join(FORMATS)}")
+    raise UserError(f"label format is {format!r}; choose one of {', '.join(FORMATS)}")
 
 
-def _recognised(path: PathLike) -> str:
-    place = require_file(path, empty=True)
-    with open(place, "rb") as file:
-        found = annotations.recognised(place, file.read(4096))
-    if found:
-        return found
-    content = text.text_of(place)
-    found = tables.recognised(content)
-    if not found:
-        number, line = next(((n, line) for n, line in enumerate(content.split("\n"), 1) if line.strip()), (1, "0"))
-        if not (line.startswith("\\") or text.is_number(line.split("\t")[0])):
-            reason = tables.missing(content)
-            if reason:
-                raise UserError(f"{path}, {reason}")
-            raise UserError(
-                f"{path}, line {number}: {line.strip()[:60]!r} found; labels must be an Audacity track, "
-                "start<TAB>end<TAB>label in seconds, or a table whose first line names columns, start and end at least"
-            )
-    return found or "audacity"
+def _detect_format(path: PathLike) -> str:
+    path = require_file(path, empty=True)
+    with open(path, "rb") as file:
+        format = annotations.detect_format(path, file.read(4096))
+    if format:
+        return format
+    content = text.read_text(path)
+    format = tables.detect_dialect(content)
+    if format:
+        return format
+    number, line = next(((n, line) for n, line in enumerate(content.split("\n"), 1) if line.strip()), (1, "0"))
+    if line.startswith("\\") or text.is_number(line.split("\t")[0]):
+        return "audacity"
+    missing_columns = tables.missing(content)
+    if missing_columns:
+        raise UserError(f"{path}, {missing_columns}")
+    raise UserError(
+        f"{path}, line {number}: the line has {line.strip()[:60]!r}; a label file must be an Audacity track, "
+        "start<TAB>end<TAB>label in seconds, or a table whose first line names at least the columns start and end"
+    )

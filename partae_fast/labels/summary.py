@@ -1,4 +1,4 @@
-"""What labels say of recordings, before anything is trained on them."""
+"""Summarise label files: the time in each state, the labels, and likely mistakes."""
 
 import math
 from collections.abc import Sequence
@@ -11,15 +11,18 @@ from ..audio.files import PathLike
 from ..errors import UserError
 from .event import Event
 from .formats import read_labels
-from .listed import Recording, listed
+from .matching import Recording, match_recordings
 from .timeline import TOLERANCE, Rules, Timeline
 
-_SUCH = 3  # names that a warning tells
+_NAMES_SHOWN = 3  # names in a warning
 
 
 @dataclass(frozen=True)
-class Part:
-    """A recording, or one channel of it where labels are of channels. One that is not listed is unknown throughout."""
+class RecordingSummary:
+    """Events and timeline of a recording, or of one channel if its labels have channels.
+
+    A recording that is not listed is unknown throughout.
+    """
 
     name: str
     channel: int | None
@@ -29,23 +32,23 @@ class Part:
 
     @property
     def title(self) -> str:
-        """To print: what no text can hold of a file's name is escaped."""
+        """Printable name, with the channel; bytes of a file name that are not text are escaped."""
         name = _printable(self.name)
         return name if self.channel is None else f"{name}, channel {self.channel}"
 
     def stretches(self) -> dict[str, tuple[tuple[float, float], ...]]:
-        """(start, end) in seconds, by state."""
-        line = self.timeline
-        return {"signal": line.signal, "noise-only": line.noise, "unknown": line.unknown}
+        """Return the stretches in each state, as (start, end) in seconds."""
+        timeline = self.timeline
+        return {"signal": timeline.signal, "noise-only": timeline.noise, "unknown": timeline.unknown}
 
     def seconds(self) -> dict[str, float]:
-        """By state."""
-        return {state: _length(stretches) for state, stretches in self.stretches().items()}
+        """Return the seconds in each state."""
+        return {state: _total_length(stretches) for state, stretches in self.stretches().items()}
 
 
 @dataclass(frozen=True)
-class Label:
-    """How often a label is given, for how many seconds in all (None where that is not known), and what it counts as."""
+class LabelCount:
+    """Number of events with a label, their total duration (None if unknown), and the state that they count as."""
 
     label: str
     events: int
@@ -54,30 +57,30 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What `summarise` found; warnings are a line each."""
+class LabelSummary:
+    """Result of `summarise`; each warning is one line."""
 
-    parts: list[Part] = field(default_factory=list)
-    labels: list[Label] = field(default_factory=list)
+    recordings: list[RecordingSummary] = field(default_factory=list)
+    labels: list[LabelCount] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """Seconds are rounded to microseconds."""
+        """Return the summary as JSON-compatible values, with seconds rounded to microseconds."""
         return {
             "recordings": [
                 {
-                    "name": part.name,
-                    "channel": part.channel,
-                    "listed": part.listed,
-                    "events": len(part.events),
-                    "duration": round(part.timeline.seconds, 6),
-                    "seconds": {state: round(seconds, 6) for state, seconds in part.seconds().items()},
+                    "name": recording.name,
+                    "channel": recording.channel,
+                    "listed": recording.listed,
+                    "events": len(recording.events),
+                    "duration": round(recording.timeline.seconds, 6),
+                    "seconds": {state: round(seconds, 6) for state, seconds in recording.seconds().items()},
                     "stretches": {
                         state: [[round(edge, 6) for edge in stretch] for stretch in stretches]
-                        for state, stretches in part.stretches().items()
+                        for state, stretches in recording.stretches().items()
                     },
                 }
-                for part in self.parts
+                for recording in self.recordings
             ],
             "labels": [vars(label) for label in self.labels],
             "warnings": self.warnings,
@@ -88,118 +91,135 @@ def summarise(
     label_files: Sequence[PathLike],
     recordings: Sequence[PathLike],
     rules: Rules | None = None,
-) -> Summary:
-    """What label files say of recordings, whose headers alone are read.
+) -> LabelSummary:
+    """Summarise label files and the recordings that they list; only the headers of recordings are read.
 
-    A recording that cannot be read is left out, with a warning. Without recordings, the labels alone are told.
+    A recording that cannot be read is left out, with a warning. Without recordings, only the labels are summarised.
 
-    Raises UserError as `listed` does, and where a label that the rules name is nowhere.
+    Raises the errors of `match_recordings`, and UserError if no event has a label of the rules.
     """
     rules, warnings = rules or Rules(), []
-    about: dict[Path, files.AudioInfo] = {}
+    headers: dict[Path, files.AudioInfo] = {}
     for recording in recordings:
         try:
-            about[Path(recording)] = files.info(recording)
+            headers[Path(recording)] = files.info(recording)
         except UserError as error:
             warnings.append(f"{_printable(str(error))}; left out")
-    if not about:
-        return _of_labels_alone(label_files, rules, warnings)
+    if not headers:
+        return _summarise_labels(label_files, rules, warnings)
     events: dict[Path, list[Event]] = {}
-    given = [Recording(str(place), info.seconds, info.rate) for place, info in about.items()]
-    for path in label_files:
-        for place, found in listed(path, given, rules.label_format).items():
-            events.setdefault(place, []).extend(found)
-    rules.require_found(event for found in events.values() for event in found)
-    parts = []
-    for place, info in about.items():
-        its = events.get(place)
-        warnings += _faults(place, its or [], info)
-        parts += _parts(place, its, info, rules)
-    counted = [(event, str(place)) for place, found in events.items() for event in found]
-    return Summary(parts, _labels(counted, rules), warnings + _signs(parts))
+    candidates = [Recording(str(path), header.seconds, header.rate) for path, header in headers.items()]
+    for label_file in label_files:
+        for path, new_events in match_recordings(label_file, candidates, rules.label_format).items():
+            events.setdefault(path, []).extend(new_events)
+    rules.require_labels_exist(event for recording_events in events.values() for event in recording_events)
+    summaries = []
+    for path, header in headers.items():
+        warnings += _training_errors(path, events.get(path, []), header)
+        summaries += _by_channel(path, events.get(path), header, rules)
+    named_events = [(event, str(path)) for path, recording_events in events.items() for event in recording_events]
+    return LabelSummary(summaries, _count_labels(named_events, rules), warnings + _likely_mistakes(summaries))
 
 
-def _of_labels_alone(label_files: Sequence[PathLike], rules: Rules, warnings: list[str]) -> Summary:
-    counted, known = [], True
+def _summarise_labels(label_files: Sequence[PathLike], rules: Rules, warnings: list[str]) -> LabelSummary:
+    """Summarise label files without recordings."""
+    named_events, in_seconds = [], True
     for path in label_files:
         table = read_labels(path, rules.label_format)
-        known &= not table.samples
-        counted += [(row.event, f"{path} {row.recording}") for row in table.rows if row.event]
-    rules.require_found(event for event, _ in counted)
-    found = [label if known else replace(label, seconds=None) for label in _labels(counted, rules)]
-    return Summary([], found, [*warnings, "no recording is there, so times are not known; name some with --recordings"])
+        in_seconds &= not table.samples
+        named_events += [(row.event, f"{path} {row.recording}") for row in table.rows if row.event]
+    rules.require_labels_exist(event for event, _ in named_events)
+    counts = _count_labels(named_events, rules)
+    if not in_seconds:
+        counts = [replace(count, seconds=None) for count in counts]
+    warning = "there are no recordings, so the time in each state is unknown; name some with --recordings"
+    return LabelSummary([], counts, [*warnings, warning])
 
 
-def _parts(place: Path, events: list[Event] | None, info: files.AudioInfo, rules: Rules) -> list[Part]:
-    """The recording as it is, or by channels where a label is of one."""
-    name, seconds = str(place), info.seconds
+def _by_channel(
+    path: Path, events: list[Event] | None, header: files.AudioInfo, rules: Rules
+) -> list[RecordingSummary]:
+    """Return the summary of a recording, or of each channel if a label has a channel."""
+    name, seconds = str(path), header.seconds
     if events is None:
-        return [Part(name, None, False, [], Timeline(seconds, (), ((0.0, seconds),)))]
+        return [RecordingSummary(name, None, False, [], Timeline(seconds, (), ((0.0, seconds),)))]
     inside = [replace(event, end=min(event.end, seconds)) for event in events if event.start < seconds]
-    split = info.channels > 1 and any(event.channel for event in events)
-    found = []
-    for channel in range(1, info.channels + 1) if split else [None]:
-        its = [event for event in events if None in (channel, event.channel) or event.channel == channel]
-        found.append(Part(name, channel, True, its, Timeline.from_events(inside, seconds, rules, name, channel)))
-    return found
+    split = header.channels > 1 and any(event.channel for event in events)
+    summaries = []
+    for channel in range(1, header.channels + 1) if split else [None]:
+        in_channel = [event for event in events if None in (channel, event.channel) or event.channel == channel]
+        timeline = Timeline.from_events(inside, seconds, rules, name, channel)
+        summaries.append(RecordingSummary(name, channel, True, in_channel, timeline))
+    return summaries
 
 
-def _labels(counted: list[tuple[Event, str]], rules: Rules) -> list[Label]:
-    """By how often they are given; what overlaps within a recording's channel counts once."""
+def _count_labels(named_events: list[tuple[Event, str]], rules: Rules) -> list[LabelCount]:
+    """Count the events, paired with their recordings' names, of each label, the most frequent label first.
+
+    Time of events that overlap in a channel of a recording is counted once.
+    """
     by_label: dict[str, list[tuple[Event, str]]] = {}
-    for event, place in counted:
-        by_label.setdefault(event.label, []).append((event, place))
-    found = []
-    for label, its in by_label.items():
-        spans: dict[tuple[str, int | None], list[Event]] = {}
-        for event, place in its:
-            spans.setdefault((place, event.channel), []).append(event)
-        covered = [Timeline.from_events(one, float("inf"), Rules(guard=0.0)).signal for one in spans.values()]
-        found.append(Label(label, len(its), sum(map(_length, covered)), rules.state(its[0][0])))
-    return sorted(found, key=lambda label: (-label.events, label.label))
+    for event, recording in named_events:
+        by_label.setdefault(event.label, []).append((event, recording))
+    counts = []
+    for label, occurrences in by_label.items():
+        by_channel: dict[tuple[str, int | None], list[Event]] = {}
+        for event, recording in occurrences:
+            by_channel.setdefault((recording, event.channel), []).append(event)
+        no_guard = Rules(guard=0.0)
+        covered = [Timeline.from_events(events, float("inf"), no_guard).signal for events in by_channel.values()]
+        seconds = sum(map(_total_length, covered))
+        counts.append(LabelCount(label, len(occurrences), seconds, rules.state(occurrences[0][0])))
+    return sorted(counts, key=lambda count: (-count.events, count.label))
 
 
-def _faults(place: Path, events: list[Event], info: files.AudioInfo) -> list[str]:
-    """What training refuses."""
-    name, found = _printable(str(place)), []
-    late = [event.end for event in events if event.end > info.seconds + TOLERANCE]
-    if late:
-        found.append(
-            f"{name}: {len(late)} labels pass its end at {info.seconds:.3f} s, the last ends at {max(late):.3f} s; "
-            "training refuses that, for they may be of another recording"
+def _training_errors(path: Path, events: list[Event], header: files.AudioInfo) -> list[str]:
+    """Return a warning for each property of the labels that training refuses."""
+    name, warnings = _printable(str(path)), []
+    ends = [event.end for event in events if event.end > header.seconds + TOLERANCE]
+    if ends:
+        warnings.append(
+            f"{name}: {len(ends)} labels pass its end at {header.seconds:.3f} s, the last ends at {max(ends):.3f} s; "
+            "training refuses them, because they may belong to another recording"
         )
     highest = max((event.channel or 1 for event in events), default=1)
-    if highest > info.channels:
-        found.append(f"{name}: a label is of channel {highest} and it has {info.channels}; training refuses that")
-    return found
-
-
-def _signs(parts: list[Part]) -> list[str]:
-    """What is not refused, and may not be meant."""
-    told = [part for part in parts if part.listed]
-    unlisted = [part.title for part in parts if not part.listed]
-    silent = [part.title for part in told if not part.timeline.noise]
-    overlapping = [
-        f"{part.title} ({count} of {len(part.events)})" for part in told if (count := _overlaps(part.events))
-    ]
-    found = []
-    if unlisted:
-        found.append(f"{_of(unlisted, parts)} not listed, so unknown, and never taken for noise: {_such(unlisted)}")
-    if told and len(silent) == len(told):
-        found.append(
-            "there is no noise-only time; label more closely, lower --guard or --min-noise, or give --noise to training"
+    if highest > header.channels:
+        warnings.append(
+            f"{name}: a label is in channel {highest}, but its last channel is {header.channels}; training refuses this"
         )
-    elif silent:
-        found.append(f"{_of(silent, parts)} without noise-only time: {_such(silent)}")
-    if told and not any(part.timeline.signal for part in told):
-        found.append("no time has signal; training needs recordings that have some")
+    return warnings
+
+
+def _likely_mistakes(summaries: list[RecordingSummary]) -> list[str]:
+    """Return a warning for each property of the labels that is allowed but probably a mistake."""
+    listed = [summary for summary in summaries if summary.listed]
+    unlisted = [summary.title for summary in summaries if not summary.listed]
+    without_noise = [summary.title for summary in listed if not summary.timeline.noise]
+    overlapping = [
+        f"{summary.title} ({count} of {len(summary.events)})"
+        for summary in listed
+        if (count := _count_overlaps(summary.events))
+    ]
+    warnings = []
+    if unlisted:
+        warnings.append(
+            f"{_share(unlisted, summaries)} not listed, so unknown and never used as noise: {_some(unlisted)}"
+        )
+    if listed and len(without_noise) == len(listed):
+        warnings.append(
+            "there is no noise-only time; label more closely, lower --guard or --min-noise, or pass --noise to training"
+        )
+    elif without_noise:
+        warnings.append(f"{_share(without_noise, summaries)} without noise-only time: {_some(without_noise)}")
+    if listed and not any(summary.timeline.signal for summary in listed):
+        warnings.append("no time has signal; training needs recordings with signal")
     if overlapping:
-        found.append(f"events overlap others, and their time counts once: {_such(overlapping)}")
-    return found
+        warnings.append(f"events overlap; their time is counted once: {_some(overlapping)}")
+    return warnings
 
 
-def _overlaps(events: list[Event]) -> int:
-    """How many events begin before an earlier one of the same channel, or of all, has ended."""
+def _count_overlaps(events: list[Event]) -> int:
+    """Return how many events start before an earlier event with the same `channel` has ended."""
     count, ends = 0, {}
     for event in sorted(events, key=lambda event: (event.start, event.end)):
         count += event.start < ends.get(event.channel, 0.0)
@@ -207,18 +227,18 @@ def _overlaps(events: list[Event]) -> int:
     return count
 
 
-def _of(names: list[str], parts: list[Part]) -> str:
-    return f"{len(names)} of {len(parts)} recordings {'is' if len(names) == 1 else 'are'}"
+def _share(names: list[str], summaries: list[RecordingSummary]) -> str:
+    return f"{len(names)} of {len(summaries)} recordings {'is' if len(names) == 1 else 'are'}"
 
 
 def _printable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _such(names: list[str]) -> str:
-    more = f" and {len(names) - _SUCH} more" if len(names) > _SUCH else ""
-    return ", ".join(names[:_SUCH]) + more
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
 
 
-def _length(stretches: Sequence[tuple[float, float]]) -> float:
+def _total_length(stretches: Sequence[tuple[float, float]]) -> float:
     return math.fsum(end - start for start, end in stretches)

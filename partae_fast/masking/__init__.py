@@ -1,1 +1,1 @@
-"""From two estimates to a gain: the rules that set a mask from noise-only audio."""
+"""Masks that turn two estimates into a gain, and rules that set a mask from noise-only audio."""

@@ -1,4 +1,4 @@
-"""The mask on the CPU: gains from box means, powers and gate. The formula is in mask.py."""
+"""CPU kernel of the mask; `mask` has the formula."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from ..kernels._cpu.jit import kernel
 from ..kernels._cpu.threads import next_unit, spread
 
-TILE = 64  # frames in a unit
-OPERATIONS = 50  # for each gain, about: more where means reach farther
+TILE = 64  # frames in a work unit
+OPERATIONS = 50  # approximate operations for a gain, without smoothing
 
 
 @kernel
@@ -17,7 +17,7 @@ def _gain(counters, out, foreground, background, magnitudes, mean_square, root, 
     one, zero, tiny = np.float32(1), np.float32(0), np.float32(np.finfo(np.float32).tiny)
     tiles = (frames + TILE - 1) // TILE
     sums = np.empty(bins + 2 * reach, np.float32)
-    # Not rows of one array: taken apart so, Numba knows no longer that they are contiguous.
+    # Separate arrays, because Numba does not know that the rows of one array are contiguous.
     f, b = np.zeros(bins, np.float32), np.zeros(bins, np.float32)
     v, power = np.zeros(bins, np.float32), np.zeros(bins, np.float32)
     unit = next_unit(counters, -1)
@@ -35,7 +35,7 @@ def _gain(counters, out, foreground, background, magnitudes, mean_square, root, 
                     gains[h] = f[h] / (one if total == 0 else total)
             else:
                 for h in range(bins):
-                    # Powers of them as they are could pass float32's range; the largest becomes 1.
+                    # Scaled by the largest, because the powers could overflow float32.
                     largest = f[h] if f[h] > b[h] else b[h]
                     largest = root[h] if noise > 0 and root[h] > largest else largest
                     largest = one if largest == 0 else largest
@@ -52,19 +52,19 @@ def _gain(counters, out, foreground, background, magnitudes, mean_square, root, 
                 _mean(power, sums, magnitudes[item], n, reach, True)
                 for h in range(bins):
                     share = mean_square[h] / (tiny if power[h] < tiny else power[h])
-                    shut = one - gate * share
-                    gains[h] *= zero if shut < 0 else shut
+                    gate_gain = one - gate * share
+                    gains[h] *= zero if gate_gain < 0 else gate_gain
                 if bypass > 0:
                     for h in range(bins):
                         share = mean_square[h] / (tiny if power[h] < tiny else power[h])
-                        past = one - bypass * share if share > 0 else zero
-                        gains[h] = past if past > gains[h] else gains[h]
+                        bypass_gain = one - bypass * share if share > 0 else zero
+                        gains[h] = bypass_gain if bypass_gain > gains[h] else gains[h]
         unit = next_unit(counters, unit)
 
 
 @kernel
 def _mean(mean, sums, values, n, reach, squared):
-    """mean[h] of max(values, 0), or of their squares, over the frames and bins within reach of (n, h)."""
+    """Write the means of max(values, 0), or of values**2, over the frames and bins within `reach` of (n, h)."""
     frames, bins = values.shape
     middle = sums[reach : reach + bins]
     middle[:] = 0
@@ -75,7 +75,7 @@ def _mean(mean, sums, values, n, reach, squared):
                 middle[h] += row[h] * row[h]
         else:
             for h in range(bins):
-                middle[h] += np.float32(0) if row[h] < 0 else row[h]  # which lets NaN through
+                middle[h] += np.float32(0) if row[h] < 0 else row[h]  # keeps NaN
     sums[:reach] = middle[0]
     sums[reach + bins :] = middle[bins - 1]
     mean[:] = 0
@@ -90,7 +90,7 @@ def _mean(mean, sums, values, n, reach, squared):
 
 @kernel
 def _raise(values, exponent):
-    """Each of the values to the power of exponent, in place."""
+    """Raise the values to the power `exponent`, in place."""
     if exponent == 2:
         for h in range(values.size):
             values[h] *= values[h]
@@ -107,14 +107,14 @@ def gain(
     settings: tuple[float, ...],
     smoothing: int,
 ) -> NDArray[np.float32]:
-    """F, B and X (B, N, H) and V^2 (H,), contiguous; e, b, n, g and p -> gains (B, N, H).
+    """Return the gains (B, N, H) for F, B and X (B, N, H) and V^2 (H,), all contiguous.
 
-    B is not read where b is 0, nor X where g and p are.
+    `settings` are e, b, n, g and p of `Mask`. B is not read if b is 0, and X is not read if g and p are 0.
     """
     out = np.empty_like(foreground)
     items, frames, _ = out.shape
     units = items * (-(-frames // TILE))
-    given = (foreground, background, magnitudes, mean_square, np.sqrt(mean_square))
-    numbers = tuple(np.float32(value) for value in settings)
-    spread(_gain, units, out.size * (OPERATIONS + 3 * smoothing), out, *given, numbers, smoothing // 2)
+    inputs = (foreground, background, magnitudes, mean_square, np.sqrt(mean_square))
+    settings32 = tuple(np.float32(value) for value in settings)
+    spread(_gain, units, out.size * (OPERATIONS + 3 * smoothing), out, *inputs, settings32, smoothing // 2)
     return out

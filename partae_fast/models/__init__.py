@@ -1,4 +1,4 @@
-"""The published systems, one file each, and how they are kept on disk."""
+"""The networks of the published systems, a file for each, and their storage."""
 
 from .adaptive_dae import AdaptiveDenoisingAutoencoder
 from .cdae import ConvDAESeparator

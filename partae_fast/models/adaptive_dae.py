@@ -1,4 +1,4 @@
-"""The adaptive denoising autoencoder of Kim & Smaragdis 2015: a denoiser under a network that knows clean signals."""
+"""The adaptive denoising autoencoder of Kim & Smaragdis 2015: a denoiser below an autoencoder of clean signals."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
     from ..masking.mask import Mask
 
-ACTIVATION = "mrelu"  # equation 6; of every layer, the last too, for what comes out are magnitudes
+ACTIVATION = "mrelu"  # equation 6; of every layer, also the last, because the outputs are magnitudes
 HELD, THROUGH = GRADIENTS = ("held", "through")
 
 
 class DenseLayers(nn.Module):
-    """Dense layers one after the other, each followed by the modified rectifier, hidden ones in training by dropout.
+    """A sequence of dense layers with modified rectifiers, and dropout after the hidden layers in training.
 
-    Weights start normal with variance 2 / inputs (He et al. 2015), biases at 0.
+    Initial weights are normal with variance 2 / inputs (He et al. 2015), initial biases 0.
 
     Args:
         sizes: of the input, of each hidden layer and of the output.
-        seed: of the weights, in [0, 2^63). first: the number of the first layer among all that are drawn for by seed.
+        seed: of weights and dropout, in [0, 2^63).
+        first: number of the first layer; layers with the same seed and number get the same random numbers.
     """
 
     def __init__(self, sizes: list[int], seed: int, first: int) -> None:
@@ -41,40 +42,40 @@ class DenseLayers(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(outputs) for _, outputs in pairs)
 
     def forward(self, x: Tensor, dropout: float, step: int, backend: str) -> Tensor:
-        """x (B, inputs) -> (B, outputs); what is dropped is drawn anew for each step."""
+        """Return the outputs (B, outputs) of x (B, inputs); each step drops other units."""
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            share = dropout if layer < last else 0.0
-            x = functional.dense(x, weight, bias, ACTIVATION, share, self.seed, step, self.first + layer, backend)
+            rate = dropout if layer < last else 0.0
+            x = functional.dense(x, weight, bias, ACTIVATION, rate, self.seed, step, self.first + layer, backend)
         return x
 
 
 class AdaptiveDenoisingAutoencoder(StatefulModel):
-    """Two networks of dense layers, on stacks of consecutive frames' magnitudes.
+    """Two dense networks on stacks of consecutive frames of magnitudes.
 
-    `bottom` makes clean magnitudes of a mixture's. `top` reproduces clean magnitudes, and only clean ones well: the
-    error that it makes on what the bottom network gives says how pure that is, and nothing else need be known. So the
-    bottom network can go on learning on a recording that is to be denoised, with no clean signal at hand; see
-    `partae_fast.training.adapt`.
+    The network `bottom` denoises. The network `top` is an autoencoder of clean magnitudes: its reconstruction error on
+    the output of `bottom` measures how clean that output is. Therefore `bottom` can adapt to a noisy recording without
+    a clean signal; see `partae_fast.training.adapt`.
 
-    A frame's estimate is the mean of those that the stacks with it give: the paper does not say. The last layers are
-    rectified as the others are.
+    The estimate of a frame is the mean of the estimates from all stacks that contain it; the paper does not describe
+    this step. The output layers are rectified like the others.
 
     Args:
-        bins: H, the spectrogram's bins.
-        context: C, consecutive frames in a stack, odd: 1, 3 or 5 in the paper.
-        hidden: units of a hidden layer. layers: hidden layers of each network, 2 for speech and 3 for singing voice.
-        dropout: share of the hidden units that are dropped in training, in [0, 1). The input is never dropped.
-        seed: of the weights that training starts from and of what is dropped, in [0, 2^63).
+        bins: H, bins of the spectrogram.
+        context: C, frames in a stack, an odd number; 1, 3 or 5 in the paper.
+        hidden: units of a hidden layer.
+        layers: hidden layers of each network; in the paper 2 for speech and 3 for singing.
+        dropout: probability of dropping a hidden unit in training, in [0, 1).
+        seed: of initial weights and dropout, in [0, 2^63).
 
     Attributes:
         bottom, top: the networks, `DenseLayers`.
-        level: buffer, the root mean square magnitude of the mixtures that it was trained on; 0 where unknown.
-        purity: buffer, the top network's error on clean magnitudes over their squares; 0 where unknown.
-        step: the training step's number, which decides what is dropped; a Trainer sets it.
-        spectrogram, mask, backend: as those of `ConvAutoencoder`; no mask is used.
+        level: buffer, root mean square magnitude of the training mixtures; 0 if unknown.
+        purity: buffer, squared error of the top network on clean magnitudes over their squares; 0 if unknown.
+        step: number of the training step, which dropout depends on; set by the Trainer.
+        spectrogram, mask, backend: as in `ConvAutoencoder`; the mask is not used.
 
-    Raises UserError where an argument is out of range.
+    Raises UserError if an argument is out of range.
 
     Kim & Smaragdis 2015, sections 2.2 and 3.
 
@@ -103,7 +104,7 @@ class AdaptiveDenoisingAutoencoder(StatefulModel):
             if not isinstance(value, Integral) or not 1 <= value < 2**31:
                 raise UserError(f"{name} is {value!r}; it must be a whole number, at least 1")
         if context % 2 == 0:
-            raise UserError(f"context is {context}; it must be odd, as a stack has its frame in the middle")
+            raise UserError(f"context is {context}; it must be odd, so that a stack has a middle frame")
         if not 0 <= dropout < 1:
             raise UserError(f"dropout is {dropout}; it must be from 0 up to, not including, 1")
         if not 0 <= seed < 2**63:
@@ -120,12 +121,12 @@ class AdaptiveDenoisingAutoencoder(StatefulModel):
         self.register_buffer("purity", torch.zeros(()))
 
     @staticmethod
-    def least_numbers(bins: int, context: int, hidden: int, **_: float) -> int:
-        """How many numbers a model of such a configuration has at least."""
+    def min_values(bins: int, context: int, hidden: int, **_: float) -> int:
+        """Return a lower bound on the number of values that a model of this configuration stores."""
         return 4 * bins * context * hidden
 
     def config(self) -> dict[str, int | float]:
-        """The arguments that construct an equal, untrained model."""
+        """Return the arguments that construct an equal, untrained model."""
         return {
             "bins": self.bins,
             "context": self.context,
@@ -140,20 +141,23 @@ class AdaptiveDenoisingAutoencoder(StatefulModel):
         self.bottom.seed = self.top.seed = self.seed
 
     def forward(self, x: Tensor) -> Tensor:
-        """Magnitudes of mixtures (B, N, H) -> of the clean signal (B, N, H)."""
-        found = stacks(x, self.context)
-        clean = self.bottom(found.flatten(0, 1), 0.0, 0, self.backend)
-        return unstacked(clean.view(found.shape), self.context)
+        """Return the clean signal's magnitudes (B, N, H) of mixtures x (B, N, H)."""
+        stacks = stack_frames(x, self.context)
+        clean = self.bottom(stacks.flatten(0, 1), 0.0, 0, self.backend)
+        return unstack_frames(clean.view(stacks.shape), self.context)
 
     def separate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Signal and noise, (B, N, H) each: the signal's magnitudes, and what they leave of x, some of it < 0."""
+        """Return signal and noise, (B, N, H) each; the noise is x minus the signal and may be negative."""
         signal = self(x)
         return signal, x - signal
 
     def estimate(self, spectra: Tensor) -> Tensor:
-        """Spectra of mixtures (channels, N, n_fft//2 + 1), complex -> of the signal, with the mixtures' phases.
+        """Return the signal's complex spectra, with the phases of the mixture.
 
-        0 at frequencies that are not the model's.
+        The estimate is 0 at frequencies outside the model's band.
+
+        Args:
+            spectra: (channels, N, n_fft // 2 + 1) complex, of the mixture.
         """
         if self.spectrogram is None:
             raise UserError("the model has no spectrogram; set model.spectrogram to that of its training")
@@ -165,11 +169,14 @@ class AdaptiveDenoisingAutoencoder(StatefulModel):
         return F.pad(clean * phase, (first, spectra.shape[-1] - first - self.bins))
 
     def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
-        """The summed squared errors of both networks, which share no weight: each learns as if it were alone.
+        """Return the sum of the squared errors of both networks, a scalar.
+
+        The networks share no weights, so each learns independently of the other.
 
         Args:
-            batch: magnitudes of mixtures and of their clean signals, stacks (B, C * H) each.
-            penalty: of no use here. backend: of the layers.
+            batch: stacks of mixtures and of their clean signals, (B, C * H) each.
+            penalty: ignored.
+            backend: of the layers.
 
         Kim & Smaragdis 2015, section 2.2.
         """
@@ -179,14 +186,14 @@ class AdaptiveDenoisingAutoencoder(StatefulModel):
         return (denoised - clean).square().sum() + (reproduced - clean).square().sum()
 
     def purity_error(self, x: Tensor, gradient: str = THROUGH, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
-        """How far what the bottom network makes of a mixture is from clean: |Y - U|^2 and |Y|^2, summed over all.
+        """Return the sums |Y - U|^2 and |Y|^2; their ratio measures how clean the bottom network's output is.
 
-        Y is the bottom network's output and U what the top network makes of that.
+        Y is the output of the bottom network and U the output of the top network on Y.
 
         Args:
-            x: stacks of a mixture's magnitudes (N, C * H).
-            gradient: "through" where U is a function of Y for the gradient too, "held" where it is a fixed target.
-            dropout: of the bottom network's hidden units.
+            x: (N, C * H) stacks of a mixture's magnitudes.
+            gradient: "through" to propagate the gradient through U, "held" to treat U as a fixed target.
+            dropout: probability of dropping a hidden unit of the bottom network.
 
         Kim & Smaragdis 2015, equation 5.
         """
@@ -202,43 +209,43 @@ class AdaptiveDenoisingAutoencoder(StatefulModel):
         return ", ".join(f"{name}={value}" for name, value in self.config().items())
 
 
-def stacks(x: Tensor, context: int) -> Tensor:
-    """Frames (B, N, H) -> stacks of each frame and those around it, the earliest first, (B, N, C * H).
+def stack_frames(x: Tensor, context: int) -> Tensor:
+    """Return a stack for each frame of x (B, N, H): the frames around it in order, (B, N, C * H).
 
-    Beyond either end is silence.
+    Frames beyond the ends are 0.
 
-    >>> stacks(torch.tensor([[[1.0], [2.0], [3.0]]]), 3).tolist()
+    >>> stack_frames(torch.tensor([[[1.0], [2.0], [3.0]]]), 3).tolist()
     [[[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 0.0]]]
     """
     around = context // 2
-    return stacked(F.pad(x, (0, 0, around, around)), context)
+    return stack_inner_frames(F.pad(x, (0, 0, around, around)), context)
 
 
-def stacked(x: Tensor, context: int) -> Tensor:
-    """Frames (B, N, H) -> all stacks of `context` of them, (B, N - C + 1, C * H).
+def stack_inner_frames(x: Tensor, context: int) -> Tensor:
+    """Return the stacks that lie within x (B, N, H), (B, N - C + 1, C * H).
 
-    >>> stacked(torch.tensor([[[1.0], [2.0], [3.0], [4.0]]]), 3).tolist()
+    >>> stack_inner_frames(torch.tensor([[[1.0], [2.0], [3.0], [4.0]]]), 3).tolist()
     [[[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]]]
     """
     count = x.shape[1] - context + 1
     return torch.cat([x[:, c : c + count] for c in range(context)], dim=2)
 
 
-def unstacked(x: Tensor, context: int) -> Tensor:
-    """Stacks (B, N, C * H) -> frames (B, N, H), each the mean of what the stacks that have it say of it.
+def unstack_frames(x: Tensor, context: int) -> Tensor:
+    """Return frames (B, N, H) of stacks (B, N, C * H), each the mean over the stacks that contain it.
 
-    >>> unstacked(torch.tensor([[[9.0, 1.0, 4.0], [3.0, 4.0, 9.0]]]), 3).tolist()
+    >>> unstack_frames(torch.tensor([[[9.0, 1.0, 4.0], [3.0, 4.0, 9.0]]]), 3).tolist()
     [[[2.0], [4.0]]]
     """
     items, frames, width = x.shape
     around, bins = context // 2, width // context
     total = x.new_zeros(items, frames + 2 * around, bins)
-    times = x.new_zeros(frames + 2 * around, 1)
+    counts = x.new_zeros(frames + 2 * around, 1)
     for c in range(context):
         total[:, c : c + frames] += x[:, :, c * bins : (c + 1) * bins]
-        times[c : c + frames] += 1
+        counts[c : c + frames] += 1
     inside = slice(around, around + frames)
-    return total[:, inside] / times[inside]
+    return total[:, inside] / counts[inside]
 
 
 def _normal(inputs: int, outputs: int, seed: int, layer: int) -> Tensor:

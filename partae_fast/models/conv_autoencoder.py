@@ -1,4 +1,4 @@
-"""The convolutional autoencoder of Stowell & Turner 2015, section 3: what its partitioned and its plain form share."""
+"""The base class of the convolutional autoencoders of Stowell & Turner 2015, section 3."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 
 
 class ConvAutoencoder(StatefulModel):
-    """One convolutional layer, rectified and max-pooled, and one back; no biases.
+    """A convolutional encoder with rectifier and max-pooling, and a convolutional decoder, both without biases.
 
-    The output is at the scale of the input; mean and std are applied at the encoder alone. Models are its subclasses:
-    they say which latents are for signal and what is signal in a spectrogram. The first round(latents * background)
-    latents are for noise, the others for signal.
+    The encoder normalises its input by mean and std; the output has the scale of the input. The first
+    round(latents * background) latents are for noise (background), the others for signal (foreground). Subclasses
+    define `separate`.
 
     Attributes:
-        w_enc (M, H, K), w_dec (M, K, H): parameters.
-        mean, std (H,): buffers, of the training set, per bin; a Trainer sets them from its sampler.
-        noise_mean_square (H,): buffer, the mean square magnitude per bin of noise-only audio; 0 where unknown.
-        foreground (K,): buffer, the mask C: 1 where a latent is for signal.
-        spectrogram, mask: how recordings become input, and output becomes audio; None until set, saved with it.
-        backend: what serves it, "auto" or a name out of `pf.backends()`.
+        w_enc, w_dec: parameters (M, H, K) and (M, K, H).
+        mean, std: buffers (H,), per bin over the training data; set by the Trainer.
+        noise_mean_square: buffer (H,), mean square magnitude per bin of noise-only audio; 0 if unknown.
+        foreground: buffer (K,), C in the paper, 1 for foreground latents and 0 for background latents.
+        spectrogram: converts recordings to input; None until set. Saved with the model.
+        mask: settings of the mask that is applied to recordings; None until set. Saved with the model.
+        backend: "auto" or a name of `pf.backends()`.
 
-    Raises UserError where an argument is out of range.
+    Raises UserError if an argument is out of range.
     """
 
-    RESTORED = ("seed", "leak", "rectified_output")
+    RESTORED = ("seed", "negative_slope", "rectified_output")
 
     w_enc: nn.Parameter
     w_dec: nn.Parameter
@@ -53,7 +54,7 @@ class ConvAutoencoder(StatefulModel):
         pool: int,
         background: float,
         seed: int,
-        leak: float,
+        negative_slope: float,
         rectified_output: bool,
     ) -> None:
         super().__init__()
@@ -62,12 +63,12 @@ class ConvAutoencoder(StatefulModel):
                 raise UserError(f"{name} is {value!r}; it must be a whole number, at least 1")
         if not 0 <= background <= 1:
             raise UserError(f"background is {background}; it is a share of the latents, from 0 to 1")
-        if not 0 <= leak < 1:
-            raise UserError(f"leak is {leak}; it must be from 0 up to, not including, 1")
+        if not 0 <= negative_slope < 1:
+            raise UserError(f"negative_slope is {negative_slope}; it must be from 0 up to, not including, 1")
         if rectified_output not in (False, True):
             raise UserError(f"rectified_output is {rectified_output!r}; it must be true or false")
         self.bins, self.latents_count, self.taps, self.pool, self.seed = bins, latents, taps, pool, seed
-        self.leak, self.rectified_output = leak, rectified_output
+        self.negative_slope, self.rectified_output = negative_slope, rectified_output
         self.spectrogram: Spectrogram | None = None
         self.mask: Mask | None = None
         self.backend = "auto"
@@ -79,29 +80,35 @@ class ConvAutoencoder(StatefulModel):
         self.register_buffer("foreground", (torch.arange(latents) >= round(latents * background)).float())
 
     def config(self) -> dict[str, int | float]:
-        """The arguments that construct an equal, untrained model."""
+        """Return the arguments that construct an equal, untrained model."""
         return {
             "bins": self.bins,
             "latents": self.latents_count,
             "taps": self.taps,
             "pool": self.pool,
             "seed": self.seed,
-            "leak": self.leak,
+            "negative_slope": self.negative_slope,
             "rectified_output": self.rectified_output,
         }
 
     def latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and positions, each (B, ceil(N/P), K), of spectrograms x (B, N, H); see `pf.encode`."""
-        return functional.encode(x, self.w_enc, self.pool, self.mean, self.std, self.backend, self.leak)
+        """Return values and positions, (B, ceil(N/P), K) each, of spectrograms x (B, N, H); see `pf.encode`."""
+        return functional.encode(x, self.w_enc, self.pool, self.mean, self.std, self.backend, self.negative_slope)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The reconstruction (B, N, H) of spectrograms x (B, N, H)."""
+        """Return the reconstruction (B, N, H) of spectrograms x (B, N, H)."""
         values, positions = self.latents(x)
         decoded = functional.decode(values, positions, self.w_dec, x.shape[1], self.backend)
         return decoded.relu() if self.rectified_output else decoded
 
     def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
-        """The loss of a CropSampler's batch: x, noise_only and, if it is not x, the target; see `partitioned_loss`."""
+        """Return the loss of a batch, a scalar; see `pf.partitioned_loss`.
+
+        Args:
+            batch: x, noise_only and, if the target is not x, the target; see `CropSampler`.
+            penalty: weight of the penalty.
+            backend: of the op.
+        """
         x, noise_only, target = batch if len(batch) == 3 else (*batch, None)
         return functional.partitioned_loss(
             x,
@@ -115,12 +122,12 @@ class ConvAutoencoder(StatefulModel):
             self.pool,
             target,
             backend,
-            self.leak,
+            self.negative_slope,
             self.rectified_output,
         )
 
     def separate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Signal and noise, (B, N, H) each, of spectrograms x (B, N, H)."""
+        """Return signal and noise, (B, N, H) each, of spectrograms x (B, N, H)."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:

@@ -8,20 +8,22 @@ from .conv_autoencoder import ConvAutoencoder
 
 
 class ConvPartitionedAutoencoder(ConvAutoencoder):
-    """One convolutional layer, rectified and max-pooled, whose latents are shared out between signal and noise.
+    """A convolutional autoencoder whose latents are partitioned into foreground for signal and background for noise.
 
-    Background latents, the first round(latents * background) of them, are for noise; the others, the foreground,
-    for signal: in training, what foreground latents do in a noise-only item is penalised. Attributes are those of
-    `ConvAutoencoder`.
+    The first round(latents * background) latents are background. Training penalises the activity of foreground latents
+    in noise-only items. For the attributes, see `ConvAutoencoder`.
 
     Args:
-        bins: H, the spectrogram's bins. latents: K. taps: M, the frames under a filter. pool: P, frames.
+        bins: H, bins of the spectrogram.
+        latents: K.
+        taps: M, frames of a filter.
+        pool: P, frames of a pooling window.
         background: share of background latents, in [0, 1].
-        seed: of the random orthonormal filters that training starts from.
-        leak: slope of the encoder's rectifier below 0, in [0, 1); 0 in the paper, 1/3 in its author's later program.
-        rectified_output: whether the reconstruction is max(what is decoded, 0).
+        seed: of the initial filters, which are random and orthonormal.
+        negative_slope: of the encoder's rectifier, in [0, 1); 0 in the paper, 1/3 in its author's later program.
+        rectified_output: whether the reconstruction is rectified.
 
-    Raises UserError where an argument is out of range.
+    Raises UserError if an argument is out of range.
 
     >>> model = ConvPartitionedAutoencoder(bins=32, latents=32, taps=9, pool=16, background=0.25)
     >>> model(torch.rand(2, 100, 32)).shape
@@ -38,24 +40,24 @@ class ConvPartitionedAutoencoder(ConvAutoencoder):
         pool: int = 16,
         background: float = 0.25,
         seed: int = 0,
-        leak: float = 0.0,
+        negative_slope: float = 0.0,
         rectified_output: bool = False,
     ) -> None:
-        super().__init__(bins, latents, taps, pool, background, seed, leak, rectified_output)
+        super().__init__(bins, latents, taps, pool, background, seed, negative_slope, rectified_output)
         self.background = background
 
     def config(self) -> dict[str, int | float]:
-        """The arguments that construct an equal, untrained model."""
+        """Return the arguments that construct an equal, untrained model."""
         return {**super().config(), "background": self.background}
 
     def separate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Signal and noise, (B, N, H) each: what foreground and background latents reconstruct on their own.
+        """Return signal and noise, (B, N, H) each: the reconstructions from foreground and from background latents.
 
-        They add up to what is decoded, for decoding is linear. Magnitudes as the decoder gives them, some of them < 0,
-        whether or not the reconstruction is rectified.
+        The decoder is linear, so they add up to the reconstruction before its rectifier. They are not rectified and may
+        be negative.
         """
         values, positions = self.latents(x)
         parts = torch.cat([values * self.foreground, values * (1 - self.foreground)])
-        both = functional.decode(parts, positions.repeat(2, 1, 1), self.w_dec, x.shape[1], self.backend)
-        signal, noise = both.chunk(2)
+        decoded = functional.decode(parts, positions.repeat(2, 1, 1), self.w_dec, x.shape[1], self.backend)
+        signal, noise = decoded.chunk(2)
         return signal, noise

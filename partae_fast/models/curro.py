@@ -1,4 +1,4 @@
-"""The Curro autoencoder of Lusterman 2016: one decoder for signal and for noise."""
+"""The Curro autoencoder of Lusterman 2016, with a shared decoder for signal and noise."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ PARTS = ("signal", "noise", "both")
 
 
 class CurroAutoencoder(FrameAutoencoder):
-    """Three dense layers of mReLU; each half of the last goes through a decoder of three that both halves share.
+    """A dense autoencoder whose latents have two halves, one for signal and one for noise, and a shared decoder.
 
-    The halves are to be what the signal and what the noise in a frame consist of. With X and N what the decoder makes
-    of the first and the second half, and y = 1 where an item is noise-only, the loss is equation 40 of the thesis,
+    The encoder and the decoder have three dense layers each, with mReLU except at the output. Let X and N be the
+    decoded first and second half of the latents, and y = 1 for noise-only items. The loss is equation 40 of the thesis:
 
         mean over items and outputs of  ((1 - y) X + N - x)^2
 
-    X is taken for the signal, or N, or X + alpha N (`part`). Equations 41 and 42 of the thesis print Y-hat where N-hat
-    is meant; in its program y is 1 for items with signal.
+    The estimate of the signal is X, N or X + alpha N (`part`). Equations 41 and 42 of the thesis have Y-hat instead of
+    N-hat, a misprint. In the thesis's program, y is 1 for items with signal.
 
     Args:
-        input, n_fft, spectrum, context: what a frame is to the network; see `partae_fast.audio.frame_input.FrameInput`.
-        hidden: units of the first two layers. latents: of each half of the third. decoder: of the decoder's first two.
-        batch_norm: "none"; "input"; or "every": at the input and before each activation, the output's included.
-        statistics: what batch normalisation takes once trained, "running" or the "batch"'s own.
-        part: what is taken for the signal, "signal" (X), "noise" (N) or "both" (X + alpha N).
-        alpha: of "both"; see `learn_alpha`.
-        seed: of the weights before the first step.
+        input, n_fft, spectrum, context: representation of a frame; see `partae_fast.audio.frame_input.FrameInput`.
+        hidden: units of the first two encoder layers.
+        latents: units of each half of the third.
+        decoder: units of the first two decoder layers.
+        batch_norm: "none"; "input"; or "every": at the input, before each activation and at the output.
+        statistics: of batch normalisation after training, "running" or "batch"; see `BatchNorm`.
+        part: estimate of the signal: "signal" (X), "noise" (N) or "both" (X + alpha N).
+        alpha: weight of N for "both"; see `learn_alpha`.
+        seed: of the initial weights.
 
-    Raises UserError where an argument is out of range.
+    Raises UserError if an argument is out of range.
 
     >>> CurroAutoencoder(n_fft=64, hidden=20, latents=10, decoder=10)(torch.rand(5, 33)).shape
     torch.Size([5, 33])
@@ -78,12 +80,12 @@ class CurroAutoencoder(FrameAutoencoder):
         )
 
     @staticmethod
-    def least_numbers(hidden: int = 2048, latents: int = 1024, decoder: int = 1024, **_: Any) -> int:
-        """How many numbers a model of such a configuration has at least."""
+    def min_values(hidden: int = 2048, latents: int = 1024, decoder: int = 1024, **_: Any) -> int:
+        """Return a lower bound on the number of values that a model of this configuration stores."""
         return hidden * (hidden + 2 * latents) + decoder * (latents + decoder)
 
     def config(self) -> dict[str, Any]:
-        """The arguments that construct an equal, untrained model."""
+        """Return the arguments that construct an equal, untrained model."""
         return {
             **super().config(),
             "hidden": self.hidden,
@@ -96,35 +98,44 @@ class CurroAutoencoder(FrameAutoencoder):
         }
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """X and N, what the decoder makes of either half, (B, outputs) each, of frames x (B, inputs)."""
+        """Return X and N, the decoded halves, (B, outputs) each, of frames x (B, inputs)."""
         return self._halves(x, False, self.backend)
 
     def signal(self, x: Tensor) -> Tensor:
-        """What is taken for the signal, (B, outputs), of frames x (B, inputs); see `part`."""
+        """Return the estimate of the signal (B, outputs) of frames x (B, inputs); see `part`."""
         signal, noise = self.halves(x)
         if self.part == "both":
             return signal + self.alpha * noise
         return signal if self.part == "signal" else noise
 
     def learn_alpha(self, batches: list[tuple[Tensor, ...]]) -> float:
-        """Set `alpha` to what brings X + alpha N nearest to the targets of batches (x, target, noise_only).
+        """Set `alpha` to the least-squares fit of X + alpha N to clean targets, and return it.
 
-        By least squares over the items with signal; the targets must be clean. Returns it.
+        Args:
+            batches: (x, target, noise_only) each; only items with signal are used.
+
+        Raises UserError if N is 0 in all batches.
         """
-        across, along = 0.0, 0.0
+        numerator, denominator = 0.0, 0.0
         with torch.no_grad():
             for x, target, noise_only in batches:
                 has_signal = noise_only < 1
                 signal, noise = self.halves(x[has_signal])
-                across += float(((target[has_signal] - signal) * noise).double().sum())
-                along += float(noise.double().square().sum())
-        if not along:
-            raise UserError("the noise half is silent in every batch, so no alpha can be learned; set one")
-        self.alpha = across / along
+                numerator += float(((target[has_signal] - signal) * noise).double().sum())
+                denominator += float(noise.double().square().sum())
+        if not denominator:
+            raise UserError("the noise half is silent in every batch, so alpha cannot be learned; set alpha")
+        self.alpha = numerator / denominator
         return self.alpha
 
     def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
-        """The loss of x (B, inputs) and, last, noise_only (B,), a scalar. There is no penalty here."""
+        """Return the loss, a scalar.
+
+        Args:
+            batch: x (B, inputs) first and noise_only (B,) last.
+            penalty: ignored.
+            backend: of the ops.
+        """
         x, noise_only = batch[0], batch[-1]
         signal, noise = self._halves(x, True, backend)
         return functional.curro_loss(signal, noise, self.input.middle(x), noise_only, backend) / self.input.outputs
@@ -133,7 +144,7 @@ class CurroAutoencoder(FrameAutoencoder):
         h = x if self.normalise is None else self.normalise(x, training)
         for layer in self.encoder:
             h = layer(h, training, backend)
-        h = torch.cat(h.chunk(2, dim=1))  # both halves, one below the other: one product a layer
+        h = torch.cat(h.chunk(2, dim=1))  # the halves as one batch: one matrix product per layer
         for layer in self.decoder:
             h = layer(h, training, backend)
         signal, noise = h.chunk(2)

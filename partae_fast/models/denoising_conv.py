@@ -1,4 +1,4 @@
-"""The denoising autoencoder that Stowell & Turner 2015, section 4, compare theirs with."""
+"""The convolutional denoising autoencoder of Stowell & Turner 2015, section 4: their baseline."""
 
 from torch import Tensor
 
@@ -6,19 +6,21 @@ from .conv_autoencoder import ConvAutoencoder
 
 
 class ConvDenoisingAutoencoder(ConvAutoencoder):
-    """The same network without a partition, trained to make the clean spectrogram out of a corrupted one.
+    """The network of `ConvPartitionedAutoencoder` without a partition, trained to remove a corruption.
 
-    It is trained on a sampler with `corruption` and noise_only=0: the input is signal and corruption, the target the
-    signal alone, and the loss the squared error. Every latent is foreground. Attributes are those of
-    `ConvAutoencoder`.
+    Train it on a sampler with `corruption` and noise_only=0: the input is signal plus corruption, the target is the
+    signal, and the loss is the squared error. Every latent is foreground. For the attributes, see `ConvAutoencoder`.
 
     Args:
-        bins: H, the spectrogram's bins. latents: K. taps: M, the frames under a filter. pool: P, frames.
-        seed: of the random orthonormal filters that training starts from.
-        leak: slope of the encoder's rectifier below 0, in [0, 1); 0 in the paper, 1/3 in its author's later program.
-        rectified_output: whether the reconstruction is max(what is decoded, 0).
+        bins: H, bins of the spectrogram.
+        latents: K.
+        taps: M, frames of a filter.
+        pool: P, frames of a pooling window.
+        seed: of the initial filters, which are random and orthonormal.
+        negative_slope: of the encoder's rectifier, in [0, 1); 0 in the paper, 1/3 in its author's later program.
+        rectified_output: whether the reconstruction is rectified.
 
-    Raises UserError where an argument is out of range.
+    Raises UserError if an argument is out of range.
 
     >>> import torch
     >>> signal, noise = ConvDenoisingAutoencoder(bins=8, latents=4).separate(torch.rand(2, 100, 8))
@@ -33,16 +35,16 @@ class ConvDenoisingAutoencoder(ConvAutoencoder):
         taps: int = 9,
         pool: int = 16,
         seed: int = 0,
-        leak: float = 0.0,
+        negative_slope: float = 0.0,
         rectified_output: bool = False,
     ) -> None:
-        super().__init__(bins, latents, taps, pool, 0.0, seed, leak, rectified_output)
+        super().__init__(bins, latents, taps, pool, 0.0, seed, negative_slope, rectified_output)
 
     def signal(self, x: Tensor) -> Tensor:
-        """The reconstruction (B, N, H), all of which is signal."""
+        """Return the reconstruction (B, N, H) of spectrograms x (B, N, H), which is the signal."""
         return self(x)
 
     def separate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Signal and noise, (B, N, H) each: the reconstruction, and what it leaves of x; either may be < 0."""
+        """Return signal and noise, (B, N, H) each: the reconstruction and x minus it; both may be negative."""
         signal = self.signal(x)
         return signal, x - signal

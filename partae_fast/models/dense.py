@@ -1,4 +1,4 @@
-"""The supervised dense autoencoders of Lusterman 2016: one wide layer, and a deep one with a bottleneck."""
+"""The supervised dense autoencoders of Lusterman 2016: one with a wide hidden layer, and a deep one."""
 
 from __future__ import annotations
 
@@ -22,35 +22,34 @@ from .frame_layers import (
     check_widths,
 )
 
-DEEP = "400-330-300-270-300-330-400"  # of the deep one in the thesis's program
-NORMALISED = ("none", "input", "hidden", "input-hidden", "every")
+DEEP = "400-330-300-270-300-330-400"  # hidden layers of the deep network in the thesis's program
+BATCH_NORM = ("none", "input", "hidden", "input-hidden", "every")
 
 
 class DenseAutoencoder(FrameAutoencoder):
-    """Dense layers from a noisy frame to the clean one, trained on pairs of both.
+    """Dense layers from a noisy frame to the clean frame, trained on pairs of both.
 
-    As the thesis's text has it the one wide layer has 2000 units of mReLU (after Liu et al. 2014), batch normalisation
-    at the input or none, and no rectifier at the output. Its program normalises the hidden layer besides
-    ("input-hidden", or "hidden" for "without"), and denoises with the statistics of the frames themselves
-    (statistics="batch"). The program's deep one is layers=DEEP, activation="leaky_relu", batch_norm="every", l2=1e-5,
-    l1=1e-6.
+    In the thesis's text there is one hidden layer of 2000 units with mReLU (Liu et al. 2014), batch normalisation at
+    the input or none, and no rectifier at the output. The thesis's program also normalises the hidden layer
+    (batch_norm="input-hidden", or "hidden" in place of "none") and denoises with the statistics of the frames of each
+    recording (statistics="batch"). Its deep network has layers=DEEP, activation="leaky_relu", batch_norm="every",
+    l2=1e-5 and l1=1e-6.
 
-    The loss is the mean squared error over items and outputs, and where there are weights on them
-
-        2 * (l2 * sum w^2 + l1 * sum |w|)       over the weight matrices.
+    The loss is the mean squared error over items and outputs, plus 2 * (l2 * sum w^2 + l1 * sum |w|) over the weight
+    matrices.
 
     Args:
-        input, n_fft, spectrum, context: what a frame is to the network; see `partae_fast.audio.frame_input.FrameInput`.
+        input, n_fft, spectrum, context: representation of a frame; see `partae_fast.audio.frame_input.FrameInput`.
         layers: units of the hidden layers, joined by "-".
-        activation: of the hidden layers, "mrelu", "leaky_relu" (of slope 0.01), "relu" or "identity".
-        batch_norm: "none", "input", "hidden" (before the activation of each hidden layer), "input-hidden", or "every",
-            which has the output too.
-        statistics: what batch normalisation takes once trained, "running" or the "batch"'s own.
-        rectified_output: whether the output is max(what is decoded, 0).
-        l2, l1: weights of both norms, >= 0.
-        seed: of the weights before the first step.
+        activation: of the hidden layers: "mrelu", "leaky_relu" (slope 0.01), "relu" or "identity".
+        batch_norm: "none", "input", "hidden" (before the activation of each hidden layer), "input-hidden", or "every"
+            (at the input, in hidden layers and at the output).
+        statistics: of batch normalisation after training, "running" or "batch"; see `BatchNorm`.
+        rectified_output: whether the output is rectified.
+        l2, l1: weights of the penalties on the weight matrices, >= 0.
+        seed: of the initial weights.
 
-    Raises UserError where an argument is out of range.
+    Raises UserError if an argument is out of range.
 
     >>> DenseAutoencoder(n_fft=64, layers="20")(torch.rand(5, 33)).shape
     torch.Size([5, 33])
@@ -75,7 +74,7 @@ class DenseAutoencoder(FrameAutoencoder):
     ) -> None:
         super().__init__(FrameInput(input, n_fft, spectrum, context), seed)
         check_choice("activation", activation, tuple(ACTIVATIONS))
-        check_choice("batch_norm", batch_norm, NORMALISED)
+        check_choice("batch_norm", batch_norm, BATCH_NORM)
         check_choice("statistics", statistics, STATISTICS)
         check_number("l2", l2, 0.0)
         check_number("l1", l1, 0.0)
@@ -93,15 +92,15 @@ class DenseAutoencoder(FrameAutoencoder):
         self.dense.append(DenseLayer(widths[-1], self.input.outputs, "identity", seed, len(hidden), outer))
 
     @staticmethod
-    def least_numbers(
+    def min_values(
         input: str = "magnitude", n_fft: int = 1024, context: int = 3, layers: str = "2000", **_: Any
     ) -> int:
-        """How many numbers a model of such a configuration has at least."""
+        """Return a lower bound on the number of values that a model of this configuration stores."""
         inputs = FrameInput(input, n_fft, context=context).inputs
         return sum(i * o for i, o in itertools.pairwise([inputs, *_widths(layers)]))
 
     def config(self) -> dict[str, Any]:
-        """The arguments that construct an equal, untrained model."""
+        """Return the arguments that construct an equal, untrained model."""
         return {
             **super().config(),
             "layers": self.layers,
@@ -114,11 +113,17 @@ class DenseAutoencoder(FrameAutoencoder):
         }
 
     def signal(self, x: Tensor) -> Tensor:
-        """The clean frames (B, outputs) of noisy frames x (B, inputs)."""
+        """Return the clean frames (B, outputs) of noisy frames x (B, inputs)."""
         return self._output(x, False, self.backend)
 
     def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
-        """The loss of x (B, inputs) and target (B, outputs), the clean frames; a scalar. There is no penalty here."""
+        """Return the loss, a scalar.
+
+        Args:
+            batch: x (B, inputs) and target (B, outputs), the clean frames, first.
+            penalty: ignored.
+            backend: of the layers.
+        """
         x, target = batch[:2]
         loss = F.mse_loss(self._output(x, True, backend), target)
         weights = [layer.get_parameter("weight") for layer in self.dense]

@@ -12,33 +12,33 @@ from .frame_layers import STATISTICS, BatchNorm, DenseLayer, check_choice, check
 
 
 class DensePartitionedAutoencoder(FrameAutoencoder):
-    """One hidden layer of mReLU whose units, the latents, are shared out between signal and noise.
+    """An autoencoder of frames with one hidden layer of mReLU, partitioned into signal and noise latents.
 
-    It learns to make of a frame the frame itself. Its loss is equation 34 of the thesis, with y = noise_only and C the
-    mask of latents that are for signal:
+    The first round(latents * background) latents are for noise. The loss is equation 34 of the thesis, with
+    y = noise_only and C = 1 for signal latents:
 
         mean over items of  sum (output - x)^2  +  penalty * y / mean(C) * sum (C * latents)^2
 
-    so that signal latents rest where there is no signal, as in `pf.partitioned_loss`; without the noise latents
-    the decoder makes the signal. Background latents, the first round(latents * background), are for noise.
+    The penalty keeps signal latents at 0 in items without signal, as in `pf.partitioned_loss`. The estimate of the
+    signal is decoded from the signal latents alone.
 
-    Where the thesis's program departs from its text: half of the latents and of the items are for noise
-    (background=0.5, and the sampler's noise_only=0.5); the output is rectified; mean(C) is over items too, those with
-    signal counting as 0 (mean_over_items); C leaves out the first signal latent, its index being one too far
-    (unpenalised=1). `partae train --model dense-partitioned --set as_program=true` has them all.
+    The thesis's program differs from its text. Half of the latents and of the items are for noise (background=0.5, and
+    noise_only=0.5 of the sampler). The output is rectified. mean(C) is also over items, where items with signal count
+    as 0 (mean_over_items). An index that is off by one leaves the first signal latent out of C (unpenalised=1). For
+    all of this, use `partae train --model dense-partitioned --set as_program=true`.
 
     Args:
-        input, n_fft, spectrum, context: what a frame is to the network; see `partae_fast.audio.frame_input.FrameInput`.
+        input, n_fft, spectrum, context: representation of a frame; see `partae_fast.audio.frame_input.FrameInput`.
         latents: units of the hidden layer.
-        background: share of latents for noise, in [0, 1].
+        background: share of noise latents, in [0, 1].
         batch_norm: "input", "none", or "every": at the input, before the latents' activation and at the output.
-        statistics: what batch normalisation takes once trained, "running" or the "batch"'s own.
-        rectified_output: whether the output is max(what is decoded, 0).
-        mean_over_items: whether mean(C) is over the items too.
-        unpenalised: signal latents that C leaves out, from the first on.
-        seed: of the weights before the first step.
+        statistics: of batch normalisation after training, "running" or "batch"; see `BatchNorm`.
+        rectified_output: whether the output is rectified.
+        mean_over_items: whether mean(C) is also over items.
+        unpenalised: number of signal latents, from the first on, that C leaves out.
+        seed: of the initial weights.
 
-    Raises UserError where an argument is out of range.
+    Raises UserError if an argument is out of range.
 
     >>> import torch
     >>> DensePartitionedAutoencoder(n_fft=64, latents=20)(torch.rand(5, 33)).shape
@@ -71,22 +71,20 @@ class DensePartitionedAutoencoder(FrameAutoencoder):
         self.latents_count, self.background, self.batch_norm = latents, background, batch_norm
         self.statistics, self.rectified_output = statistics, rectified_output
         self.mean_over_items, self.unpenalised = mean_over_items, unpenalised
-        self.for_noise = round(latents * background)
+        self.noise_latents = round(latents * background)
         self.normalise = None if batch_norm == "none" else BatchNorm(self.input.inputs, statistics)
         every = statistics if batch_norm == "every" else None
         self.encoder = DenseLayer(self.input.inputs, latents, "mrelu", seed, 0, every)
         self.decoder = DenseLayer(latents, self.input.outputs, "identity", seed, 1, every)
 
     @staticmethod
-    def least_numbers(
-        input: str = "magnitude", n_fft: int = 1024, context: int = 3, latents: int = 2000, **_: Any
-    ) -> int:
-        """How many numbers a model of such a configuration has at least."""
+    def min_values(input: str = "magnitude", n_fft: int = 1024, context: int = 3, latents: int = 2000, **_: Any) -> int:
+        """Return a lower bound on the number of values that a model of this configuration stores."""
         inputs = FrameInput(input, n_fft, context=context).inputs
         return inputs * latents
 
     def config(self) -> dict[str, Any]:
-        """The arguments that construct an equal, untrained model."""
+        """Return the arguments that construct an equal, untrained model."""
         return {
             **super().config(),
             "latents": self.latents_count,
@@ -99,26 +97,32 @@ class DensePartitionedAutoencoder(FrameAutoencoder):
         }
 
     def latents(self, x: Tensor) -> Tensor:
-        """The latents (B, K) of frames x (B, inputs), those for noise first."""
+        """Return the latents (B, K) of frames x (B, inputs), noise latents first."""
         return self._encode(x, False, self.backend)
 
     def signal(self, x: Tensor) -> Tensor:
-        """What the signal latents decode to, (B, outputs), of frames x (B, inputs)."""
+        """Return the signal (B, outputs) of frames x (B, inputs), decoded from the signal latents."""
         z = self.latents(x)
-        z[:, : self.for_noise] = 0
+        z[:, : self.noise_latents] = 0
         return self._decode(z, False, self.backend)
 
     def reconstruction(self, x: Tensor) -> Tensor:
-        """What all latents decode to, (B, outputs), of frames x (B, inputs)."""
+        """Return the reconstruction (B, outputs) of frames x (B, inputs), decoded from all latents."""
         return self._decode(self.latents(x), False, self.backend)
 
     def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
-        """The loss of x (B, inputs) and, last, noise_only (B,), a scalar."""
+        """Return the loss, a scalar.
+
+        Args:
+            batch: x (B, inputs) first and noise_only (B,) last.
+            penalty: weight of the penalty.
+            backend: of the layers.
+        """
         x, noise_only = batch[0], batch[-1]
         z = self._encode(x, True, backend)
         error = self._decode(z, True, backend) - self.input.middle(x)
         loss = error.square().sum() / len(x)
-        penalised = z[:, self.for_noise + self.unpenalised :]
+        penalised = z[:, self.noise_latents + self.unpenalised :]
         share = penalised.shape[1] / self.latents_count
         if not (penalty and share):
             return loss

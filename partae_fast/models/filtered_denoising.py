@@ -22,7 +22,7 @@ class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
     hardly ever far below the better of them.
 
     Args:
-        bins, latents, taps, pool, seed, leak, rectified_output: of the network, a `ConvDenoisingAutoencoder`.
+        bins, latents, taps, pool, seed, negative_slope, rectified_output: of the network, a `ConvDenoisingAutoencoder`.
         hop: of the spectrogram. share: of the filter in the estimate, in [0, 1].
 
     Attributes are those of `ConvDenoisingAutoencoder`, and `filter`. `separate` and `signal` are of the network alone.
@@ -41,12 +41,12 @@ class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
         taps: int = 5,
         pool: int = 4,
         seed: int = 0,
-        leak: float = 0.0,
+        negative_slope: float = 0.0,
         rectified_output: bool = False,
         hop: int = 64,
         share: float = 0.5,
     ) -> None:
-        super().__init__(bins, latents, taps, pool, seed, leak, rectified_output)
+        super().__init__(bins, latents, taps, pool, seed, negative_slope, rectified_output)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise UserError(f"share is {share!r}; it must be a number from 0 to 1")
         self.hop, self.share = hop, float(share)

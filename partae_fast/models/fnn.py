@@ -1,4 +1,4 @@
-"""The feed-forward networks that Grais & Plumbley 2017 compare theirs with, one for each source of a mixture."""
+"""The feed-forward networks of Grais & Plumbley 2017, one for each source of a mixture: their baseline."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,19 @@ from .. import functional
 from .initialisation import glorot
 from .separation import SourceSeparator
 
-HIDDEN = 3  # layers, each of as many units as there are bins
+HIDDEN = 3  # layers, each with as many units as there are bins
 BINS = 1025
 
 
 class FeedForward(nn.Module):
-    """Three hidden layers, all layers as wide as the spectrogram and rectified; one frame in, one frame out.
+    """A network from a frame to a frame, with three hidden layers; all layers are rectified and have `bins` units.
 
-    4,206,600 parameters for 1025 bins: that count tells that the paper's networks see single frames. Weights start
-    uniform (Glorot & Bengio 2010), biases at 0.
+    It has 4,206,600 parameters for 1025 bins, as in the paper, which shows that the paper's input is a single frame.
+    Initial weights are uniform (Glorot & Bengio 2010), initial biases 0.
 
     Args:
-        bins: of the spectrogram. seed, number: as for `ConvDAE`.
+        bins: of the spectrogram.
+        seed, number: as for `ConvDAE`.
 
     >>> FeedForward(bins=33)(torch.rand(2, 1, 33)).shape
     torch.Size([2, 1, 33])
@@ -33,7 +34,7 @@ class FeedForward(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(bins) for _ in layers)
 
     def forward(self, x: Tensor, backend: str = "auto") -> Tensor:
-        """x (B, 1, bins) -> (B, 1, bins), >= 0."""
+        """Return outputs (B, 1, bins) >= 0 of x (B, 1, bins)."""
         u = x[:, 0]
         for weight, bias in zip(self.weights, self.biases, strict=True):
             u = functional.dense(u, weight, bias, "relu", backend=backend)
@@ -44,10 +45,13 @@ class FeedForwardSeparator(SourceSeparator):
     """A `FeedForward` for each source of a mixture.
 
     Args:
-        sources: the sources' names, all different. bins: of the spectrogram; 1025 in the paper.
-        seed: of the weights that training starts from, in [0, 2^64).
+        sources: names of the sources, all different.
+        bins: of the spectrogram; 1025 in the paper.
+        seed: of the initial weights, in [0, 2^64).
 
-    Attributes are those of `SourceSeparator`. Raises UserError where an argument is out of range.
+    For the attributes, see `SourceSeparator`.
+
+    Raises UserError if an argument is out of range.
 
     >>> FeedForwardSeparator(["vocals", "drums"], bins=25).masks(torch.rand(40, 25)).shape
     torch.Size([2, 40, 25])
@@ -57,6 +61,6 @@ class FeedForwardSeparator(SourceSeparator):
         super().__init__(sources, bins, 1, seed, lambda number: FeedForward(bins, seed, number))
 
     @staticmethod
-    def least_numbers(sources: Sequence[str], bins: int, **_: int) -> int:
-        """How many numbers a model of such a configuration has at least."""
+    def min_values(sources: Sequence[str], bins: int, **_: int) -> int:
+        """Return a lower bound on the number of values that a model of this configuration stores."""
         return len(sources) * (HIDDEN + 1) * bins**2

@@ -1,4 +1,4 @@
-"""What the models of single frames share (Lusterman 2016): their input, and how they are used on a recording."""
+"""The base class of networks that denoise frame by frame (Lusterman 2016)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
 
 class FrameAutoencoder(StatefulModel):
-    """A network that makes a frame of clean sound out of a frame of noisy sound.
+    """A network from a noisy frame to a clean frame.
+
+    Subclasses define `signal` and `training_loss`, and extend `config`.
 
     Attributes:
-        input: what a frame is to the network; see `FrameInput`.
+        input: representation of a frame; see `FrameInput`.
         bins: of the spectra that `estimate` takes, n_fft / 2 + 1.
-        taps: frames of a recording that one frame of the estimate depends on. pool: 1.
-        spectrogram: how recordings become spectra; None until set, saved with it. mask: None.
-        backend: what serves it, "auto" or a name out of `pf.backends()`.
-        step: the number of the training step at hand.
+        taps: frames of a recording that one frame of the estimate depends on.
+        pool: 1.
+        spectrogram: converts recordings to spectra; None until set. Saved with the model.
+        mask: None.
+        backend: "auto" or a name of `pf.backends()`.
+        step: number of the current training step; set by the Trainer.
     """
 
     def __init__(self, input: FrameInput, seed: int) -> None:
@@ -36,32 +40,37 @@ class FrameAutoencoder(StatefulModel):
         self.step = 0
 
     def config(self) -> dict[str, Any]:
-        """The arguments that construct an equal, untrained model."""
-        shape = self.input
+        """Return the arguments that construct an equal, untrained model."""
         return {
-            "input": shape.kind,
-            "n_fft": shape.n_fft,
-            "spectrum": shape.spectrum,
-            "context": shape.context,
+            "input": self.input.kind,
+            "n_fft": self.input.n_fft,
+            "spectrum": self.input.spectrum,
+            "context": self.input.context,
             "seed": self.seed,
         }
 
     def signal(self, x: Tensor) -> Tensor:
-        """The signal's part (B, outputs) of frames x (B, inputs)."""
+        """Return the estimate of the signal (B, outputs) in frames x (B, inputs)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same as `signal`."""
+        """Return `signal(x)`."""
         return self.signal(x)
 
     def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
-        """The loss of x (B, inputs), target (B, outputs) and noise_only (B,), a scalar; batch statistics are taken."""
+        """Return the loss, a scalar; batch normalisation uses and updates batch statistics.
+
+        Args:
+            batch: x (B, inputs), target (B, outputs) if there is one, and noise_only (B,).
+            penalty: weight of the penalty, if there is one.
+            backend: of the ops.
+        """
         raise NotImplementedError
 
     def estimate(self, spectra: Tensor) -> Tensor:
-        """The signal's spectra of recordings' spectra, both (channels, N, n_fft / 2 + 1) complex.
+        """Return the signal's spectra of a mixture's spectra, both (channels, N, n_fft / 2 + 1) complex.
 
-        Of time frames and of complex spectra the phase is the model's own, of magnitudes that of `spectra`.
+        If the input is magnitudes, the phases are those of the mixture; otherwise the model estimates them.
         """
         return self.input.to_spectra(self.signal(self.input.of_spectra(spectra)), spectra)
 

@@ -1,4 +1,4 @@
-"""The layers of models of single frames: dense ones, and batch normalisation."""
+"""The layers of networks that denoise frame by frame: dense layers and batch normalisation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ ACTIVATIONS = {
     "mrelu": lambda z: torch.where(z >= EPSILON, z, -EPSILON / (z.clamp(max=EPSILON) - 1 - EPSILON)),
 }
 STATISTICS = ("running", "batch")
-_MOMENTUM, _SMALLEST = 0.1, 1e-4  # of a step in the running statistics; added to a variance
+_MOMENTUM, _EPSILON = 0.1, 1e-4  # weight of a batch in the running statistics; added to the variance
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015): (x - mean) / sqrt(variance + 1e-4) * gain + offset, for each column.
+    """Batch normalisation (Ioffe & Szegedy 2015): (x - mean) / sqrt(variance + 1e-4) * gain + offset, by column.
 
-    In training mean and variance are the batch's own, and a tenth of the way goes into the running ones. Afterwards
-    they are the running ones, or the batch's own (`statistics`), of two frames or more: then what becomes of a frame
-    depends on the frames that happen to be denoised with it.
+    Training uses mean and variance of the batch, and updates the running statistics with weight 0.1. Inference uses the
+    running statistics (statistics="running"), or those of the batch if it has two frames or more ("batch"). With
+    "batch", the estimate of a frame depends on the other frames in the batch.
     """
 
     mean: Tensor
@@ -42,18 +42,22 @@ class BatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(width))
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
-        """x (B, width), likewise."""
+        """Normalise x (B, width)."""
         if training:
-            return F.batch_norm(x, self.mean, self.variance, self.gain, self.offset, True, _MOMENTUM, _SMALLEST)
+            return F.batch_norm(x, self.mean, self.variance, self.gain, self.offset, True, _MOMENTUM, _EPSILON)
         if self.statistics == "batch" and len(x) > 1:
-            return F.batch_norm(x, None, None, self.gain, self.offset, True, eps=_SMALLEST)
-        return F.batch_norm(x, self.mean, self.variance, self.gain, self.offset, eps=_SMALLEST)
+            return F.batch_norm(x, None, None, self.gain, self.offset, True, eps=_EPSILON)
+        return F.batch_norm(x, self.mean, self.variance, self.gain, self.offset, eps=_EPSILON)
 
 
 class DenseLayer(nn.Module):
-    """activation(x @ weight + bias); with `statistics`, batch normalisation before the activation, and no bias.
+    """activation(x @ weight + bias), or batch normalisation in place of the bias.
 
-    `seed` and `number` decide the weights before the first step (Glorot & Bengio 2010).
+    Args:
+        inputs, outputs: of the layer.
+        activation: one of `ACTIVATIONS`.
+        seed, number: of the initial weights (Glorot & Bengio 2010).
+        statistics: of batch normalisation, see `BatchNorm`; None for a bias.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class DenseLayer(nn.Module):
         self.normalise = BatchNorm(outputs, statistics) if statistics else None
 
     def forward(self, x: Tensor, training: bool, backend: str) -> Tensor:
-        """x (B, inputs) -> (B, outputs)."""
+        """Return the outputs (B, outputs) of x (B, inputs)."""
         if self.normalise is None:
             return functional.dense(x, self.weight, self.bias, self.activation, backend=backend)
         z = functional.dense(x, self.weight, None, "identity", backend=backend)
@@ -74,23 +78,24 @@ class DenseLayer(nn.Module):
 
 
 def check_widths(**widths: int) -> None:
-    """Raise UserError for a layer that cannot be."""
+    """Raise UserError if a width is not a whole number from 1 to 65536."""
     for name, width in widths.items():
         if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= 2**16:
             raise UserError(f"{name} is {width!r}; it must be a whole number, from 1 to 65536")
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise UserError where `value` is none of the choices."""
+    """Raise UserError if `value` is not one of the choices."""
     if value not in choices:
         raise UserError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
 
 
-def check_number(name: str, value: float, least: float = -math.inf, largest: float = math.inf) -> None:
-    """Raise UserError for a number that is not finite, or out of range."""
-    if isinstance(value, str) or not (math.isfinite(value) and least <= value <= largest):
-        ends = [
-            f"at least {least:g}" if least > -math.inf else "",
-            f"at most {largest:g}" if largest < math.inf else "",
+def check_number(name: str, value: float, minimum: float = -math.inf, maximum: float = math.inf) -> None:
+    """Raise UserError if `value` is not a finite number within the range."""
+    if isinstance(value, str) or not (math.isfinite(value) and minimum <= value <= maximum):
+        limits = [
+            f"at least {minimum:g}" if minimum > -math.inf else "",
+            f"at most {maximum:g}" if maximum < math.inf else "",
         ]
-        raise UserError(f"{name} is {value!r}; it must be {' and '.join(e for e in ends if e) or 'a finite number'}")
+        accepted = " and ".join(limit for limit in limits if limit) or "a finite number"
+        raise UserError(f"{name} is {value!r}; it must be {accepted}")

@@ -1,4 +1,4 @@
-"""Random weights: what a model's are before the first step."""
+"""Random initial weights."""
 
 import numpy as np
 import torch
@@ -9,16 +9,20 @@ _ENCODER, _DECODER = 0, 1
 
 
 def orthogonal(taps: int, bins: int, latents: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights before the first step: w_enc (taps, bins, latents) and w_dec (taps, latents, bins), float32.
+    """Return initial weights w_enc (taps, bins, latents) and w_dec (taps, latents, bins), float32.
 
-    The filters of a layer are `latents` random orthonormal vectors of length taps * bins; where there are
-    more latents than that, each further taps * bins filters are a block of their own, orthonormal within.
-    Encoder and decoder are drawn independently. `seed`, in [0, 2**64), decides all; float64 until the end,
-    so that machines differ by no more than the rounding of a QR.
+    The filters of the encoder are random orthonormal vectors of length taps * bins, and so are those of the decoder,
+    which are drawn independently. If there are more latents than taps * bins, the filters are orthonormal within each
+    block of taps * bins. The computation is in float64, so machines differ at most by the rounding of a QR
+    factorisation.
 
-    Raises UserError where the seed is out of range.
+    Args:
+        taps, bins, latents: of the network.
+        seed: in [0, 2**64).
 
-    As Stowell & Turner 2015 start their networks, after Saxe et al. 2014.
+    Raises UserError if the seed is out of range.
+
+    Stowell & Turner 2015; Saxe et al. 2014.
 
     >>> w_enc, w_dec = orthogonal(9, 32, 32, seed=0)
     >>> tuple(w_enc.shape), tuple(w_dec.shape)
@@ -30,13 +34,17 @@ def orthogonal(taps: int, bins: int, latents: int, seed: int) -> tuple[torch.Ten
     return _float32(w_enc), _float32(w_dec)
 
 
-def glorot(shape: tuple[int, ...], seed: int, *place: int) -> torch.Tensor:
-    """Weights (..., inputs, outputs) before the first step, float32, uniform in +-sqrt(6 / (fan_in + fan_out)).
+def glorot(shape: tuple[int, ...], seed: int, *layer: int) -> torch.Tensor:
+    """Return initial weights, float32, uniform in +-sqrt(6 / (fan_in + fan_out)).
 
-    The fans are a filter's inputs and outputs times the size of all axes before those. `seed`, in [0, 2**64), and
-    `place`, the numbers that tell one layer from another, decide all.
+    The fans are inputs and outputs, each times the product of the other axes.
 
-    Raises UserError where the seed is out of range.
+    Args:
+        shape: (..., inputs, outputs).
+        seed: in [0, 2**64).
+        layer: numbers that identify the layer; layers with other numbers get other weights.
+
+    Raises UserError if the seed is out of range.
 
     Glorot & Bengio 2010, equation 16.
 
@@ -46,7 +54,7 @@ def glorot(shape: tuple[int, ...], seed: int, *place: int) -> torch.Tensor:
     _check_seed(seed)
     *taps, inputs, outputs = shape
     limit = np.sqrt(6 / (np.prod(taps) * (inputs + outputs)))
-    random = np.random.Generator(np.random.PCG64([seed, *place]))
+    random = np.random.Generator(np.random.PCG64([seed, *layer]))
     return _float32(random.uniform(-limit, limit, shape))
 
 
@@ -56,7 +64,7 @@ def _filters(taps: int, bins: int, latents: int, seed: int, layer: int) -> np.nd
     for block, first in enumerate(range(0, latents, length)):
         random = np.random.Generator(np.random.PCG64([seed, layer, block]))
         basis, triangle = np.linalg.qr(random.standard_normal((length, min(length, latents - first))))
-        # QR leaves each sign open; with a positive diagonal the answer is unique and uniformly random.
+        # The signs of a QR factorisation are arbitrary; a positive diagonal makes it unique and the basis uniform.
         blocks.append(basis * np.where(np.diagonal(triangle) < 0, -1.0, 1.0))
     return np.concatenate(blocks, axis=1).reshape(taps, bins, latents)
 

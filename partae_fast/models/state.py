@@ -1,4 +1,4 @@
-"""What a model's state_dict holds besides its tensors, and the model inside a wrapper of PyTorch's."""
+"""Settings, spectrogram and mask in a model's state_dict, and removal of PyTorch's wrappers."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ if TYPE_CHECKING:
     from ..audio.spectrogram import Spectrogram
     from ..masking.mask import Mask
 
-SETTINGS = "_extra_state"  # PyTorch's name of the entry that get_extra_state fills
+SETTINGS = "_extra_state"  # PyTorch's name for the entry that get_extra_state returns
 _NAMES = {"config", "spectrogram", "mask"}
+RENAMED = {"leak": "negative_slope"}  # names of arguments in older files, and their current names
 
 
 class StatefulModel(nn.Module):
-    """A network whose state_dict holds its settings, its spectrogram and its mask besides its tensors.
+    """A network whose state_dict contains its settings, spectrogram and mask.
 
-    They are one entry, `_extra_state`: JSON in a uint8 tensor, which torch.save, safetensors and functional_call take
-    as they take any other tensor. `load_state_dict` sets the spectrogram, the mask and the settings in `RESTORED`. The
-    other settings shape the network: where one differs UserError is raised before anything is changed. A state without
-    the entry, as of version 0.1.0, sets tensors alone.
+    They are JSON in a uint8 tensor, the entry `_extra_state`, so torch.save, safetensors and functional_call accept
+    them. `load_state_dict` restores the spectrogram, the mask and the settings in `RESTORED`. The other settings
+    determine the shapes of the tensors: if one differs, `load_state_dict` raises UserError before it changes anything.
+    A state without the entry, from version 0.1.0, restores only the tensors.
     """
 
     RESTORED: ClassVar[tuple[str, ...]] = ("seed",)
-    """Settings, attributes of the same name, that `load_state_dict` sets; they change no tensor's shape."""
+    """Names of settings, which are attributes too, that `load_state_dict` restores; no shape depends on them."""
 
     spectrogram: Spectrogram | None
     mask: Mask | None
 
     def config(self) -> dict[str, Any]:
-        """The arguments that construct an equal, untrained model."""
+        """Return the arguments that construct an equal, untrained model."""
         raise NotImplementedError
 
     def get_extra_state(self) -> Tensor:
-        """Configuration, spectrogram and mask, as JSON in a uint8 tensor."""
+        """Return configuration, spectrogram and mask as JSON in a uint8 tensor."""
         state = {
             "config": _plain(self.config()),
             "spectrogram": None if self.spectrogram is None else self.spectrogram.to_dict(),
@@ -48,7 +49,7 @@ class StatefulModel(nn.Module):
         return torch.tensor(list(json.dumps(state, sort_keys=True).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Set spectrogram, mask and the settings in `RESTORED` to those of `get_extra_state`."""
+        """Restore spectrogram, mask and the settings in `RESTORED` from the result of `get_extra_state`."""
         from ..audio.spectrogram import Spectrogram
         from ..masking.mask import Mask
 
@@ -79,33 +80,47 @@ class StatefulModel(nn.Module):
             missing_keys.remove(key)
 
     def _check_shape(self, config: dict[str, Any]) -> None:
-        """Raise UserError where a setting that shapes the network differs from that of a state's model."""
-        own = _plain(self.config())
-        differing = sorted(name for name in (set(own) & set(config)) - set(self.RESTORED) if own[name] != config[name])
+        """Raise UserError if a setting that determines shapes differs from the configuration of a state."""
+        model_config = _plain(self.config())
+        names = (set(model_config) & set(config)) - set(self.RESTORED)
+        differing = sorted(name for name in names if model_config[name] != config[name])
         if differing:
-            theirs = ", ".join(f"{name}={config[name]!r}" for name in differing)
-            ours = ", ".join(f"{name}={own[name]!r}" for name in differing)
+            of_state = ", ".join(f"{name}={config[name]!r}" for name in differing)
+            of_model = ", ".join(f"{name}={model_config[name]!r}" for name in differing)
             raise UserError(
-                f"load_state_dict: the state is of a model with {theirs}, and this {type(self).__name__} has {ours}; "
-                f"construct it with {theirs}"
+                f"load_state_dict: the state has {of_state}, and this {type(self).__name__} has {of_model}; "
+                f"construct the model with {of_state}"
             )
 
 
+def rename_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of an older file with the current names of arguments.
+
+    >>> rename_arguments({"bins": 32, "leak": 0.25})
+    {'bins': 32, 'negative_slope': 0.25}
+
+    Raises TypeError if the configuration is not a dictionary.
+    """
+    if not isinstance(config, dict):
+        raise TypeError(f"a configuration is a dictionary, not {type(config).__name__}")
+    return {RENAMED.get(name, name): value for name, value in config.items()}
+
+
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers in a model's state_dict, by name."""
+    """Return the parameters and buffers in a model's state_dict, by name."""
     return {name: tensor for name, tensor in model.state_dict().items() if name != SETTINGS}
 
 
 def unwrapped(model: Any, caller: str) -> Any:
-    """Return the model inside torch.compile's, DataParallel's and DistributedDataParallel's wrappers.
+    """Return the model inside the wrappers of torch.compile, DataParallel and DistributedDataParallel.
 
-    Raises TypeError where a path was given in place of a model; `caller` begins the message.
+    Raises TypeError if `model` is a path; the message starts with `caller`.
     """
     if isinstance(model, str | os.PathLike):
         path = os.fspath(model)
         raise TypeError(f"{caller}: model is the path {path!r}; load it first: pf.load({path!r})")
     while isinstance(model, nn.Module):
-        if "_orig_mod" in model._modules:  # of torch.compile; to import its class would take a second
+        if "_orig_mod" in model._modules:  # from torch.compile; importing its class takes a second
             model = model._modules["_orig_mod"]
         elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
@@ -115,18 +130,18 @@ def unwrapped(model: Any, caller: str) -> Any:
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as JSON gives it back: lists for tuples, Python's numbers for NumPy's."""
+    """Return a configuration with JSON's types: lists for tuples, Python numbers for NumPy numbers."""
     return json.loads(json.dumps(config, default=lambda number: number.item()))
 
 
 def _settings_of(state: Any) -> dict[str, Any]:
-    """The settings in what `get_extra_state` gave."""
+    """Return the settings in a result of `get_extra_state`; raise UserError if it is malformed."""
     try:
         settings = json.loads(bytes(state.tolist()))
         if set(settings) != _NAMES or not isinstance(settings["config"], dict):
             raise ValueError
     except (AttributeError, TypeError, ValueError):
         raise UserError(
-            f"load_state_dict: the entry {SETTINGS} is not one that partae wrote; remove it to load the tensors alone"
+            f"load_state_dict: the entry {SETTINGS} was not written by partae; remove it to load only the tensors"
         ) from None
-    return settings
+    return {**settings, "config": rename_arguments(settings["config"])}

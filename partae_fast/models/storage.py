@@ -1,13 +1,15 @@
-"""Models on disk: one sealed safetensors file with all that denoising needs.
+"""Model files: a safetensors file with a checksum that contains everything for denoising.
 
-The tensors are the model's parameters and buffers (weights, mean, std, foreground, noise_mean_square), all of one
-floating type. The metadata's `settings` have these keys and no others:
-    kind          which model, a name in `KINDS`
+The tensors are the model's parameters and buffers, all of one floating-point type. The `settings` in the metadata have
+exactly these keys:
+
+    kind          of the model, a name in `KINDS`
     config        the arguments that construct it
     spectrogram   settings of `partae_fast.audio.Spectrogram`, or null
     mask          settings of `partae_fast.masking.mask.Mask`, or null
-    program       the name and version of what wrote the file, for people to read
-The checksum and the rest of the container are described in `partae_fast.sealed`.
+    program       name and version of the program that wrote the file, for information
+
+`partae_fast.checked_safetensors` describes the checksum and the container.
 """
 
 import contextlib
@@ -19,17 +21,17 @@ from typing import Any
 
 import torch
 
-from .. import sealed
+from .. import checked_safetensors
 from ..errors import UserError
-from .state import tensors_of, unwrapped
+from .state import rename_arguments, tensors_of, unwrapped
 
 FORMAT, VERSION = "partae-model", "1"
 _SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
 
-# What a model's weights may be: `model.double()`, `model.half()` and `model.bfloat16()` are saved as they are.
+# The types of weights: models after `model.double()`, `model.half()` and `model.bfloat16()` can be saved too.
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-# Where the class of each kind of model is, imported when a file asks for it.
+# Module and class of each kind of model, imported when they are needed.
 KINDS = {
     "conv_partitioned": "partae_fast.models.conv_partitioned:ConvPartitionedAutoencoder",
     "conv_denoising": "partae_fast.models.denoising_conv:ConvDenoisingAutoencoder",
@@ -48,73 +50,76 @@ KINDS = {
 
 
 def save(model: torch.nn.Module, path: str | os.PathLike[str], overwrite: bool = True) -> None:
-    """Write a model to `path`, whole or not at all; `load` gives it back bit for bit, in the same floating type.
+    """Write a model to a file atomically; `load` returns an equal model, bit for bit.
 
     Args:
-        model: an instance of one of `KINDS`, with its spectrogram and mask or None for either; the wrappers of
-            torch.compile, DataParallel and DistributedDataParallel are taken off.
-        path: the file; its folder must exist. By convention it ends in .safetensors.
-        overwrite: whether a file that exists is replaced.
+        model: an instance of a class in `KINDS`, also in a wrapper of torch.compile, DataParallel or
+            DistributedDataParallel. Its spectrogram and mask may be None.
+        path: of the file, in a folder that exists; by convention it ends in .safetensors.
+        overwrite: whether to replace an existing file.
 
-    Raises UserError where the model is of another class, has NaN or infinite weights, weights of several types or a
-    spectrogram of other bins, or the file cannot be written, and TypeError where model and path are swapped.
+    Raises UserError if the class of the model is unknown, if its tensors are not finite or have several types, if its
+    spectrogram has another number of bins, or if the file cannot be written; TypeError if model and path are swapped.
     """
     if isinstance(path, torch.nn.Module):
         raise TypeError(f"save: path is a {type(path).__name__}; the model comes first: pf.save(model, path)")
     model = unwrapped(model, "save")
-    about = identity(model)
+    kind_and_config = identity(model)
     tensors = tensors_of(model)
     _check_types(str(path), tensors, "the model has")
     _check_values(str(path), tensors, "the model has")
     _check_bins(str(path), model)
     spectrogram, mask = getattr(model, "spectrogram", None), getattr(model, "mask", None)
     settings = {
-        **about,
+        **kind_and_config,
         "spectrogram": None if spectrogram is None else spectrogram.to_dict(),
         "mask": None if mask is None else mask.to_dict(),
         "program": program(),
     }
-    sealed.write(path, FORMAT, VERSION, settings, tensors, overwrite)
+    checked_safetensors.write(path, FORMAT, VERSION, settings, tensors, overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """The model that `save` wrote to `path`, on the CPU, in the floating type that it was saved in.
+    """Read a model that `save` wrote, on the CPU, in the floating-point type that it was saved in.
 
-    Raises UserError, one line, where the file is missing, is no model of ours, was cut short or changed, is
-    of another version, or has tensors that are missing, unknown, of another type or shape, or not finite.
+    Raises UserError if the file is missing, is not a model file, is damaged or has another version, or if its tensors
+    are missing, unknown, not finite, or have another type or shape.
     """
-    file = sealed.read(path, FORMAT, VERSION)
-    sealed.require_settings(path, file.settings, _SETTINGS)
-    with _named(path, "its configuration makes no model"):
-        kind, config = _class_of(file.settings["kind"]), file.settings["config"]
+    file = checked_safetensors.read(path, FORMAT, VERSION)
+    checked_safetensors.require_settings(path, file.settings, _SETTINGS)
+    with _user_error(path, "invalid configuration"):
+        kind, config = _class_of(file.settings["kind"]), rename_arguments(file.settings["config"])
     _check_size(path, kind, config, file.tensors)
-    with _named(path, "its configuration makes no model"):
+    with _user_error(path, "invalid configuration"):
         model = kind(**config)
     model.to(_common_type(file.tensors))
-    sealed.require_tensors(path, file.tensors, tensors_of(model))
+    checked_safetensors.require_tensors(path, file.tensors, tensors_of(model))
     _check_values(str(path), file.tensors, "the file has")
     model.load_state_dict(file.tensors)
     if file.settings["spectrogram"] is not None:
         from ..audio.spectrogram import Spectrogram
 
-        with _named(path, "its spectrogram is none"):
+        with _user_error(path, "invalid spectrogram"):
             model.spectrogram = Spectrogram.from_dict(file.settings["spectrogram"])
         _check_bins(str(path), model)
     if file.settings["mask"] is not None:
         from ..masking.mask import Mask
 
-        with _named(path, "its mask is none"):
+        with _user_error(path, "invalid mask"):
             model.mask = Mask.from_dict(file.settings["mask"])
     return model
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a model's or a checkpoint's file holds, in plain values: for `partae info`.
+    """Return the contents of a model file or a checkpoint as plain values, for `partae info`.
 
-    Keys: format, version, sha256, bytes, tensors ({name: {"shape", "dtype"}}) and the file's own settings.
-    Raises UserError where the file is missing, not ours or damaged.
+    Returns:
+        A dictionary with format, version, sha256, bytes, tensors ({name: {"shape", "dtype"}}) and the settings of the
+        file.
+
+    Raises UserError if the file is missing, damaged or of another format.
     """
-    file = sealed.read(path)
+    file = checked_safetensors.read(path)
     tensors = {
         name: {"shape": list(t.shape), "dtype": str(t.dtype).removeprefix("torch.")}
         for name, t in sorted(file.tensors.items())
@@ -130,45 +135,45 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def identity(model: torch.nn.Module) -> dict[str, Any]:
-    """What a model is, apart from its weights: its kind, and the arguments that construct it."""
-    place = f"{type(model).__module__}:{type(model).__qualname__}"
-    for kind, known in KINDS.items():
-        if known == place:
+    """Return the kind of a model and the arguments that construct it; raise UserError for an unknown class."""
+    class_name = f"{type(model).__module__}:{type(model).__qualname__}"
+    for kind, known_class in KINDS.items():
+        if known_class == class_name:
             return {"kind": kind, "config": model.config()}  # pyright: ignore[reportCallIssue]
     name = type(model).__name__
     bases = [base for base in type(model).__mro__ if f"{base.__module__}:{base.__qualname__}" in KINDS.values()]
     if bases:
         base = bases[0].__name__
         raise UserError(
-            f"a {name} cannot be saved: pf.load knows {base} and not its subclasses; save its state by "
-            f"torch.save(model.state_dict(), path), or load that state into a {base} and save this"
+            f"a {name} cannot be saved: pf.load knows {base} but not its subclasses; save its state with "
+            f"torch.save(model.state_dict(), path), or load the state into a {base} and save that"
         )
     raise UserError(
-        f"a {name} cannot be saved; known models are {', '.join(KINDS)}: save another's state by "
+        f"a {name} cannot be saved; pf.save accepts {', '.join(KINDS)}: save the state of other models with "
         "torch.save(model.state_dict(), path)"
     )
 
 
 def program() -> str:
-    """The name and version of this program."""
+    """Return the name and version of this program."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return f"partae-fast {version('partae-fast')}"
-    except PackageNotFoundError:  # a checkout that was not installed
+    except PackageNotFoundError:  # a source tree that is not installed
         return "partae-fast (not installed)"
 
 
 def _class_of(kind: str) -> type[Any]:
     if kind not in KINDS:
-        raise UserError(f"a model of kind {sealed.shown(str(kind))!r}; this program knows {', '.join(KINDS)}")
+        raise UserError(f"kind is {checked_safetensors.shorten(str(kind))!r}; known kinds are {', '.join(KINDS)}")
     module, name = KINDS[kind].split(":")
     return getattr(importlib.import_module(module), name)
 
 
 @contextlib.contextmanager
-def _named(path: str | os.PathLike[str], fault: str) -> Iterator[None]:
-    """What is raised by settings of a wrong kind or value, as a UserError of the file."""
+def _user_error(path: str | os.PathLike[str], fault: str) -> Iterator[None]:
+    """Raise errors about invalid settings as a UserError that names the file."""
     try:
         yield
     except (TypeError, ValueError, OverflowError) as error:
@@ -176,29 +181,31 @@ def _named(path: str | os.PathLike[str], fault: str) -> Iterator[None]:
 
 
 def _check_size(path: str | os.PathLike[str], kind: Any, config: Any, tensors: dict[str, torch.Tensor]) -> None:
-    """A model is made before its tensors are compared: make none that is larger than the file."""
-    given = config if isinstance(config, dict) else {}
-    if hasattr(kind, "least_numbers"):
-        with _named(path, "its configuration makes no model"):
-            least = kind.least_numbers(**given)
+    """Raise UserError if a configuration needs more values than the file has, before the model is constructed."""
+    arguments = config if isinstance(config, dict) else {}
+    if hasattr(kind, "min_values"):
+        with _user_error(path, "invalid configuration"):
+            minimum = kind.min_values(**arguments)
     else:
-        least = math.prod(given[name] for name in ("bins", "latents", "taps") if isinstance(given.get(name), int))
-    there = sum(tensor.numel() for tensor in tensors.values())
-    if least > there:
-        raise UserError(f"{path}: its configuration is of a larger model than its {there} numbers; train it again")
+        minimum = math.prod(
+            arguments[name] for name in ("bins", "latents", "taps") if isinstance(arguments.get(name), int)
+        )
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    if minimum > stored:
+        raise UserError(f"{path}: the configuration needs more values than the {stored} in the file; train it again")
 
 
 def _common_type(tensors: dict[str, torch.Tensor]) -> torch.dtype:
-    """The floating type of a file's first tensor that has one; `require_tensors` refuses those that differ."""
+    """Return the first floating-point type among the tensors; `require_tensors` rejects other types."""
     return next((tensor.dtype for tensor in tensors.values() if tensor.dtype in FLOATING), torch.float32)
 
 
-def _check_types(path: str, tensors: dict[str, torch.Tensor], who: str) -> None:
+def _check_types(path: str, tensors: dict[str, torch.Tensor], subject: str) -> None:
     types = sorted({str(tensor.dtype) for tensor in tensors.values()})
     if len(types) > 1 or any(tensor.dtype not in FLOATING for tensor in tensors.values()):
         raise UserError(
-            f"{path}: {who} tensors of {', '.join(types)}; they must be of one type, {', '.join(map(str, FLOATING))}: "
-            "model.float() makes them so"
+            f"{path}: {subject} tensors of {', '.join(types)}; they must have one type of "
+            f"{', '.join(map(str, FLOATING))}: call model.float()"
         )
 
 
@@ -210,12 +217,12 @@ def _check_bins(path: str, model: Any) -> None:
         )
 
 
-def _check_values(path: str, tensors: dict[str, torch.Tensor], who: str) -> None:
+def _check_values(path: str, tensors: dict[str, torch.Tensor], subject: str) -> None:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise UserError(f"{path}: {who} NaN or infinite values in {name}; train it again")
+            raise UserError(f"{path}: {subject} NaN or infinite values in {name}; train it again")
     for name in ("std", "scale"):
         if name in tensors and not (tensors[name] > 0).all():
-            raise UserError(f"{path}: {who} a {name} that is not positive; train it again")
+            raise UserError(f"{path}: {subject} a {name} that is not positive; train it again")
     if "noise_mean_square" in tensors and not (tensors["noise_mean_square"] >= 0).all():
-        raise UserError(f"{path}: {who} a noise_mean_square below 0; train it again")
+        raise UserError(f"{path}: {subject} a noise_mean_square below 0; train it again")

@@ -1,1 +1,1 @@
-"""A page for a colleague: recordings before and after, to look at and to listen to, in one file."""
+"""An HTML page with spectrograms and audio of denoised excerpts, in one file."""

@@ -1,4 +1,4 @@
-"""What a page shows of a recording: which stretch of it, and the signal and noise that a model makes of that."""
+"""Choose an excerpt of a recording and denoise it."""
 
 import math
 from dataclasses import dataclass
@@ -11,23 +11,22 @@ from ..audio.files import AudioInfo, PathLike, blocks, info, read
 from ..denoising.denoise import chunking, denoise, denoise_blocks
 from ..errors import UserError
 
-# Of a long recording as much is searched for the loudest signal, in steps of a second.
-SEARCHED = 3600.0
-# Seconds on either side, at least, that are denoised too, so that the excerpt has no edges of its own.
-_AROUND = 1.0
-_FAR = 60.0  # seconds before the excerpt, at most, where denoising begins
+SEARCHED = 3600.0  # seconds of a long recording that are searched for the loudest signal
+_MARGIN = 1.0  # least seconds on either side that are denoised too, to avoid edge effects
+_MAX_LEAD = 60.0  # most seconds before the excerpt that are denoised too
 
 Audio = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A stretch of a recording's first channel: before = signal + noise, (T,) each, at the recording's rate.
+    """An excerpt of a recording's first channel: `before` = `signal` + `noise`, (T,) each, at the recording's rate.
 
-    start: where it begins, in seconds. choice: why there, for people to read; "" where it is the whole recording.
+    `start` is in seconds. `choice` says, for readers of the page, how the start was chosen; it is empty for a whole
+    recording.
     """
 
-    about: AudioInfo
+    header: AudioInfo
     start: float
     choice: str
     before: Audio
@@ -36,70 +35,76 @@ class Excerpt:
 
     @property
     def seconds(self) -> float:
-        return len(self.before) / self.about.rate
+        """Duration in seconds."""
+        return len(self.before) / self.header.rate
 
 
-def excerpt(
+def denoised_excerpt(
     path: PathLike, model: Any, seconds: float, start: float | None = None, reduction: float | None = None
 ) -> Excerpt:
-    """Choose an excerpt of a recording and denoise it.
+    """Return a denoised excerpt of a recording, with bounded memory.
 
     Args:
-        path: a recording; memory does not grow with its length.
-        model: as for `denoise`.
-        seconds: how long the excerpt is to be; the whole recording where that is no longer.
-        start: where it is to begin, in seconds; None for where the signal that the model finds has the most energy,
-            within the first hour.
-        reduction: as for `denoise`.
+        path: a recording.
+        model: see `denoise`.
+        seconds: duration of the excerpt; a shorter recording is used completely.
+        start: start of the excerpt in seconds; None for the loudest signal within the first hour.
+        reduction: see `denoise`.
 
-    Raises UserError as `audio.files.read` and `denoise` do, and where `start` is not in the recording.
+    Raises the errors of `audio.files.read` and `denoise`, and UserError if `start` is outside the recording.
     """
-    about = info(path)
+    header = info(path)
     choice = ""
     if start is not None:
-        if not 0 <= start < about.seconds:
-            raise UserError(f"{path}: lasts {about.seconds:.1f} s and has no {start:g} s; choose another --start")
-        choice = "chosen by hand"
-    elif about.seconds > seconds:
-        start = _loudest(path, about, model, seconds)
-        within = "" if about.seconds <= SEARCHED else f" of its first {SEARCHED / 60:.0f} min"
-        choice = f"where the signal is loudest{within}"
-    first = round((start or 0.0) * about.rate)
-    length = min(max(1, round(seconds * about.rate)), about.frames - first)
-    begin = _begin(first, about.rate, model)
-    samples, _ = read(path, first - begin + length + _margin(about.rate, model), begin)
-    signal = denoise(samples[:, 0], about.rate, model, "signal", reduction)
-    own = slice(first - begin, first - begin + length)
-    before, signal = samples[own, 0], signal[own]
-    return Excerpt(about, first / about.rate, choice, before, signal, before - signal)
+        if not 0 <= start < header.seconds:
+            raise UserError(
+                f"{path}: start is {start:g} s, but the recording lasts {header.seconds:.1f} s; choose another --start"
+            )
+        choice = "chosen by the author"
+    elif header.seconds > seconds:
+        start = _loudest_start(path, header, model, seconds)
+        searched = "" if header.seconds <= SEARCHED else f" in its first {SEARCHED / 60:.0f} min"
+        choice = f"where the signal is loudest{searched}"
+    first = round((start or 0.0) * header.rate)
+    length = min(max(1, round(seconds * header.rate)), header.frames - first)
+    read_from = _aligned_start(first, header.rate, model)
+    samples, _ = read(path, first - read_from + length + _margin_samples(header.rate, model), read_from)
+    signal = denoise(samples[:, 0], header.rate, model, "signal", reduction)
+    excerpt = slice(first - read_from, first - read_from + length)
+    before, signal = samples[excerpt, 0], signal[excerpt]
+    return Excerpt(header, first / header.rate, choice, before, signal, before - signal)
 
 
-def _begin(first: int, rate: int, model: Any) -> int:
-    """The sample from which to denoise: where the model's pools lie as in the whole recording, for they decide too."""
+def _aligned_start(first: int, rate: int, model: Any) -> int:
+    """Return the sample to denoise from, at a pool boundary of the whole recording if one is near enough.
+
+    The result of the excerpt then equals that of the whole recording, because it depends on the pools.
+    """
     pool = rate * model.spectrogram.hop * chunking(model)[0]
-    step = pool // math.gcd(pool, model.spectrogram.rate)  # samples of the file that are whole pools
-    earliest = max(0, first - _margin(rate, model))
-    begin = earliest // step * step
-    return begin if first - begin <= _FAR * rate else earliest
+    step = pool // math.gcd(pool, model.spectrogram.rate)  # samples between common boundaries of samples and pools
+    latest = max(0, first - _margin_samples(rate, model))
+    aligned = latest // step * step
+    return aligned if first - aligned <= _MAX_LEAD * rate else latest
 
 
-def _margin(rate: int, model: Any) -> int:
-    """Samples of the file around an excerpt that may change it."""
+def _margin_samples(rate: int, model: Any) -> int:
+    """Return the number of samples on either side that may affect an excerpt."""
     spectrogram, reach = model.spectrogram, max(3 * (model.taps + model.pool), sum(chunking(model)))
-    return math.ceil(rate * max(_AROUND, (reach * spectrogram.hop + spectrogram.n_fft) / spectrogram.rate))
+    return math.ceil(rate * max(_MARGIN, (reach * spectrogram.hop + spectrogram.n_fft) / spectrogram.rate))
 
 
-def _loudest(path: PathLike, about: AudioInfo, model: Any, seconds: float) -> float:
-    """The whole second at which the stretch with the most energy of signal begins."""
-    energies, rest, left = [], np.zeros(0, np.float32), round(SEARCHED * about.rate)
+def _loudest_start(path: PathLike, header: AudioInfo, model: Any, seconds: float) -> float:
+    """Return the start, in whole seconds, of the stretch whose signal has the most energy."""
+    energies, remainder, remaining = [], np.zeros(0, np.float32), round(SEARCHED * header.rate)
     first_channel = (block[:, :1] for block in blocks(path))
-    for block in denoise_blocks(first_channel, about.rate, 1, model, "signal"):
-        rest = np.concatenate([rest, block[:left, 0]])
-        left -= len(block)
-        whole = len(rest) - len(rest) % about.rate
-        energies += [float(e) for e in np.square(rest[:whole], dtype=np.float64).reshape(-1, about.rate).sum(axis=1)]
-        rest = rest[whole:]
-        if left <= 0:
+    for block in denoise_blocks(first_channel, header.rate, 1, model, "signal"):
+        remainder = np.concatenate([remainder, block[:remaining, 0]])
+        remaining -= len(block)
+        length = len(remainder) - len(remainder) % header.rate
+        whole_seconds = np.square(remainder[:length], dtype=np.float64).reshape(-1, header.rate)
+        energies += [float(energy) for energy in whole_seconds.sum(axis=1)]
+        remainder = remainder[length:]
+        if remaining <= 0:
             break
     sums = np.concatenate([[0.0], np.cumsum(energies)])
     length = min(max(1, round(seconds)), len(energies))

@@ -1,4 +1,4 @@
-"""What a page holds as data: audio that every browser plays, and pictures."""
+"""Encode audio and figures as data URIs for a page."""
 
 import base64
 import io
@@ -11,25 +11,23 @@ from numpy.typing import NDArray
 
 from ..audio.resample import resample
 from ..audio.spectrogram import Spectrogram
-from ..denoising.figure import spectrograms
+from ..denoising.figure import draw_spectrograms
 from ..labels import Event
 from ..plot_style import STYLE
 
-# Browsers play FLAC of 16 bits up to this rate, from 2017 on; it loses nothing that is heard, and is half of a WAV.
-HIGHEST_RATE = 48000
-PEAK = -1.0  # dB below full scale, of the loudest of the players of a recording
-# Bats are heard at a tenth of their speed: where the middle of the band is above this, what is heard is too little.
-AUDIBLE = 20000.0
-SLOWER = 10.0
-_SIZE, _DPI = (9.0, 6.4), 160  # inches and dots: 1440 pixels across, twice what a page is wide
-_QUALITY = 82  # of WebP: half of what PNG takes, and text stays sharp
+MAX_RATE = 48000  # Hz: browsers since 2017 play 16-bit FLAC up to this rate; it is half as large as WAV
+PEAK = -1.0  # dB relative to full scale, of the loudest player of a recording
+AUDIBLE = 20000.0  # Hz: a band centred above this is played slower
+SLOWER = 10.0  # how many times slower
+_SIZE, _DPI = (9.0, 6.4), 160  # inches and dots per inch: 1440 pixels, twice the width of a page
+_QUALITY = 82  # of WebP: half the size of PNG, and text stays sharp
 
 Audio = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, and where its time axis lies: `left` and `width` as shares of the image's width."""
+    """An image as data URI, its size, and the position of its time axis as shares of the image's width."""
 
     uri: str
     pixels: tuple[int, int]
@@ -37,27 +35,28 @@ class Picture:
     width: float
 
 
-def slower_for(band: Spectrogram) -> float:
-    """How many times slower what a model of this band hears is played."""
+def slowdown(band: Spectrogram) -> float:
+    """Return how many times slower audio of a model's band is played by default."""
     return SLOWER if (band.low + band.high) / 2 > AUDIBLE else 1.0
 
 
 def players(parts: Mapping[str, Audio], rate: int, slower: float = 1.0) -> tuple[dict[str, str], float]:
-    """A FLAC file as data URI for each of `parts`, (T,) at `rate` Hz, and the gain in dB that all of them got.
+    """Return a FLAC file as data URI for each part, (T,) at `rate` Hz, and their common gain in dB.
 
-    One gain for all, so that they compare: it brings the loudest sample of any to `PEAK`. slower: times.
+    The gain brings the loudest sample of all parts to `PEAK`. Audio is played `slower` times slower.
     """
     import soundfile
 
     peak = max(float(np.abs(part).max(initial=0.0)) for part in parts.values())
     gain = 10 ** (PEAK / 20) / peak if peak > 0 else 1.0
-    played = max(1, round(rate / slower))
+    played_rate = max(1, round(rate / slower))
+    file_rate = min(played_rate, MAX_RATE)
     uris = {}
     for name, part in parts.items():
-        heard = resample(part * np.float32(gain), played, min(played, HIGHEST_RATE))
+        samples = resample(part * np.float32(gain), played_rate, file_rate)
         file = io.BytesIO()
-        # Resampling may pass full scale by a little between the samples that were looked at.
-        soundfile.write(file, np.clip(heard, -1, 1), min(played, HIGHEST_RATE), format="FLAC", subtype="PCM_16")
+        # Clipped, because resampling can exceed full scale slightly.
+        soundfile.write(file, np.clip(samples, -1, 1), file_rate, format="FLAC", subtype="PCM_16")
         uris[name] = _uri("audio/flac", file.getvalue())
     return uris, 20 * float(np.log10(gain))
 
@@ -65,29 +64,30 @@ def players(parts: Mapping[str, Audio], rate: int, slower: float = 1.0) -> tuple
 def picture(
     parts: Mapping[str, Audio], rate: int, band: Spectrogram, start: float = 0.0, events: Sequence[Event] = ()
 ) -> Picture:
-    """The spectrograms of `parts` as for `denoising.figure`, with `events`, in seconds of the recording, on the first.
+    """Return the spectrograms of the parts, with the events marked on the first; see `denoising.figure`.
 
-    An event is a box where its label has frequencies, else a bar at the top.
+    The times of events are relative to the recording, whose excerpt starts at `start` seconds. An event with
+    frequencies is a box, and another one is a bar at the top.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        page = Figure(figsize=_SIZE, layout="constrained")
-        FigureCanvasAgg(page)
-        panels = spectrograms(page, parts, rate, band, start)
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = draw_spectrograms(figure, parts, rate, band, start)
         seconds = max(len(next(iter(parts.values()))) / rate, 1e-3)
-        _mark(panels[0], events)
+        _mark_events(panels[0], events)
         panels[0].set_xlim(start, start + seconds)
         file = io.BytesIO()
-        page.savefig(file, dpi=_DPI, format="webp", pil_kwargs={"quality": _QUALITY, "method": 5})
-        place = panels[0].get_position()
+        figure.savefig(file, dpi=_DPI, format="webp", pil_kwargs={"quality": _QUALITY, "method": 5})
+        axis = panels[0].get_position()
     pixels = (round(_SIZE[0] * _DPI), round(_SIZE[1] * _DPI))
-    return Picture(_uri("image/webp", file.getvalue()), pixels, place.x0, place.width)
+    return Picture(_uri("image/webp", file.getvalue()), pixels, axis.x0, axis.width)
 
 
-def _mark(axes: Any, events: Sequence[Event]) -> None:
+def _mark_events(axes: Any, events: Sequence[Event]) -> None:
     from matplotlib.patches import Rectangle
 
     top = axes.get_ylim()[1]

@@ -1,9 +1,9 @@
-"""The page: one file of HTML with all its pictures and sounds inside, for a browser without a network."""
+"""Write an HTML page with denoised excerpts, which contains all its images and audio and needs no network."""
 
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -16,43 +16,46 @@ from ..atomic import atomic_path, check_writable
 from ..audio.files import PathLike, info
 from ..audio.resample import resample
 from ..errors import UserError
-from ..evaluation.report import judge
-from ..labels import GUARD, Event, Timeline, cut, listed
+from ..evaluation.diagnostics import diagnose_magnitudes
+from ..labels import GUARD, Event, Timeline, cut, match_recordings
 from ..models import load, storage
-from .excerpt import Excerpt, excerpt
-from .media import Picture, picture, players, slower_for
+from .excerpt import Excerpt, denoised_excerpt
+from .media import Picture, picture, players, slowdown
 
 logger = logging.getLogger("partae_fast")
 
-SECONDS = 30.0  # that an excerpt plays for
-LARGE = 25e6  # bytes: more than most mail takes
+SECONDS = 30.0  # playing time of an excerpt
+LARGE = 25e6  # bytes: the limit of many mail servers
 _SUFFIXES = (".html", ".htm")
-_WHAT = {"before": "as it was recorded", "signal": "what the model keeps", "noise": "what the model takes away"}
+_DESCRIPTIONS = {"before": "the recording", "signal": "the kept signal", "noise": "the removed noise"}
 
 
 @dataclass(frozen=True)
 class _Player:
-    """A part of a recording: what it is, its levels in dB and the sound, a data URI."""
+    """A part of a recording: its name and description, its levels in dB, and its audio as data URI."""
 
     name: str
-    what: str
+    description: str
     level: str
     uri: str
 
 
 @dataclass(frozen=True)
-class _Recording:
-    """What the page says of a recording."""
+class _Section:
+    """Contents of the page for a recording, as the template takes them.
+
+    `event_count` is the number of events in the picture, and `scores` are lines about the attenuation of noise.
+    """
 
     name: str
     about: str
     shown: str
     played: str
     alt: str
-    labelled: int  # events that the picture shows
+    event_count: int
     picture: Picture
     players: list[_Player]
-    told: list[str]
+    scores: list[str]
 
 
 def write_page(
@@ -67,21 +70,20 @@ def write_page(
     title: str | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Denoise excerpts of recordings and write a page with them to `out`, whole or not at all.
+    """Denoise excerpts of recordings, write a page with them to `out`, and return its size in bytes.
 
     Args:
-        out: the page, .html; it holds all that it shows, and loads nothing.
-        model: a model's file.
-        inputs: recordings; of each the first channel is shown.
-        labels: label files of the recordings. Where they speak of an input, its events are on its picture, and the page
-            says how much of the time outside them is taken away, as `evaluation.report` does.
-        start, seconds, reduction: as for `excerpt`; by default so many seconds as play for 30.
-        slower: how many times slower the excerpts are played; by default 10 where the model hears ultrasound, else 1.
-        title: the page's heading.
-        overwrite: whether a page that exists is replaced.
+        out: path of the page, .html.
+        model: model file.
+        inputs: recordings; the page has the first channel of each.
+        labels: label files of the recordings. The events of an input are marked in its picture, and the page has the
+            attenuation of the time outside them, as in `evaluation.diagnostics`.
+        start, seconds, reduction: see `denoised_excerpt`; by default an excerpt plays for 30 seconds.
+        slower: how many times slower the excerpts are played; by default 10 for models of ultrasound, else 1.
+        title: heading of the page.
+        overwrite: replace an existing page.
 
-    Returns: its size in bytes. Raises UserError, before any work, for a file that is not usable or a place that cannot
-    be written.
+    Raises UserError, before any excerpt is denoised, if a file cannot be read or `out` cannot be written.
     """
     _check(out, start, seconds, slower, overwrite)
     for path in inputs:
@@ -89,17 +91,17 @@ def write_page(
     loaded = load(model)
     if loaded.spectrogram is None:
         raise UserError(f"{model}: has no spectrogram, so it cannot denoise audio; set model.spectrogram and save it")
-    slower = slower_for(loaded.spectrogram) if slower is None else slower
+    slower = slowdown(loaded.spectrogram) if slower is None else slower
     seconds = SECONDS / slower if seconds is None else seconds
     events = _events(labels, inputs)
-    recordings = []
+    sections = []
     for path in inputs:
-        found = excerpt(path, loaded, seconds, start, reduction)
-        recordings.append(_recording(path, loaded, found, events.get(Path(path)), slower))
-        logger.info("%s: %s", path, recordings[-1].shown)
+        excerpt = denoised_excerpt(path, loaded, seconds, start, reduction)
+        sections.append(_section(path, loaded, excerpt, events.get(Path(path)), slower))
+        logger.info("%s: %s", path, sections[-1].shown)
     html = _template().render(
-        title=title or (recordings[0].name if len(recordings) == 1 else "Denoised recordings"),
-        recordings=recordings,
+        title=title or (sections[0].name if len(sections) == 1 else "Denoised recordings"),
+        recordings=sections,
         model=_name(model),
         limit=None if reduction is None else f"{reduction:g}",
         settings=_settings(model),
@@ -110,81 +112,82 @@ def write_page(
         temporary.write_text(html, encoding="utf-8")
     size = len(html.encode())
     if size > LARGE:
-        logger.warning("%s: is %.0f MB, more than most mail takes; give fewer recordings or --seconds", out, size / 1e6)
+        logger.warning(
+            "%s: is %.0f MB, too large for most mail servers; use fewer recordings or reduce --seconds", out, size / 1e6
+        )
     return size
 
 
 def _check(out: PathLike, start: float | None, seconds: float | None, slower: float | None, overwrite: bool) -> None:
     if Path(out).suffix.lower() not in _SUFFIXES:
-        raise UserError(f"{out}: a page must end in .html, for browsers to know it; name it so")
+        raise UserError(f"{out}: the name of a page must end in .html; choose such a name")
     check_writable(out, overwrite)
-    for name, value, least in (("start", start, 0.0), ("seconds", seconds, 1e-3), ("slower", slower, 1e-3)):
-        if value is not None and not (math.isfinite(value) and value >= least):
-            raise UserError(f"{name} is {value:g}; it must be {'0 or more' if not least else 'above 0'}")
+    for name, value, minimum in (("start", start, 0.0), ("seconds", seconds, 1e-3), ("slower", slower, 1e-3)):
+        if value is not None and not (math.isfinite(value) and value >= minimum):
+            raise UserError(f"{name} is {value:g}; it must be {'0 or more' if not minimum else 'above 0'}")
 
 
 def _events(labels: Sequence[PathLike], inputs: Sequence[PathLike]) -> dict[Path, list[Event]]:
-    """The events of each input that the label files speak of."""
+    """Return the events of each input that the label files list."""
     events: dict[Path, list[Event]] = {}
     for path in labels:
-        for recording, found in listed(path, inputs).items():
-            events.setdefault(recording, []).extend(found)
+        for recording, new_events in match_recordings(path, inputs).items():
+            events.setdefault(recording, []).extend(new_events)
     return events
 
 
-def _recording(path: PathLike, model: Any, found: Excerpt, events: list[Event] | None, slower: float) -> _Recording:
-    parts = {"before": found.before, "signal": found.signal, "noise": found.noise}
-    rate, band = found.about.rate, model.spectrogram
-    seen = [e for e in events or [] if e.end > found.start and e.start < found.start + found.seconds]
-    drawn = picture(parts, rate, band, found.start, seen)
+def _section(path: PathLike, model: Any, excerpt: Excerpt, events: list[Event] | None, slower: float) -> _Section:
+    parts = {"before": excerpt.before, "signal": excerpt.signal, "noise": excerpt.noise}
+    rate, end = excerpt.header.rate, excerpt.start + excerpt.seconds
+    events_in_excerpt = [event for event in events or [] if event.end > excerpt.start and event.start < end]
     uris, gain = players(parts, rate, slower)
-    everywhere, inside = (
-        {name: level(part) for name, part in parts.items()} for level in (_level, _in_band(model, rate))
-    )
+    level_in_band = _band_level(model, rate)
+    levels = {name: _decibels(_level(part)) for name, part in parts.items()}
+    band_levels = {name: _decibels(level_in_band(part)) for name, part in parts.items()}
     speed = "" if slower == 1 else f" and {slower:g} times slower"
     louder = f"{abs(gain):.1f} dB {'louder' if gain >= 0 else 'quieter'} than the file"
-    return _Recording(
+    return _Section(
         name=_name(path),
-        about=_about(found),
-        shown=_shown(found),
+        about=_about(excerpt),
+        shown=_shown(excerpt),
         played=f"All three are played {louder}{speed}.",
         alt=(
-            f"Three spectrograms one above the other, of {_name(path)} before, of the signal and of the noise, over "
-            f"{found.seconds:.3g} s. In the model's band the signal has {_decibels(inside['signal'])}, the noise "
-            f"{_decibels(inside['noise'])}, of {_decibels(inside['before'])} before."
+            f"Spectrograms of {excerpt.seconds:.3g} s of {_name(path)}, of its signal and of its noise, from top to "
+            f"bottom. Levels in the model's band: recording {band_levels['before']}, signal {band_levels['signal']}, "
+            f"noise {band_levels['noise']}."
         ),
-        labelled=len(seen),
-        picture=drawn,
+        event_count=len(events_in_excerpt),
+        picture=picture(parts, rate, model.spectrogram, excerpt.start, events_in_excerpt),
         players=[
-            _Player(name, what, f"{_decibels(everywhere[name])}; in the band {_decibels(inside[name])}", uris[name])
-            for name, what in _WHAT.items()
+            _Player(name, description, f"{levels[name]}; in the band {band_levels[name]}", uris[name])
+            for name, description in _DESCRIPTIONS.items()
         ],
-        told=[] if events is None else _told(model, found, seen),
+        scores=[] if events is None else _scores(model, excerpt, events_in_excerpt),
     )
 
 
-def _about(found: Excerpt) -> str:
-    about = found.about
-    channels = "" if about.channels == 1 else f", the first of {about.channels} channels"
-    return f"{_duration(about.seconds)} at {about.rate / 1000:g} kHz{channels}"
+def _about(excerpt: Excerpt) -> str:
+    header = excerpt.header
+    channels = "" if header.channels == 1 else f", the first of {header.channels} channels"
+    return f"{_duration(header.seconds)} at {header.rate / 1000:g} kHz{channels}"
 
 
-def _shown(found: Excerpt) -> str:
-    if not found.choice:
-        return "all of it is shown"
-    return f"{found.seconds:.3g} s from {_duration(found.start)} on are shown, {found.choice}"
+def _shown(excerpt: Excerpt) -> str:
+    if not excerpt.choice:
+        return "shown completely"
+    return f"{excerpt.seconds:.3g} s from {_duration(excerpt.start)} are shown, {excerpt.choice}"
 
 
 def _duration(seconds: float) -> str:
-    """1:02:03, 2:03 or 2.5 s."""
+    """Return a duration as text, such as 1:02:03 h, 2:03 min or 2.5 s."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, left = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{left:02} h" if minutes >= 60 else f"{minutes}:{left:02} min"
 
 
-def _in_band(model: Any, rate: int) -> Any:
-    """The level of a part in the model's band, as a function."""
+def _band_level(model: Any, rate: int) -> Callable[[NDArray[np.floating]], float]:
+    """Return a function that computes the level of a part in the model's band."""
     from ..metrics import band
 
     spectrogram = model.spectrogram
@@ -193,7 +196,7 @@ def _in_band(model: Any, rate: int) -> Any:
 
 
 def _level(part: NDArray[np.floating]) -> float:
-    """RMS in dB below full scale."""
+    """Return the RMS in dB relative to full scale."""
     power = float(np.mean(np.square(part, dtype=np.float64))) if len(part) else 0.0
     return 10 * math.log10(power) if power > 1e-20 else -math.inf
 
@@ -202,38 +205,43 @@ def _decibels(level: float) -> str:
     return f"{level:.1f} dB".replace("-", "\N{MINUS SIGN}") if math.isfinite(level) else "silence"
 
 
-def _told(model: Any, found: Excerpt, seen: list[Event]) -> list[str]:
-    """What labels tell of the excerpt: how much is taken away outside of their events, how much is kept."""
-    spectrogram, length = model.spectrogram, found.seconds
-    magnitudes = spectrogram.magnitude(resample(found.before, found.about.rate, spectrogram.rate))
+def _scores(model: Any, excerpt: Excerpt, events: list[Event]) -> list[str]:
+    """Return lines about the attenuation outside the events and the energy that is kept, if both can be measured."""
+    spectrogram, length = model.spectrogram, excerpt.seconds
+    magnitudes = spectrogram.magnitude(resample(excerpt.before, excerpt.header.rate, spectrogram.rate))
     shifted = [
-        Event(max(0.0, e.start - found.start), min(length, e.end - found.start), e.label, channel=e.channel)
-        for e in seen
+        Event(
+            max(0.0, event.start - excerpt.start),
+            min(length, event.end - excerpt.start),
+            event.label,
+            channel=event.channel,
+        )
+        for event in events
     ]
     timeline = Timeline.from_events(shifted, length, channel=1)
-    quiet, rest = cut(magnitudes, timeline.noise_frames(len(magnitudes), spectrogram))
-    if not (len(quiet) and len(rest) and quiet.any() and rest.any()):
+    noise, rest = cut(magnitudes, timeline.noise_frames(len(magnitudes), spectrogram))
+    if not (len(noise) and len(rest) and noise.any() and rest.any()):
         return []
-    lasts = f"{len(quiet) / spectrogram.frame_rate:.3g} s of it lie outside every label, by {GUARD:g} s at least"
-    return [lasts, *judge(model, [rest], [quiet]).lines()]
+    duration = f"{len(noise) / spectrogram.frame_rate:.3g} s of it are at least {GUARD:g} s away from every label"
+    return [duration, *diagnose_magnitudes(model, [rest], [noise]).lines()]
 
 
 def _settings(model: PathLike) -> list[tuple[str, str]]:
-    """What a model's file says of it, as rows of a table."""
-    about = storage.describe(model)
-    rows = [("kind", about["kind"])]
-    rows += [(name, str(value)) for name, value in about["config"].items()]
+    """Return the settings in a model file as rows of a table."""
+    description = storage.describe(model)
+    rows = [("kind", description["kind"])]
+    rows += [(name, str(value)) for name, value in description["config"].items()]
     for part in ("spectrogram", "mask"):
-        rows += [(f"{part}: {name}", _number(value)) for name, value in (about[part] or {}).items()]
-    return [*rows, ("SHA-256", about["sha256"]), ("written by", about["program"])]
+        rows += [(f"{part}: {name}", _format(value)) for name, value in (description[part] or {}).items()]
+    return [*rows, ("SHA-256", description["sha256"]), ("written by", description["program"])]
 
 
-def _number(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _name(path: PathLike) -> str:
-    """A file's name as text that can be written, whatever its bytes."""
+    """Return the name of a file as valid text."""
     return os.fsencode(Path(path).name).decode("utf-8", "replace")
 
 

@@ -1,1 +1,1 @@
-"""Random crops, frames and mixtures for training, and corpora: drawn by counter, the same on every back-end."""
+"""Samplers of random training batches, which are the same on every back-end, and folders of corpora."""

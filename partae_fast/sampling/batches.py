@@ -1,4 +1,4 @@
-"""Samplers as iterable datasets of PyTorch's."""
+"""The base class of samplers, a PyTorch `IterableDataset`."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 
 class BatchStream(IterableDataset[tuple[Tensor, ...]]):
-    """Batches without end: iteration yields those of steps 0, 1, 2 and so on, up to step 2**32 - 1.
+    """Iterable over the batches of steps 0, 1, 2 ... 2**32 - 1.
 
-    Each iteration begins at step 0. `torch.utils.data.DataLoader(sampler, batch_size=None)` takes it: with W workers,
-    worker w makes the batches of steps w, w + W, w + 2W ..., so that each step's batch comes once and in the order of
-    steps, the same ones as without workers. For workers leave the recordings on the CPU.
+    Each iteration starts at step 0. It works with `torch.utils.data.DataLoader(sampler, batch_size=None)`: with W
+    workers, worker w makes the batches of steps w, w + W, w + 2W ..., so the loader yields the same batches in the same
+    order as without workers. With workers, keep the recordings on the CPU.
     """
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
@@ -22,13 +22,13 @@ class BatchStream(IterableDataset[tuple[Tensor, ...]]):
             yield self.training_batch(step)
 
     def ready(self, step: int) -> int:
-        """Have at hand what a step draws from; returns for how many steps from this one on that is all they need."""
+        """Load the data that a step draws from; return the number of steps from `step` on that need no other data."""
         return 2**32 - step
 
     def batch_at(self, step: int, items: range | None = None) -> tuple[Tensor, ...]:
-        """The batch of a step, 0 <= step < 2**32, or some of its items."""
+        """Return the batch of a step, 0 <= step < 2**32, or only the given items of it."""
         raise NotImplementedError
 
     def training_batch(self, step: int) -> tuple[Tensor, ...]:
-        """What a model's `training_loss` takes of a step."""
+        """Return the batch of a step as a model's `training_loss` takes it."""
         return self.batch_at(step)

@@ -1,7 +1,7 @@
-"""Random segments of a mixture's spectrogram and, of the same frames, of its sources': batches to learn separation.
+"""Random segments of the spectrograms of mixtures and of their sources, to train separation.
 
-What is kept in memory is audio, a quarter of what spectrograms of it would take; the magnitudes of a batch are made
-when it is drawn, on the device that trains.
+The sampler keeps audio, which takes a quarter of the memory of its spectrograms, and computes the magnitudes of each
+batch on the device that trains.
 """
 
 import hashlib
@@ -18,19 +18,21 @@ from ..errors import UserError
 from ..kernels.philox import first_word
 from .batches import BatchStream
 
-_HANN = "hann"  # the window that `_magnitudes` makes
+_HANN = "hann"  # the window of `_magnitudes`
 
 
 class SegmentSampler(BatchStream):
-    """Batches of segments; every segment of every excerpt is equally likely.
+    """Batches of segments; all segments of all excerpts are equally likely.
 
     Args:
-        excerpts: arrays (1 + sources, T) float32 of one rate, the mixture first. Those shorter than a segment are left
-            out.
-        spectrogram: with a Hann window and all frequencies, for the segments are those of `Spectrogram.magnitude`.
-        frames: in a segment. batch: segments in a batch. seed: of the draws, in [0, 2^64).
+        excerpts: arrays (1 + sources, T) float32 of one rate, with the mixture first. Excerpts shorter than a segment
+            are left out.
+        spectrogram: a spectrogram with a Hann window and all frequencies.
+        frames: frames in a segment.
+        batch: segments in a batch.
+        seed: seed of the draws, 0 to 2**64 - 1.
 
-    Raises UserError where no excerpt is long enough.
+    Raises UserError if no excerpt is long enough, and for another spectrogram.
     """
 
     def __init__(
@@ -39,12 +41,15 @@ class SegmentSampler(BatchStream):
         if batch < 1:
             raise UserError(f"batch is {batch}; it must be at least 1")
         if spectrogram.window != _HANN or spectrogram.bins != spectrogram.n_fft // 2 + 1:
-            raise UserError("segments are of a spectrogram with a Hann window and all of its frequencies")
+            raise UserError(
+                f"spectrogram has window {spectrogram.window!r} and {spectrogram.bins} bins; segments need window "
+                f"'hann' and all {spectrogram.n_fft // 2 + 1} bins"
+            )
         counts = [spectrogram.frame_count(excerpt.shape[1]) for excerpt in excerpts]
         if max(counts, default=0) < frames:
             raise UserError(
-                f"the longest stretch of a song has {max(counts, default=0)} frames, and a segment {frames}; give "
-                "longer songs"
+                f"the longest excerpt has {max(counts, default=0)} frames, but a segment has {frames}; pass longer "
+                "songs"
             )
         kept = [(excerpt, count) for excerpt, count in zip(excerpts, counts, strict=True) if count >= frames]
         self.spectrogram, self.frames, self.batch, self.seed = spectrogram, frames, batch, seed
@@ -52,36 +57,39 @@ class SegmentSampler(BatchStream):
         padded = [self._padded(excerpt, count) for excerpt, count in kept]
         self._first = np.cumsum([0, *(samples.shape[1] for samples in padded[:-1])])
         self._samples = torch.from_numpy(np.concatenate(padded, axis=1))
-        # Segments of all excerpts, end to end.
-        self._before = np.cumsum([0, *(count - frames + 1 for count in self._counts)])
+        # Numbers of the first segments of each excerpt, counted over all excerpts, and the total.
+        self._first_segments = np.cumsum([0, *(count - frames + 1 for count in self._counts)])
 
     @property
     def segments(self) -> int:
-        """How many there are side by side."""
+        """Number of segments that do not overlap."""
         return sum(count // self.frames for count in self._counts)
 
     def batch_at(self, step: int, items: range | None = None) -> tuple[Tensor, Tensor]:
-        """A step's segments, or some of them: of the mixture (B, frames, bins), of its sources (B, sources, ...)."""
-        drawn = np.arange(self.batch)[slice(None) if items is None else slice(items.start, items.stop)]
-        word = first_word(self.seed, np.array(step, np.uint64), drawn.astype(np.uint64), np.array(0, np.uint64))
-        among = (word * np.uint64(self._before[-1]) >> np.uint64(32)).astype(np.int64)
-        excerpt = np.searchsorted(self._before, among, side="right") - 1
-        return self._magnitudes(excerpt, among - self._before[excerpt])
+        """Return the segments of a step's mixtures (B, frames, bins) and of their sources (B, sources, frames, bins).
+
+        With `items`, only these items are made.
+        """
+        item = np.arange(self.batch)[slice(None) if items is None else slice(items.start, items.stop)]
+        word = first_word(self.seed, np.array(step, np.uint64), item.astype(np.uint64), np.array(0, np.uint64))
+        segment = (word * np.uint64(self._first_segments[-1]) >> np.uint64(32)).astype(np.int64)
+        excerpt = np.searchsorted(self._first_segments, segment, side="right") - 1
+        return self._magnitudes(excerpt, segment - self._first_segments[excerpt])
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of all segments that lie side by side, each once; the last may be smaller."""
-        places = [(i, n * self.frames) for i, count in enumerate(self._counts) for n in range(count // self.frames)]
-        for start in range(0, len(places), self.batch):
-            excerpt, frame = np.array(places[start : start + self.batch]).T
+        """Yield batches of all adjacent segments, each once; the last batch may be smaller."""
+        starts = [(i, n * self.frames) for i, count in enumerate(self._counts) for n in range(count // self.frames)]
+        for first in range(0, len(starts), self.batch):
+            excerpt, frame = np.array(starts[first : first + self.batch]).T
             yield self._magnitudes(excerpt, frame)
 
     def to(self, device: torch.device | str) -> "SegmentSampler":
-        """This sampler, its audio moved to `device`; batches are made there from then on."""
+        """Move the audio to `device`, where batches are made from then on; return this sampler."""
         self._samples = self._samples.to(device)
         return self
 
     def fingerprint(self) -> dict[str, Any]:
-        """All that decides which batches are drawn, the audio as a SHA-256 of its samples."""
+        """Return the settings that determine the batches, and the SHA-256 of the audio."""
         digest = hashlib.sha256(np.array(self._counts).tobytes())
         digest.update(np.ascontiguousarray(self._samples.cpu().numpy()).data)
         return {
@@ -93,13 +101,13 @@ class SegmentSampler(BatchStream):
         }
 
     def _padded(self, excerpt: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-        """With silence around it, so that it has all of its frames."""
+        """Return the excerpt with zeros before and after it, as many as its first and last frames need."""
         n_fft, length = self.spectrogram.n_fft, excerpt.shape[1]
         after = (count - 1) * self.spectrogram.hop + n_fft - n_fft // 2 - length
         return np.pad(np.asarray(excerpt, np.float32), ((0, 0), (n_fft // 2, after)))
 
     def _magnitudes(self, excerpt: NDArray[np.int64], frame: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """The segments that begin at these frames of these excerpts."""
+        """Return the magnitudes of the segments that start at the given frames of the given excerpts."""
         n_fft, hop = self.spectrogram.n_fft, self.spectrogram.hop
         span = (self.frames - 1) * hop + n_fft
         starts = (self._first[excerpt] + frame * hop).tolist()

@@ -1,1 +1,1 @@
-"""Many settings at once: the grid, the launch of a population, table and plot."""
+"""Training of many models over a grid of settings, with a table and a plot."""

@@ -1,4 +1,4 @@
-"""The plot of a sweep: losses over steps, and what came out against each setting that differs."""
+"""The plot of a sweep: losses, and results against each setting."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,44 +9,45 @@ from ..atomic import atomic_path
 from ..audio.files import PathLike
 from .grid import RESULTS
 
-_POINTS = 200  # of a curve: each the mean of as many steps as that leaves
-_NAMED = 16  # curves that a legend can name
-_SETTINGS = 6  # columns; further settings are in the table
+_POINTS = 200  # points per loss curve, each the mean over a bin of steps
+_LEGEND_ENTRIES = 16  # with more curves there is no legend
+_SETTINGS = 6  # columns; further settings are in the table only
 
 
 def figure(path: PathLike, rows: Sequence[dict[str, Any]], losses: Mapping[str, Sequence[float]]) -> None:
-    """Draw a sweep to `path`, in the format of its suffix.
+    """Plot a sweep to `path`, in the format of its suffix.
 
-    Arguments:
-        rows: as `Sweep.rows` gives them.
-        losses: by name, a loss for each step.
+    Args:
+        path: the file to write.
+        rows: the rows of `Sweep.rows`.
+        losses: by name of the member, one loss per step.
 
-    Raises UserError where `path` cannot be written.
+    Raises UserError if `path` cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    differing = _differing(rows)
-    columns = max(1, len(differing))
+    varied = _varied_settings(rows)
+    columns = max(1, len(varied))
     page = Figure(figsize=(max(9.0, 3.2 * columns), 9.5), layout="constrained")
     FigureCanvasAgg(page)
     grid = page.add_gridspec(3, columns, height_ratios=(1.5, 1, 1))
-    _curves(page.add_subplot(grid[0, :]), rows, losses)
-    for column, name in enumerate(differing):
+    _plot_losses(page.add_subplot(grid[0, :]), rows, losses)
+    for column, name in enumerate(varied):
         first = column == 0
-        _against(page.add_subplot(grid[1, column]), rows, name, {"loss_last": "loss, last tenth"}, first)
-        _against(page.add_subplot(grid[2, column]), rows, name, {"keep": "keep", "leak": "leak"}, first)
+        _plot_results(page.add_subplot(grid[1, column]), rows, name, {"loss_last": "loss, last tenth"}, first)
+        _plot_results(page.add_subplot(grid[2, column]), rows, name, {"keep": "keep", "leak": "leak"}, first)
     with atomic_path(path) as temporary:
         page.savefig(temporary, dpi=110)
 
 
-def _differing(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The settings that have more than one value, as many as are drawn."""
+def _varied_settings(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the settings with more than one value, at most `_SETTINGS` of them."""
     names = dict.fromkeys(key for row in rows for key in row if key not in ("name", *RESULTS))
     return [name for name in names if len({row.get(name) for row in rows}) > 1][:_SETTINGS]
 
 
-def _curves(axes: Any, rows: Sequence[dict[str, Any]], losses: Mapping[str, Sequence[float]]) -> None:
+def _plot_losses(axes: Any, rows: Sequence[dict[str, Any]], losses: Mapping[str, Sequence[float]]) -> None:
     for row in rows:
         curve = losses[row["name"]]
         if not curve:
@@ -61,12 +62,14 @@ def _curves(axes: Any, rows: Sequence[dict[str, Any]], losses: Mapping[str, Sequ
             axes.plot(steps[-1], means[-1], "x", color=axes.lines[-1].get_color())
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.set_title(f"loss of {len(rows)} models", loc="left", fontsize=11)
-    if 0 < len(axes.get_legend_handles_labels()[0]) <= _NAMED:
+    if 0 < len(axes.get_legend_handles_labels()[0]) <= _LEGEND_ENTRIES:
         axes.legend(fontsize=7)
 
 
-def _against(axes: Any, rows: Sequence[dict[str, Any]], setting: str, results: dict[str, str], named: bool) -> None:
-    """A point for each model that is done, and the mean for each value of the setting."""
+def _plot_results(
+    axes: Any, rows: Sequence[dict[str, Any]], setting: str, results: dict[str, str], label_axis: bool
+) -> None:
+    """Plot a point for each finished model, and means over the setting's values."""
     done = [row for row in rows if row["status"] == "done" and row.get(setting) is not None]
     values = sorted({row[setting] for row in done}, key=lambda value: (isinstance(value, str), value))
     numbers = all(not isinstance(value, str) for value in values)
@@ -75,12 +78,12 @@ def _against(axes: Any, rows: Sequence[dict[str, Any]], setting: str, results: d
         if not points:
             continue
         (line,) = axes.plot(*zip(*points, strict=True), "o", markersize=4, alpha=0.6, label=label)
-        places = sorted({place for place, _ in points})
-        means = [np.mean([y for at, y in points if at == place]) for place in places]
-        axes.plot(places, means, "-" if numbers else "_", color=line.get_color(), markersize=14, linewidth=1)
+        positions = sorted({position for position, _ in points})
+        means = [np.mean([y for x, y in points if x == position]) for position in positions]
+        axes.plot(positions, means, "-" if numbers else "_", color=line.get_color(), markersize=14, linewidth=1)
     axes.set_xticks(range(len(values)), [f"{v:g}" if isinstance(v, float) else str(v) for v in values])
     axes.set_xlabel(setting)
-    if named:
+    if label_axis:
         axes.set_ylabel(" and ".join(results.values()))
         if len(results) > 1 and done:
             axes.legend(fontsize=8)

@@ -1,10 +1,10 @@
-"""Many models in one go: those that agree in shape and optimiser are trained side by side, in the same launches.
+"""Sweeps: many models trained together, with shared launches.
 
-A folder holds all of a sweep:
-    NAME.safetensors              a model, once it is trained (`pf.load`, `partae denoise`)
-    checkpoints/NAME.checkpoint   what its training goes on from; kept, so that more steps or members can be added
-    results.csv, results.json     the table, a row for each member
-    results.png                   losses over steps, and the final figures against each setting that differs
+Files in a sweep's folder:
+    NAME.safetensors              a trained model (`pf.load`, `partae denoise`)
+    checkpoints/NAME.checkpoint   kept after training, so that steps and members can be added
+    results.csv, results.json     the table, one row per member
+    results.png                   losses over steps, and results against each setting that varies
 """
 
 import csv
@@ -26,7 +26,7 @@ from ..sampling.crops import CropSampler
 from ..systems.convolutional import ConvolutionalSettings
 from ..systems.registry import system_named
 from ..training.checkpoint import differences, read_losses
-from ..training.loop import Pace, late_interrupt, progress_bar
+from ..training.loop import Pace, deferred_interrupt, progress_bar
 from ..training.material import Audio, Material, PathLike, path_list
 from ..training.options import TrainingOptions, chosen_device
 from ..training.steps import alike, serving_backend
@@ -35,37 +35,36 @@ from .grid import RESULTS, Member, combinations, members_of
 
 logger = logging.getLogger("partae_fast")
 
-# On a CPU a thread trains a model at a time. A few for each thread keep all of them busy to a launch's end; more would
-# make launches of few steps. On a GPU all that are alike go together.
+# On a CPU, a thread trains one model at a time. A few models per thread keep all threads busy until a launch ends; with
+# more, a launch would have few steps. On a GPU, all members of equal shape and optimizer share a launch.
 _MEMBERS_PER_THREAD = 4
 
-# The batch by which members are judged: drawn by a seed that no one takes, half of it noise-only.
-_JUDGED_ITEMS, _JUDGED_NOISE, _JUDGED_SEED = 32, 0.5, 2**64 - 1
+# The batch that members are scored on. The seed is unlikely to be used for training.
+_SCORED_ITEMS, _SCORED_NOISE_ONLY, _SCORED_SEED = 32, 0.5, 2**64 - 1
 
 _SETTINGS = ("latents", "taps", "pool", "background", "penalty", "noise_only", "batch", "optimizer")
 
 
 class Sweep:
-    """Trains every member, saves every model, and makes a table and a plot of what came out.
+    """Training of many models, with saved models, a table and a plot.
 
-    A member gets the bits that a Trainer of its own gives it on the CPU, whatever it is trained beside. A member whose
-    loss turns NaN or infinite is marked as failed and stops none of the others; a resumed sweep tries it once more,
-    from its last checkpoint.
+    On the CPU, each member is trained to the same bits as by a separate Trainer. A member whose loss becomes NaN or
+    infinite is marked as failed and does not stop the others; a resumed sweep trains it again from its last checkpoint.
 
     Args:
         members: see `Member`; `Sweep.of_grid` makes them from a sampler, `Sweep.of_recordings` from recordings.
-        folder: where all is written; created if it is not there.
-        steps: that each member takes, those before a resumed sweep stopped included.
-        backend: what computes the steps; see `pf.backends()`.
-        resume: go on with the sweep in `folder`, bit for bit as if it had never stopped. What is trained already is
-            not trained again; members may be new, and those that are no longer asked for keep files and rows.
-        about: what all members have in common and no checkpoint tells; a resumed sweep must have the same. Plain
-            values, kept in results.json.
-        checkpoint_every: seconds from one time that the checkpoints are written to the next.
-        progress: a bar of the steps of all members; None shows it on a terminal only.
+        folder: the folder for all files, created if it does not exist.
+        steps: training steps of each member in total, including those before a sweep was resumed.
+        backend: the implementation of the steps; see `pf.backends()`.
+        resume: continue the sweep in `folder`, with the same bits as without a stop. Trained members are not trained
+            again. Members may be added; members that are left out keep their files and rows.
+        about: JSON values that all members have in common, kept in results.json. A sweep can only be resumed with
+            equal values.
+        checkpoint_every: seconds between checkpoints.
+        progress: show a progress bar of the steps of all members; None shows it on a terminal only.
 
-    Raises UserError where members have one name or one model in common, a setting is out of range, or the folder
-    cannot be written, holds a sweep and `resume` is false, or is of other recordings or settings, with what differs.
+    Raises UserError if two members share a name or a model, if a setting is out of range, if the folder cannot be
+    written, if it contains a sweep and `resume` is false, or if that sweep has other recordings or settings.
 
     >>> import numpy as np, tempfile, partae_fast as pf
     >>> group = [np.random.default_rng(0).random((200, 8))]
@@ -92,9 +91,9 @@ class Sweep:
             raise UserError(f"steps is {steps}; it must be 1 or more")
         self.members, self.folder, self.steps = list(members), Path(folder), steps
         self.backend, self.checkpoint_every, self.progress = backend, checkpoint_every, progress
-        self.about = json.loads(json.dumps(about or {}))  # as a file will have it
+        self.about = json.loads(json.dumps(about or {}))  # the values as they are read back from results.json
         _check_members(self.members)
-        self._earlier = self._open(resume)
+        self._earlier_rows = self._open_folder(resume)
         _move_sources(self.members)
         self._trainers = [
             Trainer(
@@ -112,8 +111,8 @@ class Sweep:
             for member in self.members
         ]
         self._member = dict(zip(self._trainers, self.members, strict=True))
-        self._failures: dict[str, str] = {}  # by name, why
-        self._judgements: dict[str, dict[str, float | None]] = {}  # by name, of what is done
+        self._failures: dict[str, str] = {}  # error messages by member name
+        self._scores: dict[str, dict[str, float | None]] = {}  # by name of the finished members
 
     @classmethod
     def of_grid(
@@ -124,22 +123,24 @@ class Sweep:
         fixed: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> "Sweep":
-        """A sweep over all combinations of settings, with the recordings of `sampler`, which stay in memory once.
+        """Make a sweep over all combinations of settings, from a sampler.
+
+        All members share the recordings of the sampler.
 
         Args:
-            grid: for each setting a value or a list of values: penalty, optimizer and its options (learning_rate,
-                momentum, ...), latents, taps, pool, background, frames, batch, noise_only, seed. They may change
-                shapes: members are then trained side by side with those of their own shape.
-            sampler: on the device to train on; what is not set is as it has it.
+            grid: a value or a list of values for each setting: penalty, optimizer and its options (learning_rate,
+                momentum, ...), latents, taps, pool, background, frames, batch, noise_only, seed. Settings may change
+                the shape of the models; members of equal shape are trained together.
+            sampler: recordings on the device to train on, and defaults for the settings of batches.
             folder, options: as for `Sweep`.
-            fixed: settings of all members that are not told of in names and tables.
+            fixed: settings of all members that are not shown in names and tables.
 
         Raises UserError as `Sweep` does, and for settings that are unknown or out of range.
         """
-        found, rest = combinations(grid), combinations(fixed or {})
+        varied, rest = combinations(grid), combinations(fixed or {})
         if len(rest) > 1:
             raise UserError("fixed has a setting with several values; put it into the grid")
-        return cls(members_of(found, sampler, rest * len(found)), folder, **options)
+        return cls(members_of(varied, sampler, rest * len(varied)), folder, **options)
 
     @classmethod
     def of_recordings(
@@ -154,13 +155,15 @@ class Sweep:
         device: str | torch.device | None = None,
         **options: Any,
     ) -> "Sweep":
-        """A sweep over all combinations of settings, from recordings; `partae sweep` calls this and nothing else.
+        """Make a sweep over all combinations of settings, from recordings.
+
+        The models can denoise audio.
 
         Args:
-            grid: as for `of_grid`; what is not in it is the system's, and seed 0. The models are ready to denoise.
+            grid: as for `of_grid`; by default settings are those of the system, and the seed is 0.
             recordings, noise, labels, device: as for `pf.fit`.
-            system: a convolutional one that trains one model.
-            settings: the system's, for all members.
+            system: a convolutional system that trains one model.
+            settings: settings of the system for all members.
             folder, options: as for `Sweep`.
 
         Raises UserError as `of_grid` and `pf.fit` do.
@@ -169,23 +172,23 @@ class Sweep:
         base = system_named(system).settings(settings)
         if not isinstance(base, ConvolutionalSettings) or len(base.stages(0)) > 1:
             raise UserError(
-                f"model {system} cannot be swept, as it is not one partitioned autoencoder; sweep stowell2015"
+                f"model {system} cannot be swept, as it is not a single partitioned autoencoder; use stowell2015"
             )
-        _check_folder(Path(folder), options.get("resume", False))  # rather than after all recordings are read
+        _check_folder(Path(folder), options.get("resume", False))  # before the recordings are read
         material = (
             recordings if isinstance(recordings, Material) else Material(recordings, noise or (), path_list(labels))
         )
         spectrograms = base.spectrograms(material, TrainingOptions())
         shared: dict[str, Any] = {name: getattr(base, name) for name in _SETTINGS}
-        # As long as asked for, or refused; the system's length gives way to short recordings, as in `fit`.
+        # The system's default frames are reduced for short recordings, as in `fit`; frames in the grid are not.
         pools = {varied.get("pool", base.pool): 0 for varied in combined if "frames" not in varied}
-        fitting = {pool: spectrograms.crop_frames(base.frames, pool) for pool in pools}
-        fixed = [{"frames": fitting.get(varied.get("pool", base.pool)), **shared} for varied in combined]
-        # Crops of one frame leave no recording out, so that the source is the same for any grid.
+        frames = {pool: spectrograms.crop_frames(base.frames, pool) for pool in pools}
+        fixed = [{"frames": frames.get(varied.get("pool", base.pool)), **shared} for varied in combined]
+        # Crops of one frame exclude no recording, so the source is the same for any grid.
         sampler = CropSampler([spectrograms.signal], [spectrograms.noise], frames=1)
         members = members_of(combined, sampler.to(chosen_device(device, options.get("backend", "auto"))), fixed)
         for member in members:
-            base.ready(member.model, spectrograms)
+            base.configure_model(member.model, spectrograms)
         about = {
             "preset": system,
             "spectrogram": spectrograms.spectrogram.to_dict(),
@@ -194,16 +197,19 @@ class Sweep:
         return cls(members, folder, about=about, **options)
 
     def run(self) -> list[dict[str, Any]]:
-        """Train what is not trained yet; returns `rows()`.
+        """Train all unfinished members and return `rows()`.
 
-        Ctrl-C ends the launch at hand, writes checkpoints and tables and raises KeyboardInterrupt.
+        Ctrl-C lets the current launch finish, writes checkpoints and tables and raises KeyboardInterrupt.
 
-        Raises UserError where a file cannot be written, and BackendUnavailable, before the first step, where a
-        population cannot be trained by the back-end that was asked for.
+        Raises UserError if a file cannot be written, and BackendUnavailable, before the first step, if the requested
+        back-end cannot train the members.
         """
         populations = self._populations()
-        started, first, total = time.monotonic(), self._taken(), self.steps * len(self.members)
-        with late_interrupt() as interrupted, progress_bar("sweep", self._done(), total, self.progress) as bar:
+        started, first_steps, total = time.monotonic(), self._steps_taken(), self.steps * len(self.members)
+        with (
+            deferred_interrupt() as interrupted,
+            progress_bar("sweep", self._steps_finished(), total, self.progress) as bar,
+        ):
             for trainer in self._trainers:
                 if trainer.step >= self.steps:
                     self._finish(trainer)
@@ -215,10 +221,10 @@ class Sweep:
         logger.info(
             "%s: %d of %d models trained, %d failed; %d steps in %.1f s",
             self.folder,
-            len(self._judgements),
+            len(self._scores),
             len(self.members),
             len(self._failures),
-            self._taken() - first,
+            self._steps_taken() - first_steps,
             time.monotonic() - started,
         )
         if interrupted:
@@ -227,24 +233,31 @@ class Sweep:
         return self.rows()
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each member, then for each that an earlier sweep in the folder had besides. Its keys are
+        """Return a row for each member.
+
+        Members of an earlier run that are no longer in the sweep follow.
+
+        The keys of a row are:
 
         name, and each setting
-        status                  done, failed (the loss was NaN or infinite at the step `steps`) or unfinished
-        steps                   how many were taken
-        loss_first, loss_last   mean over the first and the last tenth of these steps
-        error, leak, keep       see `judge`; None for what is not done
-        model                   the name of its file, None for what is not done
+        status                  done, failed (the loss became NaN or infinite after `steps` steps) or unfinished
+        steps                   the number of steps taken
+        loss_first, loss_last   mean loss over the first and the last tenth of the steps
+        error, leak, keep       see `scores_of`; None if the member is not done
+        model                   the name of the model file; None if the member is not done
         """
-        return [self._row(member, trainer) for trainer, member in self._member.items()] + self._earlier
+        return [self._row(member, trainer) for trainer, member in self._member.items()] + self._earlier_rows
 
     @property
     def failed(self) -> list[str]:
-        """The names of members whose loss turned NaN or infinite."""
+        """Names of the members whose loss became NaN or infinite."""
         return list(self._failures)
 
-    def _open(self, resume: bool) -> list[dict[str, Any]]:
-        """Make the folder, or find a sweep in it; returns the rows of members that are not asked for now."""
+    def _open_folder(self, resume: bool) -> list[dict[str, Any]]:
+        """Create the folder, or check the sweep in it.
+
+        Returns the rows of earlier members that are not in this sweep.
+        """
         _check_folder(self.folder, resume)
         table = self.folder / "results.json"
         try:
@@ -255,76 +268,82 @@ class Sweep:
         if not table.exists():
             return []
         try:
-            found = json.loads(table.read_text())
-            about, rows = found["about"], found["members"]
+            content = json.loads(table.read_text())
+            about, rows = content["about"], content["members"]
             names = [row["name"] for row in rows if {*RESULTS} <= set(row)]
             earlier = dict(zip(names, rows, strict=True))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{table}: damaged; remove it, and the sweep goes on from its checkpoints") from error
+            raise UserError(f"{table}: damaged; remove it, and the sweep continues from its checkpoints") from error
         changed = differences(about, self.about)
         if changed:
             raise UserError(
                 f"{self.folder}: a sweep of other recordings or settings is in this folder ({'; '.join(changed)}); "
-                "resume it with the same, or name another folder"
+                "resume it with the same ones, or choose another folder"
             )
-        ours = {member.name for member in self.members}
-        return [row for name, row in earlier.items() if name not in ours]
+        current = {member.name for member in self.members}
+        return [row for name, row in earlier.items() if name not in current]
 
     def _checkpoint(self, name: str) -> Path:
         return self.folder / "checkpoints" / f"{name}.checkpoint"
 
     def _populations(self) -> list[tuple[list[Trainer], str | None]]:
-        """What is left to train: who goes together, and on which back-end; None where steps are taken op by op."""
-        kinds: dict[str, list[Trainer]] = {}
+        """Return groups of unfinished members that share launches, with back-ends.
+
+        The back-end is None for a member that has no fused training step and is trained op by op.
+        """
+        groups: dict[str, list[Trainer]] = {}
         for i, trainer in enumerate(self._trainers):
             if trainer.step < self.steps:
                 run = trainer.as_run()
-                kinds.setdefault(f"by itself, {i}" if run is None else alike(run), []).append(trainer)
-        found = []
-        for trainers in kinds.values():
-            most = len(trainers)
+                groups.setdefault(f"by itself, {i}" if run is None else alike(run), []).append(trainer)
+        populations = []
+        for trainers in groups.values():
+            size = len(trainers)
             if trainers[0].model.w_enc.device.type == "cpu":
-                most = _MEMBERS_PER_THREAD * torch.get_num_threads()
-            for i in range(0, len(trainers), most):
-                runs = [run for trainer in trainers[i : i + most] if (run := trainer.as_run())]
-                found.append((trainers[i : i + most], serving_backend(runs, self.backend) if runs else None))
-        return found
+                size = _MEMBERS_PER_THREAD * torch.get_num_threads()
+            for i in range(0, len(trainers), size):
+                runs = [run for trainer in trainers[i : i + size] if (run := trainer.as_run())]
+                populations.append((trainers[i : i + size], serving_backend(runs, self.backend) if runs else None))
+        return populations
 
     def _train(self, population: list[Trainer], backend: str | None, interrupted: list[int], bar: Any) -> None:
-        """Train to the last step, or until an interrupt; who failed is left out from then on."""
-        pace, due = Pace(), time.monotonic() + self.checkpoint_every
+        """Train a population until the last step or an interrupt.
+
+        Members that fail are left out from then on.
+        """
+        pace, next_checkpoint = Pace(), time.monotonic() + self.checkpoint_every
         training = population
         try:
             while training and not interrupted:
-                # A crash between two checkpoints leaves members at different steps: the later ones wait.
-                least = min(trainer.step for trainer in training)
-                level = [trainer for trainer in training if trainer.step == least]
-                limit = min((t.step for t in training if t.step > least), default=self.steps) - least
-                self._advance(level, limit, backend, pace, interrupted)
+                # After a crash between two checkpoints members are at different steps: train the earliest ones first.
+                first = min(trainer.step for trainer in training)
+                earliest = [trainer for trainer in training if trainer.step == first]
+                limit = min((t.step for t in training if t.step > first), default=self.steps) - first
+                self._advance(earliest, limit, backend, pace, interrupted)
                 training = [t for t in training if self._name(t) not in self._failures and t.step < self.steps]
-                self._show(bar)
-                if training and time.monotonic() >= due:
+                self._update_bar(bar)
+                if training and time.monotonic() >= next_checkpoint:
                     self._save_checkpoints(training)
                     self._write_tables()
-                    due = time.monotonic() + self.checkpoint_every
+                    next_checkpoint = time.monotonic() + self.checkpoint_every
         except KeyboardInterrupt:
             for trainer in filter(Trainer.is_finite, training):
-                trainer.stop()
+                trainer.save_after_interrupt()
             raise
         self._save_checkpoints(training)
 
     def _advance(
-        self, level: list[Trainer], limit: int, backend: str | None, pace: Pace, interrupted: list[int]
+        self, trainers: list[Trainer], limit: int, backend: str | None, pace: Pace, interrupted: list[int]
     ) -> None:
-        """A launch of up to `limit` steps with members that stand at the same one."""
+        """Take up to `limit` steps with members that are at the same step."""
         if backend:
-            losses = pace.launch(limit, lambda steps: launch(level, steps, backend))
-            taking = [lambda t=trainer, row=row: t.note(row) for trainer, row in zip(level, losses, strict=True)]
+            losses = pace.launch(limit, lambda steps: launch(trainers, steps, backend))
+            updates = [lambda t=t, row=row: t.record_losses(row) for t, row in zip(trainers, losses, strict=True)]
         else:
-            taking = [lambda t=trainer: t.burst(limit, interrupted) for trainer in level]
-        for trainer, take in zip(level, taking, strict=True):
+            updates = [lambda t=trainer: t.burst(limit, interrupted) for trainer in trainers]
+        for trainer, update in zip(trainers, updates, strict=True):
             try:
-                take()
+                update()
             except UserError as error:
                 self._fail(trainer, str(error))
                 continue
@@ -332,62 +351,68 @@ class Sweep:
                 self._finish(trainer)
 
     def _finish(self, trainer: Trainer) -> None:
-        """Write the model and its last checkpoint, and judge it."""
+        """Write the model and its last checkpoint, and compute its scores."""
         member = self._member[trainer]
         if not trainer.is_finite():
             self._fail(trainer, f"weights are NaN or infinite after step {trainer.step - 1}; try a lower learning rate")
             return
         trainer.save_checkpoint()
         save(member.model, self.folder / f"{member.name}.safetensors")
-        self._judgements[member.name] = judge(member.model, member.sampler)
+        self._scores[member.name] = scores_of(member.model, member.sampler)
 
-    def _fail(self, trainer: Trainer, why: str) -> None:
+    def _fail(self, trainer: Trainer, message: str) -> None:
         name = self._name(trainer)
-        self._failures[name] = why
-        logger.warning("%s: failed: %s", name, why)
+        self._failures[name] = message
+        logger.warning("%s: failed: %s", name, message)
 
     def _save_checkpoints(self, trainers: list[Trainer]) -> None:
-        """Of all whose weights are finite; where they are not, the next loss will say so."""
+        """Save checkpoints of all members with finite weights.
+
+        The next launch reports the other members as failed.
+        """
         for trainer in filter(Trainer.is_finite, trainers):
             trainer.save_checkpoint()
 
     def _name(self, trainer: Trainer) -> str:
         return self._member[trainer].name
 
-    def _taken(self) -> int:
+    def _steps_taken(self) -> int:
         return sum(trainer.step for trainer in self._trainers)
 
-    def _done(self) -> int:
-        """Steps that need not be taken any more, of all members."""
+    def _steps_finished(self) -> int:
+        """Return the number of finished steps of all members.
+
+        All steps of a failed member count as finished.
+        """
         return sum(
             self.steps if self._name(trainer) in self._failures else min(trainer.step, self.steps)
             for trainer in self._trainers
         )
 
-    def _show(self, bar: Any) -> None:
-        over = len(self._judgements) + len(self._failures)
-        bar.set_postfix(done=f"{over}/{len(self.members)}", refresh=False)
-        bar.update(self._done() - bar.n)
+    def _update_bar(self, bar: Any) -> None:
+        finished = len(self._scores) + len(self._failures)
+        bar.set_postfix(done=f"{finished}/{len(self.members)}", refresh=False)
+        bar.update(self._steps_finished() - bar.n)
 
     def _row(self, member: Member, trainer: Trainer) -> dict[str, Any]:
-        losses, judged = trainer.history.loss, self._judgements.get(member.name)
+        losses, scores = trainer.history.loss, self._scores.get(member.name)
         tenth = -(-len(losses) // 10)
-        status = "done" if judged else "failed" if member.name in self._failures else "unfinished"
-        found: dict[str, Any] = {
+        status = "done" if scores else "failed" if member.name in self._failures else "unfinished"
+        results: dict[str, Any] = {
             "status": status,
             "steps": len(losses),
             "loss_first": float(np.mean(losses[:tenth])) if losses else None,
             "loss_last": float(np.mean(losses[-tenth:])) if losses else None,
-            **(judged or {"error": None, "leak": None, "keep": None}),
-            "model": f"{member.name}.safetensors" if judged else None,
+            **(scores or {"error": None, "leak": None, "keep": None}),
+            "model": f"{member.name}.safetensors" if scores else None,
         }
-        return {"name": member.name, **member.settings, **found}
+        return {"name": member.name, **member.settings, **results}
 
     def _draw(self) -> None:
         from .figure import figure
 
         losses: dict[str, Sequence[float]] = {m.name: trainer.history.loss for trainer, m in self._member.items()}
-        for row in self._earlier:
+        for row in self._earlier_rows:
             checkpoint = self._checkpoint(row["name"])
             losses[row["name"]] = read_losses(checkpoint) if checkpoint.exists() else []
         figure(self.folder / "results.png", self.rows(), losses)
@@ -405,66 +430,69 @@ class Sweep:
 
 
 def _move_sources(members: Sequence[Member]) -> None:
-    """Bring recordings to their models' devices: those that members share once for all of them."""
+    """Move recordings to the devices of their models, shared ones once."""
     moved: dict[tuple[int, torch.device], tuple[torch.Tensor, torch.Tensor]] = {}
     for member in members:
         source, device = member.sampler.source, member.model.w_enc.device
         if source.device == device:
             continue
         if (id(source), device) not in moved:
-            moved[id(source), device] = source, source.to(device)  # the old one is kept, so that no other gets its id
+            moved[id(source), device] = source, source.to(device)  # keeps the source alive, so that its id stays unique
         member.sampler.source = moved[id(source), device][1]
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
-    there = (folder / "results.json").exists() or any((folder / "checkpoints").glob("*.checkpoint"))
-    if there and not resume:
-        raise UserError(f"{folder}: a sweep is in this folder; resume it or name another folder")
+    has_sweep = (folder / "results.json").exists() or any((folder / "checkpoints").glob("*.checkpoint"))
+    if has_sweep and not resume:
+        raise UserError(f"{folder}: a sweep is in this folder; resume it or choose another folder")
 
 
 def settings_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The names of all settings in a sweep's rows, in the order in which they appear."""
+    """Return the names of all settings in a sweep's rows, in order of appearance."""
     return list(dict.fromkeys(key for row in rows for key in row if key not in ("name", *RESULTS)))
 
 
-def judge(model: Any, sampler: CropSampler) -> dict[str, float | None]:
-    """What a model makes of 32 crops of its sampler's recordings, half of them noise-only: shares of their energy.
+def scores_of(model: Any, sampler: CropSampler) -> dict[str, float | None]:
+    """Compute the scores of a model on crops of its training recordings.
 
-    The crops are the same for all members that share recordings and frames. With x the magnitudes, s and n what the
-    foreground and the background latents reconstruct, g the gain that the model's mask (`Mask()` where it has none)
-    makes of s and n, and sums over items, frames and bins:
+    There are 32 crops, half of them noise-only.
 
-    error   sum((x - s - n)**2) / sum(x**2), over all items
-    leak    sum((g x)**2) / sum(x**2) over noise-only items: noise that passes. None without noise groups
-    keep    sum((g x)**2) / sum(x**2) over the other items: what passes of signal and noise mixed
+    The crops are the same for all members that share recordings and frames. Let x be the magnitudes, s and n the
+    reconstructions by the foreground and background latents, and g the gain of the model's mask (`Mask()` by default).
+    With sums over items, frames and bins:
 
-    A model that tells signal from noise has a low leak and a higher keep. Neither says by itself how well it denoises,
-    and the recordings are those that it was trained on.
+    error   sum((x - s - n)**2) / sum(x**2) over all items: reconstruction error
+    leak    sum((g x)**2) / sum(x**2) over noise-only items: share of noise that is kept; None without noise groups
+    keep    sum((g x)**2) / sum(x**2) over the other items: share of the mixture that is kept
+
+    A model that separates signal from noise has a low leak and a higher keep. The scores do not measure the quality of
+    denoising, and they are computed on training recordings.
     """
     from ..masking.mask import gain_of
 
-    known = bool(sampler.noise_mean_square.any())
-    crops = sampler.with_settings(batch=_JUDGED_ITEMS, noise_only=_JUDGED_NOISE if known else 0.0, seed=_JUDGED_SEED)
+    share_noise_only = _SCORED_NOISE_ONLY if sampler.noise_mean_square.any() else 0.0
+    crops = sampler.with_settings(batch=_SCORED_ITEMS, noise_only=share_noise_only, seed=_SCORED_SEED)
     x, noise_only = crops.batch_at(0)
     with torch.no_grad():
         x, signal, noise = (part.cpu().numpy() for part in (x, *model.separate(x)))
-    passed = gain_of(model, x, signal, noise) * x
-    energy, kept, missed = (np.square(part, dtype=np.float64).sum((1, 2)) for part in (x, passed, x - signal - noise))
-    silent = noise_only.cpu().numpy() > 0
+    masked = gain_of(model, x, signal, noise) * x
+    energy, kept, error = (np.square(part, dtype=np.float64).sum((1, 2)) for part in (x, masked, x - signal - noise))
+    is_noise = noise_only.cpu().numpy() > 0
 
     def share(part: np.ndarray, items: np.ndarray) -> float | None:
-        whole = energy[items].sum()
-        return float(part[items].sum() / whole) if whole > 0 else None
+        total = energy[items].sum()
+        return float(part[items].sum() / total) if total > 0 else None
 
-    return {"error": share(missed, silent | ~silent), "leak": share(kept, silent), "keep": share(kept, ~silent)}
+    all_items = np.ones_like(is_noise)
+    return {"error": share(error, all_items), "leak": share(kept, is_noise), "keep": share(kept, ~is_noise)}
 
 
 def _check_members(members: Sequence[Member]) -> None:
     if not members:
         raise UserError("the sweep has no member; give at least one")
-    names = [member.name.casefold() for member in members]  # some file systems do not tell case apart
+    names = [member.name.casefold() for member in members]  # some file systems ignore case
     for i, member in enumerate(members):
         if names.index(names[i]) != i:
             raise UserError(f"two members are called {member.name}; give them different settings or names")
     if len({id(member.model) for member in members}) < len(members):
-        raise UserError("two members have one model in common; give each a model of its own")
+        raise UserError("two members share a model; give each member its own model")

@@ -1,1 +1,4 @@
-"""One file for each published system: its settings, and the function that trains it; `registry` finds them."""
+"""The systems that can be trained: settings and `fit` of each.
+
+`registry` lists them.
+"""

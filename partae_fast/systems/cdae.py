@@ -1,4 +1,4 @@
-"""How a network for each source of a mixture is trained, convolutional or feed-forward (Grais & Plumbley 2017)."""
+"""Training of one network per source of a mixture (Grais & Plumbley 2017)."""
 
 import logging
 from collections.abc import Sequence
@@ -27,33 +27,38 @@ logger = logging.getLogger("partae_fast")
 NETWORKS = CONVOLUTIONAL, FEED_FORWARD = ("cdae", "fnn")
 SOURCE = "Grais & Plumbley 2017, Single channel audio source separation using convolutional denoising autoencoders"
 OPTIMIZER, LEARNING_RATE = "nadam", 0.002
-_FLOOR = 1e-3  # of the mean over the bins: the least that a bin is divided by
+_FLOOR = 1e-3  # the smallest scale of a bin, relative to the mean over the bins
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of the networks and their training; the paper's are in parentheses.
+    """Settings of the networks and their training.
 
-    Networks see each bin divided by its root mean square over the mixtures (equalise), because otherwise the rectified
-    outputs of quiet bins are soon 0 for good; the paper mentions neither. The convolutional network takes windows whose
-    n_fft / 2 + 1 bins are a multiple of 25. An epoch draws as many segments as the songs have side by side.
+    With equalise, each bin is divided by its root mean square over the mixtures. Without it, the rectified outputs of
+    quiet bins soon stay at 0; the paper mentions neither. For the convolutional network, the n_fft / 2 + 1 bins must be
+    a multiple of 25. An epoch has as many segments as fit side by side into the songs.
     """
 
-    network: str = setting(CONVOLUTIONAL, "cdae, convolutional, or fnn, the paper's feed-forward baseline")
-    frames: int = setting(FRAMES, "in a segment of the convolutional network, a multiple of 3 (15)")
-    epochs: int = setting(100, "at most (100)")
-    batch: int = setting(100, "segments in a batch (100)")
-    patience: int = setting(3, "epochs without improvement on held-out audio before the learning rate is divided (3)")
-    divisor: float = setting(10.0, "what the learning rate is divided by (10)")
+    network: str = setting(CONVOLUTIONAL, "cdae (convolutional) or fnn (the feed-forward baseline of the paper)")
+    frames: int = setting(FRAMES, "frames in a segment of the convolutional network, a multiple of 3 (paper: 15)")
+    epochs: int = setting(100, "largest number of epochs (paper: 100)")
+    batch: int = setting(100, "segments in a batch (paper: 100)")
+    patience: int = setting(
+        3, "epochs without improvement on held-out audio before the learning rate is divided (paper: 3)"
+    )
+    divisor: float = setting(10.0, "the learning rate is divided by this number (paper: 10)")
     stop: int = setting(10, "epochs without improvement after which training ends; 0 for never")
-    held_out: float = setting(0.2, "share of each song, its end, that is held out, above 0 and below 1")
-    equalise: bool = setting(True, "divide each bin by its RMS, not all bins by one number")
-    rate: int = setting(44100, "sample rate that the model works at, Hz (44100)")
-    n_fft: int = setting(2048, "samples in a window (2048)")
-    hop: int = setting(512, "samples from one window to the next (512)")
+    held_out: float = setting(0.2, "share at the end of each song to hold out, above 0 and below 1")
+    equalise: bool = setting(True, "divide each bin by its own RMS, instead of all bins by one number")
+    rate: int = setting(44100, "sample rate of the model, Hz (paper: 44100)")
+    n_fft: int = setting(2048, "samples in a window (paper: 2048)")
+    hop: int = setting(512, "samples from one window to the next (paper: 512)")
 
     def model(self, sources: Sequence[str], seed: int) -> SourceSeparator:
-        """The model for sources of these names, before the first step; UserError for an unknown network."""
+        """Return an untrained model for sources of these names.
+
+        Raises UserError for an unknown network.
+        """
         bins = self.n_fft // 2 + 1
         if self.network == CONVOLUTIONAL:
             return ConvDAESeparator(sources, bins, self.frames, seed)
@@ -64,43 +69,40 @@ class Settings:
 
 @dataclass(frozen=True)
 class StemExcerpts:
-    """Excerpts (1 + sources, T) to learn from and held out, the mixture first, and their spectrogram.
-
-    scale: (bins,) of the model, see `Settings.equalise`.
-    """
+    """Excerpts of songs for training and for validation, with their spectrogram."""
 
     sources: tuple[str, ...]
     spectrogram: Spectrogram
-    scale: NDArray[np.float32]
-    training: list[NDArray[np.float32]]
+    scale: NDArray[np.float32]  # (bins,), see `Settings`
+    training: list[NDArray[np.float32]]  # (1 + sources, T) each, the mixture first
     held_out: list[NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A mixture (T,) and the stems (T,) in it, by source, at one rate."""
+    """A mixture (T,) and its stems (T,) by source, at one sample rate."""
 
     name: str
     mixture: NDArray[np.float32]
     stems: dict[str, NDArray[np.float32]]
 
 
-def read_songs(found: Sequence[Song], settings: Settings) -> StemExcerpts:
-    """`material_of` songs, read at the settings' rate."""
+def read_songs(song_files: Sequence[Song], settings: Settings) -> StemExcerpts:
+    """Read songs at the sample rate of the settings and make excerpts of them."""
     pieces = []
-    for song in found:
+    for song in song_files:
         mixture, stems = song.read(settings.rate)
         pieces.append(Piece(song.name, mixture, dict(zip(song.stems, stems, strict=True))))
-    return material_of(pieces, settings)
+    return make_excerpts(pieces, settings)
 
 
-def material_of(pieces: Sequence[Piece], settings: Settings) -> StemExcerpts:
-    """What is learnt from pieces, and the scale at which: the mixtures' magnitudes have a root mean square of 1.
+def make_excerpts(pieces: Sequence[Piece], settings: Settings) -> StemExcerpts:
+    """Split pieces into training and held-out excerpts, and compute the scale.
 
-    Raises UserError for settings out of range, and where what would be learnt from is silent.
+    Raises UserError for settings out of range, and if all training excerpts are silent.
     """
     if not 0 < settings.held_out < 1:
-        raise UserError(f"held_out is {settings.held_out:g}; it is a share of each song, above 0 and below 1")
+        raise UserError(f"held_out is {settings.held_out:g}; it must be a share above 0 and below 1")
     if settings.epochs < 0:
         raise UserError(f"epochs is {settings.epochs}; it must be 0 or more")
     spectrogram = Spectrogram(
@@ -116,25 +118,25 @@ def material_of(pieces: Sequence[Piece], settings: Settings) -> StemExcerpts:
         square += np.square(magnitudes, dtype=np.float64).sum(axis=0)
         frames += len(magnitudes)
     if not square.any():
-        raise UserError("the mixtures are silent but for their ends, which are held out; give songs with more in them")
+        raise UserError("the mixtures are silent except for their held-out ends; give songs that are not silent")
     scale = np.sqrt((square if settings.equalise else np.full_like(square, square.mean())) / frames)
     scale = np.maximum(scale, _FLOOR * scale.mean()).astype(np.float32)
     return StemExcerpts(tuple(pieces[0].stems), spectrogram, scale, training, held_out)
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> SourceSeparator:
-    """Train on songs in stems; the model has a network for each of their sources.
+    """Train on songs given as stems; the model has a network for each source.
 
-    One schedule of the learning rate serves all networks, which are trained side by side: it follows the mean over the
-    sources of the squared error relative to the source's power. (In the paper each network follows its own.)
+    All networks are trained together and share one learning-rate schedule, which follows the mean over the sources of
+    the squared error relative to the power of the source. In the paper each network has its own schedule.
 
-    Raises UserError for settings out of range, and for songs that cannot be learnt from.
+    Raises UserError for settings out of range, and for songs that cannot be used for training.
     """
     return fit_excerpts(read_songs(songs(material.stems), settings), settings, options)
 
 
 def fit_excerpts(material: StemExcerpts, settings: Settings, options: TrainingOptions) -> SourceSeparator:
-    """`fit` on songs that were read."""
+    """Train as `fit` does, on excerpts that are in memory."""
     model = settings.model(material.sources, options.seed)
     common = (material.spectrogram, model.frames, settings.batch, options.seed)
     sampler = SegmentSampler(material.training, *common)
@@ -143,7 +145,7 @@ def fit_excerpts(material: StemExcerpts, settings: Settings, options: TrainingOp
     model.scale.copy_(torch.from_numpy(material.scale))
     epoch = max(1, round(sampler.segments / settings.batch))
     logger.info(
-        "%d segments to learn from, %d held out, of %s; an epoch has %d steps",
+        "%d segments for training, %d held out, of %s; an epoch has %d steps",
         *(sampler.segments, held_out.segments, ", ".join(material.sources), epoch),
     )
 
@@ -163,18 +165,20 @@ def fit_excerpts(material: StemExcerpts, settings: Settings, options: TrainingOp
 
 
 def relative_error(model: SourceSeparator, sampler: SegmentSampler) -> float:
-    """The mean over the sources of their squared error relative to their power, in the model's scale.
+    """Return the mean over the sources of the relative squared error.
 
-    Sources that are silent do not count. 1 is what silence has.
+    The squared error of a source is relative to its power, in the scale of the model.
+
+    Silent sources are left out. An output of silence has an error of 1.
     """
     error = power = torch.zeros(len(model.sources), dtype=torch.float64)
     with torch.no_grad():
-        for mixture, wanted in sampler.in_order():
-            made, wanted = model(mixture) / model.scale, wanted / model.scale
-            error = error + (made - wanted).double().square().sum((0, 2, 3)).cpu()
-            power = power + wanted.double().square().sum((0, 2, 3)).cpu()
-    heard = power > 0
-    return float((error[heard] / power[heard]).mean())
+        for mixture, target in sampler.in_order():
+            output, target = model(mixture) / model.scale, target / model.scale
+            error = error + (output - target).double().square().sum((0, 2, 3)).cpu()
+            power = power + target.double().square().sum((0, 2, 3)).cpu()
+    audible = power > 0
+    return float((error[audible] / power[audible]).mean())
 
 
 SYSTEMS = tuple(

@@ -1,4 +1,4 @@
-"""What the systems with a convolutional partitioned autoencoder share: settings, spectrograms, model and sampler."""
+"""Settings, model and sampler shared by the convolutional systems."""
 
 import logging
 from dataclasses import dataclass
@@ -23,36 +23,36 @@ logger = logging.getLogger("partae_fast")
 
 @dataclass(frozen=True)
 class ConvolutionalSettings(SpectrogramSettings):
-    """The spectrogram, the model and the batches of a convolutional system."""
+    """Settings of spectrogram, model and batches of a convolutional system."""
 
-    level: float = setting(0.2, "RMS of the magnitudes that may have signal")
+    level: float = setting(0.2, "RMS to which the magnitudes with signal are scaled")
     frames: int = setting(512, "frames in a crop", least=1)
-    latents: int = setting(32, "latents", least=1)
+    latents: int = setting(32, "number of latents", least=1)
     taps: int = setting(9, "frames in a filter", least=1)
     pool: int = setting(16, "frames in a pool window", least=1)
-    background: float = setting(0.25, "share of the latents that are for noise")
-    penalty: float = setting(0.75, "on noise in foreground latents")
-    noise_only: float = setting(0.25, "share of a batch's items that are noise-only")
+    background: float = setting(0.25, "share of the latents for noise")
+    penalty: float = setting(0.75, "weight of the penalty on noise in foreground latents")
+    noise_only: float = setting(0.25, "share of noise-only items in a batch")
     batch: int = setting(16, "items in a batch", least=1)
 
     usual: ClassVar[UsualSpectrogram]
     source: ClassVar[str]
     steps: ClassVar[int]
     optimizer: ClassVar[str]
-    learning_rate: ClassVar[float | None] = None  # None for the optimizer's own
-    match_noise: ClassVar[bool] = False  # bring recordings of noise to the level of the noise in the others
+    learning_rate: ClassVar[float | None] = None  # None for the default of the optimizer
+    match_noise: ClassVar[bool] = False  # scale noise-only recordings to the level of the noise in the others
     mask: ClassVar[Mask] = Mask()
 
     def stages(self, steps: int) -> list[int]:
-        """How many of so many steps in all each model takes that is trained."""
+        """Return the steps of each model that is trained; they sum to `steps`."""
         return [steps]
 
     def spectrograms(self, material: Material, options: TrainingOptions) -> Spectrograms:
-        """The material's spectrograms."""
+        """Compute the spectrograms of the material."""
         return prepare(material, self.usual, self.asked, self.level, self.match_noise, options.cache, options.progress)
 
     def model(self, spectrograms: Spectrograms, seed: int) -> ConvPartitionedAutoencoder:
-        """The partitioned autoencoder before its first step, ready to denoise."""
+        """Return an untrained partitioned autoencoder that can denoise audio."""
         model = ConvPartitionedAutoencoder(
             bins=spectrograms.spectrogram.bins,
             latents=self.latents,
@@ -61,32 +61,36 @@ class ConvolutionalSettings(SpectrogramSettings):
             background=self.background,
             seed=seed,
         )
-        return self.ready(model, spectrograms)
+        return self.configure_model(model, spectrograms)
 
-    def ready(self, model: Any, spectrograms: Spectrograms) -> Any:
-        """The model with what denoising needs besides weights: spectrogram and mask."""
+    def configure_model(self, model: Any, spectrograms: Spectrograms) -> Any:
+        """Set the spectrogram and mask of the model for denoising; return the model."""
         model.spectrogram, model.mask = spectrograms.spectrogram, self.mask
         return model
 
     def sampler(self, spectrograms: Spectrograms, frames: int, options: TrainingOptions) -> CropSampler:
-        """Batches of crops of `frames` frames, from a reservoir where the spectrograms do not fit into memory."""
+        """Return a sampler of crops.
+
+        It draws from a reservoir if stored spectrograms exceed the memory limit.
+        """
         common = frames, self.batch, self.noise_only, options.seed
         recordings = [*spectrograms.signal, *spectrograms.noise]
-        most = RESERVOIR_MIB if options.reservoir is None else options.reservoir
+        limit = RESERVOIR_MIB if options.reservoir is None else options.reservoir
         size = 4 * sum(recording.size for recording in recordings) / 2**20
-        if is_stored(recordings) and size > most:
-            sampler = ReservoirSampler([spectrograms.signal], [spectrograms.noise], *common, most)
-            logger.info("a reservoir of %.0f of %.0f MiB is renewed every %d steps", most, size, sampler.every)
+        if is_stored(recordings) and size > limit:
+            sampler = ReservoirSampler([spectrograms.signal], [spectrograms.noise], *common, limit)
+            logger.info("a reservoir of %.0f of %.0f MiB is renewed every %d steps", limit, size, sampler.every)
             return sampler
         return CropSampler([spectrograms.signal], [spectrograms.noise], *common)
 
 
 def log_idle_gpus(device: torch.device) -> None:
-    """Log that GPUs are idle, and how to use them."""
+    """Log how to train on several GPUs if some of them are not used."""
     gpus = torch.cuda.device_count() if device.type == "cuda" else 0
     if current().count == 1 < gpus:
         logger.info(
-            "1 of %d GPUs trains; large batches are faster on all: torchrun --nproc-per-node %d -m partae_fast train",
+            "training on 1 of %d GPUs; for large batches, all are faster: "
+            "torchrun --nproc-per-node %d -m partae_fast train",
             gpus,
             gpus,
         )

@@ -8,27 +8,27 @@ from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
 from ..training.session import train
-from .mixing import SOURCE, Mixing
+from .mixing import SOURCE, MixtureSettings
 from .registry import System
 
 _STEPS, _LEARNING_RATE = 20000, 5e-5
 
 
 @dataclass(frozen=True)
-class Settings(Mixing):
-    """Settings of DAE-30, see `partae_fast.models.dae30.DAE30`, and of the mixtures."""
+class Settings(MixtureSettings):
+    """Settings of DAE-30 (see `partae_fast.models.dae30.DAE30`) and of the mixtures."""
 
-    filters: int = setting(128, "filters of each layer")
-    patch: int = setting(0, "frames and bins of the patch of each mixture that is trained on; 0 for all of it")
+    filters: int = setting(128, "filters per layer")
+    patch: int = setting(0, "train on a patch of this many frames and bins of each mixture; 0 for the whole mixture")
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> DAE30:
-    """Train DAE-30 on mixtures of speech and noise, by Adam with Nesterov momentum."""
+    """Train DAE-30 on mixtures of speech and noise with Nadam."""
     return fit_sampler(settings.sampler(*settings.sounds(material), options.seed), settings, options)
 
 
 def fit_sampler(sampler: MixtureSampler, settings: Settings, options: TrainingOptions) -> DAE30:
-    """The same on a sampler's mixtures."""
+    """Train DAE-30 on the mixtures of a sampler."""
     model = DAE30(settings.filters, sampler.bins, settings.patch, options.seed)
     model.spectrogram = settings.spectrogram
     return train(model, sampler, options, SOURCE, _STEPS, "nadam", _LEARNING_RATE)

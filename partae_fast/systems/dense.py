@@ -1,4 +1,4 @@
-"""Training of the supervised dense autoencoders (Lusterman 2016), from clean recordings and noise."""
+"""Training of the supervised dense autoencoders (Lusterman 2016)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +8,21 @@ from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
 from ..training.session import train
-from .frame_models import LEARNING_RATE, OPTIMIZER, STEPS, THESIS, FrameSettings, clean_sampler, ready, settled
+from .frame_models import (
+    LEARNING_RATE,
+    OPTIMIZER,
+    STEPS,
+    THESIS,
+    FrameSettings,
+    clean_sampler,
+    resolve_settings,
+    set_spectrogram,
+)
 from .registry import System
 
 SOURCE = "Lusterman 2016, A partitioned autoencoder for audio de-noising, the supervised network"
 
-# What the thesis's program does otherwise than its text.
+# Settings of the thesis's program that differ from its text.
 PROGRAM: dict[str, Any] = {"batch_norm": "input-hidden", "statistics": "batch"}
 
 
@@ -21,26 +30,26 @@ PROGRAM: dict[str, Any] = {"batch_norm": "input-hidden", "statistics": "batch"}
 class Settings(FrameSettings):
     """Settings of a dense autoencoder; see `pf.DenseAutoencoder`.
 
-    The thesis's program differs from its text (as_program): it normalises the hidden layer besides the input, denoises
-    with the statistics of the frames at hand, takes all n_fft bins of |FFT|, and gives the noise the standard
-    deviation that its variance should be.
+    With as_program, the settings follow the thesis's program where it differs from the text: the hidden layer has batch
+    normalisation too, denoising uses the statistics of the frames that are denoised, frames have all n_fft bins of
+    |FFT|, and the standard deviation of the noise is set to the value of its variance.
     """
 
-    layers: str = setting("2000", "units of the hidden layers, joined by -")
-    activation: str = setting("mrelu", "of the hidden layers: mrelu, leaky_relu, relu or identity")
-    batch_norm: str = setting("input", "where batch normalisation is: none, input, hidden, input-hidden or every")
-    rectified_output: bool = setting(False, "rectify the output")
-    l2: float = setting(0.0, "weight of the squared weights in the loss")
-    l1: float = setting(0.0, "weight of the absolute weights in the loss")
+    layers: str = setting("2000", "units of the hidden layers, joined by -, such as 400-300-400")
+    activation: str = setting("mrelu", "activation of the hidden layers: mrelu, leaky_relu, relu or identity")
+    batch_norm: str = setting("input", "layers with batch normalisation: none, input, hidden, input-hidden or every")
+    rectified_output: bool = setting(False, "apply a rectifier to the output")
+    l2: float = setting(0.0, "coefficient of the sum of squared weights in the loss")
+    l1: float = setting(0.0, "coefficient of the sum of absolute weights in the loss")
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> DenseAutoencoder:
-    """Train on clean recordings and what they are with noise, white unless noise is given; ready to denoise.
+    """Train on clean recordings and their mixtures with noise.
 
-    2000 steps of Adam unless the options say otherwise. Raises UserError where recordings are missing, silent or too
-    short, or a setting is out of range.
+    Without noise recordings, the noise is white. The default is 2000 steps of Adam. Raises UserError if recordings are
+    missing, silent or too short, or if a setting is out of range.
     """
-    settings = settled(settings, PROGRAM, settings.batch_norm)
+    settings = resolve_settings(settings, PROGRAM, settings.batch_norm)
     model = DenseAutoencoder(
         input=settings.input,
         n_fft=settings.n_fft,
@@ -56,10 +65,10 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Den
         seed=options.seed,
     )
     sampler = clean_sampler(material, settings, model.input, options.seed)
-    return train(ready(model, settings.rate), sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE)
+    return train(set_spectrogram(model, settings.rate), sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE)
 
 
-# The deep network of the thesis's program, which its text does not describe.
+# The deep network of the thesis's program; the text does not describe it.
 _DEEP = {
     "layers": "400-330-300-270-300-330-400",
     "activation": "leaky_relu",

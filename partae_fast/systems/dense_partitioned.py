@@ -1,4 +1,4 @@
-"""Training of the partitioned dense autoencoder (Lusterman 2016), from weak labels."""
+"""Training of the partitioned dense autoencoder (Lusterman 2016)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +15,15 @@ from .frame_models import (
     THESIS,
     WEAK,
     FrameSettings,
-    ready,
-    settled,
+    resolve_settings,
+    set_spectrogram,
     weak_sampler,
 )
 from .registry import System
 
 SOURCE = "Lusterman 2016, A partitioned autoencoder for audio de-noising, the partitioned network"
 
-# What the thesis's program does otherwise than its text; its sampler's part is in `FrameSampler`.
+# Settings of the thesis's program that differ from its text; those of batches are in `FrameSampler`.
 PROGRAM: dict[str, Any] = {
     "background": 0.5,
     "noise_only": 0.5,
@@ -35,31 +35,31 @@ PROGRAM: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Settings(FrameSettings):
-    """Settings of a partitioned dense autoencoder; see `pf.DensePartitionedAutoencoder`.
+    """Settings of a `pf.DensePartitionedAutoencoder` and its training.
 
-    The thesis's program differs from its text (as_program): half of the latents and of the frames are for noise; the
-    output is rectified; the mean of C in the loss is over the items too, and C leaves out one latent; it takes all
-    n_fft bins of |FFT|; the noise has the standard deviation that its variance should be; the signal's power is that
-    of the items with signal.
+    With as_program, the settings follow the thesis's program where it differs from the text: half of the latents are
+    background latents and half of the frames noise-only, the output is rectified, the mean of C in the loss is taken
+    over the items too, C leaves out one latent, frames have all n_fft bins of |FFT|, the standard deviation of the
+    noise is set to the value of its variance, and the power of the signal is computed over the items with signal.
     """
 
-    latents: int = setting(2000, "latents")
-    background: float = setting(0.25, "share of the latents that are for noise")
-    penalty: float = setting(0.75, "on noise in foreground latents")
+    latents: int = setting(2000, "number of latents")
+    background: float = setting(0.25, "share of the latents for noise")
+    penalty: float = setting(0.75, "weight of the penalty on noise in foreground latents")
     noise_only: float = setting(0.25, "share of noise-only frames in a batch, above 0 and below 1")
-    batch_norm: str = setting("input", "where batch normalisation is: none or input")
-    rectified_output: bool = setting(False, "rectify the output")
-    mean_over_items: bool = setting(False, "take the mean of C in the loss over the items too")
-    unpenalised: int = setting(0, "foreground latents without a penalty")
+    batch_norm: str = setting("input", "layers with batch normalisation: none or input")
+    rectified_output: bool = setting(False, "apply a rectifier to the output")
+    mean_over_items: bool = setting(False, "take the mean of C (the foreground mask) in the loss over the items too")
+    unpenalised: int = setting(0, "number of foreground latents without a penalty")
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> DensePartitionedAutoencoder:
-    """Train on noisy recordings and noise, or on clean ones mixed with noise; returns the model, ready to denoise.
+    """Train on noisy recordings and noise, or on clean ones mixed with noise.
 
-    2000 steps of Adam unless the options say otherwise. Raises UserError where recordings are
-    missing, silent or too short, or a setting is out of range.
+    The default is 2000 steps of Adam. Raises UserError if recordings are missing, silent or too short, or if a setting
+    is out of range.
     """
-    settings = settled(settings, PROGRAM, settings.batch_norm)
+    settings = resolve_settings(settings, PROGRAM, settings.batch_norm)
     model = DensePartitionedAutoencoder(
         input=settings.input,
         n_fft=settings.n_fft,
@@ -75,9 +75,8 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Den
         seed=options.seed,
     )
     sampler = weak_sampler(material, settings, model.input, settings.noise_only, options.seed)
-    return train(
-        ready(model, settings.rate), sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE, settings.penalty
-    )
+    model = set_spectrogram(model, settings.rate)
+    return train(model, sampler, options, SOURCE, STEPS, OPTIMIZER, LEARNING_RATE, settings.penalty)
 
 
 SYSTEMS = (System("dense-partitioned", THESIS, Settings, fit, (), WEAK),)

@@ -1,4 +1,4 @@
-"""Training of embedding models on mixtures of voices and noises (Hetherly et al. 2018)."""
+"""Training of embedding models on mixtures (Hetherly et al. 2018)."""
 
 from dataclasses import dataclass
 
@@ -8,32 +8,35 @@ from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
 from ..training.session import train
-from .mixing import SOURCE, Mixing
+from .mixing import SOURCE, MixtureSettings
 from .registry import System
 
 _STEPS, _LEARNING_RATE = 20000, 1e-3
 
 
 @dataclass(frozen=True)
-class Settings(Mixing):
-    """Settings of an embedding model, see `partae_fast.models.embedding.EmbeddingSeparator`, and of the mixtures."""
+class Settings(MixtureSettings):
+    """Settings of an embedding model and of the mixtures.
 
-    objective: str = setting("sce-mi", "sce, sce-mi or dc-mi")
+    The model is a `partae_fast.models.embedding.EmbeddingSeparator`.
+    """
+
+    objective: str = setting("sce-mi", "training objective: sce, sce-mi or dc-mi")
     layers: int = setting(4, "LSTM layers")
-    hidden: int = setting(250, "units of an LSTM layer in either direction")
-    dimensions: int = setting(10, "of an embedding")
-    alpha: float = setting(-1.0, "weight of the first loss, 0 to 1; below 0 for the paper's")
-    affinity: str = setting("squared", "squared or norm")
-    inference: str = setting("", "mask or cluster (default: mask where the model has one)")
+    hidden: int = setting(250, "units of an LSTM layer in each direction")
+    dimensions: int = setting(10, "dimensions of an embedding")
+    alpha: float = setting(-1.0, "weight of the embedding loss, 0 to 1; below 0 for the value of the paper")
+    affinity: str = setting("squared", "form of the affinity loss: squared or norm")
+    inference: str = setting("", "separate by mask or cluster (default: mask if the model has one)")
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> EmbeddingSeparator:
-    """Train an embedding model on mixtures of speech and noise, by source."""
+    """Train an embedding model on mixtures of speech and noise."""
     return fit_sampler(settings.sampler(*settings.sounds(material), options.seed), settings, options)
 
 
 def fit_sampler(sampler: MixtureSampler, settings: Settings, options: TrainingOptions) -> EmbeddingSeparator:
-    """The same on a sampler's mixtures."""
+    """Train an embedding model on the mixtures of a sampler."""
     model = EmbeddingSeparator(
         settings.objective,
         bins=sampler.bins,

@@ -1,8 +1,8 @@
-"""The default, for recordings from the field: a partitioned autoencoder, then two rounds of self-training.
+"""The default system: a partitioned autoencoder, then self-training.
 
-The partitioned autoencoder separates signal from noise by weak labels alone. Denoising autoencoders then learn from
-mixtures of what the model before them passed (`self_training`). The estimate of the last is averaged with that of a
-filter. docs/quality.md has the protocol that this was measured by.
+The partitioned autoencoder learns to separate signal from noise with weak labels. Each denoising autoencoder is then
+trained on mixtures made with the model before it (`self_training`). The estimate of the last is averaged with that of a
+filter; docs/quality.md has the evidence.
 """
 
 import logging
@@ -27,23 +27,23 @@ from ..training.trainer import History
 from .convolutional import ConvolutionalSettings, log_idle_gpus
 from .filter import learned_filter
 from .registry import System
-from .self_training import remixes
+from .self_training import self_training_sampler
 
 logger = logging.getLogger("partae_fast")
 
-_SHARES = (3, 4, 4)  # of the steps: the partitioned autoencoder's, and those of the rounds of self-training
+_SHARES = (3, 4, 4)  # shares of the steps: the partitioned autoencoder, and two rounds of self-training
 
 
 @dataclass(frozen=True)
 class Settings(ConvolutionalSettings):
-    """Settings chosen on recordings from the field; see bench/results/quality/field.md."""
+    """Settings chosen on field recordings; see bench/results/quality/field.md."""
 
     frames: int = setting(128, "frames in a crop", least=1)
-    latents: int = setting(64, "latents", least=1)
+    latents: int = setting(64, "number of latents", least=1)
     taps: int = setting(5, "frames in a filter", least=1)
     pool: int = setting(4, "frames in a pool window", least=1)
-    penalty: float = setting(100.0, "on noise in foreground latents")
-    noise_only: float = setting(0.5, "share of a batch's items that are noise-only")
+    penalty: float = setting(100.0, "weight of the penalty on noise in foreground latents")
+    noise_only: float = setting(0.5, "share of noise-only items in a batch")
     batch: int = setting(8, "items in a batch", least=1)
     filter_share: float = setting(0.5, "share of the filter in the estimate, 0 to 1; 0 for the networks alone")
 
@@ -56,7 +56,10 @@ class Settings(ConvolutionalSettings):
     mask: ClassVar[Mask] = Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, smoothing=3)
 
     def stages(self, steps: int) -> list[int]:
-        """How many of so many steps in all each model takes: one at least, where there are enough."""
+        """Return the steps of each model, which sum to `steps`.
+
+        Each model gets at least one step if there are enough.
+        """
         total = sum(_SHARES)
         ends = [steps * sum(_SHARES[:count]) // total for count in range(1, len(_SHARES) + 1)]
         ends = [min(steps, max(count, end)) for count, end in enumerate(ends, start=1)]
@@ -64,7 +67,7 @@ class Settings(ConvolutionalSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any:
-    """Train on noisy recordings, and noise or labels; returns a FilteredDenoisingAutoencoder, ready to denoise.
+    """Train a FilteredDenoisingAutoencoder on noisy recordings and noise or labels.
 
     The learning rate of each model falls during its training.
     """
@@ -77,7 +80,7 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any
     first, *later = settings.stages(steps)
     if 0 in later and steps:
         logger.warning(
-            "steps is %d, which leaves none for the model that denoises: give %d or more", steps, 1 + len(later)
+            "steps is %d, which leaves no steps for the denoising model; give %d or more", steps, 1 + len(later)
         )
     if options.checkpoint and options.resume:
         _check_same_steps(Path(options.checkpoint), settings, steps)
@@ -95,7 +98,7 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any
         for number, count in enumerate(later, start=1):
             signal, noise = spectrograms.signal, spectrograms.noise
             batches = frames, settings.batch, settings.noise_only, options.seed
-            sampler = remixes(model, settings.mask, signal, noise, *batches, number)
+            sampler = self_training_sampler(model, settings.mask, signal, noise, *batches, number)
             student = _denoising_model(settings, spectrograms, options.seed)
             model = session.train(student, sampler, count, "adam", settings.learning_rate, falling_over=count)
             losses = losses + model.history.loss
@@ -110,24 +113,27 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any
 
 
 def _denoising_model(settings: Settings, spectrograms: Spectrograms, seed: int) -> ConvDenoisingAutoencoder:
-    """A model of a round of self-training before its first step."""
+    """Return an untrained model for a round of self-training."""
     model = ConvDenoisingAutoencoder(
         spectrograms.spectrogram.bins, latents=settings.latents, taps=settings.taps, pool=settings.pool, seed=seed
     )
-    return settings.ready(model, spectrograms)
+    return settings.configure_model(model, spectrograms)
 
 
 def _check_same_steps(checkpoint: Path, settings: Settings, steps: int) -> None:
-    """Refuse to resume a run with another number of steps: its learning rate falls over all of them."""
+    """Raise UserError if a run is resumed with another number of steps.
+
+    The number of steps sets how the learning rate falls.
+    """
     started = falling_over(checkpoint)
     if not started or settings.stages(steps)[0] == started:
         return
-    likely = [n for n in range(started, (started + 1) * sum(_SHARES)) if settings.stages(n)[0] == started]
-    if likely:
-        then = f"{likely[0]} to {likely[-1]}" if len(likely) > 1 else f"{likely[0]}"
+    possible = [n for n in range(started, (started + 1) * sum(_SHARES)) if settings.stages(n)[0] == started]
+    if possible:
+        count = f"{possible[0]} to {possible[-1]}" if len(possible) > 1 else f"{possible[0]}"
         raise UserError(
-            f"{checkpoint}: started for {then} steps, over which its learning rate falls, and now asked for {steps}; "
-            f"continue with --steps {likely[-1]}, or start again with --overwrite"
+            f"{checkpoint}: this run was started for {count} steps, which set its learning rate, and steps is now "
+            f"{steps}; continue with --steps {possible[-1]}, or start again with --overwrite"
         )
 
 

@@ -1,4 +1,4 @@
-"""From recordings to a trained model, in one call, for every system."""
+"""`fit`, which trains any system on recordings."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from ..training.material import Audio, Material, PathLike, path_list
 from ..training.options import OPTION_NAMES, TrainingOptions
 from .registry import DEFAULT, system_named
 
-# Keywords of version 0.1: where each went.
+# Keywords of version 0.1 that are now label rules, and those that are now settings.
 _RULES = ("guard", "signal_labels", "noise_labels", "min_noise", "label_format")
 _SETTINGS = ("low", "high", "rate", "n_fft", "hop", "bins", "penalty")
 
@@ -28,33 +28,36 @@ def fit(
     options: TrainingOptions | None = None,
     **older: Any,
 ) -> Any:
-    """Train a system; returns its model, ready to denoise or separate, with the `history` of its loss.
+    """Train a system and return its model, ready to denoise or separate.
 
-    Every channel of every recording is a recording. With labels, the time outside every event of a recording that they
-    list is noise-only, and the time inside one has signal; the stretches of either kind are joined, and a crop may span
-    a join. Unknown time in such a recording is left out of both: time with labels that are not asked for, with a label
-    of another channel, and noise-only stretches that are too short. All of a recording that is not listed may have
+    The losses are in the `history` of the model.
+
+    Channels of a recording are used as separate recordings. In a recording that label files list, time outside all
+    events is noise-only and time inside an event has signal. Stretches of the same kind are joined, and a crop may span
+    a join. Unknown time is used for neither: time with labels that are not in `signal_labels`, time with a label of
+    another channel, and noise-only stretches that are too short. All time of a recording that is not listed may have
     signal.
 
     Args:
-        recordings: noisy recordings: files, folders of files, or pairs (samples (T,) or (T, channels), rate in Hz). Or
-            a Material, which says all of this and which labels count; the next five arguments are then left out.
-        noise: recordings of noise alone, likewise.
-        labels: label files for `recordings`: Audacity, Raven, CSV, BirdNET and more; see `partae_fast.labels.listed`
-            for which recording a row is about.
-        clean: clean recordings of what is wanted, likewise.
+        recordings: noisy recordings: files, folders of files, or pairs (samples (T,) or (T, channels), rate in Hz).
+            Alternatively a Material, which holds all recordings and the label rules; leave out the next five arguments
+            then.
+        noise: noise-only recordings, in the same form.
+        labels: label files for `recordings`: Audacity, Raven, CSV, BirdNET and more;
+            `partae_fast.labels.match_recordings` describes how rows are matched to recordings.
+        clean: clean recordings of the signal, in the same form.
         stems: songs, each a folder of stems.
-        speech: speech, a folder for each speaker.
-        system: a name in `partae_fast.systems.registry.systems()`, such as "field", "stowell2015" or "curro". What it
-            needs and takes of the above, `partae info --model NAME` says.
-        settings: the system's own, by name; see `Settings` in its file.
-        options: how the training runs.
-        older: `preset`, another name for `system`; and the keywords of version 0.1, which are deprecated.
+        speech: folders of speech, with a folder for each speaker.
+        system: the name of a system, such as "field", "stowell2015" or "curro". `partae info --model NAME` shows which
+            of the arguments above it needs.
+        settings: settings of the system by name; see `Settings` in its module.
+        options: options of the training.
+        older: `preset`, an alias of `system`, and the deprecated keywords of version 0.1.
 
-    Where a process group of `torch.distributed` exists, its ranks train one model together (see `Trainer`): call `fit`
-    on each with the same arguments. Each returns the model.
+    In a process group of `torch.distributed`, all ranks train one model together (see `Trainer`). Call `fit` with the
+    same arguments on every rank; each returns the model.
 
-    Raises UserError, one line, for whatever is wrong with files, labels or settings.
+    Raises UserError for invalid files, labels or settings.
 
     >>> import numpy as np, partae_fast as pf
     >>> rng = np.random.default_rng(0)
@@ -67,28 +70,27 @@ def fit(
     settings, options, rules = _with_older(dict(settings or {}), options or TrainingOptions(), older)
     if isinstance(recordings, Material):
         if noise or labels or clean or stems or speech or rules:
-            raise UserError("a Material says what is learned from; leave the other kinds and the label rules out")
+            raise UserError("a Material cannot be combined with other recordings or label rules; put them into it")
         material = recordings
     else:
         material = Material(
             recordings, noise or (), path_list(labels), clean, path_list(stems), path_list(speech), Rules(**rules)
         )
-    chosen = system_named(system)
-    return chosen.fit(material, chosen.settings(settings), options)
+    named = system_named(system)
+    return named.fit(material, named.settings(settings), options)
 
 
 def _with_older(
     settings: dict[str, Any], options: TrainingOptions, older: dict[str, Any]
 ) -> tuple[dict[str, Any], TrainingOptions, dict[str, Any]]:
-    """Settings, options and label rules with those that the keywords of version 0.1 say."""
-    known = {*_RULES, *_SETTINGS, *OPTION_NAMES}
-    unknown = sorted(set(older) - known)
+    """Return settings, options and label rules with the keywords of version 0.1."""
+    unknown = sorted(set(older) - {*_RULES, *_SETTINGS, *OPTION_NAMES})
     if unknown:
-        raise TypeError(f"fit has no argument {unknown[0]!r}; a system's own settings go into settings")
+        raise TypeError(f"fit has no argument {unknown[0]!r}; pass settings of a system as settings={{...}}")
     if older:
         warnings.warn(
-            f"fit({', '.join(older)}) is deprecated: use settings={{...}} for a system's settings, "
-            "options=pf.TrainingOptions(...) how training runs, pf.Material(..., label_rules=) which labels count",
+            f"fit({', '.join(older)}) is deprecated: use settings={{...}} for settings of the system, "
+            "options=pf.TrainingOptions(...) for the training, pf.Material(..., label_rules=) for label rules",
             DeprecationWarning,
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Dictionaries of sparse NMF, of voices and of noises (Hetherly et al. 2018)."""
+"""Training of sparse NMF dictionaries (Hetherly et al. 2018)."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
 from ..training.trainer import History
-from .mixing import SOURCE, Mixing, Sounds
+from .mixing import SOURCE, MixtureSettings, Sounds
 from .registry import System
 
 logger = logging.getLogger("partae_fast")
@@ -24,49 +24,52 @@ _ITERATIONS = 100
 
 
 @dataclass(frozen=True)
-class Settings(Mixing):
-    """Settings of sparse NMF, see `partae_fast.models.snmf.SparseNMF`, and of the recordings.
+class Settings(MixtureSettings):
+    """Settings of `partae_fast.models.snmf.SparseNMF` and of the recordings.
 
-    In training a step is an update of activations and dictionary. Nothing is mixed: seconds, snr_low, snr_high and
+    A training step is an update of activations and dictionary. No mixtures are made, so seconds, snr_low, snr_high and
     batch have no effect.
     """
 
-    bases: int = setting(1000, "rows of the dictionary for voices, and as many for noises")
-    context: int = setting(8, "frames before a frame")
-    sparsity: float = setting(5.0, "weight of the activations' sum, 0 or more")
+    bases: int = setting(1000, "rows of the dictionary of voices, and of the dictionary of noises")
+    context: int = setting(8, "preceding frames that are joined to each frame")
+    sparsity: float = setting(5.0, "weight of the sum of the activations in the loss, 0 or more")
     iterations: int = setting(50, "updates of the activations in inference")
-    frames: int = setting(20000, "frames of either kind that are learnt from, spread over the sources; 0 for all")
+    frames: int = setting(20000, "training frames of voices, and of noises, spread over the sources; 0 for all")
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> SparseNMF:
-    """Learn the dictionaries from speech and noise. There is no checkpoint."""
+    """Train the dictionaries on speech and noise. Writes no checkpoint."""
     if options.resume:
-        raise UserError("this model is learnt in one go and keeps no checkpoint; leave --resume out")
+        raise UserError("model snmf keeps no checkpoint and cannot be resumed; leave --resume out")
     return fit_sounds(*settings.sounds(material), settings, options)
 
 
 def fit_sounds(voices: Sounds, noises: Sounds, settings: Settings, options: TrainingOptions) -> SparseNMF:
-    """The same from recordings by source, at `settings.rate`."""
+    """Train the dictionaries on recordings at `settings.rate`, given by source."""
     model: Any = SparseNMF(
         settings.spectrogram.bins, settings.bases, settings.context, settings.sparsity, settings.iterations
     ).to(options.chosen_device())
     model.spectrogram = settings.spectrogram
-    begun = time.monotonic()
+    started = time.monotonic()
     kinds = [torch.from_numpy(_frames(kind, settings)).to(model.dictionary) for kind in (voices, noises)]
     model.history = History(model.learn(*kinds, iterations=options.steps or _ITERATIONS, seed=options.seed))
-    logger.info("%d and %d frames learnt from in %.0f s", *map(len, kinds), time.monotonic() - begun)
+    logger.info("trained on %d and %d frames in %.0f s", *map(len, kinds), time.monotonic() - started)
     return model
 
 
 def _frames(sources: Sounds, settings: Settings) -> NDArray[np.float32]:
-    """Magnitudes (N, bins), each source's brought to an RMS of 1 and thinned to its share of the frames."""
-    spectrogram, most = settings.spectrogram, settings.frames // max(1, len(sources))
-    found = []
+    """Return magnitudes (N, bins) of all sources.
+
+    Each source is scaled to an RMS of 1 and cut to its share of the frames.
+    """
+    spectrogram, frames_per_source = settings.spectrogram, settings.frames // max(1, len(sources))
+    by_source = []
     for recordings in sources.values():
         magnitudes = np.concatenate([spectrogram.magnitude(recording) for recording in recordings])
         magnitudes /= max(1e-12, float(np.sqrt(np.mean(np.square(magnitudes, dtype=np.float64)))))
-        found.append(magnitudes[: most or None])
-    return np.concatenate(found)
+        by_source.append(magnitudes[: frames_per_source or None])
+    return np.concatenate(by_source)
 
 
 SYSTEMS = (System("snmf", SOURCE, Settings, fit, ("speech", "noise")),)

@@ -8,21 +8,25 @@ from ..training.spectrograms import AskedSpectrogram
 
 @dataclass(frozen=True)
 class SpectrogramSettings:
-    """The spectrogram: None where a setting follows labels and recordings.
+    """Settings of the spectrogram; those that are None follow the labels and recordings.
 
-    The band is the labels' where they have one, else the system's usual one, no wider than the recordings; the rate is
-    the usual one, doubled until the band fits, no higher than the recordings'; window and hop keep the duration of the
-    usual ones.
+    The band is that of the labels if they contain frequencies, else the default band of the system, limited to that of
+    the recordings. The rate is the default rate, doubled until the band fits, and at most that of the recordings.
+    Window and hop keep the default duration.
     """
 
-    low: float | None = setting(None, "lower end of the band (default: the labels', else the model's)", metavar="HZ")
-    high: float | None = setting(None, "upper end of the band (default: the labels', else the model's)", metavar="HZ")
-    rate: int | None = setting(
-        None, "sample rate that the model works at (default: fits the band)", least=1, metavar="HZ"
+    low: float | None = setting(
+        None, "lower end of the band (default: from the labels, else the system's)", metavar="HZ"
     )
-    n_fft: int | None = setting(None, "samples in a window (default: the model's, for its rate)", least=1, metavar="N")
-    hop: int | None = setting(None, "samples from one window to the next (default: the model's)", least=1, metavar="N")
-    bins: int | None = setting(None, "bins in the band, in place of high", least=1, metavar="N")
+    high: float | None = setting(
+        None, "upper end of the band (default: from the labels, else the system's)", metavar="HZ"
+    )
+    rate: int | None = setting(None, "sample rate of the model (default: chosen for the band)", least=1, metavar="HZ")
+    n_fft: int | None = setting(None, "samples in a window (default: chosen for the rate)", least=1, metavar="N")
+    hop: int | None = setting(
+        None, "samples from one window to the next (default: chosen for the rate)", least=1, metavar="N"
+    )
+    bins: int | None = setting(None, "number of frequency bins in the band, instead of --high", least=1, metavar="N")
 
     @property
     def asked(self) -> AskedSpectrogram:

@@ -1,4 +1,4 @@
-"""The convolutional partitioned autoencoder with the settings of its paper (Stowell & Turner 2015)."""
+"""The convolutional partitioned autoencoder of Stowell & Turner 2015."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,10 +13,12 @@ from .registry import System
 
 @dataclass(frozen=True)
 class Settings(ConvolutionalSettings):
-    """Settings of the paper, section 4: 50 % hop; 1700 to 7200 Hz holds bins 10 to 41, 32 of them.
+    """Settings of section 4 of the paper.
 
-    The paper gives no level, and it matters: squared error grows with it and the penalty does not, so that at a high
-    level foreground latents learn noise too. bench/results/quality/stowell2015_level.md has what was measured.
+    Windows overlap by 50 %, and 32 bins (10 to 41) span 1700 to 7200 Hz.
+
+    The paper does not give the level of the magnitudes. The squared error grows with the level and the penalty does
+    not, so that at a high level foreground latents learn noise too; see bench/results/quality/stowell2015_level.md.
     """
 
     usual: ClassVar[UsualSpectrogram] = UsualSpectrogram(rate=22050, n_fft=128, hop=64, low=1700.0, high=7200.0)
@@ -28,7 +30,7 @@ class Settings(ConvolutionalSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any:
-    """Train on noisy recordings, and noise or labels; returns a ConvPartitionedAutoencoder, ready to denoise."""
+    """Train a ConvPartitionedAutoencoder on noisy recordings and noise or labels."""
     spectrograms = settings.spectrograms(material, options)
     steps = options.steps_or(settings.steps)
     frames = spectrograms.crop_frames(settings.frames, settings.pool)

@@ -15,23 +15,23 @@ from ..audio.arrays import columns_of
 from ..audio.files import require_finite
 from ..audio.resample import resample
 from ..errors import UserError
-from ..models.adaptive_dae import GRADIENTS, THROUGH, AdaptiveDenoisingAutoencoder, stacked
+from ..models.adaptive_dae import GRADIENTS, THROUGH, AdaptiveDenoisingAutoencoder, stack_inner_frames
 from ..models.state import unwrapped
-from .optimisers import Optimiser
+from .optimizers import Optimizer
 
 Watch = Callable[[int, float, AdaptiveDenoisingAutoencoder], None]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model adapts. The paper prints the momentum, the first step size, the range of the weights, and no more.
+    """Settings of an adaptation. Momentum, first step size and the range of the weights are the paper's.
 
-    gradient: "through" the top network into the bottom one on both ways, or with its output "held" (equation 5).
+    gradient: "through" the top network too, or with the top network's output "held" (equation 5).
     learning_rate: of the summed error. momentum: in [0, 1). clip: weights stay in [-clip, clip].
-    batch: stacks in a step; an epoch goes once through the recording, from its beginning.
-    dropout: of the bottom network's hidden units meanwhile, in [0, 1).
-    tolerance, patience: it has settled where in `patience` epochs the purity error has not fallen by this share.
-    until_settled: whether it ends there; else all epochs are gone through.
+    batch: stacks in a step; an epoch passes once through the recording, from its start.
+    dropout: of the bottom network's hidden units, in [0, 1).
+    tolerance, patience: adaptation has settled if the purity error does not fall by this share in `patience` epochs.
+    until_settled: whether adaptation ends when it has settled; otherwise it takes all epochs.
     """
 
     gradient: str = THROUGH
@@ -47,11 +47,11 @@ class Settings:
 
 @dataclass
 class Adaptation:
-    """What came of it.
+    """The result of an adaptation.
 
-    model: adapted, a copy. epoch: after how many epochs it is so. reason: why there were no more, in words.
-    purity: by epochs done, from 0 on, the error that the top network makes on the bottom one's output over the squares
-    of that, |Y - U|^2 / |Y|^2.
+    model: an adapted copy. epoch: the number of epochs that it is adapted for. reason: why adaptation ended.
+    purity: the purity error before the first epoch and after each, |Y - U|^2 / |Y|^2, where Y is the bottom network's
+    output and U the top network's output on it.
     """
 
     model: AdaptiveDenoisingAutoencoder
@@ -69,25 +69,26 @@ def adapt(
     keep_best: bool = False,
     watch: Watch | None = None,
 ) -> Adaptation:
-    """Let the bottom network go on learning on a recording: its output is to be what the top network calls clean.
+    """Train the bottom network on a recording so that the top network reproduces its output.
 
-    No clean signal is asked for. It ends with the first of: `epochs` epochs; a purity error no larger than the top
-    network's own on the clean signals of its training; no more fall of the purity error (`settled`). As the error is
-    divided by the output's squares, a softer output is no purer.
+    No clean signal is needed. Adaptation ends after `epochs` epochs, or when the purity error is at most that of the
+    clean signals of training, or when it no longer falls (`settled`). The error is relative to the output's energy, so
+    a softer output is not purer.
 
-    On a GPU an epoch is one CUDA graph, captured once, unless there is dropout, which is drawn anew in every step.
+    On a GPU an epoch is one CUDA graph, captured once, unless there is dropout, which differs in every step.
 
     Args:
-        model: trained, with its spectrogram; it stays as it is. The adapted copy is float32.
-        audio: (T,) or (T, channels), float; all channels are learned from. It is brought to the level of the training,
-            and the adapted model's spectrogram knows by what gain.
-        rate: of the audio in Hz. epochs: at most, 0 or more; with 0 the level alone is adapted.
-        keep_best: whether to return the model at its lowest purity error, in place of the last.
-        watch: called before the first epoch and after each with the epochs done, the purity error and the model as it
-            is then; it must not change it.
+        model: a trained model with its spectrogram; not changed. The adapted copy is float32.
+        audio: (T,) or (T, channels), float; all channels are used. It is scaled to the level of the training by the
+            gain of the adapted model's spectrogram.
+        rate: sampling rate of the audio in Hz.
+        epochs: maximum number of epochs, 0 or more; 0 adapts the level only.
+        keep_best: whether to return the model with the lowest purity error instead of the last.
+        watch: a function that is called before the first epoch and after each with the number of epochs, the purity
+            error and the model, which it must not change.
 
-    Raises UserError where a setting is out of range, the model has no spectrogram, the audio is silent or not finite,
-    and where the error becomes NaN or infinite.
+    Raises UserError if a setting is out of range, the model has no spectrogram, the audio is silent or not finite, or
+    the error becomes NaN or infinite.
 
     Kim & Smaragdis 2015, section 2.3 and equation 5.
     """
@@ -95,10 +96,10 @@ def adapt(
     model = unwrapped(model, "adapt")
     _check(model, epochs, settings)
     adapted, magnitudes = _prepared(model, audio, rate)
-    found, loop, clean = Adaptation(adapted), _Loop(adapted, magnitudes, settings), float(model.purity)
+    result, loop, clean = Adaptation(adapted), _Loop(adapted, magnitudes, settings), float(model.purity)
     best, error = None, loop.measure()
     for epoch in range(epochs + 1):
-        found.purity.append(error)
+        result.purity.append(error)
         if not math.isfinite(error):
             raise UserError(
                 f"adapt: the purity error is {error} after {epoch} epochs; try a smaller learning_rate, now "
@@ -107,22 +108,22 @@ def adapt(
         if watch:
             watch(epoch, error, adapted)
         if not keep_best:
-            found.epoch = epoch
-        elif error == min(found.purity):
-            found.epoch, best = epoch, loop.weights()
-        found.reason = settled(found.purity, clean, settings) if settings.until_settled else ""
-        if not found.reason and epoch == epochs:
-            found.reason = f"{epochs} epochs are done"
-        if found.reason:
+            result.epoch = epoch
+        elif error == min(result.purity):
+            result.epoch, best = epoch, loop.weights()
+        result.reason = settled(result.purity, clean, settings) if settings.until_settled else ""
+        if not result.reason and epoch == epochs:
+            result.reason = f"{epochs} epochs are done"
+        if result.reason:
             break
         error = loop.epoch()
     if best is not None:
         loop.restore(best)
-    return found
+    return result
 
 
 class _Loop:
-    """The bottom network's training on one recording's magnitudes (channels, N, H)."""
+    """The training of the bottom network on a recording's magnitudes (channels, N, H)."""
 
     def __init__(self, model: AdaptiveDenoisingAutoencoder, magnitudes: Tensor, settings: Settings) -> None:
         self.model, self.settings = model, settings
@@ -130,13 +131,13 @@ class _Loop:
         self.padded = F.pad(magnitudes, (0, 0, self.around, self.around))
         self.parameters: dict[str, Tensor] = dict(model.bottom.named_parameters())
         options = {name: getattr(settings, name) for name in ("learning_rate", "momentum", "clip")}
-        self.optimiser = Optimiser("clipped_sgd", self.parameters, options)
+        self.optimizer = Optimizer("clipped_sgd", self.parameters, options)
         self.sums = magnitudes.new_zeros(2)  # |Y - U|^2 and |Y|^2
         self.graph: torch.cuda.CUDAGraph | None = None
         self.captured = magnitudes.is_cuda and not settings.dropout
 
     def epoch(self) -> float:
-        """Go once through the recording; returns the purity error after that."""
+        """Train one epoch; return the purity error after it."""
         if not self.captured:
             self._steps()
             return self.measure()
@@ -145,7 +146,7 @@ class _Loop:
         return self._ratio()
 
     def measure(self) -> float:
-        """The purity error."""
+        """Return the purity error."""
         self._measure()
         return self._ratio()
 
@@ -163,7 +164,7 @@ class _Loop:
             for parameter in self.parameters.values():
                 parameter.grad = None
             self.model.purity_error(block, self.settings.gradient, self.settings.dropout)[0].backward()
-            self.optimiser.step(self.model.step)
+            self.optimizer.step(self.model.step)
             self.model.step += 1
         for parameter in self.parameters.values():
             parameter.grad = None
@@ -180,24 +181,24 @@ class _Loop:
         return error / power
 
     def _blocks(self) -> Iterator[Tensor]:
-        """Stacks (batch, C * H), channel by channel and in the order of time."""
+        """Yield stacks (batch, C * H), channel by channel in order of time."""
         for channel in self.padded:
             for start in range(0, self.frames, self.settings.batch):
                 count = min(self.settings.batch, self.frames - start)
-                yield stacked(channel[None, start : start + count + 2 * self.around], self.model.context)[0]
+                yield stack_inner_frames(channel[None, start : start + count + 2 * self.around], self.model.context)[0]
 
     def _capture(self) -> torch.cuda.CUDAGraph:
-        """An epoch and the measure after it, once as a trial, which leaves nothing behind, and once recorded."""
+        """Capture an epoch and its measure as a graph, after a trial whose effects are undone."""
         before, step = self.weights(), self.model.step
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
             self._steps()
             self._measure()
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(side)
         self.restore(before)
-        for kept in self.optimiser.tensors().values():
-            kept.zero_()
+        for state in self.optimizer.tensors().values():
+            state.zero_()
         self.model.step = step
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
@@ -209,17 +210,17 @@ class _Loop:
 def _prepared(
     model: AdaptiveDenoisingAutoencoder, audio: ArrayLike, rate: int
 ) -> tuple[AdaptiveDenoisingAutoencoder, Tensor]:
-    """A copy of the model that takes the recording at the level of its training, and the magnitudes that it gets."""
+    """Return a copy of the model with the recording's gain, and the magnitudes of the recording at that gain."""
     samples = columns_of(audio, "adapt").astype(np.float32, copy=False)
     require_finite(samples, rate, "adapt")
     spectrogram = model.spectrogram
     if spectrogram is None:
         raise UserError("adapt: the model has no spectrogram; set model.spectrogram to that of its training")
-    heard = resample(samples, rate, spectrogram.rate)
-    magnitudes = np.stack([spectrogram.magnitude(np.ascontiguousarray(channel)) for channel in heard.T])
+    resampled = resample(samples, rate, spectrogram.rate)
+    magnitudes = np.stack([spectrogram.magnitude(np.ascontiguousarray(channel)) for channel in resampled.T])
     loudness = float(np.sqrt(np.mean(magnitudes**2, dtype=np.float64))) if magnitudes.size else 0.0
     if not loudness:
-        raise UserError("adapt: the recording is silent, so there is nothing to adapt to; denoise it without")
+        raise UserError("adapt: the recording is silent; denoise it without adaptation")
     gain = float(model.level) / loudness if model.level > 0 else 1.0
     adapted = copy.deepcopy(model).float()
     adapted.spectrogram = replace(spectrogram, gain=spectrogram.gain * gain)
@@ -227,11 +228,11 @@ def _prepared(
 
 
 def settled(purity: Sequence[float], clean: float, settings: Settings) -> str:
-    """Why adaptation need not go on; empty where it should. No clean signal is asked for.
+    """Return why adaptation has settled; an empty text if it has not.
 
     Args:
-        purity: the purity errors so far, of before the first epoch and after each.
-        clean: that of the clean signals of training, 0 where unknown.
+        purity: the purity errors before the first epoch and after each.
+        clean: the purity error of the clean signals of training, 0 if it is unknown.
     """
     if purity[-1] <= clean:
         return f"as pure as clean signals, whose error is {clean:.4g}"
@@ -243,13 +244,13 @@ def settled(purity: Sequence[float], clean: float, settings: Settings) -> str:
 
 def _check(model: AdaptiveDenoisingAutoencoder, epochs: int, settings: Settings) -> None:
     if not isinstance(model, AdaptiveDenoisingAutoencoder):
-        raise UserError(f"adapt: a {type(model).__name__} does not adapt; train one with --model adaptive-dae")
+        raise UserError(f"adapt: a {type(model).__name__} cannot adapt; train a model with --model adaptive-dae")
     if settings.gradient not in GRADIENTS:
         raise UserError(f"adapt: gradient is {settings.gradient!r}; it must be {' or '.join(GRADIENTS)}")
     if epochs < 0 or settings.batch < 1 or settings.patience < 1:
         raise UserError(
-            f"adapt: epochs {epochs}, batch {settings.batch} and patience {settings.patience}; give 0 epochs or more, "
-            "and at least 1 of the others"
+            f"adapt: epochs {epochs}, batch {settings.batch} and patience {settings.patience}; epochs must be "
+            "at least 0, the others at least 1"
         )
     for name in ("learning_rate", "clip"):
         if not 0 < getattr(settings, name) < math.inf:

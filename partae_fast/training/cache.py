@@ -1,10 +1,9 @@
-"""Spectrograms of recordings in a folder, so that they are computed once and need not fit into memory.
-
-A recording has one file, NAME-KEY.npy, where KEY is of its path, size and time of change, and of the settings of the
-spectrogram: whatever is changed has another file. It is written whole or not at all, so a run that was stopped goes on
-with what is missing. It is an .npy of (channels, frames, bins) float32, and behind it stand JSON, eight bytes with that
-one's length, and MAGIC. The JSON has the SHA-256 of each channel's bytes; a file that does not match is made anew.
-"""
+"""A folder of spectrograms: each recording's is computed once, and need not fit into memory."""
+# A recording has one file, NAME-KEY.npy. KEY is a digest of its path, size and time of change, and of the spectrogram's
+# settings, so a change of any of them makes another file. Files are written atomically: a run that was stopped computes
+# only what is missing. A file is an .npy of (channels, frames, bins) float32, followed by JSON, eight bytes with the
+# length of the JSON, and MAGIC. The JSON has the SHA-256 of each channel's bytes; a file that does not match them is
+# computed again.
 
 import hashlib
 import json
@@ -31,27 +30,27 @@ from .stored import CHUNK, Stored
 logger = logging.getLogger("partae_fast")
 
 MAGIC = b"partaeS1"
-_BLOCK = 1 << 18  # samples that are read at a time
-_READ = 1 << 24  # bytes that are checked at a time
-_ALONE = 300.0  # seconds of audio that are not worth a second process: one takes some 3 s to start
+_BLOCK = 1 << 18  # samples read at a time
+_READ = 1 << 24  # bytes checked at a time
+_ALONE = 300.0  # seconds of audio below which one process works alone: another takes some 3 s to start
 _EDGE_FRAMES = 16
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the cache has of a recording: a Stored for each channel that is not silent, numbered from 1."""
+    """A recording in the cache: number, from 1, and magnitudes of each channel that is not silent."""
 
     channels: list[tuple[int, Stored]]
-    count: int  # of all channels
+    count: int  # of all channels, silent ones included
     seconds: float
-    loudest: float  # magnitude away from both ends
-    level: float  # root of the samples' mean square
+    loudest: float  # the largest magnitude away from both ends
+    level: float  # root mean square of the samples
 
 
 class Cache:
     """A folder of spectrograms.
 
-    Raises UserError where there is no such folder and none can be made, or it cannot be written to.
+    Raises UserError if the folder cannot be made or written to.
     """
 
     def __init__(self, folder: str | os.PathLike[str], spectrogram: Spectrogram) -> None:
@@ -59,33 +58,33 @@ class Cache:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder}: cannot be a folder: {error.strerror}; name another for the cache") from error
+            raise UserError(f"{folder}: cannot be a folder: {error.strerror}; choose another for the cache") from error
         check_writable(self._folder / "any")
 
     def fill(self, recordings: Sequence[Any], processes: int | None = None, progress: bool | None = None) -> int:
-        """Make what is missing or damaged of the recordings' features, in processes; returns how many that were.
+        """Compute missing and damaged spectrograms in several processes; return how many these were.
 
-        Raises UserError for a recording that cannot be used; those that were made by then stay.
+        Raises UserError for a recording that cannot be used; finished spectrograms stay.
         """
-        work = [(str(recording), str(self.place(recording)), self._spectrogram) for recording in recordings]
+        work = [(str(recording), str(self.path_of(recording)), self._spectrogram) for recording in recordings]
         seconds = sum(files.info(recording).seconds for recording in recordings)
         count = min(processes or os.cpu_count() or 1, len(work)) if seconds > _ALONE else 1
         made = 0
         with progress_bar("spectrograms", 0, len(work), progress) as bar:
-            for was_made in self._done(work, count):
-                made += was_made
+            for computed in self._computed(work, count):
+                made += computed
                 bar.update(1)
         if made:
             logger.info(
-                "%s: spectrograms of %d recordings were made, %d were there", self._folder, made, len(work) - made
+                "%s: computed spectrograms of %d recordings; %d were present", self._folder, made, len(work) - made
             )
         return made
 
-    def _done(self, work: list[tuple[str, str, Spectrogram]], count: int) -> Iterator[bool]:
+    def _computed(self, work: list[tuple[str, str, Spectrogram]], count: int) -> Iterator[bool]:
         if count == 1:
             yield from (_ready(*task) for task in work)
             return
-        pool = ProcessPoolExecutor(count, get_context("spawn"), _keep_to_one_thread)
+        pool = ProcessPoolExecutor(count, get_context("spawn"), _ignore_interrupts)
         try:
             for future in as_completed([pool.submit(_ready, *task) for task in work]):
                 yield future.result()
@@ -93,23 +92,23 @@ class Cache:
             pool.shutdown(cancel_futures=True)
 
     def features(self, recording: Any) -> Features:
-        """What the cache has of a recording, made now where it is missing; `fill` checks, this does not."""
-        place = self.place(recording)
-        about = _about(place)
+        """Return a recording's features, computed now if they are missing; unlike `fill`, without a check."""
+        path = self.path_of(recording)
+        about = _about(path)
         if about is None:
-            _ready(str(recording), str(place), self._spectrogram)
-            about = _about(place)
+            _ready(str(recording), str(path), self._spectrogram)
+            about = _about(path)
         assert about is not None
         bins, room = self._spectrogram.bins, about["room"]
         channels = [
-            (c + 1, Stored(place, about["frames"], bins, about["start"] + c * room * bins * 4, about["sha256"][c]))
+            (c + 1, Stored(path, about["frames"], bins, about["start"] + c * room * bins * 4, about["sha256"][c]))
             for c, silent in enumerate(about["silent"])
             if not silent
         ]
         return Features(channels, len(about["silent"]), about["seconds"], about["loudest"], about["level"])
 
-    def place(self, recording: Any) -> Path:
-        """The file for a recording's features."""
+    def path_of(self, recording: Any) -> Path:
+        """Return the path of a recording's features."""
         path = files.require_file(recording)
         state = path.stat()
         settings = {k: v for k, v in self._spectrogram.to_dict().items() if k != "gain"}
@@ -118,42 +117,42 @@ class Cache:
         return self._folder / f"{path.stem[:40]}-{digest[:24]}.npy"
 
 
-def _keep_to_one_thread() -> None:
-    """For a process beside others. Ctrl-C is for whoever started it."""
+def _ignore_interrupts() -> None:
+    """Let a worker process ignore Ctrl-C, which its parent handles."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _ready(recording: str, place: str, spectrogram: Spectrogram) -> bool:
-    """Make the file of features at `place` unless there is one that is whole; returns whether it was made."""
-    path = Path(place)
+def _ready(recording: str, target: str, spectrogram: Spectrogram) -> bool:
+    """Write the features to `target` unless an intact file is there; return whether they were written."""
+    path = Path(target)
     if path.exists():
-        if _is_whole(path):
+        if _is_intact(path):
             return False
-        logger.warning("%s: damaged; the spectrogram of %s is made anew", place, recording)
-    _make(recording, path, spectrogram)
+        logger.warning("%s: damaged; the spectrogram of %s is computed again", target, recording)
+    _write(recording, path, spectrogram)
     return True
 
 
-def _make(recording: str, place: Path, spectrogram: Spectrogram) -> None:
+def _write(recording: str, path: Path, spectrogram: Spectrogram) -> None:
     info = files.info(recording)
     bins = spectrogram.bins
-    # Rows for each channel, enough however the resampler rounds; those that are left over stay a hole in the file.
+    # Rows for each channel, enough for any rounding of the resampler; unused rows stay a hole in the file.
     room = spectrogram.frame_count(-(-info.frames * spectrogram.rate // info.rate)) + 2
     levels = _Levels(info.channels)
     digests = [hashlib.sha256() for _ in range(info.channels)]
-    with atomic_path(place) as temporary, open(temporary, "r+b") as file:
+    with atomic_path(path) as temporary, open(temporary, "r+b") as file:
         np.lib.format.write_array_header_1_0(
             file, {"descr": "<f4", "fortran_order": False, "shape": (info.channels, room, bins)}
         )
         start, frames = file.tell(), 0
         blocks = resample_blocks(
-            levels.passed(files.blocks(recording, _BLOCK)), info.rate, spectrogram.rate, info.channels
+            levels.measured(files.blocks(recording, _BLOCK)), info.rate, spectrogram.rate, info.channels
         )
         for magnitudes in magnitudes_of(blocks, spectrogram, info.channels):
             if frames + magnitudes.shape[1] > room:
-                raise UserError(f"{recording}: is longer than its header says; convert it anew")
+                raise UserError(f"{recording}: is longer than its header says; convert it again")
             for c, rows in enumerate(magnitudes):
                 content = rows.astype("<f4", copy=False).tobytes()
                 digests[c].update(content)
@@ -170,7 +169,7 @@ def _make(recording: str, place: Path, spectrogram: Spectrogram) -> None:
             "room": room,
             "frames": frames,
             "seconds": levels.count / info.rate,
-            "silent": [not heard for heard in levels.heard.tolist()],
+            "silent": [not audible for audible in levels.audible.tolist()],
             "loudest": max(map(_loudest, channels)),
             "level": levels.level,
             "sha256": [digest.hexdigest() for digest in digests],
@@ -183,7 +182,7 @@ def _make(recording: str, place: Path, spectrogram: Spectrogram) -> None:
 def magnitudes_of(
     blocks: Iterator[NDArray[np.float32]], spectrogram: Spectrogram, channels: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Blocks (t, channels) at the spectrogram's rate -> (channels, frames, bins), together `magnitude` of the whole."""
+    """Yield magnitudes (channels, frames, bins) of blocks (t, channels) at the spectrogram's rate."""
     n_fft, hop = spectrogram.n_fft, spectrogram.hop
     band = slice(spectrogram.first, spectrogram.first + spectrogram.bins)
     pending = np.zeros((n_fft // 2, channels), np.float32)
@@ -195,7 +194,7 @@ def magnitudes_of(
     for block in blocks:
         length += len(block)
         pending = np.concatenate([pending, block])
-        # The last frames wait: how many there are is known at the end.
+        # The last frames wait: their number depends on the end of the recording.
         count = min((len(pending) - n_fft) // hop + 1, spectrogram.frame_count(length) - 1 - done)
         if count > 0:
             yield spectra(pending[: (count - 1) * hop + n_fft])
@@ -207,32 +206,32 @@ def magnitudes_of(
 
 
 class _Levels:
-    """Of the samples that pass: how many, which channels have any but 0, and the root of their mean square."""
+    """Measures of samples: their number, which channels are not silent, and the root mean square."""
 
     def __init__(self, channels: int) -> None:
-        self.count, self.heard, self._square = 0, np.zeros(channels, bool), 0.0
+        self.count, self.audible, self._square = 0, np.zeros(channels, bool), 0.0
 
-    def passed(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    def measured(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         for block in blocks:
             self.count += len(block)
-            self.heard |= block.any(axis=0)
+            self.audible |= block.any(axis=0)
             self._square += float(np.square(block, dtype=np.float64).sum())
             yield block
 
     @property
     def level(self) -> float:
-        return float(np.sqrt(self._square / max(1, self.count * len(self.heard))))
+        return float(np.sqrt(self._square / max(1, self.count * len(self.audible))))
 
 
 def _loudest(channel: Stored) -> float:
-    """The largest magnitude away from both ends, where any offset looks like a click."""
+    """Return the largest magnitude away from both ends, at which an offset looks like a click."""
     edge = min(_EDGE_FRAMES, len(channel) // 4)
     firsts = range(edge, len(channel) - edge, CHUNK)
     return max((float(channel[i : min(i + CHUNK, len(channel) - edge)].max()) for i in firsts), default=0.0)
 
 
 def _about(path: Path) -> dict[str, Any] | None:
-    """What the end of a file says of it; None where there is no file, or it is cut or none of ours."""
+    """Return the JSON at the end of a file; None if it is missing, cut, or not a file of the cache."""
     try:
         with open(path, "rb") as file:
             return _trailer(file)
@@ -256,21 +255,21 @@ def _trailer(file: BinaryIO) -> dict[str, Any] | None:
         return None
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a file is of the cache and its magnitudes have their checksums."""
+def _is_intact(path: Path) -> bool:
+    """Return whether a file belongs to the cache and its magnitudes match their checksums."""
     with open(path, "rb") as file:
         about = _trailer(file)
         if about is None:
             return False
         try:
             bins = Spectrogram.from_dict(about["spectrogram"]).bins
-            for c, wanted in enumerate(about["sha256"]):
+            for c, checksum in enumerate(about["sha256"]):
                 file.seek(about["start"] + c * about["room"] * bins * 4)
                 digest, left = hashlib.sha256(), about["frames"] * bins * 4
                 while left > 0 and (content := file.read(min(left, _READ))):
                     digest.update(content)
                     left -= len(content)
-                if left or digest.hexdigest() != wanted:
+                if left or digest.hexdigest() != checksum:
                     return False
         except (KeyError, TypeError, UserError):
             return False

@@ -1,16 +1,13 @@
-"""Training by several processes, the ranks: each takes some items of every batch, and all have the sum of gradients.
+"""Training of one model by several processes, the ranks, each on its items of every batch.
 
-`torchrun --nproc-per-node N -m partae_fast train ...` starts them. A batch is cut into shards, as many whatever the
-number of ranks, and a rank takes a run of them. What shards give is added up along a binary tree over all shards: the
-rank adds the nodes that are its own alone, all send these to all, and each adds the rest. So the sum's order, and with
-it every bit, is the same with 2 ranks as with 3 or 4; every rank makes the same update, and no weights are ever sent.
-PyTorch's DistributedDataParallel leaves the order to all_reduce, and a mean over ranks to equal shares.
+`torchrun --nproc-per-node N -m partae_fast train ...` starts them.
 """
 
 import contextlib
+import inspect
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -22,117 +19,95 @@ from ..errors import UserError
 
 T = TypeVar("T")
 
-SHARDS = 4  # of a batch, at least: with up to as many ranks the bits are the same; each costs a few launches a step
-_PATIENCE = timedelta(days=1)  # for a rank that reads recordings; one that is lost is seen at once
+_PATIENCE = timedelta(days=1)  # a rank may read recordings for hours; a lost rank is noticed at once
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of how many ranks this process is; alone, 0 of 1."""
+    """This process's rank and the number of ranks of the process group; 0 of 1 without a group."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this is the rank that writes files and speaks."""
+        """Whether this is rank 0, the only one that writes files and messages."""
         return self.rank == 0
 
+    def items(self, batch: int) -> range:
+        """Return this rank's items of a batch; raises UserError if there are more ranks than items."""
+        if self.count > batch:
+            raise UserError(f"{self.count} ranks share a batch of {batch} items; start {batch} at most")
+        return range(batch * self.rank // self.count, batch * (self.rank + 1) // self.count)
+
     def gather(self, value: T) -> list[T]:
-        """Every rank's `value`, any object, in order of ranks."""
+        """Return `value` of every rank, any object, in order of ranks."""
         if self.count == 1:
             return [value]
         import torch.distributed as dist
 
-        found: list[Any] = [None] * self.count
-        with _company():
-            dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.count
+        with report_lost_rank():
+            dist.all_gather_object(values, value)
+        return values
 
-    def gather_tensor(self, tensor: Tensor) -> list[Tensor]:
-        """Every rank's `tensor`, all of one shape, in order of ranks."""
-        if self.count == 1:
-            return [tensor]
-        import torch.distributed as dist
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of `tensor` over the ranks, the same bits on each; it replaces the tensor's values."""
+        if self.count > 1:
+            import torch.distributed as dist
 
-        found = [torch.empty_like(tensor) for _ in range(self.count)]
-        with _company():
-            dist.all_gather(found, tensor)
-        return found
+            with report_lost_rank():
+                dist.all_reduce(tensor)
+        return tensor
 
 
-@dataclass(frozen=True)
-class Node:
-    """The sum over shards first .. first + size - 1."""
+class ParallelLoss:
+    """A model's mean loss over a batch that ranks share, with gradients by DistributedDataParallel.
 
-    first: int
-    size: int
-    total: Tensor
+    Batch normalisation takes the statistics of a rank's own items.
 
-
-def added(nodes: Sequence[Node]) -> list[Node]:
-    """The nodes, in order, with every two that are the halves of one node of the tree added, first plus second."""
-    found: list[Node] = []
-    for node in nodes:
-        found.append(node)
-        while len(found) > 1 and _are_halves(*found[-2:]):
-            second, first = found.pop(), found.pop()
-            found.append(Node(first.first, 2 * first.size, first.total + second.total))
-    return found
-
-
-def _are_halves(one: Node, other: Node) -> bool:
-    return one.size == other.size and one.first + one.size == other.first and one.first % (2 * one.size) == 0
-
-
-class Shares:
-    """How a batch is shared out among ranks, and the sum of what they found.
-
-    Raises UserError where there are more ranks than items.
+    Args:
+        model: on its device, with `training_loss`; its parameters become those of rank 0.
+        batch: items of all ranks together. Shares may be unequal.
+        ranks: those of the default process group.
     """
 
-    def __init__(self, batch: int, ranks: Ranks) -> None:
-        if ranks.count > batch:
-            raise UserError(f"{ranks.count} ranks share a batch of {batch} items; start {batch} at most")
-        self._ranks = ranks
-        shards = max(SHARDS, 1 << (ranks.count - 1).bit_length())
-        self.same_bits = f"2 to {shards}"
-        """How many ranks give these bits."""
-        edges = [batch * i // shards for i in range(shards + 1)]
-        self._cut = [shards * rank // ranks.count for rank in range(ranks.count + 1)]
-        own = range(*self._cut[ranks.rank : ranks.rank + 2])
-        self.shards = {shard: range(edges[shard], edges[shard + 1]) for shard in own}
-        """The items of each shard that this rank takes; there may be none in a shard."""
+    def __init__(self, model: torch.nn.Module, batch: int, ranks: Ranks) -> None:
+        from torch.nn.parallel import DistributedDataParallel
 
-    def total(self, parts: Sequence[Tensor]) -> Tensor:
-        """The sum over all shards of all ranks of what each gave, (n,), the same bits on every rank.
+        # The name since PyTorch 2.13; the older one warns there.
+        parameters = inspect.signature(DistributedDataParallel).parameters
+        name = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+        options: dict[str, Any] = {name: False, "gradient_as_bucket_view": True, "static_graph": True}
+        items = len(ranks.items(batch))
+        self.share = items / batch
+        self._scale = items * ranks.count / batch  # DistributedDataParallel takes the mean over ranks
+        with report_lost_rank():
+            self._module = DistributedDataParallel(_LossModule(model), **options)
 
-        `parts` are of this rank's shards, in order.
-        """
-        nodes = added([Node(shard, 1, part) for shard, part in zip(self.shards, parts, strict=True)])
-        places = [self._nodes_of(rank) for rank in range(self._ranks.count)]
-        rows = parts[0].new_zeros((max(map(len, places)), parts[0].numel()))
-        for row, node in zip(rows, nodes, strict=False):
-            row.copy_(node.total)
-        found = self._ranks.gather_tensor(rows)
-        sent = [
-            Node(*place, row)
-            for own, rows in zip(places, found, strict=True)
-            for place, row in zip(own, rows, strict=False)
-        ]
-        (root,) = added(sent)
-        return root.total
+    def backward(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
+        """Return the mean loss of this rank's items; the parameters get the gradients of the whole batch's mean."""
+        with report_lost_rank():
+            loss = self._module(batch, penalty, backend)
+            (loss * self._scale).backward()
+        return loss.detach()
 
-    def _nodes_of(self, rank: int) -> list[tuple[int, int]]:
-        """First shard and size of each node that a rank sends."""
-        nothing = torch.empty(0)
-        nodes = added([Node(shard, 1, nothing) for shard in range(*self._cut[rank : rank + 2])])
-        return [(node.first, node.size) for node in nodes]
+
+class _LossModule(torch.nn.Module):
+    """A module whose forward pass is `training_loss`, as DistributedDataParallel needs it."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
+        model: Any = self.model
+        return model.training_loss(batch, penalty, backend)
 
 
 @dataclass(frozen=True)
 class Launched:
-    """What torchrun told this process: which rank, of how many, and the same on this machine alone."""
+    """The rank and the number of ranks that torchrun set for this process, over all machines and on this one."""
 
     rank: int
     count: int
@@ -141,17 +116,17 @@ class Launched:
 
 
 def launched() -> Launched | None:
-    """What torchrun told this process; None where it was started in another way, or is the only one."""
+    """Return the ranks that torchrun set; None if it did not start this process, or started only one."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     try:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        found = Launched(*(int(os.environ[name]) for name in names))
+        launch = Launched(*(int(os.environ[name]) for name in names))
     except (KeyError, ValueError):
         return None
-    return found if found.count > 1 else None
+    return launch if launch.count > 1 else None
 
 
 def current() -> Ranks:
-    """The ranks of PyTorch's default process group; alone where there is none."""
+    """Return the ranks of PyTorch's default process group; 0 of 1 without a group."""
     import torch.distributed as dist
 
     if not (dist.is_available() and dist.is_initialized()):
@@ -161,31 +136,31 @@ def current() -> Ranks:
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """The ranks that torchrun started, this one among them; alone where it started none.
+    """Join the process group of the ranks that torchrun started; a context manager that yields the ranks.
 
-    device: where they train, which decides how they talk: NCCL on a GPU, else gloo.
+    Ranks talk by NCCL if `device` is a GPU, else by gloo. Without torchrun there is no group, and rank 0 of 1.
 
-    Of several ranks that fail one speaks: the first. The others leave by SystemExit, without a word.
+    If several ranks fail, the first raises its exception and the others leave by SystemExit, without a message.
     """
-    told = launched()
-    if told is None:
+    launch = launched()
+    if launch is None:
         yield Ranks()
         return
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, count = next(rendezvous("env://", timeout=_PATIENCE))
-    with _stdout_is_stderr():
+    with _stdout_to_stderr():
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
     try:
         yield Ranks(rank, count)
     except KeyboardInterrupt:
-        if rank == 0 and _is_first(store):
+        if rank == 0 and _is_first_to_fail(store):
             raise
         raise SystemExit(130) from None
     except Exception:
-        if _is_first(store):
+        if _is_first_to_fail(store):
             raise
         raise SystemExit(2) from None
     finally:
@@ -193,33 +168,33 @@ def joined(device: torch.device) -> Iterator[Ranks]:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """The GPU of this rank, where ranks train on GPUs; else `device`.
+    """Return this rank's GPU if ranks train on GPUs, else `device`.
 
-    Raises UserError where there are more ranks on this machine than GPUs.
+    Raises UserError if there are more ranks than GPUs on this machine.
     """
-    told = launched()
-    if device.type != "cuda" or told is None:
+    launch = launched()
+    if device.type != "cuda" or launch is None:
         return device
     gpus = torch.cuda.device_count()
-    if told.local_count > gpus:
+    if launch.local_count > gpus:
         raise UserError(
-            f"{told.local_count} ranks were started on a machine with {gpus} GPUs; "
+            f"{launch.local_count} ranks were started on a machine with {gpus} GPUs; "
             f"give --nproc-per-node {gpus}, or --device cpu"
         )
-    own = torch.device("cuda", told.local_rank)
-    torch.cuda.set_device(own)
-    return own
+    gpu = torch.device("cuda", launch.local_rank)
+    torch.cuda.set_device(gpu)
+    return gpu
 
 
 def share_processors() -> None:
-    """Give each rank its share of the machine's processors, where torchrun has left each only one of them."""
-    told = launched()
-    if told is not None and os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // told.local_count))
+    """Give each rank its share of the machine's processors if torchrun has set one thread a rank."""
+    launch = launched()
+    if launch is not None and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // launch.local_count))
 
 
-def _is_first(store: Any) -> bool:
-    """Whether this is the first rank to fail. Where nobody can be asked somebody else was."""
+def _is_first_to_fail(store: Any) -> bool:
+    """Return whether no other rank has failed; False if the store is gone, since its rank has failed then."""
     try:
         return store.add("partae/failed", 1) == 1
     except RuntimeError:
@@ -227,24 +202,34 @@ def _is_first(store: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _company() -> Iterator[None]:
-    """Whatever ranks do together: where one is gone the others say so."""
+def report_lost_rank() -> Iterator[None]:
+    """Turn the error of a collective operation whose peer is lost into a UserError."""
     try:
         yield
     except RuntimeError as error:
+        if not _is_lost_connection(error):
+            raise
         raise UserError(
-            "another rank is gone, or cannot be reached; the same command with --resume goes on from the checkpoint"
+            "another rank has ended or cannot be reached; repeat the command with --resume to continue from the "
+            "checkpoint"
         ) from error
 
 
+def _is_lost_connection(error: RuntimeError) -> bool:
+    """Return whether the error is one of communication; gloo raises plain RuntimeErrors."""
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or any(name in str(error).lower() for name in ("gloo", "nccl", "connection"))
+
+
 @contextlib.contextmanager
-def _stdout_is_stderr() -> Iterator[None]:
-    """What libraries print goes to stderr: stdout is for results."""
+def _stdout_to_stderr() -> Iterator[None]:
+    """Redirect what libraries print to stderr, since stdout is for results."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    stdout = os.dup(1)
     os.dup2(2, 1)
     try:
         yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(stdout, 1)
+        os.close(stdout)

@@ -1,4 +1,4 @@
-"""The picture of a trained model: its loss, what its latents do in noise-only audio and in the rest, its filters."""
+"""The figure of a trained model: its loss, the activity of its latents, and its filters."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,21 +17,21 @@ from .spectrograms import Spectrograms
 FORMATS = (".png", ".pdf", ".svg")
 # By partition, in every panel.
 _COLOURS = {"foreground": "tab:blue", "background": "tab:orange"}
-_POINTS = 100  # of the curve: each the mean of as many steps as that leaves
+_POINTS = 100  # points of the loss curve, each the mean of as many steps
 _COLUMNS = 32  # filters side by side
-_CHUNK = 4096  # frames that the model sees at a time; at the ends of each it has zeros around it
-_CHUNKS = 32  # of either kind that are looked at, evenly spaced
-_FLOOR = -60.0  # dB: the quietest activity that is told from none
+_CHUNK = 4096  # frames that are encoded at a time, with zeros around them
+_CHUNKS = 32  # chunks of either kind that are encoded, evenly spaced
+_FLOOR = -60.0  # dB: the lowest activity in the panel
 
 
-def check_place(path: PathLike, overwrite: bool = False) -> None:
-    """Raise UserError, before the work begins, where `figure` could not write to `path`."""
+def check_path(path: PathLike, overwrite: bool = False) -> None:
+    """Raise UserError if `draw` cannot write to `path`."""
     if Path(path).suffix.lower() not in FORMATS:
-        raise UserError(f"{path}: a picture cannot be of that kind; let its name end in {', '.join(FORMATS)}")
+        raise UserError(f"{path}: not a format for figures; the name must end in {' or '.join(FORMATS)}")
     check_writable(path, overwrite)
 
 
-def figure(
+def draw(
     path: PathLike,
     model: Any,
     spectrograms: Spectrograms,
@@ -39,26 +39,26 @@ def figure(
     stages: Sequence[int] = (),
     overwrite: bool = True,
 ) -> None:
-    """Draw what training made to `path`.
+    """Draw the result of a training to `path`.
 
-    Three panels: the loss over steps; each latent's activity in noise-only audio against that in the rest, by partition
-    (where the partition works, foreground latents lie above the diagonal); the decoder's filters by frequency.
+    Three panels: the loss over steps; each latent's activity in noise-only audio against that in the rest (if the
+    partition works, foreground latents lie above the diagonal); the decoder's filters by frequency.
 
     Args:
-        path: the image, .png, .pdf or .svg.
-        model: as `pf.fit` returns it, with its `history`; with a partition or without.
-        spectrograms: what it was trained on.
-        system: the name of what trained it, for the title.
-        stages: the steps of each model that was trained, one after the other; one model where it is empty.
-        overwrite: whether a picture that exists is replaced.
+        path: the figure, .png, .pdf or .svg.
+        model: a convolutional model as `pf.fit` returns it, with its `history`.
+        spectrograms: the spectrograms that it was trained on.
+        system: name of the system, for the title.
+        stages: number of steps of each model that was trained; empty for one model.
+        overwrite: whether to replace an existing figure.
 
-    Raises UserError where `path` is of another kind or cannot be written.
+    Raises UserError if `path` has another format or cannot be written.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    check_place(path, overwrite)
+    check_path(path, overwrite)
     groups = _partition(model)
     rows = sum(-(-len(latents) // _COLUMNS) for latents in groups.values())
     with matplotlib.rc_context(STYLE):
@@ -77,15 +77,14 @@ def figure(
 
 
 def activity(model: Any, recordings: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """What each latent writes into spectrograms: the mean of its pooled values times its decoder filter's norm, (K,).
+    """Return the mean of each latent's pooled values times the norm of its decoder filter, (K,).
 
-    Of `recordings`, (frames, bins) each, stretches evenly spaced over all of them are looked at, 30 min at most with
-    the presets' rates and hops.
+    Of `recordings`, (frames, bins) each, at most `_CHUNKS` evenly spaced stretches are used.
     """
-    places = [(m, start) for m in recordings for start in range(0, len(m), _CHUNK)]
+    starts = [(m, start) for m in recordings for start in range(0, len(m), _CHUNK)]
     total, windows = np.zeros(model.latents_count), 0
-    for index in np.unique(np.linspace(0, len(places) - 1, min(_CHUNKS, len(places))).round().astype(int)):
-        magnitudes, start = places[index]
+    for index in np.unique(np.linspace(0, len(starts) - 1, min(_CHUNKS, len(starts))).round().astype(int)):
+        magnitudes, start = starts[index]
         with torch.no_grad():
             x = torch.from_numpy(np.ascontiguousarray(magnitudes[None, start : start + _CHUNK]))
             values = model.latents(x.to(model.w_enc.device))[0][0]
@@ -96,15 +95,15 @@ def activity(model: Any, recordings: Sequence[NDArray[np.float32]]) -> NDArray[n
 
 
 def _partition(model: Any) -> dict[str, NDArray[np.intp]]:
-    """The latents of each group that has any, those with the lowest decoder filters first.
+    """Return the latents of the foreground and the background, if any, in order of their decoder filters' frequency.
 
-    A filter's frequency is the mean of its bins, weighted by their energy: a sweep has no peak to go by.
+    A filter's frequency is the mean of its bins, weighted by their energy: a sweep has no peak.
     """
     energy = model.w_dec.detach().double().square().sum(dim=0).cpu().numpy()  # (K, H)
     centroids = energy @ np.arange(model.bins) / np.maximum(energy.sum(axis=1), 1e-300)
     order = np.argsort(centroids, kind="stable")
-    chosen = model.foreground.detach().cpu().numpy() > 0
-    groups = {"foreground": order[chosen[order]], "background": order[~chosen[order]]}
+    in_foreground = model.foreground.detach().cpu().numpy() > 0
+    groups = {"foreground": order[in_foreground[order]], "background": order[~in_foreground[order]]}
     return {name: latents for name, latents in groups.items() if len(latents)}
 
 
@@ -113,11 +112,11 @@ def _title(model: Any, spectrograms: Spectrograms, system: str, stages: Sequence
     name = f", {system}" if system else ""
     partitioned = "background" in _partition(model)
     kind = "partitioned autoencoder" if partitioned else "denoising autoencoder"
-    taught = "" if partitioned or len(stages) == 1 else ", taught by a partitioned one"
+    teacher = "" if partitioned or len(stages) == 1 else ", trained on a partitioned one's estimates"
     seconds = [sum(map(len, part)) / spectrogram.frame_rate for part in (spectrograms.signal, spectrograms.noise)]
     milliseconds = 1000 * model.taps / spectrogram.frame_rate
     return (
-        f"{kind}{taught}{name}: {model.latents_count} latents of {model.taps} frames ({milliseconds:.3g} ms), "
+        f"{kind}{teacher}{name}: {model.latents_count} latents of {model.taps} frames ({milliseconds:.3g} ms), "
         f"pool {model.pool}, {steps} steps\n"
         f"{_duration(seconds[0])} that may have signal and {_duration(seconds[1])} of noise, "
         f"{spectrogram.low / 1000:.3g} to {spectrogram.high / 1000:.3g} kHz, {spectrogram.bins} bins"
@@ -132,7 +131,7 @@ def _duration(seconds: float) -> str:
 
 
 def _losses(axes: Any, losses: list[float], split: Sequence[int]) -> None:
-    """The losses of each model that was trained, one after the other; `split` has their steps."""
+    """Draw the losses of each model; `split` has their numbers of steps."""
     begins = np.cumsum([0, *split])
     names = ("partitioned autoencoder", *(f"denoising autoencoder {n}" for n in range(1, len(split))))
     for begin in begins[1:-1]:
@@ -156,7 +155,7 @@ def _losses(axes: Any, losses: list[float], split: Sequence[int]) -> None:
 def _activities(
     axes: Any, quiet: NDArray[np.float64], rest: NDArray[np.float64], groups: dict[str, NDArray[np.intp]]
 ) -> None:
-    """A dot for each latent, in dB below the most active: noise-only audio to the right, the rest upwards."""
+    """Draw a dot for each latent, in dB below the most active: noise-only audio across, the rest upwards."""
     top = max(quiet.max(initial=0.0), rest.max(initial=0.0)) or 1.0
     across, up = (np.maximum(20 * np.log10(np.maximum(a, 1e-30) / top), _FLOOR) for a in (quiet, rest))
     axes.plot((_FLOOR, 0), (_FLOOR, 0), color="0.6", linewidth=0.7, linestyle="--", zorder=0)
@@ -175,7 +174,7 @@ def _activities(
 
 
 def _filters(page: Any, model: Any, groups: dict[str, NDArray[np.intp]], rows: int) -> None:
-    """Decoder filters side by side, as many rows of them as it takes; frequency upwards, time to the right in each."""
+    """Draw decoder filters side by side in rows; in each, frequency is upwards and time to the right."""
     from matplotlib import colormaps
 
     colours = colormaps["RdBu_r"].with_extremes(bad="0.8")
@@ -213,7 +212,7 @@ def _filters(page: Any, model: Any, groups: dict[str, NDArray[np.intp]], rows: i
 
 
 def _side_by_side(filters: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Filters (M, K, H) -> (H, K * (M + 1)): each scaled to its largest weight, with a blank column after it."""
+    """Return filters (M, K, H) as (H, K * (M + 1)), each scaled to its largest weight and with a blank column."""
     taps, count, bins = filters.shape
     largest = np.abs(filters).max(axis=(0, 2), keepdims=True)
     tiles = np.full((bins, count, taps + 1), np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""What models learn from: recordings of several kinds, and labels for them. Knows no system."""
+"""The material that models learn from: recordings of several kinds and labels for them."""
 
 import logging
 import os
@@ -27,13 +27,13 @@ _PIECES = 8  # of a recording that is longer than what is to be read
 
 Audio = PathLike | tuple[ArrayLike, int]  # a file, or samples (T,) or (T, channels) and their rate in Hz
 
-# The kinds of material that a system may need, as a message calls them.
+# The kinds of material, as messages call them.
 KINDS = {
     "recordings": "noisy recordings",
-    "noise": "recordings of noise (--noise)",
-    "labels": "labels (--labels)",
-    "clean": "clean recordings of what is wanted (--clean)",
-    "stems": "a folder of songs in stems (--stems)",
+    "noise": "noise-only recordings (--noise)",
+    "labels": "label files (--labels)",
+    "clean": "clean recordings of the signal (--clean)",
+    "stems": "folders of songs as stems (--stems)",
     "speech": "folders of speech (--speech)",
 }
 _ONE = {"recordings": "recording", "noise": "noise recording", "clean": "clean recording"}
@@ -41,17 +41,17 @@ _ONE = {"recordings": "recording", "noise": "noise recording", "clean": "clean r
 
 @dataclass(frozen=True)
 class Source:
-    """A recording that was given, before its samples are read."""
+    """A recording before its samples are read."""
 
     name: str
     audio: Audio
     rate: int
-    events: list[labelling.Event] | None = None  # None where the labels do not speak of it
+    events: list[labelling.Event] | None = None  # None if no label file lists it
     rules: labelling.Rules = field(default_factory=labelling.Rules)
 
     @property
     def file(self) -> PathLike:
-        """What is the same of two sources of the same file, and of no other two."""
+        """A key that two sources share only if they are the same file."""
         return self.name if isinstance(self.audio, tuple) else Path(self.name).resolve()
 
     @property
@@ -62,7 +62,7 @@ class Source:
         return files.info(self.audio).seconds
 
     def recording(self) -> PathLike | labelling.Recording:
-        """What the labels may be about: a file, or samples with their length."""
+        """Return the form that labels are matched to: a file, or samples with their length."""
         if not isinstance(self.audio, tuple):
             return self.name
         return labelling.Recording(self.name, self.seconds, self.rate)
@@ -72,21 +72,21 @@ class Source:
 
 
 def path_list(paths: PathLike | Sequence[PathLike] | None) -> list[PathLike]:
-    """One path or several, or none, as a list."""
+    """Return one path, several, or None as a list."""
     return [paths] if isinstance(paths, str | os.PathLike) else list(paths or ())
 
 
 @dataclass
 class Material:
-    """What a system learns from: lists of files, folders or pairs (samples, rate in Hz), each of a kind of `KINDS`.
+    """The material of a training: lists of files, folders or pairs (samples, rate in Hz), one for each of `KINDS`.
 
-    A folder stands for every audio file in it and in its folders, except in `stems` and `speech`, whose folders are
-    songs and speakers. `label_rules` says which labels count; see `partae_fast.labels.Rules`.
+    A folder stands for every audio file in it and its subfolders, except in `stems` and `speech`, whose folders are
+    songs and speakers. `label_rules` selects the labels that count; see `partae_fast.labels.Rules`.
 
     Attributes:
-        spectrograms: what the last system made of recordings, noise and labels, where it learns from spectrograms.
+        spectrograms: those of recordings and noise, set by the last system that learned from spectrograms.
 
-    Raises UserError where one recording is given in place of a list.
+    Raises UserError for a single recording in place of a list.
     """
 
     recordings: Sequence[Audio] = ()
@@ -102,23 +102,23 @@ class Material:
         for kind, name in _ONE.items():
             value = getattr(self, kind)
             if isinstance(value, str | os.PathLike):
-                raise UserError(f"{value}: one {name} was given where a list is wanted; put it in a list")
+                raise UserError(f"{value}: a single {name}; give a list of them")
         for kind in ("labels", "stems", "speech"):
             setattr(self, kind, path_list(getattr(self, kind)))
 
     def channels(self, kind: str, rate: int) -> list[NDArray[np.float32]]:
-        """Each channel that is not silent of each recording of a kind, (T,) at `rate` Hz, in the order given."""
+        """Return the channels of a kind's recordings that are not silent, (T,) each at `rate` Hz, in order."""
         return [channel for source in self.sources(kind) for channel in samples_of(source, rate).channels]
 
     def weakly_labelled(
         self, rate: int, most: int | None = None, seed: int = 0
     ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-        """What may have signal and what is noise-only, channels or stretches of them, (T,) at `rate` Hz.
+        """Return the audio that may have signal and the noise-only audio, as stretches (T,) at `rate` Hz.
 
         With `most`, recordings are read in an order that the seed decides until there are so many samples of either
         kind; the rest is left out.
 
-        Raises UserError where there is nothing of either.
+        Raises UserError if either is empty.
         """
         signal: list[NDArray[np.float32]] = []
         noise: list[NDArray[np.float32]] = []
@@ -131,24 +131,26 @@ class Material:
         for source, piece in _pieces(sources, rate, most, seed):
             if most is not None and sum(map(len, signal)) >= most and (of_noise or sum(map(len, noise)) >= most):
                 break
-            its = samples_of(source, rate, piece)
-            for channel, number in zip(its.channels, its.numbers, strict=True):
+            samples = samples_of(source, rate, piece)
+            for channel, number in zip(samples.channels, samples.numbers, strict=True):
                 if source.events is None:
                     signal.append(channel)
                     continue
-                timeline = labelling.Timeline.from_events(source.events, its.seconds, source.rules, source.name, number)
+                timeline = labelling.Timeline.from_events(
+                    source.events, samples.seconds, source.rules, source.name, number
+                )
                 first = 0.0 if piece is None else piece[0]
                 for kind, stretches in ((signal, timeline.signal), (noise, timeline.noise)):
                     ends = ([max(0, round((end - first) * rate)) for end in stretch] for stretch in stretches)
                     kind += [channel[start:end] for start, end in ends if start < min(end, len(channel))]
         if not signal:
-            raise UserError("the labels say that all is noise-only or unknown; add recordings with signal")
+            raise UserError("all labelled time is noise-only or unknown; add recordings with signal")
         if not noise:
-            raise UserError("no noise-only time was given; give --noise, or labels with gaps between events")
+            raise UserError("there is no noise-only time; give --noise, or labels with gaps between events")
         return signal, noise
 
     def sources(self, kind: str) -> list["Source"]:
-        """The recordings of a kind, their headers read."""
+        """Return the sources of a kind, with their headers read."""
         audio = [
             file
             for item in getattr(self, kind)
@@ -157,16 +159,16 @@ class Material:
         return sources_of(_ONE[kind], audio)
 
     def labelled_sources(self) -> list["Source"]:
-        """The noisy recordings, with their events where a label file lists them."""
+        """Return the noisy recordings, with their events if a label file lists them."""
         return labelled(self.sources("recordings"), self.labels, self.label_rules)
 
 
 def _pieces(
     sources: list["Source"], rate: int, most: int | None, seed: int
 ) -> Iterator[tuple["Source", tuple[float, float] | None]]:
-    """The sources, each with None for all of it; or, where there is a `most`, in an order that the seed decides.
+    """Iterate over the sources, each with None for all of it; or, with `most`, in an order that the seed decides.
 
-    Then a source that is longer than `most` samples comes in pieces (start, length) in s, evenly spaced over it.
+    A source that is longer than `most` samples is then divided into pieces (start, length) in s, evenly spaced over it.
     """
     if most is None:
         yield from ((source, None) for source in sources)
@@ -181,71 +183,71 @@ def _pieces(
             yield source, ((number + rng.random()) * (source.seconds - length) / _PIECES, length)
 
 
-def sources_of(kind: str, given: Sequence[Audio]) -> list[Source]:
-    """Name and rate of each recording, its header read or its samples checked and brought to (T, channels)."""
+def sources_of(kind: str, recordings: Sequence[Audio]) -> list[Source]:
+    """Return a source for each recording, with its header read or its samples as (T, channels)."""
     sources = []
-    for index, audio in enumerate(given):
+    for index, audio in enumerate(recordings):
         if isinstance(audio, tuple):
             name = f"{kind} {index}"
             sources.append(Source(name, (columns_of(audio[0], name), audio[1]), int(audio[1])))
         else:
             sources.append(Source(str(audio), audio, files.info(audio).rate))
     if not sources:
-        raise UserError(f"no {kind} was given; give at least one")
-    return _once(sources)
+        raise UserError(f"there is no {kind}; give at least one")
+    return _unique(sources)
 
 
-def _once(sources: list[Source]) -> list[Source]:
-    """The sources without the files that are given a second time, by whatever name."""
-    kept = {}
+def _unique(sources: list[Source]) -> list[Source]:
+    """Return the sources without repeated files."""
+    unique = {}
     for source in sources:
-        if source.file in kept:
-            logger.warning("%s: given twice, as %s too: it is used once", source.name, kept[source.file].name)
-        kept.setdefault(source.file, source)
-    return list(kept.values())
+        if source.file in unique:
+            logger.warning("%s: is the same file as %s; it is used once", source.name, unique[source.file].name)
+        unique.setdefault(source.file, source)
+    return list(unique.values())
 
 
 def check_apart(recordings: list[Source], noise: list[Source]) -> None:
-    """Raise UserError for a file that is given both as a recording and as noise alone."""
-    named = {source.file for source in recordings}
+    """Raise UserError for a file that is both a recording and noise."""
+    recorded_files = {source.file for source in recordings}
     for source in noise:
-        if source.file in named:
-            raise UserError(f"{source.name}: given as a recording and as noise alone; leave out one of the two")
+        if source.file in recorded_files:
+            raise UserError(f"{source.name}: is both a recording and noise; leave out one of the two")
 
 
 def labelled(sources: list[Source], labels: Sequence[PathLike], rules: labelling.Rules) -> list[Source]:
-    """The sources, with rules and their events where a label file lists them."""
+    """Return the sources with rules, and with their events if a label file lists them."""
     if not labels:
-        rules.require_found([])
+        rules.require_labels_exist([])
         return sources
     events: dict[Path, list[labelling.Event]] = {}
     recordings = [source.recording() for source in sources]
     for path in labels:
-        for recording, found in labelling.listed(path, recordings, rules.label_format).items():
-            events.setdefault(recording, []).extend(found)
-    rules.require_found(event for found in events.values() for event in found)
+        for recording, listed in labelling.match_recordings(path, recordings, rules.label_format).items():
+            events.setdefault(recording, []).extend(listed)
+    rules.require_labels_exist(event for listed in events.values() for event in listed)
     return [replace(source, events=events.get(Path(source.name)), rules=rules) for source in sources]
 
 
 class Samples(NamedTuple):
-    """A recording's channels that are not silent, (T,) each, and their numbers from 1; its length and its RMS."""
+    """The channels of a recording that are not silent, (T,) each, their numbers from 1, its length and its RMS."""
 
     channels: list[NDArray[np.float32]]
     numbers: list[int]
     seconds: float
-    level: float  # at its own rate, over all channels
+    level: float  # RMS at the recording's rate, over all channels
 
 
 def samples_of(source: Source, rate: int, piece: tuple[float, float] | None = None) -> Samples:
-    """What a recording holds, or a piece (start, length) of it in s, resampled to `rate` Hz.
+    """Read a recording, or a piece (start, length) of it in s, and resample it to `rate` Hz.
 
-    Raises UserError where samples are none, not float or not finite, and where the whole recording is silent.
+    Raises UserError if samples are missing, not float, not finite, or, in the whole recording, all silent.
     """
     first, count = (0, None) if piece is None else (round(value * source.rate) for value in piece)
     if isinstance(source.audio, tuple):
         samples = np.asarray(source.audio[0])[first : None if count is None else first + count]
         if not len(samples):
-            raise UserError(f"{source.name}: there are no samples; leave it out")
+            raise UserError(f"{source.name}: has no samples; leave it out")
         files.require_finite(samples, source.rate, source.name)
     else:
         samples, _ = files.read(source.audio, count, first)

@@ -1,4 +1,4 @@
-"""A learning rate that falls where a model no longer gets better on what was held out."""
+"""A learning rate that falls when the loss on held-out data stops falling."""
 
 import logging
 from array import array
@@ -11,22 +11,22 @@ logger = logging.getLogger("partae_fast")
 
 
 class Plateau:
-    """Measures a model after each epoch, divides the learning rate when it has stopped falling, ends training later.
+    """A schedule that divides the learning rate, and later ends training, when the held-out loss stops falling.
 
-    All follows from the measured losses, so that a checkpoint need keep nothing else.
+    The schedule depends on the measured losses only, so a checkpoint needs nothing else.
 
     Args:
         every: steps in an epoch.
-        measure: gives the loss of a model on what was held out.
-        patience: after so many epochs in a row without a lower loss than any before them the rate is divided, and they
-            are counted anew.
-        divisor: by which it is divided, above 1.
-        stop: training ends after so many epochs in a row without a lower loss; 0 for never.
+        measure: a function that returns a model's loss on held-out data.
+        patience: number of epochs in a row without a new lowest loss after which the rate is divided; counting then
+            starts again.
+        divisor: the rate is divided by it; above 1.
+        stop: number of epochs in a row without a new lowest loss after which training ends; 0 for never.
 
     Attributes:
-        losses: of each epoch that is over.
+        losses: the loss of each finished epoch.
 
-    Raises UserError where a number is out of range.
+    Raises UserError if a number is out of range.
     """
 
     def __init__(
@@ -42,30 +42,30 @@ class Plateau:
         self.losses: array[float] = array("d")
 
     def settings(self) -> dict[str, float]:
-        """Plain values that decide how a learning rate falls."""
+        """Return the settings of the schedule, for a checkpoint."""
         return {"every": self.every, "patience": self.patience, "divisor": self.divisor, "stop": self.stop}
 
-    def listen(self, step: int, model: Any) -> bool:
-        """Measure a model with `step` steps behind it where an epoch has ended; returns whether training ends."""
+    def update(self, step: int, model: Any) -> bool:
+        """Measure the model after `step` steps if an epoch has ended; return whether training ends."""
         while len(self.losses) < step // self.every:
             before = self.rate_at(step - 1)
             self.losses.append(self._measure(model))
-            said = f"epoch {len(self.losses)}: {self.losses[-1]:.4g} on what was held out"
+            message = f"epoch {len(self.losses)}: loss {self.losses[-1]:.4g} on held-out data"
             if self.rate_at(step) < before:
-                said += f"; the learning rate is divided by {self.divisor:g}"
-            logger.info("%s", said)
+                message += f"; the learning rate is divided by {self.divisor:g}"
+            logger.info("%s", message)
         return bool(self.stop) and self._follow(len(self.losses))[1] >= self.stop
 
     def rate_at(self, step: int) -> float:
-        """What the first learning rate is multiplied by in a step; of steps to come, as things stand."""
+        """Return the factor of the first learning rate in a step; for future steps, the present one."""
         return self.divisor ** -self._follow(step // self.every)[0]
 
     def until_next(self, step: int) -> int:
-        """Steps from this one to the end of its epoch."""
+        """Return the number of steps from this one to the end of its epoch."""
         return self.every - step % self.every
 
     def _follow(self, epochs: int) -> tuple[int, int]:
-        """After so many epochs: how often the rate was divided, and for how many epochs no loss was the lowest."""
+        """Return how often the rate was divided in these epochs, and the number since the lowest loss."""
         falls = waited = idle = 0
         best = float("inf")
         for loss in self.losses[:epochs]:

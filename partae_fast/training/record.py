@@ -1,15 +1,12 @@
-"""The record of a run: its losses as training goes, in a file of lines of JSON and for TensorBoard.
-
-A line of the file is one of
-    begin   {"begin": KIND, "stage": N, "step": how many steps are done, "time": when, "program", "place": back-end,
-            device and versions, "run": the settings, and what the caller has to say}; one for each model and each time
-            that its training is begun or resumed
-    loss    {"model": KIND, "stage": N, "step": how many steps are done, "loss": its mean over the steps since the line
-            before, "learning_rate": that of the last of them, "seconds": of training and writing since the beginning}
-KIND is the model's in its file, such as conv_partitioned, and N counts the models of the run from 1. A run that is
-resumed goes on in the same file: what it had recorded beyond its checkpoint is taken out first, so that no step is
-there twice.
-"""
+"""The record of a training: its losses during training, as lines of JSON in a file and for TensorBoard."""
+# A line of the file is one of
+#     begin   {"begin": KIND, "stage": N, "step": steps taken, "time", "program", "place": back-end, device and
+#             versions, "run": settings, and what the caller adds}; a line for each model, and for each time that its
+#             training resumes
+#     loss    {"model": KIND, "stage": N, "step": steps taken, "loss": mean over the steps since the line before,
+#             "learning_rate": of the last of them, "seconds": of training and writing since the start}
+# KIND is the model's kind in its file, such as conv_partitioned, and N numbers the models of the run from 1. A resumed
+# run first removes the lines beyond its checkpoint, so that no step is recorded twice.
 
 import json
 import os
@@ -25,13 +22,13 @@ from ..errors import UserError
 from ..models.storage import program
 from .trainer import Trainer
 
-EVERY = 10  # steps that a loss is the mean of
+EVERY = 10  # steps in the mean of a row
 
 
 class Sink(Protocol):
-    """Where a record goes."""
+    """A destination of a record."""
 
-    seconds: float  # how long the run has taken already, where it is resumed
+    seconds: float  # duration of a resumed run so far
 
     def begin(self, trainer: Trainer, stage: int) -> None: ...
     def write(self, row: dict[str, Any]) -> None: ...
@@ -39,7 +36,7 @@ class Sink(Protocol):
 
 
 class Record:
-    """Told of training as it goes, writes a row for every so many steps to each sink."""
+    """Write a row for every `EVERY` steps of a training to each sink."""
 
     def __init__(self, sinks: list[Sink]) -> None:
         self._sinks = sinks
@@ -47,7 +44,7 @@ class Record:
         self._start: float | None = None
 
     def begin(self, trainer: Trainer) -> None:
-        """The model that is trained next, which may have steps behind it."""
+        """Begin the record of the next model, which may have taken steps already."""
         self._stage += 1
         for sink in self._sinks:
             sink.begin(trainer, self._stage)
@@ -62,7 +59,7 @@ class Record:
             self._write(trainer, self._done + EVERY)
 
     def end(self, trainer: Trainer) -> None:
-        """Write the last row, which may be of fewer steps."""
+        """Write the last row, which may cover fewer steps."""
         if trainer.step > self._done:
             self._write(trainer, trainer.step)
 
@@ -86,14 +83,14 @@ class Record:
 
 
 class JsonLines:
-    """The file of lines.
+    """The record as lines of JSON in a file.
 
-    Arguments:
-        path: the file; what stands there goes, unless the run is resumed.
+    Args:
+        path: the file; it is replaced unless the run is resumed.
         about: plain values for the lines that begin a model.
-        resume: whether a run goes on that may have written some of the file.
+        resume: whether to append to the record of a resumed run.
 
-    Raises UserError where the file cannot be written, or is none of ours and would be gone on in.
+    Raises UserError if the file cannot be written, or if it is to be resumed and is not a record of training.
     """
 
     def __init__(self, path: str | os.PathLike[str], about: dict[str, Any], resume: bool) -> None:
@@ -114,8 +111,8 @@ class JsonLines:
             **self._about,
         }
         self._lines = [*kept, line]
-        with atomic_path(self._path) as place:
-            place.write_text("".join(json.dumps(line) + "\n" for line in self._lines))
+        with atomic_path(self._path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in self._lines))
 
     def write(self, row: dict[str, Any]) -> None:
         self._lines.append(row)
@@ -130,9 +127,9 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Curves for TensorBoard, loss and learning_rate over steps, in a folder N-KIND of a folder for each model.
+    """Curves of loss and learning_rate for TensorBoard, in a folder N-KIND for each model.
 
-    Raises UserError where TensorBoard is not installed, or the folder cannot be made.
+    Raises UserError if TensorBoard is not installed or the folder cannot be made.
     """
 
     seconds = 0.0
@@ -142,7 +139,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError(
-                "the log for TensorBoard needs the library tensorboard: pip install 'partae-fast[tensorboard]'"
+                "the log for TensorBoard needs tensorboard: pip install 'partae-fast[tensorboard]'"
             ) from error
         self._folder, self._writer_of = Path(folder), SummaryWriter
         self._writer: Any = None
@@ -152,7 +149,7 @@ class TensorBoard:
             raise UserError(f"{folder}: cannot be a folder: {error.strerror}") from error
 
     def begin(self, trainer: Trainer, stage: int) -> None:
-        """TensorBoard drops what a run that was resumed had written beyond its step."""
+        """Begin a model's curves; TensorBoard drops points beyond the step of a resumed run."""
         self.close()
         self._writer = self._writer_of(str(self._folder / f"{stage}-{trainer.kind}"), purge_step=trainer.step + 1)
 
@@ -166,20 +163,20 @@ class TensorBoard:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """What a file holds but for a last line that was cut."""
+    """Return the lines of a file, without an incomplete last one."""
     text = path.read_text(errors="replace")
-    whole = text[: text.rfind("\n") + 1].splitlines()
+    complete = text[: text.rfind("\n") + 1].splitlines()
     try:
-        lines = [json.loads(line) for line in whole]
+        lines = [json.loads(line) for line in complete]
         if not all(isinstance(line, dict) and {"stage", "step"} <= set(line) for line in lines):
             raise ValueError("another file's line")
     except ValueError:
-        raise UserError(f"{path}: is no record of training; move it away, and training is recorded anew") from None
+        raise UserError(f"{path}: not a record of training; move it or choose another file") from None
     return lines
 
 
 def _is_beyond(line: dict[str, Any], step: int, stage: int) -> bool:
-    """Whether a line is of a step that a model with `step` behind it is yet to take; or a last one, of fewer."""
+    """Return whether a line lies beyond `step` of a model, or is its last row of fewer steps."""
     if line["stage"] != stage:
         return line["stage"] > stage and step == 0
     if "begin" in line:

@@ -1,11 +1,10 @@
-"""A sampler for recordings that do not fit into memory: crops are drawn from a part of them, which is renewed.
-
-Recordings are cut into segments that overlap by a crop less one frame, so that every crop lies in one. A group's
-segments are taken in a random order, all of them before any a second time. The reservoir holds the next so many; at
-fixed steps the eldest go and as many new ones come. Which are there at a step follows from the seed and the step alone
-(Philox counters), so a resumed run has them too. Between two such steps it is an ordinary CropSampler, whose
-recordings are the segments, and whole steps run in one launch. The segments that come next are read while they do.
-"""
+"""A sampler for recordings that do not fit into memory: it draws crops from a part of them, which is renewed."""
+# Recordings are cut into segments that overlap by a crop less one frame, so that every crop lies in one. The segments
+# of a group come in a random order, all of them before any comes again. The reservoir holds the next `slots` segments
+# of the order; every `every` steps the oldest ones go and as many new ones come. The segments in memory at a step
+# follow from the seed and the step alone (Philox counters), so a resumed run has the same ones. Between two renewals
+# the sampler is an ordinary CropSampler whose recordings are the segments, and whole steps run in one launch. The next
+# segments are read meanwhile.
 
 import hashlib
 import math
@@ -26,9 +25,9 @@ from .stored import Stored
 
 DEFAULT_MIB = 1024
 _CROPS = 8  # in a segment, end to end
-_TURNS = 8  # after which a group's reservoir is all new
-_SHOWN = 8.0  # times that a frame is drawn on average before it goes
-_ORDERS = 1 << 31  # and the group's number: where a counter has a group, for the order of its segments
+_TURNS = 8  # renewals after which all of a group's segments are new
+_SHOWN = 8.0  # mean number of times that a frame is drawn before it goes
+_ORDERS = 1 << 31  # plus the group's number: the group word of the counters that order its segments
 _LEAST_SLOTS = 4
 
 
@@ -41,26 +40,26 @@ class _Segment:
 
 @dataclass(frozen=True)
 class _Group:
-    """The segments of a group, and where those that are resident stand."""
+    """The segments of a group, and the rows of those in memory."""
 
     recordings: Sequence[Any]
     segments: list[_Segment]
     slots: int
-    turn: int  # segments that come at a time; 0 where all are resident
-    row: int  # of the source, where slot 0 begins
+    turn: int  # new segments in a renewal; 0 if all are in memory
+    row: int  # first row of slot 0 in the source
 
 
 class ReservoirSampler(CropSampler):
-    """Batches as CropSampler makes them, with no more of the recordings in memory than `mebibytes`.
+    """A CropSampler that keeps at most `mebibytes` of the recordings in memory.
 
-    Arguments:
+    Args:
         signal, noise: groups of recordings, arrays or `Stored`, (T, bins) of finite magnitudes >= 0.
         frames, batch, noise_only, seed: as for CropSampler.
-        mebibytes: size of the reservoir, in units of 2**20 bytes, shared evenly by the groups that do not fit.
+        mebibytes: size of the reservoir in units of 2**20 bytes, shared evenly by the groups that do not fit.
 
-    mean, std and noise_mean_square are of the recordings as a whole, read from end to end in two passes.
+    mean, std and noise_mean_square are those of the complete recordings, which are read in two passes.
 
-    Raises UserError as CropSampler does, and where the reservoir is too small for a few segments of each group.
+    Raises UserError as CropSampler does, and if the reservoir is too small for a few segments of each group.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class ReservoirSampler(CropSampler):
         self._segment_frames = _CROPS * frames
         self._mebibytes = mebibytes
         self._groups = self._shared_out(groups, [_cut(group, frames, self._segment_frames) for group in groups], frames)
-        self._measure([[(recording, recording) for recording in group] for group in groups])
+        self._compute_statistics([[(recording, recording) for recording in group] for group in groups])
         last = self._groups[-1]
         self.source = torch.zeros(last.row + last.slots * self._segment_frames, self.bins)
         self.target = None
@@ -95,17 +94,17 @@ class ReservoirSampler(CropSampler):
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         if get_worker_info() is not None:
-            raise UserError("a reservoir reads ahead in a thread of its own; give the DataLoader num_workers=0")
+            raise UserError("a reservoir reads in its own thread; give the DataLoader num_workers=0")
         return super().__iter__()
 
     @property
     def resident(self) -> int:
-        """Bytes of the recordings that are in memory."""
+        """Number of bytes of the recordings in memory."""
         return self.source.numel() * self.source.element_size()
 
     @property
     def every(self) -> int:
-        """Steps from one renewal to the next."""
+        """Number of steps from one renewal to the next."""
         return self._every
 
     def ready(self, step: int) -> int:
@@ -113,7 +112,7 @@ class ReservoirSampler(CropSampler):
         if number != self._turn_number:
             coming = self._next if number == self._turn_number + 1 else None
             loads = self._loads(number, everything=coming is None)
-            self._place(number, loads, self._read(loads) if coming is None else coming.result())
+            self._load(number, loads, self._read(loads) if coming is None else coming.result())
             self._next = self._reader.submit(self._read, self._loads(number + 1, everything=False))
         return (number + 1) * self._every - step
 
@@ -124,7 +123,7 @@ class ReservoirSampler(CropSampler):
         noise_only: float | None = None,
         seed: int | None = None,
     ) -> CropSampler:
-        raise UserError("a reservoir is made for its settings; make another for others")
+        raise UserError("a reservoir has fixed settings; make another for other settings")
 
     def fingerprint(self) -> dict[str, Any]:
         digest = hashlib.sha256()
@@ -145,40 +144,40 @@ class ReservoirSampler(CropSampler):
         }
 
     def _shared_out(self, groups: list[list[Any]], segments: list[list[_Segment]], frames: int) -> list[_Group]:
-        """How many segments of each group are resident: all where they fit, of the others as many of each."""
+        """Return the groups with their slots: all segments if they fit, else an even share of the memory."""
         room = int(self._mebibytes * 2**20) // (4 * self.bins * self._segment_frames)
         slots, left = [0] * len(groups), len(groups)
         for g in sorted(range(len(groups)), key=lambda g: len(segments[g])):
             slots[g] = min(len(segments[g]), room // left)
             room, left = room - slots[g], left - 1
-        if any(count < min(_LEAST_SLOTS, len(its)) for count, its in zip(slots, segments, strict=True)):
+        if any(count < min(_LEAST_SLOTS, len(own)) for count, own in zip(slots, segments, strict=True)):
             least = _LEAST_SLOTS * len(groups) * 4 * self.bins * self._segment_frames / 2**20
             raise UserError(
                 f"a reservoir of {self._mebibytes:g} MiB is too small for crops of {frames} frames, {self.bins} bins; "
                 f"give {math.ceil(least)} MiB or more"
             )
-        found, row = [], 0
-        for recordings, its, count in zip(groups, segments, slots, strict=True):
-            turn = 0 if count == len(its) else -(-count // _TURNS)
-            found.append(_Group(recordings, its, count, turn, row))
+        shares, row = [], 0
+        for recordings, own, count in zip(groups, segments, slots, strict=True):
+            turn = 0 if count == len(own) else -(-count // _TURNS)
+            shares.append(_Group(recordings, own, count, turn, row))
             row += count * self._segment_frames
-        return found
+        return shares
 
     def _steps_between(self, frames: int, batch: int) -> int:
-        """From one renewal to the next, so that a frame is drawn so many times on average before it goes."""
+        """Return the steps between renewals at which a frame is drawn `_SHOWN` times on average."""
         coming = sum(group.turn for group in self._groups) * self._segment_frames
         return max(1, round(_SHOWN * coming / (batch * frames))) if coming else 2**32
 
     def _loads(self, number: int, everything: bool) -> list[tuple[int, int]]:
-        """(group, which in its order) of the segments that come with a renewal, or of all that are there after it."""
-        found = []
+        """Return (group, number in its order) of a renewal's new segments, or of all segments after it."""
+        loads = []
         for g, group in enumerate(self._groups):
             first, last = number * group.turn, number * group.turn + group.slots
-            found += [(g, load) for load in range(first if everything else last - group.turn, last)]
-        return found
+            loads += [(g, load) for load in range(first if everything else last - group.turn, last)]
+        return loads
 
     def _segment(self, g: int, load: int) -> _Segment:
-        """The segment that is number `load` in a group's order, without end."""
+        """Return segment number `load` of a group's endless order."""
         group = self._groups[g]
         epoch, at = divmod(load, len(group.segments))
         if (g, epoch) not in self._orders:
@@ -190,14 +189,15 @@ class ReservoirSampler(CropSampler):
         return group.segments[int(self._orders[g, epoch][at])]
 
     def _read(self, loads: list[tuple[int, int]]) -> list[NDArray[np.float32]]:
-        found = []
+        parts = []
         for g, load in loads:
-            its = self._segment(g, load)
-            found.append(self._groups[g].recordings[its.recording][its.first : its.first + its.frames])
-        return found
+            segment = self._segment(g, load)
+            recording = self._groups[g].recordings[segment.recording]
+            parts.append(recording[segment.first : segment.first + segment.frames])
+        return parts
 
-    def _place(self, number: int, loads: list[tuple[int, int]], parts: list[NDArray[np.float32]]) -> None:
-        """Put segments into their slots, and number the crops anew."""
+    def _load(self, number: int, loads: list[tuple[int, int]], parts: list[NDArray[np.float32]]) -> None:
+        """Copy segments into their slots and number the crops again."""
         for (g, load), part in zip(loads, parts, strict=True):
             row = self._row(g, load)
             self.source[row : row + len(part)].copy_(torch.from_numpy(np.ascontiguousarray(part, np.float32)))
@@ -216,17 +216,17 @@ class ReservoirSampler(CropSampler):
 
 
 def _long_enough(group: Sequence[Any], frames: int) -> list[Any]:
-    kept = [recording for recording in group if len(recording) >= frames]
-    if not kept:
+    long_enough = [recording for recording in group if len(recording) >= frames]
+    if not long_enough:
         longest = max(map(len, group), default=0)
         raise UserError(
             f"the longest recording has {longest} frames and a crop has {frames}; give longer ones or fewer frames"
         )
-    return kept
+    return long_enough
 
 
 def _cut(group: Sequence[Any], frames: int, most: int) -> list[_Segment]:
-    """Segments of at most `most` frames that overlap by `frames` - 1: a crop of a recording lies in one alone."""
+    """Return segments of at most `most` frames that overlap by `frames` - 1, so that every crop lies in one."""
     return [
         _Segment(i, first, min(most, len(recording) - first))
         for i, recording in enumerate(group)

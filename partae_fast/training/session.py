@@ -1,4 +1,4 @@
-"""The training of a system's models, one after the other: lock, checkpoints and record."""
+"""The training of a system's models, one after the other, with lock, checkpoints and record."""
 
 import contextlib
 import logging
@@ -21,15 +21,15 @@ logger = logging.getLogger("partae_fast")
 
 
 class Session:
-    """Trains the models of a system, a stage each, as the options say; a context manager.
+    """Train the models of a system, one a stage; a context manager.
 
     Args:
         options: of the training.
-        source: where the system was published; written to the record.
-        stages: how many models are trained, one after the other.
-        spectrogram: that of the recordings, for the record, where there is one.
+        source: the system's publication, for the record.
+        stages: number of models.
+        spectrogram: spectrogram of the recordings, for the record; None if the system has none.
 
-    In a process group each rank has a session; the first rank alone writes.
+    In a process group every rank has a session; rank 0 alone writes.
     """
 
     def __init__(
@@ -76,24 +76,25 @@ class Session:
         plateau: Plateau | None = None,
         falling_over: int = 0,
     ) -> Any:
-        """Train the model of the next stage for `steps` steps; returns it, with its `history`.
+        """Train the model of the next stage for `steps` steps; return it, with its `history`.
 
-        `optimizer`, `learning_rate` and `optimizer_options` are the system's; in the first stage the session's options
-        replace them, and another optimizer drops the two others. The rest is as for `Trainer`.
+        `optimizer`, `learning_rate` and `optimizer_options` are the system's defaults. In the first stage the session's
+        options replace them; another optimizer starts at its own learning rate and options. The other arguments are
+        those of `Trainer`.
         """
         options, checkpoint = self.options, self._checkpoints[self._stage]
-        kept = {}
+        own_options = {}
         if self._stage == 0:
-            own = options.optimizer in (None, optimizer)
-            optimizer, kept = options.optimizer or optimizer, (optimizer_options or {}) if own else {}
-            learning_rate = learning_rate if options.learning_rate is None and own else options.learning_rate
+            is_default = options.optimizer in (None, optimizer)
+            optimizer, own_options = options.optimizer or optimizer, (optimizer_options or {}) if is_default else {}
+            learning_rate = learning_rate if options.learning_rate is None and is_default else options.learning_rate
         trainer = Trainer(
             model.to(options.chosen_device()),
             sampler,
             penalty=penalty,
             optimizer=optimizer,
             learning_rate=learning_rate,
-            options={**kept, "weight_decay": options.weight_decay},
+            options={**own_options, "weight_decay": options.weight_decay},
             falling_over=falling_over,
             plateau=plateau,
             backend=options.backend,
@@ -106,10 +107,10 @@ class Session:
         )
         if self._stage == 0 and self.ranks.leads and not (options.resume and checkpoint and checkpoint.exists()):
             self._remove_later_checkpoints()
-        trainer.fused()  # a back-end that cannot run leaves no record
+        trainer.fused()  # raises for a back-end that cannot run, before the record is written
         self._record.begin(trainer)
         if checkpoint is not None and trainer.step >= steps > 0:
-            logger.info("%s: %d steps were done already, of %d", checkpoint, trainer.step, steps)
+            logger.info("%s: has %d steps already, of %d", checkpoint, trainer.step, steps)
         trainer.run(max(0, steps - trainer.step))
         self._record.end(trainer)
         self._stage += 1
@@ -117,10 +118,10 @@ class Session:
         return trainer.model
 
     def _remove_later_checkpoints(self) -> None:
-        """The later stages' checkpoints belong to another run where the first stage starts at its first step."""
+        """Remove checkpoints of later stages: they belong to another run if the first stage starts at step 0."""
         for path in self._checkpoints[1:]:
             if path and path.exists() and not self.options.overwrite:
-                raise UserError(f"{path}: a checkpoint exists without the first model's; overwrite it or name another")
+                raise UserError(f"{path}: exists without the first model's; overwrite it or choose another name")
             if path:
                 path.unlink(missing_ok=True)
 
@@ -128,11 +129,11 @@ class Session:
 def train(
     model: Any, sampler: Sampler, options: TrainingOptions, source: str, steps: int, *arguments: Any, **settings: Any
 ) -> Any:
-    """Train a system's only model: `Session.train`, for `steps` steps unless the options say how many."""
+    """Train a system's only model by `Session.train`; `steps` is the default of the options' number."""
     with Session(options, source) as session:
         return session.train(model, sampler, options.steps_or(steps), *arguments, **settings)
 
 
 def checkpoint_paths(path: PathLike, stages: int) -> list[Path]:
-    """The checkpoint of each stage: that of the first at `path`, those of the later ones beside it."""
+    """Return the checkpoint of each stage: the first at `path`, the later ones beside it."""
     return [Path(path), *(Path(f"{os.fspath(path)}.remixed{number}") for number in range(1, stages))]

@@ -1,4 +1,4 @@
-"""Whole training steps in one call: checks and back-end choice around the op `train_steps`."""
+"""Whole training steps in one call: the checks and the choice of back-end for the op `train_steps`."""
 
 from collections.abc import Sequence
 from types import ModuleType
@@ -8,17 +8,16 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..kernels import implementation, resolve
-from ..kernels.optimiser import RULES
-from ..kernels.train_steps import Run
+from ..kernels.train_steps import RULES, TrainingRun
 
-# From this batch on a GPU is full without tricks: Triton kernels, a few launches a step, before the persistent one.
+# From this batch size on Triton's kernels, a few launches a step, fill a GPU; below it the persistent kernel serves.
 LARGE_BATCH = 256
 
-_finite = WeakIdKeyDictionary()  # sources and targets seen finite, at which version
+_finite = WeakIdKeyDictionary()  # the version at which each source and target was checked
 
 
-def serving_backend(runs: Sequence[Run], backend: str = "auto") -> str:
-    """The back-end that `train_steps` would run on; raises BackendUnavailable where none can."""
+def serving_backend(runs: Sequence[TrainingRun], backend: str = "auto") -> str:
+    """Return the back-end that `train_steps` would run on; raises BackendUnavailable if there is none."""
     weight, batch = runs[0].w_enc, runs[0].crops.batch
     preferred = "triton" if batch >= LARGE_BATCH and len(runs) == 1 else None
 
@@ -28,75 +27,78 @@ def serving_backend(runs: Sequence[Run], backend: str = "auto") -> str:
     return resolve("train_steps", backend, weight.device, weight.dtype, refuses, preferred)
 
 
-def train_steps(runs: Sequence[Run], first: int, steps: int, backend: str = "auto") -> Tensor:
-    """Take the training steps first .. first + steps - 1 on each run; its weights and state are changed in place.
+def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, backend: str = "auto") -> Tensor:
+    """Take the training steps first .. first + steps - 1 of each run; weights and state are changed in place.
 
-    Everything happens inside: crops are drawn from recordings that stay resident, mixed, normalised, encoded and
-    decoded, the loss and its gradients are taken, the optimiser steps. Steps are the same bits however many there are
-    in a call, and however many threads; on the CPU a run of several has the bits that it has alone.
+    A step draws crops from resident recordings, mixes, normalises, encodes and decodes them, computes the loss and its
+    gradients, and updates the weights. Neither the number of steps in a call nor the number of threads changes any
+    bit; on the CPU neither does the number of runs.
 
     Args:
-        runs: one or more (see `partae_fast.kernels.train_steps.Run`) that agree in B, N, H, K, M, P, in optimiser, in
-            type and device, in how many groups there are, in whether recordings have targets of their own, and in leak
-            and rectified output. More than one are a population: trained side by side.
-        first: the number of the first step, from 0; draws and Adam's correction depend on it.
-        steps: how many. The caller bounds them: nothing is reported, and no interrupt served, before the end.
+        runs: one or more (see `partae_fast.kernels.train_steps.TrainingRun`). They must agree in B, N, H, K, M, P,
+            optimizer, type, device, number of groups, negative_slope, rectified_output, and in whether recordings have
+            targets of their own. Several runs are a population, trained side by side.
+        first: number of the first step, from 0; draws and Adam's correction depend on it.
+        steps: number of steps. No interrupt is served before the end, so the caller bounds it.
         backend: "auto" or a name of `pf.backends()`.
 
     Returns the losses (len(runs), steps), float64, of each step before its update.
 
-    Raises ValueError where runs do not go together or a source has NaN or infinite magnitudes; BackendUnavailable.
+    Raises ValueError if runs differ or a source has NaN or infinite magnitudes; BackendUnavailable if no back-end can
+    serve them.
     """
     _check(runs, first, steps)
     kernels = implementation("train_steps", serving_backend(runs, backend))
     return kernels.train_steps(runs, first, steps)
 
 
-def _check(runs: Sequence[Run], first: int, steps: int) -> None:
+def _check(runs: Sequence[TrainingRun], first: int, steps: int) -> None:
     if not runs:
-        raise ValueError("there is no run; give at least one")
+        raise ValueError("runs is empty; give at least one run")
     if steps < 1 or first < 0 or first + steps > 2**32:
         raise ValueError(f"first {first} and steps {steps}: give one step or more, numbered from 0 to 2**32 - 1")
     kinds = {alike(run) for run in runs}
     if len(kinds) > 1:
         one, other = sorted(kinds)[:2]
-        raise ValueError(f"runs differ: one has {one}, another {other}; train them in calls of their own")
+        raise ValueError(f"runs differ: one has {one}, another {other}; train them in separate calls")
     for run in runs:
         _check_run(run)
 
 
-def alike(run: Run) -> str:
-    """What all runs of a call must have in common, in words."""
+def alike(run: TrainingRun) -> str:
+    """Return a description of the values that all runs of a call must share."""
     shape = " ".join(f"{name} {size}" for name, size in zip("BNHKMP", run.shape, strict=True))
     crops = run.crops
     groups = f"{crops.signal_groups} of {len(crops.group_first)} groups signal and {crops.corruption_groups} corruption"
     targets = "no targets of their own" if crops.target is None else "targets of their own"
-    rectifiers = f"leak {run.leak:g}, output {'rectified' if run.rectified_output else 'as decoded'}"
+    rectifiers = (
+        f"negative_slope {run.negative_slope:g}, output {'rectified' if run.rectified_output else 'as decoded'}"
+    )
     return f"{shape}, {run.optimizer}, {run.w_enc.dtype} on {run.w_enc.device}, {groups}, {targets}, {rectifiers}"
 
 
-def _check_run(run: Run) -> None:
+def _check_run(run: TrainingRun) -> None:
     taps, bins, latents = run.w_enc.shape
-    wanted = {"w_dec": (taps, latents, bins), "mean": (bins,), "std": (bins,), "foreground": (latents,)}
-    for name, shape in wanted.items():
-        found = tuple(getattr(run, name).shape)
-        if found != shape:
-            raise ValueError(f"{name} is {found} and w_enc {tuple(run.w_enc.shape)}; {name} must be {shape}")
+    shapes = {"w_dec": (taps, latents, bins), "mean": (bins,), "std": (bins,), "foreground": (latents,)}
+    for name, shape in shapes.items():
+        actual = tuple(getattr(run, name).shape)
+        if actual != shape:
+            raise ValueError(f"{name} is {actual} and w_enc {tuple(run.w_enc.shape)}; {name} must be {shape}")
     if run.crops.source.shape[1] != bins:
         raise ValueError(f"the source has {run.crops.source.shape[1]} bins and w_enc {bins}; give both the same")
     if run.optimizer not in RULES or set(run.options) != set(RULES[run.optimizer].options):
-        raise ValueError(f"optimizer {run.optimizer!r} with {sorted(run.options)}: see kernels.optimiser.RULES")
-    if not 0 <= run.leak < 1:
-        raise ValueError(f"leak is {run.leak}; it must be from 0 up to, not including, 1")
+        raise ValueError(f"optimizer {run.optimizer!r} with {sorted(run.options)}: see kernels.train_steps.RULES")
+    if not 0 <= run.negative_slope < 1:
+        raise ValueError(f"negative_slope is {run.negative_slope}; it must be from 0 up to, not including, 1")
     _check_finite("source", run.crops.source)
     if run.crops.target is not None:
         _check_target(run.crops.target, run.crops.source)
 
 
 def _check_target(target: Tensor, source: Tensor) -> None:
-    found, wanted = (f"{tuple(t.shape)}, {t.dtype} on {t.device}" for t in (target, source))
-    if found != wanted:
-        raise ValueError(f"the target is {found} and the source {wanted}; give both the same")
+    own, source_form = (f"{tuple(t.shape)}, {t.dtype} on {t.device}" for t in (target, source))
+    if own != source_form:
+        raise ValueError(f"the target is {own} and the source {source_form}; give both the same")
     _check_finite("target", target)
 
 

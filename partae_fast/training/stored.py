@@ -1,4 +1,4 @@
-"""Spectrograms that stay on disk and are read piece by piece, among those that are in memory."""
+"""Spectrograms on disk that are read piece by piece, and functions for those in memory and on disk alike."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 65536  # frames that are read at a time
+CHUNK = 65536  # frames read at a time
 
 
 class Stored:
-    """Magnitudes (frames, bins) of a channel in a file of the cache: an array, but for where it is.
+    """Magnitudes (frames, bins) of a channel in a file of the cache, with the interface of an array.
 
-    It has `shape`, `size` and a length; a slice is read from the file, float32; a mask (frames,) gives another Stored;
-    `*=` a number is remembered and applied to whatever is read. No more of the file is mapped than what is asked for.
+    A slice reads float32 frames from the file; a mask (frames,) returns another Stored; `*=` stores a factor that is
+    applied to everything read later. Only the frames that are read are mapped.
 
-    Arguments:
+    Args:
         path: the file.
-        frames, bins: how many there are.
-        offset: bytes before the first frame; float32, frame by frame, stand from there on.
-        sha256: of the channel's bytes.
+        frames, bins: the shape.
+        offset: bytes before the first frame; the frames follow as float32.
+        sha256: digest of the channel's bytes.
     """
 
     ndim = 2
@@ -48,7 +48,7 @@ class Stored:
         if isinstance(key, slice):
             first, last, step = key.indices(len(self))
             if step != 1:
-                raise IndexError("frames are read in their order, each")
+                raise IndexError(f"the step of the slice is {step}; it must be 1")
             return self._read(first, max(first, last))
         return self._masked(np.asarray(key))
 
@@ -60,22 +60,22 @@ class Stored:
         return self
 
     def identity(self) -> str:
-        """What tells these magnitudes from others, without their being read."""
+        """Return a text that identifies these magnitudes, without reading them."""
         return f"{self._sha256} {self._pieces.tolist()} {self._factor!r}"
 
-    def _masked(self, wanted: NDArray[np.bool_]) -> "Stored":
-        if wanted.shape != (len(self),) or wanted.dtype != bool:
-            raise IndexError(f"a mask of {len(self)} frames is wanted, and {wanted.dtype} {wanted.shape} was given")
-        edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False)).reshape(-1, 2)
-        pieces = [piece for first, last in edges for piece in self._places(int(first), int(last))]
+    def _masked(self, mask: NDArray[np.bool_]) -> "Stored":
+        if mask.shape != (len(self),) or mask.dtype != bool:
+            raise IndexError(f"the mask is {mask.dtype} {mask.shape}; it must be bool {(len(self),)}")
+        edges = np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
+        pieces = [piece for first, last in edges for piece in self._stretches(int(first), int(last))]
         part = Stored(self._path, 0, self._bins, self._offset, self._sha256)
         part._factor = self._factor
         part._pieces = np.array(pieces, dtype=np.int64).reshape(-1, 2)
         part._before = np.concatenate([[0], np.cumsum(part._pieces[:, 1] - part._pieces[:, 0])])
         return part
 
-    def _places(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """The stretches of the file that hold our frames first .. last - 1."""
+    def _stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Yield the stretches of the file, first and end frame, with the frames first .. last - 1 of this object."""
         for i in range(int(np.searchsorted(self._before, first, side="right")) - 1, len(self._pieces)):
             start = int(self._pieces[i, 0]) + max(0, first - int(self._before[i]))
             end = int(self._pieces[i, 1]) - max(0, int(self._before[i + 1]) - last)
@@ -86,8 +86,8 @@ class Stored:
     def _read(self, first: int, last: int) -> NDArray[np.float32]:
         out = np.empty((last - first, self._bins), np.float32)
         done = 0
-        for start, end in self._places(first, last) if last > first else ():
-            # A map of this stretch alone, which goes when it has been copied: what is mapped counts as memory.
+        for start, end in self._stretches(first, last) if last > first else ():
+            # Mapped for the copy only: mapped pages count as memory.
             at = self._offset + start * self._bins * 4
             mapped = np.memmap(self._path, np.float32, "r", at, (end - start, self._bins))
             np.multiply(mapped, self._factor, out=out[done : done + end - start])
@@ -96,12 +96,12 @@ class Stored:
 
 
 def is_stored(recordings: Sequence[Any]) -> bool:
-    """Whether any of them is on disk."""
+    """Return whether any recording is on disk."""
     return any(isinstance(recording, Stored) for recording in recordings)
 
 
 def parts(recording: Any) -> Iterator[NDArray[np.float32]]:
-    """A recording that is in memory as it is, one on disk piece by piece."""
+    """Yield a recording in memory as it is, and one on disk piece by piece."""
     if not isinstance(recording, Stored):
         yield recording
         return
@@ -110,10 +110,10 @@ def parts(recording: Any) -> Iterator[NDArray[np.float32]]:
 
 
 def excerpt(recordings: Sequence[Any], most: int, least: int, seed: int) -> list[Any]:
-    """What of the recordings is worth a look where they are too long to be looked at whole.
+    """Return stretches of the recordings that fit into memory; all recordings if none is on disk.
 
-    All where none is on disk. Else stretches of up to CHUNK / 16 frames, of at least `least`, drawn without
-    replacement until there are `most` frames; a recording's last stretch may overlap the one before.
+    A stretch has CHUNK / 16 frames, or `least` if that is more. Stretches are drawn without replacement until there
+    are `most` frames; a recording's last stretch may overlap the one before.
     """
     if not is_stored(recordings):
         return list(recordings)
@@ -123,11 +123,11 @@ def excerpt(recordings: Sequence[Any], most: int, least: int, seed: int) -> list
         for i, recording in enumerate(recordings)
         for start in range(0, len(recording), length)
     ]
-    found, left = [], most
+    stretches, left = [], most
     for at in np.random.default_rng([seed, 0xCA]).permutation(len(starts)):
         if left <= 0:
             break
         i, start = starts[at]
-        found.append(recordings[i][start : start + length])
-        left -= len(found[-1])
-    return found
+        stretches.append(recordings[i][start : start + length])
+        left -= len(stretches[-1])
+    return stretches

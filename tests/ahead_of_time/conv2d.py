@@ -1,4 +1,4 @@
-"""The kernels of conv2d_pool and upsample_conv2d, as layers of Grais & Plumbley 2017 (table 1) launch them."""
+"""The kernels of conv2d_pool and upsample_conv2d, for the layers of Grais & Plumbley 2017 (table 1)."""
 
 from partae_fast.kernels._triton import maps
 from partae_fast.kernels.conv2d_pool import triton as pooled
@@ -19,7 +19,7 @@ BACKWARD = [
 
 
 def kernels(kind: str):
-    """What each is compiled for, its name, the kernel, its arguments and options."""
+    """Yield the purpose, name, kernel, arguments and options of each compilation."""
     if kind not in ("fp32", "tf32"):
         return
     precision = "ieee" if kind == "fp32" else "tf32"

@@ -1,4 +1,4 @@
-"""The kernels of dense and of curro_loss, as a minibatch of 128 launches them."""
+"""The kernels of dense and of curro_loss, for a batch of 128."""
 
 from partae_fast.kernels.curro_loss import triton as curro_loss
 from partae_fast.kernels.dense import triton as dense
@@ -8,7 +8,7 @@ OPTIONS = ("num_warps", "num_stages")
 
 
 def kernels(kind: str):
-    """What each is compiled for, its name, the kernel, its arguments and options."""
+    """Yield the purpose, name, kernel, arguments and options of each compilation."""
     if kind == "fp16":
         return
     flags = {"ACTIVATION": "mrelu", "DROPOUT": True, "PRECISION": "ieee" if kind == "fp32" else "tf32"}

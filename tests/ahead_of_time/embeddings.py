@@ -10,8 +10,8 @@ TABLE = {"BLOCK_N": 32, "BLOCK_D": 16, "num_warps": 1}
 
 
 def kernels(kind: str):
-    """What each is compiled for, its name, the kernel, its arguments and options."""
-    if kind == "fp16":  # which they do not take
+    """Yield the purpose, name, kernel, arguments and options of each compilation."""
+    if kind == "fp16":  # not supported
         return
     precision = {"PRECISION": "ieee" if kind == "fp32" else "tf32"}
     for size in (10, 40) if kind == "fp32" else (40,):

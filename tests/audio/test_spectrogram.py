@@ -1,4 +1,4 @@
-"""The one spectrogram: its band, its agreement with the reference, its inverse, and what it refuses."""
+"""The spectrogram: its band, its agreement with the reference, its inverse and its errors."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ def noise(length, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, length).astype(np.float32)
 
 
-def test_the_papers_settings_are_bins_10_to_41():
+def test_the_default_band_is_fft_bins_10_to_41():
     spectrogram = Spectrogram(rate=22050, n_fft=128, hop=64, low=1700.0, high=7200.0, bins=32)
     assert (spectrogram.first, spectrogram.bins) == (10, 32)
     assert spectrogram == Spectrogram()
@@ -44,18 +44,19 @@ def test_bands(settings, first, bins):
     assert spectrogram.magnitude(noise(100)).shape[1] == bins
 
 
-def test_the_root_of_the_window_on_either_way():
+def test_the_square_root_window_is_used_in_both_directions():
     audio = noise(1000)
     root = Spectrogram(rate=16000, n_fft=64, hop=16, low=0, high=None, window="sqrt-hann")
     padded = np.concatenate([np.zeros(32), audio, np.zeros(96)])
-    wanted = np.fft.rfft(padded[160:224] * np.sqrt(reference.hann(64)))
-    np.testing.assert_allclose(root.stft(audio)[10], wanted, atol=1e-5)
+    expected = np.fft.rfft(padded[160:224] * np.sqrt(reference.hann(64)))
+    np.testing.assert_allclose(root.stft(audio)[10], expected, atol=1e-5)
     np.testing.assert_allclose(root.istft(root.stft(audio), 1000), audio, atol=1e-6)
     with pytest.raises(UserError, match="window is 'hamming'; it must be hann or sqrt-hann"):
         dataclasses.replace(root, window="hamming")
 
 
-def test_settings_of_an_older_file_have_the_window_of_its_time():
+def test_settings_without_a_window_have_a_hann_window():
+    """Older model files have no window."""
     settings = Spectrogram().to_dict()
     del settings["window"]
     assert Spectrogram.from_dict(settings) == Spectrogram()
@@ -66,7 +67,7 @@ def test_settings_of_an_older_file_have_the_window_of_its_time():
     half=st.integers(1, 300),
     data=st.data(),
 )
-def test_a_band_given_by_its_bins_is_found_again_from_its_frequencies(rate, half, data):
+def test_a_band_defined_by_bins_equals_the_band_of_its_frequencies(rate, half, data):
     first = data.draw(st.integers(0, half))
     bins = data.draw(st.integers(1, half + 1 - first))
     low = first * rate / (2 * half)
@@ -93,13 +94,13 @@ def test_agrees_with_the_reference(length, half, overlap, gain):
     np.testing.assert_allclose(back, audio, rtol=0, atol=2e-6)
 
 
-def test_a_masked_spectrogram_is_inverted_as_the_reference_does():
+def test_the_inverse_of_a_masked_spectrogram_agrees_with_the_reference():
     spectrogram = Spectrogram(n_fft=32, hop=8, low=0.0, high=None)
     masked = spectrogram.stft(noise(1000)) * np.random.default_rng(1).uniform(size=(126, 17))
     np.testing.assert_allclose(spectrogram.istft(masked, 1000), reference.istft(masked, 32, 8, 1000), rtol=0, atol=1e-6)
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_the_size_of_blocks_does_not_change_the_result(monkeypatch):
     spectrogram, audio = Spectrogram(n_fft=128, hop=32, low=0.0, high=None), noise(5000)
     stft, magnitude = spectrogram.stft(audio), spectrogram.magnitude(audio)
     monkeypatch.setattr(module, "SAMPLES_PER_BLOCK", 3 * 128)
@@ -108,7 +109,7 @@ def test_blocks_change_nothing(monkeypatch):
     np.testing.assert_allclose(spectrogram.istft(stft, 5000), audio, rtol=0, atol=2e-6)
 
 
-def test_strided_and_double_audio_are_taken_as_they_are():
+def test_strided_and_double_audio_give_the_same_magnitudes():
     audio = noise(4000).reshape(2000, 2)
     expected = Spectrogram().magnitude(np.ascontiguousarray(audio[:, 1]))
     np.testing.assert_array_equal(Spectrogram().magnitude(audio[:, 1]), expected)
@@ -131,7 +132,7 @@ def test_settings_survive_json():
 @pytest.mark.parametrize("change", [{"pitch": 1}, {"hop": ...}])
 def test_settings_of_another_version_are_refused(change):
     settings = {k: v for k, v in {**Spectrogram().to_dict(), **change}.items() if v is not ...}
-    with pytest.raises(UserError, match=f"{next(iter(change))}; the file is of another version"):
+    with pytest.raises(UserError, match=f"{next(iter(change))}; the file was written by another version"):
         Spectrogram.from_dict(settings)
 
 
@@ -155,32 +156,32 @@ def test_settings_of_another_version_are_refused(change):
         ({"high": 1000.0}, "between low = 1700"),
         ({"high": 1720.0}, "no bin lies"),
         ({"high": None, "bins": 56}, "choose a lower band"),
-        ({"bins": 31}, "say bins=32"),
+        ({"bins": 31}, "set bins=32"),
         ({"bins": 0}, "bins is 0"),
         ({"bins": 32.5}, "bins is 32.5"),
         ({"gain": 0.0}, "gain is 0.0"),
         ({"gain": float("nan")}, "gain is nan"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused_in_one_line(settings, message):
-    with pytest.raises(UserError) as refusal:
+def test_invalid_settings_are_refused_in_one_line(settings, message):
+    with pytest.raises(UserError) as error:
         Spectrogram(**settings)
-    assert message in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("audio", [np.zeros((10, 2), np.float32), np.zeros(10, np.int16), np.float32(0)])
-def test_audio_of_another_form_is_refused(audio):
-    with pytest.raises(UserError, match=r"it must be (float|of shape \(samples,\))"):
+def test_integers_and_other_shapes_are_refused(audio):
+    with pytest.raises(UserError, match=r"it must (be floating-point|have shape \(samples,\))"):
         Spectrogram().magnitude(audio)
 
 
-def test_spectra_that_do_not_fit_their_length_are_refused():
+def test_spectra_that_do_not_match_the_length_are_refused():
     spectrogram = Spectrogram()
     with pytest.raises(UserError, match="check the length"):
         spectrogram.istft(spectrogram.stft(noise(1000)), 2000)
 
 
-def test_it_is_frozen():
+def test_a_spectrogram_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Spectrogram().hop = 32

@@ -1,4 +1,4 @@
-"""A current folder with two recordings and a model, and `partae` as a function."""
+"""Fixtures: a folder with recordings and a model, and `partae` as a function."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ FAST = ("--steps", "3", "--backend", "eager", "--threads", "1")
 
 
 def sound(seconds, seed, rate=RATE, channels=1, songs=False):
-    """Noise (T, channels), with chirps from 2 to 6 kHz in it if `songs`."""
+    """Return noise (T, channels), with chirps from 2 to 6 kHz if `songs` is true."""
     random = np.random.default_rng(seed)
     t = np.arange(round(seconds * rate)) / rate
     out = 0.05 * random.standard_normal((len(t), channels))
@@ -32,7 +32,10 @@ def write(path, samples, rate=RATE, subtype="FLOAT"):
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory):
-    """A folder with song.wav, noise.wav and m.safetensors; tests copy out of it and leave it as it is."""
+    """Return a folder with song.wav, noise.wav and m.safetensors.
+
+    Tests copy from it and never change it.
+    """
     folder = tmp_path_factory.mktemp("material")
     write(folder / "song.wav", sound(3, 1, songs=True))
     write(folder / "noise.wav", sound(2, 2))
@@ -52,7 +55,7 @@ def material(tmp_path_factory):
 
 @pytest.fixture
 def here(material, tmp_path, monkeypatch):
-    """A copy of the material as current folder."""
+    """Copy the material into a new working directory."""
     for path in material.iterdir():
         shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -61,7 +64,7 @@ def here(material, tmp_path, monkeypatch):
 
 @pytest.fixture
 def partae(here, capsys):
-    """partae("train", ...) -> exit code, stdout, stderr."""
+    """Return partae("train", ...), which returns the exit code, stdout and stderr."""
 
     def run(*arguments):
         capsys.readouterr()
@@ -71,5 +74,26 @@ def partae(here, capsys):
             code = stop.code
         out, err = capsys.readouterr()
         return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(partae, here):
+    """Return refused(...), which checks that a command fails with exit code 2.
+
+    The command must change no file.
+
+    It returns the one line on stderr.
+    """
+
+    def run(*arguments):
+        before = {p: p.read_bytes() for p in here.rglob("*") if p.is_file()}
+        code, out, err = partae(*arguments, "--quiet")
+        assert (code, out) == (2, ""), err
+        assert err.endswith("\n") and err.count("\n") == 1
+        assert err.startswith((f"partae {arguments[0]}: ", "partae: "))
+        assert {p: p.read_bytes() for p in here.rglob("*") if p.is_file()} == before
+        return err
 
     return run

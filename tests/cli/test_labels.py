@@ -1,4 +1,4 @@
-"""`partae labels`, and what labels may be told to `partae train`."""
+"""Tests of `partae labels`, and of the label flags of other verbs."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from .conftest import FAST
 
 @pytest.fixture
 def labelled(here):
-    """Beside song.wav (3 s), noise.wav (2 s) and m.safetensors: song.txt, and a table with noise.wav not listed."""
+    """Add song.txt, and a table that lists song.wav (3 s) and not noise.wav (2 s)."""
     (here / "song.txt").write_text("0.2\t0.6\tchirp\n1.0\t1.5\tcrow, far\n")
     (here / "t.csv").write_text("file;start;end;label\nsong.wav;0,2;0,6;chirp\nother.wav;1;2;chirp\n")
     return here
@@ -23,7 +23,7 @@ def test_help_has_examples(partae):
     assert code == 0 and "examples:" in out and "partae labels labels.csv --recordings june/" in out
 
 
-def test_a_track_finds_its_recording_beside_it(partae, labelled):
+def test_recording_with_the_name_of_the_label_file(partae, labelled):
     code, out, err = partae("labels", "song.txt")
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -36,7 +36,7 @@ def test_a_track_finds_its_recording_beside_it(partae, labelled):
     ]
 
 
-def test_a_table_finds_what_it_names_and_folders_are_searched(partae, labelled):
+def test_recordings_named_in_a_table_and_folders(partae, labelled):
     code, out, _ = partae("labels", "t.csv", "-q")
     assert code == 0 and "song.wav" in out and "noise.wav" not in out
     Path("rec/deep").mkdir(parents=True)
@@ -47,32 +47,32 @@ def test_a_table_finds_what_it_names_and_folders_are_searched(partae, labelled):
     code, out, err = partae("labels", "t.csv", "--recordings", "rec")
     assert code == 0
     assert "rec/deep/noise.wav       2.00      0.00        0.00      2.00  not listed" in out
-    assert "in all                   5.00      0.60        2.40      2.00       1" in out
-    assert "warning: 1 of 2 recordings is not listed, so unknown, and never taken for noise: rec/deep/noise.wav" in out
-    assert "rows about recordings that were not given: 1, of other.wav" in err
+    assert "total                    5.00      0.60        2.40      2.00       1" in out
+    assert "warning: 1 of 2 recordings is not listed, so unknown and never used as noise: rec/deep/noise.wav" in out
+    assert "rows about other recordings: 1, of other.wav" in err
 
 
-def test_labels_are_chosen_by_name_even_with_commas(partae, labelled):
+def test_labels_are_selected_by_name(partae, labelled):
     choose = ("--signal-labels", "chirp", "--noise-labels", '"crow, far"', "--guard", "0", "--min-noise", "0.3")
     code, out, _ = partae("labels", "song.txt", *choose, "--json")
     assert code == 0
-    found = json.loads(out)
-    assert found["recordings"][0]["stretches"] == {
+    result = json.loads(out)
+    assert result["recordings"][0]["stretches"] == {
         "signal": [[0.2, 0.6]],
         "noise-only": [[0.6, 3.0]],
         "unknown": [[0.0, 0.2]],
     }
-    assert [label["counts_as"] for label in found["labels"]] == ["signal", "noise"]
+    assert [label["counts_as"] for label in result["labels"]] == ["signal", "noise"]
 
 
-def test_the_picture_is_written(partae, labelled):
+def test_figure_is_written(partae, labelled):
     assert partae("labels", "song.txt", "--figure", "p.svg")[0] == 0
     assert all(
         f"<!-- {text} -->" in Path("p.svg").read_text() for text in ("signal", "noise-only", "unknown", "song.wav")
     )
 
 
-def test_names_that_are_no_text_are_shown_escaped(partae, labelled):
+def test_names_that_are_not_text_are_escaped(partae, labelled):
     folder = Path(os.fsdecode(b"caf\xe9"))
     folder.mkdir()
     shutil.copy("song.wav", folder / "song.wav")
@@ -89,7 +89,7 @@ def test_names_that_are_no_text_are_shown_escaped(partae, labelled):
         (("song.wav",), "song.wav: is not text"),
         (("song.txt", "--recordings", "nowhere"), "nowhere: no such file"),
         (("song.txt", "--recordings", "empty"), "empty: no recordings there"),
-        (("t.csv", "--recordings", "noise.wav"), "it names other.wav, song.wav; given were noise.wav"),
+        (("t.csv", "--recordings", "noise.wav"), "it names other.wav, song.wav, and the recordings are noise.wav"),
         (("song.txt", "--figure", "p.gif"), "p.gif: a picture cannot be of that kind"),
         (("song.txt", "--figure", "nowhere/p.png"), "nowhere"),
         (("song.txt", "--guard", "-1"), "guard is -1.0 s; it must be 0 or more"),
@@ -100,7 +100,7 @@ def test_names_that_are_no_text_are_shown_escaped(partae, labelled):
         (("song.txt", "--label-format", "csv"), "song.txt, line 1: the columns 'start', 'end' are missing"),
     ],
 )
-def test_mistakes_are_told_in_one_line(partae, labelled, arguments, message):
+def test_bad_arguments_are_refused(partae, labelled, arguments, message):
     Path("empty").mkdir()
     code, out, err = partae("labels", *arguments)
     assert (code, out) == (2, "")
@@ -108,11 +108,11 @@ def test_mistakes_are_told_in_one_line(partae, labelled, arguments, message):
 
 
 @pytest.mark.parametrize("verb", ["train", "sweep"])
-def test_training_takes_tables_and_rules(partae, labelled, verb):
+def test_training_with_tables_and_label_rules(partae, labelled, verb):
     Path("t.csv").write_text("file,start,end,label\nsong.wav,0.2,1.6,chirp\nsong.wav,2,3,crow\nnoise.wav,,,\n")
     rules = ("--labels", "t.csv", "--signal-labels", "chirp", "--noise-labels", "crow", "--guard", "0.02")
-    place = ("--set", "seed=0", "--out", "s") if verb == "sweep" else ("--out", "new.safetensors")
-    code, _, err = partae(verb, "song.wav", "noise.wav", *rules, "--min-noise", "0.3", *place, *FAST)
+    output = ("--set", "seed=0", "--out", "s") if verb == "sweep" else ("--out", "new.safetensors")
+    code, _, err = partae(verb, "song.wav", "noise.wav", *rules, "--min-noise", "0.3", *output, *FAST)
     assert code == 0, err
-    code, _, err = partae(verb, "song.wav", "noise.wav", *rules[:3], "wren", *place[:-1], "again", *FAST)
+    code, _, err = partae(verb, "song.wav", "noise.wav", *rules[:3], "wren", *output[:-1], "again", *FAST)
     assert code == 2 and "no event has the label 'wren'; the labels are 'chirp', 'crow'" in err

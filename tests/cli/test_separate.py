@@ -1,4 +1,4 @@
-"""`partae separate`: files called as the sources are, and one line for a mistake."""
+"""Tests of `partae separate`."""
 
 import json
 
@@ -18,11 +18,11 @@ def model(tmp_path):
     return tmp_path
 
 
-def test_a_file_for_each_source(model, partae):
-    done = partae("separate", model / "band.safetensors", model / "mix.wav", "--out", model / "out", "--json", "-q")
+def test_one_file_per_source(model, partae):
+    first = partae("separate", model / "band.safetensors", model / "mix.wav", "--out", model / "out", "--json", "-q")
     outputs = {name: str(model / "out" / f"{name}.wav") for name in ("vocals", "drums")}
-    assert done[0] == 0
-    assert json.loads(done[1]) == {"input": str(model / "mix.wav"), "outputs": outputs, "seconds": 999 / 8000}
+    assert first[0] == 0
+    assert json.loads(first[1]) == {"input": str(model / "mix.wav"), "outputs": outputs, "seconds": 999 / 8000}
     again = partae("separate", model / "band.safetensors", model / "mix.wav", "--out", model / "out", "-q")
     assert again[0] == 2 and "exists" in again[2] and again[2].count("\n") == 1
     more = partae(
@@ -32,11 +32,11 @@ def test_a_file_for_each_source(model, partae):
     assert more[0] == 0 and more[1].splitlines() == [f"{model / 'mix.wav'} -> {path}" for path in outputs.values()]
 
 
-def test_what_is_no_separator_or_no_step_of_it_is_told(model, partae):
+def test_wrong_model_and_invalid_step_are_refused(model, partae):
     where = (model / "mix.wav", "--out", model / "out", "-q")
     wrong = partae("separate", model / "band.safetensors", *where, "--step", "4")
-    assert wrong[0] == 2 and "step is 4; it must divide a segment's 6 frames" in wrong[2]
+    assert wrong[0] == 2 and "step is 4; it must divide the 6 frames of a segment" in wrong[2]
     pf.save(pf.ConvPartitionedAutoencoder(bins=25), model / "d.safetensors")
     other = partae("separate", model / "d.safetensors", *where)
-    assert other[0] == 2 and "does not take a mixture apart into sources; use denoise" in other[2]
+    assert other[0] == 2 and "does not separate mixtures into sources; use denoise" in other[2]
     assert not (model / "out").exists()

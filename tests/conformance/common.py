@@ -1,4 +1,4 @@
-"""Every case on every back-end; a failure names the cases and the quantities that are off."""
+"""Run every case on every back-end; a failure names the cases and the quantities."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ IMPLEMENTATIONS = [
 ]
 
 every_implementation = pytest.mark.parametrize(NAMES, IMPLEMENTATIONS)
-# Of ops that do not take float16.
+# For ops that do not take float16.
 every_wider_implementation = pytest.mark.parametrize(
     NAMES, [entry for entry in IMPLEMENTATIONS if "float16" not in getattr(entry, "values", entry)]
 )
@@ -30,6 +30,6 @@ every_wider_implementation = pytest.mark.parametrize(
 
 def assert_conforms(op, op_pass, backend, kind, device, cases=50):
     assert backends()[backend].available, backends()[backend].reason
-    found = row(op, op_pass, backend, implementation(op, backend), kind, torch.device(device))
-    assert found.failures == {}
-    assert found.cases >= (10 if backend == "eager" and kind in ("bfloat16", "float16") else cases)
+    checked = row(op, op_pass, backend, implementation(op, backend), kind, torch.device(device))
+    assert checked.failures == {}
+    assert checked.cases >= (10 if backend == "eager" and kind in ("bfloat16", "float16") else cases)

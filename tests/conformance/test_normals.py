@@ -13,8 +13,8 @@ def test_normals(backend):
 
 
 def test_the_reference_is_what_it_says():
-    found = list(reference_errors("normals"))
-    assert len(found) == len(TINY) and max(error for *_, error in found) < 1e-12
+    errors = list(reference_errors("normals"))
+    assert len(errors) == len(TINY) and max(error for *_, error in errors) < 1e-12
 
 
 def test_the_numbers_are_normal_and_independent():

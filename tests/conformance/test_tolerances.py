@@ -1,4 +1,4 @@
-"""The bound for sums of a library holds for naive ones in any order, and not for sums that lack a term."""
+"""The bound for a library's sums holds for naive sums in any order, and not for sums that lack a term."""
 
 import importlib
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from partae_fast.reference import affinity as reference
 
 
 def _sequential(products):
-    """The sum along the first axis with one float32 accumulator."""
+    """Return the sum along the first axis with one float32 accumulator."""
     return np.cumsum(products, axis=0, dtype=np.float32)[-1]
 
 
@@ -69,7 +69,7 @@ def test_dot_products(order, signs):
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_gradient_of_a_filter(order):
-    """Positive frames, gradients of random sign, 20,000 of them."""
+    """20,000 positive frames with gradients of random sign."""
     rng = np.random.default_rng(2)
     frames, gradients = rng.random((20_000, 6, 1)), rng.standard_normal((20_000, 1, 5))
     products = frames.astype(np.float32) * gradients.astype(np.float32)
@@ -82,7 +82,7 @@ def test_gradient_of_a_filter(order):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("size", [5, 10])
 def test_affinity_loss(order, size, monkeypatch):
-    """The eager back-end, its products over points summed in the worst order that a library may choose."""
+    """The eager back-end sums products over points in the worst order that a library may choose."""
     case = affinity.Case("long", 1, 5_000, size, 2)
     t = affinity.tensors(case, torch.float32, torch.device("cpu"))
     eager = implementation("affinity", "eager")
@@ -107,7 +107,7 @@ def test_affinity_loss(order, size, monkeypatch):
     assert _relative(lacking, truth_grad) > 8 * bound
 
 
-def test_the_bound_grows_with_the_length_alone():
+def test_the_bound_grows_with_the_length_only():
     assert library_bound("float32", 100) == TOLERANCES["float32"]
     assert library_bound("float32", 40_000) == pytest.approx(4 * 200 * 2**-24)
     assert library_bound("float32", 160_000) == pytest.approx(2 * library_bound("float32", 40_000))

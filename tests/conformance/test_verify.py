@@ -1,4 +1,4 @@
-"""The gate itself: what it must catch, what it must let through."""
+"""`partae verify`: the faults that it must report, and the candidates that it must accept."""
 
 import json
 import math
@@ -25,10 +25,10 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("op", OPS)
 def test_reference_agrees_with_loops_and_differences(op):
-    found = list(verify(op, "reference"))
-    assert tuple(row.op for row in found) == OPS[op].passes
-    assert all(row.cases >= 5 for row in found)
-    assert [row.failures for row in found if row.failures] == []
+    rows = list(verify(op, "reference"))
+    assert tuple(row.op for row in rows) == OPS[op].passes
+    assert all(row.cases >= 5 for row in rows)
+    assert [row.failures for row in rows if row.failures] == []
 
 
 INTERPRETED = {
@@ -49,9 +49,9 @@ INTERPRETED = {
 @pytest.mark.parametrize("op", INTERPRETED)
 def test_triton_through_the_interpreter(op):
     pytest.importorskip("triton")
-    found = list(verify(op, "triton-interpreter"))
-    assert [r.op for r in found] == INTERPRETED[op]
-    for r in found:
+    rows = list(verify(op, "triton-interpreter"))
+    assert [r.op for r in rows] == INTERPRETED[op]
+    for r in rows:
         assert r.passed, r
         assert r.cases >= 8
         assert r.backend == "triton-interpreter"
@@ -62,31 +62,31 @@ def checked(function, op_pass="encode", types=("float32",), **changes):
     return list(candidate_rows(candidate, replace(CANDIDATE, draws=2, times=20, **changes), types))
 
 
-def test_a_compiled_candidate_is_examined_compiled():
-    seen = []
+def test_a_compiled_candidate_is_checked_compiled():
+    compiling = []
 
     def counting(*arguments, **settings):
-        seen.append(torch.compiler.is_compiling())
+        compiling.append(torch.compiler.is_compiling())
         return eager.encode(*arguments, **settings)
 
     (row,) = checked(torch.compile(counting, backend="eager", dynamic=True))
     assert row.passed, row.failures
-    assert True in seen
+    assert True in compiling
 
 
-def test_a_wrong_compiled_candidate_is_caught():
+def test_a_wrong_compiled_candidate_fails():
     compiled = torch.compile(lambda *a: eager.encode(*a)[0] * 1.01, backend="eager", dynamic=True)
     assert not checked(lambda *a: (compiled(*a), eager.encode(*a)[1]))[0].passed
 
 
-def test_a_candidate_that_has_no_leak_is_checked_without_and_the_row_says_so():
+def test_a_candidate_without_negative_slope_is_checked_without_it():
     (without,) = checked(lambda x, w_enc, pool, mean, std: eager.encode(x, w_enc, pool, mean, std))
-    (whole,) = checked(eager.encode)
-    assert without.passed and 50 <= without.cases < whole.cases
-    assert without.note == f"{whole.cases - without.cases} cases not run, for want of the keyword leak"
+    (full,) = checked(eager.encode)
+    assert without.passed and 50 <= without.cases < full.cases
+    assert without.note == f"{full.cases - without.cases} cases not run, for lack of the keyword negative_slope"
 
 
-def test_a_type_that_a_candidate_refuses_is_reported_and_is_no_failure():
+def test_a_refused_type_is_reported_and_not_a_failure():
     def single(x, *arguments, **settings):
         if x.dtype != torch.float32:
             raise TypeError("give float32")
@@ -97,7 +97,7 @@ def test_a_type_that_a_candidate_refuses_is_reported_and_is_no_failure():
     assert double_row.passed and double_row.refused and double_row.note == "refused: TypeError: give float32"
 
 
-def test_to_refuse_float32_or_a_later_case_is_a_failure():
+def test_refusing_float32_or_a_later_case_is_a_failure():
     def never(*arguments, **settings):
         raise TypeError("not today")
 
@@ -111,7 +111,7 @@ def test_to_refuse_float32_or_a_later_case_is_a_failure():
     assert not row.passed and any("TypeError: one item alone" in failure for failure in row.failures)
 
 
-def test_error_of_results_that_are_no_numbers():
+def test_error_of_results_that_are_not_finite():
     assert error(torch.tensor([1.0, math.nan]), [1.0, 2.0]) == math.inf
     assert error(torch.tensor([1.0, math.inf]), [1.0, 2.0]) == math.inf
     assert error(torch.tensor([1.0]), [1.0, 2.0]) == math.inf
@@ -120,8 +120,8 @@ def test_error_of_results_that_are_no_numbers():
     assert error(torch.tensor([3.0, math.inf]), [3.0, math.inf]) == 0.0
     assert error(torch.tensor([3.0, -math.inf]), [3.0, math.inf]) == math.inf
     assert error(torch.tensor([3.0, 3e38]), [3.0, math.inf]) == math.inf
-    assert error(torch.tensor([math.inf]), [1e60]) == 0.0  # beyond the type's range
-    assert error(torch.tensor([0.0]), [1e-60]) == 0.0  # and below it
+    assert error(torch.tensor([math.inf]), [1e60]) == 0.0  # above the type's range
+    assert error(torch.tensor([0.0]), [1e-60]) == 0.0  # below the type's range
     assert error(torch.tensor([1e-60], dtype=torch.float64), [1.1e-60]) == pytest.approx(0.1 / 1.1)
     free = np.array([False, True])
     assert error(torch.tensor([3.0, math.nan]), [3.0, 4.0], free) == 0.0
@@ -130,7 +130,7 @@ def test_error_of_results_that_are_no_numbers():
     assert error(torch.tensor([3.0, 4.0]), [3.0, 4.5]) == pytest.approx(0.5 / math.hypot(3.0, 4.5))
 
 
-def test_poison_reaches_every_way_to_allocate():
+def test_every_allocation_is_poisoned():
     like = torch.zeros(3)
     with poisoned():
         assert torch.empty(3).isnan().all()
@@ -139,7 +139,7 @@ def test_poison_reaches_every_way_to_allocate():
     assert not torch.zeros(3).isnan().any()
 
 
-def test_not_contiguous_case_is_what_it_says():
+def test_the_not_contiguous_case_is_not_contiguous():
     case = next(c for c in TINY if c.kind == "not contiguous")
     assert not tensors(case, torch.float32, CPU).x.is_contiguous()
 
@@ -190,7 +190,7 @@ def test_the_pass_that_a_candidate_implements(tmp_path, op, name, op_pass):
         ("{file}:helper", "is no pass"),
     ],
 )
-def test_candidates_that_cannot_be(tmp_path, spec, says):
+def test_invalid_candidates(tmp_path, spec, says):
     file, broken = tmp_path / "mine.py", tmp_path / "broken.py"
     file.write_text("def helper():\n    pass\n")
     broken.write_text("import no_such_module\n")
@@ -198,7 +198,7 @@ def test_candidates_that_cannot_be(tmp_path, spec, says):
         load_candidate(spec.format(file=file, broken=broken))
 
 
-def test_names_that_verify_does_not_know():
+def test_unknown_names():
     with pytest.raises(UserError, match="op 'encoder' is not known"):
         list(verify("encoder"))
     with pytest.raises(UserError, match="back-end 'gpu' is not known"):
@@ -208,9 +208,9 @@ def test_names_that_verify_does_not_know():
 
 
 def test_a_failing_row_has_json(tmp_path):
-    (found,) = checked(lambda *a, **k: (eager.encode(*a, **k)[0].nan_to_num(0.0), eager.encode(*a, **k)[1]))
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["error"] is None
-    assert not found.passed
+    (result,) = checked(lambda *a, **k: (eager.encode(*a, **k)[0].nan_to_num(0.0), eager.encode(*a, **k)[1]))
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["error"] is None
+    assert not result.passed
 
 
 def test_interpreter_process_that_fails_is_a_failed_row(monkeypatch):
@@ -219,13 +219,13 @@ def test_interpreter_process_that_fails_is_a_failed_row(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: Done)
     pytest.importorskip("triton")
-    found = list(verify("encode", "triton-interpreter"))
-    assert [r.op for r in found] == ["encode", "encode_backward"]
-    assert not any(r.passed for r in found)
-    assert "no such thing" in found[0].where
+    rows = list(verify("encode", "triton-interpreter"))
+    assert [r.op for r in rows] == ["encode", "encode_backward"]
+    assert not any(r.passed for r in rows)
+    assert "no such thing" in rows[0].where
 
 
-def test_a_process_that_stops_in_the_midst_of_a_pass_fails_that_pass(monkeypatch):
+def test_a_process_that_stops_within_a_pass_fails_that_pass(monkeypatch):
     run = subprocess.run
 
     def stopped(*arguments, **settings):

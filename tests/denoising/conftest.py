@@ -1,4 +1,4 @@
-"""What the tests of denoising share."""
+"""Models for the tests of denoising."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from partae_fast.models import ConvPartitionedAutoencoder
 
 
 @pytest.fixture
-def real():
-    """The real model, untrained, as a trained one is used."""
+def untrained():
+    """Return an untrained model with a spectrogram and a mask."""
     model = ConvPartitionedAutoencoder(bins=32, latents=8, taps=9, pool=16)
     model.spectrogram, model.mask, model.backend = Spectrogram(bins=32), Mask(), "eager"
     return model

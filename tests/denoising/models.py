@@ -1,4 +1,4 @@
-"""Models small enough to follow by hand, one of them with the reach in time of a trained one."""
+"""Small models for the tests of denoising."""
 
 import torch
 from torch.nn.functional import conv1d, max_pool1d, max_unpool1d, pad, relu
@@ -8,7 +8,7 @@ from partae_fast.denoising import Mask
 
 
 class Stub(torch.nn.Module):
-    """Encode, pool, unpool, decode in plain PyTorch, with random filters; half of the latents are foreground."""
+    """Convolutional autoencoder in plain PyTorch with random filters; half of the latents are foreground."""
 
     def __init__(self, spectrogram=None, pool=16, taps=9, latents=6, seed=0):
         super().__init__()
@@ -22,23 +22,23 @@ class Stub(torch.nn.Module):
         self.register_buffer("foreground", (torch.arange(latents) < latents // 2).float())
 
     def separate(self, x):
-        """Magnitudes (B, N, H) -> (signal, noise)."""
+        """Return signal and noise for magnitudes (B, N, H)."""
         frames, before = x.shape[1], (self.taps - 1) // 2
-        around = (self.taps - 1 - before, before)  # as in the convolution of the real model, from n + c - m
-        z = relu(conv1d(pad(x.mT, around), self.w_enc.permute(2, 1, 0).flip(-1)))
-        short = -frames % self.pool
-        values, positions = max_pool1d(pad(z, (0, short)), self.pool, return_indices=True)
+        padding = (self.taps - 1 - before, before)  # as in the encoder, which reads frames n + c - m
+        z = relu(conv1d(pad(x.mT, padding), self.w_enc.permute(2, 1, 0).flip(-1)))
+        missing = -frames % self.pool
+        values, positions = max_pool1d(pad(z, (0, missing)), self.pool, return_indices=True)
         u = max_unpool1d(values, positions, self.pool)[..., :frames]
         after = self.taps // 2
         parts = []
-        for chosen in (self.foreground, 1 - self.foreground):
-            v = pad(u * chosen[:, None], (self.taps - 1 - after, after))
+        for latents in (self.foreground, 1 - self.foreground):
+            v = pad(u * latents[:, None], (self.taps - 1 - after, after))
             parts.append(conv1d(v, self.w_dec.permute(2, 1, 0).flip(-1)).mT)
         return parts[0], parts[1]
 
 
 class Fixed(torch.nn.Module):
-    """The reconstructions are the input times two constants: the gain is the same everywhere in the band."""
+    """Model whose reconstructions are the input times two constants, so the gain is constant in the band."""
 
     def __init__(self, spectrogram, signal=1.0, noise=0.0, pool=16, taps=9):
         super().__init__()

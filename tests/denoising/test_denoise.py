@@ -1,4 +1,4 @@
-"""Denoising of arrays and streams: the stated rule, the same in chunks as in one piece, and the odd inputs."""
+"""Denoising of arrays and streams: the formula, chunks, gains, types and errors."""
 
 from pathlib import Path
 
@@ -28,35 +28,34 @@ def noise(length, channels=1, seed=0):
     return np.random.default_rng(seed).uniform(-0.3, 0.3, (length, channels)).astype(np.float32)
 
 
-def rule(audio, rate, model, floor):
-    """The rule at the head of the module, word for word, the whole recording at once."""
+def reference(audio, rate, model, floor):
+    """Return the formula of the module, computed for the whole recording at once."""
     spectrogram, out = model.spectrogram, np.empty_like(audio)
     for channel in range(audio.shape[1]):
         x = audio[:, channel]
-        there = resample(x, rate, spectrogram.rate)
-        stft = spectrogram.stft(there)
+        at_model_rate = resample(x, rate, spectrogram.rate)
+        stft = spectrogram.stft(at_model_rate)
         gain = np.zeros(stft.shape, np.float32)
         if len(stft):
             with torch.no_grad():
-                signal, noise = model.separate(torch.from_numpy(spectrogram.magnitude(there))[None])
+                signal, noise = model.separate(torch.from_numpy(spectrogram.magnitude(at_model_rate))[None])
             band = slice(spectrogram.first, spectrogram.first + spectrogram.bins)
             gain[:, band] = model.mask.gain(signal[0].numpy(), noise[0].numpy())
-        changed = spectrogram.istft((np.maximum(gain, floor) - floor) * stft, len(there))
-        back = np.zeros_like(x)
-        there_and_back = resample(changed, spectrogram.rate, rate)[: len(x)]
-        back[: len(there_and_back)] = there_and_back
-        out[:, channel] = floor * x + back
+        masked = spectrogram.istft((np.maximum(gain, floor) - floor) * stft, len(at_model_rate))
+        resampled = resample(masked, spectrogram.rate, rate)[: len(x)]
+        out[:, channel] = floor * x
+        out[: len(resampled), channel] += resampled
     return out
 
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("length", LENGTHS)
-def test_the_rule(rate, length):
+def test_denoising_agrees_with_the_formula(rate, length):
     model, audio = Stub(), noise(length, min(length, 2))
     for reduction, floor in ((None, 0.0), (20.0, 0.1)):
-        found = denoise(audio, rate, model, reduction=reduction)
-        assert (found.dtype, found.shape) == (np.float32, audio.shape)
-        np.testing.assert_allclose(found, rule(audio, rate, model, floor), rtol=0, atol=1e-6)
+        denoised = denoise(audio, rate, model, reduction=reduction)
+        assert (denoised.dtype, denoised.shape) == (np.float32, audio.shape)
+        np.testing.assert_allclose(denoised, reference(audio, rate, model, floor), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_the_rule(rate, length):
         Stub(pool=3, taps=12),
         Stub(pool=64, taps=5),
     ],
-    ids=["overlap 8", "no reach", "taps over pool", "pool over taps"],
+    ids=["overlap 8", "one tap", "more taps than pool", "fewer taps than pool"],
 )
 @settings(max_examples=15, deadline=None)
 @given(
@@ -77,27 +76,27 @@ def test_the_rule(rate, length):
     channels=st.integers(1, 2),
     rate=st.sampled_from(RATES),
 )
-def test_chunks_change_nothing(model, length, size, chunk, channels, rate):
+def test_chunks_agree_with_the_formula(model, length, size, chunk, channels, rate):
     audio = noise(length, channels)
     blocks = (audio[start : start + size] for start in range(0, length, size))
     chunked = np.concatenate(list(denoise_blocks(blocks, rate, channels, model, reduction=30, chunk=chunk)))
     assert chunked.shape == audio.shape
-    np.testing.assert_allclose(chunked, rule(audio, rate, model, 10 ** (-30 / 20)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(chunked, reference(audio, rate, model, 10 ** (-30 / 20)), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [22050, 44100])
 @pytest.mark.parametrize("chunk", [50, 160, 4096])
-def test_chunks_change_nothing_with_the_real_model(real, rate, chunk):
+def test_chunks_of_a_partitioned_autoencoder_agree_with_the_formula(untrained, rate, chunk):
     audio = noise(30_011, 2)
-    expected = rule(audio, rate, real, 0.0)
+    expected = reference(audio, rate, untrained, 0.0)
     assert np.abs(expected).max() > 0.01
-    found = np.concatenate(list(denoise_blocks([audio], rate, 2, real, chunk=chunk)))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    denoised = np.concatenate(list(denoise_blocks([audio], rate, 2, untrained, chunk=chunk)))
+    np.testing.assert_allclose(denoised, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("reduction", [None, 12.0])
-def test_signal_and_noise_add_up_to_the_input(rate, reduction):
+def test_signal_and_noise_sum_to_the_input(rate, reduction):
     model, audio = Stub(), noise(5003, 2)
     parts = [denoise(audio, rate, model, part, reduction) for part in ("signal", "noise")]
     assert np.abs(parts[0]).max() > 0.01
@@ -105,13 +104,13 @@ def test_signal_and_noise_add_up_to_the_input(rate, reduction):
     np.testing.assert_allclose(parts[0] + parts[1], audio, rtol=0, atol=1e-7)
 
 
-def test_each_channel_is_denoised_on_its_own():
+def test_each_channel_is_denoised_separately():
     model, audio = Stub(), noise(5000, 3)
     together = denoise(audio, 44100, model)
     for channel in range(3):
-        alone = denoise(audio[:, channel], 44100, model)
-        assert alone.shape == (5000,)
-        np.testing.assert_allclose(together[:, channel], alone, rtol=0, atol=1e-6)
+        separate_channel = denoise(audio[:, channel], 44100, model)
+        assert separate_channel.shape == (5000,)
+        np.testing.assert_allclose(together[:, channel], separate_channel, rtol=0, atol=1e-6)
 
 
 def tone(frequency, rate=44100, seconds=0.5):
@@ -124,33 +123,33 @@ def middle(audio):
 
 @pytest.mark.parametrize("frequency", [0, 300, 10_000, 15_000])
 @pytest.mark.parametrize(("reduction", "floor"), [(None, 0.0), (20.0, 0.1), (6.0, 10**-0.3)])
-def test_what_the_model_cannot_see_is_attenuated_by_the_reduction(frequency, reduction, floor):
+def test_frequencies_outside_the_band_are_attenuated_by_the_reduction(frequency, reduction, floor):
     audio = tone(frequency) if frequency else np.ones(22_050, np.float32)
-    found = denoise(audio, 44100, Fixed(Spectrogram()), reduction=reduction)
-    np.testing.assert_allclose(middle(found), floor * middle(audio), rtol=0, atol=2e-3)
+    denoised = denoise(audio, 44100, Fixed(Spectrogram()), reduction=reduction)
+    np.testing.assert_allclose(middle(denoised), floor * middle(audio), rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize(
     ("signal", "noise", "reduction", "gain"),
     [(1, 0, None, 1), (0, 1, None, 0), (3, 1, None, 0.9), (0, 1, 20, 0.1), (1, 1, 20, 0.5), (1, 9, 20, 0.1)],
 )
-def test_what_it_sees_gets_its_gain_and_no_less_than_the_reduction(signal, noise, reduction, gain):
-    found = denoise(tone(4000), 44100, Fixed(Spectrogram(), signal, noise), reduction=reduction)
-    np.testing.assert_allclose(middle(found), gain * middle(tone(4000)), rtol=0, atol=2e-3)
+def test_frequencies_in_the_band_get_the_gain_limited_by_the_reduction(signal, noise, reduction, gain):
+    denoised = denoise(tone(4000), 44100, Fixed(Spectrogram(), signal, noise), reduction=reduction)
+    np.testing.assert_allclose(middle(denoised), gain * middle(tone(4000)), rtol=0, atol=2e-3)
 
 
-def test_no_reduction_at_all_changes_nothing():
+def test_a_reduction_of_0_changes_nothing():
     audio = noise(5000, 2)
     np.testing.assert_allclose(denoise(audio, 44100, Stub(), reduction=0), audio, rtol=0, atol=1e-7)
 
 
-def test_the_exponent_of_the_models_mask_is_used():
+def test_the_mask_of_the_model_is_used():
     model = Fixed(Spectrogram(), 3, 1)
     model.mask = Mask(1.0)
     np.testing.assert_allclose(middle(denoise(tone(4000), 44100, model)), 0.75 * middle(tone(4000)), rtol=0, atol=2e-3)
 
 
-def test_the_gain_of_the_spectrogram_reaches_the_model_and_not_the_audio():
+def test_the_gain_of_the_spectrogram_affects_the_model_but_not_the_audio():
     class Threshold(Fixed):
         def separate(self, x):
             return (x > 1).float(), (x <= 1).float()
@@ -165,56 +164,56 @@ def test_the_gain_of_the_spectrogram_reaches_the_model_and_not_the_audio():
 
 @pytest.mark.parametrize("part", ["signal", "noise"])
 @pytest.mark.parametrize("shape", [(0,), (0, 2), (10_000,), (10_000, 2)])
-def test_silence_and_nothing_stay_what_they_are(real, part, shape):
+def test_silence_and_empty_arrays_are_unchanged(untrained, part, shape):
     for rate in (22050, 44100):
-        found = denoise(np.zeros(shape, np.float32), rate, real, part)
-        np.testing.assert_array_equal(found, np.zeros(shape, np.float32))
+        denoised = denoise(np.zeros(shape, np.float32), rate, untrained, part)
+        np.testing.assert_array_equal(denoised, np.zeros(shape, np.float32))
 
 
-def test_double_precision_strides_and_tensors_are_taken():
+def test_float64_strided_arrays_and_tensors_give_the_same_result():
     model, audio = Stub(), noise(3000, 2)
     expected = denoise(audio[:, 1].copy(), 22050, model)
-    for same in (audio[:, 1], audio[:, 1].astype(np.float64), torch.from_numpy(audio)[:, 1]):
-        np.testing.assert_array_equal(denoise(same, 22050, model), expected)
+    for converted in (audio[:, 1], audio[:, 1].astype(np.float64), torch.from_numpy(audio)[:, 1]):
+        np.testing.assert_array_equal(denoise(converted, 22050, model), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-def test_a_tensor_comes_back_as_a_tensor_of_its_type(dtype):
+def test_a_tensor_gives_a_tensor_of_its_type(dtype):
     model, audio = Stub(), torch.from_numpy(noise(3000, 2)).to(dtype).requires_grad_()
-    done = denoise(audio, 22050, model)
-    assert isinstance(done, torch.Tensor) and done.dtype == dtype and not done.requires_grad
+    denoised = denoise(audio, 22050, model)
+    assert isinstance(denoised, torch.Tensor) and denoised.dtype == dtype and not denoised.requires_grad
     expected = torch.from_numpy(denoise(audio.detach().float().numpy(), 22050, model))
-    assert torch.equal(done, expected.to(dtype))
+    assert torch.equal(denoised, expected.to(dtype))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-def test_a_tensor_on_a_gpu_comes_back_there():
+def test_a_tensor_on_a_gpu_gives_a_tensor_on_it():
     audio = torch.from_numpy(noise(3000, 2))
-    done = denoise(audio.cuda(), 22050, Stub())
-    assert done.is_cuda and torch.equal(done.cpu(), denoise(audio, 22050, Stub()))
+    denoised = denoise(audio.cuda(), 22050, Stub())
+    assert denoised.is_cuda and torch.equal(denoised.cpu(), denoise(audio, 22050, Stub()))
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_each_class_denoises_in_each_type_as_its_copy_in_float32(kind):
-    use = separate if issubclass(kind, SourceSeparator) else denoise
+def test_models_of_other_types_give_the_result_of_float32(kind):
+    process = separate if issubclass(kind, SourceSeparator) else denoise
     audio = noise(900)[:, 0]
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         model = small_with_settings(kind).to(dtype)
-        done = use(audio, RATE, model)
+        result = process(audio, RATE, model)
         assert all(tensor.dtype == dtype for tensor in tensors_of(model).values())
-        np.testing.assert_equal(done, use(audio, RATE, model.float()))
+        np.testing.assert_equal(result, process(audio, RATE, model.float()))
 
 
 @pytest.mark.parametrize("wrapped", [torch.compile, torch.nn.DataParallel])
-def test_wrapped_models_denoise_and_separate(real, wrapped):
+def test_wrapped_models_denoise_and_separate(untrained, wrapped):
     audio = noise(900)[:, 0]
-    np.testing.assert_array_equal(denoise(audio, 22050, wrapped(real)), denoise(audio, 22050, real))
+    np.testing.assert_array_equal(denoise(audio, 22050, wrapped(untrained)), denoise(audio, 22050, untrained))
     separator = small_with_settings(FeedForwardSeparator)
     np.testing.assert_equal(separate(audio, RATE, wrapped(separator)), separate(audio, RATE, separator))
 
 
-@pytest.mark.parametrize("use", [denoise, separate])
+@pytest.mark.parametrize("process", [denoise, separate])
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -222,30 +221,30 @@ def test_wrapped_models_denoise_and_separate(real, wrapped):
         (Path("m.safetensors"), "model is the path 'm"),
     ],
 )
-def test_a_path_in_place_of_a_model_is_refused(use, model, message):
+def test_a_path_as_model_is_refused(process, model, message):
     with pytest.raises(TypeError, match=message):
-        use(noise(10), 22050, model)
+        process(noise(10), 22050, model)
 
 
 @pytest.mark.parametrize("model", [None, torch.nn.Linear(2, 2), Stub])
-def test_what_is_no_model_is_refused(model):
-    with pytest.raises(TypeError, match=r"denoise: model is a .*; give a trained model, as pf\.load"):
+def test_other_objects_as_model_are_refused(model):
+    with pytest.raises(TypeError, match=r"denoise: model is a .*; pass a trained model, as pf\.load"):
         denoise(noise(10), 22050, model)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("where", [0, 2205, 99_999])
-def test_samples_that_are_not_finite_are_refused_with_the_time_of_the_first(value, where):
+@pytest.mark.parametrize("index", [0, 2205, 99_999])
+def test_samples_that_are_not_finite_are_refused_with_the_time_of_the_first(value, index):
     audio = noise(100_000, 2)
-    audio[where:, 1] = value
-    with pytest.raises(UserError, match=f"the sample at {where / 22050:.3f} s is {value}"):
+    audio[index:, 1] = value
+    with pytest.raises(UserError, match=f"the sample at {index / 22050:.3f} s is {value}"):
         denoise(audio, 22050, Stub())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"audio": np.zeros(10, np.int16)}, "must be float"),
+        ({"audio": np.zeros(10, np.int16)}, "must be floating-point"),
         ({"audio": np.zeros((2, 3, 4), np.float32)}, r"shape \(2, 3, 4\)"),
         ({"audio": np.float32(1)}, r"shape \(\)"),
         ({"rate": 0}, "rate is 0 Hz"),
@@ -255,10 +254,10 @@ def test_samples_that_are_not_finite_are_refused_with_the_time_of_the_first(valu
         ({"reduction": np.nan}, "reduction is nan dB"),
     ],
 )
-def test_what_makes_no_sense_is_refused(change, message):
-    call = {"audio": np.zeros(10, np.float32), "rate": 22050, "model": Stub(), **change}
+def test_invalid_arguments_are_refused(change, message):
+    arguments = {"audio": np.zeros(10, np.float32), "rate": 22050, "model": Stub(), **change}
     with pytest.raises(UserError, match=message):
-        denoise(**call)
+        denoise(**arguments)
 
 
 def test_a_model_without_spectrogram_is_refused():
@@ -268,40 +267,39 @@ def test_a_model_without_spectrogram_is_refused():
         denoise(noise(10), 22050, model)
 
 
-def test_a_model_that_gives_nan_is_refused():
+def test_a_reconstruction_of_nan_is_refused():
     with pytest.raises(UserError, match="the model reconstructs NaN"):
         denoise(noise(1000), 22050, Fixed(Spectrogram(), signal=float("nan")))
 
 
-def test_settings_are_checked_before_the_stream_is_touched():
-    def untouched():
-        raise AssertionError("read from")
+def test_arguments_are_checked_before_the_stream_is_read():
+    def unread():
+        raise AssertionError("the stream was read")
         yield
 
     with pytest.raises(UserError, match="part is"):
-        denoise_blocks(untouched(), 22050, 1, Stub(), part="music")
+        denoise_blocks(unread(), 22050, 1, Stub(), part="music")
 
 
-def test_memory_is_bounded():
-    """A stream without end gives its first second while no more than some chunks of it were read."""
-    read = 0
+def test_an_endless_stream_is_denoised_with_bounded_memory():
+    samples_in = 0
 
     def endless():
-        nonlocal read
+        nonlocal samples_in
         while True:
-            read += 1000
+            samples_in += 1000
             yield noise(1000)
 
-    given = 0
+    samples_out = 0
     for block in denoise_blocks(endless(), 44100, 1, Stub(), chunk=64):
-        given += len(block)
-        assert read - given < 30_000
-        if given > 100_000:
+        samples_out += len(block)
+        assert samples_in - samples_out < 30_000
+        if samples_out > 100_000:
             break
 
 
-class Halving(torch.nn.Module):
-    """Estimates half of each bin below a frequency, an eighth turn later, and nothing above it."""
+class HalfBand(torch.nn.Module):
+    """Model that estimates 0.5j times the spectrum in the lower half of the bins, and 0 in the upper half."""
 
     def __init__(self):
         super().__init__()
@@ -312,15 +310,14 @@ class Halving(torch.nn.Module):
         return torch.where(torch.arange(33) < 16, 0.5j * spectra, 0)
 
 
-def test_what_a_model_estimates_is_taken_as_it_is():
-    model, audio = Halving(), noise(4000)[:, 0]
+def test_estimated_spectra_replace_the_masked_ones():
+    model, audio = HalfBand(), noise(4000)[:, 0]
     spectrogram = model.spectrogram
     spectra = spectrogram.stft(audio)
-    wanted = spectrogram.istft(model.estimate(torch.from_numpy(spectra)).numpy(), len(audio))
-    found = denoise(audio, 16000, model)
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
-    np.testing.assert_allclose(found + denoise(audio, 16000, model, "noise"), audio, atol=1e-6)
+    expected = spectrogram.istft(model.estimate(torch.from_numpy(spectra)).numpy(), len(audio))
+    denoised = denoise(audio, 16000, model)
+    np.testing.assert_allclose(denoised, expected, atol=1e-6)
+    np.testing.assert_allclose(denoised + denoise(audio, 16000, model, "noise"), audio, atol=1e-6)
     floored = np.where(np.arange(33) < 16, 0.5j * spectra, 0.1 * spectra)
-    np.testing.assert_allclose(
-        denoise(audio, 16000, model, reduction=20.0), spectrogram.istft(floored, len(audio)), atol=1e-6
-    )
+    limited = denoise(audio, 16000, model, reduction=20.0)
+    np.testing.assert_allclose(limited, spectrogram.istft(floored, len(audio)), atol=1e-6)

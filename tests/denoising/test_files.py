@@ -1,4 +1,4 @@
-"""Files through the denoiser: the samples of the array run, nothing half-written, less at a time where memory ends."""
+"""Denoising of files: samples, formats, memory and errors."""
 
 import os
 import tracemalloc
@@ -26,18 +26,18 @@ def recording(path, length=20_011, channels=1, rate=44100, subtype="FLOAT", seed
 
 @pytest.mark.parametrize("part", ["signal", "noise"])
 @pytest.mark.parametrize("rate", [22050, 44100])
-def test_a_file_is_denoised_as_its_array_is(tmp_path, part, rate):
+def test_a_denoised_file_equals_the_denoised_array(tmp_path, part, rate):
     source, model = recording(tmp_path / "a.wav", 150_011, 2, rate), Stub()
     denoise_file(model, source, tmp_path / "b.wav", part, reduction=30)
     audio, _ = files.read(source)
-    found, found_rate = files.read(tmp_path / "b.wav")
-    assert found_rate == rate
-    np.testing.assert_allclose(found, denoise(audio, rate, model, part, 30), rtol=0, atol=1e-6)
+    denoised, output_rate = files.read(tmp_path / "b.wav")
+    assert output_rate == rate
+    np.testing.assert_allclose(denoised, denoise(audio, rate, model, part, 30), rtol=0, atol=1e-6)
     assert sorted(os.listdir(tmp_path)) == ["a.wav", "b.wav"]
 
 
 @pytest.mark.parametrize(
-    ("source", "subtype", "target", "kept"),
+    ("source", "subtype", "target", "expected"),
     [
         ("a.wav", "PCM_24", "b.flac", "PCM_24"),
         ("a.flac", "PCM_16", "b.wav", "PCM_16"),
@@ -45,20 +45,20 @@ def test_a_file_is_denoised_as_its_array_is(tmp_path, part, rate):
         ("a.ogg", "VORBIS", "b.wav", "PCM_16"),
     ],
 )
-def test_the_subtype_is_kept_where_the_format_has_it(tmp_path, source, subtype, target, kept):
+def test_the_subtype_is_kept_if_the_format_has_it(tmp_path, source, subtype, target, expected):
     before = files.info(recording(tmp_path / source, subtype=subtype))
     denoise_file(Stub(), tmp_path / source, tmp_path / target)
     after = files.info(tmp_path / target)
-    assert (after.subtype, after.frames, after.rate, after.channels) == (kept, before.frames, before.rate, 1)
+    assert (after.subtype, after.frames, after.rate, after.channels) == (expected, before.frames, before.rate, 1)
 
 
-def test_silence_comes_out_unchanged(tmp_path):
+def test_silence_stays_silent(tmp_path):
     source = recording(tmp_path / "a.wav", level=0.0, subtype="PCM_16")
     denoise_file(Stub(), source, tmp_path / "b.wav")
     assert not files.read(tmp_path / "b.wav")[0].any()
 
 
-def test_nothing_is_written_where_the_end_of_the_input_is_bad(tmp_path):
+def test_a_bad_sample_at_the_end_of_the_input_leaves_no_output(tmp_path):
     samples = np.zeros(200_000, np.float32)
     samples[-1] = np.nan
     soundfile.write(tmp_path / "a.wav", samples, 22050, subtype="FLOAT")
@@ -68,46 +68,46 @@ def test_nothing_is_written_where_the_end_of_the_input_is_bad(tmp_path):
 
 
 @pytest.mark.parametrize("figure", [False, True])
-def test_what_exists_is_replaced_only_on_request(tmp_path, figure):
+def test_an_existing_file_is_replaced_only_with_overwrite(tmp_path, figure):
     source = recording(tmp_path / "a.wav")
-    there = tmp_path / ("b.png" if figure else "b.wav")
-    there.write_bytes(b"mine")
+    existing = tmp_path / ("b.png" if figure else "b.wav")
+    existing.write_bytes(b"mine")
     with pytest.raises(UserError, match="exists already"):
         denoise_file(Stub(), source, tmp_path / "b.wav", figure=figure)
-    assert there.read_bytes() == b"mine"
-    assert sorted(os.listdir(tmp_path)) == ["a.wav", there.name]
+    assert existing.read_bytes() == b"mine"
+    assert sorted(os.listdir(tmp_path)) == ["a.wav", existing.name]
     denoise_file(Stub(), source, tmp_path / "b.wav", figure=figure, overwrite=True)
-    assert there.read_bytes() != b"mine"
+    assert existing.read_bytes() != b"mine"
 
 
-def test_the_input_is_never_the_target(tmp_path):
+def test_the_input_is_refused_as_target(tmp_path):
     source = recording(tmp_path / "a.wav")
     before = source.read_bytes()
     (tmp_path / "link.wav").symlink_to(source)
     for target in (source, tmp_path / "link.wav"):
         with pytest.raises(UserError, match="is the input itself"):
             denoise_file(Stub(), source, target, overwrite=True)
-        with pytest.raises(UserError, match="is an input, and would be lost"):
+        with pytest.raises(UserError, match="is an input and would be overwritten"):
             lone_target([source], target, overwrite=True)
     assert source.read_bytes() == before
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path):
+def test_peak_memory_does_not_grow_with_the_file(tmp_path):
     model = Fixed(Spectrogram(), 1, 1)
 
-    def peak(length):
+    def peak_memory(length):
         source = recording(tmp_path / f"{length}.wav", length, rate=22050, subtype="PCM_16")
         denoise_file(model, source, tmp_path / "warm.wav", overwrite=True, chunk=2048)
         tracemalloc.start()
         denoise_file(model, source, tmp_path / "out.wav", overwrite=True, chunk=2048)
-        most = tracemalloc.get_traced_memory()[1]
+        peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return most
+        return peak
 
-    assert peak(2_400_000) < 1.2 * peak(800_000)
+    assert peak_memory(2_400_000) < 1.2 * peak_memory(800_000)
 
 
-def test_a_real_recording(tmp_path, shared_data):
+def test_a_field_recording_is_denoised(tmp_path, shared_data):
     source = shared_data("birdsong/chiffchaff.flac")
     denoise_file(Stub(), source, tmp_path / "b.flac", reduction=20)
     before, after = files.info(source), files.info(tmp_path / "b.flac")
@@ -116,17 +116,17 @@ def test_a_real_recording(tmp_path, shared_data):
 
 def test_tags_and_time_of_change_are_kept(tmp_path):
     source = recording(tmp_path / "a.wav", subtype="PCM_16")
-    said = "Recorded at 05:30:00 22/05/2019 (UTC) by AudioMoth 24F3190361CBF4CE"
+    comment = "Recorded at 05:30:00 22/05/2019 (UTC) by AudioMoth 24F3190361CBF4CE"
     with soundfile.SoundFile(source, "r+") as file:
-        file.comment = said
+        file.comment = comment
     os.utime(source, ns=(10**18, 10**18 + 123))
-    about = denoise_file(Stub(), source, tmp_path / "b.wav")
-    assert about.seconds == 20_011 / 44100
-    assert files.info(tmp_path / "b.wav").tags["comment"] == said
+    header = denoise_file(Stub(), source, tmp_path / "b.wav")
+    assert header.seconds == 20_011 / 44100
+    assert files.info(tmp_path / "b.wav").tags["comment"] == comment
     assert (tmp_path / "b.wav").stat().st_mtime_ns == source.stat().st_mtime_ns == 10**18 + 123
 
 
-def test_samples_beyond_full_scale_become_what_is_asked_for(tmp_path):
+def test_clipping_is_passed_to_the_writer(tmp_path):
     source = recording(tmp_path / "a.wav", 2000, subtype="PCM_16")
     with pytest.raises(UserError, match="clipping is 'wrap'"):
         denoise_file(Stub(), source, tmp_path / "b.wav", clipping="wrap")
@@ -134,7 +134,7 @@ def test_samples_beyond_full_scale_become_what_is_asked_for(tmp_path):
     assert files.info(tmp_path / "b.wav").subtype == "FLOAT"
 
 
-def test_a_recording_that_changes_meanwhile_is_refused(tmp_path):
+def test_a_recording_that_changes_while_it_is_read_is_refused(tmp_path):
     source = recording(tmp_path / "a.wav", 100_000)
 
     def grow(share):
@@ -142,20 +142,20 @@ def test_a_recording_that_changes_meanwhile_is_refused(tmp_path):
             file.write(b"more")
 
     with pytest.raises(UserError, match=r"a\.wav: changed while it was read"):
-        denoise_file(Stub(), source, tmp_path / "b.wav", tell=grow)
+        denoise_file(Stub(), source, tmp_path / "b.wav", progress_callback=grow)
     assert os.listdir(tmp_path) == ["a.wav"]
 
 
-class Greedy(Stub):
-    """Has memory for no more than so many frames at a time."""
+class MemoryLimited(Stub):
+    """Model that raises an error for more than `limit` frames at a time."""
 
-    def __init__(self, most, error):
+    def __init__(self, limit, error):
         super().__init__()
-        self.most, self.error, self.asked = most, error, []
+        self.limit, self.error, self.frame_counts = limit, error, []
 
     def separate(self, x):
-        self.asked.append(x.shape[1])
-        if x.shape[1] > self.most:
+        self.frame_counts.append(x.shape[1])
+        if x.shape[1] > self.limit:
             raise self.error()
         return super().separate(x)
 
@@ -168,27 +168,27 @@ OUT_OF_MEMORY = [
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["host", "GPU", "PyTorch on the host"])
-def test_where_memory_runs_out_less_is_taken_at_a_time(tmp_path, caplog, error):
-    enough = CHUNK // 4 + 100  # with the halo
-    source, model = recording(tmp_path / "a.wav", 200_000), Greedy(enough, error)
+def test_chunks_are_halved_until_memory_suffices(tmp_path, caplog, error):
+    limit = CHUNK // 4 + 100  # a quarter of a chunk and its halo
+    source, model = recording(tmp_path / "a.wav", 200_000), MemoryLimited(limit, error)
     denoise_file(model, source, tmp_path / "b.wav")
     denoise_file(Stub(), source, tmp_path / "c.wav")
     np.testing.assert_allclose(files.read(tmp_path / "b.wav")[0], files.read(tmp_path / "c.wav")[0], rtol=0, atol=1e-6)
-    said = [record.message for record in caplog.records if "memory" in record.message]
+    messages = [record.message for record in caplog.records if "memory" in record.message]
     halves = (CHUNK // 2, CHUNK // 4)
-    assert said == [f"{source}: memory ran out; begun again with {n} frames at a time" for n in halves]
-    assert model.asked[-1] <= enough
+    assert messages == [f"{source}: memory ran out; started again with {n} frames at a time" for n in halves]
+    assert model.frame_counts[-1] <= limit
 
 
-def test_where_memory_is_too_small_for_anything_the_file_is_refused(tmp_path):
-    source, model = recording(tmp_path / "a.wav"), Greedy(0, MemoryError)
-    with pytest.raises(UserError, match=r"a\.wav: memory ran out, with 128 frames of 1 channels at a time too"):
+def test_too_little_memory_for_the_smallest_chunk_is_refused(tmp_path):
+    source, model = recording(tmp_path / "a.wav"), MemoryLimited(0, MemoryError)
+    with pytest.raises(UserError, match=r"a\.wav: memory ran out with only 128 frames of 1 channels at a time"):
         denoise_file(model, source, tmp_path / "b.wav")
-    assert len(model.asked) >= 5 and os.listdir(tmp_path) == ["a.wav"]
+    assert len(model.frame_counts) >= 5 and os.listdir(tmp_path) == ["a.wav"]
 
 
-def test_another_fault_is_not_taken_for_want_of_memory(tmp_path):
-    source, model = recording(tmp_path / "a.wav"), Greedy(0, lambda: RuntimeError("shapes do not match"))
+def test_other_errors_are_raised_without_another_attempt(tmp_path):
+    source, model = recording(tmp_path / "a.wav"), MemoryLimited(0, lambda: RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes"):
         denoise_file(model, source, tmp_path / "b.wav")
-    assert len(model.asked) == 1
+    assert len(model.frame_counts) == 1

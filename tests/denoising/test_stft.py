@@ -1,4 +1,4 @@
-"""From samples to magnitudes and from gains to samples, against the one definition of the spectrogram."""
+"""The blockwise transforms, compared with `Spectrogram`."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def block(request, monkeypatch):
 @pytest.mark.parametrize(
     ("frames", "before", "count", "channels"), [(1, 0, 1, 1), (16, 0, 16, 1), (17, 16, 1, 3), (53, 3, 47, 2)]
 )
-def test_blocks_give_what_the_spectrogram_gives(block, settings, frames, before, count, channels):
+def test_both_transforms_equal_those_of_the_spectrogram(block, settings, frames, before, count, channels):
     spectrogram = Spectrogram(**settings)
     audio, gains = samples(spectrogram, frames, channels), np.abs(noise(channels, count, spectrogram.bins, seed=1))
     spectra, magnitudes = stft.analyse(audio, spectrogram)
@@ -49,7 +49,7 @@ def test_blocks_give_what_the_spectrogram_gives(block, settings, frames, before,
     np.testing.assert_allclose(total, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_gains_of_one_give_the_samples_back(block):
+def test_gains_of_1_reconstruct_the_samples(block):
     spectrogram, audio = Spectrogram(low=0.0, high=None), noise(1000)
     padded = np.zeros((spectrogram.frame_count(1000) - 1) * spectrogram.hop + spectrogram.n_fft, np.float32)
     padded[spectrogram.n_fft // 2 :][:1000] = audio
@@ -62,7 +62,7 @@ def test_gains_of_one_give_the_samples_back(block):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_gain_that_is_not_finite_gives_none(value):
+def test_gains_that_are_not_finite_give_none(value):
     spectrogram = Spectrogram()
     spectra, magnitudes = stft.analyse(samples(spectrogram, 20, 1), spectrogram)
     gains = np.ones_like(magnitudes)

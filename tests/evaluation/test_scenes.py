@@ -1,4 +1,4 @@
-"""Scenes are what their docstring says: levels, cuts, rates, bands, and clear words for folders that make none."""
+"""Scenes: levels, cuts, rates, bands, and errors for unsuitable folders."""
 
 import numpy as np
 import pytest
@@ -15,60 +15,60 @@ def decibels(first, second):
     return 10 * np.log10(np.mean(np.square(first)) / np.mean(np.square(second)))
 
 
-def scene(limits=(2000.0, 4000.0)):
+def make_scene(limits=(2000.0, 4000.0)):
     return Scene("s", song(), hiss(3.0, 0), hiss(2.0, 1), RATE, limits)
 
 
 @pytest.mark.parametrize("level", [-10.0, 0.0, 5.0])
-def test_mixture_has_the_level_in_the_band_and_leaves_the_song_as_it_is(level):
-    made = scene()
-    mixture, noise_only = made.mixture(level)
-    noise = mixture - made.song
-    inside = [band(part, RATE, *made.band) for part in (made.song, noise)]
-    assert decibels(*inside) == pytest.approx(level, abs=1e-3)
-    scale = noise @ made.noise / (made.noise @ made.noise)
-    np.testing.assert_allclose(noise, scale * made.noise, atol=1e-6)
-    np.testing.assert_allclose(noise_only, scale * made.noise_only, atol=1e-6)
+def test_mixture_has_the_level_in_the_band_and_contains_the_song_unscaled(level):
+    scene = make_scene()
+    mixture, noise_only = scene.mixture(level)
+    noise = mixture - scene.song
+    in_band = [band(audio, RATE, *scene.band) for audio in (scene.song, noise)]
+    assert decibels(*in_band) == pytest.approx(level, abs=1e-3)
+    scale = noise @ scene.noise / (scene.noise @ scene.noise)
+    np.testing.assert_allclose(noise, scale * scene.noise, atol=1e-6)
+    np.testing.assert_allclose(noise_only, scale * scene.noise_only, atol=1e-6)
     assert mixture.dtype == noise_only.dtype == np.float32
 
 
-def test_mismatch_is_of_the_noise_only_audio_alone():
-    mixture, noise_only = scene().mixture(0.0)
-    other_mixture, louder = scene().mixture(0.0, mismatch=12.0)
+def test_mismatch_scales_only_the_noise_only_audio():
+    mixture, noise_only = make_scene().mixture(0.0)
+    other_mixture, louder = make_scene().mixture(0.0, mismatch=12.0)
     assert np.array_equal(mixture, other_mixture)
     assert decibels(louder, noise_only) == pytest.approx(12.0, abs=1e-3)
 
 
 @pytest.mark.parametrize("limits", [(4000.0, 2000.0), (2000.0, 9000.0), (-1.0, 2000.0), (2000.0, 2000.0)])
-def test_a_band_that_is_none_is_refused(limits):
+def test_invalid_bands_are_rejected(limits):
     with pytest.raises(UserError, match="s: the band is"):
-        scene(limits)
+        make_scene(limits)
 
 
-def test_a_scene_without_sound_in_the_band_is_refused():
-    with pytest.raises(UserError, match="nothing sounds in the noise-only audio"):
+def test_silence_in_the_band_is_rejected():
+    with pytest.raises(UserError, match="noise-only audio is silent from 2000 to 4000 Hz"):
         Scene("s", song(), hiss(3.0, 0), np.zeros(RATE, np.float32), RATE, (2000.0, 4000.0))
 
 
-def test_folder_makes_every_clean_file_with_every_noise(folder):
-    found = scenes_of(folder)
-    assert [s.name for s in found] == ["a, rain", "a, wind", "b, rain", "b, wind"]
-    for made in found:
-        assert made.rate == RATE and len(made.song) == len(made.noise)
-    wind, short = hiss(6.0, 1), found[3]
-    assert len(short.song) == round(0.6 * 6 * RATE)  # song b lasts 4 s
-    np.testing.assert_array_equal(short.noise, wind[: len(short.song)])
-    np.testing.assert_array_equal(short.noise_only, wind[round(0.6 * len(wind)) :])
-    assert len(found[1].song) == 3 * RATE  # song a is shorter than what is mixed, and nothing of the rest is
-    np.testing.assert_array_equal(found[1].noise_only, short.noise_only)
-    np.testing.assert_array_equal(found[0].noise, resample(hiss(5.0, 2, 12000), 12000, RATE)[: 3 * RATE])
+def test_every_clean_file_is_combined_with_every_noise(folder):
+    scenes = scenes_of(folder)
+    assert [s.name for s in scenes] == ["a, rain", "a, wind", "b, rain", "b, wind"]
+    for scene in scenes:
+        assert scene.rate == RATE and len(scene.song) == len(scene.noise)
+    wind, b_in_wind = hiss(6.0, 1), scenes[3]
+    assert len(b_in_wind.song) == round(0.6 * 6 * RATE)  # song b lasts 4 s and is cut
+    np.testing.assert_array_equal(b_in_wind.noise, wind[: len(b_in_wind.song)])
+    np.testing.assert_array_equal(b_in_wind.noise_only, wind[round(0.6 * len(wind)) :])
+    assert len(scenes[1].song) == 3 * RATE  # song a is shorter than the noise for the mixture
+    np.testing.assert_array_equal(scenes[1].noise_only, b_in_wind.noise_only)
+    np.testing.assert_array_equal(scenes[0].noise, resample(hiss(5.0, 2, 12000), 12000, RATE)[: 3 * RATE])
 
 
-def test_band_of_a_folder_holds_most_of_the_song_and_ends_with_the_noise(folder):
-    for made in scenes_of(folder):
-        low, high = made.band
-        energy = np.square(band(made.song, RATE, low, high)).sum() / np.square(made.song.astype(float)).sum()
-        limited = made.name == "b, rain" and high == 6000
+def test_default_band_contains_most_of_the_song_and_ends_at_half_the_noise_rate(folder):
+    for scene in scenes_of(folder):
+        low, high = scene.band
+        energy = np.square(band(scene.song, RATE, low, high)).sum() / np.square(scene.song.astype(float)).sum()
+        limited = scene.name == "b, rain" and high == 6000
         assert energy == pytest.approx(0.9, abs=0.01) or limited
     write(folder / "clean" / "b.wav", song(4.0, pitch=6500.0))
     assert scenes_of(folder, low=1000.0)[2].band == (1000.0, 6000.0)
@@ -77,7 +77,7 @@ def test_band_of_a_folder_holds_most_of_the_song_and_ends_with_the_noise(folder)
         scenes_of(folder, low=7000.0, high=7500.0)
 
 
-def test_pairs_of_one_name_are_one_scene_each_with_noise_only_audio_of_their_own(folder):
+def test_files_of_the_same_name_make_pairs(folder):
     (folder / "noise" / "rain.wav").rename(folder / "noise" / "a.wav")
     (folder / "noise" / "wind.wav").rename(folder / "noise" / "b.wav")
     write(folder / "noise_only" / "b.flac", hiss(1.5, 3))
@@ -91,13 +91,13 @@ def test_pairs_of_one_name_are_one_scene_each_with_noise_only_audio_of_their_own
         scenes_of(folder)
 
 
-def test_first_channel_is_taken_and_hidden_files_are_none(folder):
+def test_the_first_channel_is_used_and_hidden_files_are_ignored(folder):
     write(folder / "clean" / "a.wav", np.stack([song(), hiss(3.0, 5)], 1))
     (folder / "clean" / ".notes").write_text("no recording")
     np.testing.assert_array_equal(scenes_of(folder)[0].song, song())
 
 
-def test_folders_that_make_no_scene_say_what_is_wanted(folder, tmp_path):
+def test_unsuitable_folders_are_rejected(folder, tmp_path):
     with pytest.raises(UserError, match="has no folder clean"):
         scenes_of(tmp_path / "clean")
     for path in (folder / "noise").iterdir():
@@ -113,12 +113,12 @@ def test_folders_that_make_no_scene_say_what_is_wanted(folder, tmp_path):
         scenes_of(folder)
 
 
-def test_recordings_beside_the_project_make_twelve_scenes(shared_data):
+def test_project_recordings_make_twelve_scenes(shared_data):
     root = shared_data("birdsong/chiffchaff.flac").parents[1]
-    found = scenes_of(root)
-    assert len(found) == len({s.name for s in found}) == 12
+    scenes = scenes_of(root)
+    assert len(scenes) == len({s.name for s in scenes}) == 12
     shared_data("noise/cafe.flac")
-    for made in found:
-        assert len(made.song) == len(made.noise) and made.band[1] in (7200.0, 8000.0)
-        assert len(made.noise_only) > made.rate  # seconds of it, and not a repetition of what is mixed
-        assert not np.array_equal(made.noise_only[:1000], made.noise[:1000])
+    for scene in scenes:
+        assert len(scene.song) == len(scene.noise) and scene.band[1] in (7200.0, 8000.0)
+        assert len(scene.noise_only) > scene.rate  # more than a second, and other audio than the noise
+        assert not np.array_equal(scene.noise_only[:1000], scene.noise[:1000])

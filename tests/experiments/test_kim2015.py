@@ -1,4 +1,4 @@
-"""The experiment of Kim & Smaragdis 2015: what it hears, what it measures, the rules of its claims, all of it small."""
+"""The experiment of Kim & Smaragdis 2015: recordings, scores, rules of the claims, and a whole run."""
 
 import csv
 from pathlib import Path
@@ -9,9 +9,9 @@ import soundfile
 
 from partae_fast.cli import main
 from partae_fast.errors import UserError
-from partae_fast.experiments.kim2015.claims import judge
-from partae_fast.experiments.kim2015.curves import ADAPTED, MEASURES, SPEECH, curve, unadapted
+from partae_fast.experiments.kim2015.claims import check_claims
 from partae_fast.experiments.kim2015.data import load, load_singing
+from partae_fast.experiments.kim2015.scores import ADAPTED, MEASURES, SPEECH, baseline_scores, curve
 from partae_fast.metrics import bss
 from partae_fast.models.adaptive_dae import GRADIENTS, HELD
 
@@ -30,7 +30,7 @@ def hiss(number, seconds=0.4):
     return np.convolve(noise, np.ones(1 + number), "same")
 
 
-def put(path, samples, **options):
+def write(path, samples, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, RATE, **options)
 
@@ -38,147 +38,147 @@ def put(path, samples, **options):
 @pytest.fixture
 def tree(tmp_path):
     for kind, name in enumerate(("fan", "hum", "rain", "street")):
-        put(tmp_path / "noise" / name / "a.wav", hiss(kind))
+        write(tmp_path / "noise" / name / "a.wav", hiss(kind))
     return tmp_path
 
 
 def with_speakers(tree):
     for number in range(8):
-        put(tree / "clean" / f"speaker{number // 4}" / f"{number}.wav", voice(number))
+        write(tree / "clean" / f"speaker{number // 4}" / f"{number}.wav", voice(number))
     return tree
 
 
-def test_of_each_speaker_the_last_files_are_tested_and_of_noise_the_last_kinds(tree):
-    material = load(with_speakers(tree))
-    assert (material.rate, material.n_fft, material.spectrogram.hop) == (RATE, 512, 128)
-    assert len(material.clean) == 6 and list(material.noise) == ["fan", "hum"] and material.kinds == ["rain", "street"]
-    assert [(test.voice_name, test.kind) for test in material.tests[:2]] == [("speaker0", "rain"), ("speaker1", "rain")]
-    test = material.tests[0]
-    assert np.corrcoef(test.voice, voice(3))[0, 1] > 0.999  # the fourth file of the first speaker
-    mixture, noise = test.mixed(-5.0)
-    np.testing.assert_allclose(mixture, test.voice + noise)
-    assert 10 * np.log10(np.mean(test.voice**2) / np.mean(noise**2)) == pytest.approx(-5.0, abs=1e-3)
-    assert not material.small
+def test_last_files_of_each_speaker_and_last_kinds_of_noise_are_for_tests(tree):
+    recordings = load(with_speakers(tree))
+    assert (recordings.rate, recordings.n_fft, recordings.spectrogram.hop) == (RATE, 512, 128)
+    assert len(recordings.voices) == 6 and list(recordings.noises) == ["fan", "hum"]
+    assert recordings.test_kinds == ["rain", "street"]
+    names = [(pair.voice_name, pair.noise_kind) for pair in recordings.test_pairs[:2]]
+    assert names == [("speaker0", "rain"), ("speaker1", "rain")]
+    pair = recordings.test_pairs[0]
+    assert np.corrcoef(pair.voice, voice(3))[0, 1] > 0.999  # the fourth file of the first speaker
+    mixture, noise = pair.mix(-5.0)
+    np.testing.assert_allclose(mixture, pair.voice + noise)
+    assert 10 * np.log10(np.mean(pair.voice**2) / np.mean(noise**2)) == pytest.approx(-5.0, abs=1e-3)
+    assert not recordings.small
 
 
-@pytest.mark.parametrize("above", ["clean", ""])
-def test_a_timit_tree_is_recognised_and_its_test_speakers_are_tested(tree, above):
+@pytest.mark.parametrize("parent", ["clean", ""])
+def test_timit_layout_is_recognised(tree, parent):
     for part, speakers in (("TRAIN", ("FCJF0", "MDAB0")), ("TEST", ("MTAS1",))):
         for number, speaker in enumerate(speakers):
-            path = tree / above / part / f"DR{number + 1}" / speaker / "SA1.WAV"
-            put(path, voice(number), format="NIST", subtype="PCM_16")
+            path = tree / parent / part / f"DR{number + 1}" / speaker / "SA1.WAV"
+            write(path, voice(number), format="NIST", subtype="PCM_16")
             assert path.read_bytes()[:7] == b"NIST_1A"
-    material = load(tree)
-    assert len(material.clean) == 2 and {test.voice_name for test in material.tests} == {"MTAS1"}
+    recordings = load(tree)
+    assert len(recordings.voices) == 2 and {pair.voice_name for pair in recordings.test_pairs} == {"MTAS1"}
 
 
-def test_singers_are_held_apart_and_voices_are_right(tmp_path):
+def test_singers_of_tests_are_not_in_training(tmp_path):
     for number in range(6):
-        both = np.stack([hiss(number, 0.3), voice(number)], axis=1)
-        put(tmp_path / "Wavfile" / f"singer{number // 2}_{number}_01.wav", both)
-    material = load_singing(tmp_path)
-    (test,) = material.tests
-    assert (test.voice_name, test.kind, len(material.clean), list(material.noise)) == (
-        *("singer2", "music", 4),
-        ["singer0", "singer1"],
-    )
-    assert np.corrcoef(test.voice, voice(4))[0, 1] > 0.999 and np.corrcoef(test.noise, hiss(4, 0.3))[0, 1] > 0.999
+        stereo = np.stack([hiss(number, 0.3), voice(number)], axis=1)
+        write(tmp_path / "Wavfile" / f"singer{number // 2}_{number}_01.wav", stereo)
+    recordings = load_singing(tmp_path)
+    (pair,) = recordings.test_pairs
+    assert (pair.voice_name, pair.noise_kind) == ("singer2", "music")
+    assert len(recordings.voices) == 4 and list(recordings.noises) == ["singer0", "singer1"]
+    assert np.corrcoef(pair.voice, voice(4))[0, 1] > 0.999 and np.corrcoef(pair.noise, hiss(4, 0.3))[0, 1] > 0.999
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("change", "message"),
     [
         (lambda tree: None, "clean/"),
-        (lambda tree: put(tree / "clean" / "one" / "a.wav", voice(0)), "one file alone"),
-        (lambda tree: put(with_speakers(tree) / "clean" / "mute" / "a.wav", 0 * voice(0)), "silent"),
+        (lambda tree: write(tree / "clean" / "one" / "a.wav", voice(0)), "only one file"),
+        (lambda tree: write(with_speakers(tree) / "clean" / "mute" / "a.wav", 0 * voice(0)), "silent"),
     ],
 )
-def test_a_folder_of_another_layout_is_refused(tree, spoil, said):
-    spoil(tree)
-    with pytest.raises(UserError, match=said):
+def test_unsuitable_folders_are_rejected(tree, change, message):
+    change(tree)
+    with pytest.raises(UserError, match=message):
         load(tree)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
-def test_the_project_s_recordings_are_held_apart():
-    material = load(SHARED)
-    assert material.small and material.kinds == ["machine", "traffic", "wind", "crowd"]
-    assert list(material.noise) == ["ambient", "cafe", "diffuse"] and len(material.tests) == 20
+def test_project_recordings_are_recognised():
+    recordings = load(SHARED)
+    assert recordings.small and recordings.test_kinds == ["machine", "traffic", "wind", "crowd"]
+    assert list(recordings.noises) == ["ambient", "cafe", "diffuse"] and len(recordings.test_pairs) == 20
 
 
-def rows(sir, sar, sdr, noises=("rain", "wind")):
-    """Rows of two tests whose means over epochs 0, 5 and 10 are as given in every panel; settled after 5."""
-    found = []
+def score_rows(sir, sar, sdr, noises=("rain", "wind")):
+    """Return rows of two tests with these measures at epochs 0, 5 and 10 in every panel; they settle at epoch 5."""
+    rows = []
     for panel in SPEECH:
         for gradient in GRADIENTS:
             for noise in noises:
-                for place, epoch in enumerate((0, 5, 10)):
-                    # In panel d SDR moves twice as much, and with U held half as much.
+                for index, epoch in enumerate((0, 5, 10)):
+                    # SDR changes twice as much in panel d, and half as much with U held.
                     factor = (2 if panel == SPEECH[-1] else 1) * (0.5 if gradient == HELD else 1)
-                    moved = sdr[0] + factor * (sdr[place] - sdr[0])
-                    about = {"panel": panel.letter, "voice": "v", "noise": noise, "method": ADAPTED[gradient]}
-                    measures = {"sir": sir[place], "sar": sar[place], "sdr": moved}
-                    found.append({**about, "epoch": epoch, "settled": epoch == 5, **measures})
-    return found
+                    scaled_sdr = sdr[0] + factor * (sdr[index] - sdr[0])
+                    key = {"panel": panel.letter, "voice": "v", "noise": noise, "method": ADAPTED[gradient]}
+                    measures = {"sir": sir[index], "sar": sar[index], "sdr": scaled_sdr}
+                    rows.append({**key, "epoch": epoch, "settled": epoch == 5, **measures})
+    return rows
 
 
 @pytest.mark.parametrize(
     ("sir", "sar", "sdr", "holding"),
     [
         ((5, 8, 9), (9, 8, 7), (3, 5, 4), "abcde"),
-        ((5, 5.9, 5.9), (9, 8, 8.5), (3, 3.05, 2), "bd"),  # too little of everything
-        ((5, 8, 9), (9, 8, 4), (3, 2.8, 2), "ae"),  # artefacts come faster, SDR only falls, by 0.35 dB at first
-        ((5, 8, 9), (9, 8, 9.5), (3, 4, 5), "ade"),  # SAR rises, SDR has no peak
-        ((5, 8, 9), (9, 8, 7), (3, 2, 4), "abd"),  # worse where it settles, best at its end
+        ((5, 5.9, 5.9), (9, 8, 8.5), (3, 3.05, 2), "bd"),  # SIR rises and SDR peaks too small_tree
+        ((5, 8, 9), (9, 8, 4), (3, 2.8, 2), "ae"),  # SAR falls faster; SDR only falls, by 0.35 dB at epoch 5
+        ((5, 8, 9), (9, 8, 9.5), (3, 4, 5), "ade"),  # SAR rises; SDR has no peak
+        ((5, 8, 9), (9, 8, 7), (3, 2, 4), "abd"),  # SDR is lower where it settles and highest at the end
     ],
 )
-def test_each_claim_has_its_rule(sir, sar, sdr, holding):
-    claims = judge(rows(sir, sar, sdr))
+def test_rules_decide_the_claims(sir, sar, sdr, holding):
+    claims = check_claims(score_rows(sir, sar, sdr))
     assert "".join(claim.letter for claim in claims if claim.holds) == holding
 
 
-def test_an_epoch_at_which_not_all_are_measured_is_not_in_the_curve():
-    found = rows((1, 2, 3), (1, 2, 3), (1, 2, 3))
-    found[0] = found[0] | {"epoch": 3}
-    assert list(curve(found, SPEECH[0], "sir", HELD)) == [5, 10]
+def test_curve_omits_epochs_at_which_a_test_was_not_measured():
+    rows = score_rows((1, 2, 3), (1, 2, 3), (1, 2, 3))
+    rows[0] = rows[0] | {"epoch": 3}
+    assert list(curve(rows, SPEECH[0], "sir", HELD)) == [5, 10]
 
 
 @pytest.fixture
-def little(tree, monkeypatch):
-    """One speaker in one noise to be tested on, and hurried NMF."""
+def small_tree(tree, monkeypatch):
+    """Return a folder with one test, of one speaker in one noise, and shorten NMF."""
     for number in range(2):
-        put(tree / "clean" / "speaker0" / f"{number}.wav", voice(number))
+        write(tree / "clean" / "speaker0" / f"{number}.wav", voice(number))
     for kind in ("hum", "street"):
         (tree / "noise" / kind / "a.wav").unlink()
         (tree / "noise" / kind).rmdir()
-    monkeypatch.setattr("partae_fast.experiments.kim2015.curves.ITERATIONS", 2)
+    monkeypatch.setattr("partae_fast.experiments.kim2015.scores.ITERATIONS", 2)
     return tree
 
 
-def test_nmf_is_measured_beside_the_mixture(little):
-    material = load(little)
-    found = list(unadapted(material, SPEECH, seed=0))
-    assert {row["panel"] for row in found} == {"a", "b", "c", "d"} and len({row["method"] for row in found}) == 5
-    test = material.tests[0]
-    mixture, noise = test.mixed(-5.0)
-    row = next(r for r in found if (r["panel"], r["voice"], r["noise"]) == ("c", "speaker0", "rain"))
-    assert tuple(row[m] for m in MEASURES) == pytest.approx(bss(test.voice, noise, mixture), abs=1e-6)
+def test_baselines_are_the_mixture_and_nmf(small_tree):
+    recordings = load(small_tree)
+    rows = list(baseline_scores(recordings, SPEECH, seed=0))
+    assert {row["panel"] for row in rows} == {"a", "b", "c", "d"} and len({row["method"] for row in rows}) == 5
+    pair = recordings.test_pairs[0]
+    mixture, noise = pair.mix(-5.0)
+    row = next(r for r in rows if (r["panel"], r["voice"], r["noise"]) == ("c", "speaker0", "rain"))
+    assert tuple(row[m] for m in MEASURES) == pytest.approx(bss(pair.voice, noise, mixture), abs=1e-6)
 
 
-def test_all_of_it_small(little, capsys):
+def test_run_writes_table_figure_and_claims(small_tree, capsys):
     for number in range(2):
-        put(little / "singing" / f"singer{number}_1.wav", np.stack([hiss(number, 0.3), voice(number)], axis=1))
+        write(small_tree / "singing" / f"singer{number}_1.wav", np.stack([hiss(number, 0.3), voice(number)], axis=1))
     sizes = ["--hidden", "4", "--steps", "2", "--epochs", "2", "--learning-rate", "1e-6", "-q"]
-    out = little / "out"
-    given = ["--data", str(little), "--singing", str(little / "singing"), "--out", str(out)]
-    assert main(["reproduce", "kim2015", *given, *sizes]) == 0
+    out = small_tree / "out"
+    paths = ["--data", str(small_tree), "--singing", str(small_tree / "singing"), "--out", str(out)]
+    assert main(["reproduce", "kim2015", *paths, *sizes]) == 0
     assert "(e) Adaptation" in capsys.readouterr().out
     with (out / "results.csv").open(newline="") as file:
-        found = list(csv.DictReader(file))
-    assert {row["panel"] for row in found} == set("abcde")
+        rows = list(csv.DictReader(file))
+    assert {row["panel"] for row in rows} == set("abcde")
     for panel in "abcde":
-        own = [row for row in found if row["panel"] == panel and row["method"] == ADAPTED[HELD]]
-        assert sum(row["settled"] == "True" for row in own) == sum(row["epoch"] == "2" for row in own) == 1
-    said = (out / "claims.md").read_text()
-    assert "3 hidden layers of 4 units" in said and "(e) +0 dB, 3 frames" in said and "| e |" in said
+        adapted = [row for row in rows if row["panel"] == panel and row["method"] == ADAPTED[HELD]]
+        assert sum(row["settled"] == "True" for row in adapted) == sum(row["epoch"] == "2" for row in adapted) == 1
+    text = (out / "claims.md").read_text()
+    assert "3 hidden layers of 4 units" in text and "(e) +0 dB, 3 frames" in text and "| e |" in text
     assert (out / "figure3.png").stat().st_size > 10000

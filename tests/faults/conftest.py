@@ -1,4 +1,4 @@
-"""Two recordings and a model in the current folder, `partae` as a function, and what a disk does at its worst."""
+"""Fixtures: those of tests/cli, a full disk and locked folders."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from tests.cli.conftest import here, material, partae  # noqa: F401 (fixtures)
 
 @pytest.fixture
 def full_disk():
-    """with full_disk(bytes): no file can become larger than that."""
+    """Return full_disk(limit), a context that limits files to `limit` bytes."""
 
     @contextlib.contextmanager
     def full(limit):
@@ -29,15 +29,18 @@ def full_disk():
 
 @pytest.fixture
 def locked():
-    """with locked(mode, *folders): they have that mode, for root too, who is nobody for so long."""
+    """Return locked(mode, *folders), a context in which folders have a mode.
+
+    Root runs as nobody in it.
+    """
 
     @contextlib.contextmanager
     def lock(mode: int, *folders: Path):
-        enter = stat.S_IXGRP | stat.S_IXOTH  # pytest's own folders are closed to nobody
-        wanted = {above: above.stat().st_mode | enter for folder in folders for above in folder.parents}
-        wanted |= dict.fromkeys(folders, mode)
-        before = {folder: folder.stat().st_mode for folder in wanted}
-        changed = {folder: mode for folder, mode in wanted.items() if mode != before[folder]}
+        enter = stat.S_IXGRP | stat.S_IXOTH  # the user nobody cannot enter pytest's folders
+        modes = {parent: parent.stat().st_mode | enter for folder in folders for parent in folder.parents}
+        modes |= dict.fromkeys(folders, mode)
+        before = {folder: folder.stat().st_mode for folder in modes}
+        changed = {folder: mode for folder, mode in modes.items() if mode != before[folder]}
         for folder, mode in changed.items():
             folder.chmod(stat.S_IMODE(mode))
         root = os.geteuid() == 0

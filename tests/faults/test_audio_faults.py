@@ -1,6 +1,6 @@
-"""What can be wrong with an audio file or its samples, and what comes of it: one line, or the right samples.
+"""Damaged audio files and unusual samples: each gives a one-line error or the right samples.
 
-Whatever comes of it, it comes soon, the input stays as it was, and no part of an output is left.
+In every case the input stays unchanged, and an error leaves no part of an output behind.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ SAMPLES = (STEPS / 32768).astype(np.float32)
 
 @contextlib.contextmanager
 def within(seconds):
-    """Fail a test that hangs, in a system call too."""
+    """Fail a test that hangs, even inside a system call."""
 
     def fail(*_):
         raise TimeoutError(f"not done within {seconds} s")
@@ -50,20 +50,20 @@ def within(seconds):
         signal.signal(signal.SIGALRM, before)
 
 
-# How the files are made. A maker writes to a path; what a file should give is in the tables.
+# Makers of files: each returns a function that writes a file to a path.
 
 
 def wav(tag=1, channels=1, rate=RATE, bits=16, body=None, data=None, riff=None, behind=b""):
-    """A WAV, its header by hand: `data` and `riff` are the lengths that it claims of its samples and of all."""
-
+    """Make a WAV file; `data` and `riff` are the lengths of the samples and of the file in its header."""
     body = STEPS.tobytes() if body is None else body
 
     def make(path):
         width = channels * bits // 8
-        form = struct.pack("<HHIIHH", tag, channels, rate, rate * width % 2**32, width % 2**16, bits)
+        format = struct.pack("<HHIIHH", tag, channels, rate, rate * width % 2**32, width % 2**16, bits)
         length = len(body) if data is None else data
-        rest = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", length) + body + behind
-        path.write_bytes(b"RIFF" + struct.pack("<I", len(rest) if riff is None else riff) + rest)
+        chunks = b"WAVEfmt " + struct.pack("<I", len(format)) + format
+        chunks += b"data" + struct.pack("<I", length) + body + behind
+        path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks) if riff is None else riff) + chunks)
 
     return make
 
@@ -76,89 +76,100 @@ def encoded(format, samples=SAMPLES, rate=RATE, **options):
 
 
 def cut(make, share):
-    """The file up to a share of its bytes."""
+    """Make the file and keep the given share of its bytes."""
 
-    def cut_make(path):
+    def make_and_cut(path):
         make(path)
         path.write_bytes(path.read_bytes()[: round(path.stat().st_size * share)])
 
-    return cut_make
+    return make_and_cut
 
 
-def changed(make, place, new):
-    """The file with other bytes at `place`, a share of it or the bytes that they follow."""
+def overwritten(make, position, new):
+    """Make the file and write `new` into it: after the bytes `position`, or at that share of the file."""
 
-    def change(path):
+    def make_and_overwrite(path):
         make(path)
-        held = bytearray(path.read_bytes())
-        at = held.index(place) + len(place) if isinstance(place, bytes) else round(len(held) * place)
-        held[at : at + len(new)] = new
-        path.write_bytes(held)
+        content = bytearray(path.read_bytes())
+        if isinstance(position, bytes):
+            offset = content.index(position) + len(position)
+        else:
+            offset = round(len(content) * position)
+        content[offset : offset + len(new)] = new
+        path.write_bytes(content)
 
-    return change
+    return make_and_overwrite
 
 
 def flac_of_length(frames):
-    """A FLAC whose header claims so many frames, in the last 36 bits of the 8 bytes that begin at byte 18."""
+    """Make a FLAC file with `frames` in its header, the last 36 bits of bytes 18 to 25."""
 
     def make(path):
         encoded("FLAC")(path)
-        held = path.read_bytes()
-        claim = (int.from_bytes(held[18:26], "big") >> 36 << 36) | frames
-        path.write_bytes(held[:18] + claim.to_bytes(8, "big") + held[26:])
+        content = path.read_bytes()
+        claim = (int.from_bytes(content[18:26], "big") >> 36 << 36) | frames
+        path.write_bytes(content[:18] + claim.to_bytes(8, "big") + content[26:])
 
     return make
 
 
 def with_sample(value, subtype="FLOAT"):
-    """A value at 0.500 s of the second channel."""
+    """Make a WAV file with `value` at 0.500 s of the second channel."""
     samples = np.zeros((LENGTH, 2))
     samples[RATE // 2, 1] = value
     return encoded("WAV", samples, subtype=subtype)
 
 
 def doubled(path):
-    """An MP3 with more behind the end that its header gives."""
+    """Write an MP3 file that continues after the end in its header."""
     encoded("MP3")(path)
     path.write_bytes(path.read_bytes() * 2)
 
 
-# Faults that end in an error: how the file is made, its suffix, and a piece of the line.
+# Files that raise an error: how each is made, its suffix, and a part of the message.
 REFUSED = {
     "missing": (lambda path: None, ".wav", "no such file"),
     "folder": (lambda path: path.mkdir(), ".wav", "is a folder"),
-    "pipe": (os.mkfifo, ".wav", "is not a plain file"),
+    "pipe": (os.mkfifo, ".wav", "is not a regular file"),
     "empty": (lambda path: path.write_bytes(b""), ".wav", "is empty, 0 bytes"),
     "text": (lambda path: path.write_text("not audio\n" * 500), ".wav", "not usable as audio"),
     "random bytes": (lambda path: path.write_bytes(np.random.default_rng(1).bytes(5000)), ".flac", "not usable"),
-    "raw samples": (lambda path: path.write_bytes(STEPS.tobytes()), ".raw", "say neither rate nor channels"),
+    "raw samples": (lambda path: path.write_bytes(STEPS.tobytes()), ".raw", "has neither rate nor channels in it"),
     "cut header": (cut(wav(body=b""), 0.6), ".wav", "not usable as audio"),
-    "zero frames": (wav(body=b""), ".wav", "has a header and no samples"),
+    "zero frames": (wav(body=b""), ".wav", "has a header but no samples"),
     "zero frames and tags": (
         wav(body=b"", behind=b"LIST" + struct.pack("<I", 16) + b"INFOICMT" + struct.pack("<I", 4) + b"note"),
         ".wav",
-        "has a header and no samples",
+        "has a header but no samples",
     ),
-    "no data chunk": (changed(wav(), b"\x10\x00", b"oops"), ".wav", "not usable as audio: "),
+    "no data chunk": (overwritten(wav(), b"\x10\x00", b"oops"), ".wav", "not usable as audio: "),
     "unknown format tag": (wav(tag=0x1234), ".wav", "not usable as audio"),
     "ADPCM tag on other samples": (wav(tag=2), ".wav", "not usable as audio: Error in ADPCM WAV file"),
     "0 channels": (wav(channels=0), ".wav", "Channel count is zero"),
     "1025 channels": (wav(channels=1025), ".wav", "Too many channels"),
-    "rate 0": (wav(rate=0), ".wav", "gives no rate, or one that is too high"),
-    "rate 2^31": (wav(rate=2**31), ".wav", "gives no rate, or one that is too high"),
+    "rate 0": (wav(rate=0), ".wav", "has no sample rate, or one that is too high"),
+    "rate 2^31": (wav(rate=2**31), ".wav", "has no sample rate, or one that is too high"),
     "rate 2^31-1": (wav(rate=2**31 - 1), ".wav", "its header says 2147483647 Hz"),
-    "WAV of false length": (wav(data=100), ".wav", "goes on for 59900 bytes behind the 0.00 s"),
-    "FLAC flipped": (changed(encoded("FLAC"), 0.5, b"\x55"), ".flac", "damaged or cut short between 0.00 and 1.36 s"),
+    "WAV with a wrong length": (wav(data=100), ".wav", "has 59900 more bytes after the 0.00 s"),
+    "FLAC with a flipped byte": (
+        overwritten(encoded("FLAC"), 0.5, b"\x55"),
+        ".flac",
+        "damaged or cut short between 0.00 and 1.36 s",
+    ),
     "FLAC cut": (cut(encoded("FLAC"), 0.5), ".flac", "damaged or cut short between 0.00 and 1.36 s"),
-    "FLAC of 2^36 frames": (flac_of_length(2**36 - 1), ".flac", "claims 68719476735 samples a channel, 866 h"),
-    "FLAC of no length": (flac_of_length(0), ".flac", "does not say how long it is"),
-    "FLAC of false length": (flac_of_length(100), ".flac", "behind the 0.00 s that its header promises"),
+    "FLAC of 2^36 frames": (flac_of_length(2**36 - 1), ".flac", "claims 68719476735 samples per channel, 866 h"),
+    "FLAC without length": (flac_of_length(0), ".flac", "its header has no length"),
+    "FLAC with a wrong length": (flac_of_length(100), ".flac", "after the 0.00 s that its header says"),
     "CAF cut": (cut(encoded("CAF"), 0.5), ".caf", "not usable as audio"),
-    "MP3 of 2^32 blocks": (changed(encoded("MP3"), b"Xing\x00\x00\x00\x0f", b"\xff" * 4), ".mp3", "cannot hold them"),
-    "MP3 that goes on": (doubled, ".mp3", "goes on for"),
-    "MP3 of no block": (cut(encoded("MP3"), 0.01), ".mp3", "not usable as audio"),
-    "Ogg flipped": (changed(encoded("OGG"), 0.5, b"\x55" * 9), ".ogg", "damaged inside, so that the times"),
-    "Ogg of no page": (cut(encoded("OGG"), 0.3), ".ogg", ""),
+    "MP3 of 2^32 blocks": (
+        overwritten(encoded("MP3"), b"Xing\x00\x00\x00\x0f", b"\xff" * 4),
+        ".mp3",
+        "cannot hold them",
+    ),
+    "MP3 longer than its header": (doubled, ".mp3", "more bytes after the"),
+    "MP3 without a block": (cut(encoded("MP3"), 0.01), ".mp3", "not usable as audio"),
+    "Ogg with flipped bytes": (overwritten(encoded("OGG"), 0.5, b"\x55" * 9), ".ogg", "damaged inside, so the times"),
+    "Ogg without a page": (cut(encoded("OGG"), 0.3), ".ogg", ""),
     "NaN": (with_sample(np.nan), ".wav", "the sample at 0.500 s is nan"),
     "Inf": (with_sample(-np.inf), ".wav", "the sample at 0.500 s is -inf"),
     "1e38": (with_sample(1e38), ".wav", "the sample at 0.500 s is 1e+38"),
@@ -167,44 +178,54 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_a_bad_file_gets_one_line_with_its_name(tmp_path, fault):
+def test_a_bad_file_raises_a_one_line_error_with_its_name(tmp_path, fault):
     make, suffix, message = REFUSED[fault]
     path = tmp_path / f"bad{suffix}"
     make(path)
     before = path.read_bytes() if path.is_file() else None
-    for job in (lambda: files.read(path), lambda: denoise_file(Stub(), path, tmp_path / "new.wav")):
-        with within(60), pytest.raises(UserError) as refusal:
-            job()
-        line = str(refusal.value)
+    for call in (lambda: files.read(path), lambda: denoise_file(Stub(), path, tmp_path / "new.wav")):
+        with within(60), pytest.raises(UserError) as error:
+            call()
+        line = str(error.value)
         assert line.startswith(f"{path}: ") and message in line and "\n" not in line
     assert (path.read_bytes() if path.is_file() else None) == before
     assert set(os.listdir(tmp_path)) <= {path.name}
 
 
-PROMISE = "its header promises more than it holds"
-UNCLOSED = "its header gives no length"
+TOO_LONG = "its header says more than it holds"
+UNCLOSED = "its header has no length"
 
 
-def wide(path):
+def with_1024_channels(path):
     soundfile.write(path, np.tile(SAMPLES[:40], (1, 1024)), RATE, format="WAV", subtype="PCM_16")
 
 
-# Faults, and things that only look like one, of which the samples are taken: how the file is made, its suffix, which
-# of SAMPLES it holds (None: those of the format, which loses some), and a piece of the warning, if any.
-TAKEN = {
-    "WAV cut": (cut(wav(), 0.5), ".wav", SAMPLES[: (30_022 - 44) // 2], PROMISE),
-    "WAV cut in a sample": (cut(wav(), 0.50001), ".wav", SAMPLES[: (30_023 - 44) // 2], PROMISE),
+# Files that can be read, damaged or only unusual: how each is made, its suffix, which of SAMPLES it has (None for a
+# lossy format), and a part of the warning or None.
+READABLE = {
+    "WAV cut": (cut(wav(), 0.5), ".wav", SAMPLES[: (30_022 - 44) // 2], TOO_LONG),
+    "WAV cut in a sample": (cut(wav(), 0.50001), ".wav", SAMPLES[: (30_023 - 44) // 2], TOO_LONG),
     "odd byte count": (wav(body=STEPS.tobytes()[:1001]), ".wav", SAMPLES[:500], None),
-    "WAV that claims 4 GiB": (wav(data=2**32 - 1, riff=2**32 - 1), ".wav", SAMPLES, PROMISE),
-    "WAV never closed": (wav(data=0, riff=36), ".wav", SAMPLES, UNCLOSED),
-    "WAV never begun to be closed": (wav(data=0, riff=0), ".wav", SAMPLES, UNCLOSED),
-    "RF64 cut": (cut(encoded("RF64"), 0.5), ".wav", SAMPLES[: (30_052 - 104) // 2], PROMISE),
-    "RF64 never closed": (changed(encoded("RF64"), b"ds64\x1c\x00\x00\x00", bytes(24)), ".wav", SAMPLES, UNCLOSED),
-    "W64 cut": (cut(encoded("W64"), 0.5), ".w64", SAMPLES[: (30_052 - 104) // 2], PROMISE),
-    "AIFF cut": (cut(encoded("AIFF"), 0.5), ".aiff", SAMPLES[: (30_027 - 54) // 2], PROMISE),
-    "chunk behind": (wav(behind=b"guan" + struct.pack("<I", 30_000) + b"x" * 30_000), ".wav", SAMPLES, None),
-    "padding behind": (wav(behind=bytes(30_000)), ".wav", SAMPLES, None),
-    "1024 channels": (wide, ".wav", np.tile(SAMPLES[:40], (1, 1024)), None),
+    "WAV that claims 4 GiB": (wav(data=2**32 - 1, riff=2**32 - 1), ".wav", SAMPLES, TOO_LONG),
+    "WAV without length of samples": (wav(data=0, riff=36), ".wav", SAMPLES, UNCLOSED),
+    "WAV without any length": (wav(data=0, riff=0), ".wav", SAMPLES, UNCLOSED),
+    "RF64 cut": (cut(encoded("RF64"), 0.5), ".wav", SAMPLES[: (30_052 - 104) // 2], TOO_LONG),
+    "RF64 without length": (
+        overwritten(encoded("RF64"), b"ds64\x1c\x00\x00\x00", bytes(24)),
+        ".wav",
+        SAMPLES,
+        UNCLOSED,
+    ),
+    "W64 cut": (cut(encoded("W64"), 0.5), ".w64", SAMPLES[: (30_052 - 104) // 2], TOO_LONG),
+    "AIFF cut": (cut(encoded("AIFF"), 0.5), ".aiff", SAMPLES[: (30_027 - 54) // 2], TOO_LONG),
+    "chunk after the samples": (
+        wav(behind=b"guan" + struct.pack("<I", 30_000) + b"x" * 30_000),
+        ".wav",
+        SAMPLES,
+        None,
+    ),
+    "padding after the samples": (wav(behind=bytes(30_000)), ".wav", SAMPLES, None),
+    "1024 channels": (with_1024_channels, ".wav", np.tile(SAMPLES[:40], (1, 1024)), None),
     "another suffix": (encoded("FLAC"), ".wav", SAMPLES, None),
     "IMA ADPCM": (encoded("WAV", subtype="IMA_ADPCM"), ".wav", None, None),
     "MS ADPCM": (encoded("WAV", subtype="MS_ADPCM"), ".wav", None, None),
@@ -215,9 +236,9 @@ TAKEN = {
 }
 
 
-@pytest.mark.parametrize("case", TAKEN)
-def test_what_can_be_read_is_taken_and_what_is_missing_is_told(tmp_path, caplog, case):
-    make, suffix, expected, warning = TAKEN[case]
+@pytest.mark.parametrize("case", READABLE)
+def test_a_readable_file_gives_its_samples_and_a_warning_if_some_are_missing(tmp_path, caplog, case):
+    make, suffix, expected, warning = READABLE[case]
     path, new = tmp_path / f"odd{suffix}", tmp_path / "new.wav"
     make(path)
     before = path.read_bytes()
@@ -232,16 +253,16 @@ def test_what_can_be_read_is_taken_and_what_is_missing_is_told(tmp_path, caplog,
     if warning:
         assert f"{path}: {warning}" in caplog.text and f"{len(samples) / rate:.2f} s" in caplog.text
     denoise_file(Stub(), path, new)
-    about = files.info(new)
-    assert (about.frames, about.rate, about.channels) == (len(samples), rate, samples.shape[1])
+    header = files.info(new)
+    assert (header.frames, header.rate, header.channels) == (len(samples), rate, samples.shape[1])
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("format", "share", "message"),
-    [("MP3", 0.6, "1.36 s are promised and"), ("OGG", 0.8, "its end is missing"), ("OGG", 0.99, "its end is missing")],
+    [("MP3", 0.6, "header says 1.36 s; the"), ("OGG", 0.8, "its end is missing"), ("OGG", 0.99, "its end is missing")],
 )
-def test_of_a_lossy_file_that_was_cut_what_can_be_decoded_is_taken(tmp_path, caplog, format, share, message):
+def test_a_cut_lossy_file_is_decoded_to_its_end(tmp_path, caplog, format, share, message):
     encoded(format)(tmp_path / "whole")
     cut(encoded(format), share)(tmp_path / "cut")
     whole, part = files.read(tmp_path / "whole")[0], files.read(tmp_path / "cut")[0]
@@ -252,42 +273,42 @@ def test_of_a_lossy_file_that_was_cut_what_can_be_decoded_is_taken(tmp_path, cap
     assert files.info(tmp_path / "new.wav").frames == len(part)
 
 
-def test_an_mp3_with_a_hole_is_taken_up_to_it(tmp_path, caplog):
-    changed(encoded("MP3"), 0.5, bytes(2000))(tmp_path / "hole.mp3")
+def test_an_mp3_with_a_hole_is_decoded_up_to_it(tmp_path, caplog):
+    overwritten(encoded("MP3"), 0.5, bytes(2000))(tmp_path / "hole.mp3")
     samples, _ = files.read(tmp_path / "hole.mp3")
-    assert 0.2 * LENGTH < len(samples) < LENGTH and "damaged or cut short: 1.36 s are promised" in caplog.text
+    assert 0.2 * LENGTH < len(samples) < LENGTH and "damaged or cut short: its header says 1.36 s" in caplog.text
 
 
-class DyingCard(headers.Source):
-    """Bytes that end in an error of the card."""
+class FailingSource(headers.Source):
+    """Source that fails after 12,000 bytes, as on a dying memory card."""
 
     def readinto(self, buffer):
         if self.tell() < 12_000:
             return super().readinto(buffer)
-        self.fault = OSError(errno.EIO, os.strerror(errno.EIO))
+        self.disk_error = OSError(errno.EIO, os.strerror(errno.EIO))
         return 0
 
 
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3"])
-def test_an_error_of_the_disk_is_told_as_such(tmp_path, monkeypatch, format):
+def test_a_disk_error_is_reported_as_one(tmp_path, monkeypatch, format):
     encoded(format, np.tile(SAMPLES, (4, 1)))(tmp_path / "a.wav")
-    monkeypatch.setattr(files, "Source", DyingCard)
+    monkeypatch.setattr(files, "Source", FailingSource)
     monkeypatch.setattr(files, "BLOCK", 8000)
-    with pytest.raises(UserError, match=r"a\.wav: cannot be read .*: Input/output error; look after"):
+    with pytest.raises(UserError, match=r"a\.wav: cannot be read .*: Input/output error; check the disk"):
         files.read(tmp_path / "a.wav")
 
 
-def test_a_wav_past_4_gib_of_a_program_that_counts_in_32_bits_is_read_whole(tmp_path, caplog):
+def test_a_wav_of_more_than_4_gib_with_a_32_bit_length_is_read_to_its_end(tmp_path, caplog):
     path = tmp_path / "long.wav"
     wav(data=5 * 2**30 - 2**32)(path)
-    os.truncate(path, 44 + 5 * 2**30)  # zeros that take no room on the disk
+    os.truncate(path, 44 + 5 * 2**30)  # a sparse file, which takes no space on the disk
     assert unclosed_start(path) == 44
     assert files.info(path).frames == 5 * 2**29
     np.testing.assert_array_equal(files.read(path, frames=LENGTH)[0], SAMPLES)
     assert not files.read(path, frames=10, first=5 * 2**29 - 10)[0].any()
 
 
-def test_a_name_that_is_not_utf_8_is_like_any_other(tmp_path):
+def test_a_file_whose_name_is_not_utf_8_is_read_and_written(tmp_path):
     path, new = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.wav", b"neu\xff.wav"))
     encoded("WAV")(tmp_path / "a.wav")
     os.rename(tmp_path / "a.wav", path)
@@ -313,30 +334,26 @@ def test_a_name_that_is_not_utf_8_can_be_printed(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "make",
     [flac_of_length(2**36 - 1), wav(data=2**32 - 1), wav(data=0), wav(channels=1024, body=bytes(2**23))],
-    ids=["FLAC of 2^36 frames", "WAV of 4 GiB", "WAV of no length", "1024 channels"],
+    ids=["FLAC of 2^36 frames", "WAV of 4 GiB", "WAV without length", "1024 channels"],
 )
-def test_a_claim_takes_no_memory(tmp_path, make):
+def test_a_length_in_a_header_allocates_no_memory(tmp_path, make):
     path = tmp_path / "a.wav"
     make(path)
-    files.read(encoded_small(tmp_path))  # whatever the libraries keep is there
+    encoded("WAV", SAMPLES[:10])(tmp_path / "small.wav")
+    files.read(tmp_path / "small.wav")  # the libraries allocate their caches
     tracemalloc.start()
     try:
         with contextlib.suppress(UserError):
             for _ in files.blocks(path):
                 pass
-        most = tracemalloc.get_traced_memory()[1]
+        peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert most < 2e6
+    assert peak < 2e6
 
 
-def encoded_small(folder):
-    encoded("WAV", SAMPLES[:10])(folder / "small.wav")
-    return folder / "small.wav"
-
-
-# Samples: whatever they are, a model whose gain is 0.9 everywhere gives 0.9 of them. The square of the denormal ones is
-# 0 in float32, so that they count as silence.
+# Unusual samples: a model with a gain of 0.9 everywhere returns 0.9 times each. The square of a denormal sample is 0 in
+# float32, so these count as silence.
 VALUES = {
     "silence": np.zeros(5000),
     "constant": np.full(5000, 0.25),
@@ -346,15 +363,15 @@ VALUES = {
     "shorter than a pool": SAMPLES[:900, 0],
     "tiny": 1e-15 * SAMPLES[:5000, 0].astype(float),
     "denormal": 1e-39 * SAMPLES[:5000, 0].astype(float),
-    "integers that were never scaled": 2.0**31 * SAMPLES[:5000, 0].astype(float),
-    "the loudest that is taken": files.LOUDEST * np.sign(SAMPLES[:5000, 0]),
+    "unscaled integers": 2.0**31 * SAMPLES[:5000, 0].astype(float),
+    "the loudest allowed": files.LOUDEST * np.sign(SAMPLES[:5000, 0]),
     "float64": SAMPLES[:5000, 0].astype(float) + 1e-12,
 }
 
 
 @pytest.fixture(scope="module")
-def real():
-    """A model as `fit` makes it, not trained, with all that a mask can do."""
+def untrained():
+    """Return an untrained model whose mask uses all of its settings."""
     model = pf.ConvPartitionedAutoencoder(bins=32, latents=8, taps=9, pool=16, background=0.5, seed=0)
     model.spectrogram = Spectrogram()
     model.mask = Mask(exponent=2, background=0.5, noise=0.5, gate=1.0, smoothing=3)
@@ -362,64 +379,64 @@ def real():
 
 
 @pytest.mark.parametrize("case", VALUES)
-def test_any_finite_samples_come_out_as_they_should(real, case):
+def test_all_finite_samples_are_denoised(untrained, case):
     samples = VALUES[case]
-    everywhere = Fixed(Spectrogram(low=0.0, high=None), 3, 1)
+    fixed_gain = Fixed(Spectrogram(low=0.0, high=None), 3, 1)
     largest = max(float(np.abs(samples).max()), 1e-45)
-    found = pf.denoise(samples, RATE, everywhere)
-    np.testing.assert_allclose(found, 0.9 * samples, rtol=0, atol=max(1e-6 * largest, 1e-39))
-    for part in pf.denoise(samples, RATE, real), pf.denoise(samples, RATE, real, "noise"):
+    denoised = pf.denoise(samples, RATE, fixed_gain)
+    np.testing.assert_allclose(denoised, 0.9 * samples, rtol=0, atol=max(1e-6 * largest, 1e-39))
+    for part in pf.denoise(samples, RATE, untrained), pf.denoise(samples, RATE, untrained, "noise"):
         assert part.dtype == np.float32 and part.shape == samples.shape
-        assert np.abs(part).max() <= 4 * largest  # which NaN is not
+        assert np.abs(part).max() <= 4 * largest  # false for NaN
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38, -1e11, 1e300])
-def test_samples_beyond_reason_are_refused_with_their_time(real, value):
+def test_samples_that_are_not_finite_or_too_large_are_refused_with_their_time(untrained, value):
     samples = np.zeros((LENGTH, 2))
     samples[RATE // 2 :, 1] = value
     with pytest.raises(UserError, match=r"^denoise: the sample at 0\.500 s is "):
-        pf.denoise(samples, RATE, real)
+        pf.denoise(samples, RATE, untrained)
     with pytest.raises(UserError, match=r"^recording 0: the sample at 0\.500 s is "):
         prepare([(samples, RATE)], [(SAMPLES, RATE)], system="stowell2015")
 
 
 @pytest.mark.parametrize("channels", [1, 8])
 @pytest.mark.parametrize("rate", [384_000, 192_000, 96_001, 44_101, 11_025, 8000])
-def test_any_rate_and_number_of_channels_is_kept_and_stays_in_time(rate, channels):
+def test_denoising_keeps_rates_channels_and_times(rate, channels):
     time = np.arange(rate // 8 + 1) / rate
     tones = np.sin(2 * np.pi * (1000 + 300 * np.arange(channels)) * time[:, None])
-    found = pf.denoise(tones, rate, Fixed(Spectrogram(low=0.0, high=None), 3, 1))
-    assert found.shape == tones.shape
+    denoised = pf.denoise(tones, rate, Fixed(Spectrogram(low=0.0, high=None), 3, 1))
+    assert denoised.shape == tones.shape
     middle = slice(len(time) // 3, -len(time) // 3)
-    np.testing.assert_allclose(found[middle], 0.9 * tones[middle], rtol=0, atol=5e-3)
+    np.testing.assert_allclose(denoised[middle], 0.9 * tones[middle], rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize(("rate", "channels", "subtype"), [(384_000, 8, "PCM_16"), (8000, 1, "PCM_24")])
-def test_a_files_rate_channels_length_and_subtype_are_kept(tmp_path, rate, channels, subtype):
+def test_a_denoised_file_keeps_rate_channels_length_and_subtype(tmp_path, rate, channels, subtype):
     samples = np.tile(SAMPLES[: LENGTH - 1], (1, channels))
     encoded("WAV", samples, rate, subtype=subtype)(tmp_path / "a.wav")
     denoise_file(Stub(), tmp_path / "a.wav", tmp_path / "b.wav")
-    about = files.info(tmp_path / "b.wav")
-    assert (about.rate, about.channels, about.frames, about.subtype) == (rate, channels, LENGTH - 1, subtype)
+    header = files.info(tmp_path / "b.wav")
+    assert (header.rate, header.channels, header.frames, header.subtype) == (rate, channels, LENGTH - 1, subtype)
 
 
 @pytest.mark.parametrize("rate", [1, 100, 3000])
-def test_a_recording_that_ends_below_the_models_band_is_refused(tmp_path, rate):
+def test_a_recording_below_the_band_of_the_model_is_refused(tmp_path, rate):
     wav(rate=rate)(tmp_path / "a.wav")
-    samples, found = files.read(tmp_path / "a.wav")
+    samples, file_rate = files.read(tmp_path / "a.wav")
     np.testing.assert_array_equal(samples, SAMPLES)
-    assert found == rate
+    assert file_rate == rate
     with within(60), pytest.raises(UserError, match=f"at {rate} Hz ends at {rate / 2:g} Hz.*from 1700 to 7200 Hz"):
         denoise_file(Stub(), tmp_path / "a.wav", tmp_path / "b.wav")
     assert os.listdir(tmp_path) == ["a.wav"]
 
 
-def test_a_rate_beyond_sound_is_refused():
+def test_a_rate_above_the_limit_is_refused():
     with pytest.raises(UserError, match="rate is 2147483647 Hz; it must be a whole number from 1 to 10000000"):
         pf.denoise(SAMPLES, 2**31 - 1, Stub())
 
 
-# Sets of recordings to train on.
+# Sets of training recordings.
 
 
 @pytest.fixture
@@ -430,38 +447,38 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_recordings_of_several_rates_are_brought_to_one(folder):
-    made = prepare([folder / "a.wav", folder / "b.wav"], [folder / "quiet.wav"], system="stowell2015")
-    assert [len(magnitudes) for magnitudes in (*made.signal, *made.noise)] == [691] * 3
-    assert made.spectrogram.rate == RATE
+def test_recordings_of_several_rates_are_resampled_to_one(folder):
+    material = prepare([folder / "a.wav", folder / "b.wav"], [folder / "quiet.wav"], system="stowell2015")
+    assert [len(magnitudes) for magnitudes in (*material.signal, *material.noise)] == [691] * 3
+    assert material.spectrogram.rate == RATE
 
 
-def test_a_file_given_twice_is_used_once_and_said(folder, caplog):
+def test_a_repeated_file_is_used_once_and_logged(folder, caplog):
     (folder / "link.wav").symlink_to(folder / "a.wav")
-    twice = [folder / "a.wav", folder / "b.wav", folder / "link.wav", folder / "a.wav"]
-    made = prepare(twice, [folder / "quiet.wav"], system="stowell2015")
-    assert len(made.signal) == 2
-    assert caplog.text.count("given twice") == 2 and str(folder / "link.wav") in caplog.text
+    paths = [folder / "a.wav", folder / "b.wav", folder / "link.wav", folder / "a.wav"]
+    material = prepare(paths, [folder / "quiet.wav"], system="stowell2015")
+    assert len(material.signal) == 2
+    assert caplog.text.count("is the same file as") == 2 and str(folder / "link.wav") in caplog.text
 
 
 @pytest.mark.parametrize(
     ("recordings", "noise", "message"),
     [
         ([], ["quiet.wav"], "no recording was given"),
-        (["a.wav"], [], "what is noise is not known"),
-        (["a.wav", "b.wav"], ["./a.wav"], r"a.wav: given as a recording and as noise alone; leave out one"),
+        (["a.wav"], [], "there is no noise"),
+        (["a.wav", "b.wav"], ["./a.wav"], r"a.wav: is both a recording and noise; leave out one"),
         (["a.wav", "none.wav"], ["quiet.wav"], r"none.wav: no such file"),
-        (["a.wav", "short.wav"], ["short.wav"], r"short.wav: given as a recording and as noise alone"),
+        (["a.wav", "short.wav"], ["short.wav"], r"short.wav: is both a recording and noise"),
     ],
 )
-def test_a_set_that_cannot_be_trained_on_is_refused(folder, monkeypatch, recordings, noise, message):
+def test_an_unusable_training_set_is_refused(folder, monkeypatch, recordings, noise, message):
     monkeypatch.chdir(folder)
     soundfile.write("short.wav", np.full(50, 0.1), RATE)
     with pytest.raises(UserError, match=message):
         prepare(recordings, noise, system="stowell2015")
 
 
-def test_the_files_own_strings_reach_the_denoised_file(tmp_path):
+def test_the_denoised_file_keeps_the_tags(tmp_path):
     tags = {"artist": "AudioMoth 24F319055FDF2902", "comment": "Recorded at 05:30:00 22/05/2019 (UTC)"}
     files.write(tmp_path / "a.wav", SAMPLES, RATE, tags=tags)
     denoise_file(Stub(), tmp_path / "a.wav", tmp_path / "b.flac")

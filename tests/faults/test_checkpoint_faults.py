@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast.bench.forging import forged
 from partae_fast.errors import UserError
 from partae_fast.training import trainer as training
 from partae_fast.training.checkpoint import read_losses
+from tests.corrupt_files import corrupted
 
 
 def trainer(path, seed=0, level=1.0, **settings):
@@ -65,44 +65,44 @@ def without(name):
     return change
 
 
-ONE_LOSS = "it has not one loss for each of its"
+ONE_LOSS = "losses, one a step"
 FAULTS = {
     "a tensor missing": (renamed("model.w_enc", "model.w"), "missing: model.w_enc, unknown: model.w"),
-    "state of the optimiser missing": (renamed("optimizer.w_enc.mean", "other"), "missing: optimizer.w_enc.mean"),
+    "state of the optimizer missing": (renamed("optimizer.w_enc.mean", "other"), "missing: optimizer.w_enc.mean"),
     "state of another shape": (
         tensor("optimizer.w_enc.mean", shape=[36]),
-        r"optimizer.w_enc.mean is .* \(36,\), wanted",
+        r"optimizer.w_enc.mean is .* \(36,\), expected",
     ),
     "weights of another type": (tensor("model.w_enc", dtype="I32"), "model.w_enc is torch.int32"),
-    "NaN weights": (values("model.w_enc", np.nan, "<f4"), "NaN or infinite values in model.w_enc"),
-    "a loss that is NaN": (values("loss", np.nan, "<f8"), "NaN or infinite values in loss"),
+    "NaN weights": (values("model.w_enc", np.nan, "<f4"), "model.w_enc has NaN or infinite values"),
+    "a loss that is NaN": (values("loss", np.nan, "<f8"), "loss has NaN or infinite values"),
     "no losses": (renamed("loss", "model.loss"), ONE_LOSS),
     "losses of another type": (tensor("loss", dtype="F32", shape=[6]), ONE_LOSS),
     "losses in two dimensions": (tensor("loss", shape=[3, 1]), ONE_LOSS),
-    "fewer losses than steps": (settings_of(step=4), "one loss for each of its 4 steps"),
-    "steps that are text": (settings_of(step="3"), "one loss for each"),
-    "no run": (settings_of(run=None), "does not say which run"),
+    "fewer losses than steps": (settings_of(step=4), "must have 4 losses, one a step"),
+    "steps that are text": (settings_of(step="3"), "losses, one a step"),
+    "no run": (settings_of(run=None), "has no settings of a run"),
     "a run that says nothing": (settings_of(run={}), "a checkpoint of another run"),
     "a model that is a list": (
         lambda header, settings, data: settings["run"].update(config=[4]),
-        "does not say which run",
+        "has no settings of a run",
     ),
-    "no place": (settings_of(place=[1]), "does not say which run"),
+    "no place": (settings_of(place=[1]), "has no settings of a run"),
     "a setting missing": (without("place"), "settings unknown or missing: place"),
     "another version": (
         lambda header, settings, data: header["__metadata__"].update(version="1"),
-        "version 1 of the partae-checkpoint format, and version 2 is read here",
+        "version 1 of the partae-checkpoint format; this program reads version 2",
     ),
     "a model": (
         lambda header, settings, data: header["__metadata__"].update(format="partae-model"),
-        "a partae-model file, and a partae-checkpoint file is wanted",
+        "is a partae-model file; a partae-checkpoint file is needed here",
     ),
 }
 
 
 @pytest.mark.parametrize(("change", "message"), FAULTS.values(), ids=FAULTS)
 def test_wrong_with_a_right_checksum(whole, path, change, message):
-    content = forged(whole, change)
+    content = corrupted(whole, change)
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
         trainer(path, resume=True)
@@ -115,7 +115,7 @@ def test_wrong_with_a_right_checksum(whole, path, change, message):
 )
 def test_losses_alone(whole, path, name):
     """As a sweep's plot reads them, and `partae info`."""
-    path.write_bytes(forged(whole, FAULTS[name][0]))
+    path.write_bytes(corrupted(whole, FAULTS[name][0]))
     if name == "a loss that is NaN":
         assert np.isnan(read_losses(path)).all()
     else:
@@ -124,7 +124,7 @@ def test_losses_alone(whole, path, name):
 
 
 INPUTS = {
-    "a recording": ({"level": 1.0 + 1e-6}, r"of another run \(.*recordings.*; go on"),
+    "a recording": ({"level": 1.0 + 1e-6}, r"of another run \(.*recordings.*; resume with"),
     "the seed": ({"seed": 1}, "seed was 0, is 1"),
     "the penalty": ({"penalty": 1.5}, r"penalty was 0.75, is 1.5"),
 }
@@ -138,7 +138,7 @@ def test_what_was_changed_since_is_named(path, whole, change, message):
 
 
 def test_a_loss_that_turns_nan_keeps_the_checkpoint_before(path, whole, monkeypatch):
-    """See tests/cli/test_cli.py for what the command line says of it, and tests/training for every back-end."""
+    """See tests/cli/test_train.py for what the command line says of it, and tests/training for every back-end."""
     real = training.train_steps
 
     def turning(runs, first, steps, backend):

@@ -1,4 +1,4 @@
-"""A disk that is full or cannot be written to: one line, exit code 2, and what was there is there."""
+"""Full and read-only disks: a one-line error, exit code 2, and unchanged files."""
 
 import errno
 import os
@@ -27,46 +27,47 @@ def contents():
     return {path: path.read_bytes() for path in sorted(Path().rglob("*")) if path.is_file()}
 
 
-def assert_refused(found, verb, message):
-    code, out, err = found
+def assert_refused(result, verb, message):
+    code, out, err = result
     assert code == 2 and out == "" and err.count("\n") == 1, err
     assert err.startswith(f"partae {verb}: ") and message in err
 
 
-@pytest.mark.parametrize("overwrite", [False, True], ids=["new", "over an old one"])
-@pytest.mark.parametrize("what", WRITES)
-def test_disk_full(partae, here, full_disk, what, overwrite):
+@pytest.mark.parametrize("overwrite", [False, True], ids=["new", "overwrite"])
+@pytest.mark.parametrize("output", WRITES)
+def test_a_full_disk_leaves_all_files_unchanged(partae, here, full_disk, output, overwrite):
     Path("out").mkdir()
     if overwrite:
         for name in ("new.safetensors", "new.wav", "new.flac", "new.png"):
             Path("out", name).write_bytes(b"old")
     before = contents()
-    with full_disk(SIZES[what]):
-        found = partae(*WRITES[what], "--quiet", *(["--overwrite"] if overwrite else []))
-    assert_refused(found, WRITES[what][0], "cannot be written: ")
+    with full_disk(SIZES[output]):
+        result = partae(*WRITES[output], "--quiet", *(["--overwrite"] if overwrite else []))
+    assert_refused(result, WRITES[output][0], "cannot be written: ")
     after = contents()
-    if what == "model":  # what was learnt is kept
+    if output == "model":  # the checkpoint remains
         for path in [path for path in after if path not in before]:
             assert path.name.startswith("new.safetensors."), path
             del after[path]
-        assert partae(*WRITES[what], "--resume", *(["--overwrite"] if overwrite else []))[0] == 0
-    if what == "figure":  # the recording was whole by then
+        assert partae(*WRITES[output], "--resume", *(["--overwrite"] if overwrite else []))[0] == 0
+    if output == "figure":  # the recording is complete before the figure is written
         assert Path("out/new.wav").stat().st_size > 200_000
-        before.pop(Path("out/new.wav"), None), after.pop(Path("out/new.wav"))
+        before.pop(Path("out/new.wav"), None)
+        after.pop(Path("out/new.wav"))
     assert after == before
 
 
-@pytest.mark.parametrize("what", WRITES)
-def test_folder_that_cannot_be_written(partae, here, locked, what):
+@pytest.mark.parametrize("output", WRITES)
+def test_a_folder_without_write_permission_is_refused(partae, here, locked, output):
     Path("out").mkdir()
     before = contents()
     with locked(0o555, here / "out"):
-        found = partae(*WRITES[what], "--quiet")
-    assert_refused(found, WRITES[what][0], "cannot be written; choose another")
+        result = partae(*WRITES[output], "--quiet")
+    assert_refused(result, WRITES[output][0], "cannot be written; choose another")
     assert contents() == before
 
 
-def test_folders_that_cannot_be_entered(partae, here, locked):
+def test_folders_without_search_permission_are_refused(partae, here, locked):
     for name in ("out", "in"):
         Path(name, "inner").mkdir(parents=True)
         shutil.copy("song.wav", f"{name}/inner")
@@ -84,11 +85,11 @@ def test_folders_that_cannot_be_entered(partae, here, locked):
             assert code == 2 and out == "" and err.count("\n") == 1 and ("in/" in err or "out" in err), err
 
 
-@pytest.mark.parametrize("what", WRITES)
+@pytest.mark.parametrize("output", WRITES)
 @pytest.mark.parametrize("out", ["/dev/full", "/dev/null"])
-def test_device(partae, here, what, out):
+def test_a_device_as_output_is_refused(partae, here, output, out):
     before = contents()
-    arguments = [out if str(a).startswith("out/") else a for a in WRITES[what]]
+    arguments = [out if str(a).startswith("out/") else a for a in WRITES[output]]
     code, _, err = partae(*arguments, "--quiet", "--overwrite")
     assert code == 2 and err.count("\n") == 1 and out in err
     assert contents() == before
@@ -96,8 +97,8 @@ def test_device(partae, here, what, out):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
 @pytest.mark.parametrize("call", ["open", "fsync", "replace"])
-def test_every_call_that_may_fail(here, monkeypatch, call, number):
-    """A file system mounted read-only, a quota, a disk that fails: of whichever call, the old model stays."""
+def test_a_failed_system_call_keeps_the_old_model(here, monkeypatch, call, number):
+    """Covers read-only file systems, quotas and failing disks."""
     before, model = contents(), pf.load("m.safetensors")
 
     def fail(*arguments, **options):
@@ -110,7 +111,7 @@ def test_every_call_that_may_fail(here, monkeypatch, call, number):
     assert contents() == before
 
 
-def test_stdout_that_is_full(here, capsys, monkeypatch):
+def test_a_full_standard_output_is_reported(here, capsys, monkeypatch):
     with open("/dev/full", "w") as full, monkeypatch.context() as patch:
         patch.setattr("sys.stdout", full)
         assert cli.main(["info", "m.safetensors"]) == 2

@@ -1,4 +1,4 @@
-"""No GPU, an old driver, a CuPy that does not fit: one line with why and what to do, and "auto" goes on without."""
+"""Tests of machines without a usable GPU, driver or CuPy."""
 
 import sys
 from types import SimpleNamespace
@@ -16,7 +16,10 @@ CUDA = torch.device("cuda")
 
 @pytest.fixture
 def machine(monkeypatch):
-    """machine(gpu) -> what `pf.backends()` finds on a machine with all back-ends installed, with a GPU or without."""
+    """Return machine(gpu), which simulates a machine with all back-ends.
+
+    It returns `pf.backends()` of that machine.
+    """
     caches = (registry.backends, registry._fastest, common.cupy_failure)
 
     def make(gpu):
@@ -35,7 +38,7 @@ def machine(monkeypatch):
 
 @pytest.mark.parametrize("name", ["triton", "cuda"])
 def test_no_gpu_or_a_driver_too_old_for_pytorch(machine, name):
-    """PyTorch says the same of both: that there is no CUDA device. Of an old driver it warns besides."""
+    """PyTorch reports no CUDA device in both cases."""
     assert not machine(gpu=False)[name].available
     with pytest.raises(BackendUnavailable, match="PyTorch sees no CUDA device; run on a machine with an NVIDIA GPU"):
         registry.resolve("train_steps", name, CUDA, torch.float32)
@@ -50,19 +53,19 @@ def no_library():
     raise ImportError("libnvrtc.so.13: cannot open shared object file: No such file or directory")
 
 
-def fitting():
+def usable():
     return 1
 
 
 FAULTS = {
     "import fails": (None, "import of cupy halted"),
-    "old driver": ((insufficient, fitting), "CUDA driver version is insufficient for CUDA runtime version"),
-    "no compiler": ((fitting, no_library), "libnvrtc.so.13: cannot open"),
+    "old driver": ((insufficient, usable), "CUDA driver version is insufficient for CUDA runtime version"),
+    "no compiler": ((usable, no_library), "libnvrtc.so.13: cannot open"),
 }
 
 
 @pytest.mark.parametrize(("cupy", "message"), FAULTS.values(), ids=FAULTS)
-def test_cupy_that_does_not_fit(machine, monkeypatch, cupy, message):
+def test_unusable_cupy(machine, monkeypatch, cupy, message):
     if cupy is not None:
         runtime, nvrtc = SimpleNamespace(getDeviceCount=cupy[0]), SimpleNamespace(getVersion=cupy[1])
         cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, nvrtc=nvrtc))
@@ -75,15 +78,15 @@ def test_cupy_that_does_not_fit(machine, monkeypatch, cupy, message):
     def refuses(module):
         return module.refusal([run]) if module is cuda else None
 
-    with pytest.raises(BackendUnavailable, match=r"cupy cannot be used.*; update the driver or install") as caught:
+    with pytest.raises(BackendUnavailable, match=r"cupy cannot be used.*; update the driver or install") as error:
         registry.resolve("train_steps", "cuda", CUDA, torch.float32, refuses)
-    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
     monkeypatch.setattr(registry, "implementation", lambda op, backend: cuda if backend == "cuda" else None)
     assert registry.resolve("train_steps", "auto", CUDA, torch.float32, refuses, "cuda") == "triton"
 
 
-def test_cupy_that_fits(machine, monkeypatch):
-    part = SimpleNamespace(getDeviceCount=fitting, getVersion=fitting)
+def test_usable_cupy(machine, monkeypatch):
+    part = SimpleNamespace(getDeviceCount=usable, getVersion=usable)
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(runtime=part, nvrtc=part)))
     machine(gpu=True)
     assert common.cupy_failure() is None

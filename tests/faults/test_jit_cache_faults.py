@@ -1,4 +1,4 @@
-"""A cache of compiled kernels that is not as Numba left it: the kernel is compiled anew, with a word in the log."""
+"""A damaged cache of compiled kernels: the kernel is compiled again, with a warning in the log."""
 
 import errno
 import itertools
@@ -16,7 +16,7 @@ def doubled(x):
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """A cache with the kernel of `doubled`: {file's name: its bytes}."""
+    """Return the files of a cache with the kernel of `doubled`, by file name."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jit, "cache_folder", lambda: str(folder))
@@ -28,7 +28,10 @@ def filled(tmp_path_factory):
 
 @pytest.fixture
 def called(filled, tmp_path, monkeypatch):
-    """called() -> the dispatcher of a new process, as far as its cache goes, once it has been called."""
+    """Return called(), which calls the kernel as a new process does.
+
+    It returns the dispatcher.
+    """
     for name, content in filled.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -42,7 +45,7 @@ def called(filled, tmp_path, monkeypatch):
     return call
 
 
-def found(folder: Path, suffix: str) -> Path:
+def cache_file(folder: Path, suffix: str) -> Path:
     (path,) = folder.rglob(f"*{suffix}")
     return path
 
@@ -61,47 +64,47 @@ DAMAGE = {
 
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damaged(called, tmp_path, caplog, filled, suffix, damage):
-    path = found(tmp_path, suffix)
+def test_damaged_file_is_compiled_again(called, tmp_path, caplog, filled, suffix, damage):
+    path = cache_file(tmp_path, suffix)
     path.write_bytes(damage(path.read_bytes()))
     kernel = called()
     assert not kernel.stats.cache_hits and sum(kernel.stats.cache_misses.values()) == 1
-    assert f"{path}: damaged; the kernel is compiled anew" in caplog.text
+    assert f"{path}: damaged; the kernel is compiled again" in caplog.text
     caplog.clear()
-    assert sum(called().stats.cache_hits.values()) == 1  # what was compiled anew was kept
+    assert sum(called().stats.cache_hits.values()) == 1  # the kernel that was compiled again is cached
     assert not caplog.text
 
 
-def test_a_bit_flipped_anywhere_is_seen(tmp_path, filled, caplog):
-    """The machine code that it would run is among these bytes."""
+def test_any_flipped_bit_is_detected(tmp_path, filled, caplog):
+    """These bytes include the machine code."""
     for name, content in filled.items():
         path = tmp_path / Path(name).name
         for place in itertools.chain(range(0, len(content), 97), range(len(content) - 40, len(content))):
             path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
-            assert not jit._whole(str(path))
+            assert not jit._intact(str(path))
         path.write_bytes(content)
-        assert jit._whole(str(path))
+        assert jit._intact(str(path))
 
 
-def test_whole(called, caplog):
+def test_intact_cache_is_used(called, caplog):
     assert sum(called().stats.cache_hits.values()) == 1
     assert not caplog.text
 
 
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
-def test_a_file_that_is_gone(called, tmp_path, suffix):
-    found(tmp_path, suffix).unlink()
+def test_missing_file_is_compiled_again(called, tmp_path, suffix):
+    cache_file(tmp_path, suffix).unlink()
     assert not called().stats.cache_hits
     assert sum(called().stats.cache_hits.values()) == 1
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_cache_that_cannot_be_written(called, tmp_path, monkeypatch, caplog, number):
+def test_unwritable_cache_is_logged(called, tmp_path, monkeypatch, caplog, number):
     def refuse(source, target):
         raise OSError(number, os.strerror(number))
 
-    found(tmp_path, ".nbi").unlink()
+    cache_file(tmp_path, ".nbi").unlink()
     monkeypatch.setattr(os, "replace", refuse)
     assert not called().stats.cache_hits
-    assert f"a compiled kernel is not kept: {os.strerror(number)}" in caplog.text
+    assert f"the compiled kernel is not cached: {os.strerror(number)}" in caplog.text
     assert not [path for path in tmp_path.rglob("*") if ".tmp." in path.name]

@@ -1,4 +1,7 @@
-"""Memory that runs out: said in one line with what to do. Denoising goes on with less at a time: tests/denoising."""
+"""Tests of the error when memory runs out.
+
+tests/denoising tests how denoising continues.
+"""
 
 import pytest
 import torch
@@ -9,8 +12,8 @@ from partae_fast.errors import is_out_of_memory
 from tests.cli.conftest import FAST
 
 ERRORS = {
-    "host, as Python says it": MemoryError(),
-    "host, as PyTorch says it": RuntimeError(
+    "host, error of Python": MemoryError(),
+    "host, error of PyTorch": RuntimeError(
         "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
         "allocate 4611686018427387904 bytes. Error code 12 (Cannot allocate memory)"
     ),
@@ -30,10 +33,10 @@ def test_out_of_memory(partae, here, monkeypatch, error):
     assert err.startswith("partae train: memory ran out; close other programs") and sorted(here.iterdir()) == before
 
 
-def test_what_pytorch_says_when_the_host_has_too_little():
-    with pytest.raises(RuntimeError) as caught:
+def test_error_of_pytorch_on_the_host_is_recognised():
+    with pytest.raises(RuntimeError) as error:
         torch.empty(2**60)
-    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(error.value)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(9, "Bad file descriptor"), KeyError("x")])

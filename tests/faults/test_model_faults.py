@@ -1,4 +1,7 @@
-"""Models' files that are not what was saved: each is refused in one line, and nothing in them is run."""
+"""Tests of damaged and forged model files, which are refused.
+
+No code in them is executed.
+"""
 
 import io
 import os
@@ -11,14 +14,14 @@ import torch
 from safetensors.torch import save
 
 import partae_fast as pf
-from partae_fast import sealed
-from partae_fast.bench.forging import forged, joined, parts, resealed
+from partae_fast import checked_safetensors
 from partae_fast.errors import UserError
 from partae_fast.models.storage import FORMAT, VERSION, describe
+from tests.corrupt_files import corrupted, joined, parts, with_right_checksum
 
 
 class Payload:
-    """What a pickle can do to whoever reads it: here it creates a file."""
+    """A pickle that executes code when it is read: here, it creates a folder."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -29,7 +32,7 @@ class Payload:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The bytes of a small model's file, with spectrogram and mask."""
+    """Return the bytes of a small model file, with spectrogram and mask."""
     model = pf.ConvPartitionedAutoencoder(bins=5, latents=4, taps=3, pool=2, background=0.5, seed=7)
     model.spectrogram = pf.Spectrogram(high=None, bins=5)
     path = tmp_path_factory.mktemp("whole") / "m.safetensors"
@@ -39,39 +42,42 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def refused(tmp_path):
-    """refused(content, message): pf.load of a file of that content says so in one line."""
+    """Return refused(content, message), which checks that pf.load refuses it.
+
+    The error is one line.
+    """
 
     def check(content, message):
         path = tmp_path / "bad.safetensors"
         path.write_bytes(content)
-        with pytest.raises(UserError, match=message) as caught:
+        with pytest.raises(UserError, match=message) as error:
             pf.load(path)
-        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+        assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
         assert path.read_bytes() == content
 
     return check
 
 
-# Damage, which the checksum or the header's own length tells.
+# Damage that the checksum or the length in the header reveals.
 
 
-def test_cut_anywhere(whole, refused):
+def test_truncated_file_is_refused(whole, refused):
     header = 8 + int.from_bytes(whole[:8], "little")
     for length in {*range(12), *range(12, len(whole), 13), *range(header - 3, header + 3), len(whole) - 1}:
         refused(whole[:length], "cut short|not a safetensors file")
 
 
-def test_a_bit_flipped_anywhere(tmp_path):
-    """In the smallest of files, so that every byte can be tried."""
+def test_any_flipped_bit_is_detected(tmp_path):
+    """The file is small, so that every byte can be changed."""
     path = tmp_path / "bad"
-    sealed.write(path, FORMAT, VERSION, {"a": 'a "sha256":"b"'}, {"w": torch.ones(3)})
+    checked_safetensors.write(path, FORMAT, VERSION, {"a": 'a "sha256":"b"'}, {"w": torch.ones(3)})
     content = path.read_bytes()
-    for place in range(len(content)):
-        for bit in (place % 5, 5):  # 5 turns capitals into small letters, hexadecimal digits too
-            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
-            with pytest.raises(UserError, match=r"damaged|cut short|not a safetensors file") as caught:
-                sealed.read(path, FORMAT, VERSION)
-            assert "\n" not in str(caught.value)
+    for position in range(len(content)):
+        for bit in (position % 5, 5):  # bit 5 changes the case of letters, also of hexadecimal digits
+            path.write_bytes(content[:position] + bytes([content[position] ^ 1 << bit]) + content[position + 1 :])
+            with pytest.raises(UserError, match=r"damaged|cut short|not a safetensors file") as error:
+                checked_safetensors.read(path, FORMAT, VERSION)
+            assert "\n" not in str(error.value)
 
 
 DAMAGE = {
@@ -81,7 +87,7 @@ DAMAGE = {
     "zeros, as after a power cut": (lambda whole: bytes(len(whole)), "not a safetensors file"),
     "text": (lambda whole: b"the model is in the other folder\n", "not a safetensors file"),
     "header of 2^63 bytes": (lambda whole: (2**63).to_bytes(8, "little") + whole[8:], "not a safetensors file"),
-    "header of 100 MB, and there are not": (
+    "header of 100 MB in a smaller file": (
         lambda whole: (100_000_000).to_bytes(8, "little") + whole[8:],
         "not a safetensors file",
     ),
@@ -107,33 +113,33 @@ def entry(dtype, shape, begin, end):
 
 
 @pytest.mark.parametrize(("make", "message"), DAMAGE.values(), ids=DAMAGE)
-def test_damaged(whole, refused, make, message):
+def test_damaged_file_is_refused(whole, refused, make, message):
     refused(make(whole), message)
 
 
-PLACES = {
+PATHS = {
     "missing": (lambda path: None, "no such file"),
-    "a folder": (os.mkdir, "a folder, and a file is wanted"),
-    "a pipe, which no one writes to": (os.mkfifo, "a pipe or a device, and a file is wanted"),
-    "a device": (lambda path: os.symlink("/dev/zero", path), "a pipe or a device, and a file is wanted"),
+    "a folder": (os.mkdir, "is a folder; give a file"),
+    "a pipe, which no one writes to": (os.mkfifo, "is a pipe or a device; give a file"),
+    "a device": (lambda path: os.symlink("/dev/zero", path), "is a pipe or a device; give a file"),
     "a link to nowhere": (lambda path: os.symlink("nowhere", path), "no such file"),
     "a link to itself": (lambda path: os.symlink(path, path), "cannot be read: Too many levels of symbolic links"),
 }
 
 
-@pytest.mark.parametrize(("make", "message"), PLACES.values(), ids=PLACES)
-def test_no_plain_file(tmp_path, make, message):
+@pytest.mark.parametrize(("make", "message"), PATHS.values(), ids=PATHS)
+def test_path_that_is_no_plain_file_is_refused(tmp_path, make, message):
     make(tmp_path / "m")
     for read in (pf.load, describe):
         with pytest.raises(UserError, match=message):
             read(tmp_path / "m")
 
 
-def test_a_large_file_of_another_program_is_not_read(tmp_path, monkeypatch):
+def test_large_file_of_another_program_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "large"
     content = save({"w": torch.ones(2)}, {"format": "pt"})
     path.write_bytes(content)
-    os.truncate(path, 2**36)  # 64 GiB, of which next to nothing is on the disk
+    os.truncate(path, 2**36)  # 64 GiB, sparse
     with pytest.raises(UserError, match="another program"):
         pf.load(path)
     header, data = parts(content)
@@ -144,7 +150,7 @@ def test_a_large_file_of_another_program_is_not_read(tmp_path, monkeypatch):
         pf.load(path)
 
 
-# Pickles, and other files that a model is not: never opened by what would run them.
+# Pickles and similar files are never opened with a library that would execute them.
 
 
 def raw(payload):
@@ -180,28 +186,28 @@ PICKLES = {"pickle": raw, "torch": torch_file, "torch before zip": old_torch_fil
 
 
 @pytest.mark.parametrize("kind", PICKLES.values(), ids=PICKLES)
-def test_a_pickle_in_disguise_is_never_unpickled(tmp_path, refused, kind):
+def test_pickle_is_not_unpickled(tmp_path, refused, kind):
     content = kind(Payload(tmp_path / "owned"))
-    refused(content, "not a safetensors file; models are never read from pickles")
+    refused(content, "not a safetensors file; partae reads no pickles")
     with pytest.raises(UserError, match="not a safetensors file"):
         describe(tmp_path / "bad.safetensors")
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_pickle_inside_a_safetensors_file_is_never_unpickled(tmp_path, whole, refused):
+def test_pickle_in_a_safetensors_file_is_not_unpickled(tmp_path, whole, refused):
     content = pickle.dumps(Payload(tmp_path / "owned"))
     header, data = parts(whole)
     refused(joined(header, data) + archive(Payload(tmp_path / "owned")), "bytes too many")
     header["__metadata__"]["settings"] = content.decode("latin-1")
-    refused(resealed(header, data), "not a readable")
+    refused(with_right_checksum(header, data), "not a readable")
     assert not (tmp_path / "owned").exists()
 
 
-# Right checksum, wrong contents: made by another version, another program, or by hand.
+# Wrong contents with a right checksum, from another version, another program or an attacker.
 
 
-def placed(**offsets):
-    """The change that moves tensors to other places in the data."""
+def with_offsets(**offsets):
+    """Return a change that sets the offsets of tensors."""
 
     def change(header, settings, data):
         for name, (begin, end) in offsets.items():
@@ -223,7 +229,7 @@ def with_config(**values):
 
 
 def filled(name, value):
-    """The change that fills a tensor with a value."""
+    """Return a change that fills a tensor with a value."""
 
     def change(header, settings, data):
         begin, end = header[name]["data_offsets"]
@@ -245,11 +251,11 @@ def with_tensor(name, **values):
 
 FORGED = {
     # the container
-    "overlapping offsets": (placed(std=(0, 20)), "not a readable safetensors file"),
-    "offsets beyond the end": (placed(std=(10**6, 10**6 + 20)), "cut short"),
-    "offsets beyond 64 bits": (placed(std=(2**70, 2**70 + 20)), "cut short"),
-    "offsets below 0": (placed(std=(-20, 0)), "not a readable safetensors file"),
-    "offsets that are text": (placed(std=("0", "20")), "damaged, or"),
+    "overlapping offsets": (with_offsets(std=(0, 20)), "not a readable safetensors file"),
+    "offsets beyond the end": (with_offsets(std=(10**6, 10**6 + 20)), "cut short"),
+    "offsets beyond 64 bits": (with_offsets(std=(2**70, 2**70 + 20)), "cut short"),
+    "offsets below 0": (with_offsets(std=(-20, 0)), "not a readable safetensors file"),
+    "offsets that are text": (with_offsets(std=("0", "20")), "damaged, or"),
     "offsets that are nothing": (with_header("std", data_offsets=None), "damaged, or"),
     "a gap between tensors": (without("std"), "not a readable|missing: std"),
     "unknown dtype": (with_header("std", dtype="F33"), "not a readable safetensors file"),
@@ -269,20 +275,20 @@ FORGED = {
     "metadata that is no text": (lambda header, settings, data: header["__metadata__"].update(format=5), "damaged, or"),
     "settings that are a list": (
         lambda header, settings, data: header["__metadata__"].update(settings="[1]"),
-        "its settings have no names",
+        "its settings are not a JSON object",
     ),
     # tensors
     "NaN weights": (filled("w_enc", np.nan), "NaN or infinite values in w_enc"),
     "infinite weights": (filled("w_dec", np.inf), "NaN or infinite values in w_dec"),
     "std of 0": (filled("std", 0.0), "std that is not positive"),
     "power below 0": (filled("noise_mean_square", -1.0), "noise_mean_square below 0"),
-    "wrong dtype": (with_header("std", dtype="I32"), r"std is torch.int32 \(5,\), wanted torch.float32 \(5,\)"),
-    "wrong shape": (with_header("w_enc", shape=[3, 4, 5]), r"w_enc is .* \(3, 4, 5\), wanted .* \(3, 5, 4\)"),
-    "no dimensions": (with_header("std", shape=[5, 1]), r"std is .* \(5, 1\), wanted .* \(5,\)"),
+    "wrong dtype": (with_header("std", dtype="I32"), r"std is torch.int32 \(5,\), expected torch.float32 \(5,\)"),
+    "wrong shape": (with_header("w_enc", shape=[3, 4, 5]), r"w_enc is .* \(3, 4, 5\), expected .* \(3, 5, 4\)"),
+    "no dimensions": (with_header("std", shape=[5, 1]), r"std is .* \(5, 1\), expected .* \(5,\)"),
     # settings
     "another format": (
         lambda header, settings, data: header["__metadata__"].update(format="partae-checkpoint"),
-        "a partae-checkpoint file, and a partae-model file is wanted",
+        "is a partae-checkpoint file; a partae-model file is needed here",
     ),
     "a version without end": (
         lambda header, settings, data: header["__metadata__"].update(version="x" * 9999),
@@ -290,16 +296,16 @@ FORGED = {
     ),
     "another version of the format": (
         lambda header, settings, data: header["__metadata__"].update(version="2"),
-        "version 2 of the partae-model format, and version 1 is read here",
+        "version 2 of the partae-model format; this program reads version 1",
     ),
     "an unknown setting": (with_settings(colour="red"), "settings unknown or missing: colour"),
     "a setting missing": (lambda header, settings, data: settings.pop("mask"), "settings unknown or missing: mask"),
-    "an unknown kind": (with_settings(kind="os.system"), "no model: a model of kind 'os.system'"),
-    "a kind that is no text": (with_settings(kind=["conv_partitioned"]), "its configuration makes no model"),
-    "a configuration that is none": (with_settings(config=None), "its configuration makes no model"),
-    "a configuration unknown": (with_config(colour="red"), "its configuration makes no model"),
-    "a model larger than the file": (with_config(bins=10**6, latents=10**6), "larger model than its"),
-    "a model of 2^70 latents": (with_config(latents=2**70), "larger model than its"),
+    "an unknown kind": (with_settings(kind="os.system"), "invalid configuration: kind is 'os.system'"),
+    "a kind that is no text": (with_settings(kind=["conv_partitioned"]), "invalid configuration"),
+    "a configuration that is none": (with_settings(config=None), "invalid configuration"),
+    "a configuration unknown": (with_config(colour="red"), "invalid configuration"),
+    "a model larger than the file": (with_config(bins=10**6, latents=10**6), "needs more values than the"),
+    "a model of 2^70 latents": (with_config(latents=2**70), "needs more values than the"),
     "sizes that are text": (with_config(bins="5"), "bins is '5'; it must be a whole number"),
     "sizes that are fractions": (with_config(pool=2.5), "pool is 2.5; it must be a whole number"),
     "sizes below 1": (with_config(pool=0), "pool is 0; it must be a whole number"),
@@ -311,18 +317,18 @@ FORGED = {
         lambda header, settings, data: settings["spectrogram"].update(bins=None, high=11025.0),
         "the spectrogram has 55 bins and the model 5",
     ),
-    "a spectrogram that is a list": (with_settings(spectrogram=[1]), "its spectrogram is none"),
-    "a spectrogram that lacks a setting": (with_settings(spectrogram={"rate": 5}), "its spectrogram is none"),
+    "a spectrogram that is a list": (with_settings(spectrogram=[1]), "invalid spectrogram"),
+    "a spectrogram that lacks a setting": (with_settings(spectrogram={"rate": 5}), "invalid spectrogram"),
     "a spectrogram of a rate beyond all": (
         lambda header, settings, data: settings["spectrogram"].update(rate=9**400),
-        "its spectrogram is none",
+        "invalid spectrogram",
     ),
-    "a mask that is a number": (with_settings(mask=2.0), "its mask is none"),
-    "a mask of an exponent that is text": (with_settings(mask={"exponent": "2"}), "its mask is none"),
-    "a mask that knows more": (with_settings(mask={"exponent": 2.0, "colour": 1}), "its mask is none"),
+    "a mask that is a number": (with_settings(mask=2.0), "invalid mask"),
+    "a mask of an exponent that is text": (with_settings(mask={"exponent": "2"}), "invalid mask"),
+    "a mask that knows more": (with_settings(mask={"exponent": 2.0, "colour": 1}), "invalid mask"),
 }
 
 
 @pytest.mark.parametrize(("change", "message"), FORGED.values(), ids=FORGED)
-def test_wrong_with_a_right_checksum(whole, refused, change, message):
-    refused(forged(whole, change), message)
+def test_wrong_contents_with_a_right_checksum_are_refused(whole, refused, change, message):
+    refused(corrupted(whole, change), message)

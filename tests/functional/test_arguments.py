@@ -1,4 +1,4 @@
-"""What is no tensor, no int or out of range is refused in one line that says what to pass."""
+"""Arguments of a wrong type or out of range raise errors that say what to pass."""
 
 import math
 
@@ -41,7 +41,7 @@ def test_none_is_refused(name):
 
 
 @pytest.mark.parametrize("value", [16.0, True, "16", None, torch.tensor(16)])
-def test_a_count_that_is_no_int_is_refused(value):
+def test_a_count_that_is_not_an_int_is_refused(value):
     x, labels = torch.rand(1, 16, 2), torch.zeros(1, 3, dtype=torch.int64)
     maps = torch.rand(1, 4, 4, 2), torch.rand(3, 3, 2, 2), torch.rand(2)
     values, positions = pf.encode(x, torch.rand(1, 2, 1), 16)
@@ -57,7 +57,7 @@ def test_a_count_that_is_no_int_is_refused(value):
             function()
 
 
-def test_numpy_counts_and_numbers_are_taken():
+def test_numpy_counts_and_numbers_are_accepted():
     assert loss(penalty=np.float32(0.75), pool=np.int64(4)) == loss()
 
 
@@ -71,8 +71,8 @@ def test_a_pair_that_is_a_number_is_refused():
 def test_a_number_of_another_type_is_refused(value):
     with pytest.raises(TypeError, match=r"^penalty is .* and must be a float; pass a number"):
         loss(penalty=value)
-    with pytest.raises(TypeError, match=r"^leak is .* and must be a float"):
-        pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), 2, leak=value)
+    with pytest.raises(TypeError, match=r"^negative_slope is .* and must be a float"):
+        pf.encode(torch.rand(1, 4, 2), torch.rand(1, 2, 1), 2, negative_slope=value)
     with pytest.raises(TypeError, match=r"^dropout is .* and must be a float"):
         pf.dense(torch.rand(1, 2), torch.rand(2, 2), None, dropout=value)
 
@@ -97,7 +97,7 @@ def test_a_share_out_of_range_is_refused(backend, value):
 
 
 @on_cpu
-def test_soft_shares_and_a_penalty_of_0_are_taken(backend):
+def test_soft_shares_and_a_penalty_of_0_are_accepted(backend):
     soft = loss(backend, noise_only=torch.tensor([0.5, 0.0]), foreground=torch.tensor([0.0, 0.5, 1.0]))
     hard, none = loss(backend, noise_only=torch.tensor([1, 0])), loss(backend, penalty=0)
     assert none < soft < hard

@@ -1,4 +1,4 @@
-"""Under autocast the ops cast their inputs as PyTorch's own do: layers to its type, losses to float32."""
+"""Under autocast the ops cast their inputs as PyTorch's ops do: layers to its type, losses to float32."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ LOSSES = [name for name in calls() if name.endswith("loss")]
 
 @every_op
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
-def test_inputs_of_mixed_types_meet_in_that_of_autocast(name, kind):
+def test_inputs_of_mixed_types_are_cast_to_that_of_autocast(name, kind):
     call = calls(torch.float32)[name]
     inputs = {key: t.clone().requires_grad_() for key, t in call.inputs.items()}
     first = next(iter(inputs))
@@ -27,8 +27,8 @@ def test_inputs_of_mixed_types_meet_in_that_of_autocast(name, kind):
 
 
 @every_op
-def test_the_result_is_that_of_a_cast_beforehand(name):
-    """Nothing inside a kernel is cast further: sums are float32 or wider."""
+def test_the_result_is_that_of_cast_inputs(name):
+    """Kernels cast nothing further: sums are float32 or wider."""
     call = calls(torch.float32)[name]
     kind = torch.float32 if name in LOSSES else torch.bfloat16
     cast = {k: t.to(kind) if t.is_floating_point() else t for k, t in {**call.inputs, **call.data}.items()}
@@ -36,8 +36,8 @@ def test_the_result_is_that_of_a_cast_beforehand(name):
     inside, before = cast[x].clone().requires_grad_(), cast[x].clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         output = call(**{**cast, x: inside})
-        output.sum().backward()  # in PyTorch's word not recommended, but done
-    if name == "partitioned_loss":  # of layers in bfloat16 and a loss in float32
+        output.sum().backward()  # which PyTorch's manual advises against
+    if name == "partitioned_loss":  # layers in bfloat16 and a loss in float32
         return
     expected = call(**{**cast, x: before})
     expected.sum().backward()
@@ -45,7 +45,7 @@ def test_the_result_is_that_of_a_cast_beforehand(name):
 
 
 @every_op
-def test_float64_stays(name):
+def test_float64_is_not_cast(name):
     call = calls(torch.float64)[name]
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(call(), calls(torch.float64)[name]())
@@ -59,7 +59,7 @@ def test_a_backend_without_the_type_says_so():
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_scaled_loss_has_scaled_gradients(kind):
-    """As GradScaler scales: beyond what float16 holds, in a type where the gradient itself is small."""
+    """GradScaler scales beyond the range of float16, in a type in which the gradient is small."""
     call = calls(kind)["curro_loss"]
     x = call.inputs["signal"].clone().requires_grad_()
     (plain,) = torch.autograd.grad(call(signal=x), x)

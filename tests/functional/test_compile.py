@@ -1,4 +1,4 @@
-"""Compiled with shapes left open, every op gives what it gives uncompiled, and its gradients."""
+"""Compiled with dynamic shapes, every op gives the uncompiled values and gradients."""
 
 import torch
 
@@ -19,5 +19,5 @@ def test_values_and_gradients(name):
         inputs = [t.clone().requires_grad_() for t in call.inputs.values()]
         output = run(*inputs)
         results.append([output, *torch.autograd.grad((output**2).sum(), inputs)])
-    for seen, expected in zip(*results, strict=True):
-        torch.testing.assert_close(seen, expected)
+    for result, expected in zip(*results, strict=True):
+        torch.testing.assert_close(result, expected)

@@ -1,4 +1,4 @@
-"""Derivatives of every op: those that it has are right in each way of asking for them, and the others raise."""
+"""Derivatives of every op: the supported ones are right by every interface, and the others raise."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from .common import calls, each_data, each_input, every_op, on_cpu
 
 
 def gradients(call, **changes):
-    """Of the output's sum, by plain `backward`."""
+    """Return the gradients of the output's sum by `backward`."""
     inputs = {key: t.clone().requires_grad_() for key, t in {**call.inputs, **changes}.items()}
     return dict(zip(inputs, torch.autograd.grad(call(**inputs).sum(), list(inputs.values())), strict=True))
 
@@ -63,14 +63,14 @@ def test_second_derivatives_raise(name, argument):
 
 
 @every_op
-def test_first_derivatives_with_a_graph_are_those_without(name):
+def test_first_derivatives_with_a_graph_equal_those_without(name):
     call = calls()[name]
     inputs = [t.clone().requires_grad_() for t in call.inputs.values()]
     total = call(**dict(zip(call.inputs, inputs, strict=True))).sum()
     grads = torch.autograd.grad(total, inputs, create_graph=True)
     for key, expected in gradients(call).items():
         torch.testing.assert_close(grads[list(call.inputs).index(key)].detach(), expected)
-    factor = torch.tensor(2.0, requires_grad=True)  # no second derivative is needed for it
+    factor = torch.tensor(2.0, requires_grad=True)  # it needs no second derivative
     (slope,) = torch.autograd.grad(sum((factor * g).sum() for g in grads), factor)
     torch.testing.assert_close(slope, sum(g.sum() for g in gradients(call).values()), check_dtype=False)
 
@@ -117,8 +117,8 @@ def test_data_that_requires_a_gradient_is_refused(name, argument):
         call(**{argument: call.data[argument].clone().requires_grad_()})
 
 
-def test_what_is_not_used_needs_no_gradient():
-    """An output that no loss uses hands down no gradient, and no second derivative is seen where there is none."""
+def test_an_unused_output_needs_no_gradient():
+    """An output that no loss uses passes no gradient and needs no second derivative."""
     x = calls()["encode"].inputs["x"].clone().requires_grad_()
     used = torch.ones(2, requires_grad=True)
     (grad,) = torch.autograd.grad(calls()["encode"](x=x).sum() * 0 + (used**2).sum(), used, create_graph=True)

@@ -1,4 +1,4 @@
-"""Exported programs with frames and batch left open run at other lengths, and are the eager call there."""
+"""Exported programs with dynamic batch and frames run at other lengths and give the eager results."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch.export import Dim, export
 import partae_fast as pf
 
 POOL = 4
-BATCH, FRAMES = Dim("batch"), Dim("frames", min=POOL + 1)  # PyTorch tells one window from several
+BATCH, FRAMES = Dim("batch"), Dim("frames", min=POOL + 1)  # PyTorch specialises a single window
 MODEL = pf.ConvPartitionedAutoencoder(bins=5, latents=3, taps=4, pool=POOL).requires_grad_(False)
 SIZES = [(1, 5), (3, 8), (2, 41)]  # batch, frames
 

@@ -1,4 +1,4 @@
-"""Strides, offsets and expanded gradients change no value; what an op returns is contiguous and its own."""
+"""Strides, offsets and expanded gradients change no value; outputs are contiguous and share no memory."""
 
 import pytest
 import torch
@@ -8,23 +8,23 @@ from .common import calls, every_op, on_cpu
 
 
 def every_second(t):
-    """The same numbers, each with another beside it."""
+    """Return the same numbers at every second element."""
     return torch.stack([t, torch.full_like(t, 9)], -1).select(-1, 0)
 
 
 def transposed(t):
-    """The same numbers, the last axis strided and the first contiguous."""
+    """Return the same numbers with a contiguous first axis and a strided last one."""
     return t.permute(*range(t.dim())[::-1]).contiguous().permute(*range(t.dim())[::-1])
 
 
 def offset(t):
-    """The same numbers, contiguous, one number into their storage: at no multiple of a vector's width."""
+    """Return the same numbers, contiguous, from the second element of a storage: not aligned to a vector."""
     buffer = torch.empty(t.numel() + 1, dtype=t.dtype)
     return buffer[1:].copy_(t.flatten()).view(t.shape)
 
 
 def of_expanded(t):
-    """Numbers that stand for t where all along its first axis are the same."""
+    """Return an expanded tensor whose items along the first axis are all the first of t."""
     return t[:1].expand(t.shape)
 
 
@@ -38,8 +38,8 @@ def assert_alike(call, backend, layout):
     arguments = {**call.inputs, **call.data}
     laid = {key: layout(t) for key, t in arguments.items()}
     expected = run(call, backend, {key: t.contiguous().clone() for key, t in laid.items()})
-    for seen, truth in zip(run(call, backend, laid), expected, strict=True):
-        torch.testing.assert_close(seen, truth, rtol=1e-5, atol=1e-6)
+    for result, truth in zip(run(call, backend, laid), expected, strict=True):
+        torch.testing.assert_close(result, truth, rtol=1e-5, atol=1e-6)
 
 
 @every_op
@@ -58,12 +58,12 @@ def test_a_gradient_of_stride_0_is_a_full_one(name, backend):
     output = call(backend, **dict(zip(call.inputs, inputs, strict=True)))
     full = torch.ones_like(output)
     expected = torch.autograd.grad(output, inputs, full, retain_graph=True)
-    for seen, truth in zip(torch.autograd.grad(output.sum(), inputs), expected, strict=True):
-        assert torch.equal(seen, truth)
+    for result, truth in zip(torch.autograd.grad(output.sum(), inputs), expected, strict=True):
+        assert torch.equal(result, truth)
 
 
 class Recorder(TorchDispatchMode):
-    """Keeps the inputs and outputs of each op of ours that runs."""
+    """Record the inputs and outputs of each partae op that runs."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What tests of the kernels share."""
+"""Fixtures of the kernels' tests."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture
 def thread_count():
-    """Set torch's thread count for a test; every size of work then wakes the workers."""
+    """Set PyTorch's number of threads for a test; work of any size then wakes the workers."""
     from partae_fast.kernels._cpu import threads
 
     before, worth = torch.get_num_threads(), threads.WORTH_WAKING

@@ -1,4 +1,4 @@
-"""The gate that compiles CUDA C ahead of time sees what it is for: a kernel that spills, or does not compile."""
+"""The ahead-of-time compilation of CUDA C reports kernels that spill or do not compile."""
 
 import shutil
 import sys
@@ -27,21 +27,21 @@ extern "C" __global__ void __launch_bounds__(1024, 2) copy(float* out, const flo
 """
 
 
-def test_a_spill_is_seen():
+def test_a_spill_is_reported():
     small = compile_cuda.usage(KERNEL, {"SIZE": 8}, 90, 0)
     large = compile_cuda.usage(KERNEL, {"SIZE": 100}, 90, 0)
     assert small.stack == 0 and small.registers <= 32 and small.instructions["LDG.E"] == 8
     assert large.stack > 0
 
 
-def test_what_does_not_compile_says_why():
+def test_a_compile_error_is_reported():
     with pytest.raises(RuntimeError, match="SIZE"):
         compile_cuda.cubin(KERNEL, {}, 90)
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 @pytest.mark.skipif(compile_cuda.nvrtc() is None, reason="NVRTC is not installed")
-def test_nvcc_stands_in_for_nvrtc(monkeypatch):
+def test_nvcc_replaces_nvrtc(monkeypatch):
     monkeypatch.setattr(compile_cuda, "nvrtc", lambda: None)
     assert compile_cuda.usage(KERNEL, {"SIZE": 100}, 90, 0).stack > 0
 
@@ -52,5 +52,5 @@ def test_the_paper_configuration_does_not_spill(architecture, extras):
     shape, limits = compile_cuda.SIZES["B16 N512 H32 K32 M9 P16"], compile_cuda.CARDS[architecture]
     cut = compile_cuda.plan(shape, limits, extras=extras)
     assert cut is not None and cut.extras == extras
-    found = compile_cuda.compile_plan(cut, architecture)
-    assert found.stack == 0 and found.registers <= 255
+    compiled = compile_cuda.compile_plan(cut, architecture)
+    assert compiled.stack == 0 and compiled.registers <= 255

@@ -1,4 +1,4 @@
-"""The ahead-of-time gate catches what it is for: a kernel that spills."""
+"""The ahead-of-time compilation of Triton reports kernels that spill."""
 
 import os
 import subprocess
@@ -32,8 +32,8 @@ assert large.stack > 0, large
 """
 
 
-def test_a_spill_is_seen(tmp_path):
-    """Triton compiles functions that lie in a file, in a process that does not interpret."""
+def test_a_spill_is_reported(tmp_path):
+    """Triton compiles functions from files, in a process that does not interpret."""
     script = tmp_path / "spilling.py"
     script.write_text(SPILLING.format(folder=str(Path(__file__).parents[1])))
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

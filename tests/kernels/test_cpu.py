@@ -1,4 +1,4 @@
-"""The CPU kernels beyond their values: bits, threads, forks, long recordings."""
+"""The CPU kernels apart from their values: bits, threads, forks, long recordings."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ from partae_fast.kernels.partitioned_loss import cpu as loss_cpu
 
 
 def everything(batch=3, frames=530, bins=12, latents=20, taps=9, pool=16):
-    """All passes on one input; every tensor that comes out."""
+    """Return the outputs of all passes on one input."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(batch, frames, bins, generator=generator)
     w_enc = torch.randn(taps, bins, latents, generator=generator)
@@ -48,7 +48,7 @@ def test_twenty_runs_give_the_same_bits(thread_count):
     assert all(same_bits(everything(), first) for _ in range(20))
 
 
-def test_an_item_does_not_feel_its_neighbours():
+def test_an_item_does_not_depend_on_the_batch():
     x, w = torch.rand(5, 300, 8), torch.randn(9, 8, 6)
     together, _ = encode_cpu.encode(x, w, 16, None, None)
     for item in range(5):
@@ -57,15 +57,15 @@ def test_an_item_does_not_feel_its_neighbours():
 
 
 def test_a_long_recording_equals_its_pieces(thread_count):
-    """B = 1: the work is cut in time, and a piece with a halo of whole pools gives the very same bits."""
+    """With B = 1 work is cut in time, and a piece with a halo of full pool windows gives the same bits."""
     thread_count(3)
     x, w_enc, w_dec = torch.rand(1, 20_000, 6), torch.randn(9, 6, 5), torch.randn(9, 5, 6)
     values, positions = encode_cpu.encode(x, w_enc, 16, None, None)
     piece, _ = encode_cpu.encode(x[:, 8_000 - 16 : 12_000 + 16], w_enc, 16, None, None)
     assert torch.equal(piece[:, 1:-1], values[:, 500:750])
-    whole = decode_cpu.decode(values, positions, w_dec, 20_000)
+    full = decode_cpu.decode(values, positions, w_dec, 20_000)
     part = decode_cpu.decode(values[:, 499:751], positions[:, 499:751] - 499 * 16, w_dec, 252 * 16)
-    assert torch.equal(part[:, 16:-16], whole[:, 8_000:12_000])
+    assert torch.equal(part[:, 16:-16], full[:, 8_000:12_000])
 
 
 def test_callers_in_several_threads_do_not_disturb_each_other(thread_count):
@@ -99,7 +99,7 @@ def test_kernels_release_the_gil():
 
     worker = threading.Thread(target=work)
     worker.start()
-    while not done.is_set():  # a thread that holds the GIL throughout would let this loop turn a few times at most
+    while not done.is_set():  # a thread that holds the GIL would let this loop run a few times at most
         ticks += 1
         time.sleep(0.0002)
     worker.join()
@@ -125,7 +125,7 @@ def test_works_after_a_fork(thread_count):
 
 
 def test_threads_end_when_they_are_stopped_and_start_again(thread_count):
-    """One that returns from a kernel while the interpreter shuts down aborts the process."""
+    """A thread that returns from a kernel during interpreter shutdown aborts the process."""
 
     def alive():
         return [thread for thread in threading.enumerate() if thread.name == "partae"]

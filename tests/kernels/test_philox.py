@@ -1,4 +1,4 @@
-"""Random words of every kind of number, against the reference."""
+"""Philox for arrays, tensors and compiled code, against the reference."""
 
 import numpy as np
 import pytest
@@ -34,8 +34,8 @@ def test_compiled_words(seed):
 
 @pytest.mark.parametrize("seed", [seed for seed in SEEDS if seed < 2**63])
 def test_words_of_tensors(seed):
-    found = words(seed, *(torch.from_numpy(word.astype(np.int64)) for word in COUNTER))
-    assert np.array_equal(torch.stack(found, dim=1).numpy().astype(np.uint64), truth(seed, COUNTER))
+    drawn = words(seed, *(torch.from_numpy(word.astype(np.int64)) for word in COUNTER))
+    assert np.array_equal(torch.stack(drawn, dim=1).numpy().astype(np.uint64), truth(seed, COUNTER))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

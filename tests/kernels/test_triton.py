@@ -1,4 +1,4 @@
-"""The Triton kernels without a GPU: the files `triton_interpreted*.py` in a process that interprets them."""
+"""The Triton kernels without a GPU: `triton_interpreted*.py` in a process with Triton's interpreter."""
 
 import importlib.util
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""The Triton kernels through Triton's interpreter, on the CPU, against the float64 reference.
+"""The Triton kernels in Triton's interpreter, on the CPU, against the float64 reference.
 
-`test_triton.py` runs this file in a process of its own, because Triton reads TRITON_INTERPRET when it is imported.
-A program takes about half a millisecond here, so shapes are tiny. The interpreter computes bfloat16 wrongly, without
-a word, and does not round to TF32: both wait for a GPU.
+`test_triton.py` runs this file in a process of its own, because Triton reads TRITON_INTERPRET on import. A program
+takes about half a millisecond, so shapes are tiny. The interpreter silently computes bfloat16 wrongly and does not
+round to TF32: both need a GPU.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from triton.runtime import interpreter
 
 from partae_fast.kernels import BackendUnavailable
-from partae_fast.kernels._triton import common, runs
+from partae_fast.kernels._triton import common, frame_windows
 from partae_fast.kernels._triton.pool import chunk_of
 from partae_fast.kernels.decode import triton as decode
 from partae_fast.kernels.encode import triton as encode
@@ -40,7 +40,7 @@ SHAPES = [  # B, N, H, K, M, P
 
 @pytest.fixture(autouse=True)
 def poisoned(monkeypatch):
-    """Fresh tensors hold NaN, or an impossible position, so that an element nobody wrote is seen."""
+    """Fill new tensors with NaN or an impossible position, so that elements that were not written show."""
     empty, empty_like = torch.empty, torch.empty_like
 
     def poison(tensor):
@@ -52,7 +52,7 @@ def poisoned(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def in_bounds(monkeypatch):
-    """Every address that a kernel loads from or stores to lies in a tensor that its launch was given."""
+    """Check that every address of a load or store is in a tensor that the launch got."""
     bounds = []
     launch = common.launch
 
@@ -76,7 +76,7 @@ def in_bounds(monkeypatch):
 
         return check
 
-    for module in (runs, encode, decode, partitioned_loss, common):
+    for module in (frame_windows, encode, decode, partitioned_loss, common):
         monkeypatch.setattr(module, "launch", bounded_launch)
     for name in ("create_masked_load", "create_masked_store"):
         access = getattr(interpreter.InterpreterBuilder, name)
@@ -84,7 +84,7 @@ def in_bounds(monkeypatch):
 
 
 class Case:
-    """Inputs of every pass in one shape, float32, the same for the same shape."""
+    """Inputs of every pass in one shape, float32; the shape determines the numbers."""
 
     def __init__(self, batch, frames, bins, latents, taps, pool):
         rng = np.random.default_rng((batch, frames, bins, latents, taps, pool))
@@ -102,46 +102,46 @@ class Case:
         self.foreground = (np.arange(latents) % 4 != 1).astype(np.float32)
 
     def encode(self, **changes):
-        given = {name: getattr(self, name) for name in ("x", "w_enc", "pool", "mean", "std")} | changes
-        return encode.encode(*map(tensor, given.values()))
+        arguments = {name: getattr(self, name) for name in ("x", "w_enc", "pool", "mean", "std")} | changes
+        return encode.encode(*map(tensor, arguments.values()))
 
-    def encode_backward(self, need_x=True, need_w=True, leak=0.0, **changes):
+    def encode_backward(self, need_x=True, need_w=True, negative_slope=0.0, **changes):
         names = ("grad_values", "x", "w_enc", "values", "positions", "pool", "mean", "std")
-        given = {name: getattr(self, name) for name in names} | changes
-        return encode.encode_backward(*map(tensor, given.values()), need_x, need_w, leak)
+        arguments = {name: getattr(self, name) for name in names} | changes
+        return encode.encode_backward(*map(tensor, arguments.values()), need_x, need_w, negative_slope)
 
     def decode(self, **changes):
-        given = {name: getattr(self, name) for name in ("values", "positions", "w_dec", "frames")} | changes
-        return decode.decode(*map(tensor, given.values()))
+        arguments = {name: getattr(self, name) for name in ("values", "positions", "w_dec", "frames")} | changes
+        return decode.decode(*map(tensor, arguments.values()))
 
     def decode_backward(self, need_values=True, need_w=True, **changes):
-        given = {
+        arguments = {
             name: getattr(self, name) for name in ("grad_reconstruction", "values", "positions", "w_dec")
         } | changes
-        return decode.decode_backward(*map(tensor, given.values()), need_values, need_w)
+        return decode.decode_backward(*map(tensor, arguments.values()), need_values, need_w)
 
     def partitioned_loss(self, penalty=0.75, **changes):
-        given = {
+        arguments = {
             "reconstruction": self.grad_reconstruction,
             "target": self.x,
             "values": self.values,
             "noise_only": self.noise_only,
             "foreground": self.foreground,
         } | changes
-        return partitioned_loss.partitioned_loss(*map(tensor, given.values()), penalty)
+        return partitioned_loss.partitioned_loss(*map(tensor, arguments.values()), penalty)
 
 
 def tensor(value):
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
-def agree(name, got, wanted, tolerance=1e-5):
-    """Relative RMS error at most `tolerance`; a value that is not finite fails."""
-    got = got.double().numpy()
-    assert got.shape == np.shape(wanted), name
-    assert np.isfinite(got).all(), f"{name} has values that are not finite"
-    error = np.sqrt(np.mean((got - wanted) ** 2))
-    scale = np.sqrt(np.mean(np.square(wanted)))
+def agree(name, result, expected, tolerance=1e-5):
+    """Check that the relative RMS error is at most `tolerance`; a value that is not finite fails."""
+    result = result.double().numpy()
+    assert result.shape == np.shape(expected), name
+    assert np.isfinite(result).all(), f"{name} has values that are not finite"
+    error = np.sqrt(np.mean((result - expected) ** 2))
+    scale = np.sqrt(np.mean(np.square(expected)))
     assert error <= tolerance * scale, f"{name}: RMS error {error:.3g}, of {scale:.3g}"
 
 
@@ -154,11 +154,11 @@ def case(request):
 def test_encode(case, normalised):
     mean, std = (case.mean, case.std) if normalised else (None, None)
     values, positions = case.encode(mean=mean, std=std)
-    wanted_values, wanted_positions = encode_reference.encode(case.x, case.w_enc, case.pool, mean, std)
-    agree("values", values, wanted_values)
+    expected_values, expected_positions = encode_reference.encode(case.x, case.w_enc, case.pool, mean, std)
+    agree("values", values, expected_values)
     assert values.dtype == torch.float32
     assert positions.dtype == torch.int32
-    np.testing.assert_array_equal(positions.numpy(), wanted_positions)
+    np.testing.assert_array_equal(positions.numpy(), expected_positions)
 
 
 @pytest.mark.parametrize("normalised", [True, False])
@@ -173,57 +173,57 @@ def test_encode_backward(case, normalised):
 
 
 @pytest.mark.parametrize("shape", SHAPES[2:4] + SHAPES[8:11], ids=str)
-def test_encode_with_a_leak(shape):
-    """Every other latent is below 0 wherever it looks."""
-    case, leak = Case(*shape), 0.25
+def test_encode_with_a_negative_slope(shape):
+    """Every second latent is below 0 at all frames."""
+    case, negative_slope = Case(*shape), 0.25
     case.mean[:] = 0
     case.w_enc[:, :, ::2] = -np.abs(case.w_enc[:, :, ::2])
-    given = case.x, case.w_enc, case.pool, case.mean, case.std, leak
-    values, positions = case.encode(leak=leak)
-    wanted_values, wanted_positions = encode_reference.encode(*given)
-    assert (wanted_values < 0).any()
-    agree("values", values, wanted_values)
-    np.testing.assert_array_equal(positions.numpy(), wanted_positions)
-    grads = case.encode_backward(values=values, positions=positions, leak=leak)
-    wanted = encode_reference.encode_backward(
-        case.grad_values, case.x, case.w_enc, wanted_values, wanted_positions, *given[2:]
+    arguments = case.x, case.w_enc, case.pool, case.mean, case.std, negative_slope
+    values, positions = case.encode(negative_slope=negative_slope)
+    expected_values, expected_positions = encode_reference.encode(*arguments)
+    assert (expected_values < 0).any()
+    agree("values", values, expected_values)
+    np.testing.assert_array_equal(positions.numpy(), expected_positions)
+    grads = case.encode_backward(values=values, positions=positions, negative_slope=negative_slope)
+    expected = encode_reference.encode_backward(
+        case.grad_values, case.x, case.w_enc, expected_values, expected_positions, *arguments[2:]
     )
-    for name, got, truth in zip(("grad_x", "grad_w_enc"), grads, wanted, strict=True):
-        agree(name, got, truth)
+    for name, results, truth in zip(("grad_x", "grad_w_enc"), grads, expected, strict=True):
+        agree(name, results, truth)
 
 
-def test_of_equals_the_first_has_a_leak_and_a_nan_stays():
+def test_ties_and_nan_with_a_negative_slope():
     case = Case(2, 8, 3, 2, 3, 4)
     case.x[0], case.w_enc[:] = 1.0, -1.0
     case.x[1, 2, 1] = np.nan
-    values, positions = case.encode(mean=None, std=None, leak=0.5)
-    inner, edge = -9 * 0.5, -6 * 0.5  # the filter reaches over the ends
+    values, positions = case.encode(mean=None, std=None, negative_slope=0.5)
+    inner, edge = -9 * 0.5, -6 * 0.5  # the filter reaches beyond the ends
     assert values[0].tolist() == [[edge] * 2] * 2 and positions[0].tolist() == [[0] * 2, [7] * 2] and inner < edge
     assert values[1, 0].isnan().all() and positions[1, 0].tolist() == [1, 1] and not values[1, 1].isnan().any()
 
 
 def test_decode(case):
-    wanted = decode_reference.decode(case.values, case.positions, case.w_dec, case.frames)
-    agree("reconstruction", case.decode(), wanted)
+    expected = decode_reference.decode(case.values, case.positions, case.w_dec, case.frames)
+    agree("reconstruction", case.decode(), expected)
 
 
 def test_decode_backward(case):
     grad_values, grad_w = case.decode_backward()
-    wanted_values, wanted_w = decode_reference.decode_backward(
+    expected_values, wanted_w = decode_reference.decode_backward(
         case.grad_reconstruction, case.values, case.positions, case.w_dec
     )
-    agree("grad_values", grad_values, wanted_values)
+    agree("grad_values", grad_values, expected_values)
     agree("grad_w_dec", grad_w, wanted_w)
 
 
 def test_partitioned_loss(case):
     loss, grad_reconstruction, grad_values = case.partitioned_loss()
-    wanted = loss_reference.partitioned_loss(
+    expected = loss_reference.partitioned_loss(
         case.grad_reconstruction, case.x, case.values, case.noise_only, case.foreground, 0.75
     )
-    agree("loss", loss, wanted[0])
-    agree("grad_reconstruction", grad_reconstruction, wanted[1])
-    agree("grad_values", grad_values, wanted[2])
+    agree("loss", loss, expected[0])
+    agree("grad_reconstruction", grad_reconstruction, expected[1])
+    agree("grad_values", grad_values, expected[2])
     assert loss.shape == () and loss.dtype == torch.float32
 
 
@@ -234,25 +234,25 @@ SMALL = Case(2, 21, 5, 6, 4, 4)
 @pytest.mark.parametrize("c", [0.0, 1.0])
 def test_partitioned_loss_with_all_or_none_noise_only_and_foreground(y, c):
     noise_only, foreground = np.full(2, y, np.float32), np.full(6, c, np.float32)
-    got = SMALL.partitioned_loss(noise_only=noise_only, foreground=foreground)
-    wanted = loss_reference.partitioned_loss(
+    results = SMALL.partitioned_loss(noise_only=noise_only, foreground=foreground)
+    expected = loss_reference.partitioned_loss(
         SMALL.grad_reconstruction, SMALL.x, SMALL.values, noise_only, foreground, 0.75
     )
-    for name, mine, true in zip(("loss", "grad_reconstruction", "grad_values"), got, wanted, strict=True):
-        agree(name, mine, true)
+    for name, result, true in zip(("loss", "grad_reconstruction", "grad_values"), results, expected, strict=True):
+        agree(name, result, true)
 
 
 def test_partitioned_loss_in_several_steps_of_a_program(monkeypatch):
     monkeypatch.setattr(partitioned_loss, "PASS_PARTS_MAX", 2)
     case = Case(2, 1100, 5, 2, 1, 50)
-    wanted = loss_reference.partitioned_loss(
+    expected = loss_reference.partitioned_loss(
         case.grad_reconstruction, case.x, case.values, case.noise_only, case.foreground, 0.75
     )
-    for mine, true in zip(case.partitioned_loss(), wanted, strict=True):
-        agree("loss or gradient", mine, true)
+    for result, true in zip(case.partitioned_loss(), expected, strict=True):
+        agree("loss or gradient", result, true)
 
 
-def test_windows_with_nothing_positive():
+def test_windows_without_a_positive_value():
     values, positions = SMALL.encode(w_enc=-np.abs(SMALL.w_enc), mean=None, std=None)
     assert (values == 0).all()
     windows = window_count(SMALL.frames, SMALL.pool)
@@ -263,7 +263,7 @@ def test_windows_with_nothing_positive():
 
 
 @pytest.mark.parametrize("pool", [4, 70])
-def test_the_first_of_equals_wins(pool):
+def test_the_first_of_equal_maxima_wins(pool):
     x = np.ones((1, 100, 2), dtype=np.float32)
     values, positions = encode.encode(torch.from_numpy(x), torch.ones(1, 2, 3), pool, None, None)
     assert (values == 2).all()
@@ -276,14 +276,14 @@ def test_a_nan_makes_the_values_of_its_windows_nan(pool):
     x[0, 42, 1] = np.nan
     w_enc = np.random.default_rng(1).standard_normal((3, 2, 3), dtype=np.float32)
     values, positions = encode.encode(torch.from_numpy(x), torch.from_numpy(w_enc), pool, None, None)
-    wanted, wanted_positions = encode_reference.encode(x, w_enc, pool)
-    np.testing.assert_array_equal(values.isnan().numpy(), np.isnan(wanted))
-    assert np.isnan(wanted).any() and not np.isnan(wanted).all()
-    np.testing.assert_array_equal(positions, wanted_positions)
+    expected, expected_positions = encode_reference.encode(x, w_enc, pool)
+    np.testing.assert_array_equal(values.isnan().numpy(), np.isnan(expected))
+    assert np.isnan(expected).any() and not np.isnan(expected).all()
+    np.testing.assert_array_equal(positions, expected_positions)
 
 
 def strided(values):
-    """The same numbers with gaps between neighbours."""
+    """Return the same numbers in strided memory."""
     wide = torch.full((*values.shape[:-1], 2 * values.shape[-1]), float("nan"))
     if values.dtype != np.float32:
         wide = wide.nan_to_num(-1).to(torch.from_numpy(values).dtype)
@@ -292,20 +292,20 @@ def strided(values):
 
 
 def passes(case, **changes):
-    """Every output of every pass, by name; `changes` replace inputs wherever they go in."""
+    """Return every output of every pass, by name; `changes` replace inputs."""
 
     def only(*names):
         return {name: changes[name] for name in names if name in changes}
 
     shared = only("values", "positions")
-    found = dict(zip(("values", "positions"), case.encode(**only("x", "w_enc", "mean", "std")), strict=True))
+    outputs = dict(zip(("values", "positions"), case.encode(**only("x", "w_enc", "mean", "std")), strict=True))
     backward = case.encode_backward(**only("grad_values", "x", "w_enc", "mean", "std"), **shared)
-    found |= dict(zip(("grad_x", "grad_w_enc"), backward, strict=True))
-    found["reconstruction"] = case.decode(**only("w_dec"), **shared)
+    outputs |= dict(zip(("grad_x", "grad_w_enc"), backward, strict=True))
+    outputs["reconstruction"] = case.decode(**only("w_dec"), **shared)
     backward = case.decode_backward(**only("grad_reconstruction", "w_dec"), **shared)
-    found |= dict(zip(("grad_values", "grad_w_dec"), backward, strict=True))
+    outputs |= dict(zip(("grad_values", "grad_w_dec"), backward, strict=True))
     losses = case.partitioned_loss(**only("values", "noise_only", "foreground"))
-    return found | dict(zip(("loss", "loss_grad_r", "loss_grad_values"), losses, strict=True))
+    return outputs | dict(zip(("loss", "loss_grad_r", "loss_grad_values"), losses, strict=True))
 
 
 INPUTS = (
@@ -327,7 +327,7 @@ def test_bits_repeat():
         assert torch.equal(first[name], second[name]), name
 
 
-def test_what_is_not_needed_is_none():
+def test_gradients_that_are_not_needed_are_none():
     full = SMALL.encode_backward()
     only_x, only_w = SMALL.encode_backward(need_w=False), SMALL.encode_backward(need_x=False)
     assert only_x[1] is None and torch.equal(only_x[0], full[0])
@@ -343,18 +343,18 @@ def test_float16_storage():
     exact = {name: value.double().numpy() for name, value in half.items()}
     x, w_enc, w_dec, values = (exact[name] for name in ("x", "w_enc", "w_dec", "values"))
     mean, std, positions = exact["mean"], exact["std"], SMALL.positions
-    got = passes(SMALL, **half)
-    wanted = {"values": encode_reference.encode(x, w_enc, SMALL.pool, mean, std)[0]}
-    wanted["grad_x"], wanted["grad_w_enc"] = encode_reference.encode_backward(
+    results = passes(SMALL, **half)
+    expected = {"values": encode_reference.encode(x, w_enc, SMALL.pool, mean, std)[0]}
+    expected["grad_x"], expected["grad_w_enc"] = encode_reference.encode_backward(
         exact["grad_values"], x, w_enc, values, positions, SMALL.pool, mean, std
     )
-    wanted["reconstruction"] = decode_reference.decode(values, positions, w_dec, SMALL.frames)
-    wanted["grad_values"], wanted["grad_w_dec"] = decode_reference.decode_backward(
+    expected["reconstruction"] = decode_reference.decode(values, positions, w_dec, SMALL.frames)
+    expected["grad_values"], expected["grad_w_dec"] = decode_reference.decode_backward(
         exact["grad_reconstruction"], values, positions, w_dec
     )
-    for name in wanted:
-        assert got[name].dtype == torch.float16, name
-        agree(name, got[name], wanted[name], 3e-3)
+    for name in expected:
+        assert results[name].dtype == torch.float16, name
+        agree(name, results[name], expected[name], 3e-3)
 
 
 @pytest.mark.parametrize("wrong", [-(2**31), -1, 3, 8, 2**31 - 1])
@@ -373,13 +373,13 @@ def test_a_position_outside_its_window_gives_nan_and_touches_nothing_else(wrong)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_a_value_that_is_not_finite_is_seen_in_the_reconstruction(wrong):
+def test_a_value_that_is_not_finite_reaches_the_reconstruction(wrong):
     values = SMALL.values.copy()
     values[1, 1, 2] = wrong
     with np.errstate(invalid="ignore"):
-        wanted = decode_reference.decode(values, SMALL.positions, SMALL.w_dec, SMALL.frames)
+        expected = decode_reference.decode(values, SMALL.positions, SMALL.w_dec, SMALL.frames)
     reconstruction = SMALL.decode(values=values)
-    assert not reconstruction[~torch.from_numpy(np.isfinite(wanted))].isfinite().any()
+    assert not reconstruction[~torch.from_numpy(np.isfinite(expected))].isfinite().any()
     assert reconstruction[0].isfinite().all()
 
 
@@ -398,7 +398,7 @@ def test_a_recording_past_32_bits_is_refused_before_anything_is_allocated():
 
 def test_a_kernel_that_does_not_fit_is_reported_as_unavailable():
     def large_kernel():
-        """Stands for a kernel whose tiles do not fit."""
+        """A kernel whose tiles do not fit."""
 
     class TooLarge:
         fn = staticmethod(large_kernel)
@@ -416,21 +416,21 @@ def test_a_kernel_that_does_not_fit_is_reported_as_unavailable():
 
 
 def test_partial_sums_are_counted_by_shapes():
-    assert runs.part_count(1, 9216) == 1
-    assert runs.part_count(17, 9216) == 3
-    assert runs.part_count(131072, 9216) == 256
-    assert runs.part_count(131072, 147456) == 56
-    assert runs.part_count(131072, 10**7) == 16
+    assert frame_windows.part_count(1, 9216) == 1
+    assert frame_windows.part_count(17, 9216) == 3
+    assert frame_windows.part_count(131072, 9216) == 256
+    assert frame_windows.part_count(131072, 147456) == 56
+    assert frame_windows.part_count(131072, 10**7) == 16
 
 
 def test_weight_gradients_of_several_partial_sums():
     case = Case(2, 41, 2, 3, 4, 2)
-    assert runs.part_count(2 * 21, case.w_enc.size) == 6
+    assert frame_windows.part_count(2 * 21, case.w_enc.size) == 6
     _, grad_w = case.encode_backward(need_x=False)
-    wanted = encode_reference.encode_backward(
+    expected = encode_reference.encode_backward(
         case.grad_values, case.x, case.w_enc, case.values, case.positions, case.pool, case.mean, case.std
     )[1]
-    agree("grad_w_enc", grad_w, wanted)
+    agree("grad_w_enc", grad_w, expected)
 
 
 def test_chunks_cover_a_pool_with_little_to_spare():

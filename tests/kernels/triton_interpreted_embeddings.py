@@ -1,4 +1,4 @@
-"""The Triton kernels of embeddings through the interpreter, beyond what conformance shows: what is out of range."""
+"""The Triton kernels of embeddings in the interpreter: labels, rows and sizes out of range."""
 
 import pytest
 import torch
@@ -31,5 +31,5 @@ def test_a_row_out_of_range_makes_the_loss_nan(wrong):
 
 
 def test_vectors_that_are_too_long_are_refused():
-    with pytest.raises(BackendUnavailable, match="have 129 numbers and triton takes 128"):
+    with pytest.raises(BackendUnavailable, match="have 129 numbers and triton takes at most 128"):
         contrastive.contrastive_loss(torch.rand(1, 2, 2, 129), torch.rand(4, 129), SOURCES, LABELS)

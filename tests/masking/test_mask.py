@@ -1,4 +1,4 @@
-"""The mask: its formula, its edges, its settings."""
+"""The mask: its formula, its behaviour at the edges and its settings."""
 
 import json
 
@@ -31,22 +31,22 @@ MAGNITUDES = st.floats(0, 2.0**126, width=32)
         (100.0, 1e-20, 2e-20, 0.0),
     ],
 )
-def test_values(exponent, foreground, background, gain):
-    found = Mask(exponent).gain(np.float32([foreground]), np.float32([background]))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, [gain], rtol=1e-6, atol=1e-7)
+def test_gain_of_foreground_and_background(exponent, foreground, background, gain):
+    result = Mask(exponent).gain(np.float32([foreground]), np.float32([background]))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [gain], rtol=1e-6, atol=1e-7)
 
 
 @given(foreground=MAGNITUDES, background=MAGNITUDES, exponent=st.floats(0.1, 10))
-def test_gain_of_signal_and_of_noise_add_up(foreground, background, exponent):
+def test_the_gains_of_signal_and_noise_sum_to_1(foreground, background, exponent):
     f, b = np.float32([foreground]), np.float32([background])
-    gain, rest = Mask(exponent).gain(f, b), Mask(exponent).gain(b, f)
-    assert 0 <= gain <= 1
-    assert gain + rest == pytest.approx(0.0 if foreground == background == 0 else 1.0, abs=1e-6)
+    signal_gain, noise_gain = Mask(exponent).gain(f, b), Mask(exponent).gain(b, f)
+    assert 0 <= signal_gain <= 1
+    assert signal_gain + noise_gain == pytest.approx(0.0 if foreground == background == 0 else 1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize(("foreground", "background"), [(np.nan, 1.0), (1.0, np.nan)])
-def test_nan_is_not_hidden(foreground, background):
+def test_nan_gives_nan(foreground, background):
     assert np.isnan(Mask().gain(np.float32([foreground]), np.float32([background]))).all()
 
 
@@ -56,19 +56,19 @@ def test_settings_survive_json():
 
 
 @pytest.mark.parametrize("exponent", [0, -1.0, float("nan"), float("inf"), "2", None, True])
-def test_another_exponent_is_refused(exponent):
+def test_an_invalid_exponent_is_refused(exponent):
     with pytest.raises(UserError, match="it must be a positive number"):
         Mask(exponent)
 
 
 @pytest.mark.parametrize("settings", [{}, {"exponent": 2.0, "kind": "soft"}])
 def test_settings_of_another_version_are_refused(settings):
-    with pytest.raises(UserError, match="of another version"):
+    with pytest.raises(UserError, match="written by another version"):
         Mask.from_dict(settings)
 
 
-def plainly(mask, f, b, x, v2):
-    """The formula, element by element."""
+def reference_gain(mask, f, b, x, v2):
+    """Return the gain, computed element by element in float64."""
     reach, gain = mask.smoothing // 2, np.empty(f.shape)
 
     def mean(values, n, h):
@@ -80,8 +80,8 @@ def plainly(mask, f, b, x, v2):
         part_f, part_b = (mean(np.maximum(part, 0.0), n, h) ** mask.exponent for part in (f, b))
         total = part_f + mask.background * part_b + mask.noise * v2[h] ** (mask.exponent / 2)
         share = v2[h] / mean(x.astype(float) ** 2, n, h)
-        learned = total and part_f / total * max(1 - mask.gate * share, 0)
-        gain[n, h] = max(learned, 1 - mask.bypass * share) if mask.bypass else learned
+        gated = total and part_f / total * max(1 - mask.gate * share, 0)
+        gain[n, h] = max(gated, 1 - mask.bypass * share) if mask.bypass else gated
     return gain
 
 
@@ -97,50 +97,50 @@ def plainly(mask, f, b, x, v2):
         Mask(2, 1, 0.5, 0, 1, 2),
     ],
 )
-def test_noise_gate_and_smoothing(mask, shape):
+def test_gain_agrees_with_the_reference(mask, shape):
     rng = np.random.default_rng(0)
     f, b, x = (rng.normal(1, 1, shape).astype(np.float32) for _ in range(3))
     v2 = rng.uniform(0.05, 0.5, shape[1]).astype(np.float32)
-    wanted = plainly(mask, f.astype(float), b.astype(float), np.abs(x), v2)
-    np.testing.assert_allclose(mask.gain(f, b, np.abs(x), v2), wanted, rtol=1e-5, atol=1e-6)
-    many = mask.gain(f[None].repeat(2, 0), b[None].repeat(2, 0), np.abs(x)[None].repeat(2, 0), v2)
-    np.testing.assert_allclose(many[1], wanted, rtol=1e-5, atol=1e-6)
+    expected = reference_gain(mask, f.astype(float), b.astype(float), np.abs(x), v2)
+    np.testing.assert_allclose(mask.gain(f, b, np.abs(x), v2), expected, rtol=1e-5, atol=1e-6)
+    batch = mask.gain(f[None].repeat(2, 0), b[None].repeat(2, 0), np.abs(x)[None].repeat(2, 0), v2)
+    np.testing.assert_allclose(batch[1], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_threads_and_strides_change_no_bit(monkeypatch):
+def test_gain_has_the_same_bits_for_all_threads_and_strides(monkeypatch):
     monkeypatch.setattr(threads, "WORTH_WAKING", 0)
     rng, mask, before = np.random.default_rng(0), Mask(2, 1, 0.5, 2, 3), torch.get_num_threads()
     f, b, x = rng.uniform(0, 1, (3, 2, 17, 300)).astype(np.float32).swapaxes(2, 3)
     v2 = rng.uniform(0.05, 0.5, 17).astype(np.float32)
     try:
         torch.set_num_threads(1)
-        alone = mask.gain(f, b, x, v2)
+        one_thread = mask.gain(f, b, x, v2)
         torch.set_num_threads(3)
-        np.testing.assert_array_equal(mask.gain(f.copy(), b.copy(), x.copy(), v2), alone)
+        np.testing.assert_array_equal(mask.gain(f.copy(), b.copy(), x.copy(), v2), one_thread)
     finally:
         torch.set_num_threads(before)
-    assert 0 < alone.mean() < 1
+    assert 0 < one_thread.mean() < 1
 
 
 @pytest.mark.parametrize("name", ["background", "noise", "gate", "bypass"])
 @pytest.mark.parametrize("value", [-1, float("nan"), "1", None])
-def test_another_weight_is_refused(name, value):
+def test_an_invalid_weight_is_refused(name, value):
     with pytest.raises(UserError, match=f"{name} is .*it must be a number, 0 or more"):
         Mask(**{name: value})
 
 
 @pytest.mark.parametrize("smoothing", [0, 2, -3, 1.5, "3", True])
-def test_another_smoothing_is_refused(smoothing):
+def test_an_invalid_smoothing_is_refused(smoothing):
     with pytest.raises(UserError, match="odd whole number"):
         Mask(smoothing=smoothing)
 
 
-def test_settings_of_before_the_gate_are_read():
+def test_missing_settings_of_older_files_have_their_defaults():
     assert Mask.from_dict({"exponent": 1.5}) == Mask(1.5)
 
 
-def test_the_bypass_lets_pass_what_is_far_louder_than_noise_and_nothing_where_noise_is_not_known():
-    loud, none = np.full((1, 3), 100, np.float32), np.zeros((1, 3), np.float32)
+def test_the_bypass_keeps_sound_much_louder_than_a_known_noise_level():
+    loud, zeros = np.full((1, 3), 100, np.float32), np.zeros((1, 3), np.float32)
     mask = Mask(exponent=1.0, background=0.0, noise=0.4, gate=1.5, bypass=3.0)
-    np.testing.assert_allclose(mask.gain(none, none, loud, np.float32([1, 5000, 0])), [[0.9997, 0, 0]], atol=1e-6)
-    assert (mask.gain(none, none) == 0).all()
+    np.testing.assert_allclose(mask.gain(zeros, zeros, loud, np.float32([1, 5000, 0])), [[0.9997, 0, 0]], atol=1e-6)
+    assert (mask.gain(zeros, zeros) == 0).all()

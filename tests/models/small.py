@@ -1,4 +1,4 @@
-"""One small model of each class, with its spectrogram and, where the class uses one, a mask."""
+"""A small model of each class, with a spectrogram and, for the classes that use one, a mask."""
 
 import torch
 
@@ -19,9 +19,12 @@ from partae_fast.models import (
 )
 
 RATE = 8000
-# The settings that make each class small, and other values of those that `load_state_dict` restores.
+# Settings that make each class small, and values of settings that `load_state_dict` restores.
 CLASSES = {
-    ConvPartitionedAutoencoder: ({"bins": 17, "latents": 4, "taps": 3, "pool": 4}, {"background": 0.5, "leak": 0.25}),
+    ConvPartitionedAutoencoder: (
+        {"bins": 17, "latents": 4, "taps": 3, "pool": 4},
+        {"background": 0.5, "negative_slope": 0.25},
+    ),
     ConvDenoisingAutoencoder: ({"bins": 17, "latents": 4, "taps": 3, "pool": 4}, {"rectified_output": True}),
     AdaptiveDenoisingAutoencoder: ({"bins": 17, "context": 3, "hidden": 5}, {"dropout": 0.5}),
     CurroAutoencoder: (
@@ -39,7 +42,7 @@ CLASSES = {
 
 
 def small(kind, **settings):
-    """A model of that class, without spectrogram and mask, its buffers filled."""
+    """Return a model without spectrogram and mask, with filled buffers."""
     model = kind(**CLASSES[kind][0] | settings)
     for number, buffer in enumerate(model.buffers()):
         if buffer.ndim:
@@ -48,7 +51,7 @@ def small(kind, **settings):
 
 
 def small_with_settings(kind):
-    """A model of that class that differs from `small` in every setting that is restored."""
+    """Return a model that differs from `small` in every setting that `load_state_dict` restores."""
     model = small(kind, **CLASSES[kind][1])
     model.seed = 5
     n_fft = 2 * (model.bins - 1)

@@ -1,11 +1,11 @@
-"""The denoising autoencoder: the partitioned one's network without its partition."""
+"""The convolutional denoising autoencoder, compared with the partitioned autoencoder; training; arguments."""
 
 import pytest
 import torch
 
 import partae_fast as pf
 
-SHAPE = {"bins": 6, "latents": 5, "taps": 3, "pool": 4, "seed": 3, "leak": 0.0, "rectified_output": False}
+SHAPE = {"bins": 6, "latents": 5, "taps": 3, "pool": 4, "seed": 3, "negative_slope": 0.0, "rectified_output": False}
 
 
 @pytest.fixture
@@ -13,22 +13,25 @@ def x():
     return torch.rand(2, 30, 6)
 
 
-def test_it_is_the_partitioned_network_with_every_latent_for_signal(x):
-    ours, partitioned = pf.ConvDenoisingAutoencoder(**SHAPE), pf.ConvPartitionedAutoencoder(**SHAPE, background=0.0)
-    assert torch.equal(ours(x), partitioned(x))
-    assert ours.foreground.tolist() == [1.0] * 5
-    assert ours.state_dict().keys() == partitioned.state_dict().keys()
-    assert ours.config() == SHAPE
+def test_it_equals_the_partitioned_network_without_background(x):
+    denoising, partitioned = (
+        pf.ConvDenoisingAutoencoder(**SHAPE),
+        pf.ConvPartitionedAutoencoder(**SHAPE, background=0.0),
+    )
+    assert torch.equal(denoising(x), partitioned(x))
+    assert denoising.foreground.tolist() == [1.0] * 5
+    assert denoising.state_dict().keys() == partitioned.state_dict().keys()
+    assert denoising.config() == SHAPE
 
 
-def test_what_it_does_not_reconstruct_is_noise(x):
+def test_noise_is_input_minus_reconstruction(x):
     model = pf.ConvDenoisingAutoencoder(**SHAPE)
     signal, noise = model.separate(x)
     assert torch.equal(signal, model(x)) and torch.equal(noise, x - signal)
 
 
-def test_it_learns_to_take_the_corruption_away():
-    """Signal in one half of the bins, corruption in the other: training moves the output from one to the other."""
+def test_training_removes_the_corruption():
+    """Signal and corruption are in different halves of the bins."""
     rng = torch.Generator().manual_seed(0)
     song, rain = torch.rand(200, 6, generator=rng), 3 * torch.rand(200, 6, generator=rng)
     song[:, 3:] = 0
@@ -47,17 +50,8 @@ def test_it_learns_to_take_the_corruption_away():
     assert error() < 0.2 * float(((corrupted - clean) ** 2).sum())
 
 
-def test_arguments_out_of_range_are_refused():
+def test_arguments_out_of_range_are_rejected():
     with pytest.raises(pf.UserError, match="latents is 0; it must be a whole number, at least 1"):
         pf.ConvDenoisingAutoencoder(latents=0)
-    with pytest.raises(pf.UserError, match=r"leak is 1\.0; it must be from 0 up to, not including, 1"):
-        pf.ConvDenoisingAutoencoder(leak=1.0)
-
-
-@pytest.mark.parametrize("kind", [pf.ConvDenoisingAutoencoder, pf.ConvPartitionedAutoencoder])
-def test_rectifiers_are_where_they_are_asked_for(kind, x):
-    plain = kind(**SHAPE)
-    leaky, cut = kind(**SHAPE | {"leak": 0.25}), kind(**SHAPE | {"rectified_output": True})
-    assert (plain.latents(x)[0] >= 0).all() and (leaky.latents(x)[0] < 0).any()
-    assert (plain(x) < 0).any()
-    assert torch.equal(cut(x), plain(x).clamp(min=0))
+    with pytest.raises(pf.UserError, match=r"negative_slope is 1\.0; it must be from 0 up to, not including, 1"):
+        pf.ConvDenoisingAutoencoder(negative_slope=1.0)

@@ -1,4 +1,4 @@
-"""The dense family against its reference: loss, every gradient by name, a step of Adam; and the reference itself."""
+"""The dense, partitioned and Curro autoencoders: loss, gradients and a step of Adam, compared with the reference."""
 
 import numpy as np
 import pytest
@@ -10,27 +10,27 @@ from partae_fast.reference import dense_models as reference
 
 @pytest.mark.parametrize("name", models.MODELS)
 @pytest.mark.parametrize("backend", ["reference", "eager", "cpu"])
-def test_models_are_those_of_the_reference(name, backend):
-    found = list(verify(name, backend))
+def test_models_match_the_reference(name, backend):
+    results = list(verify(name, backend))
     kinds = ["float64"] if backend == "reference" else list(models.TYPES)
-    assert [row.type for row in found if row.backend == backend] == kinds
-    assert all(row.cases == len(models.cases(name)) for row in found)
-    assert [row.failures for row in found if row.failures] == []
+    assert [row.type for row in results if row.backend == backend] == kinds
+    assert all(row.cases == len(models.cases(name)) for row in results)
+    assert [row.failures for row in results if row.failures] == []
 
 
-def test_a_gradient_that_is_off_is_caught(monkeypatch):
-    plain = pf.CurroAutoencoder.training_loss
+def test_a_wrong_gradient_is_detected(monkeypatch):
+    correct_loss = pf.CurroAutoencoder.training_loss
 
-    def off(self, batch, penalty, backend):
-        return plain(self, batch, penalty, backend) - 0.01 * self.encoder[1].weight[0, 0]
+    def wrong_loss(self, batch, penalty, backend):
+        return correct_loss(self, batch, penalty, backend) - 0.01 * self.encoder[1].weight[0, 0]
 
-    monkeypatch.setattr(pf.CurroAutoencoder, "training_loss", off)
+    monkeypatch.setattr(pf.CurroAutoencoder, "training_loss", wrong_loss)
     (row,) = (row for row in verify("curro_autoencoder", "eager") if row.type == "float64" and row.backend == "eager")
-    assert not row.passed and any("encoder.1.weight" in place for place in row.failures)
+    assert not row.passed and any("encoder.1.weight" in failure for failure in row.failures)
 
 
-class Fixed:
-    """A sampler of one batch."""
+class OneBatchSampler:
+    """A sampler that returns the same batch at every step."""
 
     batch = len(models.batch()[0])
 
@@ -48,12 +48,12 @@ class Fixed:
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_the_trainer_takes_the_references_step(name):
+def test_a_step_of_the_trainer_matches_the_reference(name):
     case = models.cases(name)[1]
     model = case.make()
     before = models.weights_of(model)
-    pf.Trainer(model, Fixed(), penalty=models.PENALTY, optimizer="adam", progress=False).run(1)
+    pf.Trainer(model, OneBatchSampler(), penalty=models.PENALTY, optimizer="adam", progress=False).run(1)
     _, gradients = case.truth(before, *(part.numpy() for part in models.batch()))
     after = models.weights_of(model)
-    for parameter, weight in reference.adam_step(before, gradients).items():
-        np.testing.assert_allclose(after[parameter], weight, atol=2e-6, err_msg=parameter)
+    for parameter, expected in reference.adam_step(before, gradients).items():
+        np.testing.assert_allclose(after[parameter], expected, atol=2e-6, err_msg=parameter)

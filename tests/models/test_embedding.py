@@ -1,4 +1,4 @@
-"""Embedding models: the same as plain PyTorch has it, a mixture that each learns by heart, and what is refused."""
+"""Embedding models: losses compared with plain PyTorch, overfitting of one batch, clusters, files, arguments."""
 
 import numpy as np
 import pytest
@@ -23,87 +23,86 @@ def sampler(batch=4):
     return MixtureSampler(voices, noises, rate=RATE, seconds=0.6, n_fft=64, hop=16, batch=batch)
 
 
-def model(objective, **changes):
-    found = EmbeddingSeparator(objective, **(SMALL | changes))
-    found.spectrogram = Spectrogram(rate=RATE, n_fft=64, hop=16, low=0, high=RATE / 2)
-    return found
+def make_model(objective, **changes):
+    model = EmbeddingSeparator(objective, **(SMALL | changes))
+    model.spectrogram = Spectrogram(rate=RATE, n_fft=64, hop=16, low=0, high=RATE / 2)
+    return model
 
 
 @pytest.mark.parametrize("objective", ["sce", "sce-mi", "dc-mi"])
-def test_the_loss_is_the_papers(objective):
-    made, batch = model(objective), sampler().batch_at(0)
+def test_training_loss_matches_plain_pytorch(objective):
+    model, batch = make_model(objective), sampler().batch_at(0)
     mixture, parts, sources = batch
-    heard = mixture.sqrt()
-    heard = torch.stack([(item - item.mean()) / item.std(correction=0) for item in heard])
-    e = made.embed(made.trunk(heard)[0]).view(*mixture.shape, 4)
+    standardised = torch.stack([(item - item.mean()) / item.std(correction=0) for item in mixture.sqrt()])
+    e = model.embed(model.trunk(standardised)[0]).view(*mixture.shape, 4)
     v = F.normalize(e.tanh(), dim=3, eps=1e-6)
     loudest = parts[..., 1] > parts[..., 0]
     if objective == "dc-mi":
-        points, owner = v.flatten(1, 2), F.one_hot(loudest.flatten(1).long(), 2).float()
-        difference = points @ points.mT - owner @ owner.mT
-        wanted = difference.square().sum((1, 2)).mean() / points.shape[1] ** 2
+        points, sources_of_points = v.flatten(1, 2), F.one_hot(loudest.flatten(1).long(), 2).float()
+        difference = points @ points.mT - sources_of_points @ sources_of_points.mT
+        expected = difference.square().sum((1, 2)).mean() / points.shape[1] ** 2
     else:
-        vectors = made.table[sources]
+        vectors = model.table[sources]
         agreement = torch.einsum("btfd,bsd->btfs", v, vectors)
         y = torch.stack([1 - 2.0 * loudest, 2.0 * loudest - 1], dim=3)
-        wanted = -F.logsigmoid(y * agreement).mean()
+        expected = -F.logsigmoid(y * agreement).mean()
     if objective != "sce":
-        inferred = made.head(e).softmax(3) * mixture[..., None]
-        wanted = made.alpha * wanted + (1 - made.alpha) * (parts - inferred).square().mean()
-    found, weights = made.training_loss(batch, 0.0, "auto"), list(made.parameters())
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
-    for gradient, true in zip(*(torch.autograd.grad(loss, weights) for loss in (found, wanted)), strict=True):
-        assert (gradient - true).norm() <= 1e-4 * true.norm()
+        estimates = model.head(e).softmax(3) * mixture[..., None]
+        expected = model.alpha * expected + (1 - model.alpha) * (parts - estimates).square().mean()
+    loss, weights = model.training_loss(batch, 0.0, "auto"), list(model.parameters())
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
+    for gradient, reference in zip(*(torch.autograd.grad(value, weights) for value in (loss, expected)), strict=True):
+        assert (gradient - reference).norm() <= 1e-4 * reference.norm()
 
 
 @pytest.mark.parametrize(
     ("objective", "inference"), [("sce", None), ("sce-mi", None), ("dc-mi", None), ("dc-mi", "cluster")]
 )
-def test_a_mixture_is_learnt_by_heart(objective, inference):
+def test_training_can_overfit_one_batch(objective, inference):
     pytest.importorskip("sklearn")
-    made, one = model(objective, inference=inference, hidden=16), sampler(batch=2)
-    item = one.batch_at(0)
-    one.batch_at = lambda step, items=None: item
-    pf.Trainer(made, one, penalty=0.0, optimizer="adam", learning_rate=0.02).run(150)
+    model, one_batch = make_model(objective, inference=inference, hidden=16), sampler(batch=2)
+    batch = one_batch.batch_at(0)
+    one_batch.batch_at = lambda step, items=None: batch
+    pf.Trainer(model, one_batch, penalty=0.0, optimizer="adam", learning_rate=0.02).run(150)
     sounds, _ = sampler(batch=2).sounds_at(0)
-    found = pf.denoise(sounds[0].sum(0).numpy(), RATE, made)
-    assert si_sdr(sounds[0, 0].numpy(), found) > 12
+    estimate = pf.denoise(sounds[0].sum(0).numpy(), RATE, model)
+    assert si_sdr(sounds[0, 0].numpy(), estimate) > 12
 
 
-def test_a_recording_is_heard_in_one_piece_and_kept_on_disk(tmp_path):
-    made = model("sce-mi")
+def test_denoise_uses_the_whole_recording_and_saved_models_denoise_equally(tmp_path):
+    model = make_model("sce-mi")
     audio = sampler().sounds_at(1)[0].sum(1).flatten().numpy()
-    spectra = torch.from_numpy(made.spectrogram.stft(audio))[None]
+    spectra = torch.from_numpy(model.spectrogram.stft(audio))[None]
     with torch.no_grad():
-        wanted = made.spectrogram.istft(made.estimate(spectra)[0].numpy(), len(audio))
-    np.testing.assert_allclose(pf.denoise(audio, RATE, made), wanted, atol=1e-5)
-    pf.save(made, tmp_path / "m.safetensors")
+        expected = model.spectrogram.istft(model.estimate(spectra)[0].numpy(), len(audio))
+    np.testing.assert_allclose(pf.denoise(audio, RATE, model), expected, atol=1e-5)
+    pf.save(model, tmp_path / "m.safetensors")
     np.testing.assert_array_equal(
-        pf.denoise(audio, RATE, pf.load(tmp_path / "m.safetensors")), pf.denoise(audio, RATE, made)
+        pf.denoise(audio, RATE, pf.load(tmp_path / "m.safetensors")), pf.denoise(audio, RATE, model)
     )
 
 
-def test_as_many_clusters_as_are_asked_for():
+def test_clusters_assign_points_to_the_nearest_centre():
     pytest.importorskip("sklearn")
-    made, mixture = model("sce"), sampler().batch_at(0)[0]
-    found = made.clusters(mixture[:1], 3)
-    assert set(found.unique().tolist()) == {0, 1, 2}
-    v = unit(made.embeddings(mixture[:1]))
-    centres = torch.stack([v[found == number].mean(0) for number in range(3)])
+    model, mixture = make_model("sce"), sampler().batch_at(0)[0]
+    clusters = model.clusters(mixture[:1], 3)
+    assert set(clusters.unique().tolist()) == {0, 1, 2}
+    v = unit(model.embeddings(mixture[:1]))
+    centres = torch.stack([v[clusters == number].mean(0) for number in range(3)])
     nearest = torch.cdist(v[0].flatten(0, 1), centres).argmin(1)
-    assert (nearest == found[0].flatten()).float().mean() > 0.99
+    assert (nearest == clusters[0].flatten()).float().mean() > 0.99
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"objective": "mi"}, "objective is 'mi'; choose one of sce, sce-mi, dc-mi"),
-        ({"objective": "sce", "inference": "mask"}, "has no mask"),
+        ({"objective": "sce", "inference": "mask"}, "has no mask head"),
         ({"alpha": 1.5}, "alpha is 1.5"),
         ({"layers": 0}, "layers is 0"),
         ({"affinity": "cubed"}, "affinity is 'cubed'"),
     ],
 )
-def test_what_is_refused(changes, message):
+def test_arguments_out_of_range_are_rejected(changes, message):
     with pytest.raises(UserError, match=message):
         EmbeddingSeparator(**(SMALL | {"objective": "sce-mi"} | changes))

@@ -1,4 +1,4 @@
-"""Sparse NMF: the reference's updates, which never raise the objective, and parts that are told from one another."""
+"""Sparse NMF: equality with the reference, descent of the objective, stacks, separation, arguments."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def magnitudes(frames=40, bins=7, seed=0):
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.7])
-def test_updates_are_the_references_and_never_raise_the_objective(sparsity):
+def test_updates_match_the_reference_and_never_raise_the_objective(sparsity):
     rng = np.random.default_rng(1)
     v, a, w = magnitudes(), rng.random((40, 5)) + 0.1, rng.random((5, 7)) + 0.1
     w /= np.linalg.norm(w, axis=1, keepdims=True)
@@ -27,8 +27,8 @@ def test_updates_are_the_references_and_never_raise_the_objective(sparsity):
         after = reference.objective(v, a, w, sparsity)
         assert before >= between - 1e-12 and between >= after - 1e-12
         before = after
-        active = snmf.updated_activations(active, dictionary, x / (active @ dictionary), sparsity)
-        dictionary = snmf.updated_dictionary(active, dictionary, x / (active @ dictionary))
+        active = snmf.update_activations(active, dictionary, x / (active @ dictionary), sparsity)
+        dictionary = snmf.update_dictionary(active, dictionary, x / (active @ dictionary))
     np.testing.assert_allclose(active, a, rtol=1e-9)
     np.testing.assert_allclose(dictionary, w, rtol=1e-9)
 
@@ -44,9 +44,9 @@ def test_learning_and_inference_are_the_references():
         a = reference.update_activations(v, a, w, 0.7)
         w = reference.update_dictionary(v, a, w)
         objectives.append(reference.objective(v, a, w, 0.7))
-    dictionary, found = snmf.learned(torch.from_numpy(v), 4, 0.7, 6, seed=5)
+    dictionary, learned_objectives = snmf.learn_dictionary(torch.from_numpy(v), 4, 0.7, 6, seed=5)
     np.testing.assert_allclose(dictionary, w, rtol=1e-6)
-    np.testing.assert_allclose(found, objectives, rtol=1e-6)
+    np.testing.assert_allclose(learned_objectives, objectives, rtol=1e-6)
     a = np.ones_like(a)
     for _ in range(6):
         a = reference.update_activations(v, a, w, 0.7)
@@ -54,12 +54,12 @@ def test_learning_and_inference_are_the_references():
     np.testing.assert_allclose(active, a, rtol=1e-9, atol=1e-12)
 
 
-def test_a_frame_stands_behind_those_before_it():
+def test_stack_past_puts_a_frame_after_those_before_it():
     x = torch.arange(1.0, 7.0).view(3, 2)
-    assert snmf.stacked(x, 1).tolist() == [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 5, 6]]
+    assert snmf.stack_past(x, 1).tolist() == [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 5, 6]]
 
 
-def test_parts_of_different_kinds_are_told_from_one_another():
+def test_masks_separate_voices_and_noises_in_different_bins():
     rng = np.random.default_rng(3)
     kinds = [np.zeros((2, 8)), np.zeros((2, 8))]
     for number, kind in enumerate(kinds):
@@ -74,7 +74,7 @@ def test_parts_of_different_kinds_are_told_from_one_another():
     torch.testing.assert_close(model.masks((voices + noises)[None, :20])[0], masks[:20])
 
 
-def test_what_is_refused():
+def test_arguments_out_of_range_are_rejected():
     with pytest.raises(UserError, match="bases is 0"):
         snmf.SparseNMF(bases=0)
     with pytest.raises(UserError, match="0 frames"):

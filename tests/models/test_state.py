@@ -1,4 +1,4 @@
-"""A model's state_dict holds all that its file holds; a wrapper of PyTorch's is taken off."""
+"""The state_dict restores everything that a file does; PyTorch's wrappers are removed."""
 
 import copy
 import json
@@ -33,7 +33,7 @@ def through_safetensors(state, path):
 
 @pytest.mark.parametrize("through", [through_torch, through_safetensors])
 @pytest.mark.parametrize("kind", CLASSES)
-def test_a_state_dict_restores_all_that_a_file_does(kind, through, tmp_path):
+def test_state_dict_restores_settings_spectrogram_mask_and_tensors(kind, through, tmp_path):
     model, other = small_with_settings(kind), small(kind)
     assert other.spectrogram != model.spectrogram
     other.load_state_dict(through(model.state_dict(), tmp_path / "state"))
@@ -45,15 +45,24 @@ def test_a_state_dict_restores_all_that_a_file_does(kind, through, tmp_path):
     assert other.spectrogram is None
 
 
-def test_what_is_dropped_follows_the_restored_seed():
+def test_dropout_follows_the_restored_seed():
     model, other = (AdaptiveDenoisingAutoencoder(bins=5, hidden=8, dropout=0.5, seed=seed) for seed in (3, 4))
     other.load_state_dict(model.state_dict())
     batch = torch.rand(6, 5), torch.rand(6, 5)
     assert torch.equal(model.training_loss(batch, 0.0, "eager"), other.training_loss(batch, 0.0, "eager"))
 
 
+def test_older_state_with_leak_restores_the_negative_slope():
+    shape = {"bins": 5, "latents": 4, "taps": 3, "pool": 4}
+    model, other = (ConvPartitionedAutoencoder(**shape, negative_slope=slope) for slope in (0.25, 0.0))
+    state = model.state_dict()
+    settings = bytes(state[SETTINGS].tolist()).replace(b'"negative_slope"', b'"leak"')
+    other.load_state_dict(state | {SETTINGS: torch.tensor(list(settings), dtype=torch.uint8)})
+    assert b'"leak"' in settings and other.negative_slope == 0.25
+
+
 @pytest.mark.parametrize("kind", CLASSES)
-def test_a_state_of_tensors_alone_loads_and_leaves_the_rest(kind):
+def test_state_without_settings_restores_only_tensors(kind):
     model, other = small(kind), small_with_settings(kind)
     before = other.spectrogram, other.mask, other.config()
     other.load_state_dict(tensors_of(model), strict=True)
@@ -61,13 +70,13 @@ def test_a_state_of_tensors_alone_loads_and_leaves_the_rest(kind):
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in tensors_of(model).items())
 
 
-def test_a_state_inside_another_module_is_restored():
-    def holder():
-        held = torch.nn.Module()
-        held.net = small(ConvPartitionedAutoencoder)
-        return held
+def test_state_in_another_module_is_restored():
+    def make_parent():
+        parent = torch.nn.Module()
+        parent.net = small(ConvPartitionedAutoencoder)
+        return parent
 
-    model, other = holder(), holder()
+    model, other = make_parent(), make_parent()
     model.net = small_with_settings(ConvPartitionedAutoencoder)
     other.load_state_dict(model.state_dict())
     assert other.net.spectrogram == model.net.spectrogram and other.net.mask == model.net.mask
@@ -80,18 +89,22 @@ def test_a_state_inside_another_module_is_restored():
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (ConvPartitionedAutoencoder, {"pool": 8}, "with pool=4, and this ConvPartitionedAutoencoder has pool=8"),
+        (
+            ConvPartitionedAutoencoder,
+            {"pool": 8},
+            "the state has pool=4, and this ConvPartitionedAutoencoder has pool=8",
+        ),
         (
             ConvPartitionedAutoencoder,
             {"taps": 5, "pool": 8},
-            "with pool=4, taps=3, and .* has pool=8, taps=5",
+            "the state has pool=4, taps=3, and .* has pool=8, taps=5",
         ),
-        (CurroAutoencoder, {"statistics": "batch"}, "with statistics='running', and"),
-        (DenseAutoencoder, {"activation": "relu"}, "with activation='mrelu', and"),
-        (FeedForwardSeparator, {"sources": ["b", "a"]}, r"with sources=\['a', 'b'\], and"),
+        (CurroAutoencoder, {"statistics": "batch"}, "the state has statistics='running', and"),
+        (DenseAutoencoder, {"activation": "relu"}, "the state has activation='mrelu', and"),
+        (FeedForwardSeparator, {"sources": ["b", "a"]}, r"the state has sources=\['a', 'b'\], and"),
     ],
 )
-def test_a_state_of_another_shape_is_refused_in_a_line_and_changes_nothing(kind, settings, message):
+def test_state_with_other_shapes_is_rejected_and_changes_nothing(kind, settings, message):
     model, other = small_with_settings(kind), small(kind, **settings)
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with pytest.raises(UserError, match=message) as caught:
@@ -103,13 +116,13 @@ def test_a_state_of_another_shape_is_refused_in_a_line_and_changes_nothing(kind,
 @pytest.mark.parametrize(
     "entry", [5, torch.rand(3), torch.tensor(list(b"{}")), torch.tensor(list(b'{"config": {}')), {"config": {}}]
 )
-def test_an_entry_of_another_program_is_refused(entry):
+def test_malformed_settings_are_rejected(entry):
     model = small(ConvPartitionedAutoencoder)
-    with pytest.raises(UserError, match=f"the entry {SETTINGS} is not one that partae wrote; remove it"):
+    with pytest.raises(UserError, match=f"the entry {SETTINGS} was not written by partae; remove it"):
         model.load_state_dict({**model.state_dict(), SETTINGS: entry})
 
 
-def test_the_entry_is_plain_whatever_numbers_the_settings_are():
+def test_settings_with_numpy_numbers_are_stored_as_json():
     import numpy as np
 
     model = ConvPartitionedAutoencoder(bins=np.int64(5), latents=4, taps=3, pool=2)  # type: ignore[arg-type]
@@ -117,13 +130,13 @@ def test_the_entry_is_plain_whatever_numbers_the_settings_are():
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
-def test_copies_keep_everything(copied):
+def test_copies_keep_settings_spectrogram_and_mask(copied):
     model = small_with_settings(ConvPartitionedAutoencoder)
     other = copied(model)
     assert (other.spectrogram, other.mask, other.config()) == (model.spectrogram, model.mask, model.config())
 
 
-def test_functional_call_takes_the_state():
+def test_functional_call_accepts_the_state():
     model, x = small(ConvPartitionedAutoencoder), torch.rand(1, 8, 17)
     doubled = {name: tensor * 2 if name == "w_dec" else tensor for name, tensor in model.state_dict().items()}
     torch.testing.assert_close(torch.func.functional_call(model, doubled, (x,)), 2 * model(x))
@@ -137,13 +150,13 @@ def test_functional_call_takes_the_state():
         lambda model: torch.compile(torch.nn.DataParallel(model)),
     ],
 )
-def test_wrappers_are_taken_off(wrapped):
+def test_wrappers_are_removed(wrapped):
     model = small(ConvPartitionedAutoencoder)
     assert unwrapped(wrapped(model), "save") is model
     assert isinstance(model, StatefulModel)
 
 
-def test_a_path_in_place_of_a_model_is_refused(tmp_path):
+def test_path_in_place_of_a_model_is_rejected(tmp_path):
     for path in ("m.safetensors", tmp_path / "m.safetensors"):
         with pytest.raises(TypeError, match=r"save: model is the path '.*m.safetensors'; load it first: pf\.load\('"):
             unwrapped(path, "save")

@@ -1,4 +1,4 @@
-"""Models on disk: what is saved comes back. Files that are not whole and right: tests/faults."""
+"""Saving and loading of models; for damaged files, see tests/faults."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from partae_fast import sealed
+from partae_fast import checked_safetensors
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.errors import UserError
 from partae_fast.masking.mask import Mask
@@ -21,10 +21,10 @@ from .small import CLASSES, small_with_settings
 
 @pytest.fixture
 def model():
-    made = ConvPartitionedAutoencoder(bins=5, latents=4, taps=3, pool=2, background=0.5, seed=7)
-    made.mean.copy_(torch.arange(5.0))
-    made.noise_mean_square.copy_(torch.arange(5.0) + 1)
-    return made
+    model = ConvPartitionedAutoencoder(bins=5, latents=4, taps=3, pool=2, background=0.5, seed=7)
+    model.mean.copy_(torch.arange(5.0))
+    model.noise_mean_square.copy_(torch.arange(5.0) + 1)
+    return model
 
 
 @pytest.fixture
@@ -37,94 +37,106 @@ def path(tmp_path):
     return tmp_path / "m.safetensors"
 
 
-def test_what_is_saved_comes_back(model, path):
+def test_saved_model_is_restored(model, path):
     model.spectrogram = Spectrogram(rate=44100, n_fft=256, hop=64, low=2000.0, high=None, bins=5, gain=3.7)
     model.mask = Mask(exponent=1.5)
     save(model, path)
-    again = load(path)
-    assert type(again) is type(model)
-    assert again.config() == model.config()
-    assert (again.spectrogram, again.mask) == (model.spectrogram, model.mask)
-    assert model.state_dict().keys() == again.state_dict().keys()
+    loaded = load(path)
+    assert type(loaded) is type(model)
+    assert loaded.config() == model.config()
+    assert (loaded.spectrogram, loaded.mask) == (model.spectrogram, model.mask)
+    assert model.state_dict().keys() == loaded.state_dict().keys()
     for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[name]), name
+        assert torch.equal(tensor, loaded.state_dict()[name]), name
 
 
-def test_each_kind_comes_back_as_itself(model, denoising, path):
+def test_loaded_model_has_the_saved_class_and_output(model, denoising, path):
     x = torch.rand(2, 20, 5)
-    for made in (model, denoising):
-        save(made, path)
-        again = load(path)
-        assert type(again) is type(made)
-        assert again.config() == made.config()
-        assert all(torch.equal(a, b) for a, b in zip(again.separate(x), made.separate(x), strict=True))
+    for saved in (model, denoising):
+        save(saved, path)
+        loaded = load(path)
+        assert type(loaded) is type(saved)
+        assert loaded.config() == saved.config()
+        assert all(torch.equal(a, b) for a, b in zip(loaded.separate(x), saved.separate(x), strict=True))
 
 
-def test_rectifiers_are_saved_and_files_from_before_them_have_none(model, path):
-    leaky = ConvPartitionedAutoencoder(**model.config() | {"leak": 1 / 3, "rectified_output": True})
+def test_rectifiers_are_saved_and_older_files_get_the_defaults(model, path):
+    leaky = ConvPartitionedAutoencoder(**model.config() | {"negative_slope": 1 / 3, "rectified_output": True})
     x = torch.rand(2, 20, 5)
     save(leaky, path)
     assert load(path).config() == leaky.config()
     assert torch.equal(load(path)(x), leaky(x)) and not torch.equal(leaky(x), model(x))
     save(model, path)
-    whole = sealed.read(path)
-    older = {name: whole.settings["config"].pop(name) for name in ("leak", "rectified_output")}
-    sealed.write(path, FORMAT, VERSION, whole.settings, whole.tensors)
-    assert older == {"leak": 0.0, "rectified_output": False}
+    file = checked_safetensors.read(path)
+    removed = {name: file.settings["config"].pop(name) for name in ("negative_slope", "rectified_output")}
+    checked_safetensors.write(path, FORMAT, VERSION, file.settings, file.tensors)
+    assert removed == {"negative_slope": 0.0, "rectified_output": False}
     assert load(path).config() == model.config()
+
+
+def test_older_file_with_leak_is_loaded(model, path):
+    leaky = ConvPartitionedAutoencoder(**model.config() | {"negative_slope": 1 / 3})
+    save(leaky, path)
+    file = checked_safetensors.read(path)
+    file.settings["config"]["leak"] = file.settings["config"].pop("negative_slope")
+    checked_safetensors.write(path, FORMAT, VERSION, file.settings, file.tensors)
+    assert b"leak" in path.read_bytes() and b"negative_slope" not in path.read_bytes()
+    assert load(path).config() == leaky.config()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", CLASSES)
-def test_each_class_comes_back_in_its_type_bit_for_bit(kind, dtype, path):
-    made = small_with_settings(kind).to(dtype)
+def test_each_class_is_restored_bit_for_bit_in_its_type(kind, dtype, path):
+    model = small_with_settings(kind).to(dtype)
     with torch.no_grad():
-        for parameter in made.parameters():
-            parameter += 1 / 3  # no number of float32
-    save(made, path)
-    again = load(path)
-    assert (again.config(), again.spectrogram, again.mask) == (made.config(), made.spectrogram, made.mask)
-    for name, tensor in tensors_of(made).items():
-        assert tensor.dtype == dtype and torch.equal(tensor, tensors_of(again)[name]), name
-    assert all(told["dtype"] == str(dtype).removeprefix("torch.") for told in describe(path)["tensors"].values())
+        for parameter in model.parameters():
+            parameter += 1 / 3  # not exact in any of the types
+    save(model, path)
+    loaded = load(path)
+    assert (loaded.config(), loaded.spectrogram, loaded.mask) == (model.config(), model.spectrogram, model.mask)
+    for name, tensor in tensors_of(model).items():
+        assert tensor.dtype == dtype and torch.equal(tensor, tensors_of(loaded)[name]), name
+    assert all(tensor["dtype"] == str(dtype).removeprefix("torch.") for tensor in describe(path)["tensors"].values())
 
 
-def test_a_mix_of_types_is_refused(model, path):
+def test_tensors_of_several_types_are_rejected(model, path):
     model.w_enc = torch.nn.Parameter(model.w_enc.detach().double())
-    with pytest.raises(UserError, match=r"tensors of torch.float32, torch.float64; they must be of one type"):
+    with pytest.raises(UserError, match=r"tensors of torch.float32, torch.float64; they must have one type"):
         save(model, path)
     assert not path.exists()
 
 
 @pytest.mark.parametrize("wrapped", [torch.compile, torch.nn.DataParallel])
-def test_a_wrapped_model_is_saved_as_itself(model, path, wrapped):
+def test_wrapped_model_is_saved(model, path, wrapped):
     save(wrapped(model), path)
     assert torch.equal(load(path).w_enc, model.w_enc)
 
 
-def test_a_path_and_a_model_in_the_wrong_order_are_refused(model, path):
+def test_swapped_arguments_are_rejected(model, path):
     with pytest.raises(TypeError, match=r"the model comes first: pf\.save\(model, path\)"):
         save(path, model)
 
 
-def test_a_subclass_is_not_saved_and_its_state_is(model, path, tmp_path):
-    class Mine(ConvPartitionedAutoencoder):
+def test_subclass_is_rejected_and_its_state_can_be_loaded(model, path, tmp_path):
+    class Subclass(ConvPartitionedAutoencoder):
         pass
 
-    mine = Mine(**model.config())
-    with pytest.raises(UserError, match=r"a Mine cannot be saved: .* ConvPartitionedAutoencoder .*torch\.save\(model"):
-        save(mine, path)
-    torch.save(mine.state_dict(), tmp_path / "state")
+    instance = Subclass(**model.config())
+    with pytest.raises(
+        UserError, match=r"a Subclass cannot be saved: .* ConvPartitionedAutoencoder .*torch\.save\(model"
+    ):
+        save(instance, path)
+    torch.save(instance.state_dict(), tmp_path / "state")
     model.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     save(model, path)
 
 
-def test_a_model_without_spectrogram_or_mask(model, path):
+def test_model_without_spectrogram_and_mask_is_restored(model, path):
     model.spectrogram = model.mask = None
     save(model, path)
-    again = load(path)
-    assert again.spectrogram is None
-    assert again.mask is None
+    loaded = load(path)
+    assert loaded.spectrogram is None
+    assert loaded.mask is None
 
 
 def test_equal_models_make_equal_files(model, path, tmp_path):
@@ -133,8 +145,7 @@ def test_equal_models_make_equal_files(model, path, tmp_path):
     assert path.read_bytes() == (tmp_path / "again").read_bytes()
 
 
-def test_the_checksum_is_the_one_that_is_described(model, path):
-    """Any program can check a file: SHA-256 of the whole file, the digits themselves as zeros."""
+def test_checksum_is_sha256_of_the_file_with_its_digits_as_zeros(model, path):
     save(model, path)
     with safe_open(path, "pt") as file:
         digits = file.metadata()["sha256"]
@@ -153,25 +164,25 @@ def test_a_failed_save_keeps_the_old_file(model, path):
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_an_existing_file_can_be_protected(model, path):
+def test_existing_file_can_be_protected(model, path):
     save(model, path)
     with pytest.raises(UserError, match="exists already"):
         save(model, path, overwrite=False)
 
 
-def test_only_known_models_are_saved(path):
+def test_unknown_class_is_rejected(path):
     with pytest.raises(UserError, match="Linear cannot be saved"):
         save(torch.nn.Linear(2, 2), path)
 
 
-def test_describe_is_plain(model, path):
+def test_describe_returns_plain_values(model, path):
     model.spectrogram = Spectrogram(high=None, bins=5)
     save(model, path)
-    told = describe(path)
-    assert told == json.loads(json.dumps(told))
-    assert told["kind"] == "conv_partitioned"
-    assert told["config"]["taps"] == 3
-    assert told["spectrogram"]["rate"] == 22050
-    assert told["tensors"]["w_enc"] == {"shape": [3, 5, 4], "dtype": "float32"}
-    assert told["bytes"] == path.stat().st_size
-    assert len(told["sha256"]) == 64
+    contents = describe(path)
+    assert contents == json.loads(json.dumps(contents))
+    assert contents["kind"] == "conv_partitioned"
+    assert contents["config"]["taps"] == 3
+    assert contents["spectrogram"]["rate"] == 22050
+    assert contents["tensors"]["w_enc"] == {"shape": [3, 5, 4], "dtype": "float32"}
+    assert contents["bytes"] == path.stat().st_size
+    assert len(contents["sha256"]) == 64

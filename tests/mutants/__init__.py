@@ -1,4 +1,4 @@
-"""Wrong kernels, each wrong in one way, and right ones that look like them: what `partae verify` must tell apart."""
+"""Wrong kernels, each with one fault, and similar right ones, which `partae verify` must distinguish."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ MUTANTS: list[Mutant] = []
 
 
 def wrong(*op_passes: str) -> Callable[[Callable], Callable]:
-    """Enter a function as a wrong kernel for these passes."""
-    return _entered(op_passes, right=False)
+    """Register a function as a wrong kernel for these passes."""
+    return _registered(op_passes, right=False)
 
 
 def right(*op_passes: str) -> Callable[[Callable], Callable]:
-    """Enter a function as a right kernel for these passes."""
-    return _entered(op_passes, right=True)
+    """Register a function as a right kernel for these passes."""
+    return _registered(op_passes, right=True)
 
 
-def _entered(op_passes: tuple[str, ...], right: bool) -> Callable[[Callable], Callable]:
-    def enter(function: Callable) -> Callable:
+def _registered(op_passes: tuple[str, ...], right: bool) -> Callable[[Callable], Callable]:
+    def register(function: Callable) -> Callable:
         MUTANTS.extend(Mutant(op_pass, function, right) for op_pass in op_passes)
         return function
 
-    return enter
+    return register

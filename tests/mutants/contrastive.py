@@ -17,13 +17,13 @@ def the_cpu_kernel_or_eager(embeddings, *arguments):
 
 
 def _after(function):
-    """Enter a function of loss, gradients and arguments as a wrong contrastive_loss."""
+    """Register a function of loss, gradients and arguments as a wrong contrastive_loss."""
 
     @functools.wraps(function)
-    def made(*arguments):
+    def mutant(*arguments):
         return function(*eager.contrastive_loss(*arguments), *arguments)
 
-    return wrong("contrastive_loss")(made)
+    return wrong("contrastive_loss")(mutant)
 
 
 @_after

@@ -15,13 +15,13 @@ def the_cpu_kernel_or_eager(x, *arguments):
 
 
 def _forward(function):
-    """Enter a function of values, positions and arguments as a wrong conv2d_pool."""
+    """Register a function of values, positions and arguments as a wrong conv2d_pool."""
 
     @functools.wraps(function)
-    def made(*arguments):
+    def mutant(*arguments):
         return function(*eager.conv2d_pool(*arguments), *arguments)
 
-    return wrong("conv2d_pool")(made)
+    return wrong("conv2d_pool")(mutant)
 
 
 @_forward
@@ -115,13 +115,13 @@ def the_eager_gradients(*arguments):
 
 
 def _backward(function):
-    """Enter a function of gradients and arguments as a wrong conv2d_pool_backward."""
+    """Register a function of gradients and arguments as a wrong conv2d_pool_backward."""
 
     @functools.wraps(function)
-    def made(*arguments):
+    def mutant(*arguments):
         return function(eager.conv2d_pool_backward(*arguments), *arguments)
 
-    return wrong("conv2d_pool_backward")(made)
+    return wrong("conv2d_pool_backward")(mutant)
 
 
 @_backward

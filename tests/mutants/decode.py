@@ -186,17 +186,17 @@ def shares_scratch_among_threads(values, positions, w_dec, frames):
 
 @right("decode_backward")
 def one_gradient_after_the_other(grad_reconstruction, values, positions, w_dec, need_values, need_w):
-    given = grad_reconstruction, values, positions, w_dec
-    first = eager.decode_backward(*given, True, False)[0] if need_values else None
-    return first, eager.decode_backward(*given, False, True)[1] if need_w else None
+    arguments = grad_reconstruction, values, positions, w_dec
+    first = eager.decode_backward(*arguments, True, False)[0] if need_values else None
+    return first, eager.decode_backward(*arguments, False, True)[1] if need_w else None
 
 
 def _backward(function):
-    def made(*arguments):
+    def mutant(*arguments):
         return function(eager.decode_backward(*arguments), arguments)
 
-    made.__name__ = function.__name__
-    return wrong("decode_backward")(made)
+    mutant.__name__ = function.__name__
+    return wrong("decode_backward")(mutant)
 
 
 @_backward

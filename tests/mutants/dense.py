@@ -16,13 +16,13 @@ def the_cpu_kernel_or_eager(x, *arguments):
 
 
 def _forward(function):
-    """Enter a function of x, weight, bias, activation, dropout -> changed ones as a wrong dense."""
+    """Register a function of x, weight, bias, activation, dropout -> changed ones as a wrong dense."""
 
     @functools.wraps(function)
-    def made(x, weight, bias, activation, dropout):
+    def mutant(x, weight, bias, activation, dropout):
         return eager.dense(*function(x, weight, bias, activation, dropout))
 
-    return wrong("dense")(made)
+    return wrong("dense")(mutant)
 
 
 @_forward
@@ -78,13 +78,13 @@ def takes_strided_weights_for_contiguous(x, weight, bias, activation, dropout):
 
 
 def _after(function):
-    """Enter a function of output and arguments as a wrong dense."""
+    """Register a function of output and arguments as a wrong dense."""
 
     @functools.wraps(function)
-    def made(*arguments):
+    def mutant(*arguments):
         return function(eager.dense(*arguments), *arguments)
 
-    return wrong("dense")(made)
+    return wrong("dense")(mutant)
 
 
 @_after
@@ -132,13 +132,13 @@ def the_eager_gradients(*arguments):
 
 
 def _backward(function):
-    """Enter a function of gradients and arguments as a wrong dense_backward."""
+    """Register a function of gradients and arguments as a wrong dense_backward."""
 
     @functools.wraps(function)
-    def made(*arguments):
+    def mutant(*arguments):
         return function(eager.dense_backward(*arguments), *arguments)
 
-    return wrong("dense_backward")(made)
+    return wrong("dense_backward")(mutant)
 
 
 @_backward

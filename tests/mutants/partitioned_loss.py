@@ -8,7 +8,7 @@ from . import right, wrong
 
 
 def _loss(reconstruction, target, values, weights):
-    """The loss and its gradients, from what each squared latent (B, W, K) costs."""
+    """Return the loss and its gradients, with the weights of the squared latents (B, W, K)."""
     wide = torch.promote_types(values.dtype, torch.float32)
     r, t, v, weights = (tensor.to(wide) for tensor in (reconstruction, target, values, weights))
     batch = len(r)
@@ -36,14 +36,14 @@ def the_cpu_kernel_or_eager(reconstruction, *arguments):
 
 
 def _changed(name, change):
-    """Enter the formula with changed (values, noise_only, foreground, penalty) in the penalty as a wrong loss."""
+    """Register the formula with changed (values, noise_only, foreground, penalty) in the penalty as a wrong loss."""
 
-    def made(reconstruction, target, values, noise_only, foreground, penalty):
+    def mutant(reconstruction, target, values, noise_only, foreground, penalty):
         weights = _weights(values, *change(noise_only, foreground, penalty))
         return _loss(reconstruction, target, values, weights)
 
-    made.__name__ = name
-    wrong("partitioned_loss")(made)
+    mutant.__name__ = name
+    wrong("partitioned_loss")(mutant)
 
 
 _changed("has_a_penalty_of_its_own", lambda y, c, p: (y, c, 0.75))

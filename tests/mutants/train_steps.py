@@ -20,17 +20,17 @@ def the_cpu_kernel_or_eager(runs, first, steps):
 
 
 def _changed(name, change):
-    """Enter the eager steps on change(runs) as wrong ones. Weights and states stay those of the runs."""
+    """Register the eager steps on change(runs) as wrong ones. Weights and states stay those of the runs."""
 
-    def made(runs, first, steps):
+    def mutant(runs, first, steps):
         return eager.train_steps(change(list(runs)), first, steps)
 
-    made.__name__ = name
-    wrong("train_steps")(made)
+    mutant.__name__ = name
+    wrong("train_steps")(mutant)
 
 
 def _each(**changes):
-    """Every run with some of its settings replaced, by constants or by functions of the run."""
+    """Return a function that replaces settings of every run by constants or by functions of the run."""
     return lambda runs: [replace(r, **{n: c(r) if callable(c) else c for n, c in changes.items()}) for r in runs]
 
 
@@ -51,11 +51,14 @@ _changed(
     "shares_the_count_of_noise_items",
     lambda runs: [replace(r, crops=replace(r.crops, noise_items=runs[0].crops.noise_items)) for r in runs],
 )
-_changed("ignores_the_leak", _each(leak=0.0))
+_changed("ignores_the_negative_slope", _each(negative_slope=0.0))
 _changed("ignores_the_rectified_output", _each(rectified_output=False))
 _changed("ignores_weight_decay", _each(options=_options(weight_decay=0.0)))
 _changed("ignores_epsilon", _each(options=_options(epsilon=1e-6)))
 _changed("ignores_momentum", _each(options=_options(momentum=0.9, beta1=0.9)))
+_changed("ignores_the_learning_rate", _each(options=_options(learning_rate=1.0)))
+_changed("has_an_adadelta_of_rho_0.95", _each(options=_options(rho=0.95)))
+_changed("has_an_adam_of_beta2_0.999", _each(options=_options(beta2=0.999)))
 _changed(
     "ignores_targets",
     lambda runs: [replace(r, crops=replace(r.crops, target=None)) for r in runs],
@@ -124,6 +127,47 @@ def hides_a_loss_of_nan(runs, first, steps):
 @wrong("train_steps")
 def forgets_the_state(runs, first, steps):
     return eager.train_steps([replace(run, state=run.copy().state) for run in runs], first, steps)
+
+
+@wrong("train_steps")
+def corrects_adam_a_step_late(runs, first, steps):
+    for run in runs:
+        if run.optimizer != "adam":
+            return eager.train_steps(runs, first, steps)
+    options = [
+        {**run.options, "learning_rate": run.options["learning_rate"] * (1 - run.options["beta1"] ** (first + 1))}
+        for run in runs
+    ]
+    late = [replace(run, options=changed) for run, changed in zip(runs, options, strict=True)]
+    return eager.train_steps(late, first, steps)
+
+
+@wrong("train_steps")
+def swaps_the_state_tensors(runs, first, steps):
+    return eager.train_steps([replace(run, state=_reversed(run.state)) for run in runs], first, steps)
+
+
+def _reversed(state):
+    return {name: tensors[::-1] for name, tensors in state.items()}
+
+
+@wrong("train_steps")
+def shares_the_decoders_state_with_the_encoder(runs, first, steps):
+    losses = eager.train_steps(runs, first, steps)
+    for run in runs:
+        for mine, other in zip(run.state["w_dec"], run.state["w_enc"], strict=True):
+            mine.view(-1).copy_(other.view(-1))
+    return losses
+
+
+@wrong("train_steps")
+def keeps_weights_that_are_small(runs, first, steps):
+    before = [(run.w_enc.clone(), run.w_dec.clone()) for run in runs]
+    losses = eager.train_steps(runs, first, steps)
+    for run, weights in zip(runs, before, strict=True):
+        for weight, old in zip((run.w_enc, run.w_dec), weights, strict=True):
+            weight.copy_(weight.where(old.abs() > 1e-2, old))
+    return losses
 
 
 @wrong("train_steps")

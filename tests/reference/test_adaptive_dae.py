@@ -1,4 +1,4 @@
-"""Both losses of the adaptive denoising autoencoder: their gradients against finite differences, and its step."""
+"""The losses of the adaptive denoising autoencoder: gradients against finite differences, and its step."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ STEP = 1e-6
 
 
 def network(random, *sizes):
-    """Layers of which some units are below the activation's bend and some above it."""
+    """Return layers with units below and above the knee of the activation."""
     return [(random.normal(0, 0.6, pair), random.normal(0, 0.3, pair[1])) for pair in pairwise(sizes)]
 
 
@@ -27,8 +27,8 @@ def problem():
 
 
 def differences(loss, networks, which):
-    """The loss's derivatives with respect to all weights and biases of one network, layer by layer."""
-    found = []
+    """Return the derivatives of the loss with respect to all weights and biases of one network, by layer."""
+    gradients = []
     for layer, pair in enumerate(networks[which]):
         for part, values in enumerate(pair):
             gradient = np.zeros_like(values)
@@ -39,8 +39,8 @@ def differences(loss, networks, which):
                     moved[which][layer][part][index] += change
                     ends.append(loss(**moved))
                 gradient[index] = (ends[0] - ends[1]) / (2 * STEP)
-            found.append(gradient)
-    return found
+            gradients.append(gradient)
+    return gradients
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -52,8 +52,8 @@ def test_training_gradients_are_the_differences(problem, dropout):
 
     _, *gradients = training_loss(**problem, dropout=dropout, seed=3, step=2)
     for which, gradient in zip(networks, gradients, strict=True):
-        for got, wanted in zip(sum(gradient, ()), differences(loss, networks, which), strict=True):
-            np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+        for computed, expected in zip(sum(gradient, ()), differences(loss, networks, which), strict=True):
+            np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -68,8 +68,8 @@ def test_purity_gradient_is_the_difference(problem, held):
     error, power, gradient = purity_error(problem["bottom"], problem["top"], problem["mixture"], held)
     assert error == pytest.approx(loss(problem["bottom"]))
     assert power == pytest.approx(np.sum(forward(problem["bottom"], problem["mixture"])[-1] ** 2))
-    for got, wanted in zip(sum(gradient, ()), differences(loss, networks, "bottom"), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    for computed, expected in zip(sum(gradient, ()), differences(loss, networks, "bottom"), strict=True):
+        np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_steps_make_the_output_purer_and_hold_weights_in_their_range(problem):

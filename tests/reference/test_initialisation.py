@@ -1,4 +1,4 @@
-"""Orthonormal filters, and the library's draw of them against the reference's."""
+"""Orthonormal filters, and the library's filters against the reference's."""
 
 import numpy as np
 import pytest

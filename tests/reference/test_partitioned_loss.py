@@ -1,4 +1,4 @@
-"""The whole model's loss: its gradients against finite differences, whatever rectifies and whatever the target."""
+"""The loss of the whole model: gradients against finite differences, for all rectifiers and targets."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def problem():
 
 
 def difference(arguments, name, index):
-    """The derivative of the loss with respect to one number, by a central difference."""
+    """Return the derivative of the loss with respect to one number, by a central difference."""
     up, down = arguments[name].copy(), arguments[name].copy()
     up[index] += STEP
     down[index] -= STEP
@@ -36,18 +36,18 @@ def difference(arguments, name, index):
 
 @pytest.mark.parametrize("target", [False, True], ids=["of itself", "of a target"])
 @pytest.mark.parametrize("rectified_output", [False, True], ids=["as decoded", "rectified"])
-@pytest.mark.parametrize("leak", [0.0, 1 / 3])
-def test_gradients_are_the_differences(problem, leak, rectified_output, target):
+@pytest.mark.parametrize("negative_slope", [0.0, 1 / 3])
+def test_gradients_are_the_differences(problem, negative_slope, rectified_output, target):
     if target:
         problem["target"] = np.random.default_rng(4).random(problem["x"].shape)
-    problem |= {"leak": leak, "rectified_output": rectified_output}
+    problem |= {"negative_slope": negative_slope, "rectified_output": rectified_output}
     _, gradients = model_loss(**problem)
     for name in ("x", "w_enc", "w_dec"):
-        wanted = [difference(problem, name, index) for index in np.ndindex(gradients[name].shape)]
-        np.testing.assert_allclose(gradients[name].ravel(), wanted, rtol=1e-5, atol=1e-6)
+        expected = [difference(problem, name, index) for index in np.ndindex(gradients[name].shape)]
+        np.testing.assert_allclose(gradients[name].ravel(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_cut_off_counts_as_silence(problem):
+def test_a_negative_reconstruction_counts_as_zero(problem):
     values, positions = encode(*(problem[name] for name in ("x", "w_enc", "pool", "mean", "std")))
     r = np.maximum(decode(values, positions, problem["w_dec"], 17), 0)
     assert (r == 0).any() and (r > 0).any()
@@ -55,11 +55,11 @@ def test_what_is_cut_off_counts_as_silence(problem):
     assert loss == pytest.approx(np.sum((problem["x"] - r) ** 2) / 2)
 
 
-def test_a_leak_keeps_what_a_rectifier_would_forget(problem):
-    """Weights that find nothing: no gradient reaches the encoder, but with a leak."""
+def test_a_negative_slope_keeps_gradients_that_a_rectifier_stops(problem):
+    """Without a positive activation the encoder gets a gradient only with a negative slope."""
     problem["w_enc"] = -np.abs(problem["w_enc"])
     problem |= {"mean": None, "std": None}
     _, without = model_loss(**problem)
-    _, leaky = model_loss(**problem, leak=0.1)
+    _, leaky = model_loss(**problem, negative_slope=0.1)
     assert not without["w_enc"].any() and not without["w_dec"].any()
     assert leaky["w_enc"].any() and leaky["w_dec"].any()

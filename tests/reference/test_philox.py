@@ -1,4 +1,4 @@
-"""Philox-4x32-10 against the known answers that its authors publish with Random123 (kat_vectors)."""
+"""Philox-4x32-10 against the known answers of Random123 (kat_vectors)."""
 
 import numpy as np
 import pytest

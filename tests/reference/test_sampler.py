@@ -1,4 +1,4 @@
-"""The reference sampler: where crops come from, how they are mixed, and the statistics of the mixture."""
+"""The reference sampler: the origin of crops, mixtures, and the statistics of mixtures."""
 
 import numpy as np
 import pytest
@@ -7,26 +7,26 @@ from partae_fast.reference import sampler
 
 
 def counting(length, first=0, bins=2):
-    """A recording whose every value is its frame's number, so that a crop tells where it was taken."""
+    """Return a recording whose values are the frame numbers, so that a crop shows its position."""
     return np.repeat(np.arange(first, first + length, dtype=np.float64)[:, None], bins, axis=1)
 
 
 def test_every_start_of_every_recording_and_no_other():
     lengths = [4, 2, 7]  # the second is shorter than a crop
-    found = [sampler.locate(start, lengths, 3) for start in range(7)]
-    assert found == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)]
+    result = [sampler.locate(start, lengths, 3) for start in range(7)]
+    assert result == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)]
     with pytest.raises(IndexError):
         sampler.locate(7, lengths, 3)
 
 
 def test_crops_are_contiguous_frames_of_one_recording():
     group = [counting(10), counting(9, first=100)]
-    seen = set()
+    values = set()
     for step in range(200):
         taken = sampler.crop(group, 0, 3, step, 0, 8)
         assert np.array_equal(taken[:, 0], taken[0, 0] + np.arange(8))
-        seen.add(taken[0, 0])
-    assert seen == {0.0, 1.0, 2.0, 100.0, 101.0}
+        values.add(taken[0, 0])
+    assert values == {0.0, 1.0, 2.0, 100.0, 101.0}
 
 
 def test_an_item_is_the_sum_of_one_crop_of_each_of_its_groups():
@@ -40,43 +40,43 @@ def test_an_item_is_the_sum_of_one_crop_of_each_of_its_groups():
 def test_corruption_is_in_every_input_and_in_no_target():
     signal, noise = [[np.full((4, 2), 1.0)]], [[np.full((4, 2), 10.0)]]
     corruption = [[np.full((4, 2), 100.0)], [np.full((4, 2), 1000.0)]]
-    drawn = signal, noise, 4, 3, 0.4, 0, 5
-    x, noise_only = sampler.batch_at(*drawn, corruption)
+    settings = signal, noise, 4, 3, 0.4, 0, 5
+    x, noise_only = sampler.batch_at(*settings, corruption)
     assert noise_only.tolist() == [1, 0, 0]
     assert x[:, 0, 0].tolist() == [1110, 1101, 1101]
-    assert sampler.target_at(*drawn)[:, 0, 0].tolist() == [10, 1, 1]
+    assert sampler.target_at(*settings)[:, 0, 0].tolist() == [10, 1, 1]
 
 
-def test_a_target_of_its_own_is_in_the_target_alone():
+def test_the_target_of_a_recording_is_only_in_the_target():
     signal = [[(counting(20), counting(20, first=1000))], [np.full((9, 2), 0.5)]]
     noise = [[(np.full((4, 2), 7.0), np.zeros((4, 2)))]]
-    drawn = signal, noise, 4, 3, 0.4, 0, 5
-    x, noise_only = sampler.batch_at(*drawn)
-    target = sampler.target_at(*drawn)
+    settings = signal, noise, 4, 3, 0.4, 0, 5
+    x, noise_only = sampler.batch_at(*settings)
+    target = sampler.target_at(*settings)
     assert noise_only.tolist() == [1, 0, 0]
     assert (x[0] == 7.0).all() and not target[0].any()
     assert np.array_equal(target[1:], x[1:] + 1000)  # the same frames of it
     plain = [[counting(20)], [np.full((9, 2), 0.5)]]
-    assert np.array_equal(x, sampler.batch_at(plain, [[np.full((4, 2), 7.0)]], *drawn[2:])[0])
-    for found, wanted in zip(sampler.statistics(signal, 4), sampler.statistics(plain, 4), strict=True):
-        assert np.array_equal(found, wanted)
+    assert np.array_equal(x, sampler.batch_at(plain, [[np.full((4, 2), 7.0)]], *settings[2:])[0])
+    for result, expected in zip(sampler.statistics(signal, 4), sampler.statistics(plain, 4), strict=True):
+        assert np.array_equal(result, expected)
 
 
 def test_corruption_groups_are_numbered_after_the_others():
     signal, noise, corruption = [[counting(50)]], [[counting(40)]] * 2, [[counting(60)]]
     x, _ = sampler.batch_at(signal, noise, 4, 2, 0.0, 3, 7, corruption)
-    wanted = sampler.target_at(signal, noise, 4, 2, 0.0, 3, 7)
-    wanted += [sampler.crop(corruption[0], 3, 3, 7, item, 4) for item in range(2)]
-    assert np.array_equal(x, wanted)
+    expected = sampler.target_at(signal, noise, 4, 2, 0.0, 3, 7)
+    expected += [sampler.crop(corruption[0], 3, 3, 7, item, 4) for item in range(2)]
+    assert np.array_equal(x, expected)
 
 
 def test_inputs_are_normalised_with_their_corruption():
     random = np.random.default_rng(0)
     signal, corruption = [[random.random((400, 3))]], [[random.gamma(1.0, [1.0, 2.0, 3.0], (300, 3))]]
-    for found, wanted in zip(
+    for result, expected in zip(
         sampler.statistics(signal, 8, corruption), sampler.statistics([*signal, *corruption], 8), strict=True
     ):
-        assert np.array_equal(found, wanted)
+        assert np.array_equal(result, expected)
 
 
 def test_the_mixture_has_the_moments_of_the_batches():

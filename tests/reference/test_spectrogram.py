@@ -1,4 +1,4 @@
-"""The plain transform: its inverse is exact, and its numbers are those of a signal worked out by hand."""
+"""The reference transform: its inverse, and its values for signals computed by hand."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_no_samples_have_no_frames():
 
 def test_a_click_lies_under_the_windows_that_reach_it():
     audio = np.zeros(640)
-    audio[320] = 1.0  # the centre of frame 5, where the window is 1; neighbours 64 away see the window's end, 0
+    audio[320] = 1.0  # the centre of frame 5, where the window is 1; frames 64 away have the window's end, 0
     X = spectrogram.stft(audio, 128, 64)
     np.testing.assert_allclose(np.abs(X[5]), 1.0, atol=1e-12)
     np.testing.assert_allclose(np.delete(X, 5, axis=0), 0.0, atol=1e-12)
@@ -34,7 +34,7 @@ def test_a_click_lies_under_the_windows_that_reach_it():
 def test_a_sine_on_a_bin_has_a_quarter_of_the_window_in_that_bin():
     audio = np.sin(2 * np.pi * 10 * np.arange(1280) / 128)
     magnitude = spectrogram.magnitude(audio, 128, 64, 8, 5)[5]
-    # Half of the Hann window's sum, 64, and half of that on either side; no other bin has any.
+    # Half of the Hann window's sum, 64, and half of that on either side; all other bins are 0.
     np.testing.assert_allclose(magnitude, [0, 16, 32, 16, 0], atol=1e-10)
 
 

@@ -1,4 +1,4 @@
-"""The reference's whole step: downhill along its own gradients, and composed as it says."""
+"""The reference's whole step: it reduces the loss along its gradients, and composes the parts."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def problem():
 FOREGROUND = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
 
 
-def test_a_small_step_lowers_the_loss_as_its_gradient_says(problem):
+def test_a_small_step_reduces_the_loss_by_its_gradient(problem):
     weights, signal, noise = problem
     mean, std = statistics(signal, 32)
     x, y = batch_at(signal, noise, 32, 4, 0.5, seed=0, step=0)
@@ -35,7 +35,7 @@ def test_a_small_step_lowers_the_loss_as_its_gradient_says(problem):
 
 
 @pytest.mark.parametrize("optimizer", ["adadelta", "adam", "sgd", "nesterov"])
-def test_training_goes_down_and_leaves_its_input_alone(problem, optimizer):
+def test_training_reduces_the_loss_and_does_not_change_its_input(problem, optimizer):
     weights, signal, noise = problem
     before = {name: weight.copy() for name, weight in weights.items()}
     setting = training.Setting(FOREGROUND, pool=4, optimizer=optimizer)
@@ -50,7 +50,7 @@ def test_a_run_is_its_steps(problem, corruption):
     weights, signal, noise = problem
     setting = training.Setting(FOREGROUND, pool=4)
     start, settings = training.beginner(weights), {"frames": 32, "batch": 4, "noise_only": 0.5, "seed": 9}
-    whole, losses = training.train_steps(start, signal, noise, setting, 4, **settings, corruption=corruption)
+    together, losses = training.train_steps(start, signal, noise, setting, 4, **settings, corruption=corruption)
     learner = training.Learner(weights)
     mean, std = statistics(signal, 32, corruption)
     for step in range(4):
@@ -58,4 +58,4 @@ def test_a_run_is_its_steps(problem, corruption):
         target = target_at(signal, noise, 32, 4, 0.5, 9, step)
         learner, loss = training.train_step(learner, x, y, mean, std, setting, target=target)
         assert loss == losses[step]
-    assert all(np.array_equal(whole.weights[name], learner.weights[name]) for name in weights)
+    assert all(np.array_equal(together.weights[name], learner.weights[name]) for name in weights)

@@ -1,4 +1,4 @@
-"""A model in a file, and recordings with songs in one half of them."""
+"""A model and a recording for the tests of the report."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ RATE = 22050
 
 
 def sound(seconds, song=(0.0, 0.0), rate=RATE, seed=0):
-    """White noise, with a tone of 4 kHz from `song[0]` to `song[1]` seconds."""
+    """Return white noise with a tone of 4 kHz from `song[0]` to `song[1]` seconds."""
     t = np.arange(round(seconds * rate)) / rate
     noise = 0.02 * np.random.default_rng(seed).standard_normal(len(t))
     return (noise + 0.2 * np.sin(2 * np.pi * 4000 * t) * (t >= song[0]) * (t < song[1])).astype(np.float32)
@@ -19,7 +19,7 @@ def sound(seconds, song=(0.0, 0.0), rate=RATE, seed=0):
 
 @pytest.fixture
 def model():
-    """Untrained, but for a foreground that hears 4 kHz alone."""
+    """Return an untrained model whose foreground responds to 4 kHz only."""
     model = pf.ConvPartitionedAutoencoder(bins=32, latents=4, taps=3, pool=4)
     model.spectrogram, model.mask = pf.Spectrogram(bins=32), pf.Mask()
     model.backend = "eager"
@@ -31,7 +31,7 @@ def model():
 
 @pytest.fixture
 def here(model, tmp_path, monkeypatch):
-    """A current folder with m.safetensors and song.wav, 3 s with a song from 1 to 2 s."""
+    """Change to a folder with m.safetensors and song.wav, 3 s with a song from 1 to 2 s."""
     pf.save(model, tmp_path / "m.safetensors")
     files.write(tmp_path / "song.wav", sound(3, (1, 2)), RATE, "FLOAT")
     monkeypatch.chdir(tmp_path)

@@ -1,7 +1,7 @@
-"""The page in a real browser: what it shows is shown, its players play, and names of files do nothing.
+"""The page in Chromium: images, players and hostile file names.
 
-Looks for Chromium under the name in the environment variable PARTAE_CHROMIUM, else as chromium, chromium-browser or
-google-chrome; skipped where there is none.
+The browser is the program in the environment variable PARTAE_CHROMIUM, or chromium, chromium-browser or google-chrome;
+the tests are skipped without one.
 """
 
 import json
@@ -20,8 +20,9 @@ from partae_fast.report.page import write_page
 from .conftest import sound
 from .test_page import HOSTILE
 
-PATIENCE = 180  # seconds; 5 do where little else runs, and 60 were too few where twenty processes did
-# Run in a copy of the page: waits for all media, plays the second player from where the first stands, and notes it.
+TIMEOUT = 180  # seconds; 5 suffice on an idle machine, and 60 were too few with twenty other processes
+# A script in a copy of the page, which waits for all media, plays the second player from the position of the first, and
+# sends the state.
 PROBE = """<script>
 const media = [...document.querySelectorAll("audio")];
 const loaded = player => player.readyState >= 1 || player.error ? Promise.resolve()
@@ -50,9 +51,9 @@ Promise.all(media.map(loaded)).then(async () => {
 def chromium():
     names = [os.environ.get("PARTAE_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
     for name in filter(None, names):
-        if found := shutil.which(name):
-            return found
-    return pytest.skip("no Chromium is on this machine; PARTAE_CHROMIUM may name one")
+        if path := shutil.which(name):
+            return path
+    return pytest.skip("no Chromium on this machine; PARTAE_CHROMIUM may name one")
 
 
 def command(chromium, folder, width):
@@ -61,9 +62,9 @@ def command(chromium, folder, width):
     return [chromium, *flags, f"--window-size={width},2000"]
 
 
-def probed(chromium, html, folder, width):
-    """What `PROBE` found in the page, which a server of this process hands out and hears from."""
-    found = queue.Queue()
+def probe(chromium, html, folder, width):
+    """Serve the page to a browser and return the state that `PROBE` sends."""
+    states = queue.Queue()
 
     class Server(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -74,7 +75,7 @@ def probed(chromium, html, folder, width):
                 self.wfile.write(html.encode())
 
         def do_POST(self):
-            found.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            states.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.do_GET()
 
         def log_message(self, *arguments):
@@ -86,9 +87,9 @@ def probed(chromium, html, folder, width):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with subprocess.Popen([*command(chromium, folder, width), address], **quiet) as browser:
             try:
-                return found.get(timeout=PATIENCE)
+                return states.get(timeout=TIMEOUT)
             finally:
-                browser.kill()  # asked to end, it takes its time where the machine is busy
+                browser.kill()  # terminate would be slow on a busy machine
                 server.shutdown()
 
 
@@ -97,24 +98,24 @@ def test_players_load_and_play_and_nothing_else_runs(chromium, here):
     files.write("bats.wav", sound(1, (0.2, 0.4), rate=192_000), 192_000)
     write_page("a.html", "m.safetensors", [HOSTILE, "bats.wav"], slower=2.0)
     html = (here / "a.html").read_text().replace("</body>", PROBE + "</body>")
-    html = html.replace("default-src 'none'", "default-src 'none'; connect-src 'self'")  # for the probe's answer alone
-    found = probed(chromium, html, here, width=500)
-    assert found["durations"] == pytest.approx([6.0] * 3 + [2.0] * 3, abs=0.01)
-    assert found["errors"] == [None] * 6 and found["injected"] is None
-    assert found["images"] == [1440, 1440]
-    assert 5 < float(found["moved"].rstrip("%")) < 50  # a quarter of the time axis
-    assert found["first"] and not found["second"] and found["at"] >= 1.5  # one plays, on from where the other was
-    assert found["width"] <= 500  # nothing but the picture scrolls sideways
+    html = html.replace("default-src 'none'", "default-src 'none'; connect-src 'self'")  # lets the probe send its state
+    state = probe(chromium, html, here, width=500)
+    assert state["durations"] == pytest.approx([6.0] * 3 + [2.0] * 3, abs=0.01)
+    assert state["errors"] == [None] * 6 and state["injected"] is None
+    assert state["images"] == [1440, 1440]
+    assert 5 < float(state["moved"].rstrip("%")) < 50  # a quarter of the time axis
+    assert state["first"] and not state["second"] and state["at"] >= 1.5  # the second continues from the first
+    assert state["width"] <= 500  # only the picture scrolls sideways
 
 
-def test_it_can_be_looked_at(chromium, here):
-    """A screenshot has the dark panels of the spectrograms, in the middle of a white page."""
+def test_a_screenshot_shows_the_spectrograms(chromium, here):
+    """The dark panels of the spectrograms are in the middle of a white page."""
     import numpy as np
     from PIL import Image
 
     write_page("a.html", "m.safetensors", ["song.wav"])
-    place = [f"--screenshot={here / 'shot.png'}", "--hide-scrollbars", (here / "a.html").as_uri()]
-    subprocess.run([*command(chromium, here, 1000), *place], capture_output=True, timeout=PATIENCE, check=True)
+    arguments = [f"--screenshot={here / 'shot.png'}", "--hide-scrollbars", (here / "a.html").as_uri()]
+    subprocess.run([*command(chromium, here, 1000), *arguments], capture_output=True, timeout=TIMEOUT, check=True)
     shot = np.asarray(Image.open(here / "shot.png").convert("L"), float)
     assert shot.shape == (2000, 1000) and (shot[:, :10] > 250).mean() > 0.99
     assert (shot[:, 300] < 40).sum() > 150

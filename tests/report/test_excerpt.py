@@ -1,4 +1,4 @@
-"""Which stretch of a recording is shown, and that its parts are those of the whole recording."""
+"""The choice of an excerpt, and its agreement with the denoised recording."""
 
 import numpy as np
 import pytest
@@ -7,57 +7,56 @@ from partae_fast.audio import files
 from partae_fast.denoising import denoise
 from partae_fast.errors import UserError
 from partae_fast.report import excerpt as module
-from partae_fast.report.excerpt import excerpt
+from partae_fast.report.excerpt import denoised_excerpt
 
 from .conftest import RATE, sound
 
 
 @pytest.fixture
 def long(tmp_path):
-    """Half a minute with a song from 17.2 to 19.5 s, and a louder one in another channel."""
+    """Return a recording of 30 s with a song from 17.2 to 19.5 s, and a louder one in the second channel."""
     samples = np.stack([sound(30, (17.2, 19.5)), 3 * sound(30, (5, 7), seed=1)], axis=1)
     files.write(tmp_path / "long.wav", samples, RATE, "FLOAT")
     return tmp_path / "long.wav"
 
 
-def test_a_short_recording_is_shown_whole(long, model):
-    found = excerpt(long, model, seconds=30)
-    assert (found.start, found.choice, found.seconds) == (0, "", 30)
-    assert np.array_equal(found.before, files.read(long)[0][:, 0])
+def test_a_short_recording_is_used_completely(long, model):
+    excerpt = denoised_excerpt(long, model, seconds=30)
+    assert (excerpt.start, excerpt.choice, excerpt.seconds) == (0, "", 30)
+    assert np.array_equal(excerpt.before, files.read(long)[0][:, 0])
 
 
-def test_of_a_long_one_the_loudest_signal_is_shown(long, model):
-    found = excerpt(long, model, seconds=4)
-    assert found.start in (16, 17) and found.seconds == 4  # both have all of the song
-    assert found.choice == "where the signal is loudest"
+def test_the_excerpt_of_a_long_recording_has_the_loudest_signal(long, model):
+    excerpt = denoised_excerpt(long, model, seconds=4)
+    assert excerpt.start in (16, 17) and excerpt.seconds == 4  # both contain the whole song
+    assert excerpt.choice == "where the signal is loudest"
 
 
-def test_of_a_very_long_one_the_first_hour_is_searched(long, model, monkeypatch):
+def test_only_the_first_hour_is_searched(long, model, monkeypatch):
     monkeypatch.setattr(module, "SEARCHED", 12.0)
-    found = excerpt(long, model, seconds=4)
-    assert found.start + 4 <= 12 and found.choice.startswith("where the signal is loudest of its first")
+    excerpt = denoised_excerpt(long, model, seconds=4)
+    assert excerpt.start + 4 <= 12 and excerpt.choice.startswith("where the signal is loudest in its first")
 
 
 @pytest.mark.parametrize("rate", [RATE, 44_100, 48_000])
 @pytest.mark.parametrize(("start", "seconds"), [(17.0, 2.5), (0.0, 1.0), (0.3, 1.0), (18.5, 10.0)])
-def test_its_parts_are_those_of_the_whole_recording(tmp_path, model, start, seconds, rate):
-    """Also where pools begin elsewhere than excerpts do: this model reconstructs one frame of four."""
+def test_an_excerpt_equals_the_denoised_recording(tmp_path, model, start, seconds, rate):
+    """This also holds if the excerpt does not start at a pool boundary."""
     song = sound(21, (17.2, 19.5), rate)
     files.write(tmp_path / "a.wav", song, rate, "FLOAT")
-    found = excerpt(tmp_path / "a.wav", model, seconds, start, reduction=20.0)
-    own = slice(round(start * rate), round(min(start + seconds, 21) * rate))
-    assert found.start == pytest.approx(start) and found.choice == "chosen by hand"
-    assert np.array_equal(found.before, song[own])
-    assert np.array_equal(found.before - found.signal, found.noise)
-    assert np.abs(found.signal - denoise(song, rate, model, reduction=20.0)[own]).max() < 1e-5
+    excerpt = denoised_excerpt(tmp_path / "a.wav", model, seconds, start, reduction=20.0)
+    samples = slice(round(start * rate), round(min(start + seconds, 21) * rate))
+    assert excerpt.start == pytest.approx(start) and excerpt.choice == "chosen by the author"
+    assert np.array_equal(excerpt.before, song[samples])
+    assert np.array_equal(excerpt.before - excerpt.signal, excerpt.noise)
+    assert np.abs(excerpt.signal - denoise(song, rate, model, reduction=20.0)[samples]).max() < 1e-5
 
 
-def test_where_pools_and_samples_hardly_ever_meet_it_begins_near(model):
-    begin = module._begin(100 * 44_101, 44_101, model)
-    assert begin == 99 * 44_101
+def test_a_distant_pool_boundary_is_not_used(model):
+    assert module._aligned_start(100 * 44_101, 44_101, model) == 99 * 44_101
 
 
-def test_a_start_that_is_not_in_the_recording_is_refused(long, model):
+def test_a_start_outside_the_recording_is_refused(long, model):
     for start in (30.0, -1.0):
-        with pytest.raises(UserError, match=r"long.wav: lasts 30.0 s and has no"):
-            excerpt(long, model, 1.0, start)
+        with pytest.raises(UserError, match=rf"long.wav: start is {start:g} s, but the recording lasts 30.0 s"):
+            denoised_excerpt(long, model, 1.0, start)

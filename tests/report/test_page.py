@@ -1,4 +1,4 @@
-"""The page as a file: it holds all that it shows, says what was done, and is readable without pictures or scripts."""
+"""The page as HTML: its contents, accessibility, safety and errors."""
 
 import os
 import re
@@ -18,8 +18,8 @@ from .conftest import RATE, sound
 HOSTILE = """<script>window.injected=1<script>" onerror='x' &amp; $m$.wav"""
 
 
-class Read(HTMLParser):
-    """Tags with their attributes, in order, and all text that is shown."""
+class ParsedPage(HTMLParser):
+    """Tags of a page with their attributes, in order, and its visible text."""
 
     def __init__(self, html):
         super().__init__()
@@ -44,102 +44,103 @@ class Read(HTMLParser):
 
 @pytest.fixture
 def report(here, capsys):
-    """report(...) -> exit code, the page that was read or None, stderr."""
+    """Return a function that runs `partae report` and returns the exit code, the parsed page or None, and stderr."""
 
     def run(*arguments, out="a.html"):
         code = cli.main(["report", "m.safetensors", *map(str, arguments), "--out", out])
         html = (here / out).read_text(encoding="utf-8") if code == 0 else None
-        return code, html and Read(html), capsys.readouterr().err
+        return code, html and ParsedPage(html), capsys.readouterr().err
 
     return run
 
 
-def test_it_has_a_picture_and_three_players_for_each_input_and_the_models_settings(report):
+def test_a_page_has_a_picture_and_three_players_for_each_input_and_the_settings(report):
     files.write("other.flac", np.stack([sound(2), sound(2)], axis=1), RATE)
-    code, found, _ = report("song.wav", "other.flac", "--title", "June & July", "--reduction", "20")
+    code, page, _ = report("song.wav", "other.flac", "--title", "June & July", "--reduction", "20")
     assert code == 0
-    assert len(found.all("img")) == 2 and len(found.all("audio")) == 6
+    assert len(page.all("img")) == 2 and len(page.all("audio")) == 6
     for text in (
         "June & July",
-        "3 s at 22.05 kHz; all of it is shown.",
-        "2 s at 22.05 kHz, the first of 2 channels; all of it is shown.",
+        "3 s at 22.05 kHz; shown completely.",
+        "2 s at 22.05 kHz, the first of 2 channels; shown completely.",
         "Nothing is attenuated by more than 20 dB.",
         "conv_partitioned",
         "spectrogram: high 7200",
         "louder than the file.",
     ):
-        assert text in found.text, text
-    assert found.all("title") and f"SHA-256 {pf.models.storage.describe('m.safetensors')['sha256']}" in found.text
+        assert text in page.text, text
+    assert page.all("title") and f"SHA-256 {pf.models.storage.describe('m.safetensors')['sha256']}" in page.text
 
 
-def test_it_loads_nothing_from_anywhere(report):
-    _, found, _ = report("song.wav")
-    places = [value for _, tags in found.tags for name, value in tags.items() if name in ("src", "href", "srcset")]
-    assert places and all(place.startswith(("data:", "#")) for place in places)
-    assert not found.all("link") and not found.all("iframe")
-    policy = next(tag["content"] for tag in found.all("meta") if tag.get("http-equiv") == "Content-Security-Policy")
+def test_a_page_loads_nothing(report):
+    _, page, _ = report("song.wav")
+    links = [value for _, tags in page.tags for name, value in tags.items() if name in ("src", "href", "srcset")]
+    assert links and all(link.startswith(("data:", "#")) for link in links)
+    assert not page.all("link") and not page.all("iframe")
+    policy = next(tag["content"] for tag in page.all("meta") if tag.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
 
 
-def test_it_is_readable_without_eyes_or_scripts_and_on_a_phone(report):
+def test_a_page_is_accessible(report):
     files.write("other.wav", sound(1), RATE)
-    _, found, _ = report("song.wav", "other.wav")
-    assert found.all("html")[0]["lang"] == "en"
-    assert any(tag.get("name") == "viewport" for tag in found.all("meta"))
-    assert [tag for tag, _ in found.tags if re.fullmatch(r"h\d", tag)] == ["h1", "h2", "h2", "h2"]
-    for image in found.all("img"):
-        assert "spectrograms" in image["alt"] and "dB" in image["alt"]
-    assert all("controls" in player and player["aria-label"] for player in found.all("audio"))
-    anchors = {tag["href"] for tag in found.all("a")}
-    assert anchors == {f"#{tag['id']}" for tag in found.all("section") if "id" in tag}
+    _, page, _ = report("song.wav", "other.wav")
+    assert page.all("html")[0]["lang"] == "en"
+    assert any(tag.get("name") == "viewport" for tag in page.all("meta"))
+    assert [tag for tag, _ in page.tags if re.fullmatch(r"h\d", tag)] == ["h1", "h2", "h2", "h2"]
+    for image in page.all("img"):
+        assert "Spectrograms" in image["alt"] and "dB" in image["alt"]
+    assert all("controls" in player and player["aria-label"] for player in page.all("audio"))
+    anchors = {tag["href"] for tag in page.all("a")}
+    assert anchors == {f"#{tag['id']}" for tag in page.all("section") if "id" in tag}
 
 
-def test_names_of_files_are_text_and_never_markup(report):
+def test_file_names_are_escaped(report):
     os.rename("song.wav", HOSTILE)
-    code, found, _ = report(HOSTILE)
-    assert code == 0 and HOSTILE in found.text
-    assert len(found.all("script")) == 1 and not any("onerror" in tag for _, tag in found.tags)
+    code, page, _ = report(HOSTILE)
+    assert code == 0 and HOSTILE in page.text
+    assert len(page.all("script")) == 1 and not any("onerror" in tag for _, tag in page.tags)
 
 
-def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(report):
+def test_file_names_that_are_not_utf_8_have_replacement_characters(report):
     name = os.fsdecode(b"d\xe9j\xe0.wav")
     try:
         os.rename("song.wav", name)
     except OSError:
-        pytest.skip("this file system has names of UTF-8 alone")
-    code, found, _ = report(name)
-    assert code == 0 and "d\N{REPLACEMENT CHARACTER}j\N{REPLACEMENT CHARACTER}.wav" in found.text
+        pytest.skip("this file system accepts UTF-8 names only")
+    code, page, _ = report(name)
+    assert code == 0 and "d\N{REPLACEMENT CHARACTER}j\N{REPLACEMENT CHARACTER}.wav" in page.text
 
 
-def test_of_a_long_recording_it_says_what_is_shown(report):
-    _, found, err = report("song.wav", "--seconds", "1.5")
-    assert "1.5 s from 1 s on are shown, where the signal is loudest." in found.text and "where the signal" in err
-    _, found, _ = report("song.wav", "--start", "1.25", "--slower", "4", out="b.html")
-    assert "1.75 s from 1.25 s on are shown, chosen by hand." in found.text and "and 4 times slower" in found.text
+def test_a_page_names_the_excerpt_of_a_long_recording(report):
+    _, page, err = report("song.wav", "--seconds", "1.5")
+    assert "1.5 s from 1 s are shown, where the signal is loudest." in page.text and "where the signal" in err
+    _, page, _ = report("song.wav", "--start", "1.25", "--slower", "4", out="b.html")
+    assert "1.75 s from 1.25 s are shown, chosen by the author." in page.text and "and 4 times slower" in page.text
 
 
-def test_labels_tell_how_much_noise_is_taken_away(report):
+def test_labels_give_the_attenuation_of_noise(report):
     Path("song.txt").write_text("1.0\t2.0\tsong\n")
-    _, found, _ = report("song.wav", "--labels", "song.txt")
-    assert "Marked in cyan: 1 labelled event" in found.text
-    assert "1.8 s of it lie outside every label, by 0.1 s at least" in found.text
-    told = re.search(
-        r"noise-only audio is attenuated by ([\d.]+) dB (\S+) dB of what may have signal is kept", found.text
+    _, page, _ = report("song.wav", "--labels", "song.txt")
+    assert "Marked in cyan: 1 labelled event" in page.text
+    assert "1.8 s of it are at least 0.1 s away from every label" in page.text
+    scores = re.search(
+        r"noise-only audio is attenuated by ([\d.]+) dB audio that may contain signal keeps (\S+) dB of its energy",
+        page.text,
     )
-    assert float(told[1]) > 6 and float(told[2]) > -10
-    _, found, _ = report("song.wav", "--labels", "song.txt", "--start", "1.2", "--seconds", "0.5", out="b.html")
-    assert "labels say" not in found.text and "1 labelled event" in found.text  # there is no noise-only time
+    assert float(scores[1]) > 6 and float(scores[2]) > -10
+    _, page, _ = report("song.wav", "--labels", "song.txt", "--start", "1.2", "--seconds", "0.5", out="b.html")
+    assert "noise-only" not in page.text and "1 labelled event" in page.text  # there is no noise-only time
 
 
 @pytest.mark.parametrize(
-    ("arguments", "out", "told"),
+    ("arguments", "out", "message"),
     [
-        (["song.wav"], "a.txt", "must end in .html"),
+        (["song.wav"], "a.txt", "the name of a page must end in .html"),
         (["song.wav"], "no/a.html", "does not exist"),
         (["song.wav"], "there.html", "exists already"),
         (["gone.wav"], "a.html", "no such file"),
         (["song.wav", "bad.wav"], "a.html", "bad.wav: not usable as audio"),
-        (["song.wav", "--start", "9"], "a.html", "song.wav: lasts 3.0 s and has no 9 s"),
+        (["song.wav", "--start", "9"], "a.html", "song.wav: start is 9 s, but the recording lasts 3.0 s"),
         (["song.wav", "--start", "nan"], "a.html", "start is nan; it must be 0 or more"),
         (["song.wav", "--seconds", "0"], "a.html", "seconds is 0; it must be above 0"),
         (["song.wav", "--slower", "-1"], "a.html", "slower is -1; it must be above 0"),
@@ -147,21 +148,21 @@ def test_labels_tell_how_much_noise_is_taken_away(report):
         (["song.wav", "--labels", "m.safetensors"], "a.html", "m.safetensors"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line_and_no_page_is_left(report, here, arguments, out, told):
+def test_an_error_is_one_line_and_leaves_no_page(report, here, arguments, out, message):
     (here / "there.html").write_text("mine")
     (here / "bad.wav").write_text("no audio")
     before = sorted(here.iterdir())
     code, _, err = report(*arguments, "--quiet", out=out)
-    assert code == 2 and told in err and err.count("\n") == 1 and err.startswith("partae report: ")
+    assert code == 2 and message in err and err.count("\n") == 1 and err.startswith("partae report: ")
     assert sorted(here.iterdir()) == before and (here / "there.html").read_text() == "mine"
 
 
-def test_a_page_that_exists_is_replaced_on_request(report, here):
+def test_an_existing_page_is_replaced_with_overwrite(report, here):
     (here / "a.html").write_text("old")
     assert report("song.wav", "--overwrite")[0] == 0
 
 
-def test_a_page_too_large_for_mail_is_warned_of(report, monkeypatch):
+def test_a_page_too_large_for_mail_logs_a_warning(report, monkeypatch):
     monkeypatch.setattr(module, "LARGE", 1e5)
     _, _, err = report("song.wav", "--quiet")
-    assert "a.html: is" in err and "more than most mail takes" in err
+    assert "a.html: is" in err and "too large for most mail servers" in err

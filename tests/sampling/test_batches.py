@@ -1,4 +1,4 @@
-"""Samplers as iterable datasets: batches from step 0 on, in the order of steps, with DataLoader's workers too."""
+"""Samplers as iterable datasets, with and without the workers of a DataLoader."""
 
 import itertools
 
@@ -32,20 +32,20 @@ SAMPLERS = {
 }
 
 
-def equal(one, other):
-    return len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+def equal(first, second):
+    return len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_iteration_yields_the_batches_of_the_steps_from_0_on(name):
-    sampler, asked = SAMPLERS[name](), SAMPLERS[name]()
+def test_iteration_yields_the_batches_of_steps_0_1_2(name):
+    sampler, indexed = SAMPLERS[name](), SAMPLERS[name]()
     for step, batch in enumerate(itertools.islice(sampler, 12)):
-        asked.ready(step)
-        assert equal(batch, asked.batch_at(step)), step
-    assert equal(next(iter(sampler)), SAMPLERS[name]().batch_at(0))  # each iteration begins at step 0
+        indexed.ready(step)
+        assert equal(batch, indexed.batch_at(step)), step
+    assert equal(next(iter(sampler)), SAMPLERS[name]().batch_at(0))  # each iteration starts at step 0
 
 
-def test_a_target_that_is_not_x_comes_as_a_third():
+def test_a_target_that_differs_from_x_is_the_third_tensor():
     sampler = pf.CropSampler(signal=[SPECTRA], noise=[SPECTRA], corruption=[SPECTRA], frames=16, batch=4)
     batch = next(iter(sampler))
     assert equal(batch, (*sampler.batch_at(0), sampler.target_at(0)))
@@ -53,7 +53,7 @@ def test_a_target_that_is_not_x_comes_as_a_third():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_data_loader_gives_each_batch_once_in_the_order_of_steps(workers):
+def test_a_data_loader_yields_each_batch_once_in_order(workers):
     sampler = SAMPLERS["crops"]()
     loader = DataLoader(sampler, batch_size=None, num_workers=workers)
     for step, batch in enumerate(itertools.islice(loader, 7)):

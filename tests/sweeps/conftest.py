@@ -1,3 +1,3 @@
-"""The small training run of tests/training."""
+"""The fixtures of tests/training."""
 
 from ..training.conftest import make_model, make_sampler, make_trainer, material  # noqa: F401 (fixtures)

@@ -1,4 +1,4 @@
-"""Sweeps: each model is what a Trainer of its own makes, whatever stops or fails; tables, refusals, resuming."""
+"""Tests of sweeps: training, results, failures, resuming and refused input."""
 
 import csv
 import json
@@ -15,8 +15,8 @@ from partae_fast.models.storage import load
 from partae_fast.sampling.crops import CropSampler
 from partae_fast.sweeps import figure as sweep_figure
 from partae_fast.sweeps import sweep as sweep_module
-from partae_fast.sweeps.grid import SETTINGS, Member, combinations, name_of
-from partae_fast.sweeps.sweep import Sweep, judge
+from partae_fast.sweeps.grid import Member
+from partae_fast.sweeps.sweep import Sweep, scores_of
 from partae_fast.training import trainer as trainer_module
 from partae_fast.training.steps import train_steps
 from partae_fast.training.trainer import Trainer
@@ -25,20 +25,22 @@ from ..training.conftest import _make_sampler
 
 STEPS = 12
 FIXED = {"latents": 8, "taps": 3, "pool": 8}
-# Two shapes, two optimisers.
+
+
+# Two shapes, two optimizers.
 GRID = {"optimizer": ["adadelta", "adam"], "pool": [8, 4], "penalty": [0.5, 2.0]}
 
 
 @pytest.fixture(autouse=True)
 def figure(monkeypatch):
-    """The real function that draws; it is not called unless a test puts it back."""
-    real = sweep_figure.figure
+    """Replace the plot by nothing, to save time; return the real function."""
+    plot = sweep_figure.figure
     monkeypatch.setattr(sweep_figure, "figure", lambda path, rows, losses: None)
-    return real
+    return plot
 
 
 def sweep_of(grid, folder, sampler=None, **settings):
-    """A quiet sweep."""
+    """Return a small sweep without a progress bar."""
     settings = {"steps": STEPS, "fixed": FIXED, "backend": "cpu", "progress": False} | settings
     settings["fixed"] = {n: v for n, v in settings["fixed"].items() if n not in grid}
     return Sweep.of_grid(grid, sampler or _make_sampler(), folder, **settings)
@@ -46,76 +48,25 @@ def sweep_of(grid, folder, sampler=None, **settings):
 
 @pytest.fixture
 def make(tmp_path):
-    """grid, name of a folder of this test, settings -> a quiet Sweep into it"""
+    """Return make(grid, folder, **settings), which makes a small sweep."""
     return lambda grid, folder="sweep", **settings: sweep_of(grid, tmp_path / folder, **settings)
 
 
 def contents(folder):
-    """What a user keeps of a sweep: models and tables."""
+    """Return the contents of the models and tables in a folder, by file name."""
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix in (".safetensors", ".csv", ".json")}
 
 
-# Grids.
-
-
-def test_a_grid_is_all_combinations_the_last_changing_fastest():
-    found = combinations({"penalty": [0.5, 1], "optimizer": "adam", "seed": ("3", 4)})
-    assert [list(c.values()) for c in found] == [[p, "adam", s] for p in (0.5, 1.0) for s in (3, 4)]
-    assert list(found[0]) == ["penalty", "optimizer", "seed"]
-    assert combinations({"latents": np.arange(2, 4)}) == [{"latents": 2}, {"latents": 3}]
-    assert combinations({}) == [{}]
-
-
-@pytest.mark.parametrize(
-    ("grid", "message"),
-    [
-        ({"penalti": 1}, f"setting 'penalti' is not known; known are {', '.join(SETTINGS)}"),
-        ({"latents": [8, 8.5]}, "setting latents is 8.5; it must be a whole number"),
-        ({"latents": "many"}, "setting latents is 'many'; it must be a whole number"),
-        ({"penalty": ["0.5", ""]}, "setting penalty is ''; it must be a number"),
-        ({"seed": []}, "setting seed has no value"),
-    ],
-)
-def test_grids_that_are_refused(grid, message):
-    with pytest.raises(UserError) as caught:
-        combinations(grid)
-    assert message in str(caught.value)
-
-
-def test_names_are_safe_for_files():
-    assert name_of({"penalty": 1.0, "rate": 1e-05, "third": 1 / 3}) == "penalty=1_rate=1e-05_third=0.3333333333333333"
-    assert name_of({"noise": "../crowd, far"}) == "noise=..-crowd-far"
-
-
-@pytest.mark.parametrize(
-    ("settings", "name", "message"),
-    [
-        ({"a": 1}, "../a", "a member is called '../a'"),
-        ({"a": "b" * 200}, "", "at most 160"),
-        ({}, "", "a member is called ''"),
-        ({"keep": 1}, "", "a setting is called keep"),
-        ({"a": [1]}, "", r"setting a is \[1\]"),
-        ({"a": float("inf")}, "", "setting a is inf"),
-    ],
-)
-def test_members_that_cannot_be_written_are_refused(settings, name, message, make_model, make_sampler):
-    with pytest.raises(UserError, match=message):
-        Member(settings, make_model(), make_sampler(), name=name)
-
-
-# Training.
-
-
 @pytest.mark.parametrize("backend", ["cpu", "eager"])
-def test_a_member_has_the_bits_of_a_trainer_of_its_own(backend, make, tmp_path, material):
+def test_member_has_the_bits_of_a_separate_trainer(backend, make, tmp_path, material):
     grid = {"penalty": [0.5, 2.0], "background": [0.25, 0.5], "noise_only": [0.25, 0.5], "frames": [48, 40]}
     rows = make(grid, backend=backend, fixed=FIXED | {"seed": 7, "learning_rate": 0.5}).run()
     assert len({row["name"] for row in rows}) == 16
     for row in rows[::5]:
         sampler = CropSampler(*material(), row["frames"], 4, row["noise_only"], seed=7)
         model = pf.ConvPartitionedAutoencoder(6, **FIXED, background=row["background"], seed=7)
-        alone = Trainer(model, sampler, row["penalty"], backend=backend, learning_rate=0.5)
-        losses = alone.run(STEPS).loss
+        separate = Trainer(model, sampler, row["penalty"], backend=backend, learning_rate=0.5)
+        losses = separate.run(STEPS).loss
         saved = load(tmp_path / "sweep" / row["model"])
         for name, tensor in model.state_dict().items():
             assert torch.equal(tensor, saved.state_dict()[name]), (row["name"], name)
@@ -123,7 +74,7 @@ def test_a_member_has_the_bits_of_a_trainer_of_its_own(backend, make, tmp_path, 
         assert row["loss_last"] == pytest.approx(np.mean(losses[-2:]))
 
 
-def test_what_is_alike_goes_side_by_side_over_one_source(make, monkeypatch, make_sampler):
+def test_members_of_equal_shape_share_launches_and_recordings(make, monkeypatch, make_sampler):
     launches = []
 
     def launch(runs, first, steps, backend):
@@ -148,14 +99,14 @@ def test_shared_recordings_are_moved_to_a_device_once(make_model, make_sampler):
     assert sources[0] is sources[1] is sources[2] is not sources[3]
 
 
-def test_on_a_cpu_a_launch_has_some_members_for_each_thread(make, monkeypatch):
+def test_launch_on_a_cpu_has_a_few_members_per_thread(make, monkeypatch):
     monkeypatch.setattr(sweep_module, "_MEMBERS_PER_THREAD", 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     populations = make({"seed": range(9)})._populations()
     assert [len(trainers) for trainers, _ in populations] == [4, 4, 1]
 
 
-def test_members_may_have_samplers_of_their_own_and_names(tmp_path, make_model, make_sampler):
+def test_members_may_have_different_samplers_and_names(tmp_path, make_model, make_sampler):
     members = [
         Member({"noise": noise, "rate": rate}, make_model(), make_sampler(seed), optimizer="adam", learning_rate=rate)
         for seed, noise in enumerate(("crowd", "rain"))
@@ -165,12 +116,12 @@ def test_members_may_have_samplers_of_their_own_and_names(tmp_path, make_model, 
     rows = Sweep(members, tmp_path / "s", steps=3, progress=False).run()
     assert [row["name"] for row in rows] == ["first", "noise=crowd_rate=0.01", "noise=rain_rate=0.001",
                                              "noise=rain_rate=0.01"]  # fmt: skip
-    alone = Trainer(make_model(), make_sampler(1), optimizer="adam", learning_rate=1e-2)
-    alone.run(3)
-    assert torch.equal(alone.model.w_dec, load(tmp_path / "s" / rows[3]["model"]).w_dec)
+    separate = Trainer(make_model(), make_sampler(1), optimizer="adam", learning_rate=1e-2)
+    separate.run(3)
+    assert torch.equal(separate.model.w_dec, load(tmp_path / "s" / rows[3]["model"]).w_dec)
 
 
-def test_a_sampler_that_makes_batches_in_its_own_way_is_trained_op_by_op(tmp_path, make_model, make_sampler, material):
+def test_custom_sampler_is_trained_op_by_op(tmp_path, make_model, make_sampler, material):
     class Louder(CropSampler):
         def batch_at(self, step):
             x, noise_only = super().batch_at(step)
@@ -183,21 +134,18 @@ def test_a_sampler_that_makes_batches_in_its_own_way_is_trained_op_by_op(tmp_pat
     sweep = Sweep(members, tmp_path / "s", steps=5, progress=False)
     assert [backend for _, backend in sweep._populations()] == [None, "cpu"]
     sweep.run()
-    alone = Trainer(make_model(), louder())
-    alone.run(5)
-    assert torch.equal(alone.model.w_dec, members[0].model.w_dec)
-    assert not torch.equal(alone.model.w_dec, members[1].model.w_dec)
+    separate = Trainer(make_model(), louder())
+    separate.run(5)
+    assert torch.equal(separate.model.w_dec, members[0].model.w_dec)
+    assert not torch.equal(separate.model.w_dec, members[1].model.w_dec)
 
 
 def test_progress_counts_steps_and_members(make, capsys):
     make({"seed": [0, 1]}, progress=True).run()
-    shown = capsys.readouterr().err
-    assert "24/24" in shown and "done=2/2" in shown
+    progress = capsys.readouterr().err
+    assert "24/24" in progress and "done=2/2" in progress
     make({"seed": [0, 1]}, "other").run()
     assert capsys.readouterr().err == ""
-
-
-# Results.
 
 
 def test_tables_plot_and_models_are_written(make, tmp_path, monkeypatch, figure):
@@ -215,25 +163,22 @@ def test_tables_plot_and_models_are_written(make, tmp_path, monkeypatch, figure)
         assert load(folder / row["model"]).config()["seed"] == row["seed"]
 
 
-def test_what_a_model_is_judged_by(make_sampler, material):
+def test_scores(make_sampler, material):
     model = pf.ConvPartitionedAutoencoder(bins=6, **FIXED, background=0.25, seed=0)
     with torch.no_grad():
-        model.w_dec[:, :2] = 0  # nothing is background
+        model.w_dec[:, :2] = 0  # no background
         model.w_dec.abs_()
-    found = judge(model, make_sampler(noise_only=0.25))
-    assert found["leak"] > 0.5 and found["keep"] > 0.5
-    same = judge(model, make_sampler(noise_only=0.5, batch=9, seed=0))
-    assert same == found
+    scores = scores_of(model, make_sampler(noise_only=0.25))
+    assert scores["leak"] > 0.5 and scores["keep"] > 0.5
+    other_seed = scores_of(model, make_sampler(noise_only=0.5, batch=9, seed=0))
+    assert other_seed == scores
     with torch.no_grad():
         model.w_dec.zero_()
-    assert judge(model, make_sampler()) == {"error": 1.0, "leak": 0.0, "keep": 0.0}
-    assert judge(model, CropSampler(material()[0], [], 48, 4, 0.0))["leak"] is None
+    assert scores_of(model, make_sampler()) == {"error": 1.0, "leak": 0.0, "keep": 0.0}
+    assert scores_of(model, CropSampler(material()[0], [], 48, 4, 0.0))["leak"] is None
 
 
-# A member that fails.
-
-
-def test_a_member_that_fails_stops_no_other(make, tmp_path, caplog):
+def test_failed_member_does_not_stop_the_others(make, tmp_path, caplog):
     grid = {"learning_rate": [1e-3, 1e30], "seed": [0, 1]}
     sweep = make(grid, fixed=FIXED | {"optimizer": "adam"})
     rows = {(row["learning_rate"], row["seed"]): row for row in sweep.run()}
@@ -243,32 +188,29 @@ def test_a_member_that_fails_stops_no_other(make, tmp_path, caplog):
         assert bad["status"] == "failed" and bad["steps"] < STEPS and bad["model"] is None and bad["leak"] is None
         assert f"{bad['name']}: failed: the loss is" in caplog.text and f"at step {bad['steps']};" in caplog.text
         assert good["status"] == "done" and not (tmp_path / "sweep" / f"{bad['name']}.safetensors").exists()
-    alone = make({"learning_rate": [1e-3], "seed": [0]}, "alone", fixed=FIXED | {"optimizer": "adam"}).run()
-    assert alone[0] == rows[1e-3, 0]
+    separate = make({"learning_rate": [1e-3], "seed": [0]}, "separate", fixed=FIXED | {"optimizer": "adam"}).run()
+    assert separate[0] == rows[1e-3, 0]
     before = contents(tmp_path / "sweep")
     again = make(grid, fixed=FIXED | {"optimizer": "adam"}, resume=True)
     again.run()
     assert again.failed == sweep.failed and contents(tmp_path / "sweep") == before
 
 
-def test_weights_that_the_last_update_spoilt_are_not_saved(make, monkeypatch, tmp_path):
-    def spoil(runs, first, steps, backend):
+def test_infinite_weights_after_the_last_step_are_not_saved(make, monkeypatch, tmp_path):
+    def train_steps_to_infinity(runs, first, steps, backend):
         losses = train_steps(runs, first, steps, backend)
         if first + steps == STEPS:
             runs[0].w_enc[0, 0, 0] = torch.inf
         return losses
 
-    monkeypatch.setattr(trainer_module, "train_steps", spoil)
+    monkeypatch.setattr(trainer_module, "train_steps", train_steps_to_infinity)
     rows = make({"seed": [0, 1]}).run()
     assert [(row["status"], row["steps"]) for row in rows] == [("failed", STEPS), ("done", STEPS)]
 
 
-# Stopping and going on.
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The files of a sweep that was not stopped."""
+    """Return the files of a sweep that was not stopped."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep_figure, "figure", lambda path, rows, losses: None)
@@ -278,7 +220,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("at", [1, 2, 4, 5, 9])
-def test_ctrl_c_at_any_launch_goes_on_to_the_same_bits(make, tmp_path, monkeypatch, whole, at, times):
+def test_ctrl_c_at_any_launch_and_resume_give_the_same_bits(make, tmp_path, monkeypatch, whole, at, times):
     launches = []
 
     def launch(runs, first, steps, backend):
@@ -302,14 +244,14 @@ def test_ctrl_c_at_any_launch_goes_on_to_the_same_bits(make, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("at", [1, 2, 6, 11, 14])
-def test_a_crash_between_two_checkpoints_goes_on_to_the_same_bits(make, tmp_path, monkeypatch, whole, at):
-    writes, real = [], Trainer.save_checkpoint
+def test_crash_between_two_checkpoints_and_resume_give_the_same_bits(make, tmp_path, monkeypatch, whole, at):
+    writes, save_checkpoint = [], Trainer.save_checkpoint
 
     def save(self):
         writes.append(self)
         if len(writes) == at:
             raise RuntimeError("gone")
-        real(self)
+        save_checkpoint(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "save_checkpoint", save)
@@ -319,7 +261,7 @@ def test_a_crash_between_two_checkpoints_goes_on_to_the_same_bits(make, tmp_path
     assert contents(tmp_path / "sweep") == whole
 
 
-def test_what_is_trained_is_not_trained_again_and_members_and_steps_may_be_added(make, tmp_path, monkeypatch):
+def test_resume_trains_only_added_members_and_steps(make, tmp_path, monkeypatch):
     first = make({"penalty": [0.5, 1.0]}).run()
     with monkeypatch.context() as patch:
         patch.setattr(trainer_module, "train_steps", None)
@@ -332,9 +274,9 @@ def test_what_is_trained_is_not_trained_again_and_members_and_steps_may_be_added
     assert longer == make({"penalty": [0.5, 1.0, 2.0]}, "other", steps=STEPS + 5).run()
 
 
-def test_a_folder_with_a_sweep_is_refused_unless_it_is_resumed(make):
+def test_folder_with_a_sweep_is_refused_without_resume(make):
     make({"seed": [0]}).run()
-    with pytest.raises(UserError, match="a sweep is in this folder; resume it or name another"):
+    with pytest.raises(UserError, match="a sweep is in this folder; resume it or choose another"):
         make({"seed": [0]})
 
 
@@ -346,19 +288,19 @@ def test_a_folder_with_a_sweep_is_refused_unless_it_is_resumed(make):
         ({"about": {"place": "a field"}}, "place was a wood, is a field"),
     ],
 )
-def test_other_settings_are_refused_with_what_differs(make, change, message):
+def test_resume_with_other_settings_is_refused(make, change, message):
     make({"seed": [0]}, about={"place": "a wood"}).run()
     with pytest.raises(UserError, match=message):
         make({"seed": [0]}, resume=True, **{"about": {"place": "a wood"}} | change)
 
 
-def test_other_recordings_are_refused(make, make_sampler):
+def test_resume_with_other_recordings_is_refused(make, make_sampler):
     make({"penalty": [1.0]}).run()
-    with pytest.raises(UserError, match="the recordings, their labels or their band are others"):
+    with pytest.raises(UserError, match="the recordings, their labels or their band differ"):
         make({"penalty": [1.0]}, resume=True, sampler=make_sampler(5).with_settings(seed=0))
 
 
-def test_a_damaged_table_is_refused(make, tmp_path):
+def test_damaged_table_is_refused(make, tmp_path):
     make({"seed": [0]}).run()
     table = tmp_path / "sweep" / "results.json"
     before = table.read_text()
@@ -371,9 +313,6 @@ def test_a_damaged_table_is_refused(make, tmp_path):
     assert table.read_text() == before
 
 
-# Refusals.
-
-
 @pytest.mark.parametrize(
     ("grid", "settings", "message"),
     [
@@ -381,7 +320,7 @@ def test_a_damaged_table_is_refused(make, tmp_path):
         ({"penalty": [-1.0]}, {}, "penalty is -1.0"),
         ({"background": [2.0]}, {}, "background is 2.0"),
         ({"optimizer": ["adam"], "momentum": [0.5]}, {}, "adam has no option 'momentum'"),
-        ({"frames": [500]}, {}, "the longest recording has 150 frames and a crop has 500"),
+        ({"frames": [500]}, {}, "the longest recording has 150 frames, but a crop has 500"),
         ({"seed": [0]}, {"steps": 0}, "steps is 0"),
         ({"seed": [0]}, {"fixed": {"pool": [4, 8]}}, "fixed has a setting with several values"),
     ],
@@ -391,11 +330,11 @@ def test_settings_out_of_range_are_refused(make, grid, settings, message):
         make(grid, **settings)
 
 
-def test_members_are_checked(tmp_path, make_model, make_sampler):
+def test_invalid_members_are_refused(tmp_path, make_model, make_sampler):
     model = make_model()
     with pytest.raises(UserError, match="no member"):
         Sweep([], tmp_path / "s")
-    with pytest.raises(UserError, match="one model in common"):
+    with pytest.raises(UserError, match="share a model"):
         Sweep([Member({"a": i}, model, make_sampler()) for i in range(2)], tmp_path / "s")
     with pytest.raises(UserError, match="two members are called b"):
         Sweep([Member({}, make_model(), make_sampler(), name=n) for n in "Bb"], tmp_path / "s")
@@ -405,8 +344,8 @@ def test_members_are_checked(tmp_path, make_model, make_sampler):
     assert not (tmp_path / "s").exists()
 
 
-def test_a_back_end_that_cannot_serve_is_said_before_the_first_step(make, tmp_path):
+def test_unavailable_back_end_is_refused_before_the_first_step(make, tmp_path):
     if pf.backends()["cuda"].available:
-        pytest.skip("it can, here")
+        pytest.skip("the cuda back-end is available")
     with pytest.raises(pf.BackendUnavailable):
         make({"seed": [0]}, backend="cuda").run()

@@ -1,4 +1,4 @@
-"""From recordings to a model: band, rate, labels, levels, lengths, and each thing that can be wrong."""
+"""Tests of `fit`: defaults, band, rate, labels, levels and refused input."""
 
 import logging
 from dataclasses import asdict
@@ -27,20 +27,20 @@ def hiss(seconds, seed=0, rate=RATE, level=0.05):
 
 
 def song(seconds, seed=0, rate=RATE):
-    """Half a second of a 3 kHz tone in each second, in hiss."""
+    """Return hiss with a 3 kHz tone in the first half of every second."""
     t = np.arange(round(seconds * rate)) / rate
     return (hiss(seconds, seed, rate) + 0.2 * np.sin(2 * np.pi * 3000.0 * t) * (t % 1 < 0.5)).astype(np.float32)
 
 
 def quick(recordings, noise=None, labels=None, **settings):
-    """`fit` as in the paper, briefly, by the back-end that needs no compiling."""
-    brief = {"system": "stowell2015", "steps": 2, "backend": "eager", "device": "cpu"}
-    return fit(recordings, noise, labels, **brief | settings)
+    """Train system stowell2015 for two steps, on a back-end without compiling."""
+    defaults = {"system": "stowell2015", "steps": 2, "backend": "eager", "device": "cpu"}
+    return fit(recordings, noise, labels, **defaults | settings)
 
 
 @pytest.fixture
 def written(tmp_path):
-    """(name, samples, rate) -> path of a file that holds them."""
+    """Return write(name, samples, rate), which writes a file and returns its path."""
 
     def write(name, samples, rate=RATE):
         files.write(tmp_path / name, samples, rate, subtype="FLOAT")
@@ -51,7 +51,7 @@ def written(tmp_path):
 
 @pytest.fixture
 def label_file(tmp_path):
-    """lines -> path of an Audacity track."""
+    """Return write(*lines), which writes a label track and returns its path."""
 
     def write(*lines, name="labels.txt"):
         (tmp_path / name).write_text("".join(line + "\n" for line in lines))
@@ -60,8 +60,8 @@ def label_file(tmp_path):
     return write
 
 
-def test_the_default_settings():
-    """Those of bench/results/quality/field.md and docs/quality.md."""
+def test_default_settings():
+    """The settings of bench/results/quality/field.md and docs/quality.md."""
     field = FieldSettings()
     assert asdict(field) == {
         **dict.fromkeys(("low", "high", "rate", "n_fft", "hop", "bins")),
@@ -82,7 +82,7 @@ def test_the_default_settings():
     assert field.stages(2200) == [600, 800, 800]
 
 
-def test_the_settings_of_stowell2015_are_the_papers():
+def test_stowell2015_has_the_settings_of_the_paper():
     assert asdict(PAPER) == {
         **dict.fromkeys(("low", "high", "rate", "n_fft", "hop", "bins")),
         "level": 0.2,
@@ -99,12 +99,12 @@ def test_the_settings_of_stowell2015_are_the_papers():
     assert (PAPER.optimizer, PAPER.learning_rate, PAPER.steps) == ("adadelta", None, 4000)
     model = quick([(song(4), RATE)], [(hiss(4), RATE)])
     shape = {"bins": 32, "latents": 32, "taps": 9, "pool": 16, "background": 0.25}
-    assert model.config() == {**shape, "seed": 0, "leak": 0.0, "rectified_output": False}
+    assert model.config() == {**shape, "seed": 0, "negative_slope": 0.0, "rectified_output": False}
     assert model.spectrogram.bins == 32
     assert model.mask == Mask(exponent=2.0)
 
 
-def test_a_fitted_model_is_whole(tmp_path):
+def test_fitted_model_can_be_saved(tmp_path):
     model = quick([(song(4), RATE)], [(hiss(4), RATE)], steps=40)
     assert len(model.history.loss) == 40
     assert np.mean(model.history.loss[-5:]) < np.mean(model.history.loss[:5])
@@ -113,14 +113,14 @@ def test_a_fitted_model_is_whole(tmp_path):
     assert load(tmp_path / "m").spectrogram == model.spectrogram
 
 
-def test_files_and_arrays_train_the_same(written):
+def test_files_and_arrays_are_equivalent(written):
     one = quick([written("a.wav", song(4))], [written("b.wav", hiss(4))])
     other = quick([(song(4), RATE)], [(hiss(4), RATE)])
     assert one.history.loss == other.history.loss
 
 
 @pytest.mark.parametrize("factor", [0.001, 30.0])
-def test_the_level_of_the_recordings_does_not_matter(factor):
+def test_level_of_the_recordings_does_not_matter(factor):
     plain = quick([(song(4), RATE)], [(hiss(4), RATE)], steps=5)
     other = quick([(song(4) * np.float32(factor), RATE)], [(hiss(4) * np.float32(factor), RATE)], steps=5)
     assert other.spectrogram.gain == pytest.approx(plain.spectrogram.gain / factor, rel=1e-5)
@@ -129,36 +129,36 @@ def test_the_level_of_the_recordings_does_not_matter(factor):
     assert np.sqrt(np.mean(magnitudes.astype(float) ** 2)) == pytest.approx(PAPER.level, rel=1e-4)
 
 
-def test_mixed_rates_are_resampled_and_channels_are_recordings():
+def test_rates_are_resampled_and_channels_are_separate_recordings():
     stereo = np.stack([song(4), song(4, seed=5)], axis=1)
     model = quick([(stereo, RATE), (song(4, rate=48000), 48000)], [(hiss(4, rate=32000), 32000)])
-    apart = quick(
+    separate = quick(
         [(stereo[:, 0], RATE), (stereo[:, 1], RATE), (song(4, rate=48000), 48000)], [(hiss(4, rate=32000), 32000)]
     )
-    assert model.history.loss == apart.history.loss
+    assert model.history.loss == separate.history.loss
 
 
-def test_a_silent_channel_is_left_out(caplog):
+def test_silent_channel_is_left_out(caplog):
     silent = np.stack([song(4), np.zeros_like(song(4))], axis=1)
     model = quick([(silent, RATE)], [(hiss(4), RATE)])
     assert "1 of 2 channels are silent: left out" in caplog.text
     assert model.history.loss == quick([(song(4), RATE)], [(hiss(4), RATE)]).history.loss
 
 
-def test_a_run_goes_on_from_its_checkpoint(tmp_path):
-    given = ([(song(4), RATE)], [(hiss(4), RATE)])
-    whole = quick(*given, steps=6)
-    quick(*given, steps=4, checkpoint=tmp_path / "c")
+def test_run_is_resumed_from_its_checkpoint(tmp_path):
+    inputs = ([(song(4), RATE)], [(hiss(4), RATE)])
+    whole = quick(*inputs, steps=6)
+    quick(*inputs, steps=4, checkpoint=tmp_path / "c")
     with pytest.raises(UserError, match="a checkpoint exists"):
-        quick(*given, steps=6, checkpoint=tmp_path / "c")
-    again = quick(*given, steps=6, checkpoint=tmp_path / "c", resume=True)
+        quick(*inputs, steps=6, checkpoint=tmp_path / "c")
+    again = quick(*inputs, steps=6, checkpoint=tmp_path / "c", resume=True)
     assert again.history.loss == whole.history.loss
-    assert len(quick(*given, steps=6, checkpoint=tmp_path / "c", resume=True).history.loss) == 6
-    with pytest.raises(UserError, match="the recordings, their labels or their band are others"):
-        quick([(song(5), RATE)], given[1], checkpoint=tmp_path / "c", resume=True)
+    assert len(quick(*inputs, steps=6, checkpoint=tmp_path / "c", resume=True).history.loss) == 6
+    with pytest.raises(UserError, match="the recordings, their labels or their band differ"):
+        quick([(song(5), RATE)], inputs[1], checkpoint=tmp_path / "c", resume=True)
 
 
-# The band and the rate. A source is (rate, events or None); what follows is asked for; then what comes of it.
+# Sources (rate, events or None), requested settings, and the expected rate, n_fft, hop, low and high.
 CALLS = [Event(1.0, 2.0, "", 2091.0, 13970.0)]
 LOW_CALLS = [Event(1.0, 2.0, "", 500.0, 3000.0)]
 PLAIN = [Event(1.0, 2.0)]
@@ -182,15 +182,15 @@ GRIDS = [
 ]
 
 
-@pytest.mark.parametrize(("sources", "asked", "wanted"), GRIDS)
-def test_band_and_rate_follow_the_material(sources, asked, wanted):
-    made = [Source(f"recording {i}", "", rate, events) for i, (rate, events) in enumerate(sources)]
-    grid = spectrogram_for(made, PAPER.usual, AskedSpectrogram(**asked))
-    assert (grid.rate, grid.n_fft, grid.hop, grid.low, grid.high) == wanted
+@pytest.mark.parametrize(("sources", "asked", "expected"), GRIDS)
+def test_band_and_rate_follow_the_material(sources, asked, expected):
+    material = [Source(f"recording {i}", "", rate, events) for i, (rate, events) in enumerate(sources)]
+    grid = spectrogram_for(material, PAPER.usual, AskedSpectrogram(**asked))
+    assert (grid.rate, grid.n_fft, grid.hop, grid.low, grid.high) == expected
 
 
 @pytest.mark.parametrize(("bins", "rate"), [(40, 22050), (70, 44100)])
-def test_bins_end_the_band_where_its_end_is_not_given(bins, rate):
+def test_bins_set_the_upper_end_of_the_band(bins, rate):
     grid = spectrogram_for([Source("a", "", 48000)], PAPER.usual, AskedSpectrogram(bins=bins))
     assert (grid.bins, grid.rate) == (bins, rate)
 
@@ -208,25 +208,25 @@ def test_bins_end_the_band_where_its_end_is_not_given(bins, rate):
         ({"bins": 0}, "bins"),
     ],
 )
-def test_grids_that_do_not_fit_are_refused(asked, message):
+def test_invalid_spectrogram_is_refused(asked, message):
     with pytest.raises(UserError, match=message):
         quick([(song(1), RATE)], [(hiss(1), RATE)], **asked)
 
 
-def test_labels_tell_signal_from_noise(written, label_file):
-    """With labels, training sees the hiss between the events as noise, joined, and the rest as signal."""
+def test_labels_separate_signal_and_noise(written, label_file):
+    """Time between events is noise-only, and the rest is signal."""
     audio = np.concatenate([hiss(1.5), song(2), hiss(1.5, seed=1)])
     track = label_file("1.5\t3.5\tsong")
     model = quick([written("a.wav", audio)], labels=track)
-    alike = quick([(audio, RATE)], labels=track)
-    assert model.history.loss == alike.history.loss
-    # A 3 kHz tone is in the signal alone.
+    from_array = quick([(audio, RATE)], labels=track)
+    assert model.history.loss == from_array.history.loss
+    # The 3 kHz tone is in the signal only.
     tone = int(np.argmin(np.abs(model.spectrogram.frequencies - 3000.0)))
     assert model.mean[tone] > 3 * model.mean.median()
     assert model.noise_mean_square[tone] < 3 * model.noise_mean_square.median()
 
 
-def test_a_recording_that_no_label_lists_is_signal(written, label_file):
+def test_recording_that_is_not_listed_is_signal(written, label_file):
     listed, other = written("a.wav", hiss(3)), written("b.wav", song(3))
     model = quick([listed, other], labels=label_file(name="a.txt"))
     tone = int(np.argmin(np.abs(model.spectrogram.frequencies - 3000.0)))
@@ -240,16 +240,16 @@ def test_labels_and_noise_together(written, label_file):
     assert len(model.history.loss) == 2
 
 
-def test_short_recordings_shrink_the_crop_and_the_log_says_so(caplog):
+def test_short_recordings_shorten_the_crops(caplog):
     with caplog.at_level(logging.WARNING, "partae_fast"):
         quick([(song(4), RATE)], [(hiss(1.0), RATE)])
-    assert "what is noise-only lasts 346 frames at most: crops have 336 frames instead of 512" in caplog.text
+    assert "noise-only audio lasts 346 frames at most: crops have 336 frames instead of 512" in caplog.text
 
 
-def test_eight_pools_are_enough_and_less_are_not():
+def test_shortest_recording_has_eight_pools():
     samples = 127 * 64  # 128 frames, 8 pools
     quick([(song(1)[:samples], RATE)], [(hiss(1), RATE)])
-    with pytest.raises(UserError, match=r"what may have signal lasts 0.37 s at most \(127 frames\) .* 0.37 s \(128"):
+    with pytest.raises(UserError, match=r"may have signal lasts 0.37 s at most \(127 frames\) .* 0.37 s \(128"):
         quick([(song(1)[: samples - 64], RATE)], [(hiss(1), RATE)])
 
 
@@ -260,36 +260,36 @@ def broken(index, value):
 
 
 WRONG = [
-    (([],), "noisy recordings must be given to train this model"),
-    (("a.wav",), "one recording was given where a list is wanted"),
+    (([],), "model stowell2015 needs noisy recordings"),
+    (("a.wav",), "a single recording; give a list"),
     (([("nothing.wav")], [(hiss(2), RATE)]), "nothing.wav: no such file"),
-    (([(song(2), RATE)],), "what is noise is not known"),
-    (([(song(2), RATE)], []), "what is noise is not known"),
+    (([(song(2), RATE)],), "there is no noise"),
+    (([(song(2), RATE)], []), "there is no noise"),
     (([(np.zeros(RATE, np.float32), RATE)], [(hiss(2), RATE)]), "recording 0: every sample is 0"),
     (([(song(2), RATE)], [(np.zeros(RATE, np.float32), RATE)]), "noise recording 0: every sample is 0"),
     (([(broken(100, np.nan), RATE)], [(hiss(2), RATE)]), "recording 0: the sample at 0.005 s is nan"),
     (([(song(2), RATE)], [(broken(0, -np.inf), RATE)]), "noise recording 0: the sample at 0.000 s is -inf"),
     (([(np.zeros(RATE, np.int16), RATE)], [(hiss(2), RATE)]), "recording 0: audio is int16"),
-    (([(np.zeros((0, 2), np.float32), RATE)], [(hiss(2), RATE)]), "there are no samples"),
+    (([(np.zeros((0, 2), np.float32), RATE)], [(hiss(2), RATE)]), "has no samples"),
     (
         ([(np.full(2 * RATE, 0.5, np.float32), RATE)], [(hiss(2), RATE)]),
-        "recording 0: nothing sounds from 1700 to 7200 Hz",
+        "recording 0: is silent from 1700 to 7200 Hz",
     ),
 ]
 
 
-@pytest.mark.parametrize(("given", "message"), WRONG)
-def test_what_is_wrong_is_said_in_one_line(given, message):
-    with pytest.raises(UserError, match=message) as caught:
-        quick(*given)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_invalid_input_is_refused_with_one_line(arguments, message):
+    with pytest.raises(UserError, match=message) as error:
+        quick(*arguments)
+    assert "\n" not in str(error.value)
 
 
-def test_labels_that_cannot_be(written, label_file):
+def test_invalid_labels_are_refused(written, label_file):
     recording = written("a.wav", song(3))
     with pytest.raises(UserError, match="the labels leave no stretch that is noise-only"):
         quick([recording], labels=label_file("0\t3\tall"))
-    with pytest.raises(UserError, match="the labels say that all is noise-only"):
+    with pytest.raises(UserError, match="all labelled time is noise-only"):
         quick([recording], labels=label_file())
     with pytest.raises(UserError, match=r"a label ends at 9\.000 s and the recording at 3\.000 s"):
         quick([recording], labels=label_file("1\t9\tlate"))
@@ -306,12 +306,12 @@ def test_labels_that_cannot_be(written, label_file):
         ({"seed": -1}, "seed -1"),
     ],
 )
-def test_settings_out_of_range(settings, message):
+def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         quick([(song(2), RATE)], [(hiss(2), RATE)], **settings)
 
 
-def test_a_real_recording_with_labels(shared_data):
+def test_field_recording_with_labels(shared_data):
     track = shared_data("field/spinetail.audacity.txt")
     model = quick([shared_data("field/spinetail.flac")], labels=track)
     assert (model.spectrogram.rate, model.spectrogram.n_fft, model.spectrogram.hop) == (44100, 256, 128)
@@ -320,7 +320,7 @@ def test_a_real_recording_with_labels(shared_data):
 
 
 def test_keywords_of_version_0_1_still_work_and_warn():
-    """`preset` stays without a warning; settings, options and label rules as keywords are deprecated."""
+    """`preset` is still accepted; other keywords are deprecated."""
     arguments = [(song(4), RATE)], [(hiss(4), RATE)]
     options = pf.TrainingOptions(steps=2, backend="eager", device="cpu", seed=3)
     expected = pf.fit(*arguments, preset="stowell2015", settings={"low": 2000.0, "penalty": 2.0}, options=options)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from partae_fast.kernels.optimiser import RULES
-from partae_fast.kernels.train_steps import Run, fresh_state
+from partae_fast.kernels.train_steps import RULES, TrainingRun, fresh_state
 from partae_fast.models import ConvDenoisingAutoencoder
 from partae_fast.reference import encode as reference_encode
 from partae_fast.reference import sampler as reference_sampler
@@ -30,7 +29,7 @@ class System:
 
     denoising: bool = False  # the plain autoencoder, on corrupted input; the partitioned one if not
     targets: bool = False  # of their own: less than the signal, and silence for noise
-    leak: float = 0.0
+    negative_slope: float = 0.0
     rectified_output: bool = False
 
     @property
@@ -42,7 +41,7 @@ class System:
         return 0.0 if self.denoising else 0.25
 
     def model(self, seed=0):
-        rectifiers = {"leak": self.leak, "rectified_output": self.rectified_output}
+        rectifiers = {"negative_slope": self.negative_slope, "rectified_output": self.rectified_output}
         if self.denoising:
             return ConvDenoisingAutoencoder(bins=BINS, latents=8, taps=3, pool=8, seed=seed, **rectifiers)
         return _make_model(seed, **rectifiers)
@@ -66,7 +65,7 @@ class System:
 
 PARTITIONED, DENOISING = System(), System(denoising=True)
 TARGETED = System(targets=True)
-RECTIFIED = System(leak=1 / 3, rectified_output=True)
+RECTIFIED = System(negative_slope=1 / 3, rectified_output=True)
 
 
 # Steps that are large beside what float32 weights resolve: an update is found as the difference of two.
@@ -80,7 +79,7 @@ LARGE_STEPS = {
 
 def reference_setting(system, optimizer="adadelta", **options):
     model = system.model()
-    foreground, rectifiers = model.foreground.double().numpy(), (system.leak, system.rectified_output)
+    foreground, rectifiers = model.foreground.double().numpy(), (system.negative_slope, system.rectified_output)
     return reference_training.Setting(foreground, model.pool, system.penalty, optimizer, options, *rectifiers)
 
 
@@ -127,7 +126,7 @@ def teacher_forced(backend, steps=200, optimizer="adadelta", system=PARTITIONED)
         drawn = signal, noise, FRAMES, BATCH, system.noise_only, 0, step
         (x, y), target = reference_sampler.batch_at(*drawn, corruption), reference_sampler.target_at(*drawn)
         following, truth = reference_training.train_step(learner, x, y, mean, std, setting, step, target=target)
-        if nearest_tie(x, learner.weights["w_enc"], setting.pool, mean, std, system.leak) < NEAR:
+        if nearest_tie(x, learner.weights["w_enc"], setting.pool, mean, std, system.negative_slope) < NEAR:
             skipped += 1
         else:
             loss, updates = one_step(backend, learner, system, setting, step)
@@ -140,12 +139,12 @@ def teacher_forced(backend, steps=200, optimizer="adadelta", system=PARTITIONED)
     return float(worst_loss), float(worst_update)
 
 
-def nearest_tie(x, w_enc, pool, mean, std, leak):
+def nearest_tie(x, w_enc, pool, mean, std, negative_slope):
     """The least difference of a window's largest two activations, over the largest of all."""
-    activations, _ = reference_encode.encode(x, w_enc, 1, mean, std, leak)
+    activations, _ = reference_encode.encode(x, w_enc, 1, mean, std, negative_slope)
     windows = activations.reshape(len(x), -1, pool, w_enc.shape[2])
     second, first = np.moveaxis(np.sort(windows, axis=2)[:, :, -2:], 2, 0)
-    return np.min((first - second)[(first > 0) | (leak > 0)]) / activations.max()
+    return np.min((first - second)[(first > 0) | (negative_slope > 0)]) / activations.max()
 
 
 def one_step(backend, learner, system, setting, step):
@@ -159,7 +158,7 @@ def one_step(backend, learner, system, setting, step):
     names = RULES[setting.optimizer].state
     if learner.state:
         state = {name: tuple(tensor(learner.state[name][part]) for part in names) for name in weights}
-    run = Run(
+    run = TrainingRun(
         **{name: weight.clone() for name, weight in weights.items()},
         state=state,
         crops=system.sampler().crops,
@@ -170,7 +169,7 @@ def one_step(backend, learner, system, setting, step):
         pool=setting.pool,
         optimizer=setting.optimizer,
         options=RULES[setting.optimizer].options | setting.options,
-        leak=setting.leak,
+        negative_slope=setting.negative_slope,
         rectified_output=setting.rectified_output,
     )
     loss = float(train_steps([run], step, 1, backend))

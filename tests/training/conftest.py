@@ -46,7 +46,7 @@ def make_sampler():
 
 @pytest.fixture
 def make_model():
-    """seed, leak and rectified_output -> model"""
+    """seed, negative_slope and rectified_output -> model"""
     return _make_model
 
 

@@ -1,11 +1,11 @@
-"""Adaptation to a recording, step by step as the reference has it; and when it ends."""
+"""Adaptation to a recording: the reference's steps, and when it ends."""
 
 import numpy as np
 import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast.models.adaptive_dae import AdaptiveDenoisingAutoencoder, stacks
+from partae_fast.models.adaptive_dae import AdaptiveDenoisingAutoencoder, stack_frames
 from partae_fast.reference.adaptive_dae import adaptation_step, purity_error
 from partae_fast.training.adapt import Settings, adapt, settled
 
@@ -17,7 +17,7 @@ def model():
     model = AdaptiveDenoisingAutoencoder(bins=17, context=3, hidden=12, seed=2)
     model.spectrogram = pf.Spectrogram(rate=RATE, n_fft=32, hop=8, low=0.0, high=4000.0, window="sqrt-hann")
     model.level.fill_(0.5)
-    model.top.load_state_dict(model.bottom.state_dict())  # of one mind with the bottom, so that it is soon content
+    model.top.load_state_dict(model.bottom.state_dict())  # equal networks, so that the purity error is small
     return model
 
 
@@ -34,64 +34,64 @@ def network(layers):
 def stacked(model, audio):
     assert model.spectrogram
     magnitudes = torch.from_numpy(model.spectrogram.magnitude(audio))[None]
-    return stacks(magnitudes, model.context)[0].numpy().astype(float)
+    return stack_frames(magnitudes, model.context)[0].numpy().astype(float)
 
 
 @pytest.mark.parametrize("gradient", ["through", "held"])
 def test_epochs_are_steps_of_the_reference(model, audio, gradient):
     settings = Settings(gradient=gradient, learning_rate=1e-4, clip=0.5, batch=20, until_settled=False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = adapt(model, audio, RATE, 2, settings)
+    result = adapt(model, audio, RATE, 2, settings)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    heard = stacked(found.model, audio)
-    assert np.sqrt(np.mean(stacked(found.model, audio)[:, 17:34] ** 2)) == pytest.approx(0.5, rel=1e-5)
+    frames = stacked(result.model, audio)
+    assert np.sqrt(np.mean(frames[:, 17:34] ** 2)) == pytest.approx(0.5, rel=1e-5)
     bottom, top, velocity, purity = network(model.bottom), network(model.top), None, []
     for epoch in range(3):
-        error, power, _ = purity_error(bottom, top, heard)
+        error, power, _ = purity_error(bottom, top, frames)
         purity.append(error / power)
-        for start in range(0, len(heard), 20) if epoch < 2 else ():
-            block = heard[start : start + 20]
+        for start in range(0, len(frames), 20) if epoch < 2 else ():
+            block = frames[start : start + 20]
             _, bottom, velocity = adaptation_step(bottom, top, block, velocity, gradient == "held", 1e-4, 0.95, 0.5)
-    np.testing.assert_allclose(found.purity, purity, rtol=1e-4)
-    for got, wanted in zip(network(found.model.bottom), bottom, strict=True):
-        for a, b in zip(got, wanted, strict=True):
+    np.testing.assert_allclose(result.purity, purity, rtol=1e-4)
+    for layer, expected in zip(network(result.model.bottom), bottom, strict=True):
+        for a, b in zip(layer, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
-    assert found.epoch == 2 and "2 epochs" in found.reason
+    assert result.epoch == 2 and "2 epochs" in result.reason
 
 
-def test_the_best_epoch_is_kept_and_every_epoch_is_watched(model, audio):
-    seen = []
+def test_keep_best_returns_the_best_epoch_and_watch_is_called_for_each(model, audio):
+    watched = []
     settings = Settings(learning_rate=3e-5, until_settled=False)  # so large that the error rises again
-    found = adapt(model, audio, RATE, 6, settings, keep_best=True, watch=lambda e, error, _: seen.append((e, error)))
-    assert [error for _, error in seen] == found.purity and [epoch for epoch, _ in seen] == list(range(7))
-    assert 0 < found.epoch == int(np.argmin(found.purity)) < 6
-    again = adapt(model, audio, RATE, found.epoch, settings)
-    assert all(torch.equal(a, b) for a, b in zip(found.model.parameters(), again.model.parameters(), strict=True))
+    result = adapt(model, audio, RATE, 6, settings, keep_best=True, watch=lambda *seen: watched.append(seen[:2]))
+    assert [error for _, error in watched] == result.purity and [epoch for epoch, _ in watched] == list(range(7))
+    assert 0 < result.epoch == int(np.argmin(result.purity)) < 6
+    again = adapt(model, audio, RATE, result.epoch, settings)
+    assert all(torch.equal(a, b) for a, b in zip(result.model.parameters(), again.model.parameters(), strict=True))
 
 
-def test_it_ends_without_a_clean_signal():
+def test_settled_needs_no_clean_signal():
     settings = Settings(tolerance=0.1, patience=2)
     assert not settled([1.0, 0.8, 0.6, 0.5], 0.1, settings)
     assert "no less error for 2 epochs" in settled([1.0, 0.8, 0.79, 0.78], 0.1, settings)
     assert "as pure as clean" in settled([1.0, 0.05], 0.1, settings)
 
 
-def test_it_stops_at_the_purity_of_clean_signals(model, audio):
+def test_adaptation_stops_at_the_purity_of_clean_signals(model, audio):
     through = adapt(model, audio, RATE, 3, Settings(learning_rate=1e-5, until_settled=False)).purity
     assert through == sorted(through, reverse=True)
     model.purity.fill_((through[1] + through[2]) / 2)
-    found = adapt(model, audio, RATE, 3, Settings(learning_rate=1e-5))
-    assert found.epoch == 2 and found.purity == through[:3]
+    result = adapt(model, audio, RATE, 3, Settings(learning_rate=1e-5))
+    assert result.epoch == 2 and result.purity == through[:3]
 
 
-def test_dropout_is_drawn_anew_in_each_step_and_the_same_in_each_run(model, audio):
+def test_dropout_differs_in_each_step_and_is_the_same_in_each_run(model, audio):
     settings = Settings(dropout=0.5, learning_rate=1e-3)
     one, two = (adapt(model, audio, RATE, 2, settings).purity for _ in range(2))
     assert one == two != adapt(model, audio, RATE, 2, Settings(learning_rate=1e-3)).purity
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("arguments", "message"),
     [
         ({"settings": Settings(gradient="around")}, "gradient"),
         ({"settings": Settings(learning_rate=0.0)}, "learning_rate"),
@@ -100,9 +100,9 @@ def test_dropout_is_drawn_anew_in_each_step_and_the_same_in_each_run(model, audi
         ({"settings": Settings(learning_rate=1e6, clip=1e30), "epochs": 30}, "smaller learning_rate"),
         ({"audio": np.zeros(100, np.float32)}, "silent"),
         ({"audio": np.full(100, np.nan, np.float32)}, "is nan"),
-        ({"model": pf.ConvDenoisingAutoencoder()}, "does not adapt"),
+        ({"model": pf.ConvDenoisingAutoencoder()}, "cannot adapt"),
     ],
 )
-def test_what_cannot_be_is_refused(model, audio, wrong, said):
-    with pytest.raises(pf.UserError, match=said):
-        adapt(**{"model": model, "audio": audio, "rate": RATE, "epochs": 1} | wrong)
+def test_unusable_arguments_are_refused(model, audio, arguments, message):
+    with pytest.raises(pf.UserError, match=message):
+        adapt(**{"model": model, "audio": audio, "rate": RATE, "epochs": 1} | arguments)

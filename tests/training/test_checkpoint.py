@@ -1,11 +1,11 @@
-"""Stop and resume equals one long run, bit for bit; another run's checkpoint is refused with what differs."""
+"""A resumed run has the bits of one without a stop; a checkpoint of another run is refused with the differences."""
 
 import os
 
 import pytest
 import torch
 
-from partae_fast import sealed
+from partae_fast import checked_safetensors
 from partae_fast.errors import UserError
 from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
 from partae_fast.models.state import tensors_of
@@ -19,7 +19,7 @@ def test_resume_equals_one_run_bit_for_bit(tmp_path, optimizer, backend, make_tr
     settings = {"optimizer": optimizer, "backend": backend}
     whole = make_trainer(**settings)
     whole.run(20)
-    for _ in range(2):  # the first starts where there is no checkpoint yet
+    for _ in range(2):  # the first starts without a checkpoint
         part = make_trainer(**settings, checkpoint=tmp_path / "c", resume=True)
         part.run(10)
     assert part.history == whole.history
@@ -27,7 +27,7 @@ def test_resume_equals_one_run_bit_for_bit(tmp_path, optimizer, backend, make_tr
         assert torch.equal(tensor, part.model.state_dict()[name]), name
 
 
-def test_checkpoints_are_written_as_training_goes(tmp_path, monkeypatch, make_trainer):
+def test_checkpoints_are_written_during_training(tmp_path, monkeypatch, make_trainer):
     steps = []
     trainer = make_trainer(checkpoint=tmp_path / "c", checkpoint_every=0)
     write = trainer.save_checkpoint
@@ -39,7 +39,7 @@ def test_checkpoints_are_written_as_training_goes(tmp_path, monkeypatch, make_tr
     assert os.listdir(tmp_path) == ["c"]
 
 
-def test_a_checkpoint_is_not_replaced_by_another_run_unasked(tmp_path, make_trainer):
+def test_an_existing_checkpoint_is_replaced_only_with_overwrite(tmp_path, make_trainer):
     make_trainer(checkpoint=tmp_path / "c").run(3)
     with pytest.raises(UserError, match="a checkpoint exists; resume it, overwrite it or name another"):
         make_trainer(checkpoint=tmp_path / "c")
@@ -49,7 +49,7 @@ def test_a_checkpoint_is_not_replaced_by_another_run_unasked(tmp_path, make_trai
     assert describe(tmp_path / "c")["step"] == 1
 
 
-OTHERS = [
+DIFFERENCES = [
     ({"penalty": 0.5}, {}, {}, "penalty was 0.75, is 0.5"),
     ({"optimizer": "adam"}, {}, {}, "optimizer was adadelta, is adam"),
     ({"learning_rate": 0.5}, {}, {}, "learning_rate was 1.0, is 0.5"),
@@ -61,15 +61,15 @@ OTHERS = [
         {},
         {"seed": 1},
         {},
-        "the recordings, their labels or their band are others; seed was 0, is 1",
+        "the recordings, their labels or their band differ; seed was 0, is 1",
     ),
     ({}, {}, {"pool": 4}, "config.pool was 8, is 4"),
     ({}, {}, {"latents": 9}, "config.latents was 8, is 9"),
 ]
 
 
-@pytest.mark.parametrize(("training", "sampling", "modelling", "message"), OTHERS)
-def test_another_run_is_refused_with_what_differs(
+@pytest.mark.parametrize(("training", "sampling", "modelling", "message"), DIFFERENCES)
+def test_a_checkpoint_of_another_run_is_refused_with_the_differences(
     tmp_path, training, sampling, modelling, message, make_trainer, make_sampler
 ):
     make_trainer(checkpoint=tmp_path / "c").run(2)
@@ -79,28 +79,38 @@ def test_another_run_is_refused_with_what_differs(
         Trainer(model, make_sampler(**sampling), backend="eager", checkpoint=tmp_path / "c", resume=True, **training)
 
 
-def test_a_checkpoint_without_a_later_option_has_its_default(tmp_path, make_trainer):
+def test_options_that_an_older_checkpoint_lacks_have_their_defaults(tmp_path, make_trainer):
     trainer = make_trainer(checkpoint=tmp_path / "c")
-    del trainer._run["weight_decay"], trainer._run["config"]["leak"], trainer._run["config"]["rectified_output"]
+    config = trainer._run["config"]
+    del trainer._run["weight_decay"], config["negative_slope"], config["rectified_output"]
     trainer.run(2)
     run = describe(tmp_path / "c")["run"]
-    assert "weight_decay" not in run and "leak" not in run["config"]
+    assert "weight_decay" not in run and "negative_slope" not in run["config"]
     assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
     with pytest.raises(UserError, match=r"weight_decay was 0\.0, is 0\.1"):
         make_trainer(checkpoint=tmp_path / "c", resume=True, options={"weight_decay": 0.1})
 
 
-def test_another_back_end_goes_on_and_says_so(tmp_path, caplog, make_trainer):
+def test_a_checkpoint_with_the_older_name_leak_resumes(tmp_path, make_trainer):
+    trainer = make_trainer(checkpoint=tmp_path / "c")
+    trainer._run["config"]["leak"] = trainer._run["config"].pop("negative_slope")
+    trainer.run(2)
+    config = describe(tmp_path / "c")["run"]["config"]
+    assert "leak" in config and "negative_slope" not in config
+    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
+
+
+def test_another_back_end_resumes_with_a_warning(tmp_path, caplog, make_trainer):
     make_trainer(checkpoint=tmp_path / "c").run(2)
     trainer = make_trainer(checkpoint=tmp_path / "c", resume=True, backend="auto")
     assert trainer.step == 2
-    assert "not in the same bits: backend was eager, is auto" in caplog.text
+    assert "not to the same bits: backend was eager, is auto" in caplog.text
 
 
-def test_a_damaged_checkpoint_and_a_model_are_told_apart(tmp_path, make_trainer):
+def test_a_damaged_checkpoint_is_refused_and_a_checkpoint_is_no_model(tmp_path, make_trainer):
     path = tmp_path / "c"
     make_trainer(checkpoint=path).run(2)
-    with pytest.raises(UserError, match="a partae-checkpoint file, and a partae-model file is wanted"):
+    with pytest.raises(UserError, match="is a partae-checkpoint file; a partae-model file is needed here"):
         load(path)
     content = path.read_bytes()
     path.write_bytes(content[:-1])
@@ -111,7 +121,7 @@ def test_a_damaged_checkpoint_and_a_model_are_told_apart(tmp_path, make_trainer)
         make_trainer(checkpoint=path, resume=True)
 
 
-def test_a_write_that_fails_keeps_the_checkpoint_before(tmp_path, monkeypatch, make_trainer):
+def test_a_failed_write_keeps_the_previous_checkpoint(tmp_path, monkeypatch, make_trainer):
     path = tmp_path / "c"
     trainer = make_trainer(checkpoint=path)
     trainer.run(2)
@@ -127,9 +137,9 @@ def test_a_write_that_fails_keeps_the_checkpoint_before(tmp_path, monkeypatch, m
     assert os.listdir(tmp_path) == ["c"]
 
 
-def test_a_checkpoint_holds_no_pickle_and_all_state(tmp_path, make_trainer, make_model):
+def test_a_checkpoint_has_all_state_as_safetensors(tmp_path, make_trainer, make_model):
     make_trainer(checkpoint=tmp_path / "c", optimizer="adam").run(2)
-    file = sealed.read(tmp_path / "c")
+    file = checked_safetensors.read(tmp_path / "c")
     names = set(file.tensors)
     assert {f"model.{name}" for name in tensors_of(make_model())} <= names
     assert {f"optimizer.{i}.{name}" for i in ("w_enc", "w_dec") for name in ("mean", "square")} <= names

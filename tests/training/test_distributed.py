@@ -1,9 +1,6 @@
-"""Ranks train one model together: the losses of one process, the same bits with 2 ranks as with 4, one voice."""
+"""Ranks train one model together: to the losses of one process, with one writer, and to one end."""
 
 import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,210 +8,115 @@ import torch
 
 from partae_fast.errors import UserError
 from partae_fast.models.storage import describe, load, save
-from partae_fast.sampling.crops import CropSampler
-from partae_fast.training.distributed import SHARDS, Node, Ranks, Shares, added
+from partae_fast.training.distributed import Ranks
 from partae_fast.training.trainer import Trainer
 
-STEPS = 10
-
-
-class Table:
-    """Where ranks that are threads of this process lay down what they give."""
-
-    def __init__(self, count):
-        self.places, self.barrier = [None] * count, threading.Barrier(count, timeout=60)
-
-    def gather(self, rank, value):
-        self.places[rank] = value
-        self.barrier.wait()
-        found = list(self.places)
-        self.barrier.wait()
-        return found
-
-
-@dataclass(frozen=True)
-class Threads(Ranks):
-    """Ranks that are threads."""
-
-    table: Table | None = None
-
-    def gather(self, value):
-        return self.table.gather(self.rank, value)
-
-    def gather_tensor(self, tensor):
-        return self.table.gather(self.rank, tensor.clone())
-
-
-def together(count, work):
-    """What work(ranks) returns on each of so many ranks."""
-    table = Table(count)
-
-    def run(rank):
-        try:
-            return work(Threads(rank, count, table))
-        except threading.BrokenBarrierError:
-            return None  # another rank says what went wrong
-        except BaseException:
-            table.barrier.abort()
-            raise
-
-    with ThreadPoolExecutor(count) as pool:
-        futures = [pool.submit(run, rank) for rank in range(count)]
-    return [future.result() for future in futures]
+from . import ranks as worker
+from .ranks import STEPS, TRAININGS, make_trainer
 
 
 @pytest.fixture(autouse=True)
-def one_thread_each():
+def one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def trained(make_model, make_sampler):
-    """count, settings of sampler and of Trainer -> the trainers of so many ranks after STEPS steps"""
-
-    def train(count, sampling=None, steps=STEPS, **settings):
-        settings = {"optimizer": "adam", "backend": "cpu"} | settings
-
-        def work(ranks):
-            trainer = Trainer(make_model(), make_sampler(**(sampling or {})), ranks=ranks, **settings)
-            trainer.run(steps)
-            return trainer
-
-        return together(count, work) if count > 1 else [work(Ranks())]
-
-    return train
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Results of both ranks, by scenario, what they print, and the folder with their checkpoints."""
+    folder = tmp_path_factory.mktemp("pair")
+    results, errors = worker.launch(2, "everything", folder)
+    return results, errors, folder
 
 
-@pytest.mark.parametrize("backend", ["eager", "cpu"])
-@pytest.mark.parametrize("batch", [8, 7])
-def test_so_many_ranks_have_the_losses_of_one(trained, backend, batch):
-    """A batch of 7 has shares of 1, 2, 2 and 2 items, and noise-only ones (2 of 7) in some of them alone."""
-    sampling = {"batch": batch, "noise_only": 0.3}
-    (alone,) = trained(1, sampling, backend=backend)
-    assert alone.fused() == backend
-    bits = []
-    for count in (2, 3, 4):
-        ranks = trained(count, sampling, backend=backend)
-        assert all(trainer.fused() is None for trainer in ranks)
-        np.testing.assert_allclose(ranks[0].history.loss, alone.history.loss, rtol=1e-5)
-        bits += [(tuple(t.history.loss), t.model.w_enc.detach().numpy().tobytes()) for t in ranks]
-    assert len(set(bits)) == 1
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """Results of four ranks."""
+    return worker.launch(4, "losses", tmp_path_factory.mktemp("four"))[0]
 
 
-def test_more_ranks_than_shards_have_the_losses_too(trained):
-    sampling = {"batch": 6}
-    (alone,), many = trained(1, sampling), trained(5, sampling)
-    np.testing.assert_allclose(many[4].history.loss, alone.history.loss, rtol=1e-5)
+@pytest.fixture(scope="module")
+def alone():
+    """The losses of one process, by training."""
+    return {name: make_trainer(name).run(STEPS).loss for name in TRAININGS}
 
 
-def test_targets_of_their_own_corruption_and_rectifiers_are_shared_out_too(make_model, material):
-    (signal,), (noise,) = material()
-    groups = [[(r, 0.5 * r) for r in signal]], [[(r, 0 * r) for r in noise]]
-
-    def work(ranks):
-        sampler = CropSampler(*groups, frames=48, batch=5, corruption=material(1)[1])
-        trainer = Trainer(make_model(leak=0.25, rectified_output=True), sampler, penalty=0.0, ranks=ranks)
-        return trainer.run(STEPS).loss
-
-    np.testing.assert_allclose(together(2, work)[1], work(Ranks()), rtol=1e-5)
+@pytest.mark.parametrize("name", TRAININGS)
+def test_two_and_four_ranks_have_the_losses_of_one(name, alone, pair, four):
+    """Shares are unequal: four ranks have 1, 2, 2 and 2 of 7 items, and noise-only ones are in some shares only."""
+    for results in (pair[0], four):
+        trained = [result["losses"][name] for result in results]
+        np.testing.assert_allclose(trained[0]["losses"], alone[name], rtol=1e-5)
+        assert all(other == trained[0] for other in trained)  # weights too, to the bit
 
 
-class Asked(CropSampler):
-    """Makes its batches in a way of its own."""
-
-    def batch_at(self, step):
-        x, noise_only = super().batch_at(step)
-        return x + 1, noise_only
+def test_a_resumed_run_has_the_bits_of_one_without_a_stop(pair):
+    for result in pair[0]:
+        assert result["resume"]["first"] == STEPS
+        assert result["resume"]["equal losses"] and result["resume"]["equal weights"]
 
 
-def test_a_sampler_of_its_own_kind_is_asked_for_whole_batches(make_model, material):
-    def work(ranks):
-        return Trainer(make_model(), Asked(*material(), frames=48, batch=4), ranks=ranks).run(STEPS).loss
-
-    np.testing.assert_allclose(together(2, work)[0], work(Ranks()), rtol=1e-5)
-
-
-def test_a_run_goes_on_with_another_number_of_ranks_to_the_same_bits(tmp_path, trained, caplog):
-    settings = {"checkpoint": tmp_path / "c", "falling_over": 2 * STEPS, "resume": True}
-    whole = trained(3, steps=2 * STEPS, falling_over=2 * STEPS)[0]
-    assert trained(2, **settings)[1].step == STEPS
-    again = trained(4, **settings)[3]
-    assert "not in the same bits" not in caplog.text
-    assert again.history == whole.history and again.model.w_dec.equal(whole.model.w_dec)
-    (alone,) = trained(1, **settings, steps=1)
-    assert alone.step == 2 * STEPS + 1
-    assert "not in the same bits: ranks was 2 to 4, is 1" in caplog.text
+def test_a_run_continues_with_another_number_of_ranks(pair, caplog):
+    trainer = make_trainer(
+        "batch of 7, cpu", checkpoint=pair[2] / "c", falling_over=2 * STEPS, resume=True, progress=False
+    )
+    assert trainer.step == 2 * STEPS
+    assert "not to the same bits: ranks was 2, is 1" in caplog.text
+    trainer.run(1)
+    assert trainer.history.loss[:-1] == pair[0][1]["resume"]["losses"]
 
 
-def test_the_first_rank_alone_writes_and_shows(tmp_path, capsys, trained):
-    ranks = trained(2, checkpoint=tmp_path / "c", progress=True)
-    shown = capsys.readouterr().err
-    assert shown.count(" 0/") == 1 and f"{STEPS}/{STEPS}" in shown  # one bar begins, and is drawn as often as it likes
-    assert describe(tmp_path / "c")["step"] == STEPS and os.listdir(tmp_path) == ["c"]
-    assert [trainer.progress for trainer in ranks] == [True, False]
+def test_rank_0_alone_writes_and_shows_progress(pair):
+    (first, second), errors, folder = pair
+    assert first["progress"] is True and second["progress"] is False
+    assert f"{STEPS}/{STEPS}" in errors[0] and "/" + str(STEPS) not in errors[1]
+    assert describe(folder / "shown")["step"] == STEPS
+    assert sorted(os.listdir(folder)) == ["c", "interrupted", "rank0.json", "rank1.json", "shown"]
 
 
-def test_an_interrupt_of_one_stops_all_after_the_same_step(tmp_path, make_model, make_sampler):
-    def work(ranks):
-        trainer = Trainer(make_model(), make_sampler(), ranks=ranks, checkpoint=tmp_path / "c", overwrite=True)
-        take = trainer._take_common
-        # As late_interrupt fills the list on the main thread of one rank.
-        trainer._take_common = lambda steps, heard: take(steps, heard if trainer.step < 16 or ranks.leads else [2])
-        with pytest.raises(KeyboardInterrupt):
-            trainer.run(1000)
-        return trainer.step
-
-    assert together(2, work) == [24, 24]
-    assert describe(tmp_path / "c")["step"] == 24
+def test_an_interrupt_of_one_rank_stops_all_after_the_same_step(pair):
+    assert [result["interrupt"] for result in pair[0]] == [24, 24]
+    assert describe(pair[2] / "interrupted")["step"] == 24
 
 
-def test_a_loss_that_is_not_finite_ends_all_ranks_at_its_step(make_model, make_sampler):
-    def work(ranks):
-        trainer = Trainer(make_model(), make_sampler(), optimizer="adam", learning_rate=1e30, ranks=ranks)
-        with pytest.raises(UserError, match=r"the loss is (nan|inf) at step") as caught:
-            trainer.run(100)
-        return str(caught.value)
-
-    assert len(set(together(2, work))) == 1
+def test_a_loss_that_is_not_finite_stops_all_ranks_at_its_step(pair):
+    first, second = (result["not_finite"] for result in pair[0])
+    assert first == second and "at step" in first and first.startswith("the loss is ")
 
 
-def test_ranks_that_would_train_something_else_are_refused(make_model, make_sampler):
-    def work(ranks):
-        with pytest.raises(UserError, match="ranks 0 and 1 do not train the same") as caught:
-            Trainer(make_model(), make_sampler(seed=ranks.rank), ranks=ranks)
-        return str(caught.value)
+def test_ranks_with_different_settings_are_refused(pair):
+    for result in pair[0]:
+        assert "ranks 0 and 1 have different settings" in result["different_settings"]
+        assert "seed was 0, is 1" in result["different_settings"]
 
-    assert "seed was 0, is 1" in together(2, work)[0]
+
+def test_an_error_of_the_model_is_its_own(pair):
+    assert [result["own_error"] for result in pair[0]] == ["RuntimeError", "RuntimeError"]
+
+
+def test_a_lost_rank_is_reported_with_a_remedy(tmp_path):
+    (first, second), _ = worker.launch(2, "lost", tmp_path / "lost")
+    assert second is None
+    assert "another rank has ended or cannot be reached; repeat the command with --resume" in first["lost"]
+
+
+@pytest.mark.parametrize(("batch", "count"), [(8, 4), (7, 4), (5, 5), (3, 1)])
+def test_every_item_belongs_to_one_rank(batch, count):
+    shares = [Ranks(rank, count).items(batch) for rank in range(count)]
+    assert [item for share in shares for item in share] == list(range(batch))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_more_ranks_than_items_are_refused():
     with pytest.raises(UserError, match="5 ranks share a batch of 4 items; start 4 at most"):
-        Shares(4, Ranks(0, 5))
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8])
-def test_the_tree_of_sums_is_the_same_whoever_adds(count):
-    """Numbers whose sum depends on the order, and whether every shard is somebody's."""
-    random = np.random.default_rng(0)
-    shards = max(SHARDS, 8 if count > 4 else 4)
-    numbers = torch.from_numpy(random.lognormal(0, 4, shards).astype("f4"))
-    (wanted,) = added([Node(i, 1, numbers[i : i + 1]) for i in range(shards)])
-
-    def work(ranks):
-        shares = Shares(16, ranks)
-        return list(shares.shards), shares.total([numbers[i : i + 1] for i in shares.shards])
-
-    found = together(count, work)
-    assert [shard for own, _ in found for shard in own] == list(range(shards))
-    assert all(torch.equal(total, wanted.total) for _, total in found)
+        Ranks(0, 5).items(4)
 
 
 @pytest.fixture
 def in_parallel(tmp_path):
-    """model -> it in DistributedDataParallel, of a group of this process alone"""
+    """model -> the model in DistributedDataParallel, of a group of this process alone"""
     torch.distributed.init_process_group(
         "gloo", store=torch.distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
     )

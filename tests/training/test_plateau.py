@@ -1,4 +1,4 @@
-"""The learning rate falls where what was held out is no better, and a run that stopped goes on as if it had not."""
+"""The learning rate falls when the held-out loss does not, and a resumed run has the bits of one without a stop."""
 
 import numpy as np
 import pytest
@@ -8,53 +8,53 @@ import partae_fast as pf
 from partae_fast.training.plateau import Plateau
 
 
-def heard(losses, **settings):
-    """A plateau of epochs of 10 steps that has measured these losses."""
+def measured(losses, **settings):
+    """Return a plateau with epochs of 10 steps that has measured these losses, and whether training ends."""
     remaining = iter(losses)
     plateau = Plateau(10, lambda model: next(remaining), **settings)
-    return plateau, plateau.listen(10 * len(losses), None)
+    return plateau, plateau.update(10 * len(losses), None)
 
 
 def rates(losses, **settings):
-    """The factor of the learning rate in each epoch and in the one after them."""
-    plateau, _ = heard(losses, **settings)
+    """Return the factor of the learning rate in each epoch and in the next one."""
+    plateau, _ = measured(losses, **settings)
     return [plateau.rate_at(10 * epoch) for epoch in range(len(losses) + 1)]
 
 
-def test_the_rate_falls_after_so_many_epochs_without_a_lower_loss():
+def test_the_rate_falls_after_patience_epochs_without_a_lower_loss():
     assert rates([5.0, 4.0, 4.0, 4.5, 4.2, 4.1]) == [1, 1, 1, 1, 1, 0.1, 0.1]
 
 
-def test_epochs_are_counted_anew_after_a_fall_and_after_a_lower_loss():
+def test_counting_starts_again_after_a_fall_and_after_a_lower_loss():
     assert rates([3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0], divisor=2.0) == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25]
     assert rates([3.0, 3.0, 3.0, 2.9, 3.0, 3.0, 3.0], patience=3)[-2:] == [1, 0.1]
 
 
-def test_training_ends_after_so_many_epochs_without_a_lower_loss():
-    assert not heard([3.0, 3.0, 3.0], stop=3)[1]
-    assert heard([3.0, 3.0, 3.0, 3.0], stop=3)[1]
-    assert not heard([3.0] * 30)[1]
+def test_training_ends_after_stop_epochs_without_a_lower_loss():
+    assert not measured([3.0, 3.0, 3.0], stop=3)[1]
+    assert measured([3.0, 3.0, 3.0, 3.0], stop=3)[1]
+    assert not measured([3.0] * 30)[1]
 
 
-def test_a_loss_that_is_no_number_is_not_lower():
+def test_nan_is_not_a_lower_loss():
     assert rates([3.0, np.nan, np.nan, np.nan])[-1] == 0.1
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"patience": 0}, "patience is 0"),
         ({"divisor": 1.0}, "divisor is 1; it must be above 1"),
         ({"stop": -1}, "stop"),
     ],
 )
-def test_settings_out_of_range_are_told(settings, said):
-    with pytest.raises(pf.UserError, match=said):
-        heard([1.0], **settings)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(pf.UserError, match=message):
+        measured([1.0], **settings)
 
 
 def trainer(tmp_path, name, stop=0, **more):
-    """An epoch is 3 steps; what is measured never gets better than it was first."""
+    """Return a trainer with epochs of 3 steps whose held-out loss never falls."""
     group = [np.random.default_rng(0).random((60, 8))]
     sampler = pf.CropSampler(signal=[group], noise=[group], frames=16, batch=2)
     model = pf.ConvPartitionedAutoencoder(bins=8, latents=4, taps=3, pool=4)
@@ -63,7 +63,7 @@ def trainer(tmp_path, name, stop=0, **more):
     return pf.Trainer(model, sampler, **common, **more)
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
+def test_a_resumed_run_has_the_same_bits(tmp_path):
     whole = trainer(tmp_path, "whole")
     whole.run(14)
     first = trainer(tmp_path, "parts")
@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
     assert [whole.learning_rate_at(step) for step in (0, 8, 9, 13)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
 
 
-def test_training_ends_early_and_stays_ended(tmp_path):
+def test_training_that_ended_early_does_not_continue(tmp_path):
     done = trainer(tmp_path, "early", stop=2)
     done.run(100)
     assert done.step == 9

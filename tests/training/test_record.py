@@ -1,4 +1,4 @@
-"""The record of a run: a line for every ten steps, none twice, whatever stops it; curves where TensorBoard is."""
+"""The record of a run: a line for every ten steps, none twice even after a stop; curves for TensorBoard."""
 
 import builtins
 import json
@@ -12,7 +12,7 @@ from partae_fast.training.record import JsonLines, Record, TensorBoard
 
 @pytest.fixture
 def recorded(tmp_path, make_trainer):
-    """steps, settings of Trainer and resume -> the trainer after so many steps more, and the record's lines"""
+    """Return a function that trains some steps and returns the trainer and the lines of its record."""
 
     def train(steps, resume=False, end=True, **settings):
         record = Record([JsonLines(tmp_path / "h.jsonl", {"preset": "a"}, resume)])
@@ -39,8 +39,8 @@ def test_a_line_for_every_ten_steps_and_one_for_the_rest(recorded):
     assert lines == sorted(lines, key=lambda line: line["seconds"]) and lines[-1]["seconds"] > 0
 
 
-def test_a_resumed_run_has_no_step_twice_and_none_that_the_checkpoint_lacks(tmp_path, recorded):
-    whole, wanted = recorded(50)
+def test_a_resumed_run_records_each_step_once(tmp_path, recorded):
+    whole, expected = recorded(50)
     (tmp_path / "c").unlink()
     recorded(24)
     ahead = {"model": "conv_partitioned", "stage": 1, "step": 30, "loss": 1.0, "learning_rate": 1.0, "seconds": 9.0}
@@ -48,22 +48,22 @@ def test_a_resumed_run_has_no_step_twice_and_none_that_the_checkpoint_lacks(tmp_
         file.write(json.dumps(ahead) + "\n" + '{"model": "conv_part')  # killed in the middle of a line
     trainer, lines = recorded(26, resume=True)
     assert trainer.history == whole.history
-    begun, rows = [line for line in lines if "begin" in line], [line for line in lines if "begin" not in line]
-    assert [line["step"] for line in begun] == [0, 24]
+    headers, rows = [line for line in lines if "begin" in line], [line for line in lines if "begin" not in line]
+    assert [line["step"] for line in headers] == [0, 24]
     for key in ("step", "loss"):
-        assert [row[key] for row in rows] == [row[key] for row in wanted[1:]]
+        assert [row[key] for row in rows] == [row[key] for row in expected[1:]]
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
 
 
-def test_a_run_begun_anew_replaces_the_record(tmp_path, recorded):
+def test_a_run_from_the_start_replaces_the_record(tmp_path, recorded):
     recorded(24)
     (tmp_path / "c").unlink()
     _, lines = recorded(10)
     assert [line["step"] for line in lines] == [0, 10]
 
 
-def test_models_of_one_kind_are_told_apart(tmp_path, make_trainer):
-    """A first is done and a second is resumed at step 10; nothing of the first is lost."""
+def test_models_of_one_kind_have_separate_stages(tmp_path, make_trainer):
+    """The first model is complete and the second resumes at step 10; no line of the first is lost."""
     for resume in (False, True):
         record = Record([JsonLines(tmp_path / "h.jsonl", {}, resume)])
         for name, steps in (("a", 20), ("b", 10)):
@@ -77,9 +77,9 @@ def test_models_of_one_kind_are_told_apart(tmp_path, make_trainer):
 
 
 @pytest.mark.parametrize("content", ["loss,step\n1,2\n", "[1]\n", '{"other": 1}\n'])
-def test_a_file_that_is_no_record_is_not_gone_on_in(tmp_path, content):
+def test_another_file_is_not_appended_to(tmp_path, content):
     (tmp_path / "h.jsonl").write_text(content)
-    with pytest.raises(UserError, match="is no record of training"):
+    with pytest.raises(UserError, match="not a record of training"):
         JsonLines(tmp_path / "h.jsonl", {}, resume=True)
     assert (tmp_path / "h.jsonl").read_text() == content
 
@@ -93,24 +93,24 @@ def test_tensorboard_gets_the_same_rows(tmp_path, make_trainer):
         trainer.run(20)
         record.end(trainer)
         record.close()
-    found = events.EventAccumulator(str(tmp_path / "t" / "1-conv_partitioned"))
-    found.Reload()
-    scalars = found.Scalars("loss")
+    curves = events.EventAccumulator(str(tmp_path / "t" / "1-conv_partitioned"))
+    curves.Reload()
+    scalars = curves.Scalars("loss")
     assert [scalar.step for scalar in scalars] == [10, 20, 30, 40]
-    wanted = np.reshape(trainer.history.loss, (4, 10)).mean(axis=1)
-    assert [scalar.value for scalar in scalars] == pytest.approx(wanted, rel=1e-6)
-    assert len(found.Scalars("learning_rate")) == 4
+    means = np.reshape(trainer.history.loss, (4, 10)).mean(axis=1)
+    assert [scalar.value for scalar in scalars] == pytest.approx(means, rel=1e-6)
+    assert len(curves.Scalars("learning_rate")) == 4
 
 
-def test_without_tensorboard_it_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_tensorboard_is_reported_with_the_command_to_install_it(tmp_path, monkeypatch):
     real = builtins.__import__
 
-    def absent(name, *rest, **more):
+    def import_without_tensorboard(name, *rest, **more):
         if name.startswith("torch.utils.tensorboard"):
             raise ImportError(name)
         return real(name, *rest, **more)
 
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setattr(builtins, "__import__", import_without_tensorboard)
     with pytest.raises(UserError, match=r"pip install 'partae-fast\[tensorboard\]'"):
         TensorBoard(tmp_path / "t")
     assert not (tmp_path / "t").exists()

@@ -1,4 +1,4 @@
-"""A reservoir: every crop comes in turn, the same ones when a run is resumed, in bounded memory and whole launches."""
+"""A reservoir: every crop is drawn, the same ones in a resumed run, in bounded memory and in whole launches."""
 
 import subprocess
 import sys
@@ -21,27 +21,27 @@ SLOT_MIB = SEGMENT * BINS * 4 / 2**20
 
 
 def recordings(lengths, seed=0):
-    """Every frame tells which it is: bin 0 counts all frames, the others are noise."""
+    """Return recordings whose bin 0 numbers all frames; the other bins are noise."""
     random = np.random.default_rng(seed)
-    found = [random.random((length, BINS), dtype=np.float32) for length in lengths]
-    for x, first in zip(found, np.cumsum([0, *lengths]), strict=False):
+    numbered = [random.random((length, BINS), dtype=np.float32) for length in lengths]
+    for x, first in zip(numbered, np.cumsum([0, *lengths]), strict=False):
         x[:, 0] = first + np.arange(len(x))
-    return found
+    return numbered
 
 
 @pytest.fixture
 def make():
-    """slots in all, settings -> ReservoirSampler of 40 segments or so of signal and 12 of noise"""
+    """Return a function of slots and settings that makes a ReservoirSampler, of about 40 and 12 segments."""
 
     def sampler(slots=16, seed=0, noise_only=0.25, **settings):
         signal, noise = recordings([1000, 17, 16, 3000, 300], seed), recordings([1500], seed + 1)
-        given = {"frames": FRAMES, "batch": BATCH, "mebibytes": slots * SLOT_MIB} | settings
-        return ReservoirSampler([signal], [noise], noise_only=noise_only, seed=seed, **given)
+        arguments = {"frames": FRAMES, "batch": BATCH, "mebibytes": slots * SLOT_MIB} | settings
+        return ReservoirSampler([signal], [noise], noise_only=noise_only, seed=seed, **arguments)
 
     return sampler
 
 
-def test_statistics_are_of_all_that_there_is(make):
+def test_statistics_are_those_of_all_recordings(make):
     whole = CropSampler([recordings([1000, 17, 16, 3000, 300])], [recordings([1500], 1)], FRAMES, BATCH)
     for name in ("mean", "std", "noise_mean_square"):
         assert torch.equal(getattr(make(), name), getattr(whole, name))
@@ -49,15 +49,15 @@ def test_statistics_are_of_all_that_there_is(make):
 
 def test_every_crop_lies_in_one_segment(make):
     sampler = make()
-    found = sorted(
+    starts = sorted(
         first
         for segment in sampler._groups[0].segments
         for first in np.cumsum([0, 1000, 17, 16, 3000])[segment.recording]
         + segment.first
         + np.arange(segment.frames - FRAMES + 1)
     )
-    wanted = [a + i for a, n in ((0, 1000), (1000, 17), (1017, 16), (1033, 3000), (4033, 300)) for i in range(n - 15)]
-    assert found == wanted
+    expected = [a + i for a, n in ((0, 1000), (1000, 17), (1017, 16), (1033, 3000), (4033, 300)) for i in range(n - 15)]
+    assert starts == expected
 
 
 def test_all_segments_come_before_any_comes_again(make):
@@ -69,8 +69,8 @@ def test_all_segments_come_before_any_comes_again(make):
     assert [sampler._segment(0, i) for i in range(count)] != [sampler._segment(0, count + i) for i in range(count)]
 
 
-def test_batches_are_crops_of_the_recordings_and_all_of_them_are_drawn_from(make):
-    sampler, seen = make(noise_only=0.0), set()
+def test_batches_are_crops_of_all_recordings(make):
+    sampler, firsts = make(noise_only=0.0), set()
     whole = np.concatenate(recordings([1000, 17, 16, 3000, 300]))
     step = 0
     while step < 3000:
@@ -79,14 +79,14 @@ def test_batches_are_crops_of_the_recordings_and_all_of_them_are_drawn_from(make
             for item in x.numpy():
                 first = int(item[0, 0])
                 np.testing.assert_array_equal(item, whole[first : first + FRAMES])
-                seen.add(first)
+                firsts.add(first)
         step += sampler.ready(step)
-    assert min(seen) < 100 and max(seen) > 4200
-    assert len(seen) > 0.2 * len(whole)
-    assert len({s // 500 for s in seen}) == 9
+    assert min(firsts) < 100 and max(firsts) > 4200
+    assert len(firsts) > 0.2 * len(whole)
+    assert len({s // 500 for s in firsts}) == 9
 
 
-def test_what_is_resident_follows_from_the_step_alone(make):
+def test_the_segments_in_memory_follow_from_the_step_alone(make):
     one, other = make(), make()
     for step in range(0, 20 * one.every, one.every):
         one.ready(step)
@@ -96,7 +96,7 @@ def test_what_is_resident_follows_from_the_step_alone(make):
             assert torch.equal(one.batch_at(step)[0], other.batch_at(step)[0])
 
 
-def test_frames_are_shown_some_eight_times(make):
+def test_frames_are_drawn_about_eight_times(make):
     sampler = make(slots=32, batch=16)
     drawn = sampler.every * 16 * FRAMES
     renewed = sum(group.turn for group in sampler._groups) * SEGMENT
@@ -104,19 +104,19 @@ def test_frames_are_shown_some_eight_times(make):
 
 
 @pytest.mark.parametrize("slots", [1, 3, 7])
-def test_a_reservoir_that_is_too_small_says_how_much_it_needs(make, slots):
+def test_a_reservoir_that_is_too_small_is_refused_with_the_size_it_needs(make, slots):
     with pytest.raises(UserError, match=r"is too small for crops of 16 frames, 6 bins; give \d+ MiB or more"):
         make(slots=slots)
 
 
-def test_what_fits_is_resident_for_good(make):
+def test_recordings_that_fit_stay_in_memory(make):
     sampler = make(slots=500)
     assert sampler.ready(0) == 2**32 and sampler.ready(10**6) == 2**32 - 10**6
     assert all(group.turn == 0 for group in sampler._groups)
 
 
 @pytest.mark.parametrize("backend", ["eager", "cpu"])
-def test_training_is_in_launches_and_goes_on_to_the_same_bits(tmp_path, backend, make, make_model):
+def test_training_takes_whole_launches_and_resumes_to_the_same_bits(tmp_path, backend, make, make_model):
     def trainer(**settings):
         return Trainer(make_model(), make(), backend=backend, **settings)
 
@@ -130,11 +130,11 @@ def test_training_is_in_launches_and_goes_on_to_the_same_bits(tmp_path, backend,
     assert again.history == whole.history and again.model.w_enc.equal(whole.model.w_enc)
     other = [recordings([1000, 17, 16, 3000, 301])], [recordings([1500], 1)]
     sampler = ReservoirSampler(*other, FRAMES, BATCH, 0.25, 0, 16 * SLOT_MIB)
-    with pytest.raises(UserError, match="the recordings, their labels or their band are others"):
+    with pytest.raises(UserError, match="the recordings, their labels or their band differ"):
         Trainer(make_model(), sampler, backend=backend, checkpoint=tmp_path / "c", resume=True)
 
 
-# From files.
+# Recordings in files.
 
 RATE = 8000
 SETTINGS = {"system": "stowell2015", "rate": RATE, "low": 200.0, "high": 3900.0, "n_fft": 128, "hop": 64}
@@ -150,27 +150,27 @@ def write(path, seconds, seed):
 
 @pytest.fixture
 def material(tmp_path):
-    """The arguments of `fit`: 60 s with songs, 40 s of noise, as files"""
+    """Return the arguments of `fit`: files of 60 s with songs and 40 s of noise."""
     return [write(tmp_path / "song.wav", 60, 1)], [write(tmp_path / "noise.wav", 40, 2)]
 
 
 def test_a_cache_that_fits_into_memory_changes_no_bit(tmp_path, material):
     quick = {"steps": 5, "backend": "eager", **SETTINGS}
     plain = fit(*material, **quick)
-    for _ in range(2):  # the second finds what the first made
-        kept = fit(*material, **quick, cache=tmp_path / "cache")
-        assert kept.history == plain.history and kept.spectrogram == plain.spectrogram
-        assert kept.noise_mean_square.equal(plain.noise_mean_square)
+    for _ in range(2):  # the second run reads the spectrograms of the first
+        cached = fit(*material, **quick, cache=tmp_path / "cache")
+        assert cached.history == plain.history and cached.spectrogram == plain.spectrogram
+        assert cached.noise_mean_square.equal(plain.noise_mean_square)
 
 
-def test_labels_cut_what_is_on_disk_as_they_cut_memory(tmp_path, material):
+def test_labels_divide_spectrograms_on_disk_as_in_memory(tmp_path, material):
     (tmp_path / "song.txt").write_text("10\t20\tsong\n30\t31\tsong\n")
     plain = prepare(material[0], labels=tmp_path / "song.txt", **SETTINGS)
-    kept = prepare(material[0], labels=tmp_path / "song.txt", cache=tmp_path / "cache", **SETTINGS)
-    assert is_stored(kept.signal) and is_stored(kept.noise)
-    assert kept.spectrogram.gain == pytest.approx(plain.spectrogram.gain, rel=1e-12)
-    for ours, theirs in ((kept.signal, plain.signal), (kept.noise, plain.noise)):
-        for one, other in zip(ours, theirs, strict=True):
+    cached = prepare(material[0], labels=tmp_path / "song.txt", cache=tmp_path / "cache", **SETTINGS)
+    assert is_stored(cached.signal) and is_stored(cached.noise)
+    assert cached.spectrogram.gain == pytest.approx(plain.spectrogram.gain, rel=1e-12)
+    for on_disk, in_memory in ((cached.signal, plain.signal), (cached.noise, plain.noise)):
+        for one, other in zip(on_disk, in_memory, strict=True):
             np.testing.assert_allclose(one[:], other, rtol=1e-6)
 
 
@@ -190,7 +190,7 @@ folder, files = sys.argv[1], sys.argv[2:]
 def fit(material, steps):
     options = pf.TrainingOptions(steps=steps, backend="eager", cache=folder, reservoir=8)
     return pf.fit(material, system="stowell2015", settings=settings, options=options)
-fit(pf.Material([files[0]], [files[1]]), 1)  # what is loaded once is loaded
+fit(pf.Material([files[0]], [files[1]]), 1)  # loads libraries and kernels
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 material = pf.Material(files[2:3], files[3:])
 fit(material, 40)

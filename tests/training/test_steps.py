@@ -56,7 +56,7 @@ def changed(run, **crops):
 
 
 REFUSED = [
-    (lambda run: [], "there is no run; give at least one"),
+    (lambda run: [], "runs is empty; give at least one run"),
     (lambda run: [run, changed(run, frames=30)], "runs differ: one has B 2 N 30 .*, another B 2 N 37 .* own"),
     (lambda run: [run, replace(run, pool=3)], "runs differ: .*P 3.*P 5"),
     (lambda run: [run, changed(run, signal_groups=1)], "runs differ: .*1 of 4 groups signal.*2 of 4 groups signal"),
@@ -67,12 +67,12 @@ REFUSED = [
         r"the target is \(\d+, 7\), torch.float32 on cpu and the source \(\d+, 7\), .*; give both the same",
     ),
     (lambda run: [changed(run, target=run.crops.source.double())], "the target is .*float64 on cpu and the source"),
-    (lambda run: [run, replace(run, leak=0.5)], "runs differ: .*leak 0, .*leak 0.5, "),
+    (lambda run: [run, replace(run, negative_slope=0.5)], "runs differ: .*negative_slope 0, .*negative_slope 0.5, "),
     (lambda run: [run, replace(run, rectified_output=True)], "runs differ: .*output as decoded.*output rectified"),
-    (lambda run: [replace(run, leak=1.0)], "leak is 1.0; it must be from 0 up to, not including, 1"),
+    (lambda run: [replace(run, negative_slope=1.0)], "negative_slope is 1.0; it must be from 0 up to"),
     (lambda run: [replace(run, mean=run.mean[:-1])], r"mean is \(6,\) and w_enc \(3, 7, 5\); mean must be \(7,\)"),
     (lambda run: [replace(run, w_dec=run.w_enc)], r"w_dec must be \(3, 5, 7\)"),
-    (lambda run: [replace(run, options={})], "optimizer .* with \\[\\]: see kernels.optimiser.RULES"),
+    (lambda run: [replace(run, options={})], "optimizer .* with \\[\\]: see kernels.train_steps.RULES"),
     (lambda run: [changed(run, source=run.crops.source[:, :-1])], "the source has 6 bins and w_enc 7; give both"),
 ]  # fmt: skip
 
@@ -102,7 +102,7 @@ def test_auto_takes_the_cpu_kernels_and_eager_for_what_they_refuse(run):
     assert steps.serving_backend([run]) == "cpu"
     double = make_run(CASE, torch.float64, torch.device("cpu")).copy()
     assert steps.serving_backend([double]) == "eager"
-    with pytest.raises(BackendUnavailable, match="take float32"):
+    with pytest.raises(BackendUnavailable, match="takes float32"):
         train_steps([double], 0, 1, "cpu")
     assert np.isfinite(train_steps([double], 0, 1).item())
 

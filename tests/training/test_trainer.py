@@ -1,4 +1,4 @@
-"""The loop: agrees with the reference, reports, stops on NaN and answers Ctrl-C with a checkpoint that is whole."""
+"""The training loop: agrees with the reference, stops on NaN, and writes a complete checkpoint at Ctrl-C."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from partae_fast.errors import UserError
 from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
 from partae_fast.models.storage import describe, load, save
 from partae_fast.reference import train_steps as reference
-from partae_fast.reference.optimisers import OPTIMISERS
+from partae_fast.reference.optimizers import OPTIMIZERS
 from partae_fast.sampling.crops import CropSampler
 from partae_fast.training import trainer as trainer_module
 from partae_fast.training.steps import train_steps
@@ -30,7 +30,7 @@ def rms(values):
     return np.sqrt(np.mean(np.square(values, dtype=np.float64)))
 
 
-@pytest.mark.parametrize("optimizer", list(OPTIMISERS))
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 @pytest.mark.parametrize("backend", ["eager", "cpu"])
 def test_ten_steps_agree_with_the_reference(optimizer, backend, make_trainer, material):
     trainer = make_trainer(optimizer=optimizer, backend=backend)
@@ -44,7 +44,7 @@ def test_ten_steps_agree_with_the_reference(optimizer, backend, make_trainer, ma
         assert rms(weight - truth.weights[name]) < 1e-4 * rms(weight), name
 
 
-def test_training_lowers_the_loss_and_history_goes_on(make_trainer):
+def test_training_lowers_the_loss_and_extends_the_history(make_trainer):
     trainer = make_trainer()
     first, second = trainer.run(150), trainer.run(150)
     assert len(first.loss) == len(second.loss) == 150
@@ -88,7 +88,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_a_remedy(tmp_path, le
     assert not path.exists() or describe(path)["step"] <= trainer.step
 
 
-def test_a_good_checkpoint_outlives_a_run_that_went_wrong(tmp_path, make_trainer):
+def test_a_good_checkpoint_stays_when_weights_turn_nan(tmp_path, make_trainer):
     trainer = make_trainer(checkpoint=tmp_path / "c")
     trainer.run(3)
     before = (tmp_path / "c").read_bytes()
@@ -102,7 +102,7 @@ def test_a_good_checkpoint_outlives_a_run_that_went_wrong(tmp_path, make_trainer
 
 
 class Interrupting(CropSampler):
-    """Its process gets Ctrl-C while the batch of one step is drawn; batches are asked for, so ops are called singly."""
+    """Interrupts its process while the batch of one step is drawn; its own batch_at makes training go op by op."""
 
     at, times = -1, 1
 
@@ -115,7 +115,7 @@ class Interrupting(CropSampler):
 
 @pytest.fixture
 def op_by_op(make_model, material):
-    """at, times, corruption, settings -> Trainer that calls op by op, interrupted while it draws that step's batch"""
+    """Return a function that makes a Trainer of steps op by op, interrupted while it draws the batch of step `at`."""
 
     def make(at=-1, times=1, corruption=(), **settings):
         sampler = Interrupting(*material(), frames=FRAMES, batch=BATCH, corruption=corruption)
@@ -131,7 +131,9 @@ def test_op_by_op_agrees_with_whole_steps(op_by_op, make_trainer):
     np.testing.assert_allclose(op_by_op().run(10).loss, make_trainer().run(10).loss, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rectifiers", [{}, {"leak": 0.25, "rectified_output": True}], ids=["plain", "rectified"])
+@pytest.mark.parametrize(
+    "rectifiers", [{}, {"negative_slope": 0.25, "rectified_output": True}], ids=["plain", "rectified"]
+)
 def test_op_by_op_agrees_with_whole_steps_on_corrupted_input(rectifiers, op_by_op, make_model, make_sampler, material):
     corruption = material(1)[1]
     singly, whole = (
@@ -153,7 +155,7 @@ def test_op_by_op_agrees_with_whole_steps_on_targets_of_their_own(make_model, ma
     np.testing.assert_allclose(singly.run(10).loss, whole.run(10).loss, rtol=1e-5)
 
 
-def test_ctrl_c_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(tmp_path, op_by_op):
+def test_ctrl_c_completes_the_step_and_writes_a_checkpoint(tmp_path, op_by_op):
     whole = op_by_op()
     whole.run(20)
     trainer = op_by_op(at=6, checkpoint=tmp_path / "c")
@@ -168,7 +170,7 @@ def test_ctrl_c_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(tmp_path, op
     assert torch.equal(again.model.w_enc, whole.model.w_enc)
 
 
-def test_a_second_ctrl_c_does_not_wait(tmp_path, op_by_op):
+def test_a_second_ctrl_c_stops_at_once(tmp_path, op_by_op):
     trainer = op_by_op(at=6, times=2, checkpoint=tmp_path / "c")
     with pytest.raises(KeyboardInterrupt):
         trainer.run(20)
@@ -183,7 +185,7 @@ def test_an_interrupt_within_an_update_writes_no_checkpoint(tmp_path, op_by_op):
     def half_an_update(number):
         raise KeyboardInterrupt
 
-    trainer._optimiser.step = half_an_update
+    trainer._optimizer.step = half_an_update
     with pytest.raises(KeyboardInterrupt):
         trainer.run(5)
     assert op_by_op(checkpoint=tmp_path / "c", resume=True).step == 2
@@ -191,7 +193,7 @@ def test_an_interrupt_within_an_update_writes_no_checkpoint(tmp_path, op_by_op):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_in_a_launch(tmp_path, monkeypatch, times, make_trainer):
-    """One waits for the end of the launch; two leave the weights in doubt, so the checkpoint before them stays."""
+    """One waits for the end of the launch; after two the weights may be incomplete, so the last checkpoint stays."""
     launches = []
 
     def launch(runs, first, steps, backend):
@@ -210,7 +212,7 @@ def test_ctrl_c_in_a_launch(tmp_path, monkeypatch, times, make_trainer):
     assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == done
 
 
-def test_a_launch_grows_until_it_takes_a_while_and_no_longer(monkeypatch, make_trainer):
+def test_launches_grow_to_a_quarter_of_a_second(monkeypatch, make_trainer):
     """One step takes a hundredth of a second: a launch may take a quarter."""
     launches, now = [], [0.0]
 
@@ -233,14 +235,14 @@ def test_training_runs_off_the_main_thread(make_trainer):
     assert trainer.step == 5
 
 
-def test_recordings_in_bfloat16_train_on_what_takes_them(make_model, make_sampler):
+def test_recordings_in_bfloat16_train_on_the_eager_back_end(make_model, make_sampler):
     trainer = Trainer(make_model(), make_sampler().to("cpu", torch.bfloat16))
     assert trainer.fused() == "eager"  # the CPU kernels refuse them
     exact = Trainer(make_model(), make_sampler())
     np.testing.assert_allclose(trainer.run(5).loss, exact.run(5).loss, rtol=2e-2)
 
 
-def test_progress_shows_loss_and_speed_where_asked(capsys, make_trainer):
+def test_progress_shows_loss_and_speed_if_true(capsys, make_trainer):
     make_trainer(progress=None).run(3)
     make_trainer(progress=False).run(3)
     assert capsys.readouterr().err == ""
@@ -292,7 +294,7 @@ def test_losses_are_a_list_of_floats_that_json_takes(make_trainer):
 
 
 @pytest.mark.parametrize("backend", ["eager", "auto"])
-def test_a_float64_model_trains_and_its_file_comes_back(backend, make_model, make_sampler, tmp_path):
+def test_a_float64_model_trains_and_can_be_saved_and_loaded(backend, make_model, make_sampler, tmp_path):
     models = make_model().double(), make_model()
     trainer, single = (Trainer(model, make_sampler(), backend=backend) for model in models)
     np.testing.assert_allclose(trainer.run(5).loss, single.run(5).loss, rtol=1e-5)
@@ -325,8 +327,8 @@ def test_a_checkpoint_of_a_subclass_is_refused_before_training(make_model, make_
         Trainer(Renamed(**make_model().config()), make_sampler(), checkpoint=tmp_path / "c")
 
 
-class Own(torch.nn.Module):
-    """A module that has what a Trainer asks for, and no more."""
+class Minimal(torch.nn.Module):
+    """A module with the minimal interface of a Trainer."""
 
     def __init__(self, bins):
         super().__init__()
@@ -338,9 +340,9 @@ class Own(torch.nn.Module):
         return (self.layer(batch[0]) - batch[0]).square().mean()
 
 
-def test_a_module_of_ones_own_is_trained(make_sampler):
+def test_a_module_of_another_library_is_trained(make_sampler):
     sampler = make_sampler()
-    trainer = Trainer(Own(sampler.bins), sampler, optimizer="adam")
+    trainer = Trainer(Minimal(sampler.bins), sampler, optimizer="adam")
     losses = trainer.run(60).loss
     assert losses[-1] < losses[0]
     assert torch.equal(trainer.model.mean, sampler.mean)
@@ -358,7 +360,7 @@ def test_a_module_of_ones_own_is_trained(make_sampler):
         ("m.safetensors", r"Trainer: model is the path 'm\.safetensors'; load it first: pf\.load"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_in_a_line(model, message, make_sampler):
+def test_objects_that_cannot_be_trained_are_refused_in_one_line(model, message, make_sampler):
     with pytest.raises(TypeError, match=message) as caught:
         Trainer(model, make_sampler())
     assert "\n" not in str(caught.value)

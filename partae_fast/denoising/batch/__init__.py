@@ -1,1 +1,1 @@
-"""Denoising of many recordings into a folder: the journal, the jobs, and the executors that carry them out."""
+"""Denoise many recordings into a folder, in this process, in several or on a cluster, with a journal."""

@@ -1,7 +1,7 @@
-"""Jobs on the executors of `concurrent.futures`: processes of this machine, or a Dask cluster.
+"""Run jobs in processes of this machine or on a Dask cluster.
 
-A process that dies breaks its whole pool. The jobs that were running in it are then tried once more, each alone in a
-new pool, so that the one under which a process dies twice is known, and no other job is lost with it.
+A process that dies breaks its pool. The jobs that were running in the pool are tried once more, each alone in a new
+pool, which identifies the job that kills its process and saves all others.
 """
 
 import contextlib
@@ -22,174 +22,192 @@ from typing import Any, Protocol
 
 from ...errors import UserError
 from ...interrupts import interrupt
-from .jobs import Job, Outcome, Settings, carry_out, model_of
+from .jobs import BatchSettings, Job, Outcome, load_model, run_job
 
 logger = logging.getLogger("partae_fast")
 
-Tell = Callable[[Job, float], None]
+ProgressCallback = Callable[[Job, float], None]
 
-_TELL = 0.5  # seconds between two reports of a process on its job, and between two looks at them
-_PATIENCE = 10.0  # seconds that a process has to clean up when it is stopped
-_STARTS = 3  # pools in a row that break before a job starts
-_AHEAD = 2  # jobs for each thread of a cluster: one that runs and one that waits, so that none is idle meanwhile
-_SECONDS = 20  # to connect to a scheduler
+_REPORT_INTERVAL = 0.5  # seconds between progress reports of a process, and between checks for them
+_CLEANUP_TIME = 10.0  # seconds for a process to clean up when it is stopped
+_MAX_BROKEN_POOLS = 3  # consecutive pools that may break before a job starts
+_JOBS_PER_THREAD = 2  # jobs submitted per thread of a cluster: one that runs and one that waits
+_CONNECT_TIMEOUT = 20  # seconds to connect to a scheduler
 
 
 class Workers(Protocol):
-    """What carries out jobs."""
+    """Executor of jobs."""
 
-    def width(self) -> int:
-        """Return how many jobs to submit at a time."""
+    def capacity(self) -> int:
+        """Return the number of jobs to submit at a time."""
         ...
 
     def submit(self, job: Job) -> "Future[Outcome]": ...
 
-    def attend(self) -> None:
-        """Do what is due while jobs run; raises UserError where the workers are gone."""
+    def poll(self) -> None:
+        """Pass on progress reports; raise UserError if the workers are gone."""
         ...
 
-    def renew(self) -> set[Path]:
-        """Start again after the executor broke; returns the targets of the jobs that were running."""
+    def restart(self) -> set[Path]:
+        """Start again after the executor broke; return the targets of the jobs that were running."""
         ...
 
 
 def in_processes(
-    jobs: Iterator[Job], settings: Settings, devices: Sequence[str], threads: int, tell: Tell
+    jobs: Iterator[Job],
+    settings: BatchSettings,
+    devices: Sequence[str],
+    threads: int,
+    progress_callback: ProgressCallback,
 ) -> Generator[Outcome]:
-    """Carry out the jobs, drawn one by one as processes come free, in a spawned process for each of `devices`.
+    """Run the jobs in one spawned process per device; a process takes the next job when it is free.
 
-    Where a process dies, the jobs that were running are tried once more, one at a time and with a quarter of the chunk
-    in case it was killed for its memory. A job under which a process dies then too has failed. Where the caller stops,
-    by an exception or by closing the generator, the processes give up their jobs and leave nothing half-done.
+    If a process dies, the running jobs are tried once more, one at a time and with a quarter of the chunk in case the
+    memory ran out. A job fails if its process dies again. If the caller raises or closes the generator, the processes
+    stop their jobs and leave no partial files.
 
-    threads: of each process. Raises UserError where processes cannot start or cannot use the model.
+    threads: PyTorch threads of each process.
+
+    Raises UserError if processes cannot start or cannot use the model.
     """
-    pool = _Processes(settings, devices, threads, tell)
+    pool = _Processes(settings, devices, threads, progress_callback)
     try:
-        yield from _carried_out(jobs, pool)
+        yield from _run_all(jobs, pool)
     finally:
         pool.stop()
 
 
-def on_cluster(jobs: Iterator[Job], settings: Settings, scheduler: str, device: str | None) -> Generator[Outcome]:
-    """Carry out the jobs on the Dask cluster of `scheduler`, such as "tcp://10.0.0.1:8786".
+def on_cluster(jobs: Iterator[Job], settings: BatchSettings, scheduler: str, device: str | None) -> Generator[Outcome]:
+    """Run the jobs on the Dask cluster of `scheduler`, such as "tcp://10.0.0.1:8786".
 
-    Its workers must see the same files under the same names. The job of a worker that dies is given to another; a job
-    under which as many die as the scheduler allows (`distributed.scheduler.allowed-failures`) has failed. Workers that
-    join later get work too.
+    All files must have the same paths on its workers. The job of a worker that dies moves to another worker, and fails
+    after as many deaths as `distributed.scheduler.allowed-failures`. Workers may join at any time.
 
-    device: of every worker; None for a GPU where it has one. Raises UserError where the library or the scheduler is
-    missing, or a worker cannot read the model.
+    device: device of all workers; None for a GPU if the worker has one.
+
+    Raises UserError if Dask or the scheduler is missing, or if a worker cannot read the model.
     """
     try:
         from distributed import Client  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UserError("--scheduler needs dask.distributed; install partae-fast[cluster]") from None
+        raise UserError(
+            "--scheduler needs dask.distributed, which is not installed; pip install 'partae-fast[cluster]'"
+        ) from None
     try:
-        client = Client(scheduler, timeout=_SECONDS, set_as_default=False)
+        client = Client(scheduler, timeout=_CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:  # TimeoutError is an OSError
         reason = str(error).split("\n")[0]
         raise UserError(
             f"--scheduler {scheduler}: cannot be reached: {reason}; start one with dask scheduler"
         ) from error
     with client:
-        yield from _carried_out(jobs, _Cluster(client, settings, scheduler, device))
+        yield from _run_all(jobs, _Cluster(client, settings, scheduler, device))
 
 
-def _carried_out(jobs: Iterator[Job], workers: Workers) -> Generator[Outcome]:
+def _run_all(jobs: Iterator[Job], workers: Workers) -> Generator[Outcome]:
+    """Run the jobs on the workers; yield the outcomes as the jobs end."""
     running: dict[Future[Outcome], Job] = {}
-    suspects: deque[Job] = deque()  # jobs that ran when a process died
-    others: deque[Job] = deque()  # jobs that waited then
-    trial = False  # whether a suspect runs, alone
-    broken = 0  # executors in a row that broke before a job started
+    suspects: deque[Job] = deque()  # jobs that were running when a process died
+    waiting: deque[Job] = deque()  # jobs that were submitted but had not started then
+    testing_suspect = False  # a suspect is running alone
+    broken_pools = 0  # consecutive pools that broke before a job started
     try:
         while True:
             if not running:
-                trial = bool(suspects)
-            while len(running) < (1 if trial else workers.width()):
-                job = suspects.popleft() if trial else others.popleft() if others else next(jobs, None)
+                testing_suspect = bool(suspects)
+            while len(running) < (1 if testing_suspect else workers.capacity()):
+                if testing_suspect:
+                    job = suspects.popleft()
+                else:
+                    job = waiting.popleft() if waiting else next(jobs, None)
                 if job is None:
                     break
                 running[workers.submit(job)] = job
             if not running:
                 return
-            done, _ = wait(running, _TELL, FIRST_COMPLETED)
-            workers.attend()
-            if any(isinstance(_failure(future), BrokenExecutor) for future in done):
-                done, _ = wait(running)  # all of its futures end with it
+            done, _ = wait(running, _REPORT_INTERVAL, FIRST_COMPLETED)
+            workers.poll()
+            if any(isinstance(_exception(future), BrokenExecutor) for future in done):
+                done, _ = wait(running)  # all futures of a broken executor end
             lost = []
             for future in done:
-                job, failure = running.pop(future), _failure(future)
-                if isinstance(failure, BrokenExecutor):
+                job, exception = running.pop(future), _exception(future)
+                if isinstance(exception, BrokenExecutor):
                     lost.append(job)
-                elif isinstance(failure, UserError):
-                    raise failure
-                elif failure is not None:
-                    reason = f"{job.source}: lost by its worker: {type(failure).__name__}: {failure}"
+                elif isinstance(exception, UserError):
+                    raise exception
+                elif exception is not None:
+                    reason = f"{job.source}: lost by its worker: {type(exception).__name__}: {exception}; try it again"
                     yield Outcome(job, reason=reason)
                 else:
-                    broken = 0
+                    broken_pools = 0
                     yield replace(future.result(), job=job)
             if not lost:
                 continue
-            started = workers.renew()
-            broken = 0 if started else broken + 1
-            if broken >= _STARTS:
+            started = workers.restart()
+            broken_pools = 0 if started else broken_pools + 1
+            if broken_pools >= _MAX_BROKEN_POOLS:
                 raise UserError(
-                    "processes for --jobs die as they start; free some memory, use fewer, or in a script of your own "
+                    "the processes of --jobs die when they start; free some memory, reduce --jobs, or, in a script, "
                     'make the call under: if __name__ == "__main__"'
                 )
             for job in lost:
                 if job.target not in started:
-                    (suspects if trial else others).append(job)
-                elif trial:
-                    reason = f"{job.source}: the process at it died twice, perhaps for want of memory"
+                    (suspects if testing_suspect else waiting).append(job)
+                elif testing_suspect:
+                    reason = f"{job.source}: its process died twice, perhaps because memory ran out"
                     yield Outcome(job, reason=f"{reason}; try it on its own, without --jobs")
                 else:
-                    logger.warning("%s: a process died while this ran; it is tried once more, alone", job.source)
+                    logger.warning("%s: its process died; it is tried once more, alone", job.source)
                     suspects.append(replace(job, chunk=max(1, job.chunk // 4)))
     finally:
         for future in running:
             future.cancel()
 
 
-def _failure(future: "Future[Outcome]") -> BaseException | None:
-    """Return what a future that is done raised."""
+def _exception(future: "Future[Outcome]") -> BaseException | None:
+    """Return the exception of a future that is done, or None."""
     try:
         return future.exception()
-    except CancelledError as error:  # by Dask, where the scheduler is gone
+    except CancelledError as error:  # Dask cancels futures if the scheduler is gone
         return error
 
 
 class _Cluster:
-    def __init__(self, client: Any, settings: Settings, scheduler: str, device: str | None) -> None:
+    """Workers of a Dask cluster."""
+
+    def __init__(self, client: Any, settings: BatchSettings, scheduler: str, device: str | None) -> None:
         self._client, self._scheduler, self._device = client, scheduler, device
         self._settings = replace(settings, model=_absolute(settings.model))
         self._executor = client.get_executor(pure=False)
 
-    def width(self) -> int:
-        return max(1, _AHEAD * sum(self._client.nthreads().values()))
+    def capacity(self) -> int:
+        return max(1, _JOBS_PER_THREAD * sum(self._client.nthreads().values()))
 
     def submit(self, job: Job) -> "Future[Outcome]":
-        there = replace(job, source=_absolute(job.source), target=_absolute(job.target))
-        return self._executor.submit(_on_worker, there, self._settings, self._device)
+        absolute_job = replace(job, source=_absolute(job.source), target=_absolute(job.target))
+        return self._executor.submit(_on_worker, absolute_job, self._settings, self._device)
 
-    def attend(self) -> None:
+    def poll(self) -> None:
         if self._client.status != "running":
-            raise UserError(f"--scheduler {self._scheduler}: is gone; the same command goes on once there is one")
+            raise UserError(
+                f"--scheduler {self._scheduler}: has stopped; start it and run the same command to continue"
+            )
 
-    def renew(self) -> set[Path]:
-        raise UserError(f"--scheduler {self._scheduler}: takes no more jobs; the same command goes on with another")
+    def restart(self) -> set[Path]:
+        raise UserError(
+            f"--scheduler {self._scheduler}: accepts no more jobs; run the same command with another to continue"
+        )
 
 
-def _on_worker(job: Job, settings: Settings, device: str | None) -> Outcome:
-    """Carry out a job on a worker of a cluster."""
+def _on_worker(job: Job, settings: BatchSettings, device: str | None) -> Outcome:
+    """Run a job on a worker of a cluster."""
     import torch
 
     if not settings.model.exists():
-        raise UserError(f"{settings.model}: a worker of the cluster does not see it; put all files on a shared disk")
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return carry_out(model_of(settings, place), job, settings)
+        raise UserError(f"{settings.model}: does not exist on a worker of the cluster; put all files on a shared disk")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return run_job(load_model(settings, device), job, settings)
 
 
 def _absolute(path: Path) -> Path:
@@ -197,50 +215,53 @@ def _absolute(path: Path) -> Path:
 
 
 class _Processes:
-    """A pool of spawned processes, and what it takes to know which jobs run in it and to stop them."""
+    """Pool of spawned processes that report which jobs they run and stop with their parent."""
 
-    def __init__(self, settings: Settings, devices: Sequence[str], threads: int, tell: Tell) -> None:
-        self._settings, self._devices, self._threads, self._tell = settings, devices, threads, tell
-        self._jobs: dict[int, Job] = {}  # by the numbers that processes report them by
+    def __init__(
+        self, settings: BatchSettings, devices: Sequence[str], threads: int, progress_callback: ProgressCallback
+    ) -> None:
+        self._settings, self._devices, self._threads = settings, devices, threads
+        self._progress_callback = progress_callback
+        self._jobs: dict[int, Job] = {}  # by the numbers in the reports of the processes
         self._start()
 
     def _start(self) -> None:
-        context = get_context("spawn")  # a fork would copy threads' locks, and a GPU does not survive it
-        # A process ends when the writing end is closed, as it is where this process dies.
-        ended, self._end = context.Pipe(duplex=False)
+        context = get_context("spawn")  # fork copies the locks of threads and breaks CUDA
+        # A process ends when the writing end of the pipe is closed, which also happens if this process dies.
+        parent_alive, self._end = context.Pipe(duplex=False)
         self._reports = context.SimpleQueue()
         devices = context.SimpleQueue()
         for device in self._devices:
             devices.put(device)
         self._executor = ProcessPoolExecutor(
-            len(self._devices), context, _initialise, (ended, devices, self._reports, self._threads)
+            len(self._devices), context, _initialise, (parent_alive, devices, self._reports, self._threads)
         )
-        self._running: set[Path] = set()
+        self._started: set[Path] = set()  # targets of the jobs that have started
 
-    def width(self) -> int:
+    def capacity(self) -> int:
         return len(self._devices)
 
     def submit(self, job: Job) -> "Future[Outcome]":
         number = len(self._jobs)
         self._jobs[number] = job
         try:
-            with _no_interrupts():  # it may start a process
+            with _block_interrupts():  # submit may start a process
                 return self._executor.submit(_in_process, number, job, self._settings)
         except BrokenExecutor as error:
             failed: Future[Outcome] = Future()
             failed.set_exception(error)
             return failed
 
-    def attend(self) -> None:
+    def poll(self) -> None:
         while not self._reports.empty():
             number, share = self._reports.get()
-            self._running.add(self._jobs[number].target)
-            self._tell(self._jobs[number], share)
+            self._started.add(self._jobs[number].target)
+            self._progress_callback(self._jobs[number], share)
 
-    def renew(self) -> set[Path]:
+    def restart(self) -> set[Path]:
         self.stop()
-        self.attend()
-        started = self._running
+        self.poll()
+        started = self._started
         self._start()
         return started
 
@@ -250,8 +271,11 @@ class _Processes:
 
 
 @contextlib.contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Keep Ctrl-C, which a terminal sends to all processes, from those that start meanwhile; this one stops them."""
+def _block_interrupts() -> Iterator[None]:
+    """Block SIGINT in processes that start inside the `with` block.
+
+    A terminal sends Ctrl-C to all processes, but the parent process stops the others.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -262,69 +286,71 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# In a process of the pool
+# The functions below run in the processes of a pool.
 
 
-class _Here:
-    """The state of this process, where it is one of a pool."""
+class _Process:
+    """State of this process of a pool."""
 
     device = "cpu"
     reports: Any = None
-    busy = False  # whether a job runs
+    busy = False  # a job is running
     stopping = False
 
 
-def _initialise(ended: Connection, devices: Any, reports: Any, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # blocked, see _no_interrupts
-    signal.signal(signal.SIGTERM, _give_up)
-    threading.Thread(target=_give_up_at, args=(ended,), daemon=True).start()
+def _initialise(parent_alive: Connection, devices: Any, reports: Any, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # blocked by `_block_interrupts`
+    signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_stop_with_parent, args=(parent_alive,), daemon=True).start()
     import torch
 
-    logger.addHandler(logging.NullHandler())  # warnings are in the outcome, and logged by the process that asked
+    logger.addHandler(logging.NullHandler())  # warnings are in the outcome, and the parent process logs them
     logger.propagate = False
     torch.set_num_threads(threads)
-    _Here.device, _Here.reports = devices.get(), reports
-    if _Here.device.startswith("cuda"):
-        torch.cuda.set_device(_Here.device)
+    _Process.device, _Process.reports = devices.get(), reports
+    if _Process.device.startswith("cuda"):
+        torch.cuda.set_device(_Process.device)
 
 
-def _in_process(number: int, job: Job, settings: Settings) -> Outcome:
-    """Carry out a job; the process ends where it is stopped meanwhile."""
+def _in_process(number: int, job: Job, settings: BatchSettings) -> Outcome:
+    """Run a job; end the process if it is stopped during the job."""
     try:
-        _Here.busy = True
-        report = _reporting(number)
-        return carry_out(model_of(settings, _Here.device), job, settings, report)
+        _Process.busy = True
+        report = _start_reports(number)
+        return run_job(load_model(settings, _Process.device), job, settings, report)
     except KeyboardInterrupt:
-        os._exit(1)  # what was half-written is removed; a mere exception would bring the next job
+        os._exit(1)  # partial files are removed; an exception would make the pool send the next job
     finally:
-        _Here.busy = False
+        _Process.busy = False
 
 
-def _reporting(number: int) -> Callable[[float], None]:
-    """Report a job as started, and return what reports how far it is, now and then."""
-    _Here.reports.put((number, 0.0))
+def _start_reports(number: int) -> Callable[[float], None]:
+    """Report that a job has started; return a function that reports its progress at intervals."""
+    _Process.reports.put((number, 0.0))
     last = time.monotonic()
 
     def report(share: float) -> None:
         nonlocal last
-        if time.monotonic() - last >= _TELL:
+        if time.monotonic() - last >= _REPORT_INTERVAL:
             last = time.monotonic()
-            _Here.reports.put((number, share))
+            _Process.reports.put((number, share))
 
     return report
 
 
-def _give_up(number: int, frame: FrameType | None) -> None:
-    if not _Here.busy:
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Stop the process, after the cleanup of a running job; the handler of SIGTERM."""
+    if not _Process.busy:
         os._exit(1)
-    if not _Here.stopping:  # a second signal must not land where the first one cleans up
-        _Here.stopping = True
+    if not _Process.stopping:  # a second signal would interrupt the cleanup
+        _Process.stopping = True
         interrupt(number, frame)
 
 
-def _give_up_at(ended: Connection) -> None:
+def _stop_with_parent(parent_alive: Connection) -> None:
+    """Wait until the parent process closes the pipe or dies, then stop this process."""
     with contextlib.suppress(EOFError, OSError):
-        ended.recv()
+        parent_alive.recv()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_PATIENCE)
+    time.sleep(_CLEANUP_TIME)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Many recordings into a folder: what is done stays done, whatever happens to the rest."""
+"""Denoise recordings into a folder, and continue runs that were stopped."""
 
 import contextlib
 import logging
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from ...atomic import sweep
+from ...atomic import remove_abandoned
 from ...audio.files import PathLike
 from ...errors import UserError
 from ..denoise import denoise_blocks
-from .jobs import Job, Outcome, Settings, carry_out, model_of
+from .jobs import BatchSettings, Job, Outcome, load_model, run_job
 from .journal import NAME, Journal
 from .listing import list_jobs
 from .progress import Progress, progress_of
@@ -22,12 +22,15 @@ logger = logging.getLogger("partae_fast")
 
 
 @dataclass
-class Summary:
-    """What a run did.
+class BatchSummary:
+    """Summary of a run.
 
-    done: in the order in which they were. skipped: done by an earlier run. failed: with the reason of each. ignored:
-    how many files lay in the folders and are no recordings. seconds: that it took. journal: where all is recorded, None
-    for a file on its own.
+    done: outcomes of denoised recordings, in the order of completion.
+    skipped: recordings that an earlier run denoised.
+    failed: outcomes of recordings that could not be denoised.
+    ignored: number of files in the folders that are not recordings.
+    seconds: duration of the run.
+    journal: path of the journal; None for a single output file.
     """
 
     done: list[Outcome] = field(default_factory=list)
@@ -39,7 +42,7 @@ class Summary:
 
     @property
     def audio_seconds(self) -> float:
-        """Of audio that was denoised."""
+        """Duration of the denoised audio in seconds."""
         return sum(outcome.seconds for outcome in self.done)
 
 
@@ -57,59 +60,61 @@ def denoise_folder(
     device: str | None = None,
     scheduler: str | None = None,
     progress: bool | None = None,
-    told: Callable[[Outcome], None] | None = None,
-) -> Summary:
-    """Denoise recordings, and all in folders of recordings, into the folder `out`, as `denoise_file` does.
+    outcome_callback: Callable[[Outcome], None] | None = None,
+) -> BatchSummary:
+    """Denoise recordings and folders of recordings into the folder `out`, as `denoise_file` does.
 
-    `out` has a journal, partae-journal.jsonl. What it says is done, of the same recording (name, size, time of change),
-    model and settings, is skipped; so a run that was stopped in any way goes on when it is started again, and one over
-    a folder that grows does what is new. What was done with another model or other settings is done again. A recording
-    that cannot be denoised is recorded with the reason, the others go on, and the next run tries it again.
+    The journal `out`/partae-journal.jsonl lists the state of each recording. A recording that was denoised before, with
+    the same name, size, time of change, model and settings, is skipped, so the same call continues a stopped run and
+    denoises new recordings of a growing folder. A recording that cannot be denoised is recorded with the reason; the
+    run continues, and the next run tries it again.
 
     Arguments:
-        model: the model's file.
-        inputs: files, whatever their suffix, and folders; where the results go is said in `list_jobs`.
-        part, reduction: as for `denoise`. clipping, figure: as for `denoise_file`.
-        overwrite: whether a file in `out` is replaced that no earlier run wrote, that was changed since, or that
-            another recording became. Without it that recording fails.
-        jobs: how many recordings at a time, each in a process of its own with its share of PyTorch's threads; None for
-            one, in this process, or one for each GPU. Processes are spawned: a script must make the call under
-            `if __name__ == "__main__"`.
-        device: "cpu", "cuda" or "cuda:N"; None for all GPUs where there are any. The processes take turns at the GPUs.
-        scheduler: the address of a Dask cluster that does the work in place of this machine. Its workers must see all
-            files under the same names. `jobs` is then not for us to say.
-        progress: whether to show a bar; None for where stderr is a terminal.
-        told: called with each outcome.
+        model: the model file.
+        inputs: files with any suffix, and folders; see `list_jobs` for the names of the outputs.
+        part, reduction: see `denoise`.
+        clipping, figure: see `denoise_file`.
+        overwrite: replace files in `out` that no run wrote, that were changed, or that belong to another recording.
+            Without it these recordings fail.
+        jobs: number of processes, each of which denoises one recording at a time with its share of PyTorch's threads.
+            None uses this process, or one process for each of several GPUs. Processes are spawned, so a script must
+            make the call under `if __name__ == "__main__"`.
+        device: "cpu", "cuda" or "cuda:N"; None for all GPUs, or the CPU if there are none. Processes are distributed
+            over the GPUs.
+        scheduler: address of a Dask cluster to use instead of this machine. All files must have the same paths on its
+            workers. `jobs` must be None.
+        progress: show a progress bar; None shows it if stderr is a terminal.
+        outcome_callback: called with each outcome.
 
-    Raises UserError where the settings, the model or `out` are of no use, and where another process denoises into
-    `out`. KeyboardInterrupt passes: what was at hand leaves no file, and the rest is recorded.
+    Raises UserError if the settings, the model or `out` cannot be used, and if another process denoises into `out`.
+    KeyboardInterrupt leaves no partial files, and finished recordings are in the journal.
     """
     started = time.monotonic()
-    places = devices(device)
+    job_devices = devices(device)
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs is {jobs}; it must be at least 1")
     if jobs is not None and scheduler is not None:
         raise UserError(
-            "jobs and a scheduler were given: how many jobs there are is then the cluster's; leave out jobs"
+            f"jobs is {jobs} and scheduler is {scheduler!r}; the cluster sets the number of jobs: leave out jobs"
         )
-    settings = _settings(Path(model), part, reduction, clipping, figure)
+    settings = _checked_settings(Path(model), part, reduction, clipping, figure)
     listing = list_jobs(inputs, out)
-    summary = Summary(ignored=listing.ignored, journal=Path(out) / NAME)
+    summary = BatchSummary(ignored=listing.ignored, journal=Path(out) / NAME)
     with Journal(Path(out)) as journal:
-        todo: list[Job] = []
+        pending: list[Job] = []
         for job in listing.jobs:
-            (summary.skipped if journal.finished(job, settings) else todo).append(job)
-        _sweep(journal, todo)
-        # What a run ended at comes last: if that was what ended it, the rest is done first.
-        todo.sort(key=journal.interrupted)
-        with progress_of(todo, progress) as bar:
+            (summary.skipped if journal.finished(job, settings) else pending).append(job)
+        _remove_partial_files(journal, pending)
+        # Interrupted recordings come last, because they may have caused the interruption.
+        pending.sort(key=journal.interrupted)
+        with progress_of(pending, progress) as bar:
 
             def refuse(outcome: Outcome) -> None:
                 journal.refuse(outcome, settings)
-                _note(outcome, summary, told)
+                _record(outcome, summary, outcome_callback)
 
-            def begun() -> Iterator[Job]:
-                for job in todo:
+            def begin_jobs() -> Iterator[Job]:
+                for job in pending:
                     obstacle = None if overwrite else journal.obstacle(job, settings)
                     if obstacle:
                         outcome = Outcome(job, reason=obstacle)
@@ -121,18 +126,18 @@ def denoise_folder(
 
             for outcome in listing.unusable:
                 refuse(outcome)
-            outcomes = _outcomes(begun(), len(todo), settings, jobs, places, device, scheduler, bar)
+            outcomes = _run_jobs(begin_jobs(), len(pending), settings, jobs, job_devices, device, scheduler, bar)
             with contextlib.closing(outcomes):
                 for outcome in outcomes:
                     journal.end(outcome, settings)
                     bar.end(outcome)
-                    _note(outcome, summary, told)
+                    _record(outcome, summary, outcome_callback)
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def _settings(model: Path, part: str, reduction: float | None, clipping: str, figure: bool) -> Settings:
-    """Checked, so that what is wrong with them is said once and not of every recording."""
+def _checked_settings(model: Path, part: str, reduction: float | None, clipping: str, figure: bool) -> BatchSettings:
+    """Return the settings, checked once for all recordings."""
     from ...audio.files import CLIPPING
     from ...models import load
     from ...models.storage import describe
@@ -142,63 +147,64 @@ def _settings(model: Path, part: str, reduction: float | None, clipping: str, fi
     denoise_blocks([], rate, 1, loaded, part, reduction)
     if clipping not in CLIPPING:
         raise UserError(f"clipping is {clipping!r}; it must be one of {', '.join(CLIPPING)}")
-    return Settings(model, describe(model)["sha256"], part, reduction, clipping, figure)
+    return BatchSettings(model, describe(model)["sha256"], part, reduction, clipping, figure)
 
 
 def devices(device: str | None) -> list[str]:
-    """Where to compute: all GPUs, or those that are asked for, or the CPU."""
+    """Return the devices to use: all GPUs, or the requested ones, or the CPU."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device is None:
         device = "cuda" if count else "cpu"
     try:
-        wanted = torch.device(device)
+        requested = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"device {device!r} is not known; try cpu or cuda") from error
-    if wanted.type == "cuda" and (wanted.index or 0) >= count:
-        raise UserError(f"device {device} was asked for and PyTorch sees {count} GPUs; use cpu, or another machine")
-    if wanted.type == "cuda" and wanted.index is None:
+        raise UserError(f"device is {device!r}; it must be cpu, cuda or cuda:N") from error
+    if requested.type == "cuda" and (requested.index or 0) >= count:
+        raise UserError(f"device is {device}, but PyTorch sees {count} GPUs; use cpu, or another machine")
+    if requested.type == "cuda" and requested.index is None:
         return [f"cuda:{index}" for index in range(count)]
-    return [str(wanted)]
+    return [str(requested)]
 
 
-def _sweep(journal: Journal, todo: Sequence[Job]) -> None:
-    """Remove what runs that were killed left half-written."""
-    for folder in {job.target.parent for job in todo if journal.interrupted(job)}:
-        sweep(folder)
+def _remove_partial_files(journal: Journal, jobs: Sequence[Job]) -> None:
+    """Remove the partial files of runs that were killed."""
+    for folder in {job.target.parent for job in jobs if journal.interrupted(job)}:
+        remove_abandoned(folder)
 
 
-def _outcomes(
-    begun: Iterator[Job],
+def _run_jobs(
+    begun_jobs: Iterator[Job],
     count: int,
-    settings: Settings,
+    settings: BatchSettings,
     jobs: int | None,
     devices: Sequence[str],
     device: str | None,
     scheduler: str | None,
     bar: Progress,
 ) -> Generator[Outcome]:
-    """Carry out the jobs wherever that was asked for. Warnings are logged here, wherever they arose."""
+    """Run the jobs on a cluster, in processes or in this process; log the warnings of other processes here."""
     if scheduler is not None:
         from .executors import on_cluster
 
-        return _logged(on_cluster(begun, settings, scheduler, device))
-    places = [devices[i % len(devices)] for i in range(min(jobs or len(devices), max(1, count)))]
-    if len(places) == 1:
-        return _in_this_process(begun, settings, places[0], bar)
+        return _with_logged_notes(on_cluster(begun_jobs, settings, scheduler, device))
+    process_devices = [devices[i % len(devices)] for i in range(min(jobs or len(devices), max(1, count)))]
+    if len(process_devices) == 1:
+        return _in_this_process(begun_jobs, settings, process_devices[0], bar)
     from .executors import in_processes
 
-    threads = max(1, torch.get_num_threads() // len(places))
-    logger.info("denoising in %d processes of %d threads, on %s", len(places), threads, ", ".join(devices))
-    return _logged(in_processes(begun, settings, places, threads, bar.tell))
+    threads = max(1, torch.get_num_threads() // len(process_devices))
+    logger.info("denoising in %d processes of %d threads, on %s", len(process_devices), threads, ", ".join(devices))
+    return _with_logged_notes(in_processes(begun_jobs, settings, process_devices, threads, bar.update))
 
 
-def _in_this_process(jobs: Iterator[Job], settings: Settings, device: str, bar: Progress) -> Generator[Outcome]:
-    model = model_of(settings, device)
+def _in_this_process(jobs: Iterator[Job], settings: BatchSettings, device: str, bar: Progress) -> Generator[Outcome]:
+    model = load_model(settings, device)
     for job in jobs:
-        yield carry_out(model, job, settings, lambda share, job=job: bar.tell(job, share))
+        yield run_job(model, job, settings, lambda share, job=job: bar.update(job, share))
 
 
-def _logged(outcomes: Generator[Outcome]) -> Generator[Outcome]:
+def _with_logged_notes(outcomes: Generator[Outcome]) -> Generator[Outcome]:
+    """Yield the outcomes, and log the notes of each."""
     with contextlib.closing(outcomes):
         for outcome in outcomes:
             for note in outcome.notes:
@@ -206,11 +212,12 @@ def _logged(outcomes: Generator[Outcome]) -> Generator[Outcome]:
             yield outcome
 
 
-def _note(outcome: Outcome, summary: Summary, told: Callable[[Outcome], None] | None) -> None:
+def _record(outcome: Outcome, summary: BatchSummary, outcome_callback: Callable[[Outcome], None] | None) -> None:
+    """Add an outcome to the summary, and log it if it failed."""
     if outcome.reason is None:
         summary.done.append(outcome)
     else:
         logger.warning("%s", outcome.reason)
         summary.failed.append(outcome)
-    if told:
-        told(outcome)
+    if outcome_callback:
+        outcome_callback(outcome)

@@ -1,4 +1,4 @@
-"""One recording of many: what is to be done with it, the doing, and what came of it."""
+"""Jobs: the denoising of one recording of a batch, its settings and its outcome."""
 
 import contextlib
 import functools
@@ -17,11 +17,12 @@ logger = logging.getLogger("partae_fast")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is the same for every recording of a run.
+class BatchSettings:
+    """Settings of all recordings of a run.
 
-    model: the model's file. checksum: of its contents, SHA-256. part, reduction, clipping, figure: as for
-    `denoise_file`.
+    model: the model file.
+    checksum: SHA-256 of the model.
+    part, reduction, clipping, figure: see `denoise_file`.
     """
 
     model: Path
@@ -31,16 +32,16 @@ class Settings:
     clipping: str = "clip"
     figure: bool = False
 
-    def of_sound(self) -> dict[str, Any]:
-        """The settings that decide the samples, besides the model."""
+    def sample_settings(self) -> dict[str, Any]:
+        """Return the settings, besides the model, that affect the samples."""
         return {"part": self.part, "reduction": self.reduction, "clipping": self.clipping}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A recording, its size in bytes and time of change in ns when it was found, and the file that it becomes.
+    """A recording, the file that it is denoised to, and its size in bytes and time of change in ns when listed.
 
-    chunk: frames at a time to begin with.
+    chunk: initial number of frames that the model processes at a time.
     """
 
     source: Path
@@ -52,10 +53,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job.
+    """Result of a job.
 
-    seconds: of audio, where it was done. written: size in bytes and time of change in ns of the output. reason: why it
-    failed, None where it was done. notes: what the log says of it.
+    seconds: duration of the audio; 0 if the job failed.
+    written: size in bytes and time of change in ns of the output.
+    reason: the error message of a failed job, or None.
+    notes: warnings that were logged.
     """
 
     job: Job
@@ -65,12 +68,17 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def carry_out(model: Any, job: Job, settings: Settings, tell: Callable[[float], None] | None = None) -> Outcome:
-    """Denoise one recording. Whatever goes wrong with it is in the outcome; only a signal to stop is raised."""
-    with _warnings() as notes:
+def run_job(
+    model: Any,
+    job: Job,
+    settings: BatchSettings,
+    progress_callback: Callable[[float], None] | None = None,
+) -> Outcome:
+    """Denoise one recording; errors become a failed outcome, and only KeyboardInterrupt and its like are raised."""
+    with _collect_warnings() as notes:
         try:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            about = denoise_file(
+            header = denoise_file(
                 model,
                 job.source,
                 job.target,
@@ -80,42 +88,42 @@ def carry_out(model: Any, job: Job, settings: Settings, tell: Callable[[float], 
                 overwrite=True,
                 clipping=settings.clipping,
                 chunk=job.chunk,
-                tell=tell,
+                progress_callback=progress_callback,
             )
-            written = job.target.stat()
+            output = job.target.stat()
         except UserError as error:
             return Outcome(job, reason=str(error), notes=tuple(notes))
         except OSError as error:
             return Outcome(job, reason=f"{job.source}: {error}; try again", notes=tuple(notes))
         except Exception as error:
             logger.debug("%s", job.source, exc_info=True)
-            reason = f"{job.source}: a fault of the program: {type(error).__name__}: {error}"
+            reason = f"{job.source}: internal error: {type(error).__name__}: {error}; please report it"
             return Outcome(job, reason=reason, notes=tuple(notes))
-    return Outcome(job, about.seconds, (written.st_size, written.st_mtime_ns), notes=tuple(notes))
+    return Outcome(job, header.seconds, (output.st_size, output.st_mtime_ns), notes=tuple(notes))
 
 
-def figure_of(job: Job, settings: Settings) -> Path | None:
-    """Where the job's figure goes, if it is to have one."""
+def job_figure_path(job: Job, settings: BatchSettings) -> Path | None:
+    """Return the path of the job's figure, or None if figures are not plotted."""
     return figure_path(job.target) if settings.figure else None
 
 
 @functools.lru_cache(maxsize=1)
-def model_of(settings: Settings, device: str) -> Any:
-    """The run's model on `device`, loaded once for each process.
+def load_model(settings: BatchSettings, device: str) -> Any:
+    """Return the model of a run on `device`, loaded once in each process.
 
-    Raises UserError where the file is no longer the one that the run began with.
+    Raises UserError if the model file has changed since the run started.
     """
     from ...models import load
     from ...models.storage import describe
 
     if describe(settings.model)["sha256"] != settings.checksum:
-        raise UserError(f"{settings.model}: changed since the run began; start again")
+        raise UserError(f"{settings.model}: changed since the run started; start the run again")
     return load(settings.model).to(device)
 
 
 @contextlib.contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """What this thread logs as a warning meanwhile."""
+def _collect_warnings() -> Iterator[list[str]]:
+    """Collect the warnings that this thread logs inside the `with` block."""
     notes: list[str] = []
     thread = threading.get_ident()
 

@@ -1,23 +1,4 @@
-"""The journal of a folder of results: what became of each recording, so that a run goes on where an earlier one ended.
-
-It is a file of JSON lines in that folder, which is only ever appended to. The lines are
-
-    {"event": "run", "version": 1, "process", "machine", "program", "time"}
-    {"event": "begun", "output", "input", "time"}
-    {"event": "done", "output", "input", "size", "mtime_ns", "model", "settings", "seconds", "written", "notes", "time"}
-    {"event": "failed", "output", "input", "size", "mtime_ns", "model", "settings", "reason", "notes", "time"}
-    {"event": "refused", as "failed": it was not begun}
-
-output: below the folder. input: in full. size, mtime_ns: of the input. model: SHA-256. seconds: of audio. written: size
-and mtime_ns of the output.
-
-Only "begun" is flushed to the disk (fsync) before work goes on: it must be there before the output can be, which is
-flushed before it gets its name. So whatever lies in the folder is known to be ours, after a power cut too, and is never
-confused with a file of the user's. A "done" that a power cut loses costs one recording done again; a killed process
-loses none, for each line is handed to the system at once. A line that was cut short is passed over.
-
-While a run has the journal open it holds its lock (`file_lock`), which ends with the process, however that ends.
-"""
+"""The journal of an output folder: the state of each recording, so that a stopped run can be continued."""
 
 import contextlib
 import json
@@ -32,7 +13,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...file_lock import only_writer
-from .jobs import Job, Outcome, Settings, figure_of
+from .jobs import BatchSettings, Job, Outcome, job_figure_path
 
 logger = logging.getLogger("partae_fast")
 
@@ -41,29 +22,51 @@ NAME, VERSION = "partae-journal.jsonl", 1
 
 @dataclass(frozen=True)
 class _Output:
-    """What we wrote: from which input, and its size and time of change; None where the writing was not seen to end."""
+    """An output that partae has written, or started to write: its input, and its size and time of change.
+
+    `written` is None if the end of the writing is not in the journal.
+    """
 
     input: str
     written: tuple[int, int] | None
 
 
 class Journal:
-    """The journal in `folder`, created if it is not there, and locked until it is closed.
+    """Journal in `folder`, a file of JSON lines to which lines are appended.
 
-    Raises UserError where another process has it open, and where it cannot be read or written.
+    The file is created if it does not exist and locked (`file_lock`) until the journal is closed or the process ends.
+    Its lines are:
+
+        {"event": "run", "version": 1, "process", "machine", "program", "time"}
+        {"event": "begun", "output", "input", "time"}
+        {"event": "done", "output", "input", "size", "mtime_ns", "model", "settings", "seconds", "written", "notes",
+         "time"}
+        {"event": "failed", "output", "input", "size", "mtime_ns", "model", "settings", "reason", "notes", "time"}
+        {"event": "refused", the same keys as "failed"}
+
+    "output" is relative to the folder and "input" absolute; "size" and "mtime_ns" are the input's, "model" is the
+    SHA-256 of the model, "seconds" is the duration of the audio, and "written" is the size and mtime_ns of the output.
+    A job that is "refused" has not begun.
+
+    A "begun" line is flushed to the disk (fsync) before the output is created. Every file that partae writes is
+    therefore in the journal, even after a power cut, and is not confused with a file of the user. A power cut may lose
+    the last "done" lines, whose recordings are then denoised again; a killed process loses no lines. A truncated line
+    is ignored.
+
+    Raises UserError if another process has the journal open, and if it cannot be read or written.
     """
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
         self._folder = folder
-        self._done: dict[str, dict[str, Any]] = {}  # the last "done" of each output
-        self._ours: dict[str, _Output] = {}
-        self._before: dict[str, _Output | None] = {}  # of what is begun: what was ours before
+        self._done: dict[str, dict[str, Any]] = {}  # last "done" line of each output
+        self._outputs: dict[str, _Output] = {}
+        self._previous: dict[str, _Output | None] = {}  # outputs before the jobs that have begun
         with contextlib.ExitStack() as stack:
-            with self._usable():
+            with self._errors_as_user_errors():
                 self._file = stack.enter_context(open(self.path, "a+b"))
-            stack.enter_context(only_writer(self.path, self._refusal))
-            with self._usable():
+            stack.enter_context(only_writer(self.path, self._lock_message))
+            with self._errors_as_user_errors():
                 self._read()
             self._close = stack.pop_all().close
 
@@ -86,9 +89,9 @@ class Journal:
             os.fsync(self._file.fileno())
         self._close()
 
-    def finished(self, job: Job, settings: Settings) -> bool:
-        """Whether there is nothing to do: the same recording, model and settings were done, and the output is there."""
-        done, figure = self._done.get(self._name(job)), figure_of(job, settings)
+    def finished(self, job: Job, settings: BatchSettings) -> bool:
+        """Return whether the same recording was denoised with the same settings, and its outputs still exist."""
+        done, figure = self._done.get(self._name(job)), job_figure_path(job, settings)
         return (
             done is not None
             and all(done.get(key) == value for key, value in self._key(job, settings).items())
@@ -98,31 +101,34 @@ class Journal:
         )
 
     def interrupted(self, job: Job) -> bool:
-        """Whether a run ended while it was at this output."""
-        ours = self._ours.get(self._name(job))
-        return ours is not None and ours.written is None
+        """Return whether a run ended while it wrote this output."""
+        output = self._outputs.get(self._name(job))
+        return output is not None and output.written is None
 
-    def obstacle(self, job: Job, settings: Settings) -> str | None:
-        """Why the output must not be written unasked: there is one that no run wrote, or of another recording."""
-        figure, ours = figure_of(job, settings), self._ours.get(self._name(job))
-        remedy = "move it elsewhere, or have it replaced with --overwrite"
-        if ours is None:
-            there = [path for path in (job.target, figure) if path is not None and path.exists()]
-            return f"{there[0]}: exists already, and not from an earlier run; {remedy}" if there else None
+    def obstacle(self, job: Job, settings: BatchSettings) -> str | None:
+        """Return why the output must not be replaced without --overwrite, or None.
+
+        It must not if a file exists that no run wrote, that was changed, or that belongs to another recording.
+        """
+        figure, output = job_figure_path(job, settings), self._outputs.get(self._name(job))
+        remedy = "move it to another folder, or replace it with --overwrite"
+        if output is None:
+            existing = [path for path in (job.target, figure) if path is not None and path.exists()]
+            return f"{existing[0]}: exists already and was not written by partae; {remedy}" if existing else None
         if not job.target.exists():
             return None
-        if ours.input != _absolute(job.source):
-            return f"{job.target}: is what {ours.input} became, not {job.source}; {remedy}"
-        if ours.written not in (None, _state(job.target)):
+        if output.input != _absolute(job.source):
+            return f"{job.target}: was denoised from {output.input}, not from {job.source}; {remedy}"
+        if output.written not in (None, _state(job.target)):
             return f"{job.target}: was changed since it was written; {remedy}"
         return None
 
     def begin(self, job: Job) -> None:
-        """On return it is on the disk that the output is ours."""
+        """Record that a job begins, and flush the line to the disk."""
         self._append({"event": "begun", "output": self._name(job), "input": _absolute(job.source)}, flush=True)
 
-    def end(self, outcome: Outcome, settings: Settings) -> None:
-        """Record what came of a job that was begun."""
+    def end(self, outcome: Outcome, settings: BatchSettings) -> None:
+        """Record the outcome of a job that has begun."""
         line: dict[str, Any] = {"output": self._name(outcome.job), **self._key(outcome.job, settings)}
         if outcome.reason is None:
             line |= {"event": "done", "seconds": round(outcome.seconds, 3), "written": outcome.written}
@@ -130,8 +136,8 @@ class Journal:
             line |= {"event": "failed", "reason": outcome.reason}
         self._append(line | ({"notes": outcome.notes} if outcome.notes else {}))
 
-    def refuse(self, outcome: Outcome, settings: Settings) -> None:
-        """Record why a job was not begun."""
+    def refuse(self, outcome: Outcome, settings: BatchSettings) -> None:
+        """Record why a job does not begin."""
         line = {"event": "refused", "output": self._name(outcome.job), **self._key(outcome.job, settings)}
         self._append(line | {"reason": outcome.reason})
 
@@ -139,18 +145,19 @@ class Journal:
         return os.path.relpath(job.target, self._folder)
 
     @staticmethod
-    def _key(job: Job, settings: Settings) -> dict[str, Any]:
+    def _key(job: Job, settings: BatchSettings) -> dict[str, Any]:
+        """Return the values that must be equal for a job to count as done."""
         return {
             "input": _absolute(job.source),
             "size": job.size,
             "mtime_ns": job.mtime_ns,
             "model": settings.checksum,
-            "settings": settings.of_sound(),
+            "settings": settings.sample_settings(),
         }
 
     def _append(self, line: dict[str, Any], flush: bool = False) -> None:
         line["time"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with self._usable():
+        with self._errors_as_user_errors():
             self._file.write(json.dumps(line).encode() + b"\n")
             self._file.flush()
             if flush:
@@ -159,47 +166,47 @@ class Journal:
 
     def _read(self) -> None:
         self._file.seek(0)
-        unreadable, whole = 0, True
+        unreadable, complete = 0, True
         for text in self._file:
-            whole = text.endswith(b"\n")
+            complete = text.endswith(b"\n")
             try:
                 line = json.loads(text)
-                newer = line.get("version", VERSION) != VERSION
+                other_version = line.get("version", VERSION) != VERSION
                 self._apply(line)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 unreadable += 1
                 continue
-            if newer:
-                raise UserError(f"{self.path}: of another version of this program; denoise into another folder")
-        if not whole:
+            if other_version:
+                raise UserError(f"{self.path}: was written by another version of partae; denoise into another folder")
+        if not complete:
             self._file.write(b"\n")
         if unreadable:
-            logger.warning("%s: %d lines cannot be read and are passed over", self.path, unreadable)
+            logger.warning("%s: %d lines cannot be read and are ignored", self.path, unreadable)
 
     def _apply(self, line: dict[str, Any]) -> None:
-        """Take in one line, read or written."""
+        """Update the state with a line that was read or written."""
         event, name = line["event"], line.get("output", "")
         if event == "begun":
-            self._before[name] = self._ours.get(name)
-            self._ours[name] = _Output(line["input"], None)
+            self._previous[name] = self._outputs.get(name)
+            self._outputs[name] = _Output(line["input"], None)
         elif event == "done":
             size, mtime_ns = line["written"]
-            self._ours[name] = _Output(line["input"], (size, mtime_ns))
+            self._outputs[name] = _Output(line["input"], (size, mtime_ns))
             self._done[name] = line
-            self._before.pop(name, None)
+            self._previous.pop(name, None)
         elif event == "failed":
-            # Nothing was written: what is there is what was there.
-            before = self._before.pop(name, None)
-            if before is None:
-                self._ours.pop(name, None)
+            # A failed job writes nothing, so the previous output still exists.
+            previous = self._previous.pop(name, None)
+            if previous is None:
+                self._outputs.pop(name, None)
             else:
-                self._ours[name] = before
+                self._outputs[name] = previous
 
-    def _refusal(self) -> str:
-        return f"{self._folder}: {self._holder()} is denoising into it; wait for its end, or choose another folder"
+    def _lock_message(self) -> str:
+        return f"{self._folder}: {self._holder()} is denoising into it; wait until it ends, or choose another folder"
 
     def _holder(self) -> str:
-        """Return who opened the journal last."""
+        """Return the process that opened the journal last, as text."""
         self._file.seek(0)
         runs = [line for line in self._file if line.startswith(b'{"event": "run"')]
         with contextlib.suppress(IndexError, ValueError, KeyError):
@@ -208,13 +215,13 @@ class Journal:
         return "another process"
 
     @contextlib.contextmanager
-    def _usable(self) -> Iterator[None]:
+    def _errors_as_user_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise UserError(
-                f"{self.path}: the journal cannot be read and written: {error.strerror}; free some space on the disk, "
-                "or choose another folder"
+                f"{self.path}: the journal cannot be read or written: {error.strerror}; free some disk space, or "
+                "choose another folder"
             ) from error
 
 

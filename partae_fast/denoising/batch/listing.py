@@ -1,4 +1,4 @@
-"""Which recordings are denoised, and the file that each becomes."""
+"""List the recordings of a run and the output file of each."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,11 @@ from .jobs import Job, Outcome
 
 @dataclass
 class Listing:
-    """The recordings of some inputs.
+    """Recordings of a run.
 
-    jobs: in the order of their names. unusable: outcomes of what fails before it starts. ignored: how many other files
-    lie among the recordings.
+    jobs: one for each recording, in the order of their names.
+    unusable: outcomes of recordings and folders that cannot be read or have a conflicting output.
+    ignored: number of other files in the folders.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -26,60 +27,62 @@ class Listing:
 
 
 def lone_target(inputs: Sequence[PathLike], out: PathLike, overwrite: bool = False) -> Path | None:
-    """The file that the one recording becomes, or None where `out` is a folder.
+    """Return the output file for a single recording, or None if `out` is a folder.
 
-    `out` is a file for one recording, unless it is a folder, ends in "/" or has no suffix.
+    `out` is a folder if it exists as one, ends in "/" or has no suffix, and if there are several recordings.
 
-    Raises UserError where there is no input or the file cannot be written there.
+    Raises UserError if there is no input or the file cannot be written.
     """
     if not inputs:
         raise UserError("no input: name at least one recording or folder")
-    place = Path(out)
-    if len(inputs) > 1 or Path(inputs[0]).is_dir() or _names_folder(out) or not place.suffix:
+    target = Path(out)
+    if len(inputs) > 1 or Path(inputs[0]).is_dir() or _names_folder(out) or not target.suffix:
         return None
-    output_format(place)
-    if place.exists() and Path(inputs[0]).exists() and place.samefile(inputs[0]):
-        raise UserError(f"{place}: is an input, and would be lost; write elsewhere with --out")
-    check_writable(place, overwrite)
-    return place
+    output_format(target)
+    if target.exists() and Path(inputs[0]).exists() and target.samefile(inputs[0]):
+        raise UserError(f"{target}: is an input and would be overwritten; choose another path with --out")
+    check_writable(target, overwrite)
+    return target
 
 
 def list_jobs(inputs: Sequence[PathLike], out: PathLike) -> Listing:
-    """A job for each recording in `inputs`: files, whatever their suffix, and folders, with all folders in them.
+    """Return a job for each recording in `inputs`: files with any suffix, and folders with all subfolders.
 
-    What lies in a folder keeps its place: IN/a/b.wav becomes OUT/a/b.wav. A file goes into OUT itself. A result has its
-    recording's name, with .wav in place of the suffix of a format that is not written here (.mp3, .ogg): its length
-    would change, and signal and noise would not add up. Names that begin with a dot are hidden and passed over, and OUT
-    itself is, where it lies in a folder of recordings. Links are followed.
+    Outputs of a folder keep its structure: IN/a/b.wav becomes OUT/a/b.wav. A file becomes a file in OUT. An output has
+    the recording's name, but suffix .wav if the format cannot be written (.mp3, .ogg), because a lossy format would
+    change the length and the sum of signal and noise. Hidden files and OUT itself are left out; links are followed.
 
-    Raises UserError where an input is not there, `out` cannot be a folder for results, there is no recording at all, or
-    two inputs would put their results in the same place.
+    Raises UserError if an input does not exist, `out` cannot be used as a folder, there are no recordings, or two
+    inputs have the same output.
     """
-    place, listing = Path(out), Listing()
+    folder, listing = Path(out), Listing()
     _check_out(inputs, out)
-    taken: dict[Path, tuple[Path, Path]] = {}
+    claimed: dict[Path, tuple[Path, Path]] = {}  # recording and input of each output
     for name in dict.fromkeys(map(Path, inputs)):
-        root, sources = (name, _recordings(name, place, listing)) if name.is_dir() else (name.parent, [name])
+        root, sources = (name, _recordings(name, folder, listing)) if name.is_dir() else (name.parent, [name])
         for source in sources:
             relative = source.relative_to(root)
-            target = place / (relative if relative.suffix.lower() in FORMATS else relative.with_suffix(".wav"))
-            if target not in taken:
-                taken[target] = source, name
-                _add(listing, source, target)
+            target = folder / (relative if relative.suffix.lower() in FORMATS else relative.with_suffix(".wav"))
+            if target not in claimed:
+                claimed[target] = source, name
+                _add_job(listing, source, target)
                 continue
-            other, of = taken[target]
-            if other == source:
+            other_source, other_input = claimed[target]
+            if other_source == source:
                 continue
-            if of != name:
-                raise UserError(f"{other} and {source} would both become {target}; denoise them into separate folders")
-            reason = f"{source}: would become {target}, as {other} does; rename one, or denoise it on its own"
+            if other_input != name:
+                raise UserError(
+                    f"{other_source} and {source} would both become {target}; denoise them into separate folders"
+                )
+            reason = f"{source}: would become {target}, as {other_source} does; rename one, or denoise it on its own"
             listing.unusable.append(Outcome(Job(source, target, 0, 0), reason=reason))
     if not listing.jobs and not listing.unusable:
-        beside = f", only {listing.ignored} other files" if listing.ignored else ""
+        others = f", only {listing.ignored} other files" if listing.ignored else ""
         raise UserError(
-            f"{', '.join(map(str, inputs))}: no recordings there{beside}; audio files end in .wav, .flac ..."
+            f"{', '.join(map(str, inputs))}: no recordings there{others}; audio files have suffixes such as .wav and "
+            ".flac"
         )
-    _make_folder(place)
+    _create_folder(folder)
     return listing
 
 
@@ -88,30 +91,30 @@ def _names_folder(out: PathLike) -> bool:
 
 
 def _check_out(inputs: Sequence[PathLike], out: PathLike) -> None:
-    place = Path(out)
-    if place.exists() and not place.is_dir():
-        raise UserError(f"{out}: is a file, and a folder is needed for several results; name one with --out")
-    if not _names_folder(out) and place.suffix.lower() in FORMATS:
-        several = f"there are {len(inputs)} inputs" if len(inputs) > 1 else f"{inputs[0]} is a folder"
-        raise UserError(f"{out}: names one file, and {several}; name a folder with --out")
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{out}: is a file, but several outputs need a folder; choose one with --out")
+    if not _names_folder(out) and folder.suffix.lower() in FORMATS:
+        inputs_given = f"there are {len(inputs)} inputs" if len(inputs) > 1 else f"{inputs[0]} is a folder"
+        raise UserError(f"{out}: names one file, but {inputs_given}; name a folder with --out")
     for name in map(Path, inputs):
         if not name.exists():
             raise UserError(f"{name}: no such file or folder; check the name")
-        if name.is_dir() and place.is_dir() and name.samefile(place):
-            raise UserError(f"{out}: is a folder of recordings, which would be lost; write elsewhere with --out")
+        if name.is_dir() and folder.is_dir() and name.samefile(folder):
+            raise UserError(f"{out}: is a folder of recordings, which would be overwritten; choose another with --out")
 
 
-def _make_folder(place: Path) -> None:
+def _create_folder(folder: Path) -> None:
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{place}: the folder cannot be created: {error.strerror}; choose another") from error
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{place}: the folder cannot be written; choose another")
+        raise UserError(f"{folder}: the folder cannot be created: {error.strerror}; choose another") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: the folder cannot be written; choose another")
 
 
 def _recordings(folder: Path, out: Path, listing: Listing) -> Iterable[Path]:
-    """Yield the recordings below a folder, but for those below `out`; note in `listing` what is passed over."""
+    """Yield the recordings in a folder, without those in `out`; count ignored and unreadable ones in `listing`."""
     recordings = Recordings(folder, skip=out)
     yield from recordings
     listing.ignored += recordings.ignored
@@ -119,11 +122,11 @@ def _recordings(folder: Path, out: Path, listing: Listing) -> Iterable[Path]:
         listing.unusable.append(Outcome(Job(path, path, 0, 0), reason=message))
 
 
-def _add(listing: Listing, source: Path, target: Path) -> None:
+def _add_job(listing: Listing, source: Path, target: Path) -> None:
     try:
         state = source.stat()
     except OSError as error:
-        reason = f"{source}: cannot be read: {error.strerror}; check where it is"
+        reason = f"{source}: cannot be read: {error.strerror}; check the path"
         listing.unusable.append(Outcome(Job(source, target, 0, 0), reason=reason))
         return
     listing.jobs.append(Job(source, target, state.st_size, state.st_mtime_ns))

@@ -1,4 +1,4 @@
-"""The experiment of Grais & Plumbley 2017: convolutional against feed-forward networks, at taking songs apart."""
+"""The experiment of Grais & Plumbley 2017: source separation by convolutional and feed-forward networks."""
 
 from .experiment import run
 

@@ -1,4 +1,4 @@
-"""The paper's claims, each with a rule that was set before any network was trained, and what this run says of it."""
+"""The claims of Grais & Plumbley 2017, with their rules and verdicts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,16 +6,20 @@ from typing import Any
 import numpy as np
 
 from ..claims import Claim
-from .scores import Row, normalised
+from .scores import Row, improvement
 
 CONVOLUTIONAL, FEED_FORWARD = "cdae", "fnn"
-EQUAL = 1.0  # dB, what counts as about the same
-LIKELY = 0.05  # the most that a difference by chance may be likely
-LEAST_SONGS = 6  # of fewer, no outcome is that unlikely
+MAX_DIFFERENCE = 1.0  # dB, within which two networks are about equal
+SIGNIFICANCE = 0.05
+MIN_SONGS = 6  # with fewer songs, no outcome of the test is significant
 
 
-def judge(rows: Sequence[Row], parameters: Mapping[str, int]) -> list[Claim]:
-    """The verdict on each claim, from the rows of songs (see `scores`) and the parameters of a network of each kind.
+def check_claims(rows: Sequence[Row], parameters: Mapping[str, int]) -> list[Claim]:
+    """Check each claim.
+
+    Args:
+        rows: of the songs; see `scores`.
+        parameters: numbers of parameters of a network, by kind.
 
     Grais & Plumbley 2017, abstract, section 4 and figures 2 to 4.
     """
@@ -23,53 +27,53 @@ def judge(rows: Sequence[Row], parameters: Mapping[str, int]) -> list[Claim]:
 
 
 def differences(rows: Sequence[Row], source: str) -> list[float]:
-    """By how many dB of SDR the convolutional network is above the other, song by song."""
-    ours, theirs = (normalised(rows, method, source, "sdr") for method in (CONVOLUTIONAL, FEED_FORWARD))
-    return [value - theirs[song] for song, value in ours.items()]
+    """Return the SDR of the convolutional network minus that of the feed-forward network for each song, in dB."""
+    cdae, fnn = (improvement(rows, method, source, "sdr") for method in (CONVOLUTIONAL, FEED_FORWARD))
+    return [value - fnn[song] for song, value in cdae.items()]
 
 
 def _equal(rows: Sequence[Row]) -> Claim:
-    found = {source: differences(rows, source) for source in ("vocals", "bass")}
-    told = all(found.values())
+    by_source = {source: differences(rows, source) for source in ("vocals", "bass")}
+    decidable = all(by_source.values())
     return Claim(
         "a",
         "On vocals and bass the CDAE is about as good as the FNN",
-        f"The median over the songs of the difference in SDR is within {EQUAL:g} dB either way, on both",
-        all(abs(np.median(values)) <= EQUAL for values in found.values()) if told else None,
-        "; ".join(f"{source} {_median(values)}" for source, values in found.items()),
+        f"On both, the median difference in SDR over the songs is within {MAX_DIFFERENCE:g} dB",
+        all(abs(np.median(values)) <= MAX_DIFFERENCE for values in by_source.values()) if decidable else None,
+        "; ".join(f"{source} {_summary(values)}" for source, values in by_source.items()),
     )
 
 
 def _better(rows: Sequence[Row]) -> Claim:
     from scipy.stats import wilcoxon
 
-    found = differences(rows, "drums")
-    told = len(found) >= LEAST_SONGS
-    test: Any = wilcoxon(found) if told and any(found) else None
-    chance = 1.0 if test is None else float(test.pvalue)
+    drums = differences(rows, "drums")
+    decidable = len(drums) >= MIN_SONGS
+    test: Any = wilcoxon(drums) if decidable and any(drums) else None
+    p = 1.0 if test is None else float(test.pvalue)
     return Claim(
         "b",
         "On drums the CDAE is better",
-        "The median over the songs of the difference in SDR is above 0 dB, and Wilcoxon's signed-rank test gives p "
-        f"below {LIKELY:g} ({LEAST_SONGS} songs or more)",
-        bool(np.median(found) > 0 and chance < LIKELY) if told else None,
-        f"drums {_median(found)}" + (f", p {chance:.2g}" if told else ""),
+        "The median difference in SDR over the songs is above 0 dB, and Wilcoxon's signed-rank test gives p below "
+        f"{SIGNIFICANCE:g} ({MIN_SONGS} songs or more)",
+        bool(np.median(drums) > 0 and p < SIGNIFICANCE) if decidable else None,
+        f"drums {_summary(drums)}" + (f", p {p:.2g}" if decidable else ""),
     )
 
 
 def _smaller(parameters: Mapping[str, int]) -> Claim:
-    ours, theirs = parameters[CONVOLUTIONAL], parameters[FEED_FORWARD]
-    share = 100 * ours / theirs
+    cdae, fnn = parameters[CONVOLUTIONAL], parameters[FEED_FORWARD]
+    share = 100 * cdae / fnn
     return Claim(
         "c",
-        "It does so with 1 % of the parameters",
-        "The share of the parameters, rounded to a whole per cent, is 1",
+        "The CDAE has 1 % of the parameters",
+        "The share of the parameters, rounded to whole per cent, is 1 %",
         round(share) == 1,
-        f"{ours:,} against {theirs:,}, {share:.2f} %",
+        f"{cdae:,} against {fnn:,}, {share:.2f} %",
     )
 
 
-def _median(values: Sequence[float]) -> str:
+def _summary(values: Sequence[float]) -> str:
     if not values:
-        return "is not there"
+        return "missing"
     return f"{np.median(values):+.2f} dB (from {min(values):+.2f} to {max(values):+.2f}, {len(values)} songs)"

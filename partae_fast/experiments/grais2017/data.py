@@ -1,6 +1,5 @@
-"""What the networks learn from and are tested on: songs of a folder, or songs made by code and two speakers."""
+"""Songs for training and tests: from a folder, or synthetic songs and a recording of two speakers."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,131 +8,135 @@ import numpy as np
 
 from ...audio.files import PathLike
 from ...errors import UserError
-from ...systems.cdae import Piece, Settings, StemExcerpts, material_of
+from ...systems.cdae import Piece, Settings, StemExcerpts, make_excerpts
 from ...training.stems import TRAINING, Song, songs
 from . import synthesis
-
-logger = logging.getLogger("partae_fast")
 
 TESTING = "test"
 SPEAKERS = "separation"  # in the folder of the project's test recordings
 
-# The small run: as many songs, and as long, as two processor cores can learn from in some minutes.
-LEARNT, LEARNT_SECONDS = 4, 10.0
-TESTED, TESTED_SECONDS = 8, 6.0
+# The small run has as many songs as two CPU cores can learn in some minutes.
+TRAINING_SONGS, TRAINING_SECONDS = 4, 10.0
+TEST_SONGS, TEST_SECONDS = 8, 6.0
 SMALL_EPOCHS, SMALL_BATCH = 20, 20
-# Two speakers, 4 s in all: the share of time that is learnt from; an epoch of so little is one step.
-SPOKEN_SHARE, SPOKEN_EPOCHS = 0.6, 60
+# The recording of two speakers lasts 4 s; this share is for training. Its epochs have one step each.
+SPEAKERS_SHARE, SPEAKERS_EPOCHS = 0.6, 60
 
 
 @dataclass(frozen=True)
-class Task:
-    """One thing to be learnt: pieces to learn from and others, or other times of them, to be tested on.
+class Dataset:
+    """Pieces for training, and other pieces or later parts of the same for tests.
 
-    settings: by the kind of network. about: what it is, in words.
+    Attributes:
+        name: in tables and file names.
+        training, test: pieces with the same sources.
+        settings: by kind of network.
+        description: one line.
     """
 
     name: str
-    learnt: list[Piece]
-    tested: list[Piece]
+    training: list[Piece]
+    test: list[Piece]
     settings: dict[str, Settings]
-    about: str
+    description: str
 
-    def material(self, network: str) -> StemExcerpts:
-        return material_of(self.learnt, self.settings[network])
+    def excerpts(self, network: str) -> StemExcerpts:
+        """Return the training data of a kind of network."""
+        return make_excerpts(self.training, self.settings[network])
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(self.learnt[0].stems)
+        """The names of the sources."""
+        return tuple(self.training[0].stems)
 
 
-def tasks(
+def load(
     data: PathLike | None,
     epochs: int | None = None,
     batch: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
-) -> list[Task]:
-    """The tasks that a folder holds; see `run` for its layout. None: songs made by code.
+) -> list[Dataset]:
+    """Return the datasets of a folder, the one for the claims first; see `run` for the layout and the arguments.
 
-    Raises UserError where songs cannot be learnt from.
+    Raises UserError if the songs are unsuitable for training.
     """
     folder = None if data is None else Path(data)
     if folder is not None and not (folder / SPEAKERS).is_dir():
         return [_recorded(folder, epochs, batch, seconds)]
-    found = [_made(seed, epochs, batch, seconds)]
-    return found if folder is None else [*found, _spoken(folder / SPEAKERS, epochs, batch)]
+    synthetic = _synthetic(seed, epochs, batch, seconds)
+    return [synthetic] if folder is None else [synthetic, _speakers(folder / SPEAKERS, epochs, batch)]
 
 
-def _settings(rate: int, epochs: int, batch: int | None, segments: int) -> dict[str, Settings]:
-    """Of both networks: `segments` in a batch of the convolutional one where the paper's number is not wanted."""
+def _settings(rate: int, epochs: int, batch: int | None, cdae_batch: int) -> dict[str, Settings]:
+    """Return the settings of both networks; `cdae_batch` is the default batch of the convolutional network."""
     common = Settings(rate=rate, epochs=epochs)
     return {
         "fnn": replace(common, network="fnn", batch=batch or common.batch),
-        "cdae": replace(common, network="cdae", batch=batch or segments),
+        "cdae": replace(common, network="cdae", batch=batch or cdae_batch),
     }
 
 
-def _made(seed: int, epochs: int | None, batch: int | None, seconds: float | None) -> Task:
+def _synthetic(seed: int, epochs: int | None, batch: int | None, seconds: float | None) -> Dataset:
     rate = Settings.rate
 
     def piece(number: int, duration: float) -> Piece:
         stems = synthesis.song(seed, number, min(seconds or duration, duration), rate)
         return Piece(f"song {number + 1}", np.sum(list(stems.values()), axis=0), stems)
 
-    learnt = [piece(number, LEARNT_SECONDS) for number in range(LEARNT)]
-    tested = [piece(LEARNT + number, TESTED_SECONDS) for number in range(TESTED)]
-    return Task(
+    training = [piece(number, TRAINING_SECONDS) for number in range(TRAINING_SONGS)]
+    test = [piece(TRAINING_SONGS + number, TEST_SECONDS) for number in range(TEST_SONGS)]
+    return Dataset(
         "songs",
-        learnt,
-        tested,
+        training,
+        test,
         _settings(rate, epochs or SMALL_EPOCHS, batch, SMALL_BATCH),
-        f"Songs made by code (seed {seed}), not recorded: {_lengths(learnt, rate)} to learn from, "
-        f"{_lengths(tested, rate)} to be tested on. The paper has 50 and 50 songs of DSD100.",
+        f"Synthetic songs (seed {seed}): {_durations(training, rate)} for training, {_durations(test, rate)} for "
+        "tests. The paper has 50 and 50 songs of DSD100.",
     )
 
 
-def _recorded(folder: Path, epochs: int | None, batch: int | None, seconds: float | None) -> Task:
+def _recorded(folder: Path, epochs: int | None, batch: int | None, seconds: float | None) -> Dataset:
     settings = _settings(Settings.rate, epochs or Settings.epochs, batch, Settings.batch)
-    parted = [folder / TRAINING, folder / TESTING]
-    if all(path.is_dir() for path in parted):
-        learnt, tested = (songs([path]) for path in parted)
+    subfolders = [folder / TRAINING, folder / TESTING]
+    if all(path.is_dir() for path in subfolders):
+        training_songs, test_songs = (songs([path]) for path in subfolders)
     else:
-        found = songs([folder])
-        if len(found) < 2:
-            raise UserError(f"{folder}: has one song; give two or more, to learn from some and test on others")
-        half = (len(found) + 1) // 2
-        learnt, tested = found[:half], found[half:]
-    if learnt[0].stems.keys() != tested[0].stems.keys():
-        raise UserError(f"{folder}: songs in {TRAINING}/ and {TESTING}/ have other stems; give the same in both")
-    read = [[_read(song, folder, seconds) for song in part] for part in (learnt, tested)]
+        all_songs = songs([folder])
+        if len(all_songs) < 2:
+            raise UserError(f"{folder}: has one song; give two or more, because some are for tests")
+        half = (len(all_songs) + 1) // 2
+        training_songs, test_songs = all_songs[:half], all_songs[half:]
+    if training_songs[0].stems.keys() != test_songs[0].stems.keys():
+        raise UserError(f"{folder}: songs in {TRAINING}/ and {TESTING}/ have different stems; give the same in both")
+    training, test = ([_read(song, folder, seconds) for song in part] for part in (training_songs, test_songs))
     limit = f", the first {seconds:g} s of each" if seconds else ""
-    return Task(
+    return Dataset(
         "songs",
-        read[0],
-        read[1],
+        training,
+        test,
         settings,
-        f"Songs in {folder.name}: {_lengths(read[0], Settings.rate)} to learn from, "
-        f"{_lengths(read[1], Settings.rate)} to be tested on{limit}. The paper has 50 and 50 songs of DSD100.",
+        f"Songs in {folder.name}: {_durations(training, Settings.rate)} for training, "
+        f"{_durations(test, Settings.rate)} for tests{limit}. The paper has 50 and 50 songs of DSD100.",
     )
 
 
-def _spoken(folder: Path, epochs: int | None, batch: int | None) -> Task:
+def _speakers(folder: Path, epochs: int | None, batch: int | None) -> Dataset:
     (song,) = songs([folder])
     rate = song.rate
     mixture, stems = song.read(rate)
-    cut = round(len(mixture) * SPOKEN_SHARE)
-    learnt, tested = (
+    cut = round(len(mixture) * SPEAKERS_SHARE)
+    training, test = (
         Piece(Path(song.name).name, mixture[part], dict(zip(song.stems, stems[:, part], strict=True)))
         for part in (slice(cut), slice(cut, None))
     )
-    return Task(
+    return Dataset(
         "speakers",
-        [learnt],
-        [tested],
-        _settings(rate, epochs or SPOKEN_EPOCHS, batch, SMALL_BATCH),
-        f"Two speakers, one recording at {rate} Hz: {cut / rate:.1f} s to learn from, the other "
-        f"{(len(mixture) - cut) / rate:.1f} s to be tested on. No claim rests on it.",
+        [training],
+        [test],
+        _settings(rate, epochs or SPEAKERS_EPOCHS, batch, SMALL_BATCH),
+        f"Two speakers, one recording at {rate} Hz: {cut / rate:.1f} s for training, the other "
+        f"{(len(mixture) - cut) / rate:.1f} s for tests. The claims do not depend on it.",
     )
 
 
@@ -146,5 +149,6 @@ def _read(song: Song, folder: Path, seconds: float | None) -> Piece:
     )
 
 
-def _lengths(pieces: Sequence[Piece], rate: int) -> str:
-    return f"{len(pieces)} songs, {sum(len(piece.mixture) for piece in pieces) / rate:.0f} s in all"
+def _durations(pieces: Sequence[Piece], rate: int) -> str:
+    noun = "song" if len(pieces) == 1 else "songs"
+    return f"{len(pieces)} {noun}, {sum(len(piece.mixture) for piece in pieces) / rate:.0f} s in total"

@@ -1,7 +1,5 @@
-"""All of it in one call: songs, both kinds of network, what they make of songs they have not heard, claims, figure."""
+"""The whole experiment: songs, networks of both kinds, separation of test songs, claims and figure."""
 
-import csv
-import io
 import logging
 import time
 from collections.abc import Sequence
@@ -15,10 +13,11 @@ from ...models.separation import SourceSeparator
 from ...models.storage import save
 from ...systems.cdae import LEARNING_RATE, OPTIMIZER, fit_excerpts
 from ...training.options import TrainingOptions
-from .claims import CONVOLUTIONAL, FEED_FORWARD, judge
-from .data import Task, tasks
-from .figure import figure
-from .report import report
+from ..tables import write_csv
+from .claims import CONVOLUTIONAL, FEED_FORWARD, check_claims
+from .data import Dataset, load
+from .figures import draw_figure
+from .markdown import claims_markdown
 from .scores import Row, scores
 
 logger = logging.getLogger("partae_fast")
@@ -36,41 +35,46 @@ def run(
     resume: bool = False,
     progress: bool | None = None,
 ) -> dict[str, Any]:
-    """Train a convolutional and a feed-forward network for each source, take unheard songs apart, judge the claims.
+    """Train a convolutional and a feed-forward network for each source, separate test songs, and check the claims.
 
     Args:
         out: a folder for results.csv (the ratios of every song, source and method), boxplots.png, boxplots.svg,
-            claims.md and the models; created if it is not there.
-        data: songs in stems: train/SONG/ and test/SONG/ with a file for each source (the layout of MUSDB18-HQ), or
-            folders of songs, of which the first half is learnt from. Of the project's test recordings, or None, a small
-            run on songs made by code; of those recordings on two speakers too.
-        epochs, batch: at most, and segments in a step; None for the paper's 100 and 100, in the small run for 20 (60
-            of the speakers) and, of the convolutional network, 20.
+            claims.md and the models; created if missing.
+        data: a folder of songs in stems: train/SONG/ and test/SONG/ with a file for each source (the layout of
+            MUSDB18-HQ), or SONG/ folders, the first half of which is for training. None for a small run on synthetic
+            songs. The folder of the project's test recordings adds a recording of two speakers to the small run.
+        epochs: at most; None for the paper's 100, or in the small run for 20 (songs) and 60 (speakers).
+        batch: segments per step; None for the paper's 100, or in the small run for 20 with the convolutional network.
         seconds: of each song, at most; None for all.
-        seed: of weights and draws, and of songs made by code.
-        backend, device, progress: as for `Trainer`. resume: go on from the checkpoints in `out`.
+        seed: of weights, batches and synthetic songs.
+        backend, device, progress: as for `Trainer`.
+        resume: whether to continue from the checkpoints in `out`.
 
-    Returns claims (letter, claim, rule, holds, figures), conditions, seconds and files.
+    Returns:
+        A dictionary with claims (the fields of each `Claim`), conditions, seconds and files.
 
-    Raises UserError where songs cannot be learnt from, or a result cannot be written.
+    Raises UserError if the songs are unsuitable for training or a result cannot be written.
 
     Grais & Plumbley 2017, section 4.
     """
     started, out = time.monotonic(), Path(out)
-    found = tasks(data, epochs, batch, seconds, seed)
+    datasets = load(data, epochs, batch, seconds, seed)
     try:
         out.mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"{out}: cannot be a folder: {error.strerror}; name another with --out") from error
-    conditions = [task.about for task in found]
+        raise UserError(f"{out}: the folder cannot be created: {error.strerror}; name another with --out") from error
+    conditions = [dataset.description for dataset in datasets]
     for line in conditions:
         logger.info("%s", line)
-    rows, silent, parameters, checkpoints = [], [], {}, []
-    for task in found:
+    rows: list[Row] = []
+    silent: list[str] = []
+    parameters: dict[str, int] = {}
+    checkpoints: list[Path] = []
+    for dataset in datasets:
         models: dict[str, SourceSeparator] = {}
         for network in (FEED_FORWARD, CONVOLUTIONAL):
-            checkpoints.append(out / f"{task.name}.{network}.checkpoint")
-            how = TrainingOptions(
+            checkpoints.append(out / f"{dataset.name}.{network}.checkpoint")
+            options = TrainingOptions(
                 seed=seed,
                 backend=backend,
                 device=device,
@@ -79,49 +83,58 @@ def run(
                 overwrite=not resume,
                 progress=progress,
             )
-            since = time.monotonic()
-            models[network] = fit_excerpts(task.material(network), task.settings[network], how)
-            conditions.append(_trained(task, network, models[network], time.monotonic() - since))
+            training_started = time.monotonic()
+            models[network] = fit_excerpts(dataset.excerpts(network), dataset.settings[network], options)
+            conditions.append(_describe(dataset, network, models[network], time.monotonic() - training_started))
             logger.info("%s", conditions[-1])
-            save(models[network], out / f"{task.name}.{network}.safetensors")
+            save(models[network], out / f"{dataset.name}.{network}.safetensors")
             parameters[network] = sum(p.numel() for p in next(iter(models[network].networks)).parameters())
-        rate = task.settings[FEED_FORWARD].rate
-        measured = scores(task.name, task.tested, models, rate, lambda name: logger.info("%s is taken apart", name))
-        rows += measured[0]
-        silent += measured[1]
-    claims = judge([row for row in rows if row["task"] == found[0].name], parameters)
+        rate = dataset.settings[FEED_FORWARD].rate
+        new_rows, new_silent = scores(dataset.name, dataset.test, models, rate, _log_separation)
+        rows += new_rows
+        silent += new_silent
+    return _write(out, datasets[0], conditions, rows, silent, parameters, checkpoints, started)
+
+
+def _log_separation(name: str) -> None:
+    logger.info("separating %s", name)
+
+
+def _describe(dataset: Dataset, network: str, model: Any, seconds: float) -> str:
+    """Return a line that describes the training of a network."""
+    settings, steps = dataset.settings[network], len(model.history.loss)
+    items = f"segments of {model.frames} frames" if model.frames > 1 else "single frames"
+    return (
+        f"{dataset.name}, {network.upper()}: {len(model.sources)} networks, {steps} steps of {settings.batch} {items} "
+        f"(at most {settings.epochs} epochs, 100 in the paper; batch 100 in the paper), {OPTIMIZER}, initial learning "
+        f"rate {LEARNING_RATE:g}, {seconds:.0f} s."
+    )
+
+
+def _write(
+    out: Path,
+    dataset: Dataset,
+    conditions: Sequence[str],
+    rows: Sequence[Row],
+    silent: Sequence[str],
+    parameters: dict[str, int],
+    checkpoints: Sequence[Path],
+    started: float,
+) -> dict[str, Any]:
+    """Check the claims on a dataset, write all files, remove the checkpoints, and return the result of `run`."""
+    song_rows = [row for row in rows if row["task"] == dataset.name]
+    claims = check_claims(song_rows, parameters)
     files = [out / name for name in ("results.csv", "boxplots.png", "boxplots.svg", "claims.md")]
-    _write_table(files[0], rows)
+    write_csv(files[0], rows, 3)
     for path in files[1:3]:
-        figure(path, [row for row in rows if row["task"] == found[0].name], found[0].about)
+        draw_figure(path, song_rows, dataset.description)
     with atomic_path(files[3]) as path:
-        path.write_text(report(claims, conditions, rows, silent, parameters))
+        path.write_text(claims_markdown(claims, conditions, rows, silent, parameters))
     for path in checkpoints:
         path.unlink(missing_ok=True)
     return {
         "claims": [vars(claim) for claim in claims],
-        "conditions": conditions,
+        "conditions": list(conditions),
         "seconds": round(time.monotonic() - started, 1),
         "files": [str(path) for path in files],
     }
-
-
-def _trained(task: Task, network: str, model: Any, seconds: float) -> str:
-    """What a model came to, in a line."""
-    settings, steps = task.settings[network], len(model.history.loss)
-    what = f"segments of {model.frames} frames" if model.frames > 1 else "single frames"
-    return (
-        f"{task.name}, {network.upper()}: {len(model.sources)} networks, {steps} steps of {settings.batch} {what} (at "
-        f"most {settings.epochs} epochs, the paper: 100; batch in the paper: 100), {OPTIMIZER}, learning rate "
-        f"{LEARNING_RATE:g} at first, {seconds:.0f} s."
-    )
-
-
-def _write_table(path: Path, rows: Sequence[Row]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: round(value, 3) if key.endswith("_db") else value for key, value in row.items()})
-    with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue())

@@ -1,4 +1,4 @@
-"""How well the sources of songs are told apart: BSS ratios of both networks' estimates, and of the mixture itself."""
+"""BSS Eval ratios of the separated sources of songs, for both networks and for the mixture itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,50 +10,59 @@ from ...metrics import bss_of_each
 from ...models.separation import SourceSeparator
 from ...systems.cdae import Piece
 
-MIXTURE = "mixture"  # as an estimate of each of its sources
+MIXTURE = "mixture"  # the method that returns the mixture for each source
 RATIOS = ("sdr", "sir", "sar")
 
 Row = dict[str, Any]  # task, song, source, method, and the three ratios in dB
 
 
 def scores(
-    task: str,
+    dataset: str,
     pieces: Sequence[Piece],
     models: Mapping[str, SourceSeparator],
     rate: int,
-    tell: Callable[[str], None] = lambda name: None,
+    progress_callback: Callable[[str], None] = lambda name: None,
 ) -> tuple[list[Row], list[str]]:
-    """A row for each piece, source and method, MIXTURE among them; and the silent sources, which are left out, by name.
+    """Separate each piece with each model and return the rows, and the names of silent sources.
 
-    A source that never sounds in a piece has no ratio, and is no interference either.
+    A source that is silent in a piece has no ratios and is no interference. There is a row for each piece, source that
+    is not silent, and method; one method is MIXTURE.
+
+    Args:
+        dataset: name for the column task.
+        pieces: test pieces.
+        models: by method.
+        rate: of the pieces in Hz.
+        progress_callback: called with the name of each piece.
     """
     rows, silent = [], []
     for piece in pieces:
-        tell(piece.name)
+        progress_callback(piece.name)
         estimates = {name: separate(piece.mixture, rate, model) for name, model in models.items()}
-        sounding = {source: stem for source, stem in piece.stems.items() if stem.any()}
-        silent += [f"{source} of {piece.name}" for source in piece.stems if source not in sounding]
-        for source, stem in sounding.items():
-            others = [other for name, other in sounding.items() if name != source]
+        audible = {source: stem for source, stem in piece.stems.items() if stem.any()}
+        silent += [f"{source} of {piece.name}" for source in piece.stems if source not in audible]
+        for source, stem in audible.items():
+            others = [other for name, other in audible.items() if name != source]
             if not others:
-                continue  # alone in its piece, there is nothing to tell it from
-            made = {MIXTURE: piece.mixture, **{method: parts[source] for method, parts in estimates.items()}}
-            for method, ratios in zip(made, bss_of_each(stem, np.stack(others), list(made.values())), strict=True):
-                where = {"task": task, "song": piece.name, "source": source, "method": method}
-                rows.append({**where, **{f"{name}_db": value for name, value in ratios._asdict().items()}})
+                continue  # without another source there is no interference to measure
+            by_method = {MIXTURE: piece.mixture, **{method: parts[source] for method, parts in estimates.items()}}
+            all_ratios = bss_of_each(stem, np.stack(others), list(by_method.values()))
+            for method, ratios in zip(by_method, all_ratios, strict=True):
+                key = {"task": dataset, "song": piece.name, "source": source, "method": method}
+                rows.append({**key, **{f"{name}_db": value for name, value in ratios._asdict().items()}})
     return rows, silent
 
 
-def normalised(rows: Sequence[Row], method: str, source: str, ratio: str) -> dict[str, float]:
-    """A ratio of a method by song, in dB; of SDR and SIR by how much it is above the mixture's own.
+def improvement(rows: Sequence[Row], method: str, source: str, ratio: str) -> dict[str, float]:
+    """Return a ratio by song in dB: SDR and SIR minus those of the mixture, SAR as it is.
 
-    A mixture has no artefacts: its SAR, 60 dB by this measure whatever it is, is taken off nothing.
+    A mixture has no artefacts, so its SAR is a constant 60 dB.
     """
-    found = _by_song(rows, method, source, ratio)
+    values = _by_song(rows, method, source, ratio)
     if ratio == "sar":
-        return found
-    own = _by_song(rows, MIXTURE, source, ratio)
-    return {song: value - own[song] for song, value in found.items()}
+        return values
+    mixture = _by_song(rows, MIXTURE, source, ratio)
+    return {song: value - mixture[song] for song, value in values.items()}
 
 
 def _by_song(rows: Sequence[Row], method: str, source: str, ratio: str) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""Songs made by code, for where there are no recordings of stems: drum-like, bass-like and voice-like sources.
+"""Synthetic songs, for runs without recorded stems: drums, a bass and a voice.
 
-They share what makes the paper's task what it is: drums are short and wide in frequency, a bass is low and steady,
-a voice is harmonic and glides. They are no music, and no measure of how well real songs are taken apart.
+Drums are short and wide in frequency, the bass is low and steady, and the voice is harmonic and glides, as in the
+paper's songs. Scores on them do not show how well real songs are separated.
 """
 
 import numpy as np
@@ -12,34 +12,34 @@ Random = np.random.Generator
 
 SOURCES = ("bass", "drums", "vocals")
 
-_LEVEL = 0.1  # RMS of a source, before its own gain
-_GAIN = 3.0  # dB, either way
+_LEVEL = 0.1  # RMS of a source before its random gain
+_GAIN = 3.0  # dB; the random gain is within +-3 dB
 _SCALE = np.array([0, 2, 3, 5, 7, 8, 10])  # semitones: natural minor
-# Formants of five vowels in Hz, and how wide and how strong they are.
+# Formants of five vowels, and bandwidths of the formants, in Hz; relative strengths of the formants.
 _VOWELS = np.array([[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410], [300, 870, 2240]])
 _WIDTHS, _STRENGTHS = np.array([90, 110, 170]), np.array([1.0, 0.5, 0.25])
 
 
 def song(seed: int, number: int, seconds: float, rate: int) -> dict[str, NDArray[np.float32]]:
-    """The stems of song `number`, each (seconds * rate,), by source; the same for the same arguments."""
+    """Return the stems of a song, (seconds * rate,) each, by source; equal arguments give equal stems."""
     random = np.random.Generator(np.random.PCG64([seed, number]))
     length = round(seconds * rate)
     beat, key = 60 / random.uniform(85, 140), random.uniform(-3, 3)
-    made = {
+    stems = {
         "bass": _bass(random, length, rate, beat, key),
         "drums": _drums(random, length, rate, beat),
         "vocals": _voice(random, length, rate, beat, key),
     }
-    return {name: _levelled(random, made[name]) for name in SOURCES}
+    return {name: _set_level(random, stems[name]) for name in SOURCES}
 
 
-def _levelled(random: Random, samples: Samples) -> NDArray[np.float32]:
+def _set_level(random: Random, samples: Samples) -> NDArray[np.float32]:
     gain, level = _LEVEL * 10 ** (random.uniform(-_GAIN, _GAIN) / 20), np.sqrt(np.mean(samples**2))
     return (samples * (gain / level if level else 0)).astype(np.float32)
 
 
-def _put(track: Samples, start: float, rate: int, note: Samples) -> None:
-    """Add a note that begins `start` seconds in; what lies beyond the end is cut."""
+def _add(track: Samples, start: float, rate: int, note: Samples) -> None:
+    """Add a note that starts at `start` seconds; the part beyond the end of the track is cut."""
     first = round(start * rate)
     room = max(0, min(len(note), len(track) - first))
     track[first : first + room] += note[:room]
@@ -50,14 +50,14 @@ def _times(seconds: float, rate: int) -> Samples:
 
 
 def _drums(random: Random, length: int, rate: int, beat: float) -> Samples:
-    """Kick, snare and hi-hat, on a grid of quarters of a beat."""
+    """Return kick, snare and hi-hat on a grid of quarter beats."""
     track, kinds = np.zeros(length), {"kick": (0, 6, 10), "snare": (4, 12), "hat": range(0, 16, 2)}
     tuning = random.uniform(0.8, 1.25)
-    for place in range(int(length / rate / (beat / 4)) + 1):
-        for kind, places in kinds.items():
-            swapped = random.random() < 0.08  # a stroke left out, or one more
-            if (place % 16 in places) != swapped:
-                _put(track, place * beat / 4, rate, random.uniform(0.7, 1) * _stroke(random, kind, rate, tuning))
+    for quarter in range(int(length / rate / (beat / 4)) + 1):
+        for kind, pattern in kinds.items():
+            swapped = random.random() < 0.08  # omits a stroke of the pattern, or adds one
+            if (quarter % 16 in pattern) != swapped:
+                _add(track, quarter * beat / 4, rate, random.uniform(0.7, 1) * _stroke(random, kind, rate, tuning))
     return track
 
 
@@ -75,7 +75,7 @@ def _stroke(random: Random, kind: str, rate: int, tuning: float) -> Samples:
 
 
 def _bass(random: Random, length: int, rate: int, beat: float, key: float) -> Samples:
-    """Plucked notes, one or two to a beat, on roots that change with the bar."""
+    """Return plucked notes, one or two per beat, on roots that change at random."""
     track, start, root = np.zeros(length), 0.0, 0
     while start < length / rate:
         if random.random() < 0.3:
@@ -86,19 +86,19 @@ def _bass(random: Random, length: int, rate: int, beat: float, key: float) -> Sa
         note = sum(
             np.sin(2 * np.pi * k * frequency * time) * np.exp(-time * (1 + 0.7 * k)) / k**1.2 for k in range(1, 13)
         )
-        _put(track, start, rate, random.uniform(0.7, 1) * np.minimum(1, time / 0.004) * note)
+        _add(track, start, rate, random.uniform(0.7, 1) * np.minimum(1, time / 0.004) * note)
         start += duration
     return track
 
 
 def _voice(random: Random, length: int, rate: int, beat: float, key: float) -> Samples:
-    """Phrases of syllables: harmonics that glide and waver, shaped by a vowel, with a little breath."""
+    """Return phrases of syllables: harmonics with glide and vibrato, shaped by a vowel, and a little noise."""
     track, start = np.zeros(length), beat * random.uniform(0, 2)
     while start < length / rate:
         for _ in range(random.integers(3, 8)):
             duration = beat * random.choice([0.5, 1.0, 1.5])
             pitch = 196 * 2 ** ((key + random.choice(_SCALE) + 12 * (random.random() < 0.2)) / 12)
-            _put(track, start, rate, _syllable(random, pitch, duration, rate))
+            _add(track, start, rate, _syllable(random, pitch, duration, rate))
             start += duration
         start += beat * random.uniform(0.5, 2)
     return track

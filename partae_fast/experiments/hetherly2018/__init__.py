@@ -1,4 +1,4 @@
-"""The experiment of Hetherly et al. 2018: embeddings, masks, DAE-30 and sparse NMF take noise from voices."""
+"""The experiment of Hetherly et al. 2018: speech denoising by embeddings, masks, DAE-30 and sparse NMF."""
 
 from .experiment import run
 

@@ -1,10 +1,7 @@
-"""All of it in one call: recordings, models, test mixtures, scores, claims, figure."""
+"""The whole experiment: recordings, models, test mixtures, scores, claims and figure."""
 
-import csv
-import io
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +11,20 @@ from ...audio.files import PathLike
 from ...errors import UserError
 from ...models import load as load_model
 from ...models import save
-from ...systems.mixing import Mixing
+from ...systems.mixing import MixtureSettings
 from ...training.options import TrainingOptions
-from .claims import judge
-from .data import Material, load
-from .figure import figure
-from .methods import MODELS, PAPER, SMALL, Sizes, methods_of, steps_of, train
-from .report import report
-from .scores import INSIDE, OUTSIDE, Row, scores
+from ..tables import write_csv
+from .claims import check_claims
+from .data import Recordings, load
+from .figures import draw_figure
+from .markdown import claims_markdown
+from .models import MODELS, PAPER, SMALL, Hyperparameters, estimators_of, steps_of, train
+from .scores import IN_SET, OUT_OF_SET, Row, scores
 
 logger = logging.getLogger("partae_fast")
 
-_TEST_SEED = 2**32 - 1  # of the test mixtures; training's are small
+STEPS, SMALL_STEPS = 20000, 600  # of the embedding models
+_TEST_SEED = 2**32 - 1  # of the test mixtures; other than the usual seeds of training
 
 
 def run(
@@ -39,52 +38,50 @@ def run(
     resume: bool = False,
     progress: bool | None = None,
 ) -> dict[str, Any]:
-    """Train SCE, SCE+MI, DC+MI, DAE-30 and sparse NMF on the same mixtures, measure them, and judge the paper's claims.
+    """Train SCE, SCE+MI, DC+MI, DAE-30 and sparse NMF on the same mixtures, score them, and check the paper's claims.
 
-    On the project's own test recordings networks are small, and the claims say which of them that cannot test.
+    With the project's test recordings the networks are small.
 
     Args:
-        data: a folder with speech/ and noise/, see `data.load`, or the project's test recordings.
-        out: a folder for results.csv (a row for each mixture and method), figure.png, figure.svg, claims.md and, below
-            models/, the models; created if it is not there.
-        steps: of the embedding models, DAE-30 taking half as many; None for 20000, or 600 where networks are small.
-        mixtures: to test on, in-set and as many out-of-set.
+        data: a folder with speech/ and noise/, or the project's test recordings; see `data.load`.
+        out: a folder for results.csv (a row for each mixture and method), figure.png, figure.svg, claims.md and
+            models/; created if missing.
+        steps: of the embedding models; DAE-30 takes half as many. None for 20000, or 600 for small networks.
+        mixtures: test mixtures in each set, in-set and out-of-set.
         seed: of weights and training mixtures.
         backend, device, progress: as for `pf.Trainer`.
-        resume: take what models/ has, and train the rest.
+        resume: whether to keep the models in models/ and train only the others.
 
-    Returns claims (the fields of each), conditions, seconds and files.
+    Returns:
+        A dictionary with claims (the fields of each `Claim`), conditions, seconds and files.
 
-    Raises UserError where recordings are missing or too short, models/ holds another run's and `resume` is false, a
-    result cannot be written, or a loss turned NaN.
+    Raises UserError if recordings are missing or too short, if models/ contains models and `resume` is false, if a
+    result cannot be written, or if a loss becomes NaN.
 
     Hetherly et al. 2018, section 5.
     """
     started, out = time.monotonic(), Path(out)
-    mixing = Mixing()
-    material = load(data, mixing.rate, round(mixing.seconds * mixing.rate / 2))
-    if material.small:
+    mixing = MixtureSettings()
+    recordings = load(data, mixing.rate, round(mixing.seconds * mixing.rate / 2))
+    if recordings.small:
         mixing = replace(mixing, seconds=mixing.seconds / 2)
-    sizes = SMALL if material.small else PAPER
-    steps = steps or (600 if material.small else 20000)
-    conditions = _conditions(material, mixing, sizes, steps, mixtures, seed)
+    hyperparameters = SMALL if recordings.small else PAPER
+    steps = steps or (SMALL_STEPS if recordings.small else STEPS)
+    conditions = _conditions(recordings, mixing, hyperparameters, steps, mixtures, seed)
     for line in conditions.values():
         logger.info("%s", line)
-    how = TrainingOptions(
-        seed=seed, backend=backend, device=device, progress=progress, learning_rate=sizes.learning_rate
-    )
-    models = _models(out / "models", material, mixing, sizes, steps, how, resume)
+    options = TrainingOptions(seed=seed, backend=backend, device=device, progress=progress)
+    models = _train_or_load(out / "models", recordings, mixing, hyperparameters, steps, options, resume)
     rows: list[Row] = []
-    for where, (voices, noises) in ((INSIDE, material.inside), (OUTSIDE, material.outside)):
-        rows += scores(methods_of(models), mixing.sampler(voices, noises, _TEST_SEED), where, mixtures)
-    claims = judge(rows, material.small)
+    for test_set, (voices, noises) in ((IN_SET, recordings.in_set), (OUT_OF_SET, recordings.out_of_set)):
+        rows += scores(estimators_of(models), mixing.sampler(voices, noises, _TEST_SEED), test_set, mixtures)
+    claims = check_claims(rows, recordings.small)
     files = [out / name for name in ("results.csv", "figure.png", "figure.svg", "claims.md")]
-    with atomic_path(files[0]) as path:
-        path.write_text(_table(rows))
+    write_csv(files[0], rows, 2)
     for path in files[1:3]:
-        figure(path, rows, conditions["material"])
+        draw_figure(path, rows, conditions["material"])
     with atomic_path(files[3]) as path:
-        path.write_text(report(claims, conditions, rows))
+        path.write_text(claims_markdown(claims, conditions, rows))
     return {
         "claims": [vars(claim) for claim in claims],
         "conditions": conditions,
@@ -93,49 +90,50 @@ def run(
     }
 
 
-def _models(
-    folder: Path, material: Material, mixing: Mixing, sizes: Sizes, steps: int, how: TrainingOptions, resume: bool
+def _train_or_load(
+    folder: Path,
+    recordings: Recordings,
+    mixing: MixtureSettings,
+    hyperparameters: Hyperparameters,
+    steps: int,
+    options: TrainingOptions,
+    resume: bool,
 ) -> dict[str, Any]:
-    """Every model by name, from the folder where it is there already."""
+    """Return every model by name; models in the folder are loaded and the others trained."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not resume:
-        raise UserError(f"{folder}: holds an earlier run; go on with --resume, or name another folder with --out")
+        raise UserError(
+            f"{folder}: contains an earlier run; continue it with --resume, or name another folder with --out"
+        )
     models = {}
     for name in MODELS:
         path = folder / f"{name}.safetensors"
         if path.exists():
             models[name] = load_model(path)
             continue
-        begun = time.monotonic()
-        rate = sizes.dae_rate if name == "dae-30" else sizes.learning_rate
-        models[name] = train(
-            name, material, mixing, sizes, replace(how, steps=steps_of(name, steps), learning_rate=rate)
-        )
+        started = time.monotonic()
+        models[name] = train(name, recordings, mixing, hyperparameters, steps, options)
         save(models[name], path)
-        logger.info("%s: trained in %.0f s", name, time.monotonic() - begun)
+        logger.info("%s: trained in %.0f s", name, time.monotonic() - started)
     return models
 
 
-def _table(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: round(value, 2) if key.endswith("_db") else value for key, value in row.items()})
-    return text.getvalue()
-
-
 def _conditions(
-    material: Material, mixing: Mixing, sizes: Sizes, steps: int, mixtures: int, seed: int
+    recordings: Recordings,
+    mixing: MixtureSettings,
+    hyperparameters: Hyperparameters,
+    steps: int,
+    mixtures: int,
+    seed: int,
 ) -> dict[str, str]:
-    """What the run is, in lines to be read."""
-    small = "Small networks, for little material: " if material.small else "As in the paper: "
+    """Return lines that describe the run."""
+    kind = "Small networks, for little data: " if recordings.small else "As in the paper: "
     snrs = f"{mixing.snr_low:g} to {mixing.snr_high:g} dB"
     return {
-        "material": material.about,
+        "material": recordings.description,
         "mixing": f"Mixtures of {mixing.seconds:g} s at {mixing.rate} Hz and {snrs}; windows of {mixing.n_fft}, "
-        f"hop {mixing.hop}. {mixtures} mixtures in-set and as many out-of-set are tested on.",
-        "sizes": f"{small}{sizes.about()}",
+        f"hop {mixing.hop}. There are {mixtures} test mixtures in-set and as many out-of-set.",
+        "sizes": f"{kind}{hyperparameters.description()}",
         "training": f"{steps} steps of each embedding model, {steps_of('dae-30', steps)} of DAE-30; seed {seed}.",
-        "clusters": "Of two clusters the one nearer to the clean voice counts, as in the paper.",
+        "clusters": "Of two clusters, the one closer to the clean voice is scored, as in the paper.",
     }

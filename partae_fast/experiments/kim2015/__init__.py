@@ -1,4 +1,4 @@
-"""The experiment of Kim & Smaragdis 2015: denoising autoencoders that adapt to the mixture at hand, and NMF."""
+"""The experiment of Kim & Smaragdis 2015: denoising autoencoders that adapt to each mixture, compared with NMF."""
 
 from .experiment import run
 

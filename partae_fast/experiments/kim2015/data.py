@@ -1,4 +1,4 @@
-"""What the experiment hears: clean voices and noises to learn from, and others of both to be tested on."""
+"""Recordings of the experiment: clean voices and noises for training, and other voices and noises for tests."""
 
 import math
 from collections.abc import Sequence
@@ -17,245 +17,259 @@ from ...errors import UserError
 
 Audio = NDArray[np.float32]
 _T = TypeVar("_T")
+_Paths = dict[str, list[Path]]
 
-RATE, SECONDS = 16000, 0.064  # the paper's rate in Hz and, of 1024 samples, window
+RATE, SECONDS = 16000, 0.064  # of the paper: rate in Hz, and duration of a window of 1024 samples
 
-# Of each speaker's recordings, or of the speakers where these are held apart: those to be tested on, at the end.
-TEST_SHARE = 0.3
-# What is used of larger collections: speakers to learn from and to be tested on, evenly spread, and seconds of one.
+TEST_SHARE = 0.3  # of each speaker's recordings, or of the singers, at the end
+# Limits for large collections: speakers for training and for tests, spread evenly, and seconds of each test.
 TRAINING_VOICES, TEST_VOICES, LONGEST = 20, 10, 3.0
 
 
 @dataclass(frozen=True)
-class Test:
-    """A voice and the noise that it is mixed with, both (T,) at a root mean square of 1."""
+class TestPair:
+    """A voice and the noise to mix with it, (T,) each, with a root mean square of 1."""
 
     voice_name: str
-    kind: str
+    noise_kind: str
     voice: Audio
     noise: Audio
 
-    def mixed(self, snr: float) -> tuple[Audio, Audio]:
-        """The mixture at `snr` dB, and the noise in it; the voice stays as it is."""
+    def mix(self, snr: float) -> tuple[Audio, Audio]:
+        """Return the mixture at `snr` dB and the scaled noise in it; the voice keeps its level."""
         noise = (self.noise * 10 ** (-snr / 20)).astype(np.float32)
         return (self.voice + noise).astype(np.float32), noise
 
 
 @dataclass(frozen=True)
-class Material:
-    """Recordings at `rate`: clean ones and, by kind, noises to learn from; and what is tested, which is not among them.
+class Recordings:
+    """Recordings for training, and pairs of other recordings for tests.
 
-    about: a line that says what it is. small: whether it is so little that small networks suit it.
+    Attributes:
+        rate: of all recordings in Hz.
+        voices: clean training recordings.
+        noises: training recordings of noise, by kind.
+        test_pairs: see `TestPair`.
+        description: of the data, one line.
+        small: whether there is so little data that small networks suit it.
     """
 
     rate: int
-    clean: list[Audio]
-    noise: dict[str, Audio]
-    tests: list[Test]
-    about: str
+    voices: list[Audio]
+    noises: dict[str, Audio]
+    test_pairs: list[TestPair]
+    description: str
     small: bool = False
 
     @property
-    def kinds(self) -> list[str]:
-        """Of noise that is tested."""
-        return list(dict.fromkeys(test.kind for test in self.tests))
+    def test_kinds(self) -> list[str]:
+        """The kinds of noise in the tests."""
+        return list(dict.fromkeys(pair.noise_kind for pair in self.test_pairs))
 
     @property
     def n_fft(self) -> int:
-        """Samples in a window: 1024 at 16 kHz, as long in time at other rates."""
+        """Samples in a window: 1024 at 16 kHz, and about the same duration at other rates."""
         return 2 ** round(math.log2(SECONDS * self.rate))
 
     @property
     def spectrogram(self) -> Spectrogram:
-        """All frequencies, with 75 % overlap and the root of a Hann window both ways."""
+        """All frequencies, with 75 % overlap; analysis and synthesis use the square root of a Hann window."""
         n_fft = self.n_fft
         return Spectrogram(rate=self.rate, n_fft=n_fft, hop=n_fft // 4, low=0.0, high=self.rate / 2, window="sqrt-hann")
 
 
-def load(folder: files.PathLike) -> Material:
-    """Speech and noise from a folder laid out in one of three ways.
+def load(folder: files.PathLike) -> Recordings:
+    """Read speech and noise from a folder with one of three layouts.
 
-    clean/SPEAKER/ and noise/KIND/        folders of audio files. Of each speaker's files the last 30 % are tested
-    clean/TRAIN/DR1/SPEAKER/ and so on    as TIMIT is: 20 speakers of TRAIN are learned from, 10 of TEST tested; clean/
-                                          may be left out, with TRAIN/ and TEST/ beside noise/
+    clean/SPEAKER/ and noise/KIND/        folders of audio files; the last 30 % of each speaker's files are for tests
+    clean/TRAIN/DR1/SPEAKER/ and so on    as in TIMIT: 20 speakers of TRAIN are for training and 10 of TEST for tests;
+                                          TRAIN/ and TEST/ may also be in the folder itself, beside noise/
     speech/ and noise/                    the project's test recordings: digits of four speakers and sentences of two;
-                                          ambient noises, a cafe and diffuse noise to learn from, machine, traffic,
-                                          wind and crowd to be tested on
+                                          ambient noises, a cafe and diffuse noise for training; machine, traffic, wind
+                                          and crowd for tests
 
-    The last half of the noise/KIND/ folders, in the order of their names, is tested, and no other. First channels, at
-    the lowest rate of any voice, at most 16 kHz. What is tested of a speaker is joined, 3 s at most, and a shorter
-    noise goes on from its beginning.
+    The second half of the noise/KIND/ folders, sorted by name, is for tests. The first channel of each file is read at
+    the lowest rate of any voice, at most 16 kHz. The test files of a speaker are concatenated and cut to 3 s; noise
+    that is shorter is repeated.
 
-    Raises UserError where folders or files are missing, or a file cannot be read or is silent.
+    Raises UserError if folders or files are missing, or if a file cannot be read or is silent.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one with clean/SPEAKER/ and noise/KIND/")
     small = (folder / "speech").is_dir() and (folder / "noise").is_dir()
-    learned, tested = _project_voices(folder / "speech") if small else _voices(folder)
-    of_training, of_test = _project_noises(folder / "noise") if small else _noises(folder / "noise")
-    rate = min(RATE, *(files.info(path).rate for paths in (*learned.values(), *tested.values()) for path in paths))
-    clean = [_read(path, rate) for paths in learned.values() for path in paths]
-    noise = {kind: _joined(paths, rate) for kind, paths in of_training.items()}
-    voices = {name: _joined(paths, rate)[: round(LONGEST * rate)] for name, paths in tested.items()}
-    noises = {kind: _joined(paths, rate) for kind, paths in of_test.items()}
-    tests = [
-        Test(name, kind, _level(voice), _level(np.resize(sound, len(voice))))
-        for kind, sound in noises.items()
-        for name, voice in voices.items()
+    voice_paths, test_voice_paths = _project_voices(folder / "speech") if small else _voices(folder)
+    noise_paths, test_noise_paths = _project_noises(folder / "noise") if small else _noises(folder / "noise")
+    rates = (files.info(path).rate for paths in (*voice_paths.values(), *test_voice_paths.values()) for path in paths)
+    rate = min(RATE, *rates)
+    voices = [_read(path, rate) for paths in voice_paths.values() for path in paths]
+    noises = {kind: _concatenate(paths, rate) for kind, paths in noise_paths.items()}
+    length = round(LONGEST * rate)
+    test_voices = {name: _concatenate(paths, rate)[:length] for name, paths in test_voice_paths.items()}
+    test_noises = {kind: _concatenate(paths, rate) for kind, paths in test_noise_paths.items()}
+    test_pairs = [
+        TestPair(name, kind, _normalise(voice), _normalise(np.resize(noise, len(voice))))
+        for kind, noise in test_noises.items()
+        for name, voice in test_voices.items()
     ]
-    return Material(rate, clean, noise, tests, _about(rate, clean, noise, voices, noises), small)
+    description = _description(rate, voices, noises, test_voices, test_noises)
+    return Recordings(rate, voices, noises, test_pairs, description, small)
 
 
-def load_singing(folder: files.PathLike) -> Material:
-    """Singing voices and their accompaniment from a folder laid out as MIR-1K is.
+def load_singing(folder: files.PathLike) -> Recordings:
+    """Read singing voices and their accompaniment from a folder with the layout of MIR-1K.
 
-    SINGER_CLIP.wav, in the folder itself or in Wavfile/, of two channels: the accompaniment left, the voice right. The
-    last 30 % of the singers are tested, on the first clip of each, 3 s at most; all clips of the others are learned
-    from.
+    The clips are SINGER_CLIP.wav, in the folder itself or in Wavfile/, with the accompaniment in the left channel and
+    the voice in the right. The last 30 % of the singers are for tests, with the first 3 s of their first clip. All
+    clips of the others are for training.
 
-    Raises UserError where there are not two singers or a clip has not two channels.
+    Raises UserError if there are fewer than two singers, or if a clip does not have two channels.
     """
     folder = Path(folder)
-    place = folder / "Wavfile" if (folder / "Wavfile").is_dir() else folder
-    singers: dict[str, list[Path]] = {}
-    for path in sorted(place.glob("*.wav")):
+    folder = folder / "Wavfile" if (folder / "Wavfile").is_dir() else folder
+    singers: _Paths = {}
+    for path in sorted(folder.glob("*.wav")):
         singers.setdefault(path.stem.partition("_")[0], []).append(path)
     if len(singers) < 2:
-        raise UserError(f"{place}: has clips SINGER_CLIP.wav of {len(singers)} singers; give two or more singers")
-    learned, tested = _apart(list(singers))
-    every = {name: [_two_channels(path) for path in singers[name]] for name in learned}
-    rate = min(RATE, *(rate for clips in every.values() for _, rate in clips))
-    clean, noise = [], {}
-    for name, clips in every.items():
-        parts = [resample(samples, own, rate) for samples, own in clips]
-        clean += [_level(part[:, 1]) for part in parts]
-        noise[name] = np.concatenate([_level(part[:, 0]) for part in parts])
-    tests = []
-    for name in tested:
-        samples, own = _two_channels(singers[name][0])
-        music, voice = resample(samples, own, rate)[: round(LONGEST * rate)].T
-        tests.append(Test(name, "music", _level(voice), _level(music)))
-    voices = {test.voice_name: test.voice for test in tests}
-    return Material(
-        rate, clean, noise, tests, _about(rate, clean, noise, voices, {"their accompaniment": tests[0].noise})
-    )
+        raise UserError(f"{folder}: has clips SINGER_CLIP.wav of {len(singers)} singers; give two or more singers")
+    training, test = _split(list(singers))
+    clips = {name: [_read_clip(path) for path in singers[name]] for name in training}
+    rate = min(RATE, *(clip_rate for of_singer in clips.values() for _, clip_rate in of_singer))
+    voices, noises = [], {}
+    for name, of_singer in clips.items():
+        resampled = [resample(samples, clip_rate, rate) for samples, clip_rate in of_singer]
+        voices += [_normalise(samples[:, 1]) for samples in resampled]
+        noises[name] = np.concatenate([_normalise(samples[:, 0]) for samples in resampled])
+    test_pairs = []
+    for name in test:
+        samples, clip_rate = _read_clip(singers[name][0])
+        music, voice = resample(samples, clip_rate, rate)[: round(LONGEST * rate)].T
+        test_pairs.append(TestPair(name, "music", _normalise(voice), _normalise(music)))
+    test_voices = {pair.voice_name: pair.voice for pair in test_pairs}
+    test_noises = {"their accompaniment": test_pairs[0].noise}
+    description = _description(rate, voices, noises, test_voices, test_noises)
+    return Recordings(rate, voices, noises, test_pairs, description)
 
 
-def _voices(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """By speaker, the files to learn from and those to be tested on."""
+def _voices(folder: Path) -> tuple[_Paths, _Paths]:
+    """Return the training files and the test files of each speaker."""
     clean = folder / "clean" if (folder / "clean").is_dir() else folder
-    parts = {path.name.upper(): path for path in clean.iterdir() if path.is_dir()}
-    if {"TRAIN", "TEST"} <= set(parts):
+    subfolders = {path.name.upper(): path for path in clean.iterdir() if path.is_dir()}
+    if {"TRAIN", "TEST"} <= set(subfolders):
         return (
-            _evenly(_speakers(parts["TRAIN"], "*/*"), TRAINING_VOICES),
-            _evenly(_speakers(parts["TEST"], "*/*"), TEST_VOICES),
+            _spread(_files_by_folder(subfolders["TRAIN"], "*/*"), TRAINING_VOICES),
+            _spread(_files_by_folder(subfolders["TEST"], "*/*"), TEST_VOICES),
         )
     if clean == folder:
         raise UserError(f"{folder}: has neither clean/ nor TRAIN/ and TEST/; give clean/SPEAKER/ and noise/KIND/")
-    speakers = _speakers(clean, "*")
-    divided = {name: _apart(paths) for name, paths in speakers.items()}
-    tested = {name: ends for name, (_, ends) in divided.items() if ends}
-    if not tested:
-        raise UserError(
-            f"{clean}: every speaker has one file alone; give two or more, for some are kept to be tested on"
-        )
-    return {name: begins for name, (begins, _) in divided.items()}, tested
+    training, test = _split_each(_files_by_folder(clean, "*"))
+    if not test:
+        raise UserError(f"{clean}: every speaker has only one file; give two or more, because some are for tests")
+    return training, test
 
 
-def _speakers(folder: Path, pattern: str) -> dict[str, list[Path]]:
-    """The audio files of each folder that the pattern leads to, by its name."""
-    return _of_folders(sorted(path for path in folder.glob(pattern) if path.is_dir()), folder)
-
-
-def _of_folders(folders: Sequence[Path], above: Path) -> dict[str, list[Path]]:
-    found = {path.name: [Path(file) for file in recordings_in(path)] for path in folders}
-    if not found:
-        raise UserError(f"{above}: has no folders of audio files; put each speaker's or each kind's into one")
-    return found
-
-
-def _noises(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    kinds = _of_folders(sorted(path for path in folder.glob("*") if path.is_dir()), folder)
+def _noises(folder: Path) -> tuple[_Paths, _Paths]:
+    """Return the training files and the test files of noise, by kind."""
+    kinds = _files_by_folder(folder, "*")
     if len(kinds) < 2:
-        raise UserError(
-            f"{folder}: has one kind of noise alone; give two or more, for what is tested must not be learned"
-        )
+        raise UserError(f"{folder}: has only one kind of noise; give two or more, because tests need other kinds")
     names = list(kinds)
     half = len(names) - len(names) // 2
     return {name: kinds[name] for name in names[:half]}, {name: kinds[name] for name in names[half:]}
 
 
-def _project_voices(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """Digits by their speakers, the sentences of p287, and one of LJ Speech, which is learned from."""
+def _files_by_folder(folder: Path, pattern: str) -> _Paths:
+    """Return the audio files in each subfolder that matches the pattern, by the subfolder's name."""
+    subfolders = sorted(path for path in folder.glob(pattern) if path.is_dir())
+    paths = {path.name: [Path(file) for file in recordings_in(path)] for path in subfolders}
+    if not paths:
+        raise UserError(f"{folder}: has no folders of audio files; make one for each speaker or kind of noise")
+    return paths
+
+
+def _project_voices(folder: Path) -> tuple[_Paths, _Paths]:
+    """Return digits by speaker, the sentences of p287, and a sentence of LJ Speech, which is for training."""
     digits = sorted(folder.glob("digit_*.flac"))
     names = list(dict.fromkeys(path.stem.split("_")[2] for path in digits))
     speakers = {name: [path for path in digits if path.stem.endswith(f"_{name}")] for name in names}
     speakers["p287"] = sorted(folder.glob("p287_*_clean.flac"))
     speakers["lj050"] = sorted(folder.glob("lj050_*.flac"))
     if not all(speakers.values()):
-        raise UserError(f"{folder}: lacks the digits, p287 or lj050 of the project's test recordings")
-    divided = {name: _apart(paths) for name, paths in speakers.items()}
-    return {name: begins for name, (begins, _) in divided.items()}, {
-        name: ends for name, (_, ends) in divided.items() if ends
-    }
+        raise UserError(f"{folder}: lacks digits, p287 or lj050 of the project's test recordings; add them")
+    return _split_each(speakers)
 
 
-def _project_noises(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    def found(*kinds: str) -> dict[str, list[Path]]:
+def _project_noises(folder: Path) -> tuple[_Paths, _Paths]:
+    def files_of(*kinds: str) -> _Paths:
         paths = {kind: sorted(folder.glob(f"{kind}*.flac")) for kind in kinds}
         missing = [kind for kind in kinds if not paths[kind]]
         if missing:
-            raise UserError(f"{folder}: lacks {missing[0]} of the project's test recordings")
+            raise UserError(f"{folder}: lacks {missing[0]} of the project's test recordings; add it")
         return paths
 
-    return found("ambient", "cafe", "diffuse"), found("machine", "traffic", "wind", "crowd")
+    return files_of("ambient", "cafe", "diffuse"), files_of("machine", "traffic", "wind", "crowd")
 
 
-def _apart(items: list[_T]) -> tuple[list[_T], list[_T]]:
-    """Those to learn from and those to be tested on, at the end: 30 %, one at least; none of one alone."""
-    tested = min(max(1, round(TEST_SHARE * len(items))), len(items) - 1)
-    return items[: len(items) - tested], items[len(items) - tested :]
+def _split_each(speakers: _Paths) -> tuple[_Paths, _Paths]:
+    """Split the files of each speaker; a speaker with one file has no test files and is left out of the tests."""
+    splits = {name: _split(paths) for name, paths in speakers.items()}
+    return (
+        {name: training for name, (training, _) in splits.items()},
+        {name: test for name, (_, test) in splits.items() if test},
+    )
 
 
-def _evenly(items: dict[str, _T], count: int) -> dict[str, _T]:
-    """At most `count` of the items, spread over all."""
+def _split(items: list[_T]) -> tuple[list[_T], list[_T]]:
+    """Return items for training, and the last 30 %, at least one, for tests; a single item is for training."""
+    count = min(max(1, round(TEST_SHARE * len(items))), len(items) - 1)
+    return items[: len(items) - count], items[len(items) - count :]
+
+
+def _spread(items: dict[str, _T], count: int) -> dict[str, _T]:
+    """Return at most `count` of the items, spread evenly."""
     names = list(items)
     chosen = names if len(names) <= count else [names[i * len(names) // count] for i in range(count)]
     return {name: items[name] for name in chosen}
 
 
-def _joined(paths: Sequence[Path], rate: int) -> Audio:
+def _concatenate(paths: Sequence[Path], rate: int) -> Audio:
     return np.concatenate([_read(path, rate) for path in paths])
 
 
 def _read(path: Path, rate: int) -> Audio:
-    """A file's first channel, at a root mean square of 1."""
-    samples, own = files.read(path)
+    """Read the first channel of a file, with a root mean square of 1."""
+    samples, file_rate = files.read(path)
     channel = samples[:, 0]
     if not channel.any():
-        raise UserError(f"{path}: is silent; leave it out")
-    return _level(resample(channel, own, rate))
+        raise UserError(f"{path}: is silent; remove it")
+    return _normalise(resample(channel, file_rate, rate))
 
 
-def _two_channels(path: Path) -> tuple[Audio, int]:
+def _read_clip(path: Path) -> tuple[Audio, int]:
+    """Read a clip of two channels and its rate."""
     samples, rate = files.read(path)
     if samples.shape[1] != 2 or not samples.any(axis=0).all():
-        raise UserError(f"{path}: must have two channels that sound, the accompaniment left and the voice right")
+        raise UserError(f"{path}: must have two channels that are not silent, accompaniment left and voice right")
     return samples, rate
 
 
-def _level(audio: Audio) -> Audio:
+def _normalise(audio: Audio) -> Audio:
+    """Scale audio to a root mean square of 1."""
     return (audio / np.sqrt(np.mean(np.square(audio, dtype=np.float64)))).astype(np.float32)
 
 
-def _about(
-    rate: int, clean: Sequence[Audio], noise: dict[str, Audio], voices: dict[str, Audio], noises: dict[str, Audio]
+def _description(
+    rate: int,
+    voices: Sequence[Audio],
+    noises: dict[str, Audio],
+    test_voices: dict[str, Audio],
+    test_noises: dict[str, Audio],
 ) -> str:
     def listed(sounds: dict[str, Audio]) -> str:
         return ", ".join(f"{name} {len(sound) / rate:.1f} s" for name, sound in sounds.items())
 
     return (
-        f"To learn from: {sum(map(len, clean)) / rate:.0f} s of clean voices, {listed(noise)}. Tested, and never "
-        f"learned from: {listed(voices)}, in {listed(noises)}. At {rate} Hz; every recording at one root mean square."
+        f"Training: {sum(map(len, voices)) / rate:.0f} s of clean voices, {listed(noises)}. Tests: "
+        f"{listed(test_voices)}, in {listed(test_noises)}. The rate is {rate} Hz; all recordings have the same root "
+        "mean square."
     )

@@ -1,7 +1,5 @@
-"""All of it in one call: recordings, networks, adaptation to every test, NMF, claims, figure."""
+"""The whole experiment: recordings, networks, adaptation to every test, NMF, claims and figure."""
 
-import csv
-import io
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,18 +11,25 @@ from ...audio.files import PathLike
 from ...models.adaptive_dae import AdaptiveDenoisingAutoencoder
 from ...systems.adaptive_dae import Settings, fit
 from ...training.loop import progress_bar
-from ...training.material import Material as TrainingMaterial
+from ...training.material import Material
 from ...training.options import TrainingOptions
-from .claims import judge
-from .curves import SINGING, SPEECH, Panel, Row, adapted, unadapted
-from .data import Material, load, load_singing
-from .figure import figure
-from .report import report
+from ..tables import write_csv
+from .claims import check_claims
+from .data import Recordings, load, load_singing
+from .figures import draw_figure
+from .markdown import claims_markdown
+from .scores import SINGING, SPEECH, Panel, Row, adapted_scores, baseline_scores
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Units of a hidden layer; steps of training, their step size; epochs of adaptation, their step size."""
+class Hyperparameters:
+    """Size of the networks, and length and learning rate of training and adaptation.
+
+    Attributes:
+        hidden: units of a hidden layer.
+        steps, learning_rate: of training.
+        epochs, adapting_rate: of adaptation, and its learning rate.
+    """
 
     hidden: int
     steps: int
@@ -33,20 +38,10 @@ class Sizes:
     adapting_rate: float
 
 
-# Those of the paper, but for steps and epochs, which are not printed; and small ones for the project's test recordings,
-# half a minute of speech, where twice the step size takes half the steps and half the epochs.
-PAPER = Sizes(hidden=2048, steps=20000, learning_rate=1e-6, epochs=100, adapting_rate=1e-6)
-SMALL = Sizes(hidden=128, steps=2000, learning_rate=2e-6, epochs=40, adapting_rate=2e-6)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where networks are trained and what decides their bits; see `run`."""
-
-    seed: int
-    backend: str
-    device: str | None
-    progress: bool | None
+# The values of the paper; it does not print steps and epochs.
+PAPER = Hyperparameters(hidden=2048, steps=20000, learning_rate=1e-6, epochs=100, adapting_rate=1e-6)
+# For the project's test recordings, half a minute of speech: twice the learning rate for fewer steps and epochs.
+SMALL = Hyperparameters(hidden=128, steps=2000, learning_rate=2e-6, epochs=40, adapting_rate=2e-6)
 
 
 def run(
@@ -63,48 +58,51 @@ def run(
     device: str | None = None,
     progress: bool | None = None,
 ) -> dict[str, Any]:
-    """Train a network for each number of frames, adapt it to every test at both ratios, and judge the paper's claims.
+    """Train networks, adapt them to every test at both SNRs, and check the paper's claims.
 
     Args:
         data: a folder of speech and noise; see `data.load`.
         out: a folder for results.csv (a row for each measured epoch of each test), figure3.png and claims.md; created
-            if it is not there.
+            if missing.
         singing: a folder of singing voices, for panel e; see `data.load_singing`.
-        hidden: units of a hidden layer. steps, learning_rate: of training. epochs, adapting_rate: of adaptation, and
-            its step size. None for what `PAPER` says, or on the project's test recordings `SMALL`.
-        seed: of weights, batches and dictionaries. backend, device, progress: as for `pf.TrainingOptions`.
+        hidden, steps, learning_rate, epochs, adapting_rate: see `Hyperparameters`; None for the values of `PAPER`, or
+            those of `SMALL` with the project's test recordings.
+        seed: of weights, batches and dictionaries.
+        backend, device, progress: as for `pf.TrainingOptions`.
 
-    Returns claims (letter, claim, rule, holds, figures), conditions, seconds and files.
+    Returns:
+        A dictionary with claims (the fields of each `Claim`), conditions, seconds and files.
 
-    Raises UserError where recordings are missing or a result cannot be written.
+    Raises UserError if recordings are missing or a result cannot be written.
 
     Kim & Smaragdis 2015, section 3 and figure 3.
     """
     started, out = time.monotonic(), Path(out)
-    parts: list[tuple[str, Material, tuple[Panel, ...]]] = [("speech", load(data), SPEECH)]
+    experiments: list[tuple[str, Recordings, tuple[Panel, ...]]] = [("speech", load(data), SPEECH)]
     if singing is not None:
-        parts.append(("singing", load_singing(singing), (SINGING,)))
-    asked = {
+        experiments.append(("singing", load_singing(singing), (SINGING,)))
+    arguments = {
         "hidden": hidden,
         "steps": steps,
         "learning_rate": learning_rate,
         "epochs": epochs,
         "adapting_rate": adapting_rate,
     }
+    changed = {name: value for name, value in arguments.items() if value is not None}
+    options = TrainingOptions(seed=seed, backend=backend, device=device, progress=progress)
     rows: list[Row] = []
     conditions: dict[str, str] = {}
-    for name, material, panels in parts:
-        usual = SMALL if material.small else PAPER
-        sizes = replace(usual, **{key: value for key, value in asked.items() if value is not None})
-        conditions |= _conditions(name, material, panels, sizes, seed)
-        rows += _rows(material, panels, sizes, _Place(seed, backend, device, progress))
-    claims, drawn = judge(rows), [panel for _, _, panels in parts for panel in panels]
+    for name, recordings, panels in experiments:
+        hyperparameters = replace(SMALL if recordings.small else PAPER, **changed)
+        conditions |= _conditions(name, recordings, panels, hyperparameters, seed)
+        rows += _score(recordings, panels, hyperparameters, options)
+    claims, all_panels = check_claims(rows), [panel for _, _, panels in experiments for panel in panels]
     out.mkdir(parents=True, exist_ok=True)
     files = [out / name for name in ("results.csv", "figure3.png", "claims.md")]
-    _write_table(files[0], rows)
-    figure(files[1], rows, drawn, conditions["speech networks"])
+    write_csv(files[0], rows, 4)
+    draw_figure(files[1], rows, all_panels, conditions["speech networks"])
     with atomic_path(files[2]) as path:
-        path.write_text(report(claims, conditions, rows, drawn))
+        path.write_text(claims_markdown(claims, conditions, rows, all_panels))
     return {
         "claims": [vars(claim) for claim in claims],
         "conditions": conditions,
@@ -113,58 +111,50 @@ def run(
     }
 
 
-def _rows(material: Material, panels: Sequence[Panel], sizes: Sizes, place: _Place) -> list[Row]:
-    """All measures on some material: a network for each number of frames, and what does not adapt."""
+def _score(
+    recordings: Recordings, panels: Sequence[Panel], hyperparameters: Hyperparameters, options: TrainingOptions
+) -> list[Row]:
+    """Train a network for each number of frames; return the rows of all panels, baselines last."""
     rows: list[Row] = []
     for context in dict.fromkeys(panel.context for panel in panels):
-        own = [panel for panel in panels if panel.context == context]
-        model = _trained(material, own[0], sizes, place)
-        for panel in own:
-            with progress_bar(str(panel), 0, 2 * len(material.tests), place.progress) as bar:
-                rows += adapted(material, model, panel, sizes.epochs, sizes.adapting_rate, bar.update)
-    return rows + list(unadapted(material, panels, place.seed))
+        of_context = [panel for panel in panels if panel.context == context]
+        model = _train(recordings, of_context[0], hyperparameters, options)
+        for panel in of_context:
+            with progress_bar(str(panel), 0, 2 * len(recordings.test_pairs), options.progress) as bar:
+                rows += adapted_scores(
+                    recordings, model, panel, hyperparameters.epochs, hyperparameters.adapting_rate, bar.update
+                )
+    return rows + list(baseline_scores(recordings, panels, options.seed))
 
 
-def _trained(material: Material, panel: Panel, sizes: Sizes, place: _Place) -> AdaptiveDenoisingAutoencoder:
-    def recordings(channels: Iterable[Any]) -> list[tuple[Any, int]]:
-        return [(channel, material.rate) for channel in channels]
+def _train(
+    recordings: Recordings, panel: Panel, hyperparameters: Hyperparameters, options: TrainingOptions
+) -> AdaptiveDenoisingAutoencoder:
+    def with_rate(channels: Iterable[Any]) -> list[tuple[Any, int]]:
+        return [(channel, recordings.rate) for channel in channels]
 
     settings = Settings(
-        rate=material.rate,
-        n_fft=material.n_fft,
-        hop=material.n_fft // 4,
+        rate=recordings.rate,
+        n_fft=recordings.n_fft,
+        hop=recordings.n_fft // 4,
         context=panel.context,
-        hidden=sizes.hidden,
+        hidden=hyperparameters.hidden,
         layers=panel.layers,
     )
-    run = TrainingOptions(
-        steps=sizes.steps,
-        learning_rate=sizes.learning_rate,
-        seed=place.seed,
-        backend=place.backend,
-        device=place.device,
-        progress=place.progress,
-    )
-    given = TrainingMaterial(clean=recordings(material.clean), noise=recordings(material.noise.values()))
-    return fit(given, settings, run)
+    material = Material(clean=with_rate(recordings.voices), noise=with_rate(recordings.noises.values()))
+    options = replace(options, steps=hyperparameters.steps, learning_rate=hyperparameters.learning_rate)
+    return fit(material, settings, options)
 
 
-def _write_table(path: Path, rows: Sequence[Row]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()})
-    with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue())
-
-
-def _conditions(name: str, material: Material, panels: Sequence[Panel], sizes: Sizes, seed: int) -> dict[str, str]:
-    """What the run is, in lines to be read."""
-    reduced = "" if sizes == PAPER else f" (reduced: of the paper's size are {PAPER.hidden} units and steps of 1e-6)"
+def _conditions(
+    name: str, recordings: Recordings, panels: Sequence[Panel], hyperparameters: Hyperparameters, seed: int
+) -> dict[str, str]:
+    """Return lines that describe the run."""
+    h = hyperparameters
+    reduced = "" if h == PAPER else f" (reduced: the paper has {PAPER.hidden} units and learning rates of 1e-6)"
     return {
-        f"{name} recordings": f"{name.capitalize()}. {material.about}",
-        f"{name} networks": f"{name.capitalize()}: {panels[0].layers} hidden layers of {sizes.hidden} units, "
-        f"{sizes.steps} steps of {sizes.learning_rate:g} on mixtures at 0 dB, windows of {material.n_fft} samples; "
-        f"{sizes.epochs} epochs of adaptation, step size {sizes.adapting_rate:g}{reduced}; seed {seed}.",
+        f"{name} recordings": f"{name.capitalize()}. {recordings.description}",
+        f"{name} networks": f"{name.capitalize()}: {panels[0].layers} hidden layers of {h.hidden} units, "
+        f"{h.steps} steps at {h.learning_rate:g} on mixtures at 0 dB, windows of {recordings.n_fft} samples; "
+        f"{h.epochs} epochs of adaptation at {h.adapting_rate:g}{reduced}; seed {seed}.",
     }

@@ -1,4 +1,4 @@
-"""The experiments of Lusterman 2016: dense, partitioned and Curro autoencoders learn to denoise chords."""
+"""The experiments of Lusterman 2016: dense, partitioned and Curro autoencoders that denoise chords."""
 
 from .experiment import run
 

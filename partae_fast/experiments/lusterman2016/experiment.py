@@ -1,4 +1,4 @@
-"""All of it in one call: models side by side, their curves, the claims, the figures."""
+"""The whole experiment: models trained in parallel, curves, claims and figures."""
 
 import csv
 import io
@@ -21,15 +21,15 @@ from ...errors import UserError
 from ...metrics import bss, peak_normalised_mse, si_sdr, snr
 from ...training.options import chosen_device
 from ...training.trainer import Trainer
-from .claims import judge
-from .curves import LOSS_EVERY, MSE_EVERY, Curves, name_of
-from .figure import FIRST, LAST, NUMBERED, draw, needed, overview
-from .members import BATCH, LEARNING_RATE, N_FFT, RATE, Member, members
-from .report import report
+from .claims import check_claims
+from .figures import FIRST, LAST, NUMBERED, draw_figure, draw_overview, systems_in
+from .markdown import claims_markdown
+from .models import BATCH, LEARNING_RATE, N_FFT, RATE, ModelSpec, model_specs
+from .scores import LOSS_EVERY, MSE_EVERY, Curves, run_name
 
 logger = logging.getLogger("partae_fast")
 
-_RUNS = "runs"  # folder of what was trained, a file each
+_RUNS = "runs"  # folder of finished runs, a file each
 
 
 def run(
@@ -46,47 +46,53 @@ def run(
     device: str | None = None,
     resume: bool = False,
 ) -> dict[str, Any]:
-    """Train the systems of the thesis on chords in noise, and judge its claims.
+    """Train the systems of the thesis on chords in noise, and check its claims.
 
     Args:
-        out: a folder for curves.csv (loss and MSE of every run), figures, claims.md and, below runs/, what each model
-            came to; created if it is not there.
-        steps: of each model; the thesis's 2000 by default.
-        seeds: models of each kind, from `seed` on; figures then have bands.
-        figure: one of the figures 5 to 22, of which alone the models are trained; None for all.
-        as_program: as the thesis's program does it, not as its text.
-        extras: also its deep network, and what it leaves to later work: two-sided FFT, batch normalisation in every
-            layer, and, where `noise` is given, recorded noise.
-        noise: recordings of noise, the first of 5 s or more.
-        jobs: models at a time, each in a process with a thread of its own; None for as many as there are threads.
-        backend, device: as for `pf.Trainer`. On a GPU there is one job.
-        resume: take what runs/ has of the same settings, and train the rest.
+        out: a folder for curves.csv (loss and MSE of every run), figures, claims.md and runs/ (the curves of each
+            model); created if missing.
+        steps: per model, a multiple of 50; the thesis has 2000.
+        seeds: models of each kind; with several, figures have bands.
+        figure: number of a figure, 5 to 22, to train only its models; None for all.
+        as_program: whether to follow the thesis's program rather than its text.
+        extras: whether to add the thesis's deep network and its future work: two-sided FFT, batch normalisation in
+            every layer and, with `noise`, recorded noise.
+        noise: recordings of noise; the first must last 5 s or more.
+        seed: the first seed.
+        jobs: models to train at a time, each in a process with one thread; None for the number of threads. On a GPU
+            there is one job.
+        backend, device: as for `pf.Trainer`.
+        resume: whether to keep the runs of the same settings in runs/ and train only the others.
 
-    Returns claims (the fields of each), conditions, seconds and files.
+    Returns:
+        A dictionary with claims (the fields of each `Claim`), conditions, seconds and files.
 
-    Raises UserError where a setting is out of range, a file cannot be read or written, runs/ holds another run's, or a
-    loss turned NaN.
+    Raises UserError if a setting is out of range, if a file cannot be read or written, if runs/ contains runs with
+    other settings or `resume` is false, or if a loss becomes NaN.
 
     Lusterman 2016, A partitioned autoencoder for audio de-noising.
     """
     started, out = time.monotonic(), Path(out)
     if steps % MSE_EVERY:
-        raise UserError(f"steps is {steps}; it must be a multiple of {MSE_EVERY}, for the error is measured so often")
+        raise UserError(
+            f"steps is {steps}; it must be a multiple of {MSE_EVERY}, the steps between two measurements of the MSE"
+        )
     if figure is not None and figure not in NUMBERED:
-        raise UserError(f"figure is {figure}; choose one of {FIRST} to {LAST}")
-    files = tuple(str(Path(path).resolve()) for path in noise or ())
-    if files and not extras:
-        raise UserError("noise is recorded noise for the extras; ask for those too")
-    wanted = members(seeds, seed, as_program, extras, files)
+        raise UserError(f"figure is {figure}; choose a number from {FIRST} to {LAST}")
+    noise_files = tuple(str(Path(path).resolve()) for path in noise or ())
+    if noise_files and not extras:
+        raise UserError("noise is used by the extras alone; add --extras, or omit --noise")
+    specs = model_specs(seeds, seed, as_program, extras, noise_files)
     if figure is not None:
-        wanted = [member for member in wanted if (member.system, member.snr) in needed(figure)]
+        specs = [spec for spec in specs if (spec.system, spec.snr) in systems_in(figure)]
     on_gpu = chosen_device(device, backend).type == "cuda"
-    jobs = 1 if on_gpu else min(jobs or torch.get_num_threads(), len(wanted))
-    curves = _all(out / _RUNS, wanted, steps, backend, device, jobs, resume)
-    curves.sort(key=lambda c: [name_of(m.system, m.snr, m.seed) for m in wanted].index(c.name))
-    conditions = _conditions(steps, seeds, seed, as_program, wanted)
-    claims = judge(curves)
-    files = _write(out, curves, figure, report(claims, conditions, curves))
+    jobs = 1 if on_gpu else min(jobs or torch.get_num_threads(), len(specs))
+    curves = _train_or_load(out / _RUNS, specs, steps, backend, device, jobs, resume)
+    order = [run_name(spec.system, spec.snr, spec.seed) for spec in specs]
+    curves.sort(key=lambda c: order.index(c.name))
+    conditions = _conditions(steps, seeds, seed, as_program, len(specs))
+    claims = check_claims(curves)
+    files = _write(out, curves, figure, claims_markdown(claims, conditions, curves))
     return {
         "claims": [vars(claim) for claim in claims],
         "conditions": conditions,
@@ -95,76 +101,77 @@ def run(
     }
 
 
-def train(member: Member, steps: int, backend: str, device: str | None) -> Curves:
-    """Train a model; returns its curves."""
-    model = member.model().to(chosen_device(device, backend))
-    sampler, (clean, noisy) = member.material()
-    trainer = Trainer(model, sampler, member.penalty, "adam", backend, learning_rate=LEARNING_RATE, progress=False)
-    mse, seconds = [_error(model, clean, noisy)], 0.0
+def train(spec: ModelSpec, steps: int, backend: str, device: str | None) -> Curves:
+    """Train a model and return its curves."""
+    model = spec.model().to(chosen_device(device, backend))
+    sampler, (clean, noisy) = spec.training_data()
+    trainer = Trainer(model, sampler, spec.penalty, "adam", backend, learning_rate=LEARNING_RATE, progress=False)
+    mse, seconds = [_mse(model, clean, noisy)], 0.0
     while trainer.step < steps:
-        begun = time.monotonic()
+        started = time.monotonic()
         trainer.run(MSE_EVERY)
-        seconds += time.monotonic() - begun
-        mse.append(_error(model, clean, noisy))
+        seconds += time.monotonic() - started
+        mse.append(_mse(model, clean, noisy))
     losses = torch.tensor(trainer.history.loss).view(-1, LOSS_EVERY).mean(1)
-    return Curves(member.system, member.snr, member.seed, losses.tolist(), mse, _final(model, clean, noisy), seconds)
+    return Curves(spec.system, spec.snr, spec.seed, losses.tolist(), mse, _final_scores(model, clean, noisy), seconds)
 
 
-def _error(model: Any, clean: torch.Tensor, noisy: torch.Tensor) -> float:
+def _mse(model: Any, clean: torch.Tensor, noisy: torch.Tensor) -> float:
     return peak_normalised_mse(clean.numpy(), denoise(noisy.numpy(), RATE, model))
 
 
-def _final(model: Any, clean: torch.Tensor, noisy: torch.Tensor) -> dict[str, float]:
-    reference, heard = clean.numpy(), noisy.numpy()
-    found = denoise(heard, RATE, model)
-    gain = snr(reference, found) - snr(reference, heard)
+def _final_scores(model: Any, clean: torch.Tensor, noisy: torch.Tensor) -> dict[str, float]:
+    reference, mixture = clean.numpy(), noisy.numpy()
+    estimate = denoise(mixture, RATE, model)
     return {
-        "snr_gain": gain,
-        "si_sdr": si_sdr(reference, found),
-        "sdr": bss(reference, heard - reference, found).sdr,
+        "snr_gain": snr(reference, estimate) - snr(reference, mixture),
+        "si_sdr": si_sdr(reference, estimate),
+        "sdr": bss(reference, mixture - reference, estimate).sdr,
     }
 
 
-def _all(
-    folder: Path, wanted: Sequence[Member], steps: int, backend: str, device: str | None, jobs: int, resume: bool
+def _train_or_load(
+    folder: Path, specs: Sequence[ModelSpec], steps: int, backend: str, device: str | None, jobs: int, resume: bool
 ) -> list[Curves]:
-    """The curves of all members, from the folder where a run of the same settings left them there."""
+    """Return the curves of all models; finished runs are read from the folder and the others trained."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not resume:
-        raise UserError(f"{folder}: holds an earlier run; go on with --resume, or name another folder with --out")
-    found, rest = [], []
-    for member in wanted:
-        known = _known(folder, member, steps)
-        found.append(known) if known else rest.append(member)
-    if known_count := len(found):
-        logger.info("%d of %d models were trained before", known_count, len(wanted))
-    for member, curves in _trained(rest, steps, backend, device, jobs):
-        with atomic_path(_place(folder, member)) as path:
-            path.write_text(json.dumps({"member": asdict(member), "steps": steps, "curves": asdict(curves)}) + "\n")
-        found.append(curves)
+        raise UserError(
+            f"{folder}: contains an earlier run; continue it with --resume, or name another folder with --out"
+        )
+    finished, remaining = [], []
+    for spec in specs:
+        curves = _load(folder, spec, steps)
+        finished.append(curves) if curves else remaining.append(spec)
+    if finished:
+        logger.info("%d of %d models were trained before", len(finished), len(specs))
+    for spec, curves in _train_all(remaining, steps, backend, device, jobs):
+        with atomic_path(_run_path(folder, spec)) as path:
+            path.write_text(json.dumps({"member": asdict(spec), "steps": steps, "curves": asdict(curves)}) + "\n")
+        finished.append(curves)
         logger.info(
             "%d of %d: %s at %+g dB, MSE %.3g, %.0f s",
-            len(found),
-            len(wanted),
-            member.system,
-            member.snr,
+            len(finished),
+            len(specs),
+            spec.system,
+            spec.snr,
             curves.settled_mse,
             curves.seconds,
         )
-    return found
+    return finished
 
 
-def _trained(
-    rest: Sequence[Member], steps: int, backend: str, device: str | None, jobs: int
-) -> Iterator[tuple[Member, Curves]]:
-    """Each member and its curves, as they are done."""
+def _train_all(
+    specs: Sequence[ModelSpec], steps: int, backend: str, device: str | None, jobs: int
+) -> Iterator[tuple[ModelSpec, Curves]]:
+    """Train all models; yield each with its curves when it is done."""
     if jobs == 1:
-        for member in rest:
-            yield member, train(member, steps, backend, device)
+        for spec in specs:
+            yield spec, train(spec, steps, backend, device)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = {pool.submit(train, member, steps, backend, device): member for member in rest}
+        futures = {pool.submit(train, spec, steps, backend, device): spec for spec in specs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -173,28 +180,28 @@ def _trained(
             raise
 
 
-def _place(folder: Path, member: Member) -> Path:
-    return folder / f"{name_of(member.system, member.snr, member.seed)}.json"
+def _run_path(folder: Path, spec: ModelSpec) -> Path:
+    return folder / f"{run_name(spec.system, spec.snr, spec.seed)}.json"
 
 
-def _known(folder: Path, member: Member, steps: int) -> Curves | None:
-    """What the folder has of a member; raises UserError where it is of other settings."""
-    path = _place(folder, member)
+def _load(folder: Path, spec: ModelSpec, steps: int) -> Curves | None:
+    """Read the curves of a finished run, or None; raise UserError if the run had other settings."""
+    path = _run_path(folder, spec)
     if not path.exists():
         return None
     try:
-        kept = json.loads(path.read_text())
-        same = kept["member"] == json.loads(json.dumps(asdict(member))) and kept["steps"] == steps
-        curves = Curves(**kept["curves"])
+        stored = json.loads(path.read_text())
+        same = stored["member"] == json.loads(json.dumps(asdict(spec))) and stored["steps"] == steps
+        curves = Curves(**stored["curves"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete it, and its model is trained again") from error
+        raise UserError(f"{path}: cannot be read ({error}); delete it to train its model again") from error
     if not same:
-        raise UserError(f"{path}: is of other settings; give the same, or name another folder with --out")
+        raise UserError(f"{path}: was trained with other settings; use the same, or name another folder with --out")
     return curves
 
 
 def _write(out: Path, curves: Sequence[Curves], number: int | None, text: str) -> list[Path]:
-    """Write table, figures and claims; returns the files."""
+    """Write table, figures and claims; return the files."""
     files = [out / "curves.csv", out / "claims.md"]
     with atomic_path(files[0]) as path:
         path.write_text(_table(curves))
@@ -202,10 +209,10 @@ def _write(out: Path, curves: Sequence[Curves], number: int | None, text: str) -
         path.write_text(text)
     for each in NUMBERED if number is None else [number]:
         files.append(out / f"figure{each:02d}.png")
-        draw(files[-1], curves, each)
+        draw_figure(files[-1], curves, each)
     if number is None:
         files.append(out / "figures.png")
-        overview(files[-1], curves)
+        draw_overview(files[-1], curves)
     return files
 
 
@@ -214,23 +221,23 @@ def _table(curves: Sequence[Curves]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["system", "snr_db", "seed", "measure", "step", "value"])
     for c in curves:
-        about = [c.system, f"{c.snr:g}", c.seed]
-        writer.writerows([*about, "loss", LOSS_EVERY * (i + 1), f"{x:.5g}"] for i, x in enumerate(c.loss))
-        writer.writerows([*about, "mse", MSE_EVERY * i, f"{x:.5g}"] for i, x in enumerate(c.mse))
+        key = [c.system, f"{c.snr:g}", c.seed]
+        writer.writerows([*key, "loss", LOSS_EVERY * (i + 1), f"{x:.5g}"] for i, x in enumerate(c.loss))
+        writer.writerows([*key, "mse", MSE_EVERY * i, f"{x:.5g}"] for i, x in enumerate(c.mse))
         writer.writerows(
-            [*about, f"{what}_db", MSE_EVERY * (len(c.mse) - 1), f"{x:.2f}"] for what, x in c.final.items()
+            [*key, f"{score}_db", MSE_EVERY * (len(c.mse) - 1), f"{x:.2f}"] for score, x in c.final.items()
         )
     return text.getvalue()
 
 
-def _conditions(steps: int, seeds: int, first: int, as_program: bool, wanted: Sequence[Member]) -> dict[str, str]:
-    """What the run is, in lines to be read."""
-    follows = "the thesis's program" if as_program else "the thesis's text"
+def _conditions(steps: int, seeds: int, first: int, as_program: bool, models: int) -> dict[str, str]:
+    """Return lines that describe the run."""
+    followed = "the thesis's program" if as_program else "the thesis's text"
     bins = "all 1024" if as_program else "512"
     return {
-        "material": f"Chords of four sines in white noise, {N_FFT} samples a frame at {RATE} Hz, {bins} bins of |FFT|.",
-        "measure": "The error is of one chord of a second, the same for all systems of an SNR, with the noisy phase.",
-        "training": f"{len(wanted)} models, after {follows}, {steps} steps of Adam at {LEARNING_RATE:g} each.",
-        "batches": f"{BATCH} items each; seeds {first} to {first + seeds - 1}.",
-        "figures": "Figures 5 to 12 are each system's loss and MSE, 13 to 22 each SNR's, in this order.",
+        "material": f"Chords of four sines in white noise at {RATE} Hz; {N_FFT} samples a frame, {bins} bins of |FFT|.",
+        "measure": "The MSE is that of one chord of 1 s, the same for all systems at an SNR, with the noisy phase.",
+        "training": f"{models} models that follow {followed}, {steps} steps of Adam at {LEARNING_RATE:g} each.",
+        "batches": f"{BATCH} items per batch; seeds {first} to {first + seeds - 1}.",
+        "figures": "Figures 5 to 12 show loss and MSE of each system, figures 13 to 22 at each SNR.",
     }

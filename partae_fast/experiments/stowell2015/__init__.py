@@ -1,4 +1,4 @@
-"""The experiment of Stowell & Turner 2015, section 4: a partitioned against a denoising autoencoder, in two noises."""
+"""The experiment of Stowell & Turner 2015, section 4: partitioned and denoising autoencoders in two kinds of noise."""
 
 from .experiment import run
 

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept."""
+"""The folder of compiled kernels."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ def test_cache_folder_follows_the_sources(tmp_path, monkeypatch):
     jit.cache_folder.cache_clear()
 
 
-def test_an_edit_in_any_room_or_op_is_another_state(tmp_path):
+def test_an_edit_in_any_folder_changes_the_digest(tmp_path):
     shutil.copytree(jit.KERNELS, tmp_path / "kernels")
     assert (tmp_path / "kernels" / "registry.py").is_file()
     before = jit.digest_of_sources(tmp_path / "kernels")
@@ -30,7 +30,7 @@ def test_an_edit_in_any_room_or_op_is_another_state(tmp_path):
         before = after
 
 
-def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path):
+def test_kernels_compile_without_a_writable_home(tmp_path):
     (tmp_path / "file").write_text("")
     script = (
         "import torch, partae_fast as pf;"

@@ -1,4 +1,4 @@
-"""The vectors are those of the processor that Numba compiles for."""
+"""The width of vectors follows the processor that Numba compiles for."""
 
 import llvmlite.binding
 import pytest
@@ -37,12 +37,12 @@ print(VECTOR_BYTES, sum(double.stats.cache_hits.values()))
 )
 def test_registers_of_x86(cpu, features, width_and_count):
     if not llvmlite.binding.get_process_triple().startswith("x86_64"):
-        pytest.skip("LLVM generates code for the host's family alone")
+        pytest.skip("LLVM generates code for the host's family only")
     assert registers(llvmlite.binding.get_process_triple(), cpu, features) == width_and_count
 
 
-def test_code_follows_the_target_and_is_kept_apart(tmp_path, python):
-    """Of two targets in one cache folder, each with vectors of its own, neither loads what the other compiled."""
+def test_each_target_has_code_of_its_own(tmp_path, python):
+    """Two targets with one cache folder each compile their own code, with vectors of their own width."""
     if not llvmlite.binding.get_process_triple().startswith("x86_64"):
         pytest.skip("the targets are x86")
     script = tmp_path / "script.py"

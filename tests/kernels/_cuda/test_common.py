@@ -1,4 +1,4 @@
-"""What the CUDA C implementations share: sources that are joined, launches through the driver."""
+"""Included sources, and launches through the driver."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from partae_fast.kernels._cuda import common
 from partae_fast.kernels.registry import BackendUnavailable
 
 
-def test_sources_are_joined_without_the_shim():
+def test_included_sources_are_inserted_without_the_shim():
     text = common.source("train_steps/train_steps.cuh")
     assert text.count("DEVICE unsigned int first_word(") == text.count("DEVICE void grid_wait(") == 1
     assert '#include "shim.h"' in text and "std::barrier" not in text.replace("#include", "")
@@ -15,13 +15,13 @@ def test_sources_are_joined_without_the_shim():
 
 
 class Driver:
-    """Stands for libcuda: keeps what a launch is given, and answers with an error where it is told to."""
+    """A stand-in for libcuda that records the arguments of a launch and can return an error."""
 
     def __init__(self, status: int = 0):
-        self.status, self.seen = status, common._Configuration()
+        self.status, self.launched = status, common._Configuration()
 
     def cuLaunchKernelEx(self, configuration, function, arguments, extra):
-        self.seen = configuration._obj
+        self.launched = configuration._obj
         return self.status
 
     def cuGetErrorName(self, status, name):
@@ -35,15 +35,19 @@ def launched(monkeypatch, driver: Driver) -> None:
     kernel.launch(128, torch.zeros(2).numpy(), 7)
 
 
-def test_a_launch_says_cluster_and_cooperative(monkeypatch):
+def test_a_launch_has_the_cluster_and_cooperative_attributes(monkeypatch):
     driver = Driver()
     launched(monkeypatch, driver)
-    seen = driver.seen
-    assert (list(seen.grid), list(seen.block), seen.shared, seen.stream) == ([128, 1, 1], [256, 1, 1], 1000, 7)
-    given = {seen.attributes[i].number: list(seen.attributes[i].value)[:3] for i in range(seen.count)}
-    assert given == {common.CLUSTER_DIMENSION: [4, 1, 1], common.COOPERATIVE: [1, 0, 0]}
+    configuration = driver.launched
+    assert list(configuration.grid) == [128, 1, 1] and list(configuration.block) == [256, 1, 1]
+    assert (configuration.shared, configuration.stream) == (1000, 7)
+    attributes_by_number = {
+        configuration.attributes[i].number: list(configuration.attributes[i].value)[:3]
+        for i in range(configuration.count)
+    }
+    assert attributes_by_number == {common.CLUSTER_DIMENSION: [4, 1, 1], common.COOPERATIVE: [1, 0, 0]}
 
 
-def test_a_launch_that_fails_is_told_with_its_figures(monkeypatch):
+def test_a_launch_error_names_its_sizes(monkeypatch):
     with pytest.raises(BackendUnavailable, match="128 blocks of 256 threads in clusters of 4, 1000 bytes"):
         launched(monkeypatch, Driver(720))

@@ -13,25 +13,25 @@ import torch
 
 from partae_fast.conformance.memory import poisoned
 from partae_fast.kernels.train_steps.cuda import Plan, packed
-from partae_fast.kernels.train_steps.run import Run
+from partae_fast.kernels.train_steps.training_run import TrainingRun
 
 HERE = Path(__file__).resolve().parent
 KERNELS = HERE.parents[2] / "kernels"
 COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++20", "-O1", "-pthread", "-Wall", "-Wextra", "-Werror")
 LIBRARY = "-fPIC", "-shared"
-WATCHED = "-g1", "-fsanitize=thread"  # -g1: a race is reported with its line
+WATCHED = "-g1", "-fsanitize=thread"  # -g1: reports of races have line numbers
 
 
 @functools.cache
 def folder() -> tempfile.TemporaryDirectory:
-    """Where libraries lie, as long as this process lives."""
+    """Return the folder of libraries, which is deleted when the process ends."""
     return tempfile.TemporaryDirectory(prefix="partae-shim-")
 
 
 @functools.cache
 def precompiled(*flags: str) -> Path:
-    """A header that includes the shim; g++ reads what stands compiled beside it, where the flags are the same."""
+    """Return a precompiled header of the shim, which g++ uses if the flags are the same."""
     header = Path(tempfile.mkdtemp(dir=folder().name)) / "precompiled.h"
     header.write_text('#include "_cuda/shim.h"\n')
     compiled = header.with_suffix(".h.gch")
@@ -40,7 +40,7 @@ def precompiled(*flags: str) -> Path:
 
 
 def compile_source(source: str, plan: Plan, output: Path, *flags: str, grid: int = 0, kernels: Path = KERNELS) -> Path:
-    """Build SOURCE, a file beside this one, with the plan's kernel from the folder `kernels`, for a grid if given."""
+    """Build SOURCE, a file beside this one, with the plan's kernel from the folder `kernels`."""
     macros = [f"-D{name}={value}" for name, value in {**plan.macros(), "GRID": grid}.items()]
     shim = "-include", str(precompiled(*flags))
     _compile(*FLAGS, *flags, *macros, *shim, f"-I{kernels}", str(HERE / source), "-o", str(output))
@@ -54,26 +54,28 @@ def _compile(*arguments: str) -> None:
 
 @functools.cache
 def library(plan: Plan) -> ctypes.CDLL:
-    """The plan's kernel, built once in a session."""
+    """Return the library of the plan's kernel, built once in a session."""
     output = Path(folder().name) / f"{abs(hash(plan))}.so"
     return ctypes.CDLL(str(compile_source("shim.cpp", plan, output, *LIBRARY)))
 
 
-def train_steps(plan: Plan, blocks: int, runs: Sequence[Run], first: int, steps: int) -> torch.Tensor:
-    """What cuda.train_steps does, on `blocks` blocks of system threads; what it allocates is NaN at first."""
+def train_steps(plan: Plan, blocks: int, runs: Sequence[TrainingRun], first: int, steps: int) -> torch.Tensor:
+    """Run cuda.train_steps on `blocks` blocks of system threads, with memory that is NaN at first."""
     code = library(plan)
     with poisoned():
-        given = packed(runs, plan, blocks, first, steps)
-    code.launch(given.launch.ctypes.data_as(ctypes.c_void_p), blocks)
-    return given.losses
+        launch_data = packed(runs, plan, blocks, first, steps)
+    code.launch(launch_data.launch.ctypes.data_as(ctypes.c_void_p), blocks)
+    return launch_data.losses
 
 
 def races(plan: Plan, blocks: int, output: Path, kernels: Path = KERNELS) -> str:
-    """What the thread sanitizer reports of a few steps on `blocks` blocks; empty where nothing."""
+    """Return the thread sanitizer's report of a few steps on `blocks` blocks; empty if there is none."""
     program = compile_source("races.cpp", plan, output, *WATCHED, grid=blocks, kernels=kernels)
     done = subprocess.run([program], capture_output=True, text=True, timeout=120)
     setarch = shutil.which("setarch")
-    if "unexpected memory mapping" in done.stderr and setarch:  # addresses more random than the sanitizer's tables
+    if (
+        "unexpected memory mapping" in done.stderr and setarch
+    ):  # the sanitizer does not support this much address randomization
         command = [setarch, platform.machine(), "--addr-no-randomize", program]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode in (0, 66), f"exit code {done.returncode}: {done.stderr}"

@@ -17,8 +17,8 @@ int main() {
     const long long shift[RECORDINGS] = {0, LENGTH - STARTS_EACH, 2 * (LENGTH - STARTS_EACH)};
     const long long* group_first = before;
     const long long group_starts[GROUPS] = {STARTS_EACH, STARTS_EACH, STARTS_EACH};
-    std::vector<Run> runs(RUNS);
-    for (Run& run : runs) {
+    std::vector<TrainingRun> runs(RUNS);
+    for (TrainingRun& run : runs) {
         for (int bank = 0; bank < 2; ++bank) {
             run.weights[bank] = numbers(M * H * K, -0.5f, 0.5f);
             for (int i = 0; i < 2; ++i) run.state[bank][i] = numbers(M * H * K, 0.0f, 0.1f);

@@ -3,16 +3,16 @@
 
 extern "C" {
 int shared_bytes(int groups) { return 4 * SHARED_FLOATS + 8 * groups; }
-int run_bytes() { return sizeof(Run); }
+int run_bytes() { return sizeof(TrainingRun); }
 int launch_bytes() { return sizeof(Launch); }
 
 // Where the fields begin: what RUN and LAUNCH of cuda.py must say.
 void run_offsets(int* offsets) {
     const std::vector<size_t> fields = {
-        offsetof(Run, weights),      offsetof(Run, state),         offsetof(Run, source),       offsetof(Run, mean),
-        offsetof(Run, inverse_std),  offsetof(Run, foreground),    offsetof(Run, starts_before), offsetof(Run, shift),
-        offsetof(Run, group_first),  offsetof(Run, group_starts),  offsetof(Run, options),      offsetof(Run, weight_decay),
-        offsetof(Run, latent_weight), offsetof(Run, seed),         offsetof(Run, recordings),   offsetof(Run, noise_items)};
+        offsetof(TrainingRun, weights),      offsetof(TrainingRun, state),         offsetof(TrainingRun, source),       offsetof(TrainingRun, mean),
+        offsetof(TrainingRun, inverse_std),  offsetof(TrainingRun, foreground),    offsetof(TrainingRun, starts_before), offsetof(TrainingRun, shift),
+        offsetof(TrainingRun, group_first),  offsetof(TrainingRun, group_starts),  offsetof(TrainingRun, options),      offsetof(TrainingRun, weight_decay),
+        offsetof(TrainingRun, latent_weight), offsetof(TrainingRun, seed),         offsetof(TrainingRun, recordings),   offsetof(TrainingRun, noise_items)};
     std::copy(fields.begin(), fields.end(), offsets);
 }
 void launch_offsets(int* offsets) {
@@ -21,10 +21,10 @@ void launch_offsets(int* offsets) {
         offsetof(Launch, losses),        offsetof(Launch, counter),      offsetof(Launch, first),
         offsetof(Launch, steps),         offsetof(Launch, batch),        offsetof(Launch, frames),
         offsetof(Launch, signal_groups), offsetof(Launch, noise_groups), offsetof(Launch, corruption_groups),
-        offsetof(Launch, optimiser),     offsetof(Launch, leak)};
+        offsetof(Launch, optimizer),     offsetof(Launch, negative_slope)};
     std::copy(fields.begin(), fields.end(), offsets);
 }
-void optimiser_numbers(int* numbers) {
+void optimizer_numbers(int* numbers) {
     const std::vector<int> rules = {ADADELTA, ADAM, SGD, NESTEROV};
     std::copy(rules.begin(), rules.end(), numbers);
 }

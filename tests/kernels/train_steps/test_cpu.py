@@ -1,4 +1,4 @@
-"""Whole steps on the CPU: the same bits however the work falls, and a cut of the work that follows from the shapes."""
+"""Whole steps on the CPU: bits that do not depend on threads or launches, and the plan of the work."""
 
 from dataclasses import replace
 
@@ -8,8 +8,7 @@ import torch
 
 from partae_fast.conformance.cases import LARGER, TINY, Case
 from partae_fast.conformance.train_steps import make_run
-from partae_fast.kernels.optimiser import RULES
-from partae_fast.kernels.train_steps import cpu, fresh_state
+from partae_fast.kernels.train_steps import RULES, cpu, fresh_state
 
 CPU = torch.device("cpu")
 PAPER = Case("the paper's", 3, 512, 32, 32, 9, 16)
@@ -21,26 +20,26 @@ RECTIFIED = next(case for case in LARGER if case.rectified_output)
 
 @pytest.fixture
 def threads():
-    """Set the number of threads; the one before comes back."""
+    """Set the number of threads for a test."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
 
 
 def outcome(run, first=0, steps=6, launches=1):
-    """Losses, weights and state after `steps` steps in so many launches, the run itself as it was."""
+    """Return losses, weights and state after `steps` steps in `launches` launches of a copy of the run."""
     run, losses = run.copy(), []
     for part in np.array_split(np.arange(first, first + steps), launches):
         losses.append(cpu.train_steps([run], int(part[0]), len(part))[0])
     return [torch.cat(losses), run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]]
 
 
-def assert_same_bits(found, wanted):
-    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+def assert_same_bits(result, expected):
+    assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
 
 
 def variants(case, rule="adadelta"):
-    """Five runs of one shape that differ in all that members of a population may differ in."""
+    """Return five runs of one shape that differ in everything that may differ within a population."""
     runs = []
     for i in range(5):
         run = make_run(case, torch.float32, CPU).copy()
@@ -61,26 +60,26 @@ def variants(case, rule="adadelta"):
 def test_threads_change_no_bit(case, threads):
     run = make_run(case, torch.float32, CPU)
     threads(1)
-    wanted = outcome(run)
-    for count in (2, 3, 7):  # more threads than there may be processors: they yield to each other
+    expected = outcome(run)
+    for count in (2, 3, 7):  # maybe more threads than processors: they yield to each other
         threads(count)
-        assert_same_bits(outcome(run), wanted)
+        assert_same_bits(outcome(run), expected)
 
 
 def test_twenty_runs_give_the_same_bits(threads):
     threads(3)
     run = make_run(PAPER, torch.float32, CPU)
-    wanted = outcome(run, steps=2)
+    expected = outcome(run, steps=2)
     for _ in range(20):
-        assert_same_bits(outcome(run, steps=2), wanted)
+        assert_same_bits(outcome(run, steps=2), expected)
 
 
 @pytest.mark.parametrize("rule", list(RULES))
 def test_launches_change_no_bit(rule):
     run = variants(TINY[2], rule)[1]
-    wanted = outcome(run, first=3, steps=7)
+    expected = outcome(run, first=3, steps=7)
     for launches in (2, 3, 7):
-        assert_same_bits(outcome(run, first=3, steps=7, launches=launches), wanted)
+        assert_same_bits(outcome(run, first=3, steps=7, launches=launches), expected)
 
 
 @pytest.mark.parametrize("case", [PAPER, CORRUPTED, RECTIFIED], ids=lambda case: case.name)
@@ -94,12 +93,12 @@ def test_a_target_that_is_the_source_changes_no_bit(case):
 @pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize("case", [CORRUPTED, TARGETS], ids=lambda case: case.name)
 def test_a_population_has_the_bits_of_its_members_alone(case, rule, count, threads):
-    """Five runs and their turns on fewer threads; with four threads two runs are trained one after the other."""
+    """Five runs take turns on fewer threads; with four threads two runs are trained one after the other."""
     threads(count)
     runs = variants(case, rule)[: 5 if count < 4 else 2]
-    wanted = [outcome(run, first=2, steps=2 * cpu.TURN + 1) for run in runs]
+    expected = [outcome(run, first=2, steps=2 * cpu.TURN + 1) for run in runs]
     losses = cpu.train_steps(runs, 2, 2 * cpu.TURN + 1)
-    for run, row, alone in zip(runs, losses, wanted, strict=True):
+    for run, row, alone in zip(runs, losses, expected, strict=True):
         assert_same_bits([row, run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]], alone)
 
 
@@ -112,24 +111,24 @@ def test_cells_cover_every_window_once(case):
     assert 1 <= cut.partials <= min(cpu.PARTIALS, case.batch * cut.cells_per_item)
 
 
-def test_a_lone_item_is_cut_for_many_threads_and_many_items_are_not():
+def test_one_item_is_cut_into_cells_and_many_items_are_not():
     assert cpu.plan((1, 65536, 32, 32, 9, 16)).partials == cpu.PARTIALS
     assert cpu.plan((1, 512, 32, 32, 9, 16)).partials >= 4
     assert cpu.plan((16, 512, 32, 32, 9, 16)).cells_per_item == 1
 
 
-def test_filters_that_find_nothing_learn_nothing():
+def test_filters_without_a_positive_activation_learn_nothing():
     run = make_run(next(case for case in TINY if case.kind == "negative"), torch.float32, CPU).copy()
     run = replace(run, options=run.options | {"weight_decay": 0.0})
     before = run.w_dec.clone()
     assert run.w_enc.count_nonzero() == 0
     losses = cpu.train_steps([run], 0, 3)
     assert torch.equal(run.w_dec, before) and run.w_enc.count_nonzero() == 0
-    assert torch.isfinite(losses).all() and len(set(losses[0].tolist())) > 1  # of other crops
+    assert torch.isfinite(losses).all() and len(set(losses[0].tolist())) > 1  # the crops differ
 
 
 @pytest.mark.parametrize("case", [PAPER, RECTIFIED], ids=lambda case: case.name)
-def test_what_is_not_finite_shows_in_the_loss(case):
+def test_numbers_that_are_not_finite_reach_the_loss(case):
     run = make_run(case, torch.float32, CPU).copy()
     run.w_enc[0, 0, 0] = float("nan")
     assert cpu.train_steps([run], 0, 2).isnan().all()
@@ -138,5 +137,5 @@ def test_what_is_not_finite_shows_in_the_loss(case):
 def test_refusals_say_why():
     run = make_run(TINY[2], torch.float32, CPU)
     many = replace(run.crops, group_first=np.zeros(65, np.int64))
-    assert "up to 64 groups and these are 65" in cpu.refusal([replace(run, crops=many)])
+    assert "up to 64 groups and there are 65" in cpu.refusal([replace(run, crops=many)])
     assert "take float32" in cpu.refusal([make_run(TINY[2], torch.float64, CPU)])

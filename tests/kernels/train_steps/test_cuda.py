@@ -1,4 +1,4 @@
-"""How the persistent kernel's work is cut for a card, when it is refused, and, with a GPU, that it runs."""
+"""Plans of the persistent kernel, its refusals and, with a GPU, its results."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,7 @@ WIDE = [(16, 320, 64, 32, 9, 4), (16, 320, 128, 32, 9, 4)]
 @pytest.mark.parametrize("limits", [A100, H200, B200], ids=["A100", "H200", "B200"])
 @pytest.mark.parametrize("runs", [1, 60])
 @pytest.mark.parametrize("shape", [PAPER, (1, 1, 1, 1, 1, 1), (3, 41, 5, 7, 4, 5), (4096, 512, 32, 32, 9, 16)])
-def test_a_plan_fits_the_card(shape, runs, limits):
+def test_a_plan_fits_the_gpu(shape, runs, limits):
     cut = cuda.plan(shape, limits, 2, runs)
     assert cut is not None and cuda.why_not(shape, limits, 2, runs) is None
     assert cut.shared_bytes(2) <= limits.shared
@@ -44,7 +44,7 @@ def test_the_paper_configuration_keeps_an_H200_busy_for_one_round_of_tiles():
 
 
 @pytest.mark.parametrize("shape", WIDE)
-def test_what_exceeds_a_block_is_split_over_a_cluster_or_refused_with_figures(shape):
+def test_shapes_too_large_for_a_block_are_split_or_refused(shape):
     cut = cuda.plan(shape, H200)
     assert cut is not None and cut.split > 1
     assert cuda.plan(shape, A100) is None
@@ -57,7 +57,7 @@ def test_shared_memory_that_is_too_small_is_named():
     assert reason is not None and "and this GPU has 20000" in reason
 
 
-def test_a_card_before_ampere_is_refused():
+def test_a_gpu_before_ampere_is_refused():
     reason = cuda.why_not(PAPER, assumed_limits(75, 65536, 40), 1, 1)
     assert reason is not None and "8.0 or higher and this GPU has 7.5" in reason
 
@@ -74,15 +74,15 @@ def test_fields_of_a_plan_can_be_fixed(precision):
 
 
 def test_fewer_clusters_than_assumed_change_the_plan():
-    """A card whose processors cannot hold 16 clusters of 8 is not left with a second round for a few tiles."""
-    wanted = cuda.plan(PAPER, H200, precision="ffma", lanes=8, split=1)
-    assert wanted is not None and wanted.tiles(*PAPER[:2]) <= 128
-    fewer = H200.with_resident(wanted.cluster, 4)
+    """If a GPU cannot hold 16 clusters of 8, the plan avoids a second round for a few tiles."""
+    best = cuda.plan(PAPER, H200, precision="ffma", lanes=8, split=1)
+    assert best is not None and best.tiles(*PAPER[:2]) <= 128
+    fewer = H200.with_resident(best.cluster, 4)
     cut = cuda.plan(PAPER, fewer)
-    assert cut is not None and cut.cluster != wanted.cluster
+    assert cut is not None and cut.cluster != best.cluster
 
 
-def test_a_plan_is_kept():
+def test_a_plan_is_cached():
     assert cuda.plan(PAPER, H200, 2, 1, True) is cuda.plan(PAPER, H200, 2, 1, True)
 
 
@@ -97,16 +97,16 @@ def test_tensors_on_the_cpu_are_refused(monkeypatch):
         cuda.train_steps([some_run()], 0, 1)
 
 
-def test_targets_of_recordings_own_are_refused(monkeypatch):
+def test_recordings_with_targets_are_refused(monkeypatch):
     monkeypatch.setattr(cuda, "installed", lambda: True)
     run = some_run()
     weight = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=torch.float32)
     run = replace(run, w_enc=weight, crops=replace(run.crops, target=run.crops.source))
     reason = cuda.refusal([run])
-    assert reason is not None and "no recordings that have targets of their own" in reason
+    assert reason is not None and "does not take recordings with targets of their own" in reason
 
 
-def test_cupy_is_named_where_it_is_missing(monkeypatch):
+def test_a_missing_cupy_is_named(monkeypatch):
     monkeypatch.setattr(cuda, "installed", lambda: False)
     reason = cuda.refusal([some_run()])
     assert reason is not None and "pip install" in reason
@@ -115,8 +115,8 @@ def test_cupy_is_named_where_it_is_missing(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_steps_on_a_gpu_agree_with_the_reference(case):
-    found = conformance.train_steps(case, cuda, torch.float32, torch.device("cuda"), 1e-5)
-    assert max(found.values(), default=0.0) <= 1e-5, found
+    results = conformance.train_steps(case, cuda, torch.float32, torch.device("cuda"), 1e-5)
+    assert max(results.values(), default=0.0) <= 1e-5, results
 
 
 def runs_on_gpu(count: int):
@@ -128,11 +128,11 @@ def runs_on_gpu(count: int):
 @pytest.mark.gpu
 @pytest.mark.parametrize("count", [1, 5])
 def test_bits_on_a_gpu_depend_on_nothing_but_the_runs(count):
-    found = []
+    results = []
     for parts in [(5,)] * 20 + [(2, 3), (1, 4)]:
         runs, losses, done = runs_on_gpu(count), [], 0
         for steps in parts:
             losses.append(cuda.train_steps(runs, done, steps))
             done += steps
-        found.append([torch.cat(losses, dim=1), *(w for run in runs for w in (run.w_enc, run.w_dec))])
-    assert all(torch.equal(a, b) for other in found for a, b in zip(found[0], other, strict=True))
+        results.append([torch.cat(losses, dim=1), *(w for run in runs for w in (run.w_enc, run.w_dec))])
+    assert all(torch.equal(a, b) for other in results for a, b in zip(results[0], other, strict=True))

@@ -1,6 +1,6 @@
 """The CUDA C kernel of train_steps without a GPU: compiled by g++, each thread of the grid a thread of the system.
 
-It is compared with the float64 reference, watched by the thread sanitizer, and spoilt, to see that both would tell.
+It is compared with the float64 reference and checked by the thread sanitizer; mutants show that both detect faults.
 """
 
 import ctypes
@@ -15,8 +15,7 @@ import torch
 from partae_fast.conformance import cases
 from partae_fast.conformance import train_steps as conformance
 from partae_fast.kernels._cuda.common import assumed_limits
-from partae_fast.kernels.optimiser import RULES
-from partae_fast.kernels.train_steps import Run, cuda, fresh_state
+from partae_fast.kernels.train_steps import RULES, TrainingRun, cuda, fresh_state
 from partae_fast.kernels.train_steps.cuda import Plan, groups_of
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
@@ -43,7 +42,7 @@ class Case:
     noise_only: float
     plan: Plan
     blocks: int
-    groups: tuple[int, ...] = (2, 2)  # signal, noise, and corruption where there is some
+    groups: tuple[int, ...] = (2, 2)  # signal, noise, and optional corruption groups
 
 
 def plan(bins, latents, taps, pool, **cut) -> Plan:
@@ -68,9 +67,9 @@ CASES = {
     "corruption, split latents": Case(
         3, 37, 0.67, plan(5, 11, 4, 4, own=3, taps_each=3, split=2, extras=("corruption",)), 6, (1, 2, 1)
     ),
-    "leak": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, slices=2, extras=("leak",)), 2),
-    "leak, pool longer than the recording": Case(
-        2, 13, 0.5, plan(5, 4, 3, 16, own=1, taps_each=3, extras=("leak",)), 2
+    "negative_slope": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, slices=2, extras=("negative_slope",)), 2),
+    "negative_slope, pool longer than the recording": Case(
+        2, 13, 0.5, plan(5, 4, 3, 16, own=1, taps_each=3, extras=("negative_slope",)), 2
     ),
     "rectified output": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, extras=("rectified_output",)), 2),
     "all extras, split latents": Case(
@@ -88,7 +87,7 @@ CASES = {
     ),
     "TF32": Case(3, 40, 0.34, plan(8, 8, 3, 4, own=3, frames=1, taps_each=3, threads=32, precision="tf32"), 3),
 }
-# A run to a block or to a cluster; blocks are those of a run.
+# A run for each block or cluster; the count is that of the blocks of a run.
 POPULATIONS = {
     "a block each": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=3, taps_each=3, population=True), 1),
     "a cluster each": Case(3, 37, 0.34, plan(5, 7, 4, 5, own=2, taps_each=3, lanes=2, population=True), 2),
@@ -99,8 +98,8 @@ POPULATIONS = {
 FIRST = 4  # number of the first step
 
 
-def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[Run, tuple]:
-    """A run with recordings of several lengths, and what the reference needs to train the same."""
+def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[TrainingRun, tuple]:
+    """Return a run with recordings of several lengths, and the arguments of the reference for the same training."""
     rng = np.random.default_rng([sum(map(ord, optimizer)), variant])
     p = case.plan
 
@@ -119,8 +118,8 @@ def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[Run, tuple]:
     mean, std = (torch.tensor(v, dtype=torch.float32) for v in statistics(signal, case.frames, corruption))
     w_enc, w_dec = (torch.tensor(w) for w in weights.values())
     penalty = 0.75 + variant
-    extras = (0.3 if "leak" in p.extras else 0.0), "rectified_output" in p.extras
-    run = Run(
+    extras = (0.3 if "negative_slope" in p.extras else 0.0), "rectified_output" in p.extras
+    run = TrainingRun(
         w_enc,
         w_dec,
         fresh_state(w_enc, w_dec, optimizer),
@@ -139,35 +138,35 @@ def problem(case: Case, optimizer: str, variant: int = 0) -> tuple[Run, tuple]:
     return run, (weights, signal, noise, corruption, setting, case, sampler.seed)
 
 
-def truth(given: tuple, steps: int) -> tuple[reference.Learner, list[float]]:
-    weights, signal, noise, corruption, setting, case, seed = given
+def truth(arguments: tuple, steps: int) -> tuple[reference.Learner, list[float]]:
+    weights, signal, noise, corruption, setting, case, seed = arguments
     start = reference.beginner(weights)
     drawn = case.frames, case.batch, case.noise_only, seed, FIRST, corruption
     return reference.train_steps(start, signal, noise, setting, steps, *drawn)
 
 
-def error(found: torch.Tensor, wanted) -> float:
-    """Relative root-mean-square error; infinite where a number is not finite."""
-    got, wanted = found.double().numpy(), np.asarray(wanted)
-    if not np.isfinite(got).all():
+def error(results: torch.Tensor, expected) -> float:
+    """Return the relative root-mean-square error; infinite if a number is not finite."""
+    computed, expected = results.double().numpy(), np.asarray(expected)
+    if not np.isfinite(computed).all():
         return math.inf
-    size = np.linalg.norm(wanted)
-    return float(np.linalg.norm(got - wanted) / size) if size else float(np.linalg.norm(got))
+    size = np.linalg.norm(expected)
+    return float(np.linalg.norm(computed - expected) / size) if size else float(np.linalg.norm(computed))
 
 
-def errors(run: Run, losses: torch.Tensor, given: tuple) -> dict[str, float]:
-    learner, wanted = truth(given, len(losses))
-    found = {"loss": error(losses, wanted)}
+def errors(run: TrainingRun, losses: torch.Tensor, arguments: tuple) -> dict[str, float]:
+    learner, expected = truth(arguments, len(losses))
+    results = {"loss": error(losses, expected)}
     for name, weight in (("w_enc", run.w_enc), ("w_dec", run.w_dec)):
-        found[name] = error(weight, learner.weights[name])
+        results[name] = error(weight, learner.weights[name])
         state = learner.state[name]
         assert state is not None
         for kept, tensor in zip(RULES[run.optimizer].state, run.state[name], strict=True):
-            found[f"{name} {kept}"] = error(tensor, state[kept])
-    return found
+            results[f"{name} {kept}"] = error(tensor, state[kept])
+    return results
 
 
-def all_bits(run: Run, losses: torch.Tensor) -> list[bytes]:
+def all_bits(run: TrainingRun, losses: torch.Tensor) -> list[bytes]:
     tensors = losses, run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]
     return [tensor.contiguous().numpy().tobytes() for tensor in tensors]
 
@@ -176,30 +175,30 @@ def all_bits(run: Run, losses: torch.Tensor) -> list[bytes]:
 @pytest.mark.parametrize("name", CASES)
 def test_steps_agree_with_the_reference(name, optimizer):
     case = CASES[name]
-    run, given = problem(case, optimizer)
+    run, arguments = problem(case, optimizer)
     losses = cuda_shim.train_steps(case.plan, case.blocks, [run], FIRST, 4)
-    found = errors(run, losses[0], given)
-    assert max(found.values()) <= TOLERANCE[case.plan.precision], found
+    results = errors(run, losses[0], arguments)
+    assert max(results.values()) <= TOLERANCE[case.plan.precision], results
 
 
 @pytest.mark.parametrize("name", ["nothing is a multiple", "split latents, clusters", "TF32 in three"])
 def test_bits_depend_on_nothing_but_the_run(name):
-    """Not on when threads ran, nor on how many steps a launch takes."""
+    """They depend neither on the order of threads nor on the number of steps in a launch."""
     case = CASES[name]
     run, _ = problem(case, "adam")
-    found = []
+    results = []
     for parts in [(5,), (5,), (2, 3), (1, 4)]:
-        mine, losses, done = run.copy(), [], FIRST
+        copy, losses, done = run.copy(), [], FIRST
         for steps in parts:
-            losses.append(cuda_shim.train_steps(case.plan, case.blocks, [mine], done, steps))
+            losses.append(cuda_shim.train_steps(case.plan, case.blocks, [copy], done, steps))
             done += steps
-        found.append(all_bits(mine, torch.cat(losses, dim=1)))
-    assert all(bits == found[0] for bits in found)
+        results.append(all_bits(copy, torch.cat(losses, dim=1)))
+    assert all(bits == results[0] for bits in results)
 
 
 @pytest.mark.parametrize("name", POPULATIONS)
 def test_runs_of_a_population_agree_with_the_reference(name):
-    """Three runs that differ in weights, recordings, seed and penalty, and one of them in its share of noise."""
+    """Three runs differ in weights, recordings, seed and penalty, and one in its share of noise."""
     case = POPULATIONS[name]
     optimizer = "adadelta"
     cases = [case, case, replace(case, noise_only=0.67)]
@@ -207,23 +206,23 @@ def test_runs_of_a_population_agree_with_the_reference(name):
     runs = [run for run, _ in problems]
     alone = [run.copy() for run in runs]
     losses = cuda_shim.train_steps(case.plan, len(runs) * case.blocks, runs, FIRST, 4)
-    for run, row, (_, given) in zip(runs, losses, problems, strict=True):
-        found = errors(run, row, given)
-        assert max(found.values()) <= TOLERANCE["ffma"], found
+    for run, row, (_, arguments) in zip(runs, losses, problems, strict=True):
+        results = errors(run, row, arguments)
+        assert max(results.values()) <= TOLERANCE["ffma"], results
     for run, row, copy in zip(runs, losses, alone, strict=True):
         parts = [cuda_shim.train_steps(case.plan, case.blocks, [copy], FIRST + done, 2) for done in (0, 2)]
         assert all_bits(run, row) == all_bits(copy, torch.cat(parts, dim=1)[0])
 
 
 class Implementation:
-    """As a back-end: each case by the plan that an H200 would get, with no fewer threads."""
+    """A back-end that runs each case with the plan for an H200, with all its threads."""
 
     @staticmethod
-    def refusal(runs: list[Run]) -> None:
+    def refusal(runs: list[TrainingRun]) -> None:
         return None
 
     @staticmethod
-    def train_steps(runs: list[Run], first: int, steps: int) -> torch.Tensor:
+    def train_steps(runs: list[TrainingRun], first: int, steps: int) -> torch.Tensor:
         cut = cuda.plan(runs[0].shape, H200, groups_of(runs[0]), extras=cuda.extras_of(runs[0]))
         assert cut is not None
         return cuda_shim.train_steps(cut, cut.cluster, runs, first, steps)
@@ -234,8 +233,8 @@ class Implementation:
     "case", [c for c in conformance.TINY if type(c) is cases.Case and not c.targets], ids=lambda case: case.name
 )
 def test_the_plans_of_a_gpu_conform(case):
-    found = conformance.train_steps(case, Implementation, torch.float32, torch.device("cpu"), 1e-5, False)
-    assert max(found.values()) <= 1e-5, found
+    results = conformance.train_steps(case, Implementation, torch.float32, torch.device("cpu"), 1e-5, False)
+    assert max(results.values()) <= 1e-5, results
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -253,14 +252,14 @@ def test_structures_are_laid_out_as_they_are_packed():
     def listed(function, count: int) -> list[int]:
         numbers = (ctypes.c_int * (count + 1))(*[-1] * (count + 1))
         function(numbers)
-        assert numbers[count] == -1  # no more than `count` were written
+        assert numbers[count] == -1  # only `count` numbers were written
         return numbers[:count]
 
     for function, packed in ((code.run_offsets, cuda.RUN), (code.launch_offsets, cuda.LAUNCH)):
         fields = [packed.fields[name][1] for name in packed.names]
         assert listed(function, len(fields)) == fields
-    assert listed(code.optimiser_numbers, len(cuda.OPTIMISERS)) == [*range(len(cuda.OPTIMISERS))]
-    assert cuda.OPTIMISERS == ("adadelta", "adam", "sgd", "nesterov")
+    assert listed(code.optimizer_numbers, len(cuda.OPTIMIZERS)) == [*range(len(cuda.OPTIMIZERS))]
+    assert cuda.OPTIMIZERS == ("adadelta", "adam", "sgd", "nesterov")
 
 
 def test_a_nan_in_the_weights_reaches_the_loss():
@@ -271,7 +270,7 @@ def test_a_nan_in_the_weights_reaches_the_loss():
     assert losses.isnan().all()
 
 
-# Watched by the thread sanitizer: few threads, several tiles to a block.
+# Plans for the thread sanitizer: few threads, several tiles for each block.
 WATCHED = {
     "one run": (plan(5, 6, 4, 4, own=2, taps_each=3, threads=36), 3),
     "one run, clusters": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2), 8),
@@ -281,23 +280,23 @@ WATCHED = {
     "TF32 in three": (plan(5, 6, 4, 4, own=2, taps_each=3, threads=64, precision="3xtf32"), 2),
     "extras": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, extras=cuda.EXTRAS), 4),
 }
-# What is watched, and the text of a barrier that is taken away, or replaced.
+# A plan of WATCHED, and the barriers to remove or replace.
 MUTANTS = {
-    "block barrier before pooling": ("one run", {"block_barrier();  // z is whole": ""}),
-    "block barrier after the dots": ("one run", {"block_barrier();  // the dots are whole": ""}),
+    "block barrier before pooling": ("one run", {"block_barrier();  // z is complete": ""}),
+    "block barrier after the dots": ("one run", {"block_barrier();  // the dots are complete": ""}),
     "grid barrier 1": ("one run", {"grid_wait(launch.counter, ++barriers);  // grid barrier 1": "++barriers;  //"}),
     "grid barrier 2": ("one run", {"grid_wait(launch.counter, ++barriers);  // grid barrier 2": "++barriers;  //"}),
-    "cluster barrier before r is added up": (
+    "cluster barrier before r is added": (
         "one run, clusters",
-        {"cluster_arrive();\n        cluster_wait();  // the other latents' shares are whole": ""},
+        {"cluster_arrive();\n        cluster_wait();  // the parts of the other latents are complete": ""},
     ),
     "cluster barrier before the sums of r are taken": (
         "one run, clusters of four parts",
-        {"cluster_arrive();\n            cluster_wait();  // the sums are whole": ""},
+        {"cluster_arrive();\n            cluster_wait();  // the sums are complete": ""},
     ),
-    "cluster barrier before the gradients are added up": (
+    "cluster barrier before the gradients are added": (
         "one run, clusters",
-        {"cluster_arrive();\n        }\n": "}\n", "cluster_wait();  // the cluster's gradients are whole": ""},
+        {"cluster_arrive();\n        }\n": "}\n", "cluster_wait();  // the cluster's gradients are complete": ""},
     ),
 }
 

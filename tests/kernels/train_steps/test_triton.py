@@ -1,4 +1,4 @@
-"""train_steps in Triton: without a GPU through the interpreter, in a process of its own; and on a GPU."""
+"""train_steps in Triton: in the interpreter, in a process of its own, and on a GPU."""
 
 import importlib.util
 from dataclasses import replace
@@ -22,14 +22,14 @@ def test_steps_through_the_interpreter(which, python):
 
 @pytest.fixture
 def cases():
-    """The problems and comparisons of the interpreted tests, and no plan left over."""
+    """Return the module of the interpreted tests, with an empty cache of plans."""
     module = importlib.import_module(f".{FILE.stem}", __package__)
     module.triton._plans.clear()
     return module
 
 
 def on_gpu(run, source=torch.float32):
-    """The run with all of its tensors on the GPU."""
+    """Return the run with all its tensors on the GPU."""
     state = {name: tuple(t.cuda() for t in tensors) for name, tensors in run.state.items()}
     crops = replace(run.crops, source=run.crops.source.to("cuda", source))
     names = ("w_enc", "w_dec", "mean", "std", "foreground")
@@ -68,11 +68,11 @@ def test_tf32_and_bfloat16_are_near_the_reference(cases, shape, monkeypatch):
     monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
     for group in (*problem.signal, *problem.noise):
         group[:] = [torch.tensor(r).bfloat16().float().numpy() for r in group]
-    learner, wanted = problem.truth(1)
+    learner, expected = problem.truth(1)
     for source, tolerance in ((torch.float32, 1e-3), (torch.bfloat16, 2e-2)):
         run = on_gpu(problem.run(), source)
         losses = cases.triton.train_steps([run], cases.FIRST, 1)
-        cases.agree("loss", losses[0].cpu(), np.array(wanted), tolerance)
+        cases.agree("loss", losses[0].cpu(), np.array(expected), tolerance)
         for name in ("w_enc", "w_dec"):
             moved = getattr(run, name).cpu() - torch.tensor(getattr(problem, name))
             cases.agree(name, moved, learner.weights[name] - getattr(problem, name), 10 * tolerance)

@@ -1,7 +1,7 @@
-"""Whole training steps in Triton through its interpreter, on the CPU, against the float64 reference.
+"""Whole training steps in Triton's interpreter, on the CPU, against the float64 reference.
 
-`test_train_steps_triton.py` runs this file in a process of its own, because Triton reads TRITON_INTERPRET when it is
-imported. The interpreter does not round to TF32 and computes bfloat16 wrongly: both wait for a GPU.
+`test_triton.py` runs this file in a process of its own, because Triton reads TRITON_INTERPRET on import. The
+interpreter does not round to TF32 and computes bfloat16 wrongly: both need a GPU.
 """
 
 import contextlib
@@ -12,10 +12,7 @@ import pytest
 import torch
 
 from partae_fast.kernels._triton.common import tl
-from partae_fast.kernels.optimiser import RULES
-from partae_fast.kernels.optimiser import triton as optimisers
-from partae_fast.kernels.train_steps import Run, eager, fresh_state, triton
-from partae_fast.reference import optimisers as optimisers_reference
+from partae_fast.kernels.train_steps import RULES, TrainingRun, eager, fresh_state, triton
 from partae_fast.reference import philox as philox_reference
 from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
@@ -45,7 +42,7 @@ FIRST, STEPS, SEED = 7, 3, 2**40 + 5
 
 @pytest.fixture(autouse=True)
 def poisoned(monkeypatch):
-    """Fresh tensors hold NaN, or an impossible number, so that what nobody wrote is seen; no plan is left over."""
+    """Fill new tensors with NaN or an impossible number, to show elements that were not written; clear the plans."""
     empty = torch.empty
 
     def poison(*size, **options):
@@ -57,7 +54,7 @@ def poisoned(monkeypatch):
 
 
 class Problem:
-    """Recordings, weights and settings in one shape, the same for the same shape."""
+    """Recordings, weights and settings in one shape, which determines the numbers."""
 
     def __init__(self, batch, frames, bins, latents, taps, pool, noise_only=0.5, rule="adadelta", **extras):
         rng = np.random.default_rng((batch, frames, bins, latents, taps, pool))
@@ -73,7 +70,7 @@ class Problem:
         self.foreground = (np.arange(latents) % 4 != 1).astype(np.float32)
         self.corruption = [[recording(4), recording(6)], [recording(1)]][: extras.get("corrupted", 0)]
         self.pool, self.rule = pool, rule
-        self.rectifiers = extras.get("leak", 0.0), extras.get("rectified_output", False)
+        self.rectifiers = extras.get("negative_slope", 0.0), extras.get("rectified_output", False)
 
     def run(self, **changes):
         sampler = CropSampler(self.signal, self.noise, seed=SEED, corruption=self.corruption, **self.sizes)
@@ -83,7 +80,7 @@ class Problem:
         state = fresh_state(w_enc, w_dec, self.rule)
         foreground = torch.tensor(self.foreground)
         settings = (0.75, self.pool, self.rule, OPTIONS[self.rule], *self.rectifiers)
-        return replace(Run(w_enc, w_dec, state, sampler.crops, mean, std, foreground, *settings), **changes)
+        return replace(TrainingRun(w_enc, w_dec, state, sampler.crops, mean, std, foreground, *settings), **changes)
 
     def truth(self, steps=STEPS):
         settings = (0.75, self.rule, OPTIONS[self.rule], *self.rectifiers)
@@ -93,17 +90,17 @@ class Problem:
         return reference.train_steps(start, self.signal, self.noise, setting, steps, **drawn)
 
 
-def agree(name, got, wanted, tolerance=1e-5):
-    """Relative RMS error at most `tolerance`; a value that is not finite fails."""
-    got = got.double().numpy()
-    assert got.shape == np.shape(wanted), name
-    assert np.isfinite(got).all(), f"{name} has values that are not finite"
-    error, scale = np.sqrt(np.mean((got - wanted) ** 2)), np.sqrt(np.mean(np.square(wanted)))
+def agree(name, result, expected, tolerance=1e-5):
+    """Check that the relative RMS error is at most `tolerance`; a value that is not finite fails."""
+    result = result.double().numpy()
+    assert result.shape == np.shape(expected), name
+    assert np.isfinite(result).all(), f"{name} has values that are not finite"
+    error, scale = np.sqrt(np.mean((result - expected) ** 2)), np.sqrt(np.mean(np.square(expected)))
     assert error <= tolerance * scale, f"{name}: RMS error {error:.3g}, of {scale:.3g}"
 
 
 def written(run):
-    """What a step changes, by name."""
+    """Return the tensors that a step changes, by name."""
     names = [(weight, name) for weight in ("w_enc", "w_dec") for name in RULES[run.optimizer].state]
     tensors = *run.state["w_enc"], *run.state["w_dec"]
     kept = {f"{weight} {name}": t for (weight, name), t in zip(names, tensors, strict=True)}
@@ -111,8 +108,8 @@ def written(run):
 
 
 def check(problem, run, losses, steps=STEPS):
-    learner, wanted = problem.truth(steps)
-    agree("losses", losses[0], np.array(wanted))
+    learner, expected = problem.truth(steps)
+    agree("losses", losses[0], np.array(expected))
     assert losses.dtype == torch.float64
     for name, tensor in written(run).items():
         weight, *kept = name.split()
@@ -132,9 +129,9 @@ def test_steps_agree_with_the_reference(shape):
     check(problem, run, triton.train_steps([run], FIRST, STEPS))
 
 
-def test_a_rule_that_counts_its_steps():
-    """The other rules' steps are compared in test_optimisers, and their bits below."""
-    problem = Problem(3, 13, 4, 5, 3, 4, rule="adam")
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_agrees_with_the_reference(rule):
+    problem = Problem(3, 13, 4, 5, 3, 4, rule=rule)
     run = problem.run()
     check(problem, run, triton.train_steps([run], FIRST, STEPS))
 
@@ -150,42 +147,42 @@ def test_corruption_is_in_the_input_and_not_in_the_target(noise_only, corrupted)
 
 
 RECTIFIERS = [
-    {"leak": 1 / 3},
+    {"negative_slope": 1 / 3},
     {"rectified_output": True},
-    {"leak": 0.25, "rectified_output": True, "corrupted": 1},
+    {"negative_slope": 0.25, "rectified_output": True, "corrupted": 1},
 ]
 
 
 @pytest.mark.parametrize("extras", RECTIFIERS, ids=str)
-def test_a_leak_and_a_rectified_output(extras):
+def test_a_negative_slope_and_a_rectified_output(extras):
     problem = Problem(2, 19, 3, 5, 4, 5, **extras)
     run = problem.run()
     check(problem, run, triton.train_steps([run], FIRST, STEPS))
 
 
-@pytest.mark.parametrize("leak", [0.0, 0.5])
-def test_filters_that_find_nothing_learn_by_a_leak_alone(leak):
-    problem = Problem(*SMALL, leak=leak)
+@pytest.mark.parametrize("negative_slope", [0.0, 0.5])
+def test_filters_without_a_positive_activation_learn_only_with_a_negative_slope(negative_slope):
+    problem = Problem(*SMALL, negative_slope=negative_slope)
     problem.w_enc[:] = -np.abs(problem.w_enc)
     run = problem.run(options=OPTIONS["adadelta"] | {"weight_decay": 0.0})
     run.mean.zero_()  # the encoder's input is positive
     triton.train_steps([run], FIRST, 1)
-    assert torch.equal(run.w_enc, torch.tensor(problem.w_enc)) == (leak == 0)
+    assert torch.equal(run.w_enc, torch.tensor(problem.w_enc)) == (negative_slope == 0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
-def test_five_steps_are_two_and_three_bit_for_bit(rule):
+def test_five_steps_have_the_bits_of_two_and_three(rule):
     problem = Problem(*SMALL, rule=rule)
-    whole, parts = problem.run(), problem.run()
-    losses = triton.train_steps([whole], FIRST, 5)
+    once, parts = problem.run(), problem.run()
+    losses = triton.train_steps([once], FIRST, 5)
     first, second = triton.train_steps([parts], FIRST, 2), triton.train_steps([parts], FIRST + 2, 3)
     assert torch.equal(losses, torch.cat([first, second], dim=1))
-    same_bits(whole, parts)
+    same_bits(once, parts)
 
 
 class Graph:
-    """Stands for a CUDA graph: notes the steps of a plan while it captures, and takes them when it is replayed."""
+    """A stand-in for a CUDA graph that records the steps of a plan during capture and runs them on replay."""
 
     def __init__(self):
         self.noted, self.replays = [], 0
@@ -234,18 +231,18 @@ def test_more_steps_than_the_history_holds(monkeypatch):
     check(problem, run, triton.train_steps([run], FIRST, STEPS))
 
 
-def test_runs_of_one_call_are_those_of_several():
+def test_runs_in_one_call_give_the_results_of_several_calls():
     problem = Problem(*SMALL)
     changes = {"penalty": 0.25, "options": {"learning_rate": 0.1, "rho": 0.8, "epsilon": 1e-2, "weight_decay": 0.1}}
     together = [problem.run(), problem.run(**changes)]
     losses = triton.train_steps(together, FIRST, STEPS)
-    for run, row, given in zip(together, losses, ({}, changes), strict=True):
-        alone = problem.run(**given)
+    for run, row, settings in zip(together, losses, ({}, changes), strict=True):
+        alone = problem.run(**settings)
         assert torch.equal(triton.train_steps([alone], FIRST, STEPS)[0], row)
         same_bits(run, alone)
 
 
-def test_a_plan_serves_other_settings_of_the_same_tensors():
+def test_a_plan_is_reused_with_other_settings():
     problem = Problem(*SMALL)
     run = problem.run()
     triton.train_steps([run], FIRST, 1)
@@ -258,7 +255,7 @@ def test_a_plan_serves_other_settings_of_the_same_tensors():
     same_bits(other, alone)
 
 
-def test_few_plans_are_kept():
+def test_few_plans_are_cached():
     problem = Problem(1, 4, 2, 2, 1, 2)
     runs = [problem.run() for _ in range(triton.PLANS + 2)]
     triton.train_steps(runs, FIRST, 1)
@@ -281,10 +278,10 @@ def test_starts_are_those_of_the_eager_form(corrupted):
     plan = triton.plan_for(problem.run())
     plan.begin(problem.run(), FIRST)
     plan.draw(problem.run())
-    for item, wanted in enumerate(eager.first_rows(crops, FIRST)):
-        groups, signal = np.arange(len(wanted)), crops.signal_groups
+    for item, first_rows in enumerate(eager.first_rows(crops, FIRST)):
+        groups, signal = np.arange(len(first_rows)), crops.signal_groups
         of_signal, of_noise = groups < signal, (groups >= signal) & (groups < signal + crops.noise_groups)
-        rows = wanted[~(of_signal if item < crops.noise_items else of_noise)]
+        rows = first_rows[~(of_signal if item < crops.noise_items else of_noise)]
         np.testing.assert_array_equal(plan.starts[item, : len(rows)], rows)
 
 
@@ -316,25 +313,7 @@ def test_philox_words():
     assert out.tolist() == [int(w) for w in philox_reference.philox(counters, key)[:, 0]]
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("contiguous", [True, False])
-def test_optimisers(rule, contiguous):
-    rng = np.random.default_rng(0)
-    weight, gradient, *state = rng.random((2 + len(RULES[rule].state), 7, 90)).astype(np.float32)
-
-    def tensor(values):
-        return torch.tensor(values) if contiguous else torch.tensor(values.T.copy()).T
-
-    before = dict(zip(RULES[rule].state, state, strict=True))
-    truth, after = optimisers_reference.OPTIMISERS[rule](weight, gradient, before, FIRST, **OPTIONS[rule])
-    changed, kept = tensor(weight), tuple(map(tensor, state))
-    getattr(optimisers, rule)(changed, tensor(gradient), kept, FIRST, OPTIONS[rule])
-    agree("weight", changed, truth, 1e-6)
-    for name, part in zip(RULES[rule].state, kept, strict=True):
-        agree(name, part, after[name], 1e-6)
-
-
-def test_what_is_refused():
+def test_refusals():
     problem = Problem(*SMALL)
     run = problem.run()
     assert triton.refusal([run]) is None
@@ -344,6 +323,6 @@ def test_what_is_refused():
     crops = replace(run.crops, source=run.crops.source.double())
     assert "float32 or bfloat16, not float64" in str(triton.refusal([replace(run, crops=crops)]))
     crops = replace(run.crops, target=run.crops.source)
-    assert "no recordings that have targets" in str(triton.refusal([replace(run, crops=crops)]))
+    assert "does not take recordings with targets" in str(triton.refusal([replace(run, crops=crops)]))
     crops = replace(run.crops, frames=2**29)
     assert "fewer than 2^30" in str(triton.refusal([replace(run, crops=crops)]))

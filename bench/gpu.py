@@ -1,0 +1,253 @@
+"""Run every GPU check and measurement, each in a process of its own under a time limit.
+
+  python -m partae_fast.bench.gpu FOLDER --call 1      then --call 2 and --call 3; or --tasks REGEX
+
+The lines of FOLDER/tasks.jsonl say how each task ended, as soon as it has; FOLDER/rows.jsonl has what the tasks
+measured. A task that ended well is not run again: the same call goes on where it stopped. results.tar.gz holds the
+whole folder after every task.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCHIVE = "results.tar.gz"
+CEILINGS = "ceilings.json"
+ROW = "row: "  # begins a line of a task's output that holds a row, in JSON
+CALL_SECONDS = 540.0  # of the 600 that a call may take
+KILL_SECONDS = 5.0  # from the end of a task's time until it is killed
+
+PAPER = "16,512,32,32,9,16"  # B,N,H,K,M,P
+LARGE = "4096,512,32,32,9,16"
+OTHERS = ("16,320,64,32,9,4", "16,512,128,128,9,16")
+KINDS = ("float32", "tf32")
+# Plans of the persistent kernel that are compiled and checked first, by the fields that they fix.
+PLANS = ("precision=ffma", "precision=ffma,lanes=2", "precision=ffma,split=2", "precision=3xtf32", "precision=tf32")
+TESTS = ("tests/conformance/test_train_steps.py tests/kernels", "tests/conformance", "tests")  # what matters first
+
+
+@dataclass(frozen=True)
+class Task:
+    """A command, the most seconds that it may take, and the group of tasks that run beside it.
+
+    Tasks of one non-empty group run side by side: they may not be timed.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    seconds: float
+    group: str = ""
+
+
+def _probe(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "partae_fast.bench.gpu_probe", *arguments)
+
+
+def _partae(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "partae_fast", *arguments)
+
+
+def _step(version: str, shape: str, kind: str, out: Path) -> Task:
+    return Task(f"step {version} {shape} {kind}", _probe("step", version, shape, kind, str(out / CEILINGS)), 60)
+
+
+def call_1(out: Path) -> Iterator[Task]:
+    """Versions, compilation, barriers, one step of each plan against the reference, the sanitizer."""
+    yield Task("versions", _probe("versions"), 60)
+    yield Task("ceilings", _probe("ceilings", str(out / CEILINGS)), 90)
+    for backend in ("cuda", "triton"):
+        for shape in (PAPER, LARGE, *OTHERS):
+            yield Task(f"compile {backend} {shape}", _probe("compile", backend, shape), 180, "compile")
+    for plan in PLANS:
+        yield Task(f"compile {plan}", _probe("compile", "cuda", PAPER, plan), 180, "compile")
+    for cluster in (1, 2, 4, 8):
+        yield Task(f"barrier {cluster}", _probe("barrier", str(cluster)), 30)
+    for plan in PLANS:
+        yield Task(f"check {plan}", _probe("check", PAPER, plan), 60)
+    yield Task("check population", _probe("check", PAPER, "models=4"), 60)
+    for plan in PLANS[:3]:
+        sanitizer = ("compute-sanitizer", "--error-exitcode", "9", *_probe("check", "3,41,8,8,3,4", plan))
+        yield Task(f"sanitizer {plan}", sanitizer, 90, "sanitizer")
+    for version in ("partae cuda", "partae triton", "PyTorch eager"):
+        yield _step(version, PAPER, "float32", out)
+
+
+def call_2(out: Path) -> Iterator[Task]:
+    """GPU tests in 12 processes; then training steps at the paper's shape and at a large batch."""
+    for paths in TESTS:
+        plain = ("-q", "-o", "addopts=", "-m", "gpu", "-n", "12", "--dist", "worksteal", "--timeout", "120")
+        yield Task(f"test {paths}", (sys.executable, "-m", "pytest", *plain, *paths.split()), 200)
+    graph = "CUDA graph of "
+    versions = ("partae cuda", "partae triton", "PyTorch eager", "torch.compile", graph + "PyTorch eager")
+    for shape in (PAPER, LARGE):
+        for kind in KINDS:
+            for version in (*versions, graph + "torch.compile"):
+                yield _step(version, shape, kind, out)
+
+
+def call_3(out: Path) -> Iterator[Task]:
+    """Ops, the other shapes, populations and curves; what takes longest last."""
+    from .command import CONTESTS
+
+    first = ("encode", "decode", "partitioned_loss")
+    for op in first:
+        for kind in KINDS:
+            command = _partae("bench", op, "--device", "cuda", "--type", kind, "--json", str(out / f"{op}_{kind}.json"))
+            yield Task(f"op {op} {kind}", command, 120)
+    for shape in OTHERS:
+        for version in ("partae cuda", "partae triton", "PyTorch eager", "CUDA graph of torch.compile"):
+            yield _step(version, shape, "float32", out)
+    yield Task("population", _probe("population", "60", "15"), 90)
+    for op in (op for op in CONTESTS if op not in first):
+        command = _partae("bench", op, "--device", "cuda", "--json", str(out / f"{op}.json"))
+        yield Task(f"op {op}", command, 120)
+    curves = _partae("bench", "train-step", "--device", "cuda", "--quick", "--curves", "--results", str(out / "curves"))
+    yield Task("curves", curves, 300)
+
+
+CALLS = {"1": call_1, "2": call_2, "3": call_3}
+
+
+def tasks_of(calls: Sequence[str], out: Path) -> list[Task]:
+    """Return the tasks of the calls, in order."""
+    return [task for call in calls for task in CALLS[call](out)]
+
+
+def ended_well(out: Path) -> set[str]:
+    """Return the names of the tasks that ended with exit code 0 in this folder."""
+    file = out / "tasks.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    entries = [json.loads(line) for line in lines if line.endswith("}")]
+    return {entry["task"] for entry in entries if entry["exit_code"] == 0}
+
+
+def run_tasks(tasks: Sequence[Task], out: Path, seconds: float = CALL_SECONDS, jobs: int = 12) -> list[dict[str, Any]]:
+    """Run tasks that have not ended well yet, until the time is up; return how each ended.
+
+    A task gets its own limit or the time that is left, whichever is less. What is left when the time is up is named as
+    not started and is run by the next call.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + seconds
+    done = ended_well(out)
+    waiting = [task for task in tasks if task.name not in done]
+    entries: list[dict[str, Any]] = []
+    while waiting:
+        together = _first_group(waiting)
+        waiting = waiting[len(together) :]
+        with ThreadPoolExecutor(jobs if len(together) > 1 else 1) as pool:
+            for entry in pool.map(lambda task: _run_task(task, out, end), together):
+                entries.append(entry)
+        _archive(out)
+    return entries
+
+
+def _first_group(tasks: list[Task]) -> list[Task]:
+    """Return the first tasks that run side by side: one alone, or all of its group that follow it."""
+    count = 1
+    while tasks[0].group and count < len(tasks) and tasks[count].group == tasks[0].group:
+        count += 1
+    return tasks[:count]
+
+
+def _run_task(task: Task, out: Path, end: float) -> dict[str, Any]:
+    limit = min(task.seconds, end - time.monotonic())
+    if limit < 1:
+        print(f"{task.name}: not started, the time is up", flush=True)
+        return {"task": task.name, "exit_code": None, "seconds": 0.0, "reason": "not started"}
+    log = out / "logs" / (re.sub(r"[^\w.-]+", "_", task.name) + ".log")
+    log.parent.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    start = time.monotonic()
+    with log.open("wb") as output:
+        try:
+            process = subprocess.Popen(
+                task.command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:
+            output.write(str(error).encode())
+            return _note(task, out, {"exit_code": 127, "seconds": 0.0, "reason": str(error)}, "")
+        reason = None
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            reason = f"stopped after {limit:.0f} s"
+            _stop(process)
+    text = log.read_text(errors="replace")
+    if reason is None and process.returncode != 0:
+        reason = (text.strip().splitlines() or ["no output"])[-1]
+    about = {"exit_code": process.returncode, "seconds": round(time.monotonic() - start, 1), "reason": reason}
+    return _note(task, out, about, text)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a task and all that it started: a kernel that hangs ends with its process."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(KILL_SECONDS)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _note(task: Task, out: Path, about: dict[str, Any], text: str) -> dict[str, Any]:
+    """Append how a task ended, and its rows, to the files; a line is written by one call of the system."""
+    entry = {"task": task.name, **about}
+    rows = [json.loads(line.removeprefix(ROW)) for line in text.splitlines() if line.startswith(ROW)]
+    for name, lines in (("rows.jsonl", [{"task": task.name, **row} for row in rows]), ("tasks.jsonl", [entry])):
+        if lines:
+            with open(out / name, "ab", buffering=0) as file:
+                file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+    ending = "" if about["exit_code"] == 0 else f": FAILED, {about['reason']}"
+    print(f"{task.name} ({about['seconds']} s){ending}", flush=True)
+    return entry
+
+
+def _archive(out: Path) -> None:
+    """Write the whole folder as one file beside its files, replacing the one before."""
+    part = out / (ARCHIVE + ".part")
+    with tarfile.open(part, "w:gz") as archive:
+        for path in sorted(out.rglob("*")):
+            if path.is_file() and path.name not in (ARCHIVE, part.name):
+                archive.add(path, path.relative_to(out))
+    part.replace(out / ARCHIVE)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the results go")
+    parser.add_argument("--call", choices=CALLS, action="append", help="which tasks (default: all of them)")
+    parser.add_argument("--tasks", metavar="REGEX", help="only tasks whose name matches")
+    parser.add_argument("--seconds", type=float, default=CALL_SECONDS, help="start nothing after this (%(default)g)")
+    parser.add_argument("--jobs", type=int, default=12, help="untimed tasks side by side (%(default)s)")
+    parser.add_argument("--list", action="store_true", help="print the names of the tasks and end")
+    args = parser.parse_args(arguments)
+    tasks = [t for t in tasks_of(args.call or [*CALLS], args.folder) if re.search(args.tasks or "", t.name)]
+    if args.list:
+        print(*(f"{task.name} (at most {task.seconds:g} s)" for task in tasks), sep="\n")
+        return 0
+    entries = run_tasks(tasks, args.folder, args.seconds, args.jobs)
+    failed = [entry["task"] for entry in entries if entry["exit_code"] != 0]
+    print(
+        f"{len(tasks) - len(failed)} of {len(tasks)} tasks ended well" + (f"; not: {', '.join(failed)}" * bool(failed))
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

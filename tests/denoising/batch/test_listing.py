@@ -1,0 +1,101 @@
+"""The list of jobs: structure of the output, conflicts and errors."""
+
+from pathlib import Path
+
+import pytest
+
+from partae_fast.denoising.batch.listing import list_jobs, lone_target
+from partae_fast.errors import UserError
+
+from .common import RESULTS, recording, run, targets
+
+
+def test_files_and_folders_are_mixed_and_the_output_is_in_an_input_folder(here):
+    recording("x.wav")
+    recording("y.mp3.dat", format="WAV", subtype="PCM_16")  # a named file may have any suffix
+    summary = run("x.wav", "june", "y.mp3.dat", out="june/clean")
+    assert targets(summary.done, "june/clean") == ["x.wav", *RESULTS, "y.mp3.wav"]
+    second = run("june", out="june/clean")
+    assert targets(second.skipped, "june/clean") == RESULTS and not second.done
+
+
+def test_links_are_followed_except_to_ancestors(here):
+    Path("june/night/up").symlink_to("..")
+    Path("july").mkdir()
+    recording("elsewhere/e.wav")
+    Path("july/far").symlink_to(here / "elsewhere")
+    Path("july/gone.wav").symlink_to("nowhere.wav")
+    assert targets(run().done) == RESULTS
+    summary = run("july", out="second")
+    assert targets(summary.done, "second") == ["far/e.wav"]
+    assert [o.reason for o in summary.failed] == [
+        "july/gone.wav: cannot be read: No such file or directory; check the path"
+    ]
+
+
+def test_a_recording_with_the_output_of_another_fails(here):
+    recording("june/a.ogg", subtype="VORBIS", format="OGG")
+    summary = run()
+    assert targets(summary.failed) == ["a.wav"] and len(summary.done) == 4
+    assert summary.failed[0].reason == (
+        "june/a.wav: would become clean/a.wav, as june/a.ogg does; rename one, or denoise it on its own"
+    )
+
+
+def test_inputs_with_the_same_output_are_refused_before_the_run(here):
+    recording("july/night/c.wav")
+    with pytest.raises(UserError, match=r"c\.wav and july/night/c\.wav would both become clean/night/c\.wav"):
+        run("june", "july")
+    assert not Path("clean").exists()
+    assert len(run("june", "june/a.wav", "june").done) == 4  # a repeated recording is not a conflict
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "message"),
+    [
+        (["june"], "june", "is a folder of recordings, which would be overwritten"),
+        (["june/a.wav", "june/b.flac"], "x.wav", "names one file, but there are 2 inputs"),
+        (["june"], "x.flac", "names one file, but june is a folder"),
+        (["june"], "m", "is a file, but several outputs need a folder"),
+        (["june"], "m/x", "cannot be created"),
+        (["june", "gone"], "x", "gone: no such file or folder"),
+        (["empty"], "x", "empty: no recordings there, only 1 other files"),
+    ],
+)
+def test_invalid_inputs_and_outputs_are_refused(here, inputs, out, message):
+    Path("empty").mkdir()
+    Path("empty/notes.txt").touch()
+    before = sorted(here.rglob("*"))
+    with pytest.raises(UserError, match=message):
+        run(*inputs, out=out)
+    assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "target"),
+    [
+        (["june/a.wav"], "x.wav", "x.wav"),
+        (["june/a.wav"], "x.flac", "x.flac"),
+        (["june/a.wav"], "june", None),
+        (["june/a.wav"], "new", None),
+        (["june/a.wav"], "new.d/", None),
+        (["june"], "x.wav", None),
+        (["june/a.wav", "june/b.flac"], "2026.01", None),
+    ],
+)
+def test_lone_target_is_a_file_or_none(here, inputs, out, target):
+    assert lone_target(inputs, out) == (None if target is None else Path(target))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "message"),
+    [([], "x.wav", "no input"), (["june/a.wav"], "x.txt", "cannot write .txt"), (["june/a.wav"], "m.d/x.wav", "m.d")],
+)
+def test_an_invalid_lone_target_is_refused(here, inputs, out, message):
+    with pytest.raises(UserError, match=message):
+        lone_target(inputs, out)
+
+
+def test_jobs_are_in_the_order_of_their_names(here):
+    listing = list_jobs(["june"], "clean")
+    assert [str(job.source) for job in listing.jobs] == [f"june/{name}" for name in RESULTS]

@@ -1,0 +1,72 @@
+"""Non-negative matrix factorisation: its reference, equality with the reference, separation, fixed rows."""
+
+import numpy as np
+import pytest
+import torch
+
+import partae_fast as pf
+from partae_fast.models.nmf import DIVERGENCES, factorise, learn, separate
+from partae_fast.reference import nmf as reference
+
+
+@pytest.fixture
+def magnitudes():
+    random = np.random.default_rng(1)
+    return random.random((20, 3)) @ random.random((3, 8)) + 0.01 * random.random((20, 8))
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("fixed", [0, 2])
+def test_reference_updates_decrease_the_error_and_keep_fixed_rows(magnitudes, divergence, fixed):
+    random = np.random.default_rng(2)
+    magnitudes[3, 4] = 0
+    a, d = random.random((20, 4)), random.random((4, 8))
+    fixed_rows, errors = d[:fixed].copy(), [reference.error(magnitudes, a, d, divergence)]
+    for _ in range(50):
+        a, d = reference.update(magnitudes, a, d, fixed, divergence)
+        errors.append(reference.error(magnitudes, a, d, divergence))
+    assert (np.diff(errors) <= 1e-9 * errors[0]).all() and errors[-1] < 0.5 * errors[0]
+    np.testing.assert_array_equal(d[:fixed], fixed_rows)
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("free", [0, 2])
+def test_factorise_matches_the_reference(magnitudes, divergence, free):
+    x = torch.from_numpy(magnitudes)
+    fixed = torch.rand(2, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    start = tuple(t.numpy() for t in factorise(x, fixed, free, divergence, 1, seed=3))
+    for iterations in (2, 10):
+        factors = factorise(x, fixed, free, divergence, iterations, seed=3)
+        expected = start
+        for _ in range(iterations - 1):
+            expected = reference.update(magnitudes, *expected, 2, divergence)
+        for factor, reference_factor in zip(factors, expected, strict=True):
+            np.testing.assert_allclose(factor.numpy(), reference_factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize("supervised", [False, True], ids=["semi-supervised", "supervised"])
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_separate_raises_the_snr_of_speech(divergence, supervised):
+    """The sources share only the last bin."""
+    random = torch.Generator().manual_seed(0)
+    speech_activations, noise_activations = (torch.rand(60, 2, generator=random) for _ in range(2))
+    speech = speech_activations @ torch.tensor([[1.0, 0, 1, 0, 0, 0, 0.2], [0, 1, 0, 0.5, 0, 0, 0]])
+    noise = noise_activations @ torch.tensor([[0, 0, 0, 0, 1.0, 0, 0.2], [0, 0, 0, 0, 0, 1, 0]])
+    speech_dictionary = learn(speech, 2, divergence, 200)
+    assert speech_dictionary.shape == (2, 7) and torch.allclose(speech_dictionary.sum(1), torch.ones(2))
+    noise_rows = learn(noise, 2, divergence, 200) if supervised else 2
+    estimate = separate(speech + noise, speech_dictionary, noise_rows, divergence, 200)
+    assert snr(speech, estimate) > snr(speech, speech + noise) + 8
+
+
+def snr(reference, estimate):
+    return float(10 * torch.log10(reference.square().sum() / (reference - estimate).square().sum()))
+
+
+def test_arguments_out_of_range_are_rejected():
+    with pytest.raises(pf.UserError, match="divergence"):
+        learn(torch.rand(3, 4), 2, "itakura")
+    with pytest.raises(pf.UserError, match="components"):
+        learn(torch.rand(3, 4), 0)
+    with pytest.raises(pf.UserError, match="bins"):
+        separate(torch.rand(3, 4), torch.rand(2, 5), 1)
