@@ -93,7 +93,8 @@ def demo(
     files.write(paths["noisy.wav"], audio.noisy, audio.rate, overwrite=overwrite)
     logger.info("%s: %.0f s of two birds and a crowd", paths["noisy.wav"], seconds)
     material: Any = {"recordings": [paths["noisy.wav"]], "noise": [(audio.noise, audio.rate)]}
-    untrained = fit(**material, options=TrainingOptions(steps=0, seed=seed, progress=False))
+    networks_alone = {"filter_share": 0.0}
+    untrained = fit(**material, settings=networks_alone, options=TrainingOptions(steps=0, seed=seed, progress=False))
     training_started = time.monotonic()
     model = fit(**material, options=TrainingOptions(steps=steps, seed=seed, progress=progress))
     training_seconds = time.monotonic() - training_started

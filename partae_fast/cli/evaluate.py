@@ -9,10 +9,16 @@ Scores are computed in the band of the song and over all frequencies.
 The other methods are noisereduce (install partae-fast[evaluate]), wiener, gate (a spectral gate) and ratio-mask (the
 ideal ratio mask, an upper bound). --out gets evaluation.md, .csv, .json and .png.
 
+--protocol is for figures that hold elsewhere. In DATA, clean/ and noise/ then have a folder for every kind of sound.
+Kinds are dealt out to two halves, scenes are drawn within a half by --seed, at -10 to 10 dB, with noise-only audio of
+3 s and of 10 s or more, some of it 6 dB off or of another recording, and what is chosen on one half is reported on the
+other. --out gets protocol.md, .csv and .png.
+
 examples:
   partae evaluate recordings --out evaluation
   partae evaluate recordings --model dawn.safetensors --levels -10 0 --peers noisereduce
   partae evaluate recordings --steps 2000 --seeds 3 --mismatch -12
+  partae evaluate recordings --protocol --presets field stowell2015 --out quality
 """
 
 import argparse
@@ -20,9 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..evaluation import crossfit, protocol
 from ..evaluation.evaluate import LEVELS, PEERS, evaluate
 from ..evaluation.peers import trained, with_model
-from ..evaluation.results import environment, prepare_folder, write
+from ..evaluation.protocol import draw
+from ..evaluation.results import environment, prepare_folder, write, write_protocol
 from ..evaluation.scenes import scenes_of
 from ..evaluation.summary import markdown, summarise
 from ..models import load
@@ -69,13 +77,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     scenes.add_argument(
         "--peers", nargs="*", metavar="NAME", help=f"other methods: {', '.join(PEERS)} (default: all installed)"
     )
+    protocol = parser.add_argument_group("protocol")
+    protocol.add_argument("--protocol", action="store_true", help="run the cross-fitted protocol")
+    protocol.add_argument("--presets", nargs="+", metavar="NAME", help=f"to compare (default {DEFAULT})")
+    protocol.add_argument("--scenes", type=int_at_least(2), metavar="N", help="an even number (default 48)")
+    protocol.add_argument("--seed", type=int_at_least(0), metavar="N", help="of the draw (default 0)")
+    protocol.add_argument("--quick", action="store_true", help="a third of the scenes, one mixture each, for a search")
     add_threads(parser)
     add_json(parser)
 
 
 def _weak_systems() -> list[str]:
-    """Return the names of the systems that train on spectrograms with weak labels."""
-    return [name for name, system in systems().items() if system.weak]
+    """Return the names of the systems that train on noisy recordings and noise alone."""
+    return [
+        name for name, system in systems().items() if system.required == ("recordings",) and "noise" in system.optional
+    ]
 
 
 def _default_steps(preset: str) -> int:
@@ -87,6 +103,9 @@ def _default_steps(preset: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     use_threads(args)
+    _check_apart(args)
+    if args.protocol:
+        return _run_protocol(args)
     settings, denoisers = _denoisers(args)
     levels = sorted(set(args.levels or LEVELS))
     scenes = scenes_of(args.data, args.low, args.high)
@@ -128,3 +147,38 @@ def _denoisers(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
         )
         for seed in seeds
     ]
+
+
+_PROTOCOL_ALONE = ("presets", "scenes", "seed", "quick")
+_NOT_PROTOCOL = ("model", "preset", "in_band", "seeds", "levels", "mismatch", "low", "high")
+
+
+def _check_apart(args: argparse.Namespace) -> None:
+    """Refuse flags of the protocol without it, and others with it."""
+    name, wrong = ("with", _NOT_PROTOCOL) if args.protocol else ("without", _PROTOCOL_ALONE)
+    surplus = [flag for flag in wrong if getattr(args, flag)]
+    if surplus:
+        flag = surplus[0].replace("_", "-")
+        raise UserError(f"--{flag} was given {name} --protocol, where it has no meaning; leave it out")
+
+
+def _run_protocol(args: argparse.Namespace) -> int:
+    presets = list(dict.fromkeys(args.presets or [DEFAULT]))
+    for preset in presets:
+        _default_steps(preset)
+    options = {} if args.steps is None else {"steps": args.steps}
+    systems = {preset: lambda seed, preset=preset: trained(None, preset, seed=seed, **options) for preset in presets}
+    if args.out:
+        prepare_folder(Path(args.out), args.overwrite, protocol=True)
+    settings = {"data": args.data, "scenes": args.scenes or 48, "seed": args.seed or 0, "quick": args.quick, **options}
+    cases = list(draw(args.data, settings["scenes"], settings["seed"], args.quick))
+    rows = protocol.run(cases, systems, args.peers)
+    summary = crossfit.summarise(rows, presets)
+    report = {"environment": environment(), "settings": settings, "summary": summary, "rows": rows}
+    if args.out:
+        write_protocol(Path(args.out), report)
+    if args.json:
+        print_json(report)
+    else:
+        print(crossfit.markdown(summary), end="")
+    return 0

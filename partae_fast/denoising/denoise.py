@@ -25,7 +25,7 @@ from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..masking.mask import Mask, gain_of
-from ..models.protocol import Model, SignalEstimator, SpectrumEstimator
+from ..models.protocol import Chunked, Model, SignalEstimator, SpectrumEstimator
 from ..models.separation import SourceSeparator
 from ..models.state import unwrapped
 from . import stft
@@ -164,15 +164,25 @@ def _denoise_stream(
     yield combine(len(inputs), np.zeros((len(inputs), channels), np.float32))
 
 
+def chunking(model: Model) -> tuple[int, int]:
+    """Return the frames that chunks start at a multiple of, and those on either side that may change a chunk.
+
+    They are `block` and `halo` of a `Chunked` model. In other models a decoded frame depends on pool windows up to
+    taps - 1 frames away, an encoded window depends on input frames up to taps - 1 frames away, and a gain depends on
+    the mask's reach. Each is rounded up to whole pools.
+    """
+    if isinstance(model, Chunked):
+        return model.block, model.halo
+    reach = (model.taps - 1, model.taps - 1, (model.mask or Mask()).reach)
+    return model.pool, sum(-(-frames // model.pool) * model.pool for frames in reach)
+
+
 class _Masking(ChunkProcessor):
     """Processor of the model's rate: istft((max(gain, floor) - floor) * stft(x)), in chunks."""
 
     def __init__(self, model: Model, spectrogram: Spectrogram, channels: int, floor: float, chunk: int):
-        # A decoded frame depends on pool windows up to taps - 1 frames away, an encoded window depends on input frames
-        # up to taps - 1 frames away, and a gain depends on the mask's reach. Each is rounded up to whole pools.
-        reach = (model.taps - 1, model.taps - 1, (model.mask or Mask()).reach)
-        halo = sum(-(-frames // model.pool) * model.pool for frames in reach)
-        super().__init__(spectrogram, channels, channels, chunk, model.pool, halo)
+        block, halo = chunking(model)
+        super().__init__(spectrogram, channels, channels, chunk, block, halo)
         self.model = model
         self.floor = np.float32(floor)
         self.device = device_of(model)

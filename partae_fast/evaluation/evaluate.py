@@ -3,8 +3,8 @@
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,22 @@ Row = dict[str, Any]
 LEVELS = (-10.0, -5.0, 0.0, 5.0)
 CEILING = "ratio-mask"
 PEERS = ("noisereduce", "wiener", "gate", CEILING)
+# Decision-directed filters with longer windows: samples at 22.05 kHz, and the rule of the gain.
+FILTERS = {f"{rule}-{windows}": (windows, rule) for rule in ("wiener", "log-mmse") for windows in (512, 1024)}
+ALL_PEERS = (*PEERS, *FILTERS)
 OURS = "partae"
 METRICS = ("si_sdr", "snr", "sdr", "sir", "sar")
 FULL = "_full"  # suffix of a score over all frequencies; a score without it is in the band
 MODES = {"noisereduce-stationary": True, "noisereduce-nonstationary": False}
 _LIMIT = 100.0  # dB; levels and scores are limited to +-100, so that a silent estimate leaves the mean finite
+
+
+class Scorer(Protocol):
+    """Scores estimates of one scene's song."""
+
+    def of(self, estimate: NDArray[np.float32]) -> dict[str, float]:
+        """Scores by name."""
+        ...
 
 
 def evaluate(
@@ -64,26 +75,27 @@ def evaluate(
     out_of_range = [value for value in (*levels, mismatch) if not abs(value) <= _LIMIT]
     if out_of_range:
         raise UserError(f"a level or mismatch is {out_of_range[0]:g} dB; it must lie within -{_LIMIT:g} .. {_LIMIT:g}")
-    others = _available(others)
+    others = available(others)
     names = [scene.name for scene in scenes]
     if len(set(names)) < len(names):
         raise UserError(f"two scenes are called {max(names, key=names.count)}; rename a recording")
     rows: list[Row] = []
     for scene in scenes:
         for level in levels:
-            new_rows = _rows(scene, level, mismatch, others, ours)
+            models = {OURS: [(seed, denoiser_for(scene)) for seed, denoiser_for in enumerate(ours)]}
+            new_rows = scored(scene, level, mismatch, others, models)
             rows += new_rows
             scores = ", ".join(f"{row['method']} {row['si_sdr']:.1f}" for row in new_rows if row["method"] not in MODES)
             logger.info("%s at %g dB: %s", scene.name, level, scores)
     return rows
 
 
-def _available(others: Sequence[str] | None) -> list[str]:
+def available(others: Sequence[str] | None, default: Sequence[str] = PEERS) -> list[str]:
     """Return the peers to run; raise UserError if a peer in `others` is unknown or not installed."""
-    unknown = [name for name in others or () if name not in PEERS]
+    unknown = [name for name in others or () if name not in ALL_PEERS]
     if unknown:
-        raise UserError(f"peer {unknown[0]!r} is unknown; choose from {', '.join(PEERS)}")
-    chosen = list(PEERS if others is None else dict.fromkeys(others))
+        raise UserError(f"peer {unknown[0]!r} is unknown; choose from {', '.join(ALL_PEERS)}")
+    chosen = list(default if others is None else dict.fromkeys(others))
     if "noisereduce" in chosen:
         try:
             peers.noisereduce(True)
@@ -95,12 +107,23 @@ def _available(others: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _rows(
-    scene: Scene, level: float, mismatch: float, others: Sequence[str], ours: Sequence[Callable[[Scene], Denoiser]]
+def scored(
+    scene: Scene,
+    level: float,
+    mismatch: float,
+    others: Sequence[str],
+    ours: Mapping[str, Sequence[tuple[int, Denoiser]]],
+    scores: Callable[[Scene, NDArray[np.float32]], Scorer] | None = None,
 ) -> list[Row]:
-    """Return the rows of one scene at one level."""
+    """Return the rows of one scene at one level: of the input, of the peers, and of ours.
+
+    Args:
+        others: names of peers.
+        ours: for each method name, pairs of a seed and a denoiser.
+        scores: makes what scores an estimate, from a scene and its mixture; by default METRICS are scored.
+    """
     mixture, noise_only = scene.mixture(level, mismatch)
-    scores = _Scores(scene, mixture)
+    scorer = (scores or _Scores)(scene, mixture)
     rows = []
 
     def run(method: str, denoiser: Denoiser, seed: int | None = None) -> None:
@@ -111,7 +134,7 @@ def _rows(
             raise UserError(f"{scene.name} at {level:g} dB: {method}: {error}") from error
         seconds = round(time.perf_counter() - started, 3)
         row = {"scene": scene.name, "level": level, "method": method, "seed": seed, "seconds": seconds}
-        rows.append({**row, **scores.of(estimate)})
+        rows.append({**row, **scorer.of(estimate)})
 
     run("input", lambda mixture, *_: mixture)
     for name in others:
@@ -120,11 +143,18 @@ def _rows(
                 run(mode, peers.noisereduce(stationary))
             rows.append({**max(rows[-2:], key=lambda row: row["si_sdr"]), "method": name})
         else:
-            denoisers = {"wiener": peers.wiener, "gate": peers.gate, CEILING: peers.ratio_mask(scene.song)}
-            run(name, denoisers[name])
-    for seed, denoiser_for in enumerate(ours):
-        run(OURS, denoiser_for(scene), seed)
+            run(name, _peer(name, scene.song))
+    for name, models in ours.items():
+        for seed, denoiser in models:
+            run(name, denoiser, seed)
     return rows
+
+
+def _peer(name: str, song: NDArray[np.float32]) -> Denoiser:
+    """The peer of a name other than noisereduce."""
+    if name in FILTERS:
+        return peers.decision_directed(*FILTERS[name])
+    return {"wiener": peers.wiener, "gate": peers.gate, CEILING: peers.ratio_mask(song)}[name]
 
 
 class _Scores:

@@ -1,12 +1,14 @@
-"""The plot of an evaluation: scores of each method by input level, and differences to the best peer by scene."""
+"""Plots of an evaluation, by input level and by scene, and of the protocol, by method and by system."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..atomic import atomic_path
 from ..audio.files import PathLike
-from .evaluate import CEILING, OURS
+from .crossfit import scores_of
+from .evaluate import CEILING, OURS, Row
 
 _DASHED = ("input", CEILING)  # these are not denoisers
 
@@ -60,3 +62,34 @@ def _draw_scenes(axes: Any, summary: dict[str, Any]) -> None:
     axes.set(xlabel=f"SI-SDR in band, {OURS} minus {peer} (dB)")
     axes.legend(title="input", fontsize=8, title_fontsize=8)
     axes.grid(alpha=0.3)
+
+
+def draw_protocol(path: PathLike, rows: Sequence[Row], summary: dict[str, Any]) -> None:
+    """Draw the protocol's gains: every method's mean, and each system less the filter chosen on the other half."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    page = Figure(figsize=(12.5, 5.2), layout="constrained")
+    FigureCanvasAgg(page)
+    left, right = page.subplots(1, 2)
+    methods = sorted(summary["methods"].items(), key=lambda item: item[1][0])
+    for place, (name, (mean, low, high, _)) in enumerate(methods):
+        color = "black" if name in summary["systems"] else "tab:blue"
+        left.plot(mean, place, "o", color=color)
+        left.plot([mean if low is None else low, mean if high is None else high], [place, place], color=color)
+    left.set_yticks(range(len(methods)), [name for name, _ in methods], fontsize=8)
+    left.set(xlabel="SI-SDR in band over the input, dB")
+    left.set_title(f"means over {summary['scenes']} scenes with 95 % intervals", loc="left", fontsize=10)
+    scores, halves = scores_of(rows), {row["scene"]: int(row["half"]) for row in rows}
+    filters = summary["filters"]
+    for name in summary["systems"] if filters else ():
+        gains = [case[name] - case[filters[halves[key[0]]]] for key, case in scores.items() if key[2] == "matched"]
+        right.plot(np.sort(gains), (np.arange(len(gains)) + 0.5) / len(gains), drawstyle="steps-mid", label=name)
+    right.axvline(0, color="black", linewidth=0.8)
+    right.set(xlabel="SI-SDR in band over the filter that is best on the other half, dB", ylabel="share of mixtures")
+    if filters:
+        right.legend(fontsize=8)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    with atomic_path(path) as temporary:
+        page.savefig(temporary, dpi=110)

@@ -158,7 +158,7 @@ def _scene(
         limit, rest = min(limit, rest_rate / 2), resample(samples, rest_rate, rate)
     length = min(len(song), len(noise))
     song, noise = song[:length], noise[:length]
-    low, high = (default if end is None else end for end, default in zip(ends, _band_of(song, rate), strict=True))
+    low, high = (default if end is None else end for end, default in zip(ends, band_of(song, rate), strict=True))
     return Scene(name, song, noise, rest, rate, (low, min(high, limit)))
 
 
@@ -169,7 +169,7 @@ def _read(path: Path) -> tuple[Audio, int]:
     return samples[:, 0], rate
 
 
-def _band_of(song: Audio, rate: int) -> tuple[float, float]:
+def band_of(song: Audio, rate: int) -> tuple[float, float]:
     """Return the band in Hz that leaves 5 % of the song's energy below and 5 % above."""
     energy = np.cumsum(np.abs(np.fft.rfft(song.astype(np.float64))) ** 2)
     first, last = (int(np.searchsorted(energy, share * energy[-1])) for share in _BAND_ENERGY)

@@ -9,7 +9,9 @@ from .denoising_conv import ConvDenoisingAutoencoder
 from .dense import DenseAutoencoder
 from .dense_partitioned import DensePartitionedAutoencoder
 from .embedding import EmbeddingSeparator
+from .filtered_denoising import FilteredDenoisingAutoencoder
 from .fnn import FeedForwardSeparator
+from .noise_filter import FilterModel
 from .snmf import SparseNMF
 from .storage import load, save
 
@@ -24,6 +26,8 @@ __all__ = [
     "DensePartitionedAutoencoder",
     "EmbeddingSeparator",
     "FeedForwardSeparator",
+    "FilterModel",
+    "FilteredDenoisingAutoencoder",
     "SparseNMF",
     "load",
     "save",

@@ -42,6 +42,21 @@ class SpectrumEstimator(Protocol):
         ...
 
 
+@runtime_checkable
+class Chunked(Protocol):
+    """A model that defines the chunks of a stream itself, instead of by its taps and pool."""
+
+    @property
+    def block(self) -> int:
+        """Frames that chunks start at a multiple of."""
+        ...
+
+    @property
+    def halo(self) -> int:
+        """Frames on either side of a chunk that may change it, a multiple of `block`."""
+        ...
+
+
 class TrainableModel(Protocol):
     """A model that `pf.Trainer` accepts; any nn.Module with `training_loss` is one."""
 

@@ -35,6 +35,8 @@ FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 KINDS = {
     "conv_partitioned": "partae_fast.models.conv_partitioned:ConvPartitionedAutoencoder",
     "conv_denoising": "partae_fast.models.denoising_conv:ConvDenoisingAutoencoder",
+    "filtered_denoising": "partae_fast.models.filtered_denoising:FilteredDenoisingAutoencoder",
+    "filter": "partae_fast.models.noise_filter:FilterModel",
     "adaptive_dae": "partae_fast.models.adaptive_dae:AdaptiveDenoisingAutoencoder",
     "dense": "partae_fast.models.dense:DenseAutoencoder",
     "dense_partitioned": "partae_fast.models.dense_partitioned:DensePartitionedAutoencoder",

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.files import AudioInfo, PathLike, blocks, info, read
-from ..denoising.denoise import denoise, denoise_blocks
+from ..denoising.denoise import chunking, denoise, denoise_blocks
 from ..errors import UserError
 from ..models.protocol import Model
 
@@ -80,7 +80,7 @@ def _aligned_start(first: int, rate: int, model: Model) -> int:
 
     The result of the excerpt then equals that of the whole recording, because it depends on the pools.
     """
-    pool = rate * model.spectrogram.hop * model.pool
+    pool = rate * model.spectrogram.hop * chunking(model)[0]
     step = pool // math.gcd(pool, model.spectrogram.rate)  # samples between common boundaries of samples and pools
     latest = max(0, first - _margin_samples(rate, model))
     aligned = latest // step * step
@@ -89,7 +89,7 @@ def _aligned_start(first: int, rate: int, model: Model) -> int:
 
 def _margin_samples(rate: int, model: Model) -> int:
     """Return the number of samples on either side that may affect an excerpt."""
-    spectrogram, reach = model.spectrogram, 3 * (model.taps + model.pool)
+    spectrogram, reach = model.spectrogram, max(3 * (model.taps + model.pool), sum(chunking(model)))
     return math.ceil(rate * max(_MARGIN, (reach * spectrogram.hop + spectrogram.n_fft) / spectrogram.rate))
 
 

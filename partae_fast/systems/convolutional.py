@@ -1,7 +1,7 @@
 """Settings, model and sampler shared by the convolutional systems."""
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -14,33 +14,17 @@ from ..training.material import Material
 from ..training.options import RESERVOIR_MIB, TrainingOptions
 from ..training.options import option as setting
 from ..training.reservoir import ReservoirSampler
-from ..training.spectrograms import AskedSpectrogram, Spectrograms, UsualSpectrogram, prepare
+from ..training.spectrograms import Spectrograms, UsualSpectrogram, prepare
 from ..training.stored import is_stored
+from .spectrogram_settings import SpectrogramSettings
 
 logger = logging.getLogger("partae_fast")
 
 
 @dataclass(frozen=True)
-class ConvolutionalSettings:
-    """Settings of spectrogram, model and batches of a convolutional system.
+class ConvolutionalSettings(SpectrogramSettings):
+    """Settings of spectrogram, model and batches of a convolutional system."""
 
-    Settings of the spectrogram that are None follow the labels and recordings. The band is that of the labels if they
-    contain frequencies, else the default band of the system, limited to that of the recordings. The rate is the default
-    rate, doubled until the band fits, and at most that of the recordings. Window and hop keep the default duration.
-    """
-
-    low: float | None = setting(
-        None, "lower end of the band (default: from the labels, else the system's)", metavar="HZ"
-    )
-    high: float | None = setting(
-        None, "upper end of the band (default: from the labels, else the system's)", metavar="HZ"
-    )
-    rate: int | None = setting(None, "sample rate of the model (default: chosen for the band)", least=1, metavar="HZ")
-    n_fft: int | None = setting(None, "samples in a window (default: chosen for the rate)", least=1, metavar="N")
-    hop: int | None = setting(
-        None, "samples from one window to the next (default: chosen for the rate)", least=1, metavar="N"
-    )
-    bins: int | None = setting(None, "number of frequency bins in the band, instead of --high", least=1, metavar="N")
     level: float = setting(0.2, "RMS to which the magnitudes with signal are scaled")
     frames: int = setting(512, "frames in a crop", least=1)
     latents: int = setting(32, "number of latents", least=1)
@@ -62,11 +46,6 @@ class ConvolutionalSettings:
     def stages(self, steps: int) -> list[int]:
         """Return the steps of each model that is trained; they sum to `steps`."""
         return [steps]
-
-    @property
-    def asked(self) -> AskedSpectrogram:
-        """The settings of the spectrogram; None for those that follow the material."""
-        return AskedSpectrogram(**{entry.name: getattr(self, entry.name) for entry in fields(AskedSpectrogram)})
 
     def spectrograms(self, material: Material, options: TrainingOptions) -> Spectrograms:
         """Compute the spectrograms of the material."""

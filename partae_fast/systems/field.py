@@ -1,7 +1,8 @@
 """The default system: a partitioned autoencoder, then self-training.
 
 The partitioned autoencoder learns to separate signal from noise with weak labels. Each denoising autoencoder is then
-trained on mixtures made with the model before it (`self_training`); bench/results/quality/field.md has the evidence.
+trained on mixtures made with the model before it (`self_training`). The estimate of the last is averaged with that of a
+filter; docs/quality.md has the evidence.
 """
 
 import logging
@@ -15,6 +16,7 @@ from ..errors import UserError
 from ..masking.mask import Mask
 from ..masking.rules import MILD_END, cautious, typical_power, with_bypass
 from ..models.denoising_conv import ConvDenoisingAutoencoder
+from ..models.filtered_denoising import FilteredDenoisingAutoencoder
 from ..training.checkpoint import falling_over
 from ..training.material import Material
 from ..training.options import TrainingOptions
@@ -23,6 +25,7 @@ from ..training.session import Session
 from ..training.spectrograms import Spectrograms, UsualSpectrogram
 from ..training.trainer import History
 from .convolutional import ConvolutionalSettings, log_idle_gpus
+from .filter import learned_filter
 from .registry import System
 from .self_training import self_training_sampler
 
@@ -42,6 +45,7 @@ class Settings(ConvolutionalSettings):
     penalty: float = setting(100.0, "weight of the penalty on noise in foreground latents")
     noise_only: float = setting(0.5, "share of noise-only items in a batch")
     batch: int = setting(8, "items in a batch", least=1)
+    filter_share: float = setting(0.5, "share of the filter in the estimate, 0 to 1; 0 for the networks alone")
 
     usual: ClassVar[UsualSpectrogram] = UsualSpectrogram(rate=22050, n_fft=256, hop=64, low=80.0, high=11025.0)
     source: ClassVar[str] = "bench/results/quality/field.md: for recordings from the field, the default"
@@ -63,10 +67,12 @@ class Settings(ConvolutionalSettings):
 
 
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any:
-    """Train a ConvDenoisingAutoencoder on noisy recordings and noise or labels.
+    """Train a FilteredDenoisingAutoencoder on noisy recordings and noise or labels.
 
     The learning rate of each model falls during its training.
     """
+    if not 0 <= settings.filter_share <= 1:
+        raise UserError(f"filter_share is {settings.filter_share}; it must be from 0 to 1")
     spectrograms = settings.spectrograms(material, options)
     steps = options.steps_or(settings.steps)
     frames = spectrograms.crop_frames(settings.frames, settings.pool)
@@ -98,6 +104,10 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any
             losses = losses + model.history.loss
             model.noise_mean_square.copy_(torch.from_numpy(typical_power(noise, signal)))
             model.mask = with_bypass(cautious(settings.mask, noise, MILD_END), noise)
+    if later:
+        model = FilteredDenoisingAutoencoder.of(
+            model, learned_filter(material, spectrograms.spectrogram, options.seed), settings.filter_share
+        )
     model.history = History(losses)
     return model
 

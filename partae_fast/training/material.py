@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .spectrograms import Spectrograms
 
 logger = logging.getLogger("partae_fast")
+
+_PIECES = 8  # of a recording that is longer than what is to be read
 
 Audio = PathLike | tuple[ArrayLike, int]  # a file, or samples (T,) or (T, channels) and their rate in Hz
 
@@ -52,11 +54,18 @@ class Source:
         """A key that two sources share only if they are the same file."""
         return self.name if isinstance(self.audio, tuple) else Path(self.name).resolve()
 
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        if isinstance(self.audio, tuple):
+            return len(np.asarray(self.audio[0])) / self.rate
+        return files.info(self.audio).seconds
+
     def recording(self) -> PathLike | labelling.Recording:
         """Return the form that labels are matched to: a file, or samples with their length."""
         if not isinstance(self.audio, tuple):
             return self.name
-        return labelling.Recording(self.name, len(np.asarray(self.audio[0])) / self.rate, self.rate)
+        return labelling.Recording(self.name, self.seconds, self.rate)
 
     def signal_events(self) -> list[labelling.Event]:
         return [event for event in self.events or [] if self.rules.state(event) == "signal"]
@@ -101,17 +110,28 @@ class Material:
         """Return the channels of a kind's recordings that are not silent, (T,) each at `rate` Hz, in order."""
         return [channel for source in self.sources(kind) for channel in samples_of(source, rate).channels]
 
-    def weakly_labelled(self, rate: int) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    def weakly_labelled(
+        self, rate: int, most: int | None = None, seed: int = 0
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         """Return the audio that may have signal and the noise-only audio, as stretches (T,) at `rate` Hz.
+
+        With `most`, recordings are read in an order that the seed decides until there are so many samples of either
+        kind; the rest is left out.
 
         Raises UserError if either is empty.
         """
-        signal, noise = [], self.channels("noise", rate) if self.noise else []
-        sources = self.labelled_sources()
-        if self.noise:
-            check_apart(sources, self.sources("noise"))
-        for source in sources:
-            samples = samples_of(source, rate)
+        signal: list[NDArray[np.float32]] = []
+        noise: list[NDArray[np.float32]] = []
+        sources, of_noise = self.labelled_sources(), self.sources("noise") if self.noise else []
+        if of_noise:
+            check_apart(sources, of_noise)
+        for source, piece in _pieces(of_noise, rate, most, seed):
+            if most is None or sum(map(len, noise)) < most:
+                noise += samples_of(source, rate, piece).channels
+        for source, piece in _pieces(sources, rate, most, seed):
+            if most is not None and sum(map(len, signal)) >= most and (of_noise or sum(map(len, noise)) >= most):
+                break
+            samples = samples_of(source, rate, piece)
             for channel, number in zip(samples.channels, samples.numbers, strict=True):
                 if source.events is None:
                     signal.append(channel)
@@ -119,8 +139,10 @@ class Material:
                 timeline = labelling.Timeline.from_events(
                     source.events, samples.seconds, source.rules, source.name, number
                 )
+                first = 0.0 if piece is None else piece[0]
                 for kind, stretches in ((signal, timeline.signal), (noise, timeline.noise)):
-                    kind += [channel[round(start * rate) : round(end * rate)] for start, end in stretches]
+                    ends = ([max(0, round((end - first) * rate)) for end in stretch] for stretch in stretches)
+                    kind += [channel[start:end] for start, end in ends if start < min(end, len(channel))]
         if not signal:
             raise UserError("all labelled time is noise-only or unknown; add recordings with signal")
         if not noise:
@@ -139,6 +161,26 @@ class Material:
     def labelled_sources(self) -> list["Source"]:
         """Return the noisy recordings, with their events if a label file lists them."""
         return labelled(self.sources("recordings"), self.labels, self.label_rules)
+
+
+def _pieces(
+    sources: list["Source"], rate: int, most: int | None, seed: int
+) -> Iterator[tuple["Source", tuple[float, float] | None]]:
+    """Iterate over the sources, each with None for all of it; or, with `most`, in an order that the seed decides.
+
+    A source that is longer than `most` samples is then divided into pieces (start, length) in s, evenly spaced over it.
+    """
+    if most is None:
+        yield from ((source, None) for source in sources)
+        return
+    rng, longest = np.random.default_rng([seed, 0xF1]), most / rate
+    for source in (sources[i] for i in rng.permutation(len(sources))):
+        if source.seconds <= longest:
+            yield source, None
+            continue
+        length = longest / _PIECES
+        for number in range(_PIECES):
+            yield source, ((number + rng.random()) * (source.seconds - length) / _PIECES, length)
 
 
 def sources_of(kind: str, recordings: Sequence[Audio]) -> list[Source]:
@@ -196,25 +238,28 @@ class Samples(NamedTuple):
     level: float  # RMS at the recording's rate, over all channels
 
 
-def samples_of(source: Source, rate: int) -> Samples:
-    """Read a recording and resample it to `rate` Hz.
+def samples_of(source: Source, rate: int, piece: tuple[float, float] | None = None) -> Samples:
+    """Read a recording, or a piece (start, length) of it in s, and resample it to `rate` Hz.
 
-    Raises UserError if samples are missing, not float, not finite, or all silent.
+    Raises UserError if samples are missing, not float, not finite, or, in the whole recording, all silent.
     """
+    first, count = (0, None) if piece is None else (round(value * source.rate) for value in piece)
     if isinstance(source.audio, tuple):
-        samples = np.asarray(source.audio[0])
+        samples = np.asarray(source.audio[0])[first : None if count is None else first + count]
         if not len(samples):
             raise UserError(f"{source.name}: has no samples; leave it out")
         files.require_finite(samples, source.rate, source.name)
     else:
-        samples, _ = files.read(source.audio)
-    files.require_sound(samples, source.name)
+        samples, _ = files.read(source.audio, count, first)
+    if piece is None:
+        files.require_sound(samples, source.name)
     audible = samples.any(axis=0)
-    check_channels(source, int(audible.sum()), audible.size)
+    if piece is None:
+        check_channels(source, int(audible.sum()), audible.size)
     numbers = [int(index) + 1 for index in np.flatnonzero(audible)]
     level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
-    resampled = resample(samples[:, audible], source.rate, rate)
-    return Samples(list(resampled.T), numbers, len(samples) / source.rate, level)
+    resampled = resample(samples[:, audible], source.rate, rate).T if numbers else []
+    return Samples(list(resampled), numbers, len(samples) / source.rate if piece is None else source.seconds, level)
 
 
 def check_channels(source: Source, audible: int, count: int) -> None:

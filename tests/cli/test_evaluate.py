@@ -57,9 +57,44 @@ def test_model_is_scored_and_json_printed(partae, data):
     )
 
 
+@pytest.fixture
+def kinds(here):
+    """recordings/ with two kinds of songs and two of noise."""
+    for number, kind in enumerate(("tit", "speech")):
+        place = here / "recordings" / "clean" / kind
+        place.mkdir(parents=True)
+        write(place / "a.wav", sound(4, number, songs=True) - sound(4, number))
+    for number, kind in enumerate(("rain", "wind")):
+        place = here / "recordings" / "noise" / kind
+        place.mkdir(parents=True)
+        write(place / "a.wav", sound(8, 5 + number))
+    return Path("recordings")
+
+
+def test_the_protocol_compares_presets_on_scenes_of_two_halves(partae, kinds):
+    arguments = ("--protocol", "--presets", "filter", "--scenes", "2", "--seed", "5", "--peers", "gate", "wiener-512")
+    code, out, err = partae("evaluate", kinds, *arguments, "--out", "found", "--threads", "1")
+    assert code == 0, err
+    assert "2 scenes, 6 mixtures" in out and "| over the best fixed filter, chosen on the other half |" in out
+    rows = list(csv.DictReader(Path("found", "protocol.csv").read_text().splitlines()))
+    assert {row["half"] for row in rows} == {"0", "1"} and {row["method"] for row in rows} == {
+        "input", "gate", "wiener-512", "filter",
+    }  # fmt: skip
+    assert out in Path("found", "protocol.md").read_text() and Path("found", "protocol.png").exists()
+    code, _, err = partae("evaluate", kinds, *arguments, "--out", "found")
+    assert code == 2 and "exists already" in err
+    code, out, err = partae("evaluate", kinds, *arguments, "--quick", "--json", "--threads", "1")
+    assert code == 0 and json.loads(out)["summary"]["cases"] == 2, err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("data", "--quick"), "--quick was given without --protocol"),
+        (("data", "--protocol", "--levels", "5"), "--levels was given with --protocol"),
+        (("data", "--protocol", "--presets", "nosuch"), "preset 'nosuch' is not known"),
+        (("data", "--protocol", "--scenes", "3"), "scenes is 3; it must be an even number"),
+        (("data", "--protocol"), "clean: 0 kinds of recordings are long enough"),
         (("nowhere",), "nowhere: has no folder clean"),
         (("data", "--peers", "nosuch"), "peer 'nosuch' is unknown"),
         (("data", "--preset", "nosuch"), "preset 'nosuch' is not known"),

@@ -61,7 +61,7 @@ def label_file(tmp_path):
 
 
 def test_default_settings():
-    """The settings of bench/results/quality/field.md."""
+    """The settings of bench/results/quality/field.md and docs/quality.md."""
     field = FieldSettings()
     assert asdict(field) == {
         **dict.fromkeys(("low", "high", "rate", "n_fft", "hop", "bins")),
@@ -74,6 +74,7 @@ def test_default_settings():
         "penalty": 100.0,
         "noise_only": 0.5,
         "batch": 8,
+        "filter_share": 0.5,
     }
     assert asdict(field.usual) == {"rate": 22050, "n_fft": 256, "hop": 64, "low": 80.0, "high": 11025.0}
     assert (field.optimizer, field.learning_rate, field.steps, field.match_noise) == ("adam", 2e-3, 2200, True)

@@ -1,0 +1,54 @@
+"""Gains of the Wiener filter and of the log-spectral estimator, with the ratio that Ephraim & Malah 1984 estimate.
+
+The ratio of a frame depends on the frame before. Here it is computed in blocks, each of which starts some frames early
+from nothing, so that a frame's gain depends on a bounded number of frames and a stream gets what the whole file gets.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 64  # frames; a block's first starts at a multiple of it
+WARM_UP = 64  # frames before a block with which its recursion starts
+RULES = ("wiener", "log-mmse")
+
+
+def decision_directed(
+    power: NDArray[np.float32], memory: float, least: float, rule: str = "wiener"
+) -> NDArray[np.float32]:
+    """Return the gain of every frame and bin, in 0 .. 1.
+
+    With p the power over the noise's, r is memory * g^2 p of the frame before plus (1 - memory) * max(p - 1, 0), and at
+    least `least`. The Wiener gain is r / (1 + r) (Scalart & Filho 1996), the log-spectral one r / (1 + r) *
+    exp(E1(v) / 2), v = p r / (1 + r) (Ephraim & Malah 1985).
+
+    Args:
+        power: p, (N, H), 0 or more; frame 0 is the first of a block.
+        memory: in 0 .. 1. least: the least r, positive.
+        rule: a name of `RULES`.
+    """
+    frames, bins = power.shape
+    count = -(-frames // BLOCK)
+    padded = np.zeros((WARM_UP + count * BLOCK, bins), np.float32)
+    padded[WARM_UP : WARM_UP + frames] = power
+    blocks = np.lib.stride_tricks.as_strided(
+        padded, (count, WARM_UP + BLOCK, bins), (BLOCK * padded.strides[0], *padded.strides), writeable=False
+    )
+    gain = np.empty((count, BLOCK, bins), np.float32)
+    before = np.zeros((count, bins), np.float32)
+    for frame in range(WARM_UP + BLOCK):
+        p = blocks[:, frame]
+        ratio = np.maximum(memory * before + (1 - memory) * np.maximum(p - 1, 0), least)
+        wiener = ratio / (1 + ratio)
+        g = wiener if rule == "wiener" else _log_mmse(wiener, p)
+        before = np.square(g) * p
+        if frame >= WARM_UP:
+            gain[:, frame - WARM_UP] = g
+    return gain.reshape(count * BLOCK, bins)[:frames]
+
+
+def _log_mmse(wiener: NDArray[np.floating], p: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The log-spectral gain of the Wiener gain and the power over the noise's; at most 1."""
+    from scipy.special import exp1
+
+    v = np.maximum(wiener * p, 1e-6)
+    return np.minimum(wiener * np.exp(0.5 * exp1(v)), 1).astype(np.float32)

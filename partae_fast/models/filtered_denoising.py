@@ -1,0 +1,93 @@
+"""The denoising autoencoder of preset `field`, averaged with a filter that learns nothing but levels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..masking.mask import gain_of
+from .denoising_conv import ConvDenoisingAutoencoder
+from .noise_filter import NoiseFilter, filtered
+from .state import tensors_of
+
+
+class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
+    """A denoising autoencoder whose estimate is averaged with that of a `NoiseFilter`.
+
+    The network errs where the signal is unlike what it was taught, and the filter where noise is lively; their mean is
+    hardly ever far below the better of them.
+
+    Args:
+        bins, latents, taps, pool, seed, negative_slope, rectified_output: of the network, a `ConvDenoisingAutoencoder`.
+        hop: of the spectrogram. share: of the filter in the estimate, in [0, 1].
+
+    Attributes are those of `ConvDenoisingAutoencoder`, and `filter`. `separate` and `signal` are of the network alone.
+
+    Raises UserError where an argument is out of range.
+    """
+
+    RESTORED = (*ConvDenoisingAutoencoder.RESTORED, "share")
+
+    history: Any
+
+    def __init__(
+        self,
+        bins: int = 128,
+        latents: int = 64,
+        taps: int = 5,
+        pool: int = 4,
+        seed: int = 0,
+        negative_slope: float = 0.0,
+        rectified_output: bool = False,
+        hop: int = 64,
+        share: float = 0.5,
+    ) -> None:
+        super().__init__(bins, latents, taps, pool, seed, negative_slope, rectified_output)
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise UserError(f"share is {share!r}; it must be a number from 0 to 1")
+        self.hop, self.share = hop, float(share)
+        self.filter = NoiseFilter(hop)
+
+    @classmethod
+    def of(cls, network: ConvDenoisingAutoencoder, filter: NoiseFilter, share: float) -> FilteredDenoisingAutoencoder:
+        """The model with a network's weights, statistics, spectrogram and mask, and with a filter."""
+        model = cls(**network.config(), hop=filter.hop, share=share)  # pyright: ignore[reportArgumentType]
+        own = {f"filter.{name}": tensor for name, tensor in filter.state_dict().items()}
+        model.load_state_dict({**tensors_of(network), **own})
+        model.to(network.w_enc.device)
+        model.spectrogram, model.mask, model.backend = network.spectrogram, network.mask, network.backend
+        return model
+
+    def config(self) -> dict[str, int | float]:
+        """The arguments that construct an equal, untrained model."""
+        return {**super().config(), "hop": self.hop, "share": self.share}
+
+    @property
+    def block(self) -> int:
+        """Frames that chunks of a stream start at a multiple of."""
+        return math.lcm(self.filter.block // self.hop, self.pool)
+
+    @property
+    def halo(self) -> int:
+        """Frames on either side of a chunk that may change it: the filter's, or the network's and its mask's."""
+        smoothing = 0 if self.mask is None else self.mask.reach
+        reach = max(self.filter.halo // self.hop, 2 * (self.taps - 1 + self.pool) + smoothing)
+        return -(-reach // self.block) * self.block
+
+    def estimate(self, spectra: Tensor) -> Tensor:
+        """The signal's spectra (channels, N, n_fft // 2 + 1), 0 outside the band: means of network and filter."""
+        assert self.spectrogram is not None
+        band = slice(self.spectrogram.first, self.spectrogram.first + self.bins)
+        out = torch.zeros_like(spectra)
+        if self.share < 1:
+            x = spectra[..., band].abs() * self.spectrogram.gain
+            signal, noise = self.separate(x)
+            gain = gain_of(self, *(part.float().cpu().numpy() for part in (x, signal, noise)))
+            out[..., band] = (1 - self.share) * torch.from_numpy(gain).to(spectra.device) * spectra[..., band]
+        if self.share > 0:
+            out += self.share * filtered(self.filter, spectra, self.spectrogram)
+        return out
