@@ -22,8 +22,9 @@ PARTS = 256  # partial sums of a gradient of weights, at most
 @triton.jit
 def coordinates(row, frames, bins):
     """Return item * frames + frame (64 bits), frame and bin of position `row` of a map."""
+    h = (row % bins).to(tl.int32)  # first: after the division it takes up to ten registers more
     item_n = row // bins
-    return item_n, (item_n % frames).to(tl.int32), (row % bins).to(tl.int32)
+    return item_n, (item_n % frames).to(tl.int32), h
 
 
 @triton.jit
