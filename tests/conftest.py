@@ -38,6 +38,11 @@ def _escaped(report):
     return report
 
 
+def without_xdist() -> dict[str, str]:
+    """Return the environment of a process that is not a worker: pytest-benchmark measures nothing in a worker."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+
+
 @pytest.fixture
 def python():
     """Return python(*arguments, **environment), which runs Python.
@@ -48,7 +53,7 @@ def python():
     """
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        variables = {**without_xdist(), "OMP_NUM_THREADS": "1", **environment}
         root = Path(__file__).resolve().parents[1]
         return subprocess.run([sys.executable, *arguments], cwd=root, env=variables, capture_output=True, text=True)
 

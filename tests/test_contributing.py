@@ -1,6 +1,5 @@
 """Tests of the recipes in CONTRIBUTING.md, in a copy of the tree."""
 
-import os
 import re
 import shlex
 import shutil
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from partae_fast.audio import files
+from tests.conftest import without_xdist
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -59,7 +59,7 @@ def follow(recipe: str, tree: Path) -> None:
 
 
 def run(tree: Path, *command: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**without_xdist(), "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     process = subprocess.run([sys.executable, *command], cwd=tree, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, f"{command}:\n{process.stdout}\n{process.stderr}"
     return process.stdout

@@ -13,10 +13,10 @@ import numpy as np
 from partae_fast.atomic import atomic_path
 from partae_fast.models import save
 
-from .. import denoise
+from .. import bench_denoise
 from ..timing import environment
 
-RATE = denoise.RATE
+RATE = bench_denoise.RATE
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "scale"
 
 
@@ -43,7 +43,8 @@ def resident(peak: bool = False) -> int:
 
 def model_file(path: Path) -> Path:
     """The default's model, untrained: its filters are as large as a trained one's."""
-    save(denoise.models(denoise.recording(denoise.NOISE_SECONDS + 10))["partae default"], path)
+    default, _ = bench_denoise.models(bench_denoise.recording(bench_denoise.NOISE_SECONDS + 10))
+    save(default, path)
     return path
 
 

@@ -218,7 +218,8 @@ class _Masking(ChunkProcessor):
             return None
         if self.floor:
             floor = self.floor * spectra[:, frames]
-            signal = np.where(np.abs(signal) > np.abs(floor), signal - floor, np.complex64(0))
+            louder = np.abs(signal) > np.abs(floor) if self.floor < 1 else False  # 0 dB of reduction change nothing
+            signal = np.where(louder, signal - floor, np.complex64(0))
         return np.stack([self.spectrogram.overlap_add(channel)[0] for channel in signal])
 
 

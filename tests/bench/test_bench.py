@@ -36,6 +36,7 @@ from partae_fast.bench import (
 from partae_fast.bench.session import Options, Session
 from partae_fast.conformance.candidate import load_candidate
 from partae_fast.errors import UserError
+from tests.conftest import without_xdist
 
 SMALL = shapes.SMOKE
 CEILINGS = {
@@ -95,7 +96,7 @@ def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
         "sys.exit(pytest.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "-v", "-W", "ignore", *arguments]
-    return subprocess.run(command, cwd=run.FOLDER.parent, capture_output=True, text=True)
+    return subprocess.run(command, cwd=run.FOLDER.parent, env=without_xdist(), capture_output=True, text=True)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ def test_model(partae):
     assert about["spectrogram"]["rate"] == RATE and about["spectrogram"]["bins"] == 128
     assert about["statistics"]["std"]["least"] > 0 and about["tensors"]["w_enc"]["shape"] == [5, 128, 64]
     text = partae("info", "m.safetensors")[1]
-    assert "conv_denoising" in text and "noise_mean_square" in text
+    assert "filtered_denoising" in text and "noise_mean_square" in text
 
 
 def test_audio_file(partae):

@@ -123,7 +123,7 @@ def test_labels_for_another_file_are_refused(refused):
     [
         pytest.param("0.1\t9.0\tsong\n", "ends at 9.000 s and the recording at 3.000 s", id="past the end"),
         pytest.param("0.0\t3.0\tsong\n", "no stretch that is noise-only", id="noise-only set empty"),
-        pytest.param("", "all is noise-only", id="no events"),
+        pytest.param("", "all labelled time is noise-only", id="no events"),
         pytest.param("one two three\n", "line 1", id="not labels"),
     ],
 )

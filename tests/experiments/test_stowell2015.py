@@ -312,7 +312,7 @@ def test_run_writes_table_figure_and_claims(reproduced):
 def test_existing_run_is_not_overwritten(reproduced, folder, capsys):
     out, _ = reproduced
     assert cli.main(["reproduce", "stowell2015", "--data", str(folder), "--out", str(out), "--steps", "2"]) == 2
-    assert "resume it or name another folder" in capsys.readouterr().err
+    assert "resume it or choose another folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -464,7 +464,7 @@ def test_a_repeated_file_is_used_once_and_logged(folder, caplog):
 @pytest.mark.parametrize(
     ("recordings", "noise", "message"),
     [
-        ([], ["quiet.wav"], "no recording was given"),
+        ([], ["quiet.wav"], "there is no recording"),
         (["a.wav"], [], "there is no noise"),
         (["a.wav", "b.wav"], ["./a.wav"], r"a.wav: is both a recording and noise; leave out one"),
         (["a.wav", "none.wav"], ["quiet.wav"], r"none.wav: no such file"),

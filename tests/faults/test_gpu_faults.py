@@ -78,7 +78,7 @@ def test_unusable_cupy(machine, monkeypatch, cupy, message):
     def refuses(module):
         return module.refusal([run]) if module is cuda else None
 
-    with pytest.raises(BackendUnavailable, match=r"cupy cannot be used.*; update the driver or install") as error:
+    with pytest.raises(BackendUnavailable, match=r"cupy cannot be used.*; update the driver, install") as error:
         registry.resolve("train_steps", "cuda", CUDA, torch.float32, refuses)
     assert message in str(error.value) and "\n" not in str(error.value)
     monkeypatch.setattr(registry, "implementation", lambda op, backend: cuda if backend == "cuda" else None)
