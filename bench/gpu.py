@@ -36,7 +36,12 @@ KINDS = ("float32", "tf32")
 APART = ("train_step", "population", "denoise", "startup", "snmf")  # tasks of their own, or of the CPU
 # Plans of the persistent kernel that are compiled and checked first, by the fields that they fix.
 PLANS = ("precision=ffma", "precision=ffma,lanes=2", "precision=ffma,split=2", "precision=3xtf32", "precision=tf32")
-TESTS = ("tests/conformance/test_train_steps.py tests/kernels", "tests/conformance", "tests")  # what matters first
+# Folders and files with GPU tests, what matters first. None of them needs soundfile.
+TESTS = (
+    "tests/conformance/test_train_steps.py tests/kernels",
+    "tests/conformance",
+    "tests/functional tests/sampling tests/training tests/denoising/test_denoise.py",
+)
 
 
 @dataclass(frozen=True)

@@ -104,3 +104,26 @@ def test_the_script_takes_the_arguments():
         ["bash", str(script), "--help"], capture_output=True, text=True, env={"PYTHON": sys.executable}
     )
     assert done.returncode == 0 and "--call" in done.stdout, done.stderr
+
+
+BLOCK = """
+import importlib.abc, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("soundfile", "soxr", "crowsetta", "noisereduce", "fast_bss_eval", "dask"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import pytest
+sys.exit(pytest.main(["-o", "addopts=", "-q", "--collect-only", "-m", "gpu", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+def test_gpu_tests_collect_without_optional_packages(python):
+    named = sorted({path for paths in gpu.TESTS for path in paths.split()})
+    done = python("-c", BLOCK, *named)
+    assert done.returncode == 0, done.stdout
+    collected = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+    sources = {str(p.relative_to(gpu.ROOT)): p.read_text() for p in (gpu.ROOT / "tests").rglob("test_*.py")}
+    files = {name for name, text in sources.items() if "pytest.mark.gpu\n" in text}
+    assert files <= collected and len(collected) > len(files)

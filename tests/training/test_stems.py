@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import soundfile
 
 import partae_fast as pf
 from partae_fast.training.stems import songs
 
+soundfile = pytest.importorskip("soundfile")
 RATE = 8000
 
 
