@@ -833,7 +833,10 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
             if (SPLIT > 1 || number < place.tiles || dec_to)
                 loss += train_on_tile(shared, launch, place, number, enc, dec, dec_to);
         }
-        copies_done<0>();  // if there was no tile
+        if (place.lane >= place.tiles) {  // there was no tile
+            copies_done<0>();
+            block_barrier();  // no thread's copy of w_dec may land on a gradient
+        }
         if (ADDED_IN_CLUSTER) {
             store_gradients(shared, enc);
             store_gradients(shared + GRADIENT, dec);

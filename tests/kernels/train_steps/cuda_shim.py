@@ -68,15 +68,16 @@ def train_steps(plan: Plan, blocks: int, runs: Sequence[TrainingRun], first: int
     return launch_data.losses
 
 
-def races(plan: Plan, blocks: int, output: Path, kernels: Path = KERNELS) -> str:
+def races(plan: Plan, blocks: int, batch: int, frames: int, output: Path, kernels: Path = KERNELS) -> str:
     """Return the thread sanitizer's report of a few steps on `blocks` blocks; empty if there is none."""
     program = compile_source("races.cpp", plan, output, *WATCHED, grid=blocks, kernels=kernels)
-    done = subprocess.run([program], capture_output=True, text=True, timeout=120)
+    run = [str(program), str(batch), str(frames)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
     setarch = shutil.which("setarch")
     if (
         "unexpected memory mapping" in done.stderr and setarch
     ):  # the sanitizer does not support this much address randomization
-        command = [setarch, platform.machine(), "--addr-no-randomize", program]
+        command = [setarch, platform.machine(), "--addr-no-randomize", *run]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode in (0, 66), f"exit code {done.returncode}: {done.stderr}"
     assert (done.returncode == 66) == ("WARNING: ThreadSanitizer" in done.stderr)

@@ -7,6 +7,7 @@ import ctypes
 import math
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,18 +271,56 @@ def test_a_nan_in_the_weights_reaches_the_loss():
     assert losses.isnan().all()
 
 
-# Plans for the thread sanitizer: few threads, several tiles for each block.
+@dataclass(frozen=True)
+class Watched:
+    """A plan for the thread sanitizer: few threads, by default several tiles for each block."""
+
+    plan: Plan
+    blocks: int
+    batch: int = 3
+    frames: int | None = None
+
+    def races(self, folder: Path, kernels: Path = cuda_shim.KERNELS) -> str:
+        frames = self.frames or 2 * self.plan.own * self.plan.pool - 1
+        return cuda_shim.races(self.plan, self.blocks, self.batch, frames, folder / "races", kernels)
+
+
+def random_plan(seed: int) -> Watched:
+    rng = np.random.default_rng(seed)
+    split, lanes = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (1, 8))[rng.integers(6)]
+    latents, bins = split * int(rng.integers(1, 9)), int(rng.choice([1, 4, 5, 8]))
+    taps, pool, own = (int(n) for n in rng.integers(1, (7, 7, 4)))
+    fields = {
+        "threads": int(rng.choice([4, 8, 12])),
+        "population": bool(rng.integers(2)),
+        "split": split,
+        "lanes": lanes,
+    }
+    cut = plan(bins, latents, taps, pool, own=own, taps_each=int(rng.integers(1, taps + 1)), **fields)
+    clusters = int(rng.integers(1, 4))
+    return Watched(cut, clusters * cut.cluster, int(rng.integers(1, 4)), int(rng.integers(1, 20)))
+
+
 WATCHED = {
-    "one run": (plan(5, 6, 4, 4, own=2, taps_each=3, threads=36), 3),
-    "one run, clusters": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2), 8),
-    "population": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2, population=True), 8),
-    "population without clusters": (plan(5, 6, 4, 4, own=2, taps_each=3, population=True), 3),
-    "one run, clusters of four parts": (plan(5, 13, 4, 4, own=2, taps_each=3, split=4), 8),
-    "TF32 in three": (plan(5, 6, 4, 4, own=2, taps_each=3, threads=64, precision="3xtf32"), 2),
-    "extras": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, extras=cuda.EXTRAS), 4),
+    "one run": Watched(plan(5, 6, 4, 4, own=2, taps_each=3, threads=36), 3),
+    "one run, clusters": Watched(plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2), 8),
+    "population": Watched(plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2, population=True), 8),
+    "population without clusters": Watched(plan(5, 6, 4, 4, own=2, taps_each=3, population=True), 3),
+    "one run, clusters of four parts": Watched(plan(5, 13, 4, 4, own=2, taps_each=3, split=4), 8),
+    "TF32 in three": Watched(plan(5, 6, 4, 4, own=2, taps_each=3, threads=64, precision="3xtf32"), 2),
+    "extras": Watched(plan(5, 11, 4, 4, own=2, taps_each=3, split=2, extras=cuda.EXTRAS), 4),
+    # copy16 is used if bins and latents are multiples of 4
+    "more lanes than tiles": Watched(plan(8, 8, 3, 4, own=2, taps_each=3, lanes=8), 8),
+    "more lanes than tiles, split latents": Watched(plan(4, 8, 3, 4, own=2, taps_each=3, split=2, lanes=2), 8, 1),
+    "tiny population": Watched(plan(4, 4, 1, 1, own=1, taps_each=1, lanes=4, population=True), 8, 1, 1),
+    **{f"random plan {seed}": random_plan(seed) for seed in range(3)},
 }
 # A plan of WATCHED, and the barriers to remove or replace.
 MUTANTS = {
+    "block barrier without a tile": (
+        "more lanes than tiles",
+        {"block_barrier();  // no thread's copy of w_dec may land on a gradient": ""},
+    ),
     "block barrier before pooling": ("one run", {"block_barrier();  // z is complete": ""}),
     "block barrier after the dots": ("one run", {"block_barrier();  // the dots are complete": ""}),
     "grid barrier 1": ("one run", {"grid_wait(launch.counter, ++barriers);  // grid barrier 1": "++barriers;  //"}),
@@ -304,7 +343,7 @@ MUTANTS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WATCHED)
 def test_no_thread_races_another(name, tmp_path):
-    assert cuda_shim.races(*WATCHED[name], tmp_path / "races") == ""
+    assert WATCHED[name].races(tmp_path) == ""
 
 
 @pytest.mark.slow
@@ -322,4 +361,4 @@ def test_a_missing_barrier_is_seen(mutant, tmp_path):
         assert source.count(barrier) == 1
         source = source.replace(barrier, instead)
     file.write_text(source)
-    assert "data race" in cuda_shim.races(*WATCHED[name], tmp_path / "races", kernels)
+    assert "data race" in WATCHED[name].races(tmp_path, kernels)
