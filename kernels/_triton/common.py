@@ -14,6 +14,7 @@ import triton.language as tl
 from triton.runtime.errors import OutOfResources
 
 from ..registry import BackendUnavailable
+from ..tf32 import Switch, tf32_allowed
 
 PROGRAMS_MAX = 2**31 - 1  # CUDA's limit on the first axis of a grid
 PASS_PARTS_MAX = 2048  # programs that store a partial sum: enough to fill a GPU, few enough to add at once
@@ -47,14 +48,14 @@ def power_of_two(count: int, least: int, most: int) -> int:
     return min(max(triton.next_power_of_2(count), least), most)
 
 
-def tensor_cores(x: Tensor) -> bool:
+def tensor_cores(x: Tensor, switch: Switch) -> bool:
     """Return whether products of `x` may run on tensor cores: float32 only if PyTorch's switch allows TF32."""
-    return x.dtype != torch.float32 or bool(torch.backends.cuda.matmul.allow_tf32)
+    return x.dtype != torch.float32 or tf32_allowed(switch)
 
 
-def precision_of(x: Tensor) -> str:
+def precision_of(x: Tensor, switch: Switch) -> str:
     """Return the `input_precision` of `tl.dot` for `x`."""
-    return "tf32" if tensor_cores(x) else "ieee"
+    return "tf32" if tensor_cores(x, switch) else "ieee"
 
 
 @triton.jit

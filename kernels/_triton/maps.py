@@ -233,7 +233,7 @@ def convolve_phase(
         copies_n=copies_n,
         copies_h=copies_h,
         RELU=relu,
-        PRECISION=precision_of(x),
+        PRECISION=precision_of(x, "convolution"),
         **tile,
     )
 
@@ -262,7 +262,7 @@ def gradient_of_weight(x: Tensor, grad: Tensor, span: int) -> Tensor:
         first=-(span // 2),
         span=span,
         reads=reads,
-        PRECISION=precision_of(x),
+        PRECISION=precision_of(x, "convolution"),
         **tile,
     )
     return add_up(partials, torch.empty(partials.shape[1:], dtype=x.dtype, device=x.device))

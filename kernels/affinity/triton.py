@@ -122,7 +122,7 @@ def affinity_loss(
     tile = tile_of(size, LEAST)
     embeddings, labels = embeddings.contiguous(), labels.contiguous()
     weights = None if weights is None else weights.contiguous()
-    precision = precision_of(embeddings)
+    precision = precision_of(embeddings, "product")
     tiles = triton.cdiv(points, tile["BLOCK_P"])
     steps = triton.cdiv(tiles, PARTS_MAX)
     parts = triton.cdiv(tiles, steps)

@@ -168,7 +168,7 @@ def convolve_and_pool(
         channels=channels,
         filters=filters,
         RELU=relu,
-        PRECISION=precision_of(x),
+        PRECISION=precision_of(x, "convolution"),
         **tile,
     )
     return values, positions

@@ -176,7 +176,7 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropo
         outputs=outputs,
         ACTIVATION=activation,
         DROPOUT=dropout.threshold > 0,
-        PRECISION=precision_of(x),
+        PRECISION=precision_of(x, "product"),
         **_settings(dropout),
         **TILE,
     )

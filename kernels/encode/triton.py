@@ -228,7 +228,7 @@ def encode(
     windows = window_count(frames, pool)
     pool = min(pool, frames)
     check_counts(frames=frames, windows=batch * windows)
-    on_tensor_cores = tensor_cores(x)
+    on_tensor_cores = tensor_cores(x, "convolution")
     if on_tensor_cores and x.dtype == torch.float32:
         w_enc = w_enc.transpose(1, 2).contiguous().transpose(1, 2)  # for TF32 the bins of a filter must be contiguous
     else:
@@ -260,7 +260,7 @@ def encode(
         w_latent_stride=w_enc.stride(2),
         negative_slope=negative_slope or None,
         NORMALISE=mean is not None,
-        PRECISION=precision_of(x),
+        PRECISION=precision_of(x, "convolution"),
         **tile,
     )
     return values, positions

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .._cuda.common import CLUSTERS, Kernel, Limits, compiled, cupy_failure, device_limits, installed
 from ..registry import BackendUnavailable
+from ..tf32 import tf32_allowed
 from .optimizer import RULES
 from .training_run import TrainingRun
 
@@ -420,7 +421,7 @@ def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, **fields) -
     if reason:
         raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
     with torch.cuda.device(runs[0].w_enc.device):
-        tf32, device = bool(torch.backends.cuda.matmul.allow_tf32), torch.cuda.current_device()
+        tf32, device = tf32_allowed("convolution"), torch.cuda.current_device()
         needs = groups_of(runs[0]), len(runs), tf32, extras_of(runs[0])
         cut, kernel, blocks = prepared(runs[0].shape, *needs, device, **fields)
         launch_data = packed(runs, cut, blocks, first, steps)

@@ -23,7 +23,7 @@ the caches: (N + M) * (2H + 2K) numbers, plus those of the windows. No batch is 
     turn     dots -> gradients of the values; the penalty; u is reset to zero
     gather   runs of xn -> the gradient of w_enc
 
-Encode and decode multiply in TF32 if `torch.backends.cuda.matmul.allow_tf32`, else in three products of TF32, which
+Encode and decode multiply in TF32 if PyTorch's switch for convolutions allows it, else in three products of TF32, which
 have the precision of float32, or in bfloat16 for a bfloat16 source. Sums are float32, those of losses float64; the
 error is relative to the magnitudes as they are stored. Each program has its own partial gradients, so the bits depend
 on shapes and on the number of multiprocessors. Several runs are processed one after the other.
@@ -48,6 +48,7 @@ from torch import Tensor
 
 from .._triton.common import launch, power_of_two, tl, triton
 from ..registry import interpreting
+from ..tf32 import tf32_allowed
 from .optimizer import RULES
 from .training_run import TrainingRun
 
@@ -666,7 +667,7 @@ def dot_of(source: Tensor) -> str:
     """Return the precision of the products in encode and decode."""
     if source.dtype == torch.bfloat16:
         return "bf16"
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    return "tf32" if tf32_allowed("convolution") else "tf32x3"
 
 
 class Plan:

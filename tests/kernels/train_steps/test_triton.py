@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from partae_fast.kernels.tf32 import tf32
+
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
 FILE = Path(__file__).with_name("triton_interpreted.py")
@@ -63,15 +65,15 @@ def test_agrees_with_the_reference_on_a_gpu(cases, shape, rule):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
-def test_tf32_and_bfloat16_are_near_the_reference(cases, shape, monkeypatch):
+def test_tf32_and_bfloat16_are_near_the_reference(cases, shape):
     problem = cases.Problem(*shape, rule="sgd")
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
     for group in (*problem.signal, *problem.noise):
         group[:] = [torch.tensor(r).bfloat16().float().numpy() for r in group]
     learner, expected = problem.truth(1)
     for source, tolerance in ((torch.float32, 1e-3), (torch.bfloat16, 2e-2)):
         run = on_gpu(problem.run(), source)
-        losses = cases.triton.train_steps([run], cases.FIRST, 1)
+        with tf32(True):
+            losses = cases.triton.train_steps([run], cases.FIRST, 1)
         cases.agree("loss", losses[0].cpu(), np.array(expected), tolerance)
         for name in ("w_enc", "w_dec"):
             moved = getattr(run, name).cpu() - torch.tensor(getattr(problem, name))
@@ -80,9 +82,13 @@ def test_tf32_and_bfloat16_are_near_the_reference(cases, shape, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("rule", ["adadelta", "adam", "sgd", "nesterov"])
-@pytest.mark.parametrize("tf32", [False, True])
-def test_a_replayed_graph_gives_the_bits_of_plain_launches(cases, rule, tf32, monkeypatch):
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", tf32)
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_replayed_graph_gives_the_bits_of_plain_launches(cases, rule, allowed):
+    with tf32(allowed):
+        check_a_replayed_graph(cases, rule)
+
+
+def check_a_replayed_graph(cases, rule):
     problem = cases.Problem(*LARGE["more items than multiprocessors"], rule=rule)
     replayed, plain, parts = (on_gpu(problem.run()) for _ in range(3))
     losses = cases.triton.train_steps([replayed], cases.FIRST, 10)
