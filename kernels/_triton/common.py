@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 
 import torch
 from torch import Tensor
@@ -11,9 +12,10 @@ os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 import triton
 import triton.language as tl
+from triton.errors import TritonError
 from triton.runtime.errors import OutOfResources
 
-from ..registry import BackendUnavailable
+from ..registry import BackendFailed, BackendUnavailable, interpreting, one_line
 from ..tf32 import Switch, tf32_allowed
 
 PROGRAMS_MAX = 2**31 - 1  # CUDA's limit on the first axis of a grid
@@ -34,6 +36,34 @@ def launch(kernel, programs: int, /, **arguments) -> None:
         raise BackendUnavailable(
             f"{name} needs {error.required} of {error.name}, this GPU has {error.limit}; use backend='eager'"
         ) from error
+    except Exception as error:
+        if not _before_it_ran(error):
+            raise
+        raise BackendFailed(f"{name} cannot be compiled or launched: {one_line(error)}; use backend='eager'") from error
+
+
+# In errors of a kernel that ran before: no kernel of this process can run any more.
+FATAL = (
+    "illegal",
+    "misaligned address",
+    "launch failure",
+    "timed out",
+    "device-side assert",
+    "hardware stack error",
+    "address space",
+    "program counter",
+    "uncorrectable",
+    "context is destroyed",
+)
+
+
+def _before_it_ran(error: Exception) -> bool:
+    """Return whether an error is one of the compiler or the driver, and another back-end may still run."""
+    if interpreting():
+        return False
+    if isinstance(error, (TritonError, OSError, subprocess.SubprocessError)):
+        return True
+    return type(error) is RuntimeError and not any(word in str(error).lower() for word in FATAL)
 
 
 def check_counts(**counts: int) -> None:

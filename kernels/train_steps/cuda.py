@@ -362,6 +362,8 @@ def why_not(shape: Shape, limits: Limits, groups: int, runs: int) -> str | None:
     if plan(shape, limits, groups, runs) is not None:
         return None
     size = f"H {bins}, K {latents}, M {taps}, P {pool}"
+    if not any(count for _, count in limits.clusters):
+        return "the driver finds no room for a block of the kernel; use triton or eager"
     needed = [p.shared_bytes(groups) for p in candidates(shape, limits, runs > 1)]
     most = max(size for size, count in limits.clusters if count)
     if not needed:
@@ -381,13 +383,13 @@ def refusal(runs: Sequence[TrainingRun]) -> str | None:
         return "cupy is not installed; pip install 'partae-fast[gpu]'"
     if run.w_enc.device.type != "cuda":
         return f"it needs tensors on a CUDA device and these are on {run.w_enc.device}; move them or use cpu or eager"
-    if run.w_enc.dtype != torch.float32 or run.crops.source.dtype != torch.float32:
-        dtype = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
-        return f"it takes float32, not {str(dtype).removeprefix('torch.')}; convert the model or use eager"
     if any(run.crops.target is not None for run in runs):
         return "it does not take recordings with targets of their own; use eager"
     if broken := cupy_failure():
         return broken
+    for each in runs:
+        if reason := each.memory_refusal((torch.float32,)):
+            return reason
     limits = device_limits(run.w_enc.device.index or 0)
     return why_not(run.shape, limits, groups_of(run), len(runs))
 

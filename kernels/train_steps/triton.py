@@ -841,14 +841,8 @@ def plan_for(run: TrainingRun) -> Plan:
 def refusal(runs: Sequence[TrainingRun]) -> str | None:
     for run in runs:
         _, frames, bins, latents, taps, _ = run.shape
-        kinds = {t.dtype for t in (run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"])}
-        if kinds != {torch.float32}:
-            names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
-            return f"it trains float32 weights with float32 state, not {names}; convert them or use eager"
-        source = run.crops.source
-        if source.dtype not in (torch.float32, torch.bfloat16):
-            kind = str(source.dtype).removeprefix("torch.")
-            return f"it takes recordings in float32 or bfloat16, not {kind}; convert them or use eager"
+        if reason := run.memory_refusal((torch.float32, torch.bfloat16)):
+            return reason
         if run.crops.target is not None:
             return "it does not take recordings with targets of their own; use eager"
         if not interpreting() and run.w_enc.device.type != "cuda":
