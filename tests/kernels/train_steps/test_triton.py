@@ -26,6 +26,7 @@ def test_steps_through_the_interpreter(which, python):
 def cases():
     """Return the module of the interpreted tests, with an empty cache of plans."""
     module = importlib.import_module(f".{FILE.stem}", __package__)
+    module.triton._uses.clear()
     module.triton._plans.clear()
     return module
 
@@ -92,10 +93,11 @@ def check_a_replayed_graph(cases, rule):
     problem = cases.Problem(*LARGE["more items than multiprocessors"], rule=rule)
     replayed, plain, parts = (on_gpu(problem.run()) for _ in range(3))
     losses = cases.triton.train_steps([replayed], cases.FIRST, 10)
-    plan = cases.triton.plan_for(plain)
+    plan = cases.triton.use_of(plain).plan
     plan.begin(plain, cases.FIRST)
     for _ in range(10):
-        plan.step(plain)
+        plan.step(plain.crops.source)
+    plain.assign(plan.run)
     assert torch.equal(plan.history[:10], losses[0])
     cases.same_bits(off_gpu(plain), off_gpu(replayed))
     pieces = [
