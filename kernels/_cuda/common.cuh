@@ -114,8 +114,8 @@ DEVICE float dot(const float4& a, const float4& b, float sum) {
     return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
 }
 
-// A barrier over all blocks of a resident grid, in two halves. `counter` is 0 at the start of a launch; `arrivals`
-// counts the barriers so far in this launch.
+// A barrier over all blocks of a resident grid, in two halves. `counter` is 0 at first; `arrivals` counts the barriers
+// since.
 DEVICE void grid_arrive(unsigned int* counter) {
     block_barrier();  // what all threads of the block wrote is released with thread 0's arrival
     if (thread_index() == 0) release_add(counter);

@@ -43,13 +43,14 @@ RUN = np.dtype(
         ("seed", "u8"),
         ("recordings", "i4"),
         ("noise_items", "i4"),
+        ("step", "u4"),
+        ("barriers", "u4"),
     ]
 )
 # struct Launch.
 LAUNCH = np.dtype(
     [
         *((name, "u8") for name in ("runs", "partials", "loss_partials", "losses", "counter")),
-        ("first", "u4"),
         *((name, "i4") for name in ("steps", "batch", "frames")),
         *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimizer")),
         ("negative_slope", "f4"),
@@ -211,6 +212,7 @@ def packed(runs: Sequence[TrainingRun], plan: Plan, blocks: int, first: int, ste
         row["seed"] = crops.seed
         row["recordings"] = len(crops.shift)
         row["noise_items"] = crops.noise_items
+        row["step"] = first
 
     crops = runs[0].crops
     losses = torch.empty(len(runs), steps, dtype=torch.float64, device=device)
@@ -221,7 +223,7 @@ def packed(runs: Sequence[TrainingRun], plan: Plan, blocks: int, first: int, ste
     launch["loss_partials"] = pointer(torch.empty(3 * blocks, dtype=torch.float64, device=device))
     launch["losses"] = losses.data_ptr()
     launch["counter"] = pointer(torch.zeros(1, dtype=torch.int32, device=device))
-    launch["first"], launch["steps"] = first, steps
+    launch["steps"] = steps
     launch["batch"], launch["frames"] = crops.batch, crops.frames
     launch["signal_groups"] = crops.signal_groups
     launch["noise_groups"], launch["corruption_groups"] = crops.noise_groups, crops.corruption_groups

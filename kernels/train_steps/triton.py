@@ -42,7 +42,7 @@ on shapes and on the number of multiprocessors. Several runs are processed one a
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -835,7 +835,8 @@ class Plan:
                 stream = torch.cuda.Stream(device)
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     self.step(source)
-            for _ in range(steps if graph else 0):
+            for _ in range(steps):
+                assert graph is not None
                 graph.replay()
         return graph
 
@@ -849,7 +850,7 @@ class Use:
 
 
 # The last USES uses of each source. When the source is deleted so are they, and with the last use of a plan its memory.
-_uses: WeakIdKeyDictionary = WeakIdKeyDictionary()  # by source, then by key
+_uses: MutableMapping[Tensor, OrderedDict[tuple, Use]] = WeakIdKeyDictionary()  # by source, then by key
 _plans: WeakValueDictionary[tuple, Plan] = WeakValueDictionary()  # by key
 _lock = threading.Lock()
 
@@ -862,7 +863,9 @@ def use_of(run: TrainingRun) -> Use:
     stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
     key = (*kind, *counts, stream)
     with _lock:
-        uses = _uses.setdefault(crops.source, OrderedDict())
+        if crops.source not in _uses:
+            _uses[crops.source] = OrderedDict()
+        uses = _uses[crops.source]
         if key not in uses:
             plan = _plans.get(key)
             if plan is None:

@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -66,6 +66,16 @@ def train_steps(plan: Plan, blocks: int, runs: Sequence[TrainingRun], first: int
         launch_data = packed(runs, plan, blocks, first, steps)
     code.launch(launch_data.launch.ctypes.data_as(ctypes.c_void_p), blocks)
     return launch_data.losses
+
+
+def repeated_launch(
+    plan: Plan, blocks: int, runs: Sequence[TrainingRun], first: int, steps: int, times: int
+) -> Iterator[torch.Tensor]:
+    """Run one packed launch several times, unchanged; yield the losses of each."""
+    launch_data = packed(runs, plan, blocks, first, steps)
+    for _ in range(times):
+        library(plan).launch(launch_data.launch.ctypes.data_as(ctypes.c_void_p), blocks)
+        yield launch_data.losses.clone()
 
 
 def races(plan: Plan, blocks: int, batch: int, frames: int, output: Path, kernels: Path = KERNELS) -> str:

@@ -43,12 +43,13 @@ int main(int, char** arguments) {
         run.seed = 7;
         run.recordings = RECORDINGS;
         run.noise_items = 1;
+        run.step = run.barriers = 0;
     }
     std::vector<float> partials((size_t)GRID * 2 * GRADIENT);
     std::vector<double> loss_partials(3 * GRID), losses(RUNS * STEPS);
     unsigned int counter = 0;
-    const Launch launch = {runs.data(), partials.data(), loss_partials.data(), losses.data(), &counter, 0,
-                           STEPS,       BATCH,           CROP,                 1,             1,        CORRUPTION,
-                           ADADELTA,    0.25f};
+    const Launch launch = {runs.data(), partials.data(), loss_partials.data(), losses.data(), &counter,
+                           STEPS,       BATCH,           CROP,                 1,             1,
+                           CORRUPTION,  ADADELTA,        0.25f};
     shim::run(GRID, THREADS, CLUSTER, 4 * SHARED_FLOATS + 16, [=] { train_steps(launch); });
 }

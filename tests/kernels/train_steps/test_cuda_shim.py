@@ -238,6 +238,27 @@ def test_the_plans_of_a_gpu_conform(case):
     assert max(results.values()) <= 1e-5, results
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_block_computes_the_powers_of_adam_once(optimizer):
+    case = CASES["clusters"]
+    run, _ = problem(case, optimizer)
+    before = cuda_shim.library(case.plan).powers()
+    cuda_shim.train_steps(case.plan, case.blocks, [run], FIRST, 3)
+    expected = 3 * 2 * case.blocks if optimizer == "adam" else 0
+    assert cuda_shim.library(case.plan).powers() - before == expected
+
+
+@pytest.mark.parametrize("name", ["plain", "clusters"])
+def test_a_launch_repeated_as_by_a_graph_goes_on_where_it_ended(name):
+    """The number of the next step and the barrier's counter are in memory that the launch itself updates."""
+    case = CASES[name]
+    run, _ = problem(case, "adam")
+    copy = run.copy()
+    losses = cuda_shim.train_steps(case.plan, case.blocks, [run], FIRST, 4)
+    repeated = list(cuda_shim.repeated_launch(case.plan, case.blocks, [copy], FIRST, 2, times=2))
+    assert all_bits(run, losses[0]) == all_bits(copy, torch.cat(repeated, dim=1)[0])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_shared_memory_is_what_the_plan_says(name):
     case = CASES[name]
