@@ -88,6 +88,34 @@ def precision_of(x: Tensor, switch: Switch) -> str:
     return "tf32" if tensor_cores(x, switch) else "ieee"
 
 
+if interpreting():
+
+    @triton.jit
+    def to_tf32(x):
+        """Return float32 numbers with the bits that `cvt.rna.tf32.f32` gives: half is rounded away from zero."""
+        bits = x.to(tl.int32, bitcast=True)
+        finite = (bits & 0x7F800000) != 0x7F800000
+        return tl.where(finite, (bits + 0x1000) & -0x2000, bits).to(tl.float32, bitcast=True)
+
+else:
+
+    @triton.jit
+    def to_tf32(x):
+        """Return float32 numbers rounded to TF32: 10 bits of mantissa, half away from zero."""
+        return tl.inline_asm_elementwise(
+            "cvt.rna.tf32.f32 $0, $1;", "=r,r", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
+
+
+@triton.jit
+def product(a, b, total, PRECISION: tl.constexpr):
+    """Return total + a @ b. In TF32 the operands are rounded, which tensor cores would truncate: twice the error."""
+    if PRECISION == "tf32" and a.dtype == tl.float32:
+        a = to_tf32(a)
+        b = to_tf32(b)
+    return tl.dot(a, b, total, input_precision=PRECISION)
+
+
 @triton.jit
 def in_unit(share):
     """Return `share` with NaN in place of values outside [0, 1]: raising would synchronize the stream."""

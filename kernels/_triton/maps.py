@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..phases import phases, summed
-from .common import add_up, check_counts, launch, power_of_two, precision_of, tl, triton
+from .common import add_up, check_counts, launch, power_of_two, precision_of, product, tl, triton
 
 PARTS = 256  # partial sums of a gradient of weights, at most
 
@@ -54,7 +54,7 @@ def convolve_rows(
         x = under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_n, first_h, span_h)
         mask_w = (offs_k < reads)[:, None] & (offs_d < filters)[None, :]
         w = tl.load(w_ptr + offs_k[:, None] * filters + offs_d[None, :], mask=mask_w, other=0.0)
-        z = tl.dot(x, w.to(x.dtype), z, input_precision=PRECISION)
+        z = product(x, w.to(x.dtype), z, PRECISION)
     return z
 
 
@@ -158,7 +158,7 @@ def gradient_of_weight_kernel(
         x = under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first, first, span)
         grad_ptrs = grad_ptr + (row * filters)[:, None] + offs_d[None, :]
         grad = tl.load(grad_ptrs, mask=used[:, None] & mask_d[None, :], other=0.0)
-        total = tl.dot(tl.trans(x), grad.to(x.dtype), total, input_precision=PRECISION)
+        total = product(tl.trans(x), grad.to(x.dtype), total, PRECISION)
     offs_out = (part.to(tl.int64) * reads + offs_k)[:, None] * filters + offs_d[None, :]
     tl.store(partials_ptr + offs_out, total, mask=(offs_k < reads)[:, None] & mask_d[None, :])
 

@@ -9,7 +9,7 @@ which are added in order. The two products after it have no epilogue to fuse and
 import torch
 from torch import Tensor
 
-from .._triton.common import add_up, check_counts, launch, precision_of, tl, triton
+from .._triton.common import add_up, check_counts, launch, precision_of, product, tl, triton
 from . import EPSILON, SLOPE, Dropout
 
 _EPSILON, _SLOPE = tl.constexpr(EPSILON), tl.constexpr(SLOPE)
@@ -75,7 +75,7 @@ def dense_kernel(
             mask=mask_i[:, None] & mask_o[None, :],
             other=0.0,
         )
-        z = tl.dot(x, weight, z, input_precision=PRECISION)
+        z = product(x, weight, z, PRECISION)
     if bias_ptr is not None:
         z += tl.load(bias_ptr + offs_o, mask=mask_o, other=0.0).to(tl.float32)[None, :]
     if ACTIVATION == "relu":

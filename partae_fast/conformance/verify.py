@@ -185,7 +185,7 @@ def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Ro
             if device == "cuda":
                 kinds.insert(1, "tf32")
             if interpreting():
-                kinds = ["float32"]  # bf16 is silently wrong in the interpreter, and TF32 is not rounded
+                kinds = ["float32"]  # bf16 is silently wrong in the interpreter, and TF32 partly exact
             for kind in kinds:
                 name = INTERPRETER if interpreting() else backend + "/cuda" * (backend == "eager" and device == "cuda")
                 checked = row(op, op_pass, name, module, kind, torch.device(device), replace(HOUSE, seed=seed))

@@ -1,8 +1,8 @@
 """The Triton kernels in Triton's interpreter, on the CPU, against the float64 reference.
 
 `test_triton.py` runs this file in a process of its own, because Triton reads TRITON_INTERPRET on import. A program
-takes about half a millisecond, so shapes are tiny. The interpreter silently computes bfloat16 wrongly and does not
-round to TF32: both need a GPU.
+takes about half a millisecond, so shapes are tiny. The interpreter silently computes bfloat16 wrongly, which needs a
+GPU; `triton_interpreted_tf32.py` has products in TF32.
 """
 
 import numpy as np
