@@ -58,7 +58,12 @@ def convolve_rows(
     return z
 
 
-@triton.jit
+# Only channels and filters determine how numbers are loaded. If others were specialised, by whether they are 1 or a
+# multiple of 16, an up-sampling would compile nine variants, and other shapes more.
+_PLACES = ["first_n", "first_h", "span_h", "place_n", "place_h", "copies_n", "copies_h"]
+
+
+@triton.jit(do_not_specialize=["positions", "frames", "bins", "reads", "p", "q", *_PLACES])
 def convolve_kernel(
     out_ptr,  # (B, p N, q H, D)
     x_ptr,  # (B, N, H, C)
@@ -125,7 +130,7 @@ def convolve_kernel(
             tl.store(out_ptrs, z.to(out_ptr.dtype.element_ty), mask=mask_out)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["positions", "blocks_per_part", "frames", "bins", "first", "span", "reads"])
 def gradient_of_weight_kernel(
     partials_ptr,  # (parts, reads, D)
     x_ptr,  # (B, N, H, C)

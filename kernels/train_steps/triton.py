@@ -143,6 +143,8 @@ def _convolve(
         w_ptrs = w_ptr + ((first_tap * OUTPUTS + offs_o) * COLUMNS)[None, :] + offs_c[:, None]
         for i in tl.range(0, products, num_stages=STAGES, disable_licm=True):
             mask_j = mask_o & (first_tap - i < TAPS) & (first_tap >= i)
+            # Through the first-level cache, since consecutive taps share frames. Triton 3.6 ignores the modifier and
+            # copies past that cache.
             a = tl.load(in_ptrs, mask=mask_c[None, :], other=0.0, cache_modifier=".ca")
             w = tl.load(w_ptrs, mask=mask_c[:, None] & mask_j[None, :], other=0.0, cache_modifier=".ca")
             if DOT == "bf16":
