@@ -5,6 +5,11 @@
 // between the two through this file.
 #pragma once
 
+// Milliseconds that a block waits in a grid barrier until it ends the launch with an error; with 0 it waits for ever.
+#ifndef PATIENCE
+#define PATIENCE 0
+#endif
+
 #ifndef __CUDACC__
 #include "shim.h"
 #else
@@ -59,6 +64,13 @@ DEVICE unsigned int acquire(unsigned int* counter) {
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
     return seen;
 }
+
+DEVICE unsigned long long nanoseconds() {
+    unsigned long long now;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+    return now;
+}
+DEVICE void give_up() { asm volatile("trap;"); }
 
 // For memory that other blocks rewrite within a launch: loads from the second-level cache, which all blocks share.
 template <class Number>
@@ -121,8 +133,10 @@ DEVICE void grid_arrive(unsigned int* counter) {
     if (thread_index() == 0) release_add(counter);
 }
 DEVICE void grid_wait(unsigned int* counter, unsigned int arrivals) {
-    if (thread_index() == 0)
-        while ((int)(acquire(counter) - arrivals * block_count()) < 0) {
-        }
+    if (thread_index() == 0) {
+        const unsigned long long start = PATIENCE ? nanoseconds() : 0;
+        while ((int)(acquire(counter) - arrivals * block_count()) < 0)
+            if (PATIENCE && nanoseconds() - start > PATIENCE * 1000000ull) give_up();
+    }
     block_barrier();
 }

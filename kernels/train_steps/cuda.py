@@ -5,6 +5,7 @@ compiles the kernel once for each plan, and launches it.
 """
 
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -396,6 +397,17 @@ def refusal(runs: Sequence[TrainingRun]) -> str | None:
     return why_not(run.shape, limits, groups_of(run), len(runs))
 
 
+def patience() -> int:
+    """Return the milliseconds after which a block that waits in a grid barrier ends the launch; 0 is for ever.
+
+    The environment variable PARTAE_PATIENCE sets them, for the first runs on a machine.
+    """
+    text = os.environ.get("PARTAE_PATIENCE", "0")
+    if not text.isdecimal():
+        raise ValueError(f"PARTAE_PATIENCE is {text!r}; give whole milliseconds, such as 1000, or 0 to wait for ever")
+    return int(text)
+
+
 @functools.cache
 def prepared(
     shape: Shape, groups: int, runs: int, tf32: bool, extras: tuple[str, ...], device: int, **fields
@@ -408,9 +420,8 @@ def prepared(
             reason = why_not(shape, limits, groups, runs) or f"no plan has {fields}"
             raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
         file, shared = "train_steps/train_steps.cuh", cut.shared_bytes(groups)
-        kernel = compiled(
-            file, "train_steps", cut.macros(), cut.threads, cut.cluster, shared, cooperative=not cut.population
-        )
+        macros = cut.macros() | {"PATIENCE": patience()}
+        kernel = compiled(file, "train_steps", macros, cut.threads, cut.cluster, shared, cooperative=not cut.population)
         resident = kernel.resident()
         if resident >= limits.resident(cut.cluster):
             break

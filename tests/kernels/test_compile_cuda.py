@@ -40,6 +40,16 @@ def test_a_compile_error_is_reported():
         compile_cuda.cubin(KERNEL, {}, 90)
 
 
+def test_only_kernels_with_patience_read_a_clock_and_trap():
+    shape, limits = compile_cuda.SIZES["B16 N512 H32 K32 M9 P16"], compile_cuda.CARDS[90]
+    cut = compile_cuda.plan(shape, limits)
+    assert cut is not None
+    for patience in (0, 1000):
+        text = compile_cuda.source("train_steps/train_steps.cuh")
+        usage = compile_cuda.usage(text, cut.macros() | {"PATIENCE": patience}, 90, cut.shared_bytes(1))
+        assert usage.stack == 0 and ("BPT.TRAP" in usage.instructions) == (patience > 0)
+
+
 @pytest.mark.parametrize("compiler", ["NVRTC", "nvcc"])
 def test_numbers_below_the_normal_range_are_zero_as_cupy_compiles(compiler, monkeypatch):
     if compiler == "nvcc":

@@ -78,11 +78,16 @@ def repeated_launch(
         yield launch_data.losses.clone()
 
 
+def ran(program: Path, batch: int, frames: int) -> subprocess.CompletedProcess:
+    """Run a program made of races.cpp."""
+    return subprocess.run([program, str(batch), str(frames)], capture_output=True, text=True, timeout=120)
+
+
 def races(plan: Plan, blocks: int, batch: int, frames: int, output: Path, kernels: Path = KERNELS) -> str:
     """Return the thread sanitizer's report of a few steps on `blocks` blocks; empty if there is none."""
     program = compile_source("races.cpp", plan, output, *WATCHED, grid=blocks, kernels=kernels)
     run = [str(program), str(batch), str(frames)]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+    done = ran(program, batch, frames)
     setarch = shutil.which("setarch")
     if (
         "unexpected memory mapping" in done.stderr and setarch

@@ -127,6 +127,15 @@ def prepared_with(resident, monkeypatch):
         cuda.prepared.cache_clear()
 
 
+def test_patience_is_read_from_the_environment(monkeypatch):
+    assert cuda.patience() == 0
+    monkeypatch.setenv("PARTAE_PATIENCE", "1500")
+    assert cuda.patience() == 1500
+    monkeypatch.setenv("PARTAE_PATIENCE", "1.5 s")
+    with pytest.raises(ValueError, match=r"PARTAE_PATIENCE is .1\.5 s.; give whole milliseconds"):
+        cuda.patience()
+
+
 def test_a_gpu_that_refuses_clusters_gets_a_plan_without(monkeypatch):
     cut, _, blocks = prepared_with(lambda cluster: 132 if cluster == 1 else 0, monkeypatch)
     assert cut.cluster == 1 and blocks <= 132

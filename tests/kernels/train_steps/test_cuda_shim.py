@@ -371,15 +371,33 @@ def test_no_thread_races_another(name, tmp_path):
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_missing_barrier_is_seen(mutant, tmp_path):
     name, changes = MUTANTS[mutant]
-    kernels = tmp_path / "kernels"
+    kernels = changed_kernels(changes, tmp_path / "kernels")
+    assert "data race" in WATCHED[name].races(tmp_path, kernels)
+
+
+def changed_kernels(changes: dict[str, str], kernels: Path) -> Path:
+    """Copy the sources to the folder `kernels`, with parts of train_steps.cuh replaced."""
     for file in (*cuda_shim.KERNELS.rglob("*.cuh"), *cuda_shim.KERNELS.rglob("*.h")):
         copy = kernels / file.relative_to(cuda_shim.KERNELS)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
     file = kernels / "train_steps" / "train_steps.cuh"
     source = file.read_text()
-    for barrier, instead in changes.items():
-        assert source.count(barrier) == 1
-        source = source.replace(barrier, instead)
+    for part, instead in changes.items():
+        assert source.count(part) == 1
+        source = source.replace(part, instead)
     file.write_text(source)
-    assert "data race" in WATCHED[name].races(tmp_path, kernels)
+    return kernels
+
+
+def test_a_grid_barrier_that_is_never_complete_ends_the_launch(tmp_path):
+    """Otherwise a GPU would hang: here no block arrives at the second barrier."""
+    arrival = "            grid_arrive(launch.counter);\n        }\n        if (step > 0)"
+    kernels = changed_kernels({arrival: "        }\n        if (step > 0)"}, tmp_path / "kernels")
+    watched = WATCHED["one run"]
+    flags = "-DPATIENCE=200", "-O0"
+    program = cuda_shim.compile_source(
+        "races.cpp", watched.plan, tmp_path / "hangs", *flags, grid=watched.blocks, kernels=kernels
+    )
+    done = cuda_shim.ran(program, watched.batch, 8)
+    assert (done.returncode, done.stderr) == (70, "a block waited too long in a grid barrier\n")
