@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from partae_fast.kernels.tf32 import tf32
+from partae_fast.kernels.train_steps import cuda
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
@@ -31,12 +32,12 @@ def cases():
     return module
 
 
-def on_gpu(run, source=torch.float32):
+def on_gpu(run, source=torch.float32, device="cuda"):
     """Return the run with all its tensors on the GPU."""
-    state = {name: tuple(t.cuda() for t in tensors) for name, tensors in run.state.items()}
-    crops = replace(run.crops, source=run.crops.source.to("cuda", source))
+    state = {name: tuple(t.to(device) for t in tensors) for name, tensors in run.state.items()}
+    crops = replace(run.crops, source=run.crops.source.to(device, source))
     names = ("w_enc", "w_dec", "mean", "std", "foreground")
-    return replace(run, state=state, crops=crops, **{name: getattr(run, name).cuda() for name in names})
+    return replace(run, state=state, crops=crops, **{name: getattr(run, name).to(device) for name in names})
 
 
 def off_gpu(run):
@@ -113,6 +114,43 @@ def test_ten_steps_agree_with_the_reference(cases):
     run = on_gpu(problem.run())
     losses = cases.triton.train_steps([run], cases.FIRST, 10)
     cases.agree("losses", losses[0].cpu(), np.array(problem.truth(10)[1]), 1e-4)
+
+
+BACKENDS = pytest.mark.parametrize("backend", [cuda, "triton"], ids=["cuda", "triton"])
+
+
+@pytest.mark.gpu
+@BACKENDS
+def test_steps_run_on_the_current_stream(cases, backend):
+    """The side stream gets the weights late: on another stream they would be read before."""
+    backend = cases.triton if backend == "triton" else backend
+    run = on_gpu(cases.Problem(*LARGE["nothing divides"]).run())
+    late = run.copy()
+    late.w_enc.fill_(float("nan"))
+    expected = backend.train_steps([run.copy()], cases.FIRST, 6)
+    torch.cuda.synchronize()
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(200_000_000)  # cycles: about 0.1 s
+        late.w_enc.copy_(run.w_enc)
+        losses = backend.train_steps([late], cases.FIRST, 6)
+    side.synchronize()
+    assert torch.equal(losses, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="PyTorch sees no second CUDA device")
+@BACKENDS
+def test_steps_run_on_the_device_of_the_run(cases, backend):
+    """On a second device too, after a graph was captured on the first."""
+    backend = cases.triton if backend == "triton" else backend
+    problem = cases.Problem(*LARGE["nothing divides"])
+    first, second = (on_gpu(problem.run(), device=f"cuda:{index}") for index in (0, 1))
+    with torch.cuda.device(0):
+        losses = [backend.train_steps([run], cases.FIRST, 6).cpu() for run in (first, second)]
+        assert torch.cuda.current_device() == 0
+    assert torch.equal(*losses)
+    cases.same_bits(off_gpu(first), off_gpu(second))
 
 
 @pytest.mark.gpu
