@@ -7,7 +7,7 @@ import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -238,6 +238,15 @@ def _like(other: Audio, noise_only: Audio) -> Audio:
     return (other * np.float32(level / own)).astype(np.float32)
 
 
+def _within_full_scale(scene: Scene, level: float, mismatch: float) -> Scene:
+    """Return the scene, divided by the peak of its mixture and noise-only audio if that is above full scale."""
+    peak = max(float(np.abs(audio).max()) for audio in scene.mixture(level, mismatch))
+    if peak <= 1:
+        return scene
+    song, noise, noise_only = (audio / np.float32(peak) for audio in (scene.song, scene.noise, scene.noise_only))
+    return replace(scene, song=song, noise=noise, noise_only=noise_only)
+
+
 def run(
     cases: Sequence[Case],
     systems: Mapping[str, Callable[[int], Denoiser]],
@@ -257,7 +266,8 @@ def run(
     for number, case in enumerate(cases, start=1):
         mismatch = OFF.get(case.noise_only, 0.0)
         ours = {name: [(seed, make(seed)) for seed in case.seeds] for name, make in systems.items()}
-        added = scored(case.scene, case.level, mismatch, others, ours, functools.partial(Audible, kind=case.kind))
+        scene = _within_full_scale(case.scene, case.level, mismatch)
+        added = scored(scene, case.level, mismatch, others, ours, functools.partial(Audible, kind=case.kind))
         rows += [{**case.about(), **row} for row in added]
         best = ", ".join(f"{row['method']} {row['si_sdr']:.1f}" for row in added)
         logger.info("%d: %s at %g dB, noise-only %s: %s", number, case.scene.name, case.level, case.noise_only, best)
