@@ -22,18 +22,20 @@ def serving_backend(runs: Sequence[TrainingRun], backend: str = "auto") -> str:
     return resolve("train_steps", backend, **_request(runs))
 
 
-def _request(runs: Sequence[TrainingRun]) -> dict[str, Any]:
-    """Return the arguments of `resolve` and `run` by which "auto" selects a back-end."""
+def _request(runs: Sequence[TrainingRun], preferred: str | None = None) -> dict[str, Any]:
+    """Return the arguments of `resolve` and `dispatch` by which "auto" selects a back-end."""
     weight, batch = runs[0].w_enc, runs[0].crops.batch
     return {
         "device": weight.device,
         "dtype": weight.dtype,
         "refuses": lambda module: module.refusal(runs),
-        "preferred": "triton" if batch >= LARGE_BATCH and len(runs) == 1 else None,
+        "preferred": preferred or ("triton" if batch >= LARGE_BATCH and len(runs) == 1 else None),
     }
 
 
-def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, backend: str = "auto") -> Tensor:
+def train_steps(
+    runs: Sequence[TrainingRun], first: int, steps: int, backend: str = "auto", preferred: str | None = None
+) -> Tensor:
     """Take the training steps first .. first + steps - 1 of each run; weights and state are changed in place.
 
     A step draws crops from resident recordings, mixes, normalises, encodes and decodes them, computes the loss and its
@@ -46,7 +48,8 @@ def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, backend: st
             targets of their own. Several runs are a population, trained side by side.
         first: number of the first step, from 0; draws and Adam's correction depend on it.
         steps: number of steps. No interrupt is served before the end, so the caller bounds it.
-        backend: "auto" or a name of `pf.backends()`.
+        backend: "auto" or a name of `pf.backends()`. "auto" passes over a back-end that cannot compile or launch.
+        preferred: the back-end that "auto" tries first, such as that of the steps before; None to choose by size.
 
     Returns the losses (len(runs), steps), float64, of each step before its update.
 
@@ -64,7 +67,7 @@ def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, backend: st
                 run.assign(copy)
             raise
 
-    return dispatch("train_steps", backend, call=call, **_request(runs))
+    return dispatch("train_steps", backend, call=call, **_request(runs, preferred))
 
 
 def _check(runs: Sequence[TrainingRun], first: int, steps: int) -> None:
