@@ -224,7 +224,7 @@ def _scores(model: Model, excerpt: Excerpt, events: list[Event]) -> list[str]:
     if not (len(noise) and len(rest) and noise.any() and rest.any()):
         return []
     duration = f"{len(noise) / spectrogram.frame_rate:.3g} s of it are at least {GUARD:g} s away from every label"
-    return [duration, *diagnose_magnitudes(model, [rest], [noise]).lines()]
+    return [duration, *diagnose_magnitudes(model, spectrogram.frequencies, [rest], [noise]).lines()]
 
 
 def _settings(model: PathLike) -> list[tuple[str, str]]:
