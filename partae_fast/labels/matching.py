@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..audio import files
@@ -184,7 +184,7 @@ def _events(
             event = row.event
             if table.samples:
                 rate = _header(by_path[recording]).rate
-                event = replace(event, start=event.start / rate, end=event.end / rate)
+                event = event._replace(start=event.start / rate, end=event.end / rate)
             elif table.format == "birdnet":
                 event = _cut_last_window(event, _header(by_path[recording]).seconds)
             elif row.last not in (None, row.recording):
@@ -207,7 +207,7 @@ def _header(recording: PathLike | Recording) -> Recording:
 def _cut_last_window(event: Event, seconds: float) -> Event:
     """Cut a detection of BirdNET at the end of the recording, if it is in the last window, padded with silence."""
     if event.start < seconds < event.end <= event.start + _WINDOW:
-        return replace(event, end=seconds)
+        return event._replace(end=seconds)
     return event
 
 
@@ -215,4 +215,4 @@ def _split_at_end(event: Event, seconds: float) -> tuple[Event, Event | None]:
     """Split an event that continues into the next file; return both parts, the second in that file's time."""
     if event.end <= seconds or event.start > seconds:
         return event, None
-    return replace(event, end=seconds), replace(event, start=0.0, end=event.end - seconds)
+    return event._replace(end=seconds), event._replace(start=0.0, end=event.end - seconds)

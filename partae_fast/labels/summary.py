@@ -143,7 +143,8 @@ def _by_channel(
     name, seconds = str(path), header.seconds
     if events is None:
         return [RecordingSummary(name, None, False, [], Timeline(seconds, (), ((0.0, seconds),)))]
-    inside = [replace(event, end=min(event.end, seconds)) for event in events if event.start < seconds]
+    started = (event for event in events if event.start < seconds)
+    inside = [event if event.end <= seconds else event._replace(end=seconds) for event in started]
     split = header.channels > 1 and any(event.channel for event in events)
     summaries = []
     for channel in range(1, header.channels + 1) if split else [None]:

@@ -108,8 +108,9 @@ class Timeline:
                 "pass the labels of this recording"
             )
         spans: dict[str, list[tuple[float, float]]] = {"signal": [], "unknown": [], "noise": []}
+        states: dict[str, str] = {}  # by label: a table may have millions of events
         for event in events:
-            state = rules.state(event)
+            state = states.get(event.label) or states.setdefault(event.label, rules.state(event))
             if state == "signal" and None not in (channel, event.channel) and event.channel != channel:
                 state = "unknown"
             spans[state].append((max(0.0, event.start - rules.guard), min(seconds, event.end + rules.guard)))
