@@ -346,6 +346,7 @@ def writing(
     overwrite: bool = False,
     clipping: str = "clip",
     tags: Mapping[str, str] | None = None,
+    times: tuple[int, int] | None = None,
 ) -> Iterator[AudioWriter]:
     """Open an audio file for writing, as a context manager that returns an `AudioWriter`.
 
@@ -361,6 +362,7 @@ def writing(
             until the end. A log line says what was done.
         tags: strings for the header, as in `AudioInfo.tags`. Tags that the format does not have are left out and
             logged.
+        times: times of access and change in ns that the file gets, before it appears; None for now.
 
     Raises UserError if the file cannot be written, if it exists and `overwrite` is false, and if `clipping` is "float"
     and the format holds no floats.
@@ -388,6 +390,8 @@ def writing(
                 writer = AudioWriter(file, str(path))
             yield writer
             writer.finish()
+        if times:
+            os.utime(target, ns=times)
 
 
 def _output_subtype(path: PathLike, format: str, subtype: str | None, clipping: str) -> str:

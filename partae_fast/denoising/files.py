@@ -71,7 +71,16 @@ def denoise_file(
     def denoise_in_chunks(chunk: int) -> int:
         """Denoise the file; return the number of frames."""
         with writing(
-            target, header.rate, header.channels, header.frames, header.subtype, overwrite, clipping, header.tags
+            target,
+            header.rate,
+            header.channels,
+            header.frames,
+            header.subtype,
+            overwrite,
+            clipping,
+            header.tags,
+            # Programs that sort recordings by time sort the denoised ones in the same order.
+            times=(before.st_atime_ns, before.st_mtime_ns),
         ) as writer:
             inputs = blocks(source, block_size(chunk, header.channels))
             for block in denoise_blocks(inputs, header.rate, header.channels, model, part, reduction, chunk):
@@ -82,8 +91,6 @@ def denoise_file(
         return writer.frames
 
     frames = retry_with_smaller_chunks(denoise_in_chunks, chunk, header)
-    # Programs that sort recordings by time sort the denoised ones in the same order.
-    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
     if figure:
         _plot(model, source, target, part, header.rate)
     return replace(header, frames=frames)
