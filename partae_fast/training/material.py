@@ -48,6 +48,7 @@ class Source:
     rate: int
     events: list[labelling.Event] | None = None  # None if no label file lists it
     rules: labelling.Rules = field(default_factory=labelling.Rules)
+    channel_seconds: float = 0.0  # duration of a file times its channels; 0 for samples in memory
 
     @property
     def file(self) -> PathLike:
@@ -191,7 +192,8 @@ def sources_of(kind: str, recordings: Sequence[Audio]) -> list[Source]:
             name = f"{kind} {index}"
             sources.append(Source(name, (columns_of(audio[0], name), audio[1]), int(audio[1])))
         else:
-            sources.append(Source(str(audio), audio, files.info(audio).rate))
+            header = files.info(audio)
+            sources.append(Source(str(audio), audio, header.rate, channel_seconds=header.seconds * header.channels))
     if not sources:
         raise UserError(f"there is no {kind}; give at least one")
     return _unique(sources)

@@ -3,6 +3,9 @@
 import hashlib
 import logging
 import math
+import os
+import shutil
+import tempfile
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +25,7 @@ from .stored import excerpt, parts
 
 logger = logging.getLogger("partae_fast")
 
+IN_MEMORY = 2 << 30  # bytes of the spectrograms that are kept in memory without a cache
 LONGEST = 1 << 18  # frames of either kind in an excerpt, which bounds memory
 LEAST_BINS = 8  # in the band of a model
 _LONGEST_WINDOW = 16  # times the default, for a narrow band of high frequencies
@@ -117,6 +121,7 @@ def prepare(
     match_noise: bool = False,
     cache: PathLike | None = None,
     progress: bool | None = None,
+    scratch: PathLike | None = None,
 ) -> Spectrograms:
     """Compute the spectrograms of a material's recordings and noise, and set its `spectrograms`.
 
@@ -126,6 +131,8 @@ def prepare(
         level: root mean square of the signal's magnitudes, set by the spectrogram's gain.
         match_noise: whether to scale recordings of noise to the level of the noise in the others if it differs much.
         cache, progress: as for `TrainingOptions`.
+        scratch: folder for a temporary cache, which is used without `cache` if spectrograms exceed 2 GiB. None for the
+            system's folder of temporary files.
 
     Raises UserError if recordings, labels or settings cannot be used.
     """
@@ -139,12 +146,15 @@ def prepare(
     check_apart(signal_sources, noise_sources)
     every = [*signal_sources, *noise_sources]
     spectrogram = spectrogram_for(every, usual, asked)
-    filled = None if cache is None else _filled(Cache(cache, spectrogram), every, progress)
+    temporary = None if cache is not None else _temporary_cache(every, spectrogram, scratch)
+    cache = cache if temporary is None else temporary.name
+    filled = None if cache is None else _filled(Cache(cache, spectrogram, temporary), every, progress)
     signal, noise_only, noise_recordings = _features(spectrogram, signal_sources, noise_sources, filled)
     if match_noise and noise_recordings:
         _match(signal, noise_recordings, spectrogram)
     noise_only += noise_recordings
-    material.spectrograms = Spectrograms(_level(level, spectrogram, signal, noise_only), signal, noise_only)
+    levelled = _level(level, spectrogram, signal, noise_only)
+    material.spectrograms = Spectrograms(levelled, signal, noise_only)
     return material.spectrograms
 
 
@@ -326,6 +336,32 @@ def _match(signal: list[NDArray[np.float32]], noise: list[NDArray[np.float32]], 
     )
     for magnitudes in noise:
         magnitudes *= np.float32(10 ** (mismatch / 20))
+
+
+def _temporary_cache(
+    sources: list[Source], spectrogram: Spectrogram, scratch: PathLike | None
+) -> "tempfile.TemporaryDirectory[str] | None":
+    """Return a temporary folder for the spectrograms if they are too large for memory, else None.
+
+    Raises UserError if the disk has not enough space, and with several processes, which need a common folder.
+    """
+    channel_seconds = sum(source.channel_seconds for source in sources)
+    size = int(channel_seconds * spectrogram.frame_rate * spectrogram.bins * 4)
+    if size <= IN_MEMORY:
+        return None
+    about = f"the spectrograms of {channel_seconds / 3600:.1f} h of audio take {size / 1e9:.1f} GB"
+    if current().count > 1:
+        raise UserError(f"{about}; give a folder for them with cache (--cache), which all processes can read")
+    folder = tempfile.TemporaryDirectory(prefix=".partae-spectrograms-", dir=scratch)
+    free = shutil.disk_usage(folder.name).free
+    if size > free:
+        where = os.path.dirname(folder.name)
+        folder.cleanup()
+        raise UserError(
+            f"{about}, and {where} has {free / 1e9:.1f} GB left; give a folder on a larger disk with cache (--cache)"
+        )
+    logger.info("%s: they are stored in %s during training; --cache FOLDER would keep them", about, folder.name)
+    return folder
 
 
 def _filled(cache: Cache, sources: list[Source], progress: bool | None) -> Cache:
