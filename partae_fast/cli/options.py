@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
 from ..kernels import OPS
-from ..labels import FORMATS, GUARD, Rules
+from ..labels import FORMATS, GUARD, OVERRUN, Rules
 
 
 def int_at_least(least: int | None = None) -> Any:
@@ -69,6 +69,13 @@ def add_label_rules(parser: argparse.ArgumentParser) -> None:
         help="shortest noise-only stretch; shorter ones are unknown (default: %(default)s)",
     )
     rules.add_argument(
+        "--overrun",
+        type=float,
+        default=OVERRUN,
+        metavar="SECONDS",
+        help="cut labels that pass the end of their recording by up to this, and refuse others (default: %(default)s)",
+    )
+    rules.add_argument(
         "--label-format",
         choices=FORMATS,
         metavar="NAME",
@@ -89,7 +96,7 @@ def label_rules_of(args: argparse.Namespace) -> Rules:
 
     Raises UserError if they contradict each other.
     """
-    return Rules(args.guard, args.signal_labels, args.noise_labels, args.min_noise, args.label_format)
+    return Rules(args.guard, args.signal_labels, args.noise_labels, args.min_noise, args.label_format, args.overrun)
 
 
 def add_fields(

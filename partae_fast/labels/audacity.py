@@ -39,23 +39,23 @@ def read_audacity(path: PathLike) -> list[Event]:
 def read(path: PathLike, content: str | None = None) -> Table:
     """Return the table of an Audacity label track; raise the errors of `read_audacity`.
 
-    A track in which every label ends in a confidence was written by BirdNET; its format is "birdnet".
+    A track with a label that ends in a confidence was written by BirdNET; its format is "birdnet".
 
     content: the text of the file, if it has been read.
     """
     content = text.read_text(path) if content is None else content
     events: list[Event] = []
-    confidences = True  # whether all labels have one
+    from_birdnet = False
     lines = _lines(content)
     while chunk := [*itertools.islice(lines, _CHUNK)]:
         try:
-            new_events, all_confident = _events(chunk)
+            new_events, confident = _events(chunk)
         except (ValueError, UserError):  # an unusual line, or a wrong one
             new_events = [_event(entry, path) for entry in chunk]
-            all_confident = all(_CONFIDENCE.search(entry.times.partition("\t")[2]) for entry in chunk)
-        confidences &= all_confident
+            confident = any(_CONFIDENCE.search(entry.times.partition("\t")[2]) for entry in chunk)
+        from_birdnet |= confident
         events += new_events
-    format = "birdnet" if events and confidences else "audacity"
+    format = "birdnet" if from_birdnet else "audacity"
     return Table(format, [*map(partial(tuple.__new__, Row), zip(events, *[itertools.repeat(None)] * 2, strict=False))])
 
 
@@ -77,7 +77,7 @@ def _lines(content: str) -> Iterator[_Lines]:
 
 
 def _events(chunk: Sequence[_Lines]) -> tuple[list[Event], bool]:
-    """Return the events of a chunk as `_event` does, and whether all labels have a confidence.
+    """Return the events of a chunk as `_event` does, and whether a label has a confidence.
 
     Raises ValueError or UserError if they need `_event`.
     """
@@ -86,7 +86,7 @@ def _events(chunk: Sequence[_Lines]) -> tuple[list[Event], bool]:
     if starts is None or ends is None or not all(map(operator.le, starts, ends)):
         raise ValueError
     names = {label: _CONFIDENCE.sub("", label).strip() for label in set(labels)}
-    confident = all(_CONFIDENCE.search(label) for label in names)
+    confident = any(_CONFIDENCE.search(label) for label in names)
     low, high = itertools.repeat(None), itertools.repeat(None)
     if any(entry.frequencies for entry in chunk):
         pairs = [(None, None) if e.frequencies is None else _frequencies(e.frequencies, "") for e in chunk]

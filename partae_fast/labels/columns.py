@@ -89,7 +89,13 @@ LAYOUTS = (
         "csv",
         "Kaleidoscope's table",
         _KALEIDOSCOPE,
-        {"root": ("INDIR",), "folder": ("FOLDER",)},
+        {
+            "root": ("INDIR",),
+            "folder": ("FOLDER",),
+            "channel_from_0": ("CHANNEL",),
+            "label": ("MANUAL ID",),
+            "automatic_label": ("TOP1MATCH", "AUTO ID"),
+        },
     ),
     Layout("csv", "a CSV table", {"start": "start", "end": "end"}, _CSV_OPTIONAL),
     Layout("csv", "a CSV table", {"start": "start", "duration": "duration"}, _CSV_OPTIONAL),
@@ -138,5 +144,8 @@ def user_label_column(header: Sequence[str], columns: dict[str, int], rows: Iter
 
 
 def _indices(header: Sequence[str]) -> dict[str, int]:
-    """Return the index of each name in lower case; a repeated name has its first index."""
-    return {name.strip().lower(): index for index, name in reversed([*enumerate(header)])}
+    """Return the index of each name in lower case; a repeated name has its first index.
+
+    Kaleidoscope marks names with a star.
+    """
+    return {name.strip(" \t*").lower(): index for index, name in reversed([*enumerate(header)])}

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from ..audio.files import PathLike, require_file
 from ..errors import UserError
-from . import annotations, audacity, tables, text
+from . import annotations, audacity, praat, tables, text
 from .event import Table
 
 _BUILT_IN = ("audacity", "raven", "csv", "birdnet")
 _HEAD = 1 << 16  # characters of the first line that are looked at
-FORMATS = (*_BUILT_IN, *annotations.FORMATS)
+FORMATS = (*_BUILT_IN, "textgrid", *annotations.FORMATS)
 
 
 def read_labels(path: PathLike, format: str | None = None) -> Table:
@@ -30,6 +30,8 @@ def read_labels(path: PathLike, format: str | None = None) -> Table:
             return audacity.read(path, content)
         if format in _BUILT_IN:
             return tables.read(path, format, content)
+    if format == "textgrid":
+        return praat.read(path)
     if format in annotations.FORMATS:
         return annotations.read(path, format)
     raise UserError(f"label format is {format!r}; choose one of {', '.join(FORMATS)}")
@@ -51,7 +53,10 @@ def _detect_format(path: PathLike) -> tuple[str, str | None]:
     """Return the format of a file, and its text if that was read."""
     path = require_file(path, empty=True)
     with open(path, "rb") as file:
-        format = annotations.detect_format(path, file.read(4096))
+        start = file.read(4096)
+    format = annotations.detect_format(path, start)
+    if b"<ANNOTATION_DOCUMENT" in start.replace(b"\0", b""):
+        raise UserError(f"{path}: is a file of ELAN; export it there with File, Export As, Praat TextGrid")
     if format:
         return format, None
     content = text.read_text(path)

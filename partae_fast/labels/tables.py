@@ -260,8 +260,10 @@ def _rows_by_column(grid: _Grid, records: list[list[str]]) -> list[Row]:
     starts, ends = _times_by_column(fields)
     low, high = (_frequencies(fields(role)) for role in ("low", "high"))
     _require_low_first(low, high)
-    labels = converted("label", str) if "label" in grid.columns else itertools.repeat("", len(records))
-    channels = converted("channel", lambda field: _channel(_unless_blank(field), ""))
+    manual, automatic = (converted(role, str) for role in ("label", "automatic_label"))
+    labels = [a or b or "" for a, b in zip(manual, automatic, strict=True)]
+    role, first = ("channel_from_0", 0) if "channel_from_0" in grid.columns else ("channel", 1)
+    channels = converted(role, lambda field: _channel(_unless_blank(field), "", first))
     nothing = [None] * len(records)
     is_birdnet = grid.layout.dialect == "birdnet"
     if is_birdnet:
@@ -342,10 +344,10 @@ def _row(grid: _Grid, fields: Fields, location: str) -> Row:
     def field(role: str) -> str:
         index = grid.columns.get(role)
         value = fields[index].strip() if index is not None and index < len(fields) else ""
-        return value if role == "label" else _unless_blank(value)
+        return value if role in ("label", "automatic_label") else _unless_blank(value)
 
     recording = _joined(field("root"), field("folder"), field("file")) or None
-    label = field("label")
+    label = field("label") or field("automatic_label")
     has_times = any(field(role) for role in ("start", "end", "duration"))
     if recording and (not has_times or (dialect == "birdnet" and label.lower() == _NO_CALL)):
         return Row(None, recording)
@@ -353,6 +355,8 @@ def _row(grid: _Grid, fields: Fields, location: str) -> Row:
     low, high = (_frequency(field(role), location) for role in ("low", "high"))
     text.require_low_first(low, high, location)
     channel = _channel(field("channel"), location)
+    if "channel_from_0" in grid.columns:
+        channel = _channel(field("channel_from_0"), location, first=0)
     if dialect == "birdnet":
         low = high = channel = None
     return Row(Event(start, end, label, low, high, channel), recording, field("last") or None)
@@ -407,13 +411,16 @@ def _frequency(value: str, location: str) -> float | None:
     return frequency if frequency >= 0 else None
 
 
-def _channel(value: str, location: str) -> int | None:
+def _channel(value: str, location: str, first: int = 1) -> int | None:
+    """Return a channel, counted from 1, of a table that counts from `first`; None if it is blank."""
     if not value:
         return None
     channel = text.number(value, "the channel", location)
-    if channel != round(channel) or not 1 <= channel <= 1024:
-        raise UserError(f"{location}: the channel is {value[:20]}; it must be a whole number from 1 to 1024")
-    return round(channel)
+    if channel != round(channel) or not first <= channel <= 1023 + first:
+        raise UserError(
+            f"{location}: the channel is {value[:20]}; it must be a whole number from {first} to {1023 + first}"
+        )
+    return round(channel) + 1 - first
 
 
 def _selections(records: list[list[str]], index: int, blank_rows: bool) -> list[str]:

@@ -257,14 +257,16 @@ def samples_of(source: Source, rate: int, piece: tuple[float, float] | None = No
         files.require_sound(samples, source.name)
     audible = samples.any(axis=0)
     if piece is None:
-        check_channels(source, int(audible.sum()), audible.size)
+        check_labels(source, int(audible.sum()), audible.size, len(samples) / source.rate)
     numbers = [int(index) + 1 for index in np.flatnonzero(audible)]
     level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
     resampled = resample(samples[:, audible], source.rate, rate).T if numbers else []
     return Samples(list(resampled), numbers, len(samples) / source.rate if piece is None else source.seconds, level)
 
 
-def check_channels(source: Source, audible: int, count: int) -> None:
+def check_labels(source: Source, audible: int, count: int, seconds: float) -> None:
+    """Log warnings about silent channels and about labels past the end; raise UserError for channels that are none."""
     if audible < count:
         logger.warning("%s: %d of %d channels are silent: left out", source.name, count - audible, count)
     labelling.require_channels(source.events or [], count, source.name)
+    labelling.warn_of_overrun(source.events or [], seconds, source.rules, source.name)

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..masking.rules import quantile_of_power
 from .cache import Cache
 from .distributed import current
-from .material import Material, Source, check_apart, check_channels, labelled, samples_of
+from .material import Material, Source, check_apart, check_labels, labelled, samples_of
 from .stored import excerpt, parts
 
 logger = logging.getLogger("partae_fast")
@@ -393,7 +393,7 @@ def _cached(cache: Cache, spectrogram: Spectrogram, source: Source) -> list[tupl
     features = cache.features(source.audio)
     if not features.channels:
         files.require_sound(np.zeros(1), source.name)
-    check_channels(source, len(features.channels), features.count)
+    check_labels(source, len(features.channels), features.count, features.seconds)
     _check_band(source, spectrogram, features.loudest, features.level)
     return [(magnitudes, features.seconds, channel) for channel, magnitudes in features.channels]
 

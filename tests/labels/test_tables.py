@@ -41,6 +41,18 @@ GOOD = {
         "csv",
         [("/d/s/x.wav", 1.5, 2.25)],
     ),
+    "kaleidoscope, clusters": (
+        "INDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,Fmin,DATE,TOP1MATCH,TOP1DIST,MANUAL ID\n"
+        "/d/,s,x.wav,0,1.5,0.75,2000,2024-05-01,c1,0.2,wren\n/d/,s,x.wav,1,3.5,0.5,2000,2024-05-01,c2,0.2,\n",
+        "csv",
+        [("/d/s/x.wav", 1.5, 2.25, "wren", None, None, 1), ("/d/s/x.wav", 3.5, 4, "c2", None, None, 2)],
+    ),
+    "kaleidoscope, bats": (
+        "INDIR,OUTDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,AUTO ID*,PULSES,MANUAL ID*\n"
+        "D:\\bats\\,,s,x.wav,0,0,5.0,PIPPIP,7,\n",
+        "csv",
+        [("D:\\bats/s/x.wav", 0, 5, "PIPPIP", None, None, 1)],
+    ),
     "raven": (
         f"{RAVEN}\r\n1\tSpectrogram 1\t2\t1.5\t2.25\t100\t900\r\n",
         "raven",
@@ -251,6 +263,11 @@ BAD = {
         ", line 2: a frequency in Hz is inf; it must be a finite number",
     ),
     "channel 0": (f"{CSV}x.wav,1,2,,,0,\n", None, ", line 2: the channel is 0; it must be a whole number from 1"),
+    "kaleidoscope, channel -1": (
+        "IN FILE,CHANNEL,OFFSET,DURATION\nx.wav,-1,0,1\n",
+        None,
+        ", line 2: the channel is -1; it must be a whole number from 0 to 1023",
+    ),
     "channel 1.5": (f"{CSV}x.wav,1,2,,,1.5,\n", None, ", line 2: the channel is 1.5; it must be"),
     "too many fields": (
         f"{CSV}x.wav,1,2,,,,a,b\n",
