@@ -33,9 +33,14 @@ def add_material(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
     nargs: "*" if recordings may be omitted.
     """
     parser.add_argument(
-        "recordings", nargs=nargs, metavar="RECORDING", help="noisy recordings of any sample rate and channel count"
+        "recordings",
+        nargs=nargs,
+        metavar="RECORDING",
+        help="noisy recordings of any sample rate and channel count, or folders of them",
     )
-    parser.add_argument("--noise", nargs="+", metavar="FILE", help="recordings that contain only noise")
+    parser.add_argument(
+        "--noise", nargs="+", metavar="FILE", help="recordings that contain only noise, or folders of them"
+    )
     parser.add_argument(
         "--labels", nargs="+", metavar="FILE", help="label files: Audacity, Raven, CSV, BirdNET and more"
     )

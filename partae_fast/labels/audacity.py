@@ -52,7 +52,8 @@ def read(path: PathLike, content: str | None = None) -> Table:
             new_events, confident = _events(chunk)
         except (ValueError, UserError):  # an unusual line, or a wrong one
             new_events = [_event(entry, path) for entry in chunk]
-            confident = any(_CONFIDENCE.search(entry.times.partition("\t")[2]) for entry in chunk)
+            labels = (entry.times.split("\t", 2)[2:] for entry in chunk)
+            confident = any(label and _CONFIDENCE.search(label[0]) for label in labels)
         from_birdnet |= confident
         events += new_events
     format = "birdnet" if from_birdnet else "audacity"

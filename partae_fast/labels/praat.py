@@ -86,5 +86,5 @@ class _Values:
             raise UserError(f"{self.location}: the file ends where {quantity} should be; save it again")
         self._position = match.start()
         if match[group] is None:
-            raise UserError(f"{self.location}: {quantity} is {match[0][:40]}; it must be {expected}")
+            raise UserError(f"{self.location}: {quantity} is {' '.join(match[0].split())[:40]}; it must be {expected}")
         return match[group]

@@ -72,6 +72,7 @@ def test_windows_1252_is_read(tmp_path):
         (TEXT_GRID.replace("size = 1\nitem", "size = 1.5\nitem"), "the number of tiers is 1.5; it must be a whole"),
         (TEXT_GRID.replace("size = 3", "size = 999999999"), "the file ends where the start of a label should be"),
         (TEXT_GRID.replace("IntervalTier", "PitchTier"), "the tier is a 'PitchTier'; it must be an IntervalTier"),
+        (TEXT_GRID.replace('"TextGrid"', '"TextGrid"x"'), 'the start is " xmin = 0 xmax = 2'),
         (TEXT_GRID.replace('"TextGrid"', '"Sound TextGrid"'), "is not a TextGrid"),
         (TEXT_GRID.encode().replace(b"ooTextFile", b"ooBinaryFile"), "is a binary TextGrid; save it in Praat"),
         ('<?xml version="1.0"?><ANNOTATION_DOCUMENT FORMAT="3.0"/>', "is a file of ELAN; export it there"),

@@ -83,7 +83,7 @@ def denoise_folder(
             over the GPUs.
         scheduler: address of a Dask cluster to use instead of this machine. All files must have the same paths on its
             workers. `jobs` must be None.
-        progress: show a progress bar; None shows it if stderr is a terminal.
+        progress: show a progress bar; None shows it in a terminal or a notebook, and elsewhere logs a line every 30 s.
         outcome_callback: called with each outcome.
 
     Raises UserError if the settings, the model or `out` cannot be used, and if another process denoises into `out`.
