@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from ..audio.files import PathLike, require_file
 from ..errors import UserError
-from . import annotations, audacity, praat, tables, text
+from . import annotations, audacity, elan, praat, tables, text
 from .event import Table
 
 _BUILT_IN = ("audacity", "raven", "csv", "birdnet")
 _HEAD = 1 << 16  # characters of the first line that are looked at
-FORMATS = (*_BUILT_IN, "textgrid", *annotations.FORMATS)
+FORMATS = (*_BUILT_IN, "textgrid", "elan", *annotations.FORMATS)
 
 
 def read_labels(path: PathLike, format: str | None = None) -> Table:
@@ -32,6 +32,8 @@ def read_labels(path: PathLike, format: str | None = None) -> Table:
             return tables.read(path, format, content)
     if format == "textgrid":
         return praat.read(path)
+    if format == "elan":
+        return elan.read(path)
     if format in annotations.FORMATS:
         return annotations.read(path, format)
     raise UserError(f"label format is {format!r}; choose one of {', '.join(FORMATS)}")
@@ -56,7 +58,7 @@ def _detect_format(path: PathLike) -> tuple[str, str | None]:
         start = file.read(4096)
     format = annotations.detect_format(path, start)
     if b"<ANNOTATION_DOCUMENT" in start.replace(b"\0", b""):
-        raise UserError(f"{path}: is a file of ELAN; export it there with File, Export As, Praat TextGrid")
+        return "elan", None
     if format:
         return format, None
     content = text.read_text(path)

@@ -97,9 +97,9 @@ TABLES = {
     "kaleidoscope, a manual label": (f"{KALEIDOSCOPE}/d,june,dawn.wav,0,1.5,0.75,c7,wren\n", WREN),
     "kaleidoscope, an automatic label": (f"{KALEIDOSCOPE}/d,june,dawn.wav,0,1.5,0.75,wren,\n", WREN),
     "a TextGrid, with a blank interval": (f'{TEXT_GRID}3\n0\n1.5\n""\n1.5\n2.25\n"wren"\n2.25\n60\n" "\n', WREN),
-    "a file of ELAN": (
+    "a file of ELAN without annotations": (
         '<?xml version="1.0"?>\n<ANNOTATION_DOCUMENT/>\n',
-        "export it there with File, Export As, Praat TextGrid",
+        [("dawn.wav",)],
     ),
 }
 

@@ -75,7 +75,6 @@ def test_windows_1252_is_read(tmp_path):
         (TEXT_GRID.replace('"TextGrid"', '"TextGrid"x"'), 'the start is " xmin = 0 xmax = 2'),
         (TEXT_GRID.replace('"TextGrid"', '"Sound TextGrid"'), "is not a TextGrid"),
         (TEXT_GRID.encode().replace(b"ooTextFile", b"ooBinaryFile"), "is a binary TextGrid; save it in Praat"),
-        ('<?xml version="1.0"?><ANNOTATION_DOCUMENT FORMAT="3.0"/>', "is a file of ELAN; export it there"),
     ],
 )
 def test_a_damaged_text_grid_is_refused_in_one_line(tmp_path, content, message):
