@@ -111,3 +111,13 @@ def test_the_input_and_existing_files_are_not_overwritten(model, stereo, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(pf.UserError, match="file: cannot be created"):
         separate_file(model, tmp_path / "drums.wav", tmp_path / "file")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_source_is_written_through_a_link(model, stereo, tmp_path, overwrite):
+    soundfile.write(tmp_path / "song.wav", stereo, RATE)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "vocals.wav").symlink_to(tmp_path / "mine.wav")  # which does not exist yet
+    with pytest.raises(pf.UserError, match=r"vocals\.wav: is a symbolic link, and outputs are written to"):
+        separate_file(model, tmp_path / "song.wav", tmp_path / "out", overwrite=overwrite)
+    assert not (tmp_path / "mine.wav").exists()
