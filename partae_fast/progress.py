@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 logger = logging.getLogger("partae_fast")
 
@@ -35,19 +35,24 @@ def bar(**settings: Any) -> Any:
 class Lines:
     """A line in the log every 30 s, for output that goes to a file or another program.
 
+    The interval is that between any two lines, because work may consist of many short parts.
+
     progress: None for lines; a caller that asks for a bar or for nothing gets no lines.
     """
 
+    last: ClassVar[float | None] = None  # time of the last line, or of the first object
+
     def __init__(self, progress: bool | None) -> None:
         self._enabled, self._started = progress is None, time.monotonic()
-        self._last = self._started
+        if Lines.last is None:
+            Lines.last = self._started
 
     def show(self, text: Callable[[], str], share: float) -> None:
         """Log `text()` and the remaining time if the last line was 30 s ago; `share` is the share that is done."""
         now = time.monotonic()
-        if not self._enabled or now - self._last < INTERVAL:
+        if not self._enabled or now - (Lines.last or 0.0) < INTERVAL:
             return
-        self._last = now
+        Lines.last = now
         left = "" if not share > 0 else f", about {duration((now - self._started) * (1 - share) / share)} left"
         logger.info("%s%s", text(), left)
 

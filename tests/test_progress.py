@@ -18,6 +18,7 @@ def clock(monkeypatch):
     """Return a clock of `time.monotonic`, with the attribute `now`."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(Lines, "last", None)
     return clock
 
 
@@ -53,6 +54,15 @@ def test_training_logs_a_line_every_30_s_without_a_terminal(clock, log):
             bar.update(50)
     assert bar.n == 600
     assert log() == [f"train: {step} of 1100, loss 0.5, about 2 min left" for step in (300, 500)]
+
+
+def test_a_line_is_logged_every_30_s_in_work_of_many_short_parts(clock, log):
+    """The default system trains three models in turn."""
+    for _ in range(4):
+        with progress_bar("train", 0, 2, None) as bar:
+            clock.now += 20
+            bar.update(1)
+    assert log() == ["train: 1 of 2, about 20 s left"] * 2
 
 
 def test_a_folder_logs_a_line_every_30_s_without_a_terminal(clock, log, tmp_path):
