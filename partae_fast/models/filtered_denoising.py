@@ -45,7 +45,7 @@ class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
         negative_slope: float = 0.0,
         rectified_output: bool = False,
         hop: int = 64,
-        share: float = 0.5,
+        share: float = 0.75,
     ) -> None:
         super().__init__(bins, latents, taps, pool, seed, negative_slope, rectified_output)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:

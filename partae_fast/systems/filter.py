@@ -1,4 +1,4 @@
-"""A filter without a network: a decision-directed Wiener gain combined with an empirical Bayes gain."""
+"""A filter without a network: see `partae_fast.models.noise_filter`."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,7 @@ from .registry import System
 from .spectrogram_settings import SpectrogramSettings
 
 MAX_SAMPLES = 1 << 23  # of each kind that the filter learns from: 6 min at the usual rate
-SOURCE = "Ephraim & Malah 1984; Scalart & Filho 1996; docs/quality.md"
+SOURCE = "Ephraim & Malah 1984; Scalart & Filho 1996; Smaragdis, Raj & Shashanka 2007; docs/quality.md"
 
 
 @dataclass(frozen=True)
