@@ -4,7 +4,7 @@
 
 All channels of the mixture x share the masks, which are computed from their mean; phases are the mixture's. The
 remainder, such as frequencies above half the model's rate, is divided equally, so the sources sum to the mixture (Grais
-& Plumbley 2017).
+& Plumbley 2017). x is continued beyond both ends as in `denoise`.
 """
 
 import contextlib
@@ -20,14 +20,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import check_writable
 from ..audio.arrays import columns_of, shaped_like
-from ..audio.files import FORMATS, AudioInfo, PathLike, blocks, info, require_finite, writing
+from ..audio.files import FORMATS, AudioInfo, PathLike, blocks, info, writing
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..models.separation import Separation
 from ..models.state import unwrapped
 from .chunks import ALL_FRAMES, CHUNK, Audio, ChunkProcessor, SampleQueue
-from .denoise import device_of, float32_model, require_rate, split_blocks
+from .denoise import checked, device_of, float32_model, require_rate, split_blocks
+from .edges import Edges
 from .files import block_size, require_unchanged, retry_with_smaller_chunks
 
 # How samples beyond full scale are written; scaled files would no longer sum to the mixture.
@@ -209,13 +210,10 @@ def _separate_stream(stream: Iterable[NDArray[np.floating]], rate: int, masking:
     """Yield the sources of a stream, with resampling and the remainder; see the module's formula."""
     channels, model_rate = masking.channels, masking.spectrogram.rate
     inputs, masked = SampleQueue(channels), SampleQueue(masking.outputs)
+    edges = Edges(masking.spectrogram, rate, masking.frames, masking.halo * masking.spectrogram.hop)
 
-    def checked() -> Iterator[Audio]:
-        position = 0
-        for block in stream:
-            require_finite(block, rate, "separate", first=position)
-            position += len(block)
-            block = np.asarray(block, np.float32)
+    def extended() -> Iterator[Audio]:
+        for block in edges.extend(checked(stream, rate, "separate")):
             inputs.push(block)
             yield block
 
@@ -227,13 +225,16 @@ def _separate_stream(stream: Iterable[NDArray[np.floating]], rate: int, masking:
         sources[-1] = x - sources[:-1].sum(axis=0)  # removes the rounding error of the sum
         return sources
 
-    at_model_rate = resample_blocks(checked(), rate, model_rate, channels)
-    for block in resample_blocks(masking.process(at_model_rate), model_rate, rate, masking.outputs):
-        masked.push(block)
-        count = min(len(inputs), len(masked))
-        yield add_remainder(count, masked.take(count))
-    # Resampling to the model's rate and back can lose the last sample to rounding.
-    yield add_remainder(len(inputs), np.zeros((len(inputs), masking.outputs), np.float32))
+    def separated() -> Iterator[Audio]:
+        at_model_rate = resample_blocks(extended(), rate, model_rate, channels)
+        for block in resample_blocks(masking.process(at_model_rate), model_rate, rate, masking.outputs):
+            masked.push(block)
+            count = min(len(inputs), len(masked))
+            yield add_remainder(count, masked.take(count))
+        # Resampling to the model's rate and back can lose the last sample to rounding.
+        yield add_remainder(len(inputs), np.zeros((len(inputs), masking.outputs), np.float32))
+
+    return edges.cut(separated())
 
 
 class _SourceMasking(ChunkProcessor):
@@ -244,7 +245,7 @@ class _SourceMasking(ChunkProcessor):
     ) -> None:
         outputs = len(separation.sources) * channels
         super().__init__(spectrogram, channels, outputs, chunk, separation.frames, separation.halo)
-        self.masks, self.device = separation.masks, device
+        self.masks, self.frames, self.device = separation.masks, separation.frames, device
 
     def sums(self, samples: Audio, before: int, count: int) -> tuple[Audio, Audio, int]:
         frames = slice(before, before + count)

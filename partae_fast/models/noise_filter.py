@@ -147,6 +147,11 @@ class FilterModel(StatefulModel):
         """Frames on either side of a chunk that may change it."""
         return self.filter.halo // self.hop
 
+    @property
+    def window(self) -> int:
+        """Samples of the filter's longest window."""
+        return self.filter.windows[-1]
+
     def estimate(self, spectra: Tensor) -> Tensor:
         """The signal's spectra (channels, N, n_fft // 2 + 1), 0 outside the band."""
         assert self.spectrogram is not None
