@@ -11,7 +11,7 @@ import math
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +23,7 @@ from ..atomic import atomic_path
 from ..errors import UserError
 from ..interrupts import uninterrupted
 from .headers import LOSSY, Source, check_claim, shortfall, unclosed_start
+from .wave import INFO_CHUNKS, Chunk, WaveFile, metadata_chunks
 
 logger = logging.getLogger("partae_fast")
 
@@ -54,8 +55,8 @@ SUBTYPE_BYTES = {
     "ALAC_24": 3,
     "ALAC_32": 4,
 }
-_RIFF_TAGS = frozenset(("title", "copyright", "software", "artist", "comment", "date", "album", "tracknumber", "genre"))
-# The tags that libsndfile writes into the header of each format.
+_RIFF_TAGS = frozenset(INFO_CHUNKS)
+# The tags that are written into the header of each format.
 TAGS = {
     "WAV": _RIFF_TAGS,
     "RF64": _RIFF_TAGS,
@@ -64,6 +65,8 @@ TAGS = {
     "FLAC": _RIFF_TAGS | {"license"},
     "CAF": _RIFF_TAGS | {"license"},
 }
+# Bytes of the longest tag in formats where libsndfile 1.2.2 cannot read long headers: not more than 16 KiB in all.
+_LONGEST_TAG = {"AIFF": 1500, "CAF": 1500}
 FLOATING = ("FLOAT", "DOUBLE")
 # How samples beyond full scale are written to a subtype that holds integers; see `writing`.
 CLIPPING = ("clip", "float", "scale")
@@ -85,7 +88,8 @@ class AudioInfo:
     """Header of an audio file.
 
     `format` and `subtype` are libsndfile's names, such as "FLAC" and "PCM_16". `tags` are the strings in the header,
-    such as "title", "artist", "comment" and "date"; recorders write the time and the device there.
+    such as "title", "artist", "comment" and "date"; recorders write the time and the device there. `chunks` are the
+    metadata of a WAV or RF64 file that `writing` copies, such as those of GUANO and Broadcast Wave.
     """
 
     path: Path
@@ -95,6 +99,7 @@ class AudioInfo:
     format: str
     subtype: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    chunks: tuple[Chunk, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -346,6 +351,8 @@ def writing(
     overwrite: bool = False,
     clipping: str = "clip",
     tags: Mapping[str, str] | None = None,
+    chunks: Sequence[Chunk] = (),
+    note: str | None = None,
 ) -> Iterator[AudioWriter]:
     """Open an audio file for writing, as a context manager that returns an `AudioWriter`.
 
@@ -361,6 +368,9 @@ def writing(
             until the end. A log line says what was done.
         tags: strings for the header, as in `AudioInfo.tags`. Tags that the format does not have are left out and
             logged.
+        chunks: metadata of a WAV or RF64 file, as in `AudioInfo.chunks`, to copy. Another format cannot hold them,
+            which logs a warning.
+        note: what was done to the audio, for the fields of the chunks that are meant for it.
 
     Raises UserError if the file cannot be written, if it exists and `overwrite` is false, and if `clipping` is "float"
     and the format holds no floats.
@@ -371,15 +381,22 @@ def writing(
         raise UserError(f"{path}: clipping is {clipping!r}; it must be one of {', '.join(CLIPPING)}")
     format = output_format(path)
     subtype = _output_subtype(path, format, subtype, clipping)
-    if format == "WAV" and frames * channels * SUBTYPE_BYTES[subtype] > WAV_LIMIT:
+    size = frames * channels * SUBTYPE_BYTES[subtype] + sum(chunk.length for chunk in chunks)
+    if format == "WAV" and size > WAV_LIMIT:
         format = "RF64"
+    tags = _tags_for(format, path, tags or {})
     with atomic_path(path, overwrite) as target:
-        handle: Any = os.fsencode(target)  # soundfile accepts a str only if it is UTF-8
-        with _as_user_error(path, f"cannot be {format} at {rate} Hz with {channels} channels", "use .wav"):
-            file = soundfile.SoundFile(handle, "w", rate, channels, subtype, format=format)
+        file: Any
+        if format in ("WAV", "RF64"):
+            file = WaveFile(target, rate, channels, subtype, format == "RF64", tags, chunks, note)
+        else:
+            handle: Any = os.fsencode(target)  # soundfile accepts a str only if it is UTF-8
+            with _as_user_error(path, f"cannot be {format} at {rate} Hz with {channels} channels", "use .wav"):
+                file = soundfile.SoundFile(handle, "w", rate, channels, subtype, format=format)
         with contextlib.ExitStack() as open_files:
             open_files.enter_context(file)
-            _write_tags(file, path, tags or {})
+            if format not in ("WAV", "RF64"):
+                _write_tags(file, path, tags, chunks)
             if clipping == "scale" and subtype not in FLOATING:
                 # The file has no name on systems that allow it, so a crash leaves nothing behind.
                 temporary = open_files.enter_context(tempfile.TemporaryFile(dir=target.parent))
@@ -408,12 +425,36 @@ def _output_subtype(path: PathLike, format: str, subtype: str | None, clipping: 
     return str(default_subtype(format))
 
 
-def _write_tags(file: Any, path: PathLike, tags: Mapping[str, str]) -> None:
-    left_out = sorted(tags.keys() - TAGS[file.format])
-    for name in tags.keys() & TAGS[file.format]:
-        setattr(file, name, tags[name])
+def _tags_for(format: str, path: PathLike, tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that the format can hold and that are not empty; log the others."""
+    filled = {name: text for name, text in tags.items() if text.strip()}
+    for name in [name for name, text in filled.items() if len(text.encode()) > _LONGEST_TAG.get(format, math.inf)]:
+        logger.warning("%s: the tag %s is too long for %s and is left out", path, name, format)
+        del filled[name]
+    left_out = sorted(filled.keys() - TAGS[format])
     if left_out:
-        logger.info("%s: %s has no field for the tags %s; they are left out", path, file.format, ", ".join(left_out))
+        logger.info("%s: %s has no field for the tags %s; they are left out", path, format, ", ".join(left_out))
+    return {name: text for name, text in filled.items() if name in TAGS[format]}
+
+
+def _write_tags(file: Any, path: PathLike, tags: Mapping[str, str], chunks: Sequence[Chunk]) -> None:
+    """Write tags with libsndfile; log what it does not write."""
+    import soundfile
+
+    for name, text in tags.items():
+        try:
+            setattr(file, name, text)
+        except soundfile.LibsndfileError as error:
+            logger.warning("%s: the tag %s cannot be written: %s; it is left out", path, name, _reason(error))
+    lost = [str(chunk) for chunk in chunks if chunk.kind != b"INFO"]
+    if lost:
+        logger.warning(
+            "%s: %s cannot hold the metadata %s of %s; they are left out: write .wav to keep them",
+            path,
+            file.format,
+            ", ".join(lost),
+            chunks[0].path,
+        )
 
 
 def write(
@@ -424,10 +465,12 @@ def write(
     overwrite: bool = False,
     clipping: str = "clip",
     tags: Mapping[str, str] | None = None,
+    chunks: Sequence[Chunk] = (),
+    note: str | None = None,
 ) -> None:
     """Write samples (T,) or (T, channels) at `rate` Hz; arguments and errors are those of `writing`."""
     channels = 1 if samples.ndim == 1 else samples.shape[1]
-    with writing(path, rate, channels, len(samples), subtype, overwrite, clipping, tags) as writer:
+    with writing(path, rate, channels, len(samples), subtype, overwrite, clipping, tags, chunks, note) as writer:
         writer.write(samples)
 
 
@@ -482,5 +525,32 @@ def _info(path: Path, with_header: Any, file: Any) -> AudioInfo:
             "again, or correct its header"
         )
     check_claim(path, file)
-    tags = with_header.copy_metadata()
-    return AudioInfo(path, file.samplerate, file.channels, file.frames, with_header.format, file.subtype, tags)
+    format, tags = with_header.format, _read_tags(with_header)
+    # Without a usable length of the samples it is unknown where they end.
+    chunks = tuple(chunk for chunk in metadata_chunks(path) if file is with_header or chunk.before_samples)
+    return AudioInfo(path, file.samplerate, file.channels, file.frames, format, file.subtype, tags, chunks)
+
+
+def _read_tags(file: Any) -> dict[str, str]:
+    """Return the tags of an open SoundFile that are not empty.
+
+    Old programs write them in Latin-1 or its extension by Windows, in which most bytes are no UTF-8.
+    """
+    import soundfile
+
+    tags = {}
+    for name, text in file.copy_metadata().items():
+        if "\ufffd" in text:
+            library: Any = soundfile
+            content = library._ffi.string(library._snd.sf_get_string(file._file, library._str_types[name]))
+            text = _decode(content)
+        if text.strip():
+            tags[name] = text
+    return tags
+
+
+def _decode(content: bytes) -> str:
+    for encoding in ("utf-8", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode(encoding)
+    return content.decode("latin-1")

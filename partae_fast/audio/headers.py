@@ -8,9 +8,10 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ..errors import UserError
+from .wave import read_chunk_header
 
 # Lossy formats: a damaged file is decoded as far as possible.
 LOSSY = ("MP3", "OGG")
@@ -122,13 +123,13 @@ def unclosed_start(path: Path) -> int | None:
         start_of_file, rf64_length = file.read(12), None
         if start_of_file[:4] not in (b"RIFF", b"RF64") or start_of_file[8:] != b"WAVE":
             return None
-        while (chunk := _read_chunk_header(file, size)) is not None:
+        while (chunk := read_chunk_header(file, size)) is not None:
             name, length = chunk
             start = file.tell()
             if name == b"data":
                 available = size - start
                 length = length if rf64_length is None else rf64_length
-                if length == 0 and available and _read_chunk_header(file, size) is None:
+                if length == 0 and available and read_chunk_header(file, size) is None:
                     return start
                 longer = rf64_length is None and available > length
                 return start if longer and (length >= _WRAP - 2**16 or (available - length) % _WRAP == 0) else None
@@ -136,11 +137,3 @@ def unclosed_start(path: Path) -> int | None:
                 rf64_length = int.from_bytes(file.read(16)[8:], "little")
             file.seek(start + length + length % 2)
     return None
-
-
-def _read_chunk_header(file: IO[bytes], size: int) -> tuple[bytes, int] | None:
-    """Read the name and length of a chunk in a file of `size` bytes; return None if no chunk begins here."""
-    header = file.read(8)
-    name, length = header[:4], int.from_bytes(header[4:], "little")
-    valid_name = len(header) == 8 and all(32 <= letter < 127 for letter in name)
-    return (name, length) if valid_name and (name == b"data" or file.tell() + length <= size) else None

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import check_writable
 from ..audio.arrays import columns_of, shaped_like
-from ..audio.files import FORMATS, AudioInfo, PathLike, blocks, info, writing
+from ..audio.files import FORMATS, AudioInfo, PathLike, blocks, info
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
@@ -29,7 +29,7 @@ from ..models.state import unwrapped
 from .chunks import ALL_FRAMES, CHUNK, Audio, ChunkProcessor, SampleQueue
 from .denoise import checked, device_of, float32_model, require_rate, split_blocks
 from .edges import Edges
-from .files import block_size, require_unchanged, retry_with_smaller_chunks
+from .files import block_size, require_unchanged, retry_with_smaller_chunks, version, writing_like
 
 # How samples beyond full scale are written; scaled files would no longer sum to the mixture.
 CLIPPING = ("clip", "float")
@@ -160,23 +160,14 @@ def separate_file(
     header, before = info(source), os.stat(source)
     targets = _output_paths(separation_for(model, step, count).sources, source, folder, overwrite)
 
+    note = f"separated with partae_fast {version()}"
+
     def separate_in_chunks(chunk: int) -> int:
         """Separate the file; return the number of frames."""
         with contextlib.ExitStack() as open_files:
             writers = [
-                open_files.enter_context(
-                    writing(
-                        target,
-                        header.rate,
-                        header.channels,
-                        header.frames,
-                        header.subtype,
-                        overwrite,
-                        clipping,
-                        header.tags,
-                    )
-                )
-                for target in targets.values()
+                open_files.enter_context(writing_like(header, target, overwrite, clipping, f"{name} {note}"))
+                for name, target in targets.items()
             ]
             inputs = blocks(source, block_size(chunk, header.channels))
             for parts in separate_blocks(inputs, header.rate, header.channels, model, step, chunk, count):

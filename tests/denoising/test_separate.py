@@ -10,6 +10,8 @@ from partae_fast.audio.files import read
 from partae_fast.denoising.edges import Edges
 from partae_fast.denoising.separate import separate, separate_blocks, separate_file
 
+from ..audio import wave_chunks as w
+
 RATE = 8000
 
 
@@ -113,3 +115,11 @@ def test_the_input_and_existing_files_are_not_overwritten(model, stereo, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(pf.UserError, match="file: cannot be created"):
         separate_file(model, tmp_path / "drums.wav", tmp_path / "file")
+
+
+def test_metadata_of_recorders_are_kept_in_every_source(model, tmp_path):
+    (tmp_path / "in.wav").write_bytes(w.wave(np.arange(3000) % 500, after=w.chunk(b"guan", w.GUANO.encode())))
+    targets, _ = separate_file(model, tmp_path / "in.wav", tmp_path / "out")
+    for name, path in targets.items():
+        guano = dict(w.chunks_of(path.read_bytes()))[b"guan"].decode()
+        assert guano.startswith(w.GUANO + f"Note: {name} separated with partae_fast ")
