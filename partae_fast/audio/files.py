@@ -1,4 +1,4 @@
-"""Read every audio format that libsndfile reads, and write audio files atomically.
+"""Read every audio format that libsndfile or PyAV reads, and write audio files atomically.
 
 Every problem with a file raises a UserError that begins with the file's name; `headers` handles files that are shorter
 or longer than their header says. Functions import `soundfile` themselves, so that the rest of the library works
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ..atomic import atomic_path
 from ..errors import UserError
 from ..interrupts import uninterrupted
+from . import phones
 from .headers import LOSSY, Source, check_claim, shortfall, unclosed_start
 from .wave import INFO_CHUNKS, Chunk, WaveFile, metadata_chunks
 
@@ -172,7 +173,8 @@ def blocks(path: PathLike, size: int | None = None, first: int = 0) -> Iterator[
         if header.format in LOSSY:
             size = min(size, LOSSY_FRAMES)
         position = _seek(source, file, first, size, header)
-        while position < file.frames:
+        # The length of a lossy file may be an estimate.
+        while position < file.frames or header.format in LOSSY:
             block = _read_block(source, file, size, header, position)
             if not len(block):
                 break
@@ -485,12 +487,21 @@ def _opened(path: PathLike) -> Iterator[tuple[Source, Any, AudioInfo]]:
     with contextlib.ExitStack() as open_files:
         # libsndfile opens a file by name only if the name is UTF-8.
         source = open_files.enter_context(Source(path))
+        if path.suffix.lower() in phones.SUFFIXES and phones.available():
+            file = open_files.enter_context(phones.PhoneFile(path, source))
+            yield source, file, _info(path, file, file)
+            return
         try:
             with uninterrupted():
                 file = with_header = open_files.enter_context(soundfile.SoundFile(source))
         except soundfile.LibsndfileError as error:
             if source.disk_error:
                 raise _disk_fault(path, source.disk_error, "at its beginning or end") from error
+            if path.suffix.lower() in phones.SUFFIXES:
+                raise UserError(
+                    f"{path}: {path.suffix} files need PyAV; pip install 'partae-fast[phones]', or convert it to WAV "
+                    "or FLAC"
+                ) from error
             raise UserError(f"{path}: not usable as audio: {_reason(error)}; convert it to WAV or FLAC") from error
         start = unclosed_start(path) if file.format in ("WAV", "WAVEX", "RF64") else None
         if start is not None and soundfile.check_format("RAW", file.subtype):

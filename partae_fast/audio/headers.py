@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from . import phones
 from .wave import read_chunk_header
 
 # Lossy formats: a damaged file is decoded as far as possible.
-LOSSY = ("MP3", "OGG")
-# Formats whose size in bytes does not give the number of samples.
-COMPRESSED = (*LOSSY, "FLAC")
+LOSSY = ("MP3", "OGG", phones.FORMAT)
+# Formats whose size in bytes does not give the number of samples, and whose samples end with the file.
+COMPRESSED = ("MP3", "OGG", "FLAC")
 # The most frames that one byte can encode. FLAC: a block of 65535 in a frame of at least 11 bytes. Ogg: 4096 in a
-# packet of one byte, with its entry in the page. MP3: 1152 in 24 bytes. CAF may hold ALAC: 4096 in a packet. In the
-# other formats the smallest sample is one bit.
-_FRAMES_PER_BYTE = {"FLAC": 6000, "OGG": 4096, "MP3": 48, "CAF": 4096}
+# packet of one byte, with its entry in the page. MP3: 1152 in 24 bytes. AAC: 2048 in a packet. CAF may hold ALAC: 4096
+# in a packet. In the other formats the smallest sample is one bit.
+_FRAMES_PER_BYTE = {"FLAC": 6000, "OGG": 4096, "MP3": 48, "CAF": 4096, phones.FORMAT: 4096}
 # libsndfile's number of frames for a FLAC header without a length.
 _UNKNOWN = 2**63 - 1
 # libsndfile's log lines for a file that ends before its header says, or was never closed.
@@ -40,9 +41,9 @@ _MP3_ENDS = 2 * 1152
 
 
 class Source(io.FileIO):
-    """Bytes of a file from `start` on, for libsndfile.
+    """Bytes of a file from `start` on, for libsndfile and FFmpeg.
 
-    An error of the disk cannot pass through libsndfile, which sees the end of the file instead; `disk_error` holds it.
+    An error of the disk cannot pass through them. They see the end of the file instead; `disk_error` holds the error.
     """
 
     def __init__(self, path: Path, start: int = 0):
@@ -63,6 +64,13 @@ class Source(io.FileIO):
         except OSError as error:
             self.disk_error = error
             return 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        try:
+            return super().read(size) or b""
+        except OSError as error:
+            self.disk_error = error
+            return b""
 
 
 def check_claim(path: Path, file: Any) -> None:
@@ -89,6 +97,8 @@ def shortfall(path: Path, source: Source, file: Any, frames: int) -> str | None:
     Raises UserError if samples would be lost: a lossless file has fewer than its header says, or the file continues
     after the last of them.
     """
+    if isinstance(file, phones.PhoneFile):
+        return file.shortfall(frames)
     claimed, readable = f"{file.frames / file.samplerate:.2f} s", f"{frames / file.samplerate:.2f} s"
     if file.format == "RAW":
         return f"{path}: its header has no length, as after a loss of power: all {readable} up to its end are used"
