@@ -23,8 +23,8 @@ from ..atomic import atomic_path
 from ..errors import UserError
 from ..interrupts import uninterrupted
 from . import phones
-from .headers import LOSSY, Source, check_claim, shortfall, unclosed_start
-from .wave import INFO_CHUNKS, Chunk, WaveFile, metadata_chunks
+from .headers import CUT_SHORT, UNCLOSED, WAVE, Source, check_claim, first_byte, is_lossy, shortfall, unclosed_start
+from .wave import INFO_CHUNKS, Chunk, WaveFile, layout_of, metadata_chunks
 
 logger = logging.getLogger("partae_fast")
 
@@ -170,11 +170,11 @@ def blocks(path: PathLike, size: int | None = None, first: int = 0) -> Iterator[
     """
     with _opened(path) as (source, file, header):
         size = max(1, BLOCK // header.channels) if size is None else size
-        if header.format in LOSSY:
+        if is_lossy(header):
             size = min(size, LOSSY_FRAMES)
         position = _seek(source, file, first, size, header)
         # The length of a lossy file may be an estimate.
-        while position < file.frames or header.format in LOSSY:
+        while position < file.frames or is_lossy(header):
             block = _read_block(source, file, size, header, position)
             if not len(block):
                 break
@@ -190,7 +190,7 @@ def _seek(source: Source, file: Any, first: int, size: int, header: AudioInfo) -
     import soundfile
 
     position = 0
-    if header.format in LOSSY:
+    if is_lossy(header):
         # libsndfile 1.2.2 seeks to a wrong frame near the end of an Ogg file, so the frames before it are decoded.
         while position < first:
             block = _read_block(source, file, min(size, first - position), header, position)
@@ -206,7 +206,7 @@ def _seek(source: Source, file: Any, first: int, size: int, header: AudioInfo) -
                 f"{header.path}: damaged or cut short before {first / header.rate:.2f} s; copy it again from its source"
             ) from error
     if not 0 <= first < header.frames or position < first:
-        frames = position if header.format in LOSSY else header.frames
+        frames = position if is_lossy(header) else header.frames
         raise UserError(f"{header.path}: has {frames} frames, so there is no frame {first}; start earlier")
     return position
 
@@ -224,7 +224,7 @@ def _read_block(source: Source, file: Any, size: int, header: AudioInfo, positio
     except soundfile.LibsndfileError as error:
         if source.disk_error:
             raise _disk_fault(header.path, source.disk_error, f"beyond {position / header.rate:.2f} s") from error
-        if header.format in LOSSY:
+        if is_lossy(header):
             return np.zeros((0, header.channels), np.float32)
         start, end = position / header.rate, min(position + size, header.frames) / header.rate
         raise UserError(
@@ -486,14 +486,24 @@ def _opened(path: PathLike) -> Iterator[tuple[Source, Any, AudioInfo]]:
         raise UserError(f"{path}: a raw file has neither rate nor channels in it; convert it to .wav first")
     with contextlib.ExitStack() as open_files:
         # libsndfile opens a file by name only if the name is UTF-8.
-        source = open_files.enter_context(Source(path))
+        source = open_files.enter_context(Source(path, first_byte(path)))
         if path.suffix.lower() in phones.SUFFIXES and phones.available():
             file = open_files.enter_context(phones.PhoneFile(path, source))
             yield source, file, _info(path, file, file)
             return
+
+        def samples_alone(
+            format: tuple[Any, ...], start: int, end: int | None = None, warning: str = ""
+        ) -> tuple[Source, Any]:
+            """Open the samples without the header; `format` is (rate, channels, subtype)."""
+            source = open_files.enter_context(Source(path, start, end, warning))
+            raw: Any = (*format, "LITTLE", "RAW")
+            return source, open_files.enter_context(soundfile.SoundFile(source, "r", *raw))
+
+        layout = layout_of(path)
         try:
             with uninterrupted():
-                file = with_header = open_files.enter_context(soundfile.SoundFile(source))
+                with_header = open_files.enter_context(soundfile.SoundFile(source))
         except soundfile.LibsndfileError as error:
             if source.disk_error:
                 raise _disk_fault(path, source.disk_error, "at its beginning or end") from error
@@ -502,12 +512,21 @@ def _opened(path: PathLike) -> Iterator[tuple[Source, Any, AudioInfo]]:
                     f"{path}: {path.suffix} files need PyAV; pip install 'partae-fast[phones]', or convert it to WAV "
                     "or FLAC"
                 ) from error
-            raise UserError(f"{path}: not usable as audio: {_reason(error)}; convert it to WAV or FLAC") from error
-        start = unclosed_start(path) if file.format in ("WAV", "WAVEX", "RF64") else None
+            if layout is None or not layout.is_plain:
+                raise UserError(f"{path}: not usable as audio: {_reason(error)}; convert it to WAV or FLAC") from error
+            # Chunks that libsndfile cannot pass come before the samples.
+            format, warning = layout.format, "" if layout.is_complete else CUT_SHORT
+            source, file = samples_alone(format, layout.start, layout.end, warning)
+            yield source, file, _info(path, file, file, "WAV")
+            return
+        if layout is not None and layout.padded and with_header.format in WAVE:
+            raise UserError(
+                f"{path}: its samples lie in more bytes than their bits need, which is read in different ways; convert "
+                "it, for example with ffmpeg"
+            )
+        file, start = with_header, unclosed_start(path) if with_header.format in WAVE else None
         if start is not None and soundfile.check_format("RAW", file.subtype):
-            source = open_files.enter_context(Source(path, start))
-            raw: Any = (file.samplerate, file.channels, file.subtype, "LITTLE", "RAW")
-            file = open_files.enter_context(soundfile.SoundFile(source, "r", *raw))
+            source, file = samples_alone((file.samplerate, file.channels, file.subtype), start, None, UNCLOSED)
         yield source, file, _info(path, with_header, file)
 
 
@@ -526,7 +545,7 @@ def _reason(error: Any) -> str:
     return _REASONS.get(error.code) or str(error.error_string).removeprefix("Error : ").rstrip(".")
 
 
-def _info(path: Path, with_header: Any, file: Any) -> AudioInfo:
+def _info(path: Path, with_header: Any, file: Any, format: str = "") -> AudioInfo:
     """Return the header; `file` differs from `with_header` if the header has no usable length."""
     if not file.frames:
         raise UserError(f"{path}: has a header but no samples; copy it again from its source")
@@ -536,7 +555,7 @@ def _info(path: Path, with_header: Any, file: Any) -> AudioInfo:
             "again, or correct its header"
         )
     check_claim(path, file)
-    format, tags = with_header.format, _read_tags(with_header)
+    format, tags = format or with_header.format, _read_tags(with_header)
     # Without a usable length of the samples it is unknown where they end.
     chunks = tuple(chunk for chunk in metadata_chunks(path) if file is with_header or chunk.before_samples)
     return AudioInfo(path, file.samplerate, file.channels, file.frames, format, file.subtype, tags, chunks)

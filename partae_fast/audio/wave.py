@@ -42,6 +42,7 @@ _ENCODINGS = {
 _NOT_COPIED = frozenset(
     (b"fmt ", b"data", b"ds64", b"fact", b"PEAK", b"levl", b"JUNK", b"junk", b"FLLR", b"PAD ", b"fake")
 )
+_LONGEST_HEADER = 2**16  # bytes in which the samples are searched for
 _WRAP = 2**32
 # bext: the text of the coding history follows 602 bytes of fields.
 _CODING_HISTORY = 602
@@ -74,11 +75,83 @@ def read_chunk_header(file: IO[bytes], size: int) -> tuple[bytes, int] | None:
     return (name, length) if valid_name and (name == b"data" or file.tell() + length <= size) else None
 
 
-def is_wave(path: Path) -> bool:
-    """Return whether a file begins as a little-endian WAV or RF64 file."""
+@dataclass(frozen=True)
+class Layout:
+    """What the header of a WAV, RF64 or BW64 file says, and where its samples are.
+
+    subtype: libsndfile's name of the encoding; None for one that is not plain integers or floats.
+    padded: whether samples lie in more bytes than their bits need.
+    start, end: bytes of the file between which the samples are.
+    claimed: length of the samples in bytes by the header.
+    """
+
+    rate: int
+    channels: int
+    subtype: str | None
+    padded: bool
+    start: int
+    end: int
+    claimed: int
+
+    @property
+    def format(self) -> tuple[int, int, str | None]:
+        """Rate, channels and subtype."""
+        return self.rate, self.channels, self.subtype
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the samples can be read without the header, which has a rate, channels and at least one sample."""
+        usable = 0 < self.rate < 2**31 and 0 < self.channels <= 1024 and self.end > self.start
+        return usable and self.subtype is not None and not self.padded
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the file is as long as its header says."""
+        return self.end == self.start + self.claimed
+
+
+def wave_offset(path: Path) -> int | None:
+    """Return where a little-endian WAV, RF64 or BW64 file begins, after an ID3 tag if there is one; None for others."""
     with open(path, "rb") as file:
+        offset = id3_length(file.read(10))
+        file.seek(offset)
         magic = file.read(12)
-    return magic[:4] in (b"RIFF", b"RF64") and magic[8:] == b"WAVE"
+    return offset if magic[:4] in (b"RIFF", b"RF64", b"BW64") and magic[8:] == b"WAVE" else None
+
+
+def id3_length(header: bytes) -> int:
+    """Return the length of the ID3 tag with these first 10 bytes; 0 if they are of no tag."""
+    if len(header) < 10 or header[:3] != b"ID3" or any(byte > 127 for byte in header[6:10]):
+        return 0
+    length = sum(byte << 7 * (3 - index) for index, byte in enumerate(header[6:10]))
+    return 10 + length + (10 if header[5] & 16 else 0)
+
+
+def layout_of(path: Path) -> Layout | None:
+    """Return the layout of a file, also of one with faulty chunks before its samples; None if there is none."""
+    layout, format, rf64_length = None, b"", None
+    for name, start, length, file in _chunks(path):
+        if name == b"fmt ":
+            format = file.read(40)[:length]
+        elif name == b"ds64":
+            rf64_length = int.from_bytes(file.read(16)[8:], "little")
+        elif name == b"data" and layout is not None:
+            return None  # samples in two places
+        elif name == b"data" and len(format) >= 16:
+            claimed = length if rf64_length is None else rf64_length
+            layout = _layout(format, start, claimed, path.stat().st_size)
+    return layout
+
+
+def _layout(format: bytes, start: int, claimed: int, size: int) -> Layout:
+    """Return the layout of a file of `size` bytes with this fmt chunk."""
+    tag, channels, rate, byte_rate, frame, bits = struct.unpack("<HHIIHH", format[:16])
+    if tag == 0xFFFE and len(format) >= 26:  # extensible: the tag follows
+        tag = int.from_bytes(format[24:26], "little")
+    width = -(-bits // 8)
+    padded = tag == 1 and 0 < width * channels < frame and frame % channels == 0 and byte_rate == rate * frame
+    names = (name for name, encoding in _ENCODINGS.items() if encoding == (tag, width) and bits % 8 == 0)
+    return Layout(rate, channels, next(names, None), padded, start, min(start + claimed, size), claimed)
 
 
 def metadata_chunks(path: Path) -> tuple[Chunk, ...]:
@@ -87,37 +160,51 @@ def metadata_chunks(path: Path) -> tuple[Chunk, ...]:
     Chunks after the samples are found if the length of the samples is right.
     """
     chunks: list[Chunk] = []
-    if not is_wave(path):
-        return ()
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        file.seek(12)
-        rf64_length, before, end = None, True, 12
-        while (header := _chunk_header_at(file, end, size)) is not None:
-            name, length = header
-            start = file.tell()
-            kind = file.read(4) if name == b"LIST" else b""
-            if name == b"ds64":
-                rf64_length = int.from_bytes(file.read(16)[8:], "little")
-            elif name == b"data":
-                length = length if rf64_length is None else rf64_length
-                before = False
-            elif name not in _NOT_COPIED and kind != b"wavl":
-                chunks.append(Chunk(path, name, start, length, before, kind))
-            end = start + length
+    before = True
+    for name, start, length, file in _chunks(path):
+        kind = file.read(4) if name == b"LIST" else b""
+        if name == b"data":
+            before = False
+        elif name not in _NOT_COPIED and kind != b"wavl":
+            chunks.append(Chunk(path, name, start, length, before, kind))
     return tuple(chunks)
 
 
-def _chunk_header_at(file: IO[bytes], end: int, size: int) -> tuple[bytes, int] | None:
+def _chunks(path: Path) -> Iterator[tuple[bytes, int, int, IO[bytes]]]:
+    """Yield name, start and length of each chunk, and the open file, which is at the start."""
+    offset = wave_offset(path)
+    if offset is None:
+        return
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        rf64_length, end, in_header = None, offset + 12, True
+        while (header := _chunk_header_at(file, end, size, in_header)) is not None:
+            name, length = header
+            start = file.tell()
+            if name == b"ds64":
+                rf64_length = int.from_bytes(file.read(16)[8:], "little")
+                file.seek(start)
+            yield name, start, length, file
+            in_header = in_header and name != b"data"
+            end = start + (rf64_length if name == b"data" and rf64_length is not None else length)
+
+
+def _chunk_header_at(file: IO[bytes], end: int, size: int, in_header: bool) -> tuple[bytes, int] | None:
     """Read the header of the chunk after one that ends at `end`; return None if there is none.
 
-    A chunk of odd length is followed by a byte of padding, which some programs leave out.
+    A chunk of odd length is followed by a byte of padding, which some programs leave out. After a chunk with a wrong
+    length before the samples, these are searched for.
     """
     for start in (end + 1, end) if end % 2 else (end,):
         file.seek(start)
         if header := read_chunk_header(file, size):
             return header
-    return None
+    if not in_header:
+        return None
+    file.seek(end)
+    found = file.read(_LONGEST_HEADER).find(b"data", 1)
+    file.seek(end + max(found, 0))
+    return read_chunk_header(file, size) if found > 0 else None
 
 
 def info_list(tags: Mapping[str, str]) -> bytes:
