@@ -52,10 +52,11 @@ class PhoneFile:
 
     def __init__(self, path: Path, source: Any) -> None:
         import av  # pyright: ignore[reportMissingImports] (an extra)
+        from av.error import FFmpegError  # pyright: ignore[reportMissingImports]
 
-        self._path, self._errors = path, (av.FFmpegError, EOFError)
+        self._path, self._errors = path, (FFmpegError, EOFError)
         try:
-            self._container: Any = av.open(source, metadata_errors="replace")
+            self._container: Any = av.open(source, mode="r", metadata_errors="replace")
         except self._errors as error:
             raise UserError(f"{path}: not usable as audio: {_reason(error)}; copy it again, or convert it") from error
         try:

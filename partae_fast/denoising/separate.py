@@ -144,8 +144,8 @@ def separate_file(
         model: trained model.
         source: any file that libsndfile reads, at any rate and with any number of channels.
         folder: folder for the files, which are named after the sources; created if it does not exist. Rate, channels,
-            length, tags and, if possible, format and subtype are those of `source`; a format that cannot be written is
-            replaced by WAV.
+            length, tags, metadata chunks, the time of change and, if possible, format and subtype are those of
+            `source`; a format that cannot be written is replaced by WAV.
         step, count: see `separate`.
         overwrite: replace existing files.
         clipping: how samples beyond full scale are written as integers: "clip" clips them, "float" writes floats.
@@ -178,7 +178,10 @@ def separate_file(
             require_unchanged(source, before)
         return writers[0].frames
 
-    return targets, replace(header, frames=retry_with_smaller_chunks(separate_in_chunks, chunk, header))
+    frames = retry_with_smaller_chunks(separate_in_chunks, chunk, header)
+    for target in targets.values():  # as for denoised files
+        os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return targets, replace(header, frames=frames)
 
 
 def _output_paths(sources: Iterable[str], source: PathLike, folder: PathLike, overwrite: bool) -> dict[str, Path]:

@@ -1,7 +1,6 @@
 """Formats of phones: decoded with PyAV, here a module of the same interface, and refused by name without it."""
 
 import logging
-import sys
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from . import fake_av
 
 @pytest.fixture
 def av(monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", fake_av)
+    fake_av.install(monkeypatch)
     return fake_av
 
 
@@ -133,5 +132,5 @@ def test_memos_in_a_folder_are_recordings_or_named(tmp_path, monkeypatch, caplog
         assert [path.name for path in recordings_in(tmp_path)] == ["a.wav"]
     assert "left out: " in caplog.text and "memo.m4a: .m4a files need PyAV; pip install" in caplog.text
     monkeypatch.undo()
-    monkeypatch.setitem(sys.modules, "av", fake_av)
+    fake_av.install(monkeypatch)
     assert [path.name for path in recordings_in(tmp_path)] == ["a.wav", "memo.m4a"]

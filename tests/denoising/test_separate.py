@@ -1,5 +1,7 @@
 """Separation of arrays, streams and files."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -119,7 +121,9 @@ def test_the_input_and_existing_files_are_not_overwritten(model, stereo, tmp_pat
 
 def test_metadata_of_recorders_are_kept_in_every_source(model, tmp_path):
     (tmp_path / "in.wav").write_bytes(w.wave(np.arange(3000) % 500, after=w.chunk(b"guan", w.GUANO.encode())))
+    os.utime(tmp_path / "in.wav", ns=(10**18, 10**18))
     targets, _ = separate_file(model, tmp_path / "in.wav", tmp_path / "out")
+    assert {path.stat().st_mtime_ns for path in targets.values()} == {10**18}
     for name, path in targets.items():
         guano = dict(w.chunks_of(path.read_bytes()))[b"guan"].decode()
         assert guano.startswith(w.GUANO + f"Note: {name} separated with partae_fast ")
