@@ -296,9 +296,11 @@ class WaveFile:
             return samples.astype("<f4" if self._bytes == 4 else "<f8", copy=False)
         if np.issubdtype(samples.dtype, np.integer):
             return samples.astype("<i2", copy=False)
-        # float64 holds 32-bit integers exactly.
         full = 2.0 ** (8 * self._bytes - 1)
-        steps = np.clip(np.rint(samples.astype(np.float64) * full), -full, full - 1)
+        # float64 holds 32-bit integers exactly, and float32 those of 24 bits.
+        steps = samples.astype(np.float64, copy=False) if self._bytes == 4 else samples
+        steps = steps * steps.dtype.type(full)
+        np.clip(np.rint(steps, out=steps), -full, full - 1, out=steps)
         if self._bytes == 1:
             return (steps + 128).astype(np.uint8)
         integers = steps.astype("<i4")
