@@ -4,7 +4,8 @@ Each channel x of the input is denoised separately, with its own phase:
 
     y = floor * x + from_model_rate(istft((max(gain, floor) - floor) * stft(to_model_rate(x))))
 
-The gain is the model's mask, and 0 outside its band, so frequencies that the model does not cover are attenuated by
+Where an offset would leak into the band, x is without it inside the istft; see `audio.offset`. The gain is the model's
+mask, and 0 outside its band, so frequencies that the model does not cover are attenuated by
 exactly `floor` and all others by at most `floor`, which is 0 without a `reduction`. If the model estimates the signal s
 itself (`SpectrumEstimator`), s replaces gain * stft(x) wherever it is louder than floor * stft(x). x is continued
 beyond both ends by its mirror image, and y is cut to its length; see `edges`.
@@ -22,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..audio.arrays import columns_of, shaped_like
 from ..audio.files import RATE_LIMIT, require_finite
+from ..audio.offset import offset_window, without_offset
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
@@ -160,6 +162,7 @@ def _denoise_stream(
         yield combine(len(inputs), np.zeros((len(inputs), channels), np.float32))
 
     at_model_rate = resample_blocks(extended(), rate, model_rate, channels)
+    at_model_rate = without_offset(at_model_rate, offset_window(masking.spectrogram))
     return edges.cut(combined() if needs_input else masking.process(at_model_rate))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ..audio.offset import mirrored
 from ..audio.spectrogram import Spectrogram
 
 Audio = NDArray[np.float32]
@@ -42,26 +43,15 @@ class Edges:
 
     def extend(self, blocks: Iterable[Audio]) -> Iterator[Audio]:
         """Yield the extended stream; an empty one stays empty."""
-        count, stream, first = self.samples, iter(blocks), []
-        for block in stream:
-            first.append(block)
-            self._length += len(block)
-            if self._length > count:
-                break
-        if not self._length:
-            return
-        start = np.concatenate(first)
-        fade = np.ones((count, 1), np.float32)
-        half = count // 2
+        half = self.samples // 2
+        fade = np.ones((self.samples, 1), np.float32)
         fade[:half, 0] = np.sin(np.pi / 2 * (np.arange(half) + 0.5) / half) ** 2
-        yield fade * np.pad(start, ((count, 0), (0, 0)), mode="reflect")[:count]
-        yield start
-        last = start[-count - 1 :]
-        for block in stream:
+        yield from mirrored(self._counted(blocks), self.samples, fade)
+
+    def _counted(self, blocks: Iterable[Audio]) -> Iterator[Audio]:
+        for block in blocks:
             self._length += len(block)
             yield block
-            last = np.concatenate([last, block])[-count - 1 :]
-        yield fade[::-1] * np.pad(last, ((0, count), (0, 0)), mode="reflect")[-count:]
 
     def cut(self, blocks: Iterable[Audio]) -> Iterator[Audio]:
         """Yield the output (..., t, channels) for the recording itself; `blocks` is that for the extended stream."""

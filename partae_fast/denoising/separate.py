@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..atomic import check_writable
 from ..audio.arrays import columns_of, shaped_like
 from ..audio.files import FORMATS, AudioInfo, PathLike, blocks, info
+from ..audio.offset import offset_window, without_offset
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
@@ -221,6 +222,7 @@ def _separate_stream(stream: Iterable[NDArray[np.floating]], rate: int, masking:
 
     def separated() -> Iterator[Audio]:
         at_model_rate = resample_blocks(extended(), rate, model_rate, channels)
+        at_model_rate = without_offset(at_model_rate, offset_window(masking.spectrogram))
         for block in resample_blocks(masking.process(at_model_rate), model_rate, rate, masking.outputs):
             masked.push(block)
             count = min(len(inputs), len(masked))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..audio.offset import offset_window
 from ..audio.spectrogram import Spectrogram
 from .stored import parts
 
@@ -29,7 +30,8 @@ def sounding_frames(magnitudes: Any, level: float, spectrogram: Spectrogram) -> 
     silent = loudest <= _NOTHING * level * spectrogram.n_fft / 32
     if not silent.any():
         return ~silent
-    reach = spectrogram.n_fft // spectrogram.hop
+    # Sound reaches into silence by the average that removes an offset, and silence into sound by a window.
+    reach = -(-(spectrogram.n_fft + offset_window(spectrogram)) // spectrogram.hop)
     near = np.convolve(silent, np.ones(2 * reach + 1), mode="full")[reach : reach + len(silent)]
     return near == 0
 

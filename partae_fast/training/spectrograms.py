@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .. import labels as labelling
 from ..audio import files
 from ..audio.files import PathLike
+from ..audio.offset import centred, offset_window
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..masking.rules import quantile_of_power
@@ -306,9 +307,9 @@ def _magnitudes(spectrogram: Spectrogram, source: Source, cache: Cache | None) -
     """Return each channel that is not silent."""
     if cache is not None and not isinstance(source.audio, tuple):
         return _cached(cache, spectrogram, source)
-    samples = samples_of(source, spectrogram.rate)
+    samples, window = samples_of(source, spectrogram.rate), offset_window(spectrogram)
     channels = [
-        _Channel(spectrogram.magnitude(channel), samples.seconds, number, samples.level)
+        _Channel(spectrogram.magnitude(centred(channel, window)), samples.seconds, number, samples.level)
         for channel, number in zip(samples.channels, samples.numbers, strict=True)
     ]
     loudest = max(_interior_level(channel.magnitudes) for channel in channels)

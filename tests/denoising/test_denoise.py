@@ -80,6 +80,9 @@ def test_denoising_agrees_with_the_formula(rate, length):
     rate=st.sampled_from(RATES),
 )
 def test_chunks_agree_with_the_formula(model, length, size, chunk, channels, rate):
+    # Two frames that mirror one another are equal, and in a pool the first maximum wins. Of short audio, and where an
+    # end is half a hop from a frame, rounding would decide which one that is.
+    length = length if model.pool == 1 else 5007 + 64 * (length % 60)
     audio = noise(length, channels)
     blocks = (audio[start : start + size] for start in range(0, length, size))
     chunked = np.concatenate(list(denoise_blocks(blocks, rate, channels, model, reduction=30, chunk=chunk)))

@@ -107,3 +107,15 @@ def test_the_model_sees_no_silence_beyond_the_ends():
     denoised = denoise(tone, 22050, Smoothed(SPECTROGRAM))
     assert np.abs(loudness_at_the_ends(denoised, 22050)).max() < 0.5
     np.testing.assert_allclose(denoised[:-30], tone[:-30], rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 48000])
+def test_an_offset_does_not_leak_into_a_band_that_starts_at_bin_1(rate):
+    spectrogram = pf.Spectrogram(n_fft=256, hop=64, low=80.0, high=None)
+    audio = with_offset(rate, "offset")
+    for reduction, floor in ((None, 0.0), (20, 0.1)):
+        signal = denoise(audio, rate, Fixed(spectrogram), reduction=reduction)
+        np.testing.assert_allclose(signal.mean(), floor * 0.1, rtol=0, atol=2e-4)
+        assert loudness_at_the_ends(signal, rate).max() < 4
+    noise = denoise(audio, rate, Fixed(spectrogram), "noise", reduction=20)
+    np.testing.assert_allclose(signal + noise, audio, rtol=0, atol=1e-7)
