@@ -1,4 +1,4 @@
-"""Decode the formats that phones record, such as .m4a, with PyAV, which libsndfile cannot read.
+"""Decode formats that libsndfile cannot read, such as the .m4a of phones, with PyAV.
 
 PyAV is imported only where such a file is opened.
 """
@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 
-# Formats of voice memos and of videos with sound.
-SUFFIXES = frozenset((".m4a", ".m4b", ".mp4", ".aac", ".amr", ".3gp", ".3ga", ".wma"))
+# Formats of voice memos, of videos with sound, and of other compressed audio.
+# fmt: off
+SUFFIXES = frozenset((
+    ".m4a", ".m4b", ".mp4", ".aac", ".amr", ".3gp", ".3ga", ".3g2", ".wma", ".mov", ".webm", ".mka", ".wv", ".ape",
+    ".spx", ".tta", ".ac3",
+))
+# fmt: on
 FORMAT = "PyAV"  # in place of libsndfile's name of the format
 # Tags of FFmpeg by libsndfile's names.
 _TAGS = {
