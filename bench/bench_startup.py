@@ -11,7 +11,7 @@ import torch, partae_fast as pf
 import numpy as np
 recordings = [np.random.default_rng(0).random((2000, 32), dtype=np.float32)]
 sampler = pf.CropSampler(signal=[recordings], noise=[recordings])
-pf.Trainer(pf.ConvPartitionedAutoencoder(), sampler, progress=False).run(1)
+pf.Trainer(pf.ConvPartitionedAutoencoder(), sampler).run(1)
 """
 WARM_ROUNDS, QUICK_ROUNDS = 5, 2
 

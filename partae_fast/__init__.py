@@ -43,8 +43,10 @@ from .sweeps.grid import Member
 from .sweeps.sweep import Sweep
 from .systems.fit import fit
 from .systems.fit import fit_system as fit_system
+from .training.checkpoint import Checkpoint
 from .training.material import Material
 from .training.options import TrainingOptions
+from .training.schedules import Plateau, Stairs
 from .training.trainer import History, Trainer
 
 __version__ = "0.1.0"
@@ -53,6 +55,7 @@ __all__ = [
     "AdaptiveDenoisingAutoencoder",
     "Backend",
     "BackendUnavailable",
+    "Checkpoint",
     "ConvDAESeparator",
     "ConvDenoisingAutoencoder",
     "ConvPartitionedAutoencoder",
@@ -65,7 +68,9 @@ __all__ = [
     "Mask",
     "Material",
     "Member",
+    "Plateau",
     "Spectrogram",
+    "Stairs",
     "Sweep",
     "Trainer",
     "TrainingOptions",

@@ -165,7 +165,7 @@ def _bits() -> Iterator[str]:
     def losses(count: int, *runs: int) -> list[float]:
         torch.set_num_threads(count)
         system = agreement.PARTITIONED
-        trainer = Trainer(system.model(), system.sampler(), backend="cpu", progress=False)
+        trainer = Trainer(system.model(), system.sampler(), backend="cpu")
         return [loss for steps in runs for loss in trainer.run(steps).loss]
 
     before = torch.get_num_threads()

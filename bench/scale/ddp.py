@@ -129,7 +129,7 @@ def _trainer(shape: Shape, ranks: Ranks, by: str) -> pf.Trainer:
     kind = _Asked if by == "ops" and ranks.count == 1 else pf.CropSampler
     sampler = kind([groups[0]], [groups[1]], shape.frames, shape.batch, 0.25, 0)
     model = pf.ConvPartitionedAutoencoder(shape.bins, shape.latents, shape.taps, shape.pool)
-    return pf.Trainer(model, sampler, optimizer="adam", backend="cpu", ranks=ranks, progress=False)
+    return pf.Trainer(model, sampler, optimizer="adam", backend="cpu", ranks=ranks)
 
 
 def _exchange(shape: Shape, ranks: Ranks) -> float:

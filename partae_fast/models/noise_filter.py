@@ -1,4 +1,4 @@
-"""A filter that knows the noise's spectrum and how often each power occurs, at two lengths of window."""
+"""A filter without a network: decision-directed and empirical Bayes gains, at two window lengths."""
 
 from __future__ import annotations
 
@@ -24,24 +24,26 @@ if TYPE_CHECKING:
 
 Audio = NDArray[np.float32]
 
-MEMORY = 0.95  # of the decision-directed ratio: the share that comes from the frame before
+MEMORY = 0.95  # weight of the previous frame in the decision-directed ratio
 LEAST_RATIO = 10**-2.5
-LENGTHS = (8, 16)  # hops of the model's spectrogram in a window; a window has four hops of its own
-_SMALLEST = 1e-20  # below the power of float32 audio; in place of 0 where something is divided by a power
+LENGTHS = (8, 16)  # window lengths in hops of the model's spectrogram; the filter's own hop is a quarter window
+_SMALLEST = 1e-20  # lower limit of a power that is divided by; below the power of float32 audio
 
 
 class NoiseFilter(nn.Module):
-    """The geometric mean of a decision-directed Wiener gain and an empirical Bayes gain, at windows of several lengths.
+    """Denoise by the geometric mean of a decision-directed Wiener gain and an empirical Bayes gain.
 
-    What comes out is the mean of the estimates of all windows. A frame's gain depends on a bounded number of frames, so
-    that a stretch of a recording that starts at a multiple of `block` samples gets what the whole recording gets.
+    The estimate is the mean over window lengths. A frame's gain depends on a bounded number of frames, so a chunk that
+    starts at a multiple of `block` samples gets the same gains as the whole recording.
 
     Args:
-        hop: samples; windows are `LENGTHS` times as long.
+        hop: in samples, 1 to 65535; the windows have 8 and 16 hops.
 
     Attributes:
-        level_N, table_N: buffers, for each window of N samples the noise's power (N/2 + 1,) and the gain's tables
+        level_N, table_N: buffers for the window of N samples: the noise's mean power (N/2 + 1,) and the gain tables
             (bands, 127); 0 before `learn`.
+
+    Raises UserError if `hop` is out of range.
     """
 
     def __init__(self, hop: int) -> None:
@@ -56,17 +58,24 @@ class NoiseFilter(nn.Module):
 
     @property
     def block(self) -> int:
-        """Samples that a stretch starts at a multiple of."""
+        """Chunks start at a multiple of this number of samples."""
         return BLOCK * self.windows[-1] // 4
 
     @property
     def halo(self) -> int:
-        """Samples on either side of a stretch that may change it, a multiple of `block`."""
+        """Number of samples on each side of a chunk that affect it, a multiple of `block`."""
         reach = (WARM_UP + 2) * self.windows[-1] // 4 + 2 * self.windows[-1]
         return -(-reach // self.block) * self.block
 
     def learn(self, signal: Sequence[Audio], noise: Sequence[Audio], rate: int) -> None:
-        """Set the noise's level and the tables by recordings (T,) at `rate` Hz of what may have signal and of noise."""
+        """Set noise level and gain tables from recordings.
+
+        Args:
+            signal, noise: recordings (T,) that may have signal, and noise-only recordings.
+            rate: sample rate in Hz.
+
+        Raises UserError if all recordings of a kind are shorter than a window.
+        """
         for window in self.windows:
             mixed, alone = (self._powers(recordings, window, rate) for recordings in (signal, noise))
             level = np.maximum(noise_level(alone, mixed), _SMALLEST)
@@ -76,7 +85,7 @@ class NoiseFilter(nn.Module):
             getattr(self, f"table_{window}").copy_(torch.from_numpy(tables))
 
     def denoised(self, samples: Audio, rate: int) -> Audio:
-        """The signal in samples (T,), at `rate` Hz; silence is taken to lie around them."""
+        """Return the estimate of the signal in samples (T,) at `rate` Hz; samples beyond both ends are taken as 0."""
         total = np.zeros(len(samples), np.float32)
         for window in self.windows:
             grid = _grid(window, rate)
@@ -93,7 +102,7 @@ class NoiseFilter(nn.Module):
         return total / np.float32(len(self.windows))
 
     def _powers(self, recordings: Sequence[Audio], window: int, rate: int) -> NDArray[np.float32]:
-        """The powers (frames, bins) of recordings that last a window or more, one after the other."""
+        """Return the joined powers (frames, bins) of all recordings that are at least a window long."""
         grid = _grid(window, rate)
         powers = [np.square(np.abs(grid.spectra(x))) for x in recordings if len(x) >= window]
         if not powers:
@@ -104,14 +113,16 @@ class NoiseFilter(nn.Module):
 
 
 class FilterModel(StatefulModel):
-    """A `NoiseFilter` as a model: it has no weights, and estimates the signal in spectra.
+    """A `NoiseFilter` with the interface of a model. It has no trained weights.
 
     Args:
-        bins: of the spectrogram. hop: of the spectrogram and of the filter.
+        bins: bins of the spectrogram.
+        hop: hop of the spectrogram and of the filter, in samples.
 
     Attributes:
-        filter: the NoiseFilter. foreground: buffer, (1,), 1: it has no partition.
-        spectrogram, mask: how recordings become input; mask is None. pool, taps: 1.
+        filter: the NoiseFilter.
+        spectrogram: of the recordings; its band limits the output.
+        foreground, mask, pool, taps: 1, None, 1 and 1; the filter has no partition.
     """
 
     RESTORED = ()
@@ -130,21 +141,21 @@ class FilterModel(StatefulModel):
 
     @staticmethod
     def least_numbers(hop: int = 1, **_: Any) -> int:
-        """How many numbers a model of such a configuration has, at least."""
+        """Return a lower limit of the number of values in a model with this configuration."""
         return sum(length * hop // 2 for length in LENGTHS)
 
     def config(self) -> dict[str, Any]:
-        """The arguments that construct an equal model."""
+        """Return the arguments that construct an equal model."""
         return {"bins": self.bins, "hop": self.hop}
 
     @property
     def block(self) -> int:
-        """Frames that chunks of a stream start at a multiple of."""
+        """Chunks of a stream start at a multiple of this number of frames."""
         return self.filter.block // self.hop
 
     @property
     def halo(self) -> int:
-        """Frames on either side of a chunk that may change it."""
+        """Number of frames on each side of a chunk that affect it."""
         return self.filter.halo // self.hop
 
     @property
@@ -153,13 +164,13 @@ class FilterModel(StatefulModel):
         return self.filter.windows[-1]
 
     def estimate(self, spectra: Tensor) -> Tensor:
-        """The signal's spectra (channels, N, n_fft // 2 + 1), 0 outside the band."""
+        """Return the spectra of the signal, (channels, N, n_fft // 2 + 1); 0 outside the band."""
         assert self.spectrogram is not None
         return filtered(self.filter, spectra, self.spectrogram)
 
 
 def filtered(filter: NoiseFilter, spectra: Tensor, spectrogram: Spectrogram) -> Tensor:
-    """The spectra of what the filter makes of the samples under spectra (channels, N, bins); 0 outside the band."""
+    """Return the spectra of the filtered samples of spectra (channels, N, bins); 0 outside the band."""
     out = np.zeros(tuple(spectra.shape), np.complex64)
     band = slice(spectrogram.first, spectrogram.first + spectrogram.bins)
     for channel, own in zip(spectra.cpu().numpy(), out, strict=True):

@@ -26,7 +26,7 @@ from ..models.storage import save
 from ..sampling.crops import CropSampler
 from ..systems.convolutional import ConvolutionalSettings
 from ..systems.registry import system_named
-from ..training.checkpoint import differences, read_losses
+from ..training.checkpoint import Checkpoint, differences, read_losses
 from ..training.loop import Pace, deferred_interrupt, progress_bar
 from ..training.material import Audio, Material, PathLike, path_list
 from ..training.options import TrainingOptions, chosen_device
@@ -105,9 +105,7 @@ class Sweep:
                 backend=backend,
                 learning_rate=member.learning_rate,
                 options=member.options,
-                checkpoint=self._checkpoint(member.name),
-                resume=resume,
-                progress=False,
+                checkpoint=Checkpoint(self._checkpoint(member.name), resume=resume),
             )
             for member in self.members
         ]

@@ -17,7 +17,7 @@ from ..sampling.segments import SegmentSampler
 from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
-from ..training.plateau import Plateau
+from ..training.schedules import Plateau
 from ..training.session import train
 from ..training.stems import Song, songs
 from .registry import System
@@ -160,7 +160,7 @@ def fit_excerpts(material: StemExcerpts, settings: Settings, options: TrainingOp
         steps=settings.epochs * epoch,
         optimizer=OPTIMIZER,
         learning_rate=LEARNING_RATE,
-        plateau=plateau,
+        schedule=plateau,
     )
 
 

@@ -21,6 +21,7 @@ from ..training.checkpoint import falling_over
 from ..training.material import Material
 from ..training.options import TrainingOptions
 from ..training.options import option as setting
+from ..training.schedules import Stairs
 from ..training.session import Session
 from ..training.spectrograms import Spectrograms, UsualSpectrogram
 from ..training.trainer import History
@@ -92,7 +93,7 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any
             settings.optimizer,
             settings.learning_rate,
             settings.penalty,
-            falling_over=first,
+            schedule=Stairs(first),
         )
         losses, spectrograms = model.history.loss, spectrograms.excerpt(options.seed, settings.frames)
         for number, count in enumerate(later, start=1):
@@ -100,7 +101,7 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Any
             batches = frames, settings.batch, settings.noise_only, options.seed
             sampler = self_training_sampler(model, settings.mask, signal, noise, *batches, number)
             student = _denoising_model(settings, spectrograms, options.seed)
-            model = session.train(student, sampler, count, "adam", settings.learning_rate, falling_over=count)
+            model = session.train(student, sampler, count, "adam", settings.learning_rate, schedule=Stairs(count))
             losses = losses + model.history.loss
             model.noise_mean_square.copy_(torch.from_numpy(typical_power(noise, signal)))
             model.mask = with_bypass(cautious(settings.mask, noise, MILD_END), noise)

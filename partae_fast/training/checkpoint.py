@@ -6,7 +6,7 @@ A checkpoint is a checked safetensors file (see `partae_fast.checked_safetensors
 #     model.NAME                the model's parameters and buffers
 #     optimizer.PARAMETER.NAME  the optimizer's state tensors of each parameter (`training.optimizers.OPTIMIZERS`)
 #     loss                      (step,) float64, the loss of each step so far
-#     held_out                  (epochs,) float64, the losses of `plateau`, if the learning rate follows one
+#     held_out                  (epochs,) float64, the losses that the schedule depends on, if it depends on any
 # and its settings
 #     step        number of steps taken; the next step has this number
 #     run         kind and config of the model, penalty, optimizer and its options, and the sampler's fingerprint. A run
@@ -18,6 +18,7 @@ import logging
 import os
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,22 @@ DESCRIPTIONS = {
     "sampler.seed": "seed",
     "falling_over": "steps over which the learning rate falls",
 }
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often a Trainer writes its checkpoint.
+
+    path: the file.
+    every: seconds from one checkpoint to the next.
+    resume: continue from the file, to the bits of a run without a stop; start at step 0 if it does not exist.
+    overwrite: replace an existing file, which is otherwise refused.
+    """
+
+    path: str | os.PathLike[str]
+    every: float = 60.0
+    resume: bool = False
+    overwrite: bool = False
 
 
 def write_checkpoint(
@@ -84,7 +101,7 @@ def read_checkpoint(
 ) -> list[float]:
     """Load a checkpoint into model and optimizer, and return the loss of each step so far.
 
-    `held_out` is filled with the losses of the run's plateau, if it has one.
+    `held_out` is filled with the losses that the run's schedule depends on, if it depends on any.
 
     Raises UserError if the file is missing, damaged or not a checkpoint, or belongs to a run with other settings.
     """

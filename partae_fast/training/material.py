@@ -58,7 +58,7 @@ class Source:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """The duration in seconds."""
         if isinstance(self.audio, tuple):
             return len(np.asarray(self.audio[0])) / self.rate
         return files.info(self.audio).seconds

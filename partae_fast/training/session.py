@@ -11,10 +11,11 @@ from ..audio.files import PathLike
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..file_lock import only_writer
+from .checkpoint import Checkpoint
 from .distributed import current
 from .options import TrainingOptions
-from .plateau import Plateau
 from .record import JsonLines, Record, TensorBoard
+from .schedules import Schedule
 from .trainer import Sampler, Trainer
 
 logger = logging.getLogger("partae_fast")
@@ -73,8 +74,7 @@ class Session:
         learning_rate: float | None = None,
         penalty: float = 0.0,
         optimizer_options: dict[str, float] | None = None,
-        plateau: Plateau | None = None,
-        falling_over: int = 0,
+        schedule: Schedule | None = None,
     ) -> Any:
         """Train the model of the next stage for `steps` steps; return it, with its `history`.
 
@@ -82,7 +82,7 @@ class Session:
         options replace them; another optimizer starts at its own learning rate and options. The other arguments are
         those of `Trainer`.
         """
-        options, checkpoint = self.options, self._checkpoints[self._stage]
+        options, path = self.options, self._checkpoints[self._stage]
         own_options = {}
         if self._stage == 0:
             is_default = options.optimizer in (None, optimizer)
@@ -95,22 +95,18 @@ class Session:
             optimizer=optimizer,
             learning_rate=learning_rate,
             options={**own_options, "weight_decay": options.weight_decay},
-            falling_over=falling_over,
-            plateau=plateau,
             backend=options.backend,
-            checkpoint=checkpoint,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            progress=options.progress,
+            checkpoint=None if path is None else Checkpoint(path, resume=options.resume, overwrite=options.overwrite),
+            schedule=schedule,
             ranks=self.ranks,
-            watch=self._record.watch,
         )
-        if self._stage == 0 and self.ranks.leads and not (options.resume and checkpoint and checkpoint.exists()):
+        trainer.watch, trainer.progress = self._record.watch, options.progress
+        if self._stage == 0 and self.ranks.leads and not (options.resume and path and path.exists()):
             self._remove_later_checkpoints()
         trainer.fused()  # raises for a back-end that cannot run, before the record is written
         self._record.begin(trainer)
-        if checkpoint is not None and trainer.step >= steps > 0:
-            logger.info("%s: has %d steps already, of %d", checkpoint, trainer.step, steps)
+        if path is not None and trainer.step >= steps > 0:
+            logger.info("%s: has %d steps already, of %d", path, trainer.step, steps)
         trainer.run(max(0, steps - trainer.step))
         self._record.end(trainer)
         self._stage += 1

@@ -2,8 +2,8 @@
 
 import math
 import os
-import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +20,12 @@ from ..models.protocol import TrainableModel
 from ..models.state import unwrapped
 from ..models.storage import identity
 from ..sampling.crops import CropSampler
-from .checkpoint import current_environment, differences, read_checkpoint, write_checkpoint
+from .checkpoint import Checkpoint, current_environment, differences, read_checkpoint, write_checkpoint
 from .distributed import ParallelLoss, Ranks, current
 from .loop import BURST_SECONDS, BURST_STEPS, COMMON_STEPS, Pace, deferred_interrupt, progress_bar
 from .optimizers import Optimizer
-from .plateau import Plateau
+from .schedules import Schedule, Stairs
 from .steps import serving_backend, train_steps
-
-_STAIRS = 10  # equal falls of a learning rate to a tenth
 
 
 @dataclass
@@ -76,22 +74,23 @@ class Trainer:
         optimizer: "adadelta" (rho 0.95, epsilon 1e-6), "adam", "sgd" or "nesterov" (momentum 0.9), "nadam", or
             "clipped_sgd".
         backend: the back-end that computes the steps; see `pf.backends()`.
-        falling_over: number of steps over which the learning rate falls to a tenth, in ten equal stairs; 0 keeps it
-            constant.
         learning_rate: None for 1.0 with AdaDelta, 0.001 with Adam, 0.002 with NAdam, 1e-5 with the forms of SGD.
         options: other settings of the optimizer, by name; see `partae_fast.training.optimizers.OPTIMIZERS`.
-        checkpoint: file to write during training, at its end and at an interrupt; None for no checkpoint.
-        checkpoint_every: seconds from one checkpoint to the next.
-        resume: continue from `checkpoint`, to the bits of a run without a stop. If there is no checkpoint yet,
-            training starts at step 0.
-        overwrite: replace an existing `checkpoint`, which is otherwise refused.
-        progress: whether to show a bar with loss and steps per second; None shows it on a terminal only.
+        checkpoint: file to write during training, at its end and at an interrupt, or a `pf.Checkpoint` that says
+            how often it is written and whether to resume it. None for no checkpoint. An existing file is refused unless
+            the `Checkpoint` resumes or overwrites it.
+        schedule: how the learning rate changes: `pf.Stairs` or `pf.Plateau`; None keeps it constant. `Plateau` is
+            for one process.
         ranks: this process among several that train one model by DistributedDataParallel, op by op, each on its items
             of every batch. All have the same model after every step; losses are those of one process to 1e-5. Rank 0
             alone writes the checkpoint and shows the bar. A checkpoint resumes with any number of ranks.
-        plateau: schedule of the learning rate by the loss on held-out data; for one process, and not with
-            `falling_over`.
-        watch: a function that is called with the trainer after every burst of steps and at the end of a run.
+        older: the deprecated keywords of version 0.1: checkpoint_every, resume, overwrite, falling_over, plateau,
+            watch and progress.
+
+    Attributes:
+        watch: a function that is called with the trainer after every burst of steps and at the end of a run; None at
+            first.
+        progress: whether to show a bar with loss and steps per second; None, as at first, shows it on a terminal only.
 
     Raises UserError if bins differ, a setting is out of range, or the checkpoint cannot be written or belongs to
     another run; TypeError if the model lacks a method or buffer.
@@ -115,17 +114,15 @@ class Trainer:
         backend: str = "auto",
         learning_rate: float | None = None,
         options: dict[str, float] | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        checkpoint_every: float = 60.0,
-        resume: bool = False,
-        overwrite: bool = False,
-        progress: bool | None = None,
-        falling_over: int = 0,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        schedule: Schedule | None = None,
         ranks: Ranks | None = None,
-        watch: "Callable[[Trainer], None] | None" = None,
-        plateau: Plateau | None = None,
+        **older: Any,
     ) -> None:
         self.ranks = ranks or Ranks()
+        checkpoint, self.schedule = _with_older(checkpoint, schedule, older)
+        self.watch: Callable[[Trainer], None] | None = older.get("watch")
+        self.progress: bool | None = older.get("progress")
         module = _trainable(model, sampler, self.ranks)
         _check_settings(module, sampler, penalty, learning_rate)
         self._items = self.ranks.items(sampler.batch)
@@ -139,24 +136,22 @@ class Trainer:
                     getattr(module, name).copy_(getattr(sampler, name))
         self._optimizer = Optimizer(optimizer, dict(module.named_parameters()), options)
         self.history = History()
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        self.checkpoint_every, self.progress = checkpoint_every, progress if self.ranks.leads else False
-        self.watch, self.plateau = watch, plateau
+        self._checkpoint_settings = checkpoint
+        self.checkpoint = None if checkpoint is None else Path(checkpoint.path)
         self._run = {
             **_identity(module, self.checkpoint),
             "penalty": self.penalty,
             "optimizer": optimizer,
             **self._optimizer.options,
             "sampler": sampler.fingerprint() if self.checkpoint or self.ranks.count > 1 else {},
-            **({"falling_over": falling_over} if falling_over else {}),
-            **({"plateau": plateau.settings()} if plateau else {}),
+            **self.schedule.settings(),
         }
-        self._stair, self._learning_rate = falling_over / _STAIRS, self._optimizer.learning_rate
+        self._learning_rate = self._optimizer.learning_rate
         self._place = current_environment(backend, device) | {"ranks": str(self.ranks.count)}
         self._pace = Pace()
         self._updates, self._in_update = 0, False  # completed updates; whether an update is under way
-        if self.checkpoint:
-            self._open_checkpoint(self.checkpoint, resume, overwrite)
+        if checkpoint:
+            self._open_checkpoint(checkpoint)
         self._check_ranks()
         self._parallel = ParallelLoss(module, sampler.batch, self.ranks) if self.ranks.count > 1 else None
 
@@ -166,7 +161,7 @@ class Trainer:
         return len(self.history.loss)
 
     def run(self, steps: int) -> History:
-        """Take `steps` more steps, fewer if the plateau ends training; return their history.
+        """Take `steps` more steps, fewer if the schedule ends training; return their history.
 
         Ctrl-C completes the current step, writes the checkpoint and raises KeyboardInterrupt.
 
@@ -175,14 +170,14 @@ class Trainer:
         if steps < 0:
             raise UserError(f"steps is {steps}; it must be 0 or more")
         first, end = self.step, self.step + steps
-        due = time.monotonic() + self.checkpoint_every
+        due = self._next_checkpoint()
         with (
             deferred_interrupt(ignore_repeats=bool(self._parallel)) as interrupted,
-            progress_bar("train", first, end, self.progress) as bar,
+            progress_bar("train", first, end, self.progress if self.ranks.leads else False) as bar,
         ):
             backend, stopping = self.fused(), False
             while self.step < end and not (stopping or (interrupted and not self._parallel)):
-                if self._plateau_ends():
+                if self.schedule.update(self.step, self.model):
                     break
                 try:
                     limit = min(end - self.step, self._set_learning_rate(), self.sampler.ready(self.step))
@@ -199,10 +194,10 @@ class Trainer:
                 bar.update(self.step - bar.n)
                 if time.monotonic() >= due and self.step < end and self.is_finite():
                     self.save_checkpoint()
-                    due = time.monotonic() + self.checkpoint_every
+                    due = self._next_checkpoint()
                 if self.watch:
                     self.watch(self)
-            self._plateau_ends()  # measures after the last epoch, too
+            self.schedule.update(self.step, self.model)  # measures after the last epoch, too
             self.save_checkpoint()
             if stopping or any(self.ranks.gather(bool(interrupted))):
                 raise KeyboardInterrupt
@@ -219,33 +214,22 @@ class Trainer:
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step."""
-        if self.plateau:
-            return self._learning_rate * self.plateau.rate_at(step)
-        if not self._stair:
-            return self._learning_rate
-        return self._learning_rate * (_STAIRS - self._stair_of(step)) / _STAIRS
-
-    def _stair_of(self, step: int) -> int:
-        return min(int(step / self._stair), _STAIRS - 1)
+        return self.schedule.rate_at(step, self._learning_rate)
 
     def _set_learning_rate(self) -> int:
         """Set the learning rate of the next step; return for how many steps it stays."""
         self._optimizer.learning_rate = self.learning_rate_at(self.step)
-        if self.plateau:
-            return self.plateau.until_next(self.step)
-        if not self._stair or (number := self._stair_of(self.step)) == _STAIRS - 1:
-            return sys.maxsize
-        return math.ceil((number + 1) * self._stair) - self.step
+        return self.schedule.until_next(self.step)
 
-    def _plateau_ends(self) -> bool:
-        """Measure held-out data if an epoch has ended; return whether the plateau ends training."""
-        return self.plateau is not None and self.plateau.update(self.step, self.model)
+    def _next_checkpoint(self) -> float:
+        """Return the time of the next checkpoint, on the monotonic clock."""
+        return time.monotonic() + (self._checkpoint_settings.every if self._checkpoint_settings else math.inf)
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint now, if the trainer has one."""
         if self.checkpoint and self.ranks.leads:
-            losses, held_out = self.history.loss, self.plateau.losses if self.plateau else None
-            write_checkpoint(self.checkpoint, self.model, self._optimizer, losses, self._run, self._place, held_out)
+            run = self.history.loss, self._run, self._place, self.schedule.losses
+            write_checkpoint(self.checkpoint, self.model, self._optimizer, *run)
 
     def is_finite(self) -> bool:
         """Return whether the weights are finite, so that a checkpoint may be written."""
@@ -361,13 +345,14 @@ class Trainer:
         if self._updates == self.step and not self._in_update:
             self.save_checkpoint()
 
-    def _open_checkpoint(self, path: Path, resume: bool, overwrite: bool) -> None:
+    def _open_checkpoint(self, checkpoint: Checkpoint) -> None:
+        path = Path(checkpoint.path)
         check_writable(path)
-        if resume and path.exists():
-            held_out = self.plateau.losses if self.plateau else None
-            self.history.loss = read_checkpoint(path, self.model, self._optimizer, self._run, self._place, held_out)
+        if checkpoint.resume and path.exists():
+            run = self._run, self._place, self.schedule.losses
+            self.history.loss = read_checkpoint(path, self.model, self._optimizer, *run)
             self._updates = self.step
-        elif path.exists() and not overwrite:
+        elif path.exists() and not checkpoint.overwrite:
             raise UserError(f"{path}: a checkpoint exists; resume it, overwrite it or name another")
 
     def _check_ranks(self) -> None:
@@ -427,6 +412,28 @@ def _trainable(model: TrainableModel, sampler: Any, ranks: Ranks) -> Any:
             f"train alone; give ranks=Ranks({group.rank}, {group.count}) of partae_fast.training.distributed"
         )
     return inner
+
+
+def _with_older(
+    checkpoint: str | os.PathLike[str] | Checkpoint | None, schedule: Schedule | None, older: dict[str, Any]
+) -> tuple[Checkpoint | None, Schedule]:
+    """Return the checkpoint's settings and the schedule, with the keywords of version 0.1."""
+    replaced = {"checkpoint_every": "every", "resume": "resume", "overwrite": "overwrite"}
+    unknown = sorted(set(older) - {*replaced, "falling_over", "plateau", "watch", "progress"})
+    if unknown:
+        raise TypeError(f"Trainer has no argument {unknown[0]!r}")
+    if older:
+        warnings.warn(
+            f"Trainer({', '.join(older)}) is deprecated: use checkpoint=Checkpoint(path, every, resume, overwrite), "
+            "schedule=Stairs(steps) or Plateau(...), and the attributes watch and progress",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        settings = {name: older[old] for old, name in replaced.items() if old in older}
+        checkpoint = Checkpoint(checkpoint, **settings)
+    falling_over = older.get("falling_over", 0)
+    return checkpoint, schedule or older.get("plateau") or (Stairs(falling_over) if falling_over else Schedule())
 
 
 def _identity(model: Any, checkpoint: Path | None) -> dict[str, Any]:

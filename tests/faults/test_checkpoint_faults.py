@@ -7,16 +7,18 @@ import torch
 import partae_fast as pf
 from partae_fast.errors import UserError
 from partae_fast.training import trainer as training
-from partae_fast.training.checkpoint import read_losses
+from partae_fast.training.checkpoint import Checkpoint, read_losses
 from tests.corrupt_files import corrupted
 
 
-def trainer(path, seed=0, level=1.0, **settings):
+def trainer(path, seed=0, level=1.0, resume=False, **settings):
     random = np.random.default_rng(seed)
     song, noise = (random.random((200, 4)).astype(np.float32) * level for _ in range(2))
     sampler = pf.CropSampler([[song]], [[noise]], frames=16, batch=2, seed=seed)
     model = pf.ConvPartitionedAutoencoder(bins=4, latents=3, taps=3, pool=2, background=0.5)
-    return pf.Trainer(model, sampler, backend="eager", optimizer="adam", checkpoint=path, **settings)
+    return pf.Trainer(
+        model, sampler, backend="eager", optimizer="adam", checkpoint=Checkpoint(path, resume=resume), **settings
+    )
 
 
 @pytest.fixture(scope="module")

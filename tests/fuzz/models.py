@@ -23,7 +23,7 @@ from partae_fast.masking.mask import Mask
 from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
 from partae_fast.models.storage import describe, load, save
 from partae_fast.sampling.crops import CropSampler
-from partae_fast.training.checkpoint import read_losses
+from partae_fast.training.checkpoint import Checkpoint, read_losses
 from partae_fast.training.trainer import Trainer
 from tests.corrupt_files import parts, with_right_checksum
 
@@ -63,7 +63,7 @@ def _sampler() -> CropSampler:
 
 def _trainer(checkpoint: Path, resume: bool = False) -> Trainer:
     model = ConvPartitionedAutoencoder(**SIZES)
-    return Trainer(model, _sampler(), backend="eager", checkpoint=checkpoint, resume=resume, progress=False)
+    return Trainer(model, _sampler(), backend="eager", checkpoint=Checkpoint(checkpoint, resume=resume))
 
 
 def target() -> tuple[st.SearchStrategy[bytes], Callable[[bytes, Path], str]]:

@@ -45,7 +45,7 @@ def test_training_removes_the_corruption():
             return float(((model(corrupted) - clean) ** 2).sum())
 
     before = error()
-    pf.Trainer(model, sampler, progress=False).run(300)
+    pf.Trainer(model, sampler).run(300)
     assert error() < 0.5 * before
     assert error() < 0.2 * float(((corrupted - clean) ** 2).sum())
 

@@ -52,7 +52,7 @@ def test_a_step_of_the_trainer_matches_the_reference(name):
     case = models.cases(name)[1]
     model = case.make()
     before = models.weights_of(model)
-    pf.Trainer(model, OneBatchSampler(), penalty=models.PENALTY, optimizer="adam", progress=False).run(1)
+    pf.Trainer(model, OneBatchSampler(), penalty=models.PENALTY, optimizer="adam").run(1)
     _, gradients = case.truth(before, *(part.numpy() for part in models.batch()))
     after = models.weights_of(model)
     for parameter, expected in reference.adam_step(before, gradients).items():

@@ -71,7 +71,7 @@ def test_field_averages_its_network_with_the_filter():
 
 def test_of_many_recordings_some_are_read(monkeypatch):
     """In an order of the seed, and as many as are enough."""
-    monkeypatch.setattr("partae_fast.systems.filter.MOST", 5 * RATE)
+    monkeypatch.setattr("partae_fast.systems.filter.MAX_SAMPLES", 5 * RATE)
     material = Material([(MIXTURE * (1 + i), RATE) for i in range(6)], [(hiss(3.0, i), RATE) for i in range(6)])
     signal, noise = material.weakly_labelled(RATE, 5 * RATE, seed=1)
     assert len(signal) == 2 and len(noise) == 2

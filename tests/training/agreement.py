@@ -98,7 +98,7 @@ def reference_losses(steps, seed=0, optimizer="adadelta", system=PARTITIONED):
 
 
 def losses(backend, steps, seed=0, optimizer="adadelta", system=PARTITIONED):
-    settings = {"penalty": system.penalty, "optimizer": optimizer, "backend": backend, "progress": False}
+    settings = {"penalty": system.penalty, "optimizer": optimizer, "backend": backend}
     return np.array(Trainer(system.model(seed), system.sampler(seed), **settings).run(steps).loss)
 
 

@@ -27,9 +27,10 @@ def _make_model(seed=0, **rectifiers):
     return ConvPartitionedAutoencoder(BINS, latents=8, taps=3, pool=8, background=0.25, seed=seed, **rectifiers)
 
 
-def _make_trainer(seed=0, **settings):
-    settings = {"backend": "eager"} | settings
-    return Trainer(_make_model(seed), _make_sampler(seed), **settings)
+def _make_trainer(seed=0, watch=None, progress=None, **settings):
+    trainer = Trainer(_make_model(seed), _make_sampler(seed), **{"backend": "eager"} | settings)
+    trainer.watch, trainer.progress = watch, progress
+    return trainer
 
 
 @pytest.fixture

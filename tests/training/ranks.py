@@ -12,7 +12,9 @@ import torch
 
 from partae_fast.errors import UserError
 from partae_fast.sampling.crops import CropSampler
+from partae_fast.training.checkpoint import Checkpoint
 from partae_fast.training.distributed import joined
+from partae_fast.training.schedules import Stairs
 from partae_fast.training.trainer import Trainer
 
 from .conftest import _make_model, _make_sampler, _material
@@ -94,11 +96,11 @@ def losses(ranks, folder):
 
 def resume(ranks, folder):
     """A run in two parts, and one without a stop."""
-    settings = {"checkpoint": folder / "c", "falling_over": 2 * STEPS}
-    whole = make_trainer("batch of 7, cpu", ranks, falling_over=2 * STEPS)
+    path, schedule = folder / "c", Stairs(2 * STEPS)
+    whole = make_trainer("batch of 7, cpu", ranks, schedule=schedule)
     whole.run(2 * STEPS)
-    make_trainer("batch of 7, cpu", ranks, **settings).run(STEPS)
-    resumed = make_trainer("batch of 7, cpu", ranks, **settings, resume=True)
+    make_trainer("batch of 7, cpu", ranks, schedule=schedule, checkpoint=path).run(STEPS)
+    resumed = make_trainer("batch of 7, cpu", ranks, schedule=schedule, checkpoint=Checkpoint(path, resume=True))
     first = resumed.step
     resumed.run(STEPS)
     return {
@@ -136,9 +138,9 @@ def different_settings(ranks, folder):
 
 
 def progress(ranks, folder):
-    trainer = make_trainer("batch of 8, cpu", ranks, checkpoint=folder / "shown", progress=True)
+    trainer = make_trainer("batch of 8, cpu", ranks, checkpoint=folder / "shown")
+    trainer.progress = True
     trainer.run(STEPS)
-    return trainer.progress
 
 
 def own_error(ranks, folder):

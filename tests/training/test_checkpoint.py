@@ -10,6 +10,7 @@ from partae_fast.errors import UserError
 from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
 from partae_fast.models.state import tensors_of
 from partae_fast.models.storage import describe, load
+from partae_fast.training.checkpoint import Checkpoint
 from partae_fast.training.trainer import Trainer
 
 
@@ -20,7 +21,7 @@ def test_resume_equals_one_run_bit_for_bit(tmp_path, optimizer, backend, make_tr
     whole = make_trainer(**settings)
     whole.run(20)
     for _ in range(2):  # the first starts without a checkpoint
-        part = make_trainer(**settings, checkpoint=tmp_path / "c", resume=True)
+        part = make_trainer(**settings, checkpoint=Checkpoint(tmp_path / "c", resume=True))
         part.run(10)
     assert part.history == whole.history
     for name, tensor in whole.model.state_dict().items():
@@ -29,7 +30,7 @@ def test_resume_equals_one_run_bit_for_bit(tmp_path, optimizer, backend, make_tr
 
 def test_checkpoints_are_written_during_training(tmp_path, monkeypatch, make_trainer):
     steps = []
-    trainer = make_trainer(checkpoint=tmp_path / "c", checkpoint_every=0)
+    trainer = make_trainer(checkpoint=Checkpoint(tmp_path / "c", every=0))
     write = trainer.save_checkpoint
     monkeypatch.setattr(trainer, "save_checkpoint", lambda: (write(), steps.append(describe(tmp_path / "c")["step"])))
     trainer.run(200)
@@ -43,7 +44,7 @@ def test_an_existing_checkpoint_is_replaced_only_with_overwrite(tmp_path, make_t
     make_trainer(checkpoint=tmp_path / "c").run(3)
     with pytest.raises(UserError, match="a checkpoint exists; resume it, overwrite it or name another"):
         make_trainer(checkpoint=tmp_path / "c")
-    trainer = make_trainer(checkpoint=tmp_path / "c", overwrite=True)
+    trainer = make_trainer(checkpoint=Checkpoint(tmp_path / "c", overwrite=True))
     assert trainer.step == 0
     trainer.run(1)
     assert describe(tmp_path / "c")["step"] == 1
@@ -76,7 +77,8 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_differences(
     settings = {"bins": 6, "latents": 8, "taps": 3, "pool": 8} | modelling
     model = ConvPartitionedAutoencoder(**settings)
     with pytest.raises(UserError, match=message):
-        Trainer(model, make_sampler(**sampling), backend="eager", checkpoint=tmp_path / "c", resume=True, **training)
+        checkpoint = Checkpoint(tmp_path / "c", resume=True)
+        Trainer(model, make_sampler(**sampling), backend="eager", checkpoint=checkpoint, **training)
 
 
 def test_options_that_an_older_checkpoint_lacks_have_their_defaults(tmp_path, make_trainer):
@@ -86,9 +88,9 @@ def test_options_that_an_older_checkpoint_lacks_have_their_defaults(tmp_path, ma
     trainer.run(2)
     run = describe(tmp_path / "c")["run"]
     assert "weight_decay" not in run and "negative_slope" not in run["config"]
-    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
+    assert make_trainer(checkpoint=Checkpoint(tmp_path / "c", resume=True)).step == 2
     with pytest.raises(UserError, match=r"weight_decay was 0\.0, is 0\.1"):
-        make_trainer(checkpoint=tmp_path / "c", resume=True, options={"weight_decay": 0.1})
+        make_trainer(checkpoint=Checkpoint(tmp_path / "c", resume=True), options={"weight_decay": 0.1})
 
 
 def test_a_checkpoint_with_the_older_name_leak_resumes(tmp_path, make_trainer):
@@ -97,12 +99,12 @@ def test_a_checkpoint_with_the_older_name_leak_resumes(tmp_path, make_trainer):
     trainer.run(2)
     config = describe(tmp_path / "c")["run"]["config"]
     assert "leak" in config and "negative_slope" not in config
-    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == 2
+    assert make_trainer(checkpoint=Checkpoint(tmp_path / "c", resume=True)).step == 2
 
 
 def test_another_back_end_resumes_with_a_warning(tmp_path, caplog, make_trainer):
     make_trainer(checkpoint=tmp_path / "c").run(2)
-    trainer = make_trainer(checkpoint=tmp_path / "c", resume=True, backend="auto")
+    trainer = make_trainer(checkpoint=Checkpoint(tmp_path / "c", resume=True), backend="auto")
     assert trainer.step == 2
     assert "not to the same bits: backend was eager, is auto" in caplog.text
 
@@ -115,10 +117,10 @@ def test_a_damaged_checkpoint_is_refused_and_a_checkpoint_is_no_model(tmp_path, 
     content = path.read_bytes()
     path.write_bytes(content[:-1])
     with pytest.raises(UserError, match="cut short"):
-        make_trainer(checkpoint=path, resume=True)
+        make_trainer(checkpoint=Checkpoint(path, resume=True))
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(UserError, match="damaged"):
-        make_trainer(checkpoint=path, resume=True)
+        make_trainer(checkpoint=Checkpoint(path, resume=True))
 
 
 def test_a_failed_write_keeps_the_previous_checkpoint(tmp_path, monkeypatch, make_trainer):

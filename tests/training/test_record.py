@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from partae_fast.errors import UserError
+from partae_fast.training.checkpoint import Checkpoint
 from partae_fast.training.record import JsonLines, Record, TensorBoard
+from partae_fast.training.schedules import Stairs
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ def recorded(tmp_path, make_trainer):
 
     def train(steps, resume=False, end=True, **settings):
         record = Record([JsonLines(tmp_path / "h.jsonl", {"preset": "a"}, resume)])
-        trainer = make_trainer(checkpoint=tmp_path / "c", resume=resume, watch=record.watch, **settings)
+        trainer = make_trainer(checkpoint=Checkpoint(tmp_path / "c", resume=resume), watch=record.watch, **settings)
         record.begin(trainer)
         trainer.run(steps)
         if end:
@@ -27,7 +29,7 @@ def recorded(tmp_path, make_trainer):
 
 
 def test_a_line_for_every_ten_steps_and_one_for_the_rest(recorded):
-    settings = {"optimizer": "adam", "learning_rate": 1e-3, "falling_over": 20}
+    settings = {"optimizer": "adam", "learning_rate": 1e-3, "schedule": Stairs(20)}
     trainer, (header, *lines) = recorded(24, **settings)
     assert header["begin"] == "conv_partitioned" and header["step"] == 0 and header["preset"] == "a"
     assert header["run"]["penalty"] == 0.75 and header["run"]["sampler"]["batch"] == 4
@@ -67,7 +69,7 @@ def test_models_of_one_kind_have_separate_stages(tmp_path, make_trainer):
     for resume in (False, True):
         record = Record([JsonLines(tmp_path / "h.jsonl", {}, resume)])
         for name, steps in (("a", 20), ("b", 10)):
-            trainer = make_trainer(checkpoint=tmp_path / name, resume=resume, watch=record.watch)
+            trainer = make_trainer(checkpoint=Checkpoint(tmp_path / name, resume=resume), watch=record.watch)
             record.begin(trainer)
             trainer.run(min(steps, 30 - trainer.step) if name == "b" else 20 - trainer.step)
             record.end(trainer)
@@ -88,7 +90,7 @@ def test_tensorboard_gets_the_same_rows(tmp_path, make_trainer):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     for resume in (False, True):
         record = Record([TensorBoard(tmp_path / "t")])
-        trainer = make_trainer(checkpoint=tmp_path / "c", resume=resume, watch=record.watch)
+        trainer = make_trainer(checkpoint=Checkpoint(tmp_path / "c", resume=resume), watch=record.watch)
         record.begin(trainer)
         trainer.run(20)
         record.end(trainer)

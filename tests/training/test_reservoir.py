@@ -10,6 +10,7 @@ import torch
 from partae_fast.audio import files
 from partae_fast.errors import UserError
 from partae_fast.sampling.crops import CropSampler
+from partae_fast.training.checkpoint import Checkpoint
 from partae_fast.training.reservoir import ReservoirSampler
 from partae_fast.training.stored import is_stored
 from partae_fast.training.trainer import Trainer
@@ -125,13 +126,13 @@ def test_training_takes_whole_launches_and_resumes_to_the_same_bits(tmp_path, ba
     steps = 3 * whole.sampler.every + 5
     whole.run(steps)
     trainer(checkpoint=tmp_path / "c").run(steps - 9)
-    again = trainer(checkpoint=tmp_path / "c", resume=True)
+    again = trainer(checkpoint=Checkpoint(tmp_path / "c", resume=True))
     again.run(9)
     assert again.history == whole.history and again.model.w_enc.equal(whole.model.w_enc)
     other = [recordings([1000, 17, 16, 3000, 301])], [recordings([1500], 1)]
     sampler = ReservoirSampler(*other, FRAMES, BATCH, 0.25, 0, 16 * SLOT_MIB)
     with pytest.raises(UserError, match="the recordings, their labels or their band differ"):
-        Trainer(make_model(), sampler, backend=backend, checkpoint=tmp_path / "c", resume=True)
+        Trainer(make_model(), sampler, backend=backend, checkpoint=Checkpoint(tmp_path / "c", resume=True))
 
 
 # Recordings in files.

@@ -16,6 +16,8 @@ from partae_fast.reference import train_steps as reference
 from partae_fast.reference.optimizers import OPTIMIZERS
 from partae_fast.sampling.crops import CropSampler
 from partae_fast.training import trainer as trainer_module
+from partae_fast.training.checkpoint import Checkpoint
+from partae_fast.training.schedules import Stairs
 from partae_fast.training.steps import train_steps
 from partae_fast.training.trainer import Trainer
 
@@ -61,7 +63,7 @@ def test_equal_settings_give_equal_bits(make_trainer):
 
 @pytest.mark.parametrize("over", [10, 25, 3])
 def test_a_learning_rate_falls_in_ten_stairs_to_a_tenth(over, make_trainer):
-    falling = make_trainer(optimizer="adam", learning_rate=2e-3, falling_over=over)
+    falling = make_trainer(optimizer="adam", learning_rate=2e-3, schedule=Stairs(over))
     losses = falling.run(12).loss + falling.run(18).loss
     by_hand = make_trainer(optimizer="adam", learning_rate=2e-3)
     for step in range(30):
@@ -80,7 +82,7 @@ def test_the_models_statistics_are_the_samplers(make_trainer):
 @pytest.mark.parametrize("learning_rate", [1e18, 1e38])
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_a_remedy(tmp_path, learning_rate, make_trainer):
     path = tmp_path / "c"
-    trainer = make_trainer(optimizer="adam", learning_rate=learning_rate, checkpoint=path, checkpoint_every=0)
+    trainer = make_trainer(optimizer="adam", learning_rate=learning_rate, checkpoint=Checkpoint(path, every=0))
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+; try a lower learning rate") as caught:
         trainer.run(500)
     assert f"at step {trainer.step};" in str(caught.value)
@@ -163,7 +165,7 @@ def test_ctrl_c_completes_the_step_and_writes_a_checkpoint(tmp_path, op_by_op):
         trainer.run(20)
     assert trainer.step == 7
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    again = op_by_op(checkpoint=tmp_path / "c", resume=True)
+    again = op_by_op(checkpoint=Checkpoint(tmp_path / "c", resume=True))
     assert again.step == 7
     again.run(13)
     assert again.history == whole.history
@@ -175,7 +177,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, op_by_op):
     with pytest.raises(KeyboardInterrupt):
         trainer.run(20)
     assert trainer.step == 6
-    assert op_by_op(checkpoint=tmp_path / "c", resume=True).step == 6
+    assert op_by_op(checkpoint=Checkpoint(tmp_path / "c", resume=True)).step == 6
 
 
 def test_an_interrupt_within_an_update_writes_no_checkpoint(tmp_path, op_by_op):
@@ -188,7 +190,7 @@ def test_an_interrupt_within_an_update_writes_no_checkpoint(tmp_path, op_by_op):
     trainer._optimizer.step = half_an_update
     with pytest.raises(KeyboardInterrupt):
         trainer.run(5)
-    assert op_by_op(checkpoint=tmp_path / "c", resume=True).step == 2
+    assert op_by_op(checkpoint=Checkpoint(tmp_path / "c", resume=True)).step == 2
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -204,12 +206,12 @@ def test_ctrl_c_in_a_launch(tmp_path, monkeypatch, times, make_trainer):
         return train_steps(runs, first, steps, backend)
 
     monkeypatch.setattr(trainer_module, "train_steps", launch)
-    trainer = make_trainer(checkpoint=tmp_path / "c", checkpoint_every=0)
+    trainer = make_trainer(checkpoint=Checkpoint(tmp_path / "c", every=0))
     with pytest.raises(KeyboardInterrupt):
         trainer.run(200)
     done = sum(launches) if times == 1 else sum(launches[:-1])
     assert trainer.step == done < 200
-    assert make_trainer(checkpoint=tmp_path / "c", resume=True).step == done
+    assert make_trainer(checkpoint=Checkpoint(tmp_path / "c", resume=True)).step == done
 
 
 def test_launches_grow_to_a_quarter_of_a_second(monkeypatch, make_trainer):
@@ -372,3 +374,27 @@ def test_a_wrapped_model_is_trained_itself(wrapped, make_model, make_sampler, ma
     trainer = Trainer(wrapped(model), make_sampler(), backend="eager")
     assert trainer.model is model
     assert trainer.run(3).loss == make_trainer().run(3).loss
+
+
+def test_the_keywords_of_version_0_1_are_deprecated_and_still_work(tmp_path, make_trainer, capsys):
+    seen = []
+    with pytest.warns(DeprecationWarning, match=r"checkpoint=Checkpoint\(path, every, resume, overwrite\)"):
+        older = Trainer(
+            make_trainer().model,
+            make_trainer().sampler,
+            backend="eager",
+            checkpoint=tmp_path / "c",
+            checkpoint_every=5.0,
+            resume=True,
+            falling_over=20,
+            watch=seen.append,
+            progress=True,
+        )
+    newer = make_trainer(checkpoint=Checkpoint(tmp_path / "d", 5.0, resume=True), schedule=Stairs(20))
+    assert older.settings() == newer.settings()
+    assert older.run(15).loss == newer.run(15).loss
+    assert seen and "loss=" in capsys.readouterr().err
+    with pytest.raises(UserError, match="a checkpoint exists"), pytest.warns(DeprecationWarning):
+        Trainer(older.model, older.sampler, checkpoint=tmp_path / "c", overwrite=False)
+    with pytest.raises(TypeError, match="Trainer has no argument 'momentum'"):
+        Trainer(older.model, older.sampler, momentum=0.9)

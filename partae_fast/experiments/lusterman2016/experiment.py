@@ -105,7 +105,7 @@ def train(spec: ModelSpec, steps: int, backend: str, device: str | None) -> Curv
     """Train a model and return its curves."""
     model = spec.model().to(chosen_device(device, backend))
     sampler, (clean, noisy) = spec.training_data()
-    trainer = Trainer(model, sampler, spec.penalty, "adam", backend, learning_rate=LEARNING_RATE, progress=False)
+    trainer = Trainer(model, sampler, spec.penalty, "adam", backend, learning_rate=LEARNING_RATE)
     mse, seconds = [_mse(model, clean, noisy)], 0.0
     while trainer.step < steps:
         started = time.monotonic()

@@ -1,6 +1,8 @@
-"""A learning rate that falls when the loss on held-out data stops falling."""
+"""Schedules of the learning rate: constant, in stairs, or by the loss on held-out data."""
 
 import logging
+import math
+import sys
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +12,62 @@ from ..errors import UserError
 logger = logging.getLogger("partae_fast")
 
 
-class Plateau:
+_STAIRS = 10  # equal falls to a tenth of the first rate
+
+
+class Schedule:
+    """The learning rate of each step; this one is constant."""
+
+    @property
+    def losses(self) -> "array[float] | None":
+        """The losses that the schedule depends on, which a checkpoint keeps; None if it depends on none."""
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the schedule by name, for a checkpoint."""
+        return {}
+
+    def update(self, step: int, model: Any) -> bool:
+        """Prepare the schedule after `step` steps; return whether training ends."""
+        return False
+
+    def rate_at(self, step: int, first: float) -> float:
+        """Return the learning rate of a step; `first` is that of step 0."""
+        return first
+
+    def until_next(self, step: int) -> int:
+        """Return for how many steps the learning rate of `step` stays."""
+        return sys.maxsize
+
+
+class Stairs(Schedule):
+    """A schedule that falls to a tenth over `steps` steps, in ten equal stairs, and then stays.
+
+    Raises UserError if `steps` is below 0. With 0 steps the rate is constant.
+    """
+
+    def __init__(self, steps: int) -> None:
+        if steps < 0:
+            raise UserError(f"steps is {steps}; it must be 0 or more")
+        self.steps = steps
+
+    def settings(self) -> dict[str, Any]:
+        return {"falling_over": self.steps} if self.steps else {}
+
+    def rate_at(self, step: int, first: float) -> float:
+        return first * (_STAIRS - self._stair_of(step)) / _STAIRS
+
+    def until_next(self, step: int) -> int:
+        stair = self._stair_of(step)
+        if not self.steps or stair == _STAIRS - 1:
+            return sys.maxsize
+        return math.ceil((stair + 1) * (self.steps / _STAIRS)) - step
+
+    def _stair_of(self, step: int) -> int:
+        return min(int(step / (self.steps / _STAIRS)), _STAIRS - 1) if self.steps else 0
+
+
+class Plateau(Schedule):
     """A schedule that divides the learning rate, and later ends training, when the held-out loss stops falling.
 
     The schedule depends on the measured losses only, so a checkpoint needs nothing else.
@@ -39,29 +96,32 @@ class Plateau:
             raise UserError(f"divisor is {divisor:g}; it must be above 1")
         self.every, self.patience, self.divisor, self.stop = every, patience, divisor, stop
         self._measure = measure
-        self.losses: array[float] = array("d")
+        self._losses = array("d")
 
-    def settings(self) -> dict[str, float]:
-        """Return the settings of the schedule, for a checkpoint."""
-        return {"every": self.every, "patience": self.patience, "divisor": self.divisor, "stop": self.stop}
+    @property
+    def losses(self) -> "array[float]":
+        return self._losses
+
+    def settings(self) -> dict[str, Any]:
+        values = {"every": self.every, "patience": self.patience, "divisor": self.divisor, "stop": self.stop}
+        return {"plateau": values}
 
     def update(self, step: int, model: Any) -> bool:
         """Measure the model after `step` steps if an epoch has ended; return whether training ends."""
         while len(self.losses) < step // self.every:
-            before = self.rate_at(step - 1)
+            before = self.rate_at(step - 1, 1.0)
             self.losses.append(self._measure(model))
             message = f"epoch {len(self.losses)}: loss {self.losses[-1]:.4g} on held-out data"
-            if self.rate_at(step) < before:
+            if self.rate_at(step, 1.0) < before:
                 message += f"; the learning rate is divided by {self.divisor:g}"
             logger.info("%s", message)
         return bool(self.stop) and self._follow(len(self.losses))[1] >= self.stop
 
-    def rate_at(self, step: int) -> float:
-        """Return the factor of the first learning rate in a step; for future steps, the present one."""
-        return self.divisor ** -self._follow(step // self.every)[0]
+    def rate_at(self, step: int, first: float) -> float:
+        """Return the learning rate of a step; for steps of later epochs, the present one."""
+        return first * self.divisor ** -self._follow(step // self.every)[0]
 
     def until_next(self, step: int) -> int:
-        """Return the number of steps from this one to the end of its epoch."""
         return self.every - step % self.every
 
     def _follow(self, epochs: int) -> tuple[int, int]:

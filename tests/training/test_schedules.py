@@ -1,11 +1,27 @@
-"""The learning rate falls when the held-out loss does not, and a resumed run has the bits of one without a stop."""
+"""The learning rate of each step, and a resumed run has the bits of one without a stop."""
 
 import numpy as np
 import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast.training.plateau import Plateau
+from partae_fast.training.checkpoint import Checkpoint
+from partae_fast.training.schedules import Plateau, Schedule, Stairs
+
+
+def test_the_rate_of_a_plain_schedule_is_constant():
+    assert Schedule().rate_at(10**6, 0.3) == 0.3
+
+
+def test_stairs_fall_to_a_tenth_and_then_stay():
+    stairs = Stairs(25)
+    lengths = {step: stairs.until_next(step) for step in (0, 1, 3, 20)}
+    assert lengths == {0: 3, 1: 2, 3: 2, 20: 3}
+    assert [stairs.rate_at(step, 2.0) for step in (0, 2, 3, 22, 23, 1000)] == pytest.approx([2, 2, 1.8, 0.4, 0.2, 0.2])
+    assert stairs.until_next(23) > 10**9
+    assert Stairs(0).rate_at(5, 2.0) == 2.0
+    with pytest.raises(pf.UserError, match="steps is -1; it must be 0 or more"):
+        Stairs(-1)
 
 
 def measured(losses, **settings):
@@ -18,7 +34,7 @@ def measured(losses, **settings):
 def rates(losses, **settings):
     """Return the factor of the learning rate in each epoch and in the next one."""
     plateau, _ = measured(losses, **settings)
-    return [plateau.rate_at(10 * epoch) for epoch in range(len(losses) + 1)]
+    return [plateau.rate_at(10 * epoch, 1.0) for epoch in range(len(losses) + 1)]
 
 
 def test_the_rate_falls_after_patience_epochs_without_a_lower_loss():
@@ -53,14 +69,14 @@ def test_settings_out_of_range_are_refused(settings, message):
         measured([1.0], **settings)
 
 
-def trainer(tmp_path, name, stop=0, **more):
+def trainer(tmp_path, name, stop=0, resume=False):
     """Return a trainer with epochs of 3 steps whose held-out loss never falls."""
     group = [np.random.default_rng(0).random((60, 8))]
     sampler = pf.CropSampler(signal=[group], noise=[group], frames=16, batch=2)
     model = pf.ConvPartitionedAutoencoder(bins=8, latents=4, taps=3, pool=4)
     plateau = Plateau(3, lambda model: 1.0, patience=2, stop=stop)
-    common = {"optimizer": "adam", "backend": "eager", "checkpoint": tmp_path / name, "plateau": plateau}
-    return pf.Trainer(model, sampler, **common, **more)
+    checkpoint = Checkpoint(tmp_path / name, resume=resume)
+    return pf.Trainer(model, sampler, optimizer="adam", backend="eager", checkpoint=checkpoint, schedule=plateau)
 
 
 def test_a_resumed_run_has_the_same_bits(tmp_path):
@@ -69,7 +85,7 @@ def test_a_resumed_run_has_the_same_bits(tmp_path):
     first = trainer(tmp_path, "parts")
     first.run(7)
     second = trainer(tmp_path, "parts", resume=True)
-    assert second.plateau and list(second.plateau.losses) == [1.0, 1.0]
+    assert list(second.schedule.losses) == [1.0, 1.0]
     second.run(7)
     assert second.history.loss == whole.history.loss
     assert torch.equal(second.model.w_enc, whole.model.w_enc)
