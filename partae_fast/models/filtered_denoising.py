@@ -79,6 +79,11 @@ class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
         reach = max(self.filter.halo // self.hop, 2 * (self.taps - 1 + self.pool) + smoothing)
         return -(-reach // self.block) * self.block
 
+    @property
+    def window(self) -> int:
+        """Samples of the filter's longest window."""
+        return self.filter.windows[-1]
+
     def estimate(self, spectra: Tensor) -> Tensor:
         """Return the spectra of the signal, (channels, N, n_fft // 2 + 1); 0 outside the band."""
         assert self.spectrogram is not None

@@ -199,6 +199,11 @@ class FilterModel(StatefulModel):
         """Number of frames on each side of a chunk that affect it."""
         return self.filter.halo // self.hop
 
+    @property
+    def window(self) -> int:
+        """Samples of the filter's longest window."""
+        return self.filter.windows[-1]
+
     def estimate(self, spectra: Tensor) -> Tensor:
         """Return the spectra of the signal, (channels, N, n_fft // 2 + 1); 0 outside the band."""
         assert self.spectrogram is not None
