@@ -47,6 +47,7 @@ def read(path: PathLike) -> Table:
 def _recording(root: Any) -> str | None:
     """Return the path of the recording, or None if no media file is linked."""
     media = root.findall("HEADER/MEDIA_DESCRIPTOR")
+    media.sort(key=lambda entry: not entry.get("MIME_TYPE", "").startswith("audio/"))  # before videos
     links = [entry.get("RELATIVE_MEDIA_URL") or entry.get("MEDIA_URL") or "" for entry in media]
     try:
         names = [unquote(urlsplit(link).path) for link in links if link]
