@@ -56,6 +56,11 @@ class Chunked(Protocol):
         """Number of frames on each side of a chunk that affect it, a multiple of `block`."""
         ...
 
+    @property
+    def window(self) -> int:
+        """Samples of the longest window that the model applies."""
+        ...
+
 
 class TrainableModel(Protocol):
     """A model that `pf.Trainer` accepts; any nn.Module with `training_loss` is one."""
