@@ -230,7 +230,7 @@ def test_settings_that_do_not_go(settings, message):
 
 def test_a_selection_without_benchmarks():
     done = run_pytest("bench/bench_decode.py", "--shape", "2,3")
-    assert done.returncode == 4 and "--shape 2,3: no benchmark has that" in done.stdout + done.stderr
+    assert done.returncode == 4 and "--shape 2,3: no benchmark matches" in done.stdout + done.stderr
 
 
 def test_options_of_the_page_exist(pytestconfig):
@@ -535,12 +535,12 @@ def test_a_candidate_is_in_every_group_that_runs_its_pass(op, function, passes, 
     groups = checked(options_of(candidates, function, benchmark.op), op)
     assert set(groups) == passes
     for group in groups.values():
-        assert group.right == {"cpu", f"mine.py:{function}", "eager"} and not group.wrong
+        assert group.correct == {"cpu", f"mine.py:{function}", "eager"} and not group.wrong
 
 
 def test_a_candidate_for_whole_training_steps(candidates):
     (group,) = checked(options_of(candidates, "train_steps"), "train_step").values()
-    assert {"partae cpu", "partae mine.py:train_steps", "PyTorch eager"} <= group.right
+    assert {"partae cpu", "partae mine.py:train_steps", "PyTorch eager"} <= group.correct
 
 
 def test_groups_of_other_ops_are_left_out(candidates):
@@ -604,7 +604,7 @@ def test_a_wrong_candidate_is_not_timed(op, function, reason, candidates):
     groups = checked(options_of(candidates, function, op), name)
     reasons = [group.wrong[f"mine.py:{function}"] for group in groups.values()]
     assert reason in reasons[0]  # autograd, or the backward pass, may be the first to see it in the others
-    assert all(f"mine.py:{function}" not in group.right for group in groups.values())
+    assert all(f"mine.py:{function}" not in group.correct for group in groups.values())
 
 
 @pytest.mark.parametrize("function", ["wrong_from_the_50th_call", "remembered", "no_work"])
@@ -651,7 +651,7 @@ def timed(name: str) -> session.Group:
 def test_more_than_the_floor_is_an_error(name, monkeypatch):
     monkeypatch.setattr(session, "ceilings", lambda device, rounds: {**CEILINGS, "flop_per_s": 1.0})
     rows = timed(name).rows.values()
-    assert rows and all(row.fraction_of_floor > 1 and "which nothing can reach" in row.fault for row in rows)
+    assert rows and all(row.fraction_of_floor > 1 and "which is impossible" in row.fault for row in rows)
     report = {"environment": timing.environment(), "ceilings": {}, "rows": [row.to_dict() for row in rows]}
     assert "| ERROR: " in render.table(report)
 
@@ -825,11 +825,11 @@ def test_text_says_where_the_cost_does_not_grow():
         return {"axis": "B", "value": value, "flop": flop, "rows": rows, "fixed_seconds": {"partae cpu": 5e-4}}
 
     flat = [point(1, 1e6, 1e-3), point(4, 4e6, 1.1e-3), point(16, 16e6, 4.4e-3)]
-    said = curves.text({"curves": {"cpu": flat}})
-    assert "- partae cpu, B 1 to 4: 4 times the work takes 1.10 times as long, since 50% of the step" in said
-    assert "16:" not in said
+    text = curves.text({"curves": {"cpu": flat}})
+    assert "- partae cpu, B 1 to 4: 4 times the work takes 1.10 times as long, because 50% of the step" in text
+    assert "16:" not in text
     grows = [point(1, 1e6, 1e-3), point(4, 4e6, 4e-3)]
-    assert "grows as the work does all along" in curves.text({"curves": {"cpu": grows}})
+    assert "The time grows with the work everywhere." in curves.text({"curves": {"cpu": grows}})
 
 
 def test_floor_is_the_slower_of_arithmetic_and_memory():
@@ -853,7 +853,7 @@ def test_denoising_from_file_to_file():
 
 @pytest.mark.parametrize("wrong", [1e-4, float("nan")])
 def test_denoising_whose_chunks_differ_is_not_timed(wrong, monkeypatch):
-    monkeypatch.setattr(bench_denoise, "error", lambda model, audio: wrong)
+    monkeypatch.setattr(bench_denoise, "chunking_error", lambda model, audio: wrong)
     group = timed("denoise")
     assert "audio denoised in chunks is off by" in group.wrong["partae default"]
     assert not {version for version in group.rows if version.startswith("partae")}

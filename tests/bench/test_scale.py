@@ -20,10 +20,10 @@ def test_a_claim_that_does_not_hold_is_told(tmp_path, capsys):
 def test_growth_is_that_after_the_warm_up(last, holds):
     sizes = [50, 90, *[100] * 8, *[last] * 2]  # one every ten seconds: the first two are the warm-up
     samples = [{"seconds": 10.0 * i + 4, "resident_bytes": size} for i, size in enumerate(sizes)]
-    report = soak._judged(samples, 100.0)
+    report = soak._evaluate(samples, 100.0)
     assert report["growth"] == pytest.approx(last / 100 - 1)
     assert list(report["claims"].values()) == [holds, True]
-    assert list(soak._judged(samples[:8], 100.0)["claims"].values()) == [True, False]
+    assert list(soak._evaluate(samples[:8], 100.0)["claims"].values()) == [True, False]
 
 
 def test_corrupt_recordings_are_as_many_as_asked_for_and_of_every_kind(tmp_path):
