@@ -45,7 +45,7 @@ class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
         negative_slope: float = 0.0,
         rectified_output: bool = False,
         hop: int = 64,
-        share: float = 0.5,
+        share: float = 0.75,
     ) -> None:
         super().__init__(bins, latents, taps, pool, seed, negative_slope, rectified_output)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
@@ -78,6 +78,11 @@ class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
         smoothing = 0 if self.mask is None else self.mask.reach
         reach = max(self.filter.halo // self.hop, 2 * (self.taps - 1 + self.pool) + smoothing)
         return -(-reach // self.block) * self.block
+
+    @property
+    def window(self) -> int:
+        """Samples of the filter's longest window."""
+        return self.filter.windows[-1]
 
     def estimate(self, spectra: Tensor) -> Tensor:
         """Return the spectra of the signal, (channels, N, n_fft // 2 + 1); 0 outside the band."""

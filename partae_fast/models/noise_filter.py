@@ -1,4 +1,4 @@
-"""A filter without a network: decision-directed and empirical Bayes gains, at two window lengths."""
+"""A filter without a network: Wiener, empirical Bayes and factorisation gains, at two window lengths."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..masking.decision_directed import BLOCK, WARM_UP, decision_directed
 from ..masking.empirical_bayes import POWERS, band_edges, gain_tables, tabulated_gain
 from ..masking.noise_level import noise_level
 from ..masking.rules import smoothed_power
+from . import nmf
 from .state import StatefulModel
 
 if TYPE_CHECKING:
@@ -27,21 +28,29 @@ Audio = NDArray[np.float32]
 MEMORY = 0.95  # weight of the previous frame in the decision-directed ratio
 LEAST_RATIO = 10**-2.5
 LENGTHS = (8, 16)  # window lengths in hops of the model's spectrogram; the filter's own hop is a quarter window
+NOISE_COMPONENTS, SIGNAL_COMPONENTS = 16, 32
+LEARNING, INFERENCE = 40, 20  # updates of the factorisation
+POWER = 0.45  # of the Wiener and the empirical Bayes gain in the product of gains
+SHARE_POWER = POWER / 2  # of the factorisation's gain
+FACTORISED = 4096  # at most so many frames of each kind are factorised
 _SMALLEST = 1e-20  # lower limit of a power that is divided by; below the power of float32 audio
 
 
 class NoiseFilter(nn.Module):
-    """Denoise by the geometric mean of a decision-directed Wiener gain and an empirical Bayes gain.
+    """Denoise by a product of three gains: D^0.45 E^0.45 A^0.225.
 
-    The estimate is the mean over window lengths. A frame's gain depends on a bounded number of frames, so a chunk that
-    starts at a multiple of `block` samples gets the same gains as the whole recording.
+    D is a decision-directed Wiener gain, E an empirical Bayes gain, and A the share of the signal's power in a
+    non-negative factorisation with components of noise, learned from noise-only audio, and components of signal,
+    learned from the recordings while those of noise are fixed. The estimate is the mean over window lengths. A frame's
+    gain depends on a bounded number of frames, so a chunk that starts at a multiple of `block` samples gets the same
+    gains as the whole recording.
 
     Args:
         hop: in samples, 1 to 65535; the windows have 8 and 16 hops.
 
     Attributes:
-        level_N, table_N: buffers for the window of N samples: the noise's mean power (N/2 + 1,) and the gain tables
-            (bands, 127); 0 before `learn`.
+        level_N, table_N, dictionary_N: buffers for the window of N samples: the noise's mean power (N/2 + 1,), the
+            tables of E (bands, 127), and the components of noise and signal (48, N/2 + 1); 0 before `learn`.
 
     Raises UserError if `hop` is out of range.
     """
@@ -55,6 +64,7 @@ class NoiseFilter(nn.Module):
             bins = window // 2 + 1
             self.register_buffer(f"level_{window}", torch.zeros(bins))
             self.register_buffer(f"table_{window}", torch.zeros(len(band_edges(bins)) - 1, len(POWERS)))
+            self.register_buffer(f"dictionary_{window}", torch.zeros(NOISE_COMPONENTS + SIGNAL_COMPONENTS, bins))
 
     @property
     def block(self) -> int:
@@ -68,7 +78,7 @@ class NoiseFilter(nn.Module):
         return -(-reach // self.block) * self.block
 
     def learn(self, signal: Sequence[Audio], noise: Sequence[Audio], rate: int) -> None:
-        """Set noise level and gain tables from recordings.
+        """Set noise level, gain tables and components from recordings.
 
         Args:
             signal, noise: recordings (T,) that may have signal, and noise-only recordings.
@@ -83,6 +93,9 @@ class NoiseFilter(nn.Module):
             tables = gain_tables(smoothed_power(np.sqrt(alone / own)), smoothed_power(np.sqrt(mixed / level)))
             getattr(self, f"level_{window}").copy_(torch.from_numpy(level))
             getattr(self, f"table_{window}").copy_(torch.from_numpy(tables))
+            scale = _scale(level)
+            dictionary = _dictionary(_sample(alone) * np.sqrt(level / own) * scale, _sample(mixed) * scale)
+            getattr(self, f"dictionary_{window}").copy_(dictionary)
 
     def denoised(self, samples: Audio, rate: int) -> Audio:
         """Return the estimate of the signal in samples (T,) at `rate` Hz; samples beyond both ends are taken as 0."""
@@ -93,10 +106,12 @@ class NoiseFilter(nn.Module):
             padded[window : window + len(samples)] = samples
             spectra = grid.spectra(padded)
             level, tables = (getattr(self, f"{name}_{window}").cpu().numpy() for name in ("level", "table"))
-            over_noise = np.abs(spectra) / np.sqrt(np.maximum(level, _SMALLEST))
+            magnitudes = np.abs(spectra)
+            over_noise = magnitudes / np.sqrt(np.maximum(level, _SMALLEST))
             gain = decision_directed(np.square(over_noise), MEMORY, LEAST_RATIO)
             gain *= tabulated_gain(smoothed_power(over_noise), tables)
-            out, weight = grid.overlap_add(spectra * np.sqrt(gain))
+            share = _signal_share(magnitudes * _scale(level), getattr(self, f"dictionary_{window}").cpu())
+            out, weight = grid.overlap_add(spectra * gain**POWER * share**SHARE_POWER)
             inside = slice(window, window + len(samples))
             total += out[inside] / weight[inside]
         return total / np.float32(len(self.windows))
@@ -110,6 +125,32 @@ class NoiseFilter(nn.Module):
             own, least = longest / rate, window / rate
             raise UserError(f"the longest recording lasts {own:.2f} s and a window {least:.2f} s; give longer ones")
         return np.concatenate(powers)
+
+
+def _scale(level: NDArray[np.float32]) -> np.float32:
+    """Return the factor by which the noise gets a mean power of 1."""
+    return np.float32(1 / np.sqrt(max(float(level.mean()), _SMALLEST)))
+
+
+def _sample(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the magnitudes of at most FACTORISED evenly spaced frames."""
+    return np.sqrt(power[:: -(-len(power) // FACTORISED)])
+
+
+def _dictionary(noise: NDArray[np.float32], mixture: NDArray[np.float32]) -> Tensor:
+    """Return components of noise, and of what they do not explain in the mixture, from magnitudes (frames, bins)."""
+    components = nmf.learn(torch.from_numpy(noise), NOISE_COMPONENTS, nmf.KL, LEARNING)
+    components *= noise.shape[1]  # to a mean of 1, with which those of signal start
+    result = nmf.factorise(torch.from_numpy(mixture), components, SIGNAL_COMPONENTS, nmf.KL, LEARNING, seed=0)[1]
+    return result / result.sum(dim=1, keepdim=True).clamp_min(_SMALLEST)
+
+
+def _signal_share(magnitudes: NDArray[np.float32], dictionary: Tensor) -> NDArray[np.float32]:
+    """Return the share of the signal's power in the factorised magnitudes (frames, bins); 0 where both are 0."""
+    active = nmf.activations(torch.from_numpy(magnitudes), dictionary, INFERENCE)
+    rows = slice(0, NOISE_COMPONENTS), slice(NOISE_COMPONENTS, None)
+    noise, signal = ((active[:, part] @ dictionary[part]).square() for part in rows)
+    return (signal / (signal + noise + _SMALLEST)).numpy()
 
 
 class FilterModel(StatefulModel):
@@ -142,7 +183,7 @@ class FilterModel(StatefulModel):
     @staticmethod
     def least_numbers(hop: int = 1, **_: Any) -> int:
         """Return a lower limit of the number of values in a model with this configuration."""
-        return sum(length * hop // 2 for length in LENGTHS)
+        return sum((1 + NOISE_COMPONENTS + SIGNAL_COMPONENTS) * length * hop // 2 for length in LENGTHS)
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that construct an equal model."""
@@ -157,6 +198,11 @@ class FilterModel(StatefulModel):
     def halo(self) -> int:
         """Number of frames on each side of a chunk that affect it."""
         return self.filter.halo // self.hop
+
+    @property
+    def window(self) -> int:
+        """Samples of the filter's longest window."""
+        return self.filter.windows[-1]
 
     def estimate(self, spectra: Tensor) -> Tensor:
         """Return the spectra of the signal, (channels, N, n_fft // 2 + 1); 0 outside the band."""

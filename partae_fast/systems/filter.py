@@ -1,8 +1,9 @@
-"""A filter without a network: a decision-directed Wiener gain combined with an empirical Bayes gain."""
+"""A filter without a network: see `partae_fast.models.noise_filter`."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..audio.offset import centred, offset_window
 from ..audio.spectrogram import Spectrogram
 from ..models.noise_filter import FilterModel, NoiseFilter
 from ..training.material import Material
@@ -13,7 +14,7 @@ from .registry import System
 from .spectrogram_settings import SpectrogramSettings
 
 MAX_SAMPLES = 1 << 23  # of each kind that the filter learns from: 6 min at the usual rate
-SOURCE = "Ephraim & Malah 1984; Scalart & Filho 1996; docs/quality.md"
+SOURCE = "Ephraim & Malah 1984; Scalart & Filho 1996; Smaragdis, Raj & Shashanka 2007; docs/quality.md"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,11 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Fil
 def learned_filter(material: Material, spectrogram: Spectrogram, seed: int) -> NoiseFilter:
     """Return a filter for a material's recordings, from at most `MAX_SAMPLES` random samples of each kind."""
     noise_filter = NoiseFilter(spectrogram.hop)
-    noise_filter.learn(*material.weakly_labelled(spectrogram.rate, MAX_SAMPLES, seed), spectrogram.rate)
+    signal, noise = (
+        [centred(stretch, offset_window(spectrogram)) for stretch in stretches]
+        for stretches in material.weakly_labelled(spectrogram.rate, MAX_SAMPLES, seed)
+    )
+    noise_filter.learn(signal, noise, spectrogram.rate)
     return noise_filter
 
 
