@@ -4,18 +4,6 @@ First every version takes CHECKED steps from the same weights. It is timed only 
 float64. Every sample starts from the weights and the optimizer's state after these steps. So all versions time the same
 steps, with the same number of active latents, which changes as a model learns. After the timing, the first of these
 steps must give the same loss as before.
-
-The floor of a step is the time of its arithmetic or of its memory traffic, whichever is longer, plus two barriers:
-
-    max((2 B N M H K + 4 * 2 B W K M H) / flop_per_s, bytes / bytes_per_s) + 2 barrier_seconds,  W = ceil(N / P)
-
-The first term is the dense encode. The second is four passes over the M*H numbers under each pooled value: decode, the
-gradient of the value, and the two gradients of weights. On a GPU, the tensor cores can compute encode at the same time
-as the rest, in TF32 or with three TF32 products for one in float32. The arithmetic then takes
-max(encode / rate of the tensor cores, rest / flop_per_s) if that is shorter. `bytes` is the size of x, or of all
-recordings if that is smaller, because a fused step reads crops from the recordings. It counts only if it exceeds the
-last-level cache. The barriers are necessary: the gradient of each weight is a sum over all items, and each item of the
-next step needs all weights. All rates are measured in the same run (`ceilings.py`).
 """
 
 import gc
@@ -318,7 +306,20 @@ def flop(shape: dict[str, int]) -> float:
 
 
 def floor(shape: dict[str, int], ceilings: dict[str, Any], kind: str = "float32") -> float:
-    """Return the shortest possible time of a step in seconds; the module's docstring has the formula."""
+    """Return the shortest possible time of a step in seconds.
+
+    It is the time of the arithmetic or of the memory traffic, whichever is longer, plus two barriers:
+
+        max((2 B N M H K + 4 * 2 B W K M H) / flop_per_s, bytes / bytes_per_s) + 2 barrier_seconds,  W = ceil(N / P)
+
+    The first term is the dense encode. The second is four passes over the M*H numbers under each pooled value: decode,
+    the gradient of the value, and the two gradients of weights. On a GPU, the tensor cores can compute encode at the
+    same time as the rest, in TF32 or with three TF32 products for one in float32. The arithmetic then takes max(encode
+    / rate of the tensor cores, rest / flop_per_s) if that is shorter. `bytes` is the size of x, or of all recordings if
+    that is smaller, because a fused step reads crops from the recordings. It counts only if it exceeds the last-level
+    cache. The barriers are necessary: the gradient of each weight is a sum over all items, and each item of the next
+    step needs all weights. All rates are measured in the same run (`ceilings.py`).
+    """
     rate, encode_flop, rest = ceilings["flop_per_s"], dense(shape).flop, sparse_flop(shape, 4)
     arithmetic = (encode_flop + rest) / rate
     if "tf32_flop_per_s" in ceilings:
