@@ -12,19 +12,20 @@ from ..errors import UserError
 NAME = "settings.json"
 
 
-def write_settings(folder: Path, paper: str, settings: Mapping[str, Any]) -> Path:
+def write_settings(folder: Path, paper: str, settings: Mapping[str, Any], **details: Any) -> Path:
     """Write the settings of a run to settings.json in its folder; return the file.
 
     Args:
         folder: of the results.
         paper: the name of the experiment.
         settings: arguments of its `run`, without paths, which differ between machines.
+        details: settings that follow from them, for the reader; `read_settings` leaves them out.
 
     Raises UserError if the file cannot be written.
     """
     path = folder / NAME
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({"paper": paper, "settings": dict(settings)}, indent=2) + "\n")
+        temporary.write_text(json.dumps({"paper": paper, "settings": dict(settings), **details}, indent=2) + "\n")
     return path
 
 

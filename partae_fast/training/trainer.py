@@ -218,6 +218,7 @@ class Trainer:
 
     def _set_learning_rate(self) -> int:
         """Set the learning rate of the next step; return for how many steps it stays."""
+        self._optimizer.factors = self.schedule.factors_at(self.step)
         self._optimizer.learning_rate = self.learning_rate_at(self.step)
         return self.schedule.until_next(self.step)
 

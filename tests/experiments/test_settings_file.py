@@ -12,8 +12,9 @@ from partae_fast.experiments.settings_file import read_settings, write_settings
 
 def test_settings_are_read_as_they_were_written(tmp_path):
     settings = {"steps": 2, "penalty": [0.75, 12.0], "frames": None}
-    path = write_settings(tmp_path, "stowell2015", settings)
+    path = write_settings(tmp_path, "stowell2015", settings, networks={"rate": 3})
     assert path.name == "settings.json" and read_settings(path, "stowell2015") == settings
+    assert json.loads(path.read_text())["networks"] == {"rate": 3}
 
 
 @pytest.mark.parametrize(

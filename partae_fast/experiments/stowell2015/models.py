@@ -72,7 +72,7 @@ def sweep_members(
     for mixture in mixtures:
         for seed in seeds:
             partitioned, denoising = _samplers(mixture, frames, seed)
-            shape = {
+            shape: dict[str, Any] = {
                 "bins": partitioned.bins,
                 "latents": SETTINGS.latents,
                 "taps": SETTINGS.taps,
