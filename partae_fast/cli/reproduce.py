@@ -187,7 +187,9 @@ def _lusterman2016(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
         "--figure", type=int_at_least(1), metavar="N", help="reproduce this figure only, 5 to 22 (default: all)"
     )
     experiment.add_argument(
-        "--as-program", action="store_true", help="follow the program of the thesis where it differs from the text"
+        "--as-program",
+        action="store_true",
+        help="also train the models of the thesis's program, beside those of its text",
     )
     experiment.add_argument(
         "--extras", action="store_true", help="also run the experiments that the thesis leaves to future work"
@@ -207,6 +209,9 @@ def _lusterman2016_files(parser: argparse.ArgumentParser) -> None:
 def _kim2015(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
     sizes = parser.add_argument_group(
         "sizes", "by default those of the paper, and smaller ones for the project's own test recordings"
+    )
+    sizes.add_argument(
+        "--clips", type=int_at_least(1), metavar="N", help="largest number of test clips of singing (default: all)"
     )
     sizes.add_argument("--hidden", type=int_at_least(1), metavar="N", help="units of a hidden layer")
     sizes.add_argument("--learning-rate", type=float, metavar="X", help="learning rate of training")
