@@ -238,8 +238,13 @@ def _hetherly2018(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
         "--mixtures",
         type=int_at_least(1),
         metavar="N",
-        help="test mixtures of training sources, and the same number of unseen sources (default: "
-        f"{defaults['mixtures']})",
+        help=f"test mixtures of speakers in training, and as many of other speakers (default: {defaults['mixtures']})",
+    )
+    parser.add_argument(
+        "--snmf-frames",
+        type=int_at_least(1),
+        metavar="N",
+        help="training frames of sparse NMF, of voices and of noises (default: 390625, or 20000 for small networks)",
     )
 
 
