@@ -30,5 +30,5 @@ class SpectrogramSettings:
 
     @property
     def asked(self) -> AskedSpectrogram:
-        """What of the spectrogram is set."""
+        """The settings of the spectrogram that are not None."""
         return AskedSpectrogram(**{entry.name: getattr(self, entry.name) for entry in fields(AskedSpectrogram)})

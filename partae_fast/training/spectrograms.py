@@ -4,7 +4,7 @@ import hashlib
 import logging
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from .. import labels as labelling
 from ..audio import files
 from ..audio.files import PathLike
+from ..audio.offset import centred, offset_window
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..masking.rules import quantile_of_power
 from .cache import Cache
 from .distributed import current
-from .material import Material, Source, check_apart, check_channels, labelled, samples_of
+from .material import NO_SOUND, Material, Source, check_apart, check_channels, labelled, samples_of
+from .silence import sounding_frames
 from .stored import excerpt, parts
 
 logger = logging.getLogger("partae_fast")
@@ -137,7 +139,7 @@ def prepare(
     every = [*signal_sources, *noise_sources]
     spectrogram = spectrogram_for(every, usual, asked)
     filled = None if cache is None else _filled(Cache(cache, spectrogram), every, progress)
-    signal, noise_only, noise_recordings = _features(spectrogram, signal_sources, noise_sources, filled)
+    signal, noise_only, noise_recordings = _features(spectrogram, signal_sources, noise_sources, filled, material)
     if match_noise and noise_recordings:
         _match(signal, noise_recordings, spectrogram)
     noise_only += noise_recordings
@@ -211,21 +213,47 @@ def _rate(usual: UsualSpectrogram, high: float, lowest_rate: int) -> int:
 
 
 def _features(
-    spectrogram: Spectrogram, signal_sources: list[Source], noise_sources: list[Source], cache: Cache | None
+    spectrogram: Spectrogram,
+    signal_sources: list[Source],
+    noise_sources: list[Source],
+    cache: Cache | None,
+    material: Material,
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Return magnitudes (frames, bins) of audio that may have signal, of labelled noise, and of noise recordings."""
+    """Return magnitudes (frames, bins) of audio that may have signal, of labelled noise, and of noise recordings.
+
+    Digital silence is left out of the noise.
+    """
     signal, noise, recorded_noise = [], [], []
+    any_silence = False
+
+    def sounding(features: "_Channel", mask: NDArray[np.bool_], name: str) -> list[Any]:
+        """Return the frames of noise that are in the mask and not digital silence."""
+        nonlocal any_silence
+        heard = mask & sounding_frames(features.magnitudes, features.level, spectrogram)
+        silent, count = int(mask.sum() - heard.sum()), int(mask.sum())
+        material.name_silence(name, silent / spectrogram.frame_rate, count / spectrogram.frame_rate)
+        any_silence |= silent > 0
+        return (
+            [features.magnitudes[heard] if silent or count < len(mask) else features.magnitudes] if heard.any() else []
+        )
+
     for source in signal_sources:
-        for magnitudes, seconds, channel in _magnitudes(spectrogram, source, cache):
+        for channel in _magnitudes(spectrogram, source, cache):
+            magnitudes = channel.magnitudes
             if source.events is None:
                 signal.append(magnitudes)
                 continue
-            timeline = labelling.Timeline.from_events(source.events, seconds, source.rules, source.name, channel)
-            for frames, kind in ((timeline.noise_frames, noise), (timeline.signal_frames, signal)):
-                mask = frames(len(magnitudes), spectrogram)
-                kind += [magnitudes[mask]] if mask.any() else []
+            timeline = labelling.Timeline.from_events(
+                source.events, channel.seconds, source.rules, source.name, channel.number
+            )
+            noise += sounding(channel, timeline.noise_frames(len(magnitudes), spectrogram), source.name)
+            mask = timeline.signal_frames(len(magnitudes), spectrogram)
+            signal += [magnitudes[mask]] if mask.any() else []
     for source in noise_sources:
-        recorded_noise += [magnitudes for magnitudes, *_ in _magnitudes(spectrogram, source, cache)]
+        for channel in _magnitudes(spectrogram, source, cache):
+            recorded_noise += sounding(channel, np.ones(len(channel.magnitudes), bool), source.name)
+    if not (noise or recorded_noise) and any_silence:
+        raise UserError(f"{NO_SOUND}; give other recordings")
     if not (noise or recorded_noise):
         raise UserError(
             "the labels leave no stretch that is noise-only; give noise, labels with gaps between events, or a shorter "
@@ -266,29 +294,38 @@ def _filled(cache: Cache, sources: list[Source], progress: bool | None) -> Cache
     return cache
 
 
-def _magnitudes(
-    spectrogram: Spectrogram, source: Source, cache: Cache | None
-) -> list[tuple[NDArray[np.float32], float, int]]:
-    """Return (magnitudes (frames, bins), length in seconds, channel from 1) of each channel that is not silent."""
+class _Channel(NamedTuple):
+    """Magnitudes (frames, bins) of a channel, the recording's length in seconds, the channel's number, and the RMS."""
+
+    magnitudes: Any
+    seconds: float
+    number: int  # from 1
+    level: float
+
+
+def _magnitudes(spectrogram: Spectrogram, source: Source, cache: Cache | None) -> list[_Channel]:
+    """Return each channel that is not silent."""
     if cache is not None and not isinstance(source.audio, tuple):
         return _cached(cache, spectrogram, source)
-    samples = samples_of(source, spectrogram.rate)
-    numbered = zip(samples.channels, samples.numbers, strict=True)
-    channels = [(spectrogram.magnitude(channel), samples.seconds, number) for channel, number in numbered]
-    loudest = max(_interior_level(magnitudes) for magnitudes, *_ in channels)
+    samples, window = samples_of(source, spectrogram.rate), offset_window(spectrogram)
+    channels = [
+        _Channel(spectrogram.magnitude(centred(channel, window)), samples.seconds, number, samples.level)
+        for channel, number in zip(samples.channels, samples.numbers, strict=True)
+    ]
+    loudest = max(_interior_level(channel.magnitudes) for channel in channels)
     if len(samples.channels[0]):
         _check_band(source, spectrogram, loudest, samples.level)
     return channels
 
 
-def _cached(cache: Cache, spectrogram: Spectrogram, source: Source) -> list[tuple[Any, float, int]]:
+def _cached(cache: Cache, spectrogram: Spectrogram, source: Source) -> list[_Channel]:
     """Return the channels of `_magnitudes` from the cache, on disk."""
     features = cache.features(source.audio)
     if not features.channels:
         files.require_sound(np.zeros(1), source.name)
     check_channels(source, len(features.channels), features.count)
     _check_band(source, spectrogram, features.loudest, features.level)
-    return [(magnitudes, features.seconds, channel) for channel, magnitudes in features.channels]
+    return [_Channel(stored, features.seconds, number, features.level) for number, stored in features.channels]
 
 
 def _check_band(source: Source, spectrogram: Spectrogram, loudest: float, level: float) -> None:

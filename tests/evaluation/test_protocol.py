@@ -1,5 +1,7 @@
 """The protocol's draw is what its docstring says, and what is chosen on one half is reported on the other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -142,7 +144,7 @@ def test_rows_and_tables_are_written_and_read(tmp_path):
     write_protocol(tmp_path, {"environment": environment(), "settings": {"seed": 3}, "summary": summary, "rows": rows})
     text = (tmp_path / "protocol.md").read_text()
     assert "seed 3" in text and "chosen on the other half: gate for half 0 and wiener for half 1" in text
-    assert "| lost where noise-only audio is 6 dB too quiet | +0.5 [+0.5, +0.5]; 0 below the input |" in text
+    assert "| loss if the noise-only audio is 6 dB too quiet | +0.5 [+0.5, +0.5]; 0 below the input |" in text
     assert (tmp_path / "protocol.png").stat().st_size > 10_000
     assert crossfit.summarise(read_protocol(tmp_path / "protocol.csv"), ["field"]) == summary
 
@@ -157,6 +159,20 @@ def test_run_has_a_row_for_each_case_method_and_seed(cases):
 
 
 SCENE = Scene("s", song(), hiss(3.0, 0), hiss(2.0, 1), RATE, (2000.0, 4500.0))
+
+
+def test_loud_mixtures_are_scaled_to_full_scale(cases):
+    case = next(case for case in cases if case.noise_only == "matched")
+    peaks = []
+
+    def system(mixture, noise_only, rate):
+        peaks.append(max(np.abs(mixture).max(), np.abs(noise_only).max()))
+        return mixture
+
+    loud = replace(case, scene=replace(case.scene, song=50 * case.scene.song))
+    rows = [protocol.run([own], {"ours": lambda seed: system}, []) for own in (case, loud)]
+    assert peaks[1] == pytest.approx(1)
+    assert rows[1][0]["si_sdr"] == pytest.approx(rows[0][0]["si_sdr"], abs=1e-4)
 
 
 def test_a_song_is_plainer_to_a_detector_with_less_noise():

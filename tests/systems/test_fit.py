@@ -74,7 +74,7 @@ def test_default_settings():
         "penalty": 100.0,
         "noise_only": 0.5,
         "batch": 8,
-        "filter_share": 0.5,
+        "filter_share": 0.75,
     }
     assert asdict(field.usual) == {"rate": 22050, "n_fft": 256, "hop": 64, "low": 80.0, "high": 11025.0}
     assert (field.optimizer, field.learning_rate, field.steps, field.match_noise) == ("adam", 2e-3, 2200, True)

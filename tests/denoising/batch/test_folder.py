@@ -187,3 +187,25 @@ def test_processes_are_distributed_over_the_devices(here, monkeypatch, jobs, ava
     monkeypatch.setattr(executors, "in_processes", in_processes)
     run(jobs=jobs)
     assert used == expected
+
+
+def test_what_cannot_be_read_in_a_folder_is_passed_over_and_named(here, monkeypatch):
+    monkeypatch.setattr("partae_fast.audio.phones.available", lambda: False)
+    Path("june/loop.wav").symlink_to("loop.wav")
+    Path("june/loop").symlink_to("loop")
+    Path("june/gone.wav").symlink_to("nowhere.wav")
+    os.mkfifo("june/pipe.wav")
+    Path("june/empty.wav").touch()
+    Path("june/memo.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    summary = run()
+    assert targets(summary.done) == RESULTS == results()
+    reasons = {outcome.job.source.name: outcome.reason for outcome in summary.failed}
+    assert reasons == {
+        "gone.wav": "june/gone.wav: cannot be read: No such file or directory; check the path",
+        "loop.wav": "june/loop.wav: cannot be read: Too many levels of symbolic links; check the path",
+        "loop": "june/loop: cannot be read: Too many levels of symbolic links; repair or remove it",
+        "empty.wav": "june/empty.wav: is empty, 0 bytes; copy it again from its source",
+        "memo.m4a": "june/memo.m4a: .m4a files need PyAV; pip install 'partae-fast[phones]', or convert it to WAV or "
+        "FLAC",
+        "pipe.wav": "june/pipe.wav: is not a regular file; save its content to a file first",
+    }
