@@ -104,8 +104,8 @@ def _recordings(
     seconds = [sum(len(r) for recordings in part.values() for r in recordings) / rate for part in training]
     description = (
         f"Training: {len(training[0])} voices, {seconds[0]:.0f} s, and {len(training[1])} noises, {seconds[1]:.0f} s; "
-        f"held out: voices {', '.join(parts['out-of-set tests speech'])}; tests: other files of the same noises, "
-        f"{', '.join(parts['tests noise'])}."
+        f"held out: voices {', '.join(parts['out-of-set tests speech'])}; tests: other files of the same noises, or "
+        f"other times of a noise with one file, {', '.join(parts['tests noise'])}."
     )
     return Recordings(
         *training,

@@ -20,6 +20,8 @@ from .scores import (
     mean_over_noises,
 )
 
+_LISTED = 20  # models that diverged
+
 
 def claims_markdown(conditions: Mapping[str, str], rows: Sequence[Row]) -> str:
     """Return the text of claims.md: the claims of the first configuration, and all configurations beside each other.
@@ -52,6 +54,8 @@ def claims_markdown(conditions: Mapping[str, str], rows: Sequence[Row]) -> str:
         "partitioned model is the reconstruction of its foreground; at 0 % it is the whole reconstruction.",
     ]
     diverged = [f"{name} ({snr:.1f} dB)" for name, snr in diverged_models(rows)]
+    if len(diverged) > _LISTED:
+        diverged = [*diverged[:_LISTED], f"and {len(diverged) - _LISTED} others"]
     if diverged:
         lines += [
             "",
