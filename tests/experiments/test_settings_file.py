@@ -1,6 +1,7 @@
 """Settings files: written by runs, read by `partae reproduce --config`, and rejected in one line if unsuitable."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,14 @@ def test_options_have_priority_over_the_file(tmp_path, monkeypatch):
     monkeypatch.setitem(reproduce._PAPERS, "lusterman2016", replaced)
     assert cli.main(["reproduce", "lusterman2016", "--config", str(path), "--steps", "50", "-q"]) == 0
     assert calls == [(50, True, False, 3, 0)]
+
+
+@pytest.mark.parametrize("name", reproduce._PAPERS)
+def test_settings_of_the_paper_are_accepted(name):
+    path = Path(reproduce.__file__).resolve().parents[2] / "bench" / "results" / name / "paper.json"
+    settings = reproduce._settings_in(str(path), name)
+    stored = read_settings(path, name)
+    assert settings == {key: value for key, value in stored.items() if value is not False} and "seed" in settings
 
 
 @pytest.mark.parametrize("name", reproduce._PAPERS)
