@@ -11,6 +11,7 @@ import torch
 from partae_fast.kernels._cpu.jit import kernel
 from partae_fast.kernels._cpu.threads import next_unit, spread, wait_until_done
 from partae_fast.kernels._cuda.common import Kernel
+from partae_fast.kernels.tf32 import tf32
 
 from .timing import measure
 
@@ -83,18 +84,14 @@ def _of_cpu(rounds: int) -> dict[str, Any]:
 def _of_gpu(rounds: int) -> dict[str, Any]:
     bandwidths = _bandwidths("cuda", GPU_SETS, rounds)
     seconds = _quick({"launch": _launch(), "replay of 10 launches": _replay()}, "cuda", rounds)
-    before = torch.backends.cuda.matmul.allow_tf32
-    try:
-        torch.backends.cuda.matmul.allow_tf32 = False
+    with tf32(False):
         rates = _rates("cuda", 8192, {}, rounds)
-        torch.backends.cuda.matmul.allow_tf32 = True
-        tf32 = _rates("cuda", 8192, {}, rounds)
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+    with tf32(True):
+        tf32_rates = _rates("cuda", 8192, {}, rounds)
     limits: dict[str, Any] = {
         "rates": rates,
         "flop_per_s": max(rates.values()),
-        "tf32_flop_per_s": max(tf32.values()),
+        "tf32_flop_per_s": max(tf32_rates.values()),
         "bandwidths": bandwidths,
         "bytes_per_s": bandwidths[-1][1],
         "launch_seconds": seconds["launch"],

@@ -27,6 +27,7 @@ ARCHIVE = "results.tar.gz"
 CEILINGS = "ceilings.json"
 ROW = "row: "  # begins a line of a task's output that holds a row, in JSON
 CALL_SECONDS = 540.0  # of the 600 that a call may take
+PATIENCE = 1000  # milliseconds: a step takes less than one
 KILL_SECONDS = 5.0  # from the end of a task's time until it is killed
 
 PAPER = "16,512,32,32,9,16"  # B,N,H,K,M,P
@@ -55,6 +56,7 @@ class Task:
     command: tuple[str, ...]
     seconds: float
     group: str = ""
+    patience: int = 0  # milliseconds until a grid barrier that is never complete ends the kernel; 0 is for ever
 
 
 def _probe(*arguments: str) -> tuple[str, ...]:
@@ -77,15 +79,15 @@ def call_1(out: Path) -> Iterator[Task]:
         for shape in (PAPER, LARGE, *OTHERS):
             yield Task(f"compile {backend} {shape}", _probe("compile", backend, shape), 180, "compile")
     for plan in PLANS:
-        yield Task(f"compile {plan}", _probe("compile", "cuda", PAPER, plan), 180, "compile")
+        yield Task(f"compile {plan}", _probe("compile", "cuda", PAPER, plan), 180, "compile", PATIENCE)
     for cluster in (1, 2, 4, 8):
         yield Task(f"barrier {cluster}", _probe("barrier", str(cluster)), 30)
     for plan in PLANS:
-        yield Task(f"check {plan}", _probe("check", PAPER, plan), 60)
-    yield Task("check population", _probe("check", PAPER, "models=4"), 60)
+        yield Task(f"check {plan}", _probe("check", PAPER, plan), 60, patience=PATIENCE)
+    yield Task("check population", _probe("check", PAPER, "models=4"), 60, patience=PATIENCE)
     for plan in PLANS[:3]:
         sanitizer = ("compute-sanitizer", "--error-exitcode", "9", *_probe("check", "3,41,8,8,3,4", plan))
-        yield Task(f"sanitizer {plan}", sanitizer, 90, "sanitizer")
+        yield Task(f"sanitizer {plan}", sanitizer, 90, "sanitizer", 10 * PATIENCE)
     for version in ("partae cuda", "partae triton", "PyTorch eager"):
         yield _step(version, PAPER, "float32", out)
 
@@ -94,7 +96,7 @@ def call_2(out: Path) -> Iterator[Task]:
     """GPU tests in 12 processes; then training steps at the paper's shape and at a large batch."""
     for paths in TESTS:
         plain = ("-q", "-o", "addopts=", "-m", "gpu", "-n", "12", "--dist", "worksteal", "--timeout", "120")
-        yield Task(f"test {paths}", (sys.executable, "-m", "pytest", *plain, *paths.split()), 200)
+        yield Task(f"test {paths}", (sys.executable, "-m", "pytest", *plain, *paths.split()), 200, "", 10 * PATIENCE)
     graph = "CUDA graph of "
     versions = ("partae cuda", "partae triton", "PyTorch eager", "torch.compile", graph + "PyTorch eager")
     for shape in (PAPER, LARGE):
@@ -178,7 +180,7 @@ def _run_task(task: Task, out: Path, end: float) -> dict[str, Any]:
     log = out / "logs" / (re.sub(r"[^\w.-]+", "_", task.name) + ".log")
     log.parent.mkdir(exist_ok=True)
     path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PARTAE_PATIENCE": str(task.patience)}
     start = time.monotonic()
     with log.open("wb") as output:
         try:

@@ -21,7 +21,7 @@ import gc
 import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from partae_fast.kernels import OPS, implementation
+from partae_fast.kernels.tf32 import tf32
 from partae_fast.kernels.train_steps import RULES, TrainingRun, fresh_state
 from partae_fast.sampling.crops import CropSampler
 from partae_fast.training.steps import train_steps
@@ -61,15 +62,9 @@ CONFIGURATIONS = [
 ON_GPU = [{"B": 4096, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16}]
 
 
-@contextmanager
-def rounding(kind: str):
+def rounding(kind: str) -> AbstractContextManager:
     """Inside, PyTorch's products and convolutions on a GPU, and ours, round as `kind` says."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind == "tf32"
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    return tf32(kind == "tf32")
 
 
 def make_sampler(shape: dict[str, int], device: str, seed: int = 0) -> CropSampler:

@@ -39,6 +39,6 @@ On the CPU decode raises ValueError for a position outside its window; on a GPU 
 touches become NaN. The mathematics of each pass is in `partae_fast.reference`.
 """
 
-from .registry import OPS, Backend, BackendUnavailable, backends, implementation, resolve
+from .registry import OPS, Backend, BackendUnavailable, backends, dispatch, implementation, resolve
 
-__all__ = ["OPS", "Backend", "BackendUnavailable", "backends", "implementation", "resolve"]
+__all__ = ["OPS", "Backend", "BackendUnavailable", "backends", "dispatch", "implementation", "resolve"]

@@ -7,19 +7,24 @@ import importlib.util
 import logging
 import os
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 logger = logging.getLogger("partae_fast")
+Result = TypeVar("Result")
 
 
 class BackendUnavailable(RuntimeError):
     """Raised if the requested back-end cannot run; the message says reason and what to do."""
+
+
+class BackendFailed(BackendUnavailable):
+    """Raised if a back-end cannot compile or launch its kernels, whatever the request."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +144,13 @@ def resolve(
     dtype: torch.dtype,
     refuses: Callable[[ModuleType], str | None] | None = None,
     preferred: str | None = None,
+    passed_over: Mapping[str, str] | None = None,
 ) -> str:
     """Return the name of the back-end that runs `op` for tensors of `dtype` on `device`.
 
     "auto" selects `preferred` if it can run, else the fastest that can, and logs each choice once. Any other name is
     returned, or raises BackendUnavailable. `refuses` returns reason an implementation cannot run the request, or None.
+    `passed_over` has back-ends that "auto" does not select, and why.
     """
     if backend != "auto":
         if backend not in backends() and (op, backend) not in _candidates:
@@ -152,14 +159,14 @@ def resolve(
         if refusal:
             raise BackendUnavailable(f"back-end {backend} cannot run {op} here: {refusal}")
         return backend
-    if refuses is None:
+    if refuses is None and not passed_over:
         return _fastest(op, device, dtype)
-    return _first_able(op, device, dtype, refuses, preferred)
+    return _first_able(op, device, dtype, refuses or (lambda module: None), preferred, passed_over or {})
 
 
 @functools.cache
 def _fastest(op: str, device: torch.device, dtype: torch.dtype) -> str:
-    return _first_able(op, device, dtype, lambda module: None, None)
+    return _first_able(op, device, dtype, lambda module: None, None, {})
 
 
 def _first_able(
@@ -168,11 +175,13 @@ def _first_able(
     dtype: torch.dtype,
     refuses: Callable[[ModuleType], str | None],
     preferred: str | None,
+    passed_over: Mapping[str, str],
 ) -> str:
     refusals = []
     names = [name for name in OPS[op].backends[::-1] if name != preferred]
     for name in [preferred, *names] if preferred in OPS[op].backends else names:
-        refusal = _refusal(op, name, device, dtype) or refuses(implementation(op, name))
+        refusal = passed_over.get(name) or _failures.get((op, name, device)) or _refusal(op, name, device, dtype)
+        refusal = refusal or refuses(implementation(op, name))
         if refusal is None:
             reason = f" ({'; '.join(refusals)})" if refusals else ""
             _log_once(f"{op} on {device}, {dtype}: back-end {name}{reason}")
@@ -181,9 +190,51 @@ def _first_able(
     raise BackendUnavailable(f"no back-end can run {op}: {'; '.join(refusals)}")
 
 
+def dispatch(
+    op: str,
+    backend: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    call: Callable[[ModuleType], Result],
+    refuses: Callable[[ModuleType], str | None] | None = None,
+    preferred: str | None = None,
+) -> Result:
+    """Return call(module), with the implementation that `resolve` selects.
+
+    With "auto", an implementation that raises BackendUnavailable is passed over, with one warning: for this call, or if
+    it raises BackendFailed for all later calls on the device.
+    """
+    passed_over: dict[str, str] = {}
+    while True:
+        name = resolve(op, backend, device, dtype, refuses, preferred, passed_over)
+        try:
+            return call(implementation(op, name))
+        except BackendUnavailable as error:
+            if backend != "auto":
+                raise
+            passed_over[name] = str(error)
+            if isinstance(error, BackendFailed):
+                _failures[op, name, device] = str(error)
+                _fastest.cache_clear()
+            _warn_once(f"{op} on {device}: back-end {name} is passed over: {error}")
+
+
+_failures: dict[tuple[str, str, torch.device], str] = {}  # by op, back-end and device
+
+
 @functools.cache
 def _log_once(message: str) -> None:
     logger.info("%s", message)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logger.warning("%s", message)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first 300 characters of an error's message, in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def implementation(op: str, backend: str) -> ModuleType:

@@ -4,10 +4,12 @@ For each architecture and model size that matters, a run in each precision, a po
 prints the plan, registers and stack a thread, shared memory a block, and with --instructions what the machine code is
 made of. Exits with 1 where a kernel has a stack: it spills registers to memory.
 
-NVRTC does it where it is installed, as it does where there is a GPU (pip install nvidia-cuda-nvrtc), else nvcc. The
-figures are read by the `cuobjdump` that comes with Triton.
+NVRTC does it where it is installed, as it does where there is a GPU (pip install nvidia-cuda-nvrtc), else nvcc, with
+the options that CuPy passes. `--compiler nvcc` or the path of a libnvrtc.so takes another version. The figures are read
+by the `cuobjdump` that comes with Triton.
 """
 
+import argparse
 import ctypes
 import functools
 import importlib.util
@@ -26,11 +28,22 @@ from compile_triton import Usage, figures, usage_of
 from partae_fast.kernels._cuda.common import assumed_limits, options, source
 from partae_fast.kernels.train_steps.cuda import EXTRAS, PRECISIONS, Plan, plan, why_not
 
-# Compute capability, shared memory that a block may have, multiprocessors: of an A100, an H200 and a B200.
+# Compute capability, shared memory that a block may have, multiprocessors: of an A100, an RTX A6000, an L40S, an H200,
+# a B200 and an RTX 5090.
 CARDS = {
     arch: assumed_limits(arch, *sizes)
-    for arch, sizes in {80: (166912, 108), 90: (232448, 132), 100: (232448, 148)}.items()
+    for arch, sizes in {
+        80: (166912, 108),
+        86: (101376, 84),
+        89: (101376, 142),
+        90: (232448, 132),
+        100: (232448, 148),
+        120: (101376, 170),
+    }.items()
 }
+SMALLER = (86, 89, 120)  # for these the first and the last of SIZES are compiled
+# What CuPy adds to the options of a RawModule, apart from folders of headers, which the kernels do not include.
+CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
 SIZES = {  # B, N, H, K, M, P
     "B16 N512 H32 K32 M9 P16": (16, 512, 32, 32, 9, 16),
     "B16 N320 H64 K32 M9 P4": (16, 320, 64, 32, 9, 4),
@@ -43,8 +56,13 @@ SIZES = {  # B, N, H, K, M, P
 POPULATION = 60  # runs
 
 
+COMPILER = "PARTAE_CUDA_COMPILER"  # an environment variable: "nvcc", or the path of a libnvrtc.so
+
+
 def nvrtc() -> ctypes.CDLL | None:
-    """The library of the nvidia-cuda-nvrtc package, or of the system."""
+    """The library that COMPILER names, that of the nvidia-cuda-nvrtc package, or that of the system."""
+    if compiler := os.environ.get(COMPILER):
+        return None if compiler == "nvcc" else ctypes.CDLL(compiler)
     package = importlib.util.find_spec("nvidia")
     folders = [Path(folder) for folder in package.submodule_search_locations or ()] if package else []
     found = [str(file) for folder in folders for file in folder.glob("*/lib/libnvrtc.so.*")]
@@ -63,8 +81,9 @@ def cubin(text: str, macros: Mapping[str, int], architecture: int) -> bytes:
         return _cubin_by_nvcc(text, macros, architecture)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
-    given = [option.encode() for option in (*options(macros), f"--gpu-architecture=sm_{architecture}")]
-    status = library.nvrtcCompileProgram(program, len(given), (ctypes.c_char_p * len(given))(*given))
+    flags = (*options(macros), CUPY_OPTIONS[0], f"-arch=sm_{architecture}", *CUPY_OPTIONS[1:])  # in CuPy's order
+    encoded = [flag.encode() for flag in flags]
+    status = library.nvrtcCompileProgram(program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded))
     read, measure = (
         (library.nvrtcGetProgramLog, library.nvrtcGetProgramLogSize)
         if status
@@ -89,7 +108,8 @@ def _cubin_by_nvcc(text: str, macros: Mapping[str, int], architecture: int) -> b
     with tempfile.TemporaryDirectory() as folder:
         file, result = Path(folder) / "kernel.cu", Path(folder) / "kernel.cubin"
         file.write_text(text)
-        command = [compiler, "-cubin", f"-arch=sm_{architecture}", *options(macros), str(file), "-o", str(result)]
+        flags = f"-arch=sm_{architecture}", *options(macros), CUPY_OPTIONS[0]  # the other is NVRTC's
+        command = [compiler, "-cubin", *flags, str(file), "-o", str(result)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stderr)
@@ -111,6 +131,8 @@ def tasks() -> list[tuple[str, int, int, Plan | None]]:
     found = []
     for label, shape in SIZES.items():
         for architecture, limits in CARDS.items():
+            if architecture in SMALLER and label not in (next(iter(SIZES)), next(reversed(SIZES))):
+                continue
             if why_not(shape, limits, 1, 1):
                 found.append((label, architecture, 1, None))
                 continue
@@ -147,4 +169,10 @@ def main(instructions: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main("--instructions" in sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--instructions", action="store_true", help="list what the machine code is made of")
+    parser.add_argument("--compiler", help='"nvcc", or the path of a libnvrtc.so')
+    arguments = parser.parse_args()
+    if arguments.compiler:
+        os.environ[COMPILER] = arguments.compiler  # worker processes inherit it
+    sys.exit(main(arguments.instructions))

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from partae_fast.kernels._triton import common, frame_windows
@@ -68,6 +68,7 @@ class Usage:
     stack: int
     shared: int
     cubin: bytes = field(repr=False)
+    ptx: str = field(repr=False, default="")
 
     @functools.cached_property
     def instructions(self) -> dict[str, int]:
@@ -117,7 +118,8 @@ def compile_kernel(kernel, arguments: dict, architecture: int, **options) -> Usa
             attributes[(i,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    return usage_of(compiled.asm["cubin"], compiled.metadata.shared)
+    usage = usage_of(compiled.asm["cubin"], compiled.metadata.shared)
+    return replace(usage, ptx=compiled.asm["ptx"])
 
 
 def parameters(kernel, size: Size, kind: str, tile: dict, **flags) -> tuple[dict, dict]:

@@ -77,6 +77,18 @@ def shared_data():
     return find
 
 
+@pytest.fixture(autouse=True)
+def products_in_float32(request):
+    """Forbid TF32 in Triton and on a GPU, where PyTorch allows it in convolutions unless told otherwise."""
+    if "gpu" not in request.keywords and os.environ.get("TRITON_INTERPRET") != "1":
+        yield
+        return
+    from partae_fast.kernels.tf32 import tf32
+
+    with tf32(False):
+        yield
+
+
 def pytest_collection_modifyitems(items):
     """Run slow tests first, and skip `gpu` tests without a GPU.
 

@@ -5,6 +5,11 @@
 // between the two through this file.
 #pragma once
 
+// Milliseconds that a block waits in a grid barrier until it ends the launch with an error; with 0 it waits for ever.
+#ifndef PATIENCE
+#define PATIENCE 0
+#endif
+
 #ifndef __CUDACC__
 #include "shim.h"
 #else
@@ -60,6 +65,13 @@ DEVICE unsigned int acquire(unsigned int* counter) {
     return seen;
 }
 
+DEVICE unsigned long long nanoseconds() {
+    unsigned long long now;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+    return now;
+}
+DEVICE void give_up() { asm volatile("trap;"); }
+
 // For memory that other blocks rewrite within a launch: loads from the second-level cache, which all blocks share.
 template <class Number>
 DEVICE Number load_shared_by_all(const Number* at) {
@@ -114,15 +126,17 @@ DEVICE float dot(const float4& a, const float4& b, float sum) {
     return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
 }
 
-// A barrier over all blocks of a resident grid, in two halves. `counter` is 0 at the start of a launch; `arrivals`
-// counts the barriers so far in this launch.
+// A barrier over all blocks of a resident grid, in two halves. `counter` is 0 at first; `arrivals` counts the barriers
+// since.
 DEVICE void grid_arrive(unsigned int* counter) {
     block_barrier();  // what all threads of the block wrote is released with thread 0's arrival
     if (thread_index() == 0) release_add(counter);
 }
 DEVICE void grid_wait(unsigned int* counter, unsigned int arrivals) {
-    if (thread_index() == 0)
-        while ((int)(acquire(counter) - arrivals * block_count()) < 0) {
-        }
+    if (thread_index() == 0) {
+        const unsigned long long start = PATIENCE ? nanoseconds() : 0;
+        while ((int)(acquire(counter) - arrivals * block_count()) < 0)
+            if (PATIENCE && nanoseconds() - start > PATIENCE * 1000000ull) give_up();
+    }
     block_barrier();
 }

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..registry import BackendUnavailable
+from ..registry import BackendFailed, BackendUnavailable, one_line
 
 KERNELS = Path(__file__).resolve().parents[1]
 CLUSTERS = (1, 2, 4, 8)  # blocks in a cluster; larger ones are not portable
@@ -125,7 +125,15 @@ COOPERATIVE, CLUSTER_DIMENSION = 2, 4  # CUlaunchAttributeID
 
 @functools.cache
 def _driver() -> ctypes.CDLL:
-    return ctypes.CDLL("libcuda.so.1")
+    try:
+        return ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise BackendFailed(f"the CUDA driver cannot be loaded: {one_line(error)}; use backend='eager'") from error
+
+
+# CUresult of a kernel that ran before, such as that of an illegal address: no kernel of this process can run any more.
+FATAL = (214, 220, 226, 700, 702, 709, 710, *range(714, 720), 721)
+OUT_OF_MEMORY = 2
 
 
 def _check(status: int, doing: str) -> None:
@@ -134,7 +142,10 @@ def _check(status: int, doing: str) -> None:
     name = ctypes.c_char_p()
     _driver().cuGetErrorName(status, ctypes.byref(name))
     error = (name.value or b"").decode() or f"error {status}"
-    raise BackendUnavailable(f"CUDA failed to {doing}: {error}; use backend='triton' or 'eager'")
+    if status in FATAL:
+        raise RuntimeError(f"CUDA failed to {doing}, because an earlier kernel failed: {error}; restart the process")
+    kind = BackendUnavailable if status == OUT_OF_MEMORY else BackendFailed
+    raise kind(f"CUDA failed to {doing}: {error}; use backend='triton' or 'eager'")
 
 
 @dataclass(frozen=True)
@@ -152,15 +163,18 @@ class Kernel:
     function: int
     owner: Any  # keeps the module loaded
 
-    def _configuration(self, blocks: int, stream: int) -> _Configuration:
+    def _configuration(self, blocks: int, stream: int, cooperative: bool) -> _Configuration:
         attributes = [_Attribute(CLUSTER_DIMENSION, 0, (self.cluster, 1, 1))] if self.cluster > 1 else []
-        attributes += [_Attribute(COOPERATIVE, 0, (1,))] if self.cooperative else []
+        attributes += [_Attribute(COOPERATIVE, 0, (1,))] if cooperative else []
         array = (_Attribute * len(attributes))(*attributes)
         sizes = (blocks, 1, 1), (self.threads, 1, 1), self.shared
         return _Configuration(*sizes, stream, array, len(attributes))
 
     def resident(self) -> int:
-        """Return how many clusters of this kernel are resident at once, with at most one block on a multiprocessor."""
+        """Return how many clusters of this kernel are resident at once, with at most one block on a multiprocessor.
+
+        It is 0 if the driver refuses clusters of this size.
+        """
         count = ctypes.c_int()
         doing = f"count the blocks of {self.name} that fit"
         if self.cluster == 1:
@@ -168,14 +182,17 @@ class Kernel:
             function = ctypes.c_void_p(self.function)
             _check(query(ctypes.byref(count), function, self.threads, ctypes.c_size_t(self.shared)), doing)
             return min(count.value, 1) * torch.cuda.get_device_properties().multi_processor_count
-        configuration = self._configuration(self.cluster, 0)
+        # The query need not take every attribute of a launch.
+        configuration = self._configuration(self.cluster, 0, cooperative=False)
         query = _driver().cuOccupancyMaxActiveClusters
-        _check(query(ctypes.byref(count), ctypes.c_void_p(self.function), ctypes.byref(configuration)), doing)
-        return count.value
+        status = query(ctypes.byref(count), ctypes.c_void_p(self.function), ctypes.byref(configuration))
+        if status in FATAL:
+            _check(status, doing)
+        return 0 if status else count.value
 
     def launch(self, blocks: int, argument: np.ndarray, stream: int) -> None:
         """Run the kernel with one structure as its argument."""
-        configuration = self._configuration(blocks, stream)
+        configuration = self._configuration(blocks, stream, self.cooperative)
         arguments = (ctypes.c_void_p * 1)(argument.ctypes.data)
         start = _driver().cuLaunchKernelEx
         doing = (
@@ -195,9 +212,9 @@ def compiled(
         try:
             kernel = cupy.RawModule(code=source(path), options=options(macros)).get_function(name)
             kernel.max_dynamic_shared_size_bytes = shared
-        except (cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError) as error:
-            raise BackendUnavailable(
-                f"{name} with {shared} bytes of shared memory a block cannot be prepared: {error};"
+        except (cupy.cuda.compiler.CompileException, RuntimeError, OSError) as error:  # errors of the driver are too
+            raise BackendFailed(
+                f"{name} with {shared} bytes of shared memory a block cannot be prepared: {one_line(error)};"
                 " use backend='triton' or 'eager'"
             ) from error
         return Kernel(name, threads, cluster, shared, cooperative, kernel.kernel.ptr, kernel)

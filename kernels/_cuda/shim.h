@@ -9,8 +9,11 @@
 #include <atomic>
 #include <barrier>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <thread>
@@ -121,6 +124,14 @@ DEVICE void release_add(unsigned int* counter) {
 DEVICE unsigned int acquire(unsigned int* counter) {
     std::this_thread::yield();
     return std::atomic_ref<unsigned int>(*counter).load(std::memory_order_acquire);
+}
+
+DEVICE unsigned long long nanoseconds() {
+    return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+[[noreturn]] DEVICE void give_up() {
+    std::fputs("a block waited too long in a grid barrier\n", stderr);
+    std::_Exit(70);
 }
 
 template <class Number>

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 
 import torch
 from torch import Tensor
@@ -11,9 +12,11 @@ os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 import triton
 import triton.language as tl
+from triton.errors import TritonError
 from triton.runtime.errors import OutOfResources
 
-from ..registry import BackendUnavailable
+from ..registry import BackendFailed, BackendUnavailable, interpreting, one_line
+from ..tf32 import Switch, tf32_allowed
 
 PROGRAMS_MAX = 2**31 - 1  # CUDA's limit on the first axis of a grid
 PASS_PARTS_MAX = 2048  # programs that store a partial sum: enough to fill a GPU, few enough to add at once
@@ -33,6 +36,34 @@ def launch(kernel, programs: int, /, **arguments) -> None:
         raise BackendUnavailable(
             f"{name} needs {error.required} of {error.name}, this GPU has {error.limit}; use backend='eager'"
         ) from error
+    except Exception as error:
+        if not _before_it_ran(error):
+            raise
+        raise BackendFailed(f"{name} cannot be compiled or launched: {one_line(error)}; use backend='eager'") from error
+
+
+# In errors of a kernel that ran before: no kernel of this process can run any more.
+FATAL = (
+    "illegal",
+    "misaligned address",
+    "launch failure",
+    "timed out",
+    "device-side assert",
+    "hardware stack error",
+    "address space",
+    "program counter",
+    "uncorrectable",
+    "context is destroyed",
+)
+
+
+def _before_it_ran(error: Exception) -> bool:
+    """Return whether an error is one of the compiler or the driver, and another back-end may still run."""
+    if interpreting():
+        return False
+    if isinstance(error, (TritonError, OSError, subprocess.SubprocessError)):
+        return True
+    return type(error) is RuntimeError and not any(word in str(error).lower() for word in FATAL)
 
 
 def check_counts(**counts: int) -> None:
@@ -47,14 +78,42 @@ def power_of_two(count: int, least: int, most: int) -> int:
     return min(max(triton.next_power_of_2(count), least), most)
 
 
-def tensor_cores(x: Tensor) -> bool:
+def tensor_cores(x: Tensor, switch: Switch) -> bool:
     """Return whether products of `x` may run on tensor cores: float32 only if PyTorch's switch allows TF32."""
-    return x.dtype != torch.float32 or bool(torch.backends.cuda.matmul.allow_tf32)
+    return x.dtype != torch.float32 or tf32_allowed(switch)
 
 
-def precision_of(x: Tensor) -> str:
+def precision_of(x: Tensor, switch: Switch) -> str:
     """Return the `input_precision` of `tl.dot` for `x`."""
-    return "tf32" if tensor_cores(x) else "ieee"
+    return "tf32" if tensor_cores(x, switch) else "ieee"
+
+
+if interpreting():
+
+    @triton.jit
+    def to_tf32(x):
+        """Return float32 numbers with the bits that `cvt.rna.tf32.f32` gives: half is rounded away from zero."""
+        bits = x.to(tl.int32, bitcast=True)
+        finite = (bits & 0x7F800000) != 0x7F800000
+        return tl.where(finite, (bits + 0x1000) & -0x2000, bits).to(tl.float32, bitcast=True)
+
+else:
+
+    @triton.jit
+    def to_tf32(x):
+        """Return float32 numbers rounded to TF32: 10 bits of mantissa, half away from zero."""
+        return tl.inline_asm_elementwise(
+            "cvt.rna.tf32.f32 $0, $1;", "=r,r", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
+
+
+@triton.jit
+def product(a, b, total, PRECISION: tl.constexpr):
+    """Return total + a @ b. In TF32 the operands are rounded, which tensor cores would truncate: twice the error."""
+    if PRECISION == "tf32" and a.dtype == tl.float32:
+        a = to_tf32(a)
+        b = to_tf32(b)
+    return tl.dot(a, b, total, input_precision=PRECISION)
 
 
 @triton.jit

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..phases import phases, summed
-from .common import add_up, check_counts, launch, power_of_two, precision_of, tl, triton
+from .common import add_up, check_counts, launch, power_of_two, precision_of, product, tl, triton
 
 PARTS = 256  # partial sums of a gradient of weights, at most
 
@@ -54,11 +54,16 @@ def convolve_rows(
         x = under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first_n, first_h, span_h)
         mask_w = (offs_k < reads)[:, None] & (offs_d < filters)[None, :]
         w = tl.load(w_ptr + offs_k[:, None] * filters + offs_d[None, :], mask=mask_w, other=0.0)
-        z = tl.dot(x, w.to(x.dtype), z, input_precision=PRECISION)
+        z = product(x, w.to(x.dtype), z, PRECISION)
     return z
 
 
-@triton.jit
+# Only channels and filters determine how numbers are loaded. If others were specialised, by whether they are 1 or a
+# multiple of 16, an up-sampling would compile nine variants, and other shapes more.
+_PLACES = ["first_n", "first_h", "span_h", "place_n", "place_h", "copies_n", "copies_h"]
+
+
+@triton.jit(do_not_specialize=["positions", "frames", "bins", "reads", "p", "q", *_PLACES])
 def convolve_kernel(
     out_ptr,  # (B, p N, q H, D)
     x_ptr,  # (B, N, H, C)
@@ -125,7 +130,7 @@ def convolve_kernel(
             tl.store(out_ptrs, z.to(out_ptr.dtype.element_ty), mask=mask_out)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["positions", "blocks_per_part", "frames", "bins", "first", "span", "reads"])
 def gradient_of_weight_kernel(
     partials_ptr,  # (parts, reads, D)
     x_ptr,  # (B, N, H, C)
@@ -158,7 +163,7 @@ def gradient_of_weight_kernel(
         x = under(x_ptr, row, n, h, used, offs_k, reads, frames, bins, channels, first, first, span)
         grad_ptrs = grad_ptr + (row * filters)[:, None] + offs_d[None, :]
         grad = tl.load(grad_ptrs, mask=used[:, None] & mask_d[None, :], other=0.0)
-        total = tl.dot(tl.trans(x), grad.to(x.dtype), total, input_precision=PRECISION)
+        total = product(tl.trans(x), grad.to(x.dtype), total, PRECISION)
     offs_out = (part.to(tl.int64) * reads + offs_k)[:, None] * filters + offs_d[None, :]
     tl.store(partials_ptr + offs_out, total, mask=(offs_k < reads)[:, None] & mask_d[None, :])
 
@@ -233,7 +238,7 @@ def convolve_phase(
         copies_n=copies_n,
         copies_h=copies_h,
         RELU=relu,
-        PRECISION=precision_of(x),
+        PRECISION=precision_of(x, "convolution"),
         **tile,
     )
 
@@ -262,7 +267,7 @@ def gradient_of_weight(x: Tensor, grad: Tensor, span: int) -> Tensor:
         first=-(span // 2),
         span=span,
         reads=reads,
-        PRECISION=precision_of(x),
+        PRECISION=precision_of(x, "convolution"),
         **tile,
     )
     return add_up(partials, torch.empty(partials.shape[1:], dtype=x.dtype, device=x.device))

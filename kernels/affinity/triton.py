@@ -8,7 +8,7 @@ order. A label out of range makes the loss NaN.
 import torch
 from torch import Tensor
 
-from .._triton.common import add_up, check_counts, launch, power_of_two, precision_of, tl, triton
+from .._triton.common import add_up, check_counts, launch, power_of_two, precision_of, product, tl, triton
 from .._triton.embeddings import inverse_length, squash, tile_of
 from .scales import scales
 
@@ -49,8 +49,8 @@ def products_kernel(
         weight, labels = weight_and_label(weights_ptr, labels_ptr, first + offs_p, mask_p, sources)
         members = tl.where(labels[:, None] == offs_s[None, :], weight[:, None], 0.0)  # (BLOCK_P, BLOCK_S)
         transposed = tl.trans(units)
-        among = tl.dot(transposed, weight[:, None] * units, among, input_precision=PRECISION)
-        across = tl.dot(transposed, members, across, input_precision=PRECISION)
+        among = product(transposed, weight[:, None] * units, among, PRECISION)
+        across = product(transposed, members, across, PRECISION)
         sizes += tl.sum(members, axis=0)
     entry = part.to(tl.int64) * batch + item
     offs_g = (entry * size + offs_d[:, None]) * size + offs_d[None, :]
@@ -104,7 +104,7 @@ def gradient_kernel(
     among = tl.load(among_ptr + offs_g, mask=mask_d[:, None] & mask_d[None, :], other=0.0)
     offs_c = (item * size + offs_d[None, :]) * sources + labels[:, None]
     of_label = tl.load(across_ptr + offs_c, mask=mask_d[None, :] & in_range[:, None], other=0.0)  # (BLOCK_P, BLOCK_D)
-    grad = weight[:, None] * (tl.dot(units, among, input_precision=PRECISION) - of_label)
+    grad = weight[:, None] * (product(units, among, -of_label, PRECISION))
     along = tl.sum(grad * units, axis=1)
     grad = (grad - along[:, None] * units) * inverse[:, None] * (1.0 - squashed * squashed)
     tl.store(grad_ptr + offs_e, grad.to(grad_ptr.dtype.element_ty), mask=mask_e)
@@ -122,7 +122,11 @@ def affinity_loss(
     tile = tile_of(size, LEAST)
     embeddings, labels = embeddings.contiguous(), labels.contiguous()
     weights = None if weights is None else weights.contiguous()
-    precision = precision_of(embeddings)
+    precision = precision_of(embeddings, "product")
+    if precision == "tf32" and embeddings.dtype == torch.float32:
+        precision = (
+            "tf32x3"  # loss and gradient are differences of products: one TF32 product would leave 5e-3 of error
+        )
     tiles = triton.cdiv(points, tile["BLOCK_P"])
     steps = triton.cdiv(tiles, PARTS_MAX)
     parts = triton.cdiv(tiles, steps)

@@ -14,7 +14,7 @@ from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 from ..shapes import no_positions, window_count
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["windows", "down", "across", "p", "q", "frames", "bins"])
 def convolve_and_pool_kernel(
     values_ptr,  # (B, V, W, D)
     positions_ptr,  # (B, V, W, D) int32
@@ -99,7 +99,7 @@ def convolve_and_pool_kernel(
     tl.store(positions_ptr + offs_out, best_place, mask=mask_out)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["numbers", "down", "across", "p", "q", "frames", "bins"])
 def unpool_kernel(
     out_ptr,  # (B, N, H, D)
     grad_ptr,  # (B, V, W, D)
@@ -168,7 +168,7 @@ def convolve_and_pool(
         channels=channels,
         filters=filters,
         RELU=relu,
-        PRECISION=precision_of(x),
+        PRECISION=precision_of(x, "convolution"),
         **tile,
     )
     return values, positions

@@ -6,6 +6,8 @@ derivative is 0 at output 0, dropped outputs (which are 0) need no mask either.
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 PASSES = ("dense", "dense_backward")
 ACTIVATIONS = ("identity", "relu", "mrelu", "leaky_relu")
 EPSILON = 1e-5  # mrelu: z if z >= EPSILON, else -EPSILON / (z - 1 - EPSILON)   (Liu et al. 2014)
@@ -18,11 +20,12 @@ class Dropout:
 
     The word is number o % 4 of Philox-4x32-10 with key `seed` and counter (step, b, layer, o // 4). The mask is not
     stored: the backward pass draws the words again. rate is in [0, 1), seed in [0, 2^63), step and layer in [0, 2^32).
+    The step may be a tensor of one int64 on the device of the layer, which kernels read when they run.
     """
 
     rate: float
     seed: int
-    step: int
+    step: int | Tensor
     layer: int
 
     @property

@@ -137,7 +137,7 @@ def _gradient(counters, g, grad_bias, grad, y, shape, activation, numbers, key, 
 def _settings(dtype: np.dtype, activation: str, dropout: Dropout) -> tuple[int, tuple, np.ndarray]:
     """Return activation and dropout as the kernels take them, with numbers of the tensors' type."""
     numbers = tuple(dtype.type(n) for n in (EPSILON, SLOPE, dropout.scale))
-    key = np.array([dropout.seed, dropout.step, dropout.layer, dropout.threshold], dtype=np.uint64)
+    key = np.array([dropout.seed, int(dropout.step), dropout.layer, dropout.threshold], dtype=np.uint64)
     return ACTIVATIONS.index(activation), numbers, key
 
 

@@ -35,8 +35,9 @@ def kept(output: Tensor, dropout: Dropout) -> Tensor:
     """Return a mask of the outputs (B, O) that dropout keeps."""
     items, outputs = output.shape
     item = torch.arange(items, device=output.device)[:, None]
+    step = dropout.step.view(1, 1) if isinstance(dropout.step, Tensor) else dropout.step
     group = torch.arange(-(-outputs // WORDS), device=output.device)[None, :]
-    drawn = torch.stack(words(dropout.seed, dropout.step, item, dropout.layer, group), dim=2)
+    drawn = torch.stack(words(dropout.seed, step, item, dropout.layer, group), dim=2)
     return drawn.flatten(1)[:, :outputs] >= dropout.threshold
 
 

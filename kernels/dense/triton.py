@@ -9,7 +9,7 @@ which are added in order. The two products after it have no epilogue to fuse and
 import torch
 from torch import Tensor
 
-from .._triton.common import add_up, check_counts, launch, precision_of, tl, triton
+from .._triton.common import add_up, check_counts, launch, precision_of, product, tl, triton
 from . import EPSILON, SLOPE, Dropout
 
 _EPSILON, _SLOPE = tl.constexpr(EPSILON), tl.constexpr(SLOPE)
@@ -51,6 +51,7 @@ def dense_kernel(
     step,
     layer,
     threshold,
+    step_ptr,  # int64: the step instead of `step`; or None
     scale,
     ACTIVATION: tl.constexpr,
     DROPOUT: tl.constexpr,
@@ -75,7 +76,7 @@ def dense_kernel(
             mask=mask_i[:, None] & mask_o[None, :],
             other=0.0,
         )
-        z = tl.dot(x, weight, z, input_precision=PRECISION)
+        z = product(x, weight, z, PRECISION)
     if bias_ptr is not None:
         z += tl.load(bias_ptr + offs_o, mask=mask_o, other=0.0).to(tl.float32)[None, :]
     if ACTIVATION == "relu":
@@ -85,6 +86,8 @@ def dense_kernel(
     elif ACTIVATION == "mrelu":
         z = tl.where(z < _EPSILON, _EPSILON / (1.0 + (_EPSILON - z)), z)
     if DROPOUT:
+        if step_ptr is not None:
+            step = tl.load(step_ptr).to(tl.int32)
         keep = kept(offs_b, first, key_low, key_high, step, layer, threshold, BLOCK_B, BLOCK_O)
         z = tl.where(keep, z * scale, 0.0)
     mask = mask_b[:, None] & mask_o[None, :]
@@ -105,6 +108,7 @@ def dense_gradient_kernel(
     step,
     layer,
     threshold,
+    step_ptr,  # int64: the step instead of `step`; or None
     scale,
     ACTIVATION: tl.constexpr,
     DROPOUT: tl.constexpr,  # whether to draw the mask again
@@ -134,6 +138,8 @@ def dense_gradient_kernel(
                 grad = tl.where(y <= knee, grad * (a * a / _EPSILON), grad)
                 grad = tl.where(y == 0, 0.0, grad)  # dropped: the output of mrelu is never 0
         if DROPOUT:
+            if step_ptr is not None:
+                step = tl.load(step_ptr).to(tl.int32)
             keep = kept(offs_b, first, key_low, key_high, step, layer, threshold, BLOCK_B, BLOCK_O)
             grad = tl.where(keep, grad, 0.0)
         tl.store(grad_z_ptr + offs, grad.to(grad_z_ptr.dtype.element_ty), mask=mask)
@@ -153,10 +159,11 @@ def _word(word: int) -> int:
     return word - 2**32 if word >= 2**31 else word
 
 
-def _settings(dropout: Dropout) -> dict[str, int | float]:
+def _settings(dropout: Dropout) -> dict[str, int | float | Tensor | None]:
     """Return the kernels' arguments for dropout: the counter's words, the threshold and the scale."""
-    words = dropout.seed & 0xFFFFFFFF, dropout.seed >> 32, dropout.step, dropout.layer, dropout.threshold
-    return {**dict(zip(DRAW, map(_word, words), strict=True)), "scale": dropout.scale}
+    step, step_at = (0, dropout.step) if isinstance(dropout.step, Tensor) else (dropout.step, None)
+    words = dropout.seed & 0xFFFFFFFF, dropout.seed >> 32, step, dropout.layer, dropout.threshold
+    return {**dict(zip(DRAW, map(_word, words), strict=True)), "step_ptr": step_at, "scale": dropout.scale}
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropout: Dropout) -> Tensor:
@@ -176,7 +183,7 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropo
         outputs=outputs,
         ACTIVATION=activation,
         DROPOUT=dropout.threshold > 0,
-        PRECISION=precision_of(x),
+        PRECISION=precision_of(x, "product"),
         **_settings(dropout),
         **TILE,
     )

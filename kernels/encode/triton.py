@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._triton import frame_windows
-from .._triton.common import check_counts, launch, power_of_two, precision_of, tensor_cores, tl, triton
+from .._triton.common import check_counts, launch, power_of_two, precision_of, product, tensor_cores, tl, triton
 from .._triton.pool import LOWEST_KEY, NAN_KEY, chunk_of, ordered
 from ..shapes import window_count
 
@@ -64,7 +64,7 @@ def _convolve(
                 if EDGE:
                     centred = tl.where(inside[:, None], centred, 0.0)  # zero padding follows normalisation
                 x = (centred * scale[None, :]).to(x.dtype)
-            z = tl.dot(x, w.to(x.dtype), z, input_precision=PRECISION)
+            z = product(x, w.to(x.dtype), z, PRECISION)
             x_ptrs -= bins
             w_ptrs += w_tap_stride
     return z
@@ -208,6 +208,8 @@ def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: 
     chunk, block_h, block_k = chunk_of(pool), power_of_two(bins, 16, 128 // itemsize), power_of_two(latents, 16, 64)
     if bins % 16:
         block_h = 16
+    # The assembler limits itself to 128 registers for sm_80, and a wide tile whose operands are rounded to TF32 spills.
+    registers = {"maxnreg": 160} if on_tensor_cores and itemsize == 4 and block_k > 32 and bins % 16 == 0 else {}
     return {
         "ONE_CHUNK": pool <= chunk,
         "ONE_BIN_BLOCK": bins <= block_h,
@@ -217,6 +219,7 @@ def tile_of(bins: int, latents: int, pool: int, itemsize: int, on_tensor_cores: 
         "BLOCK_K": block_k,
         "num_warps": 8 if block_k > 32 or bins % 16 else 4,
         "num_stages": 3 if on_tensor_cores and (itemsize == 2 or block_k <= 32) else 2,
+        **registers,
     }
 
 
@@ -228,7 +231,7 @@ def encode(
     windows = window_count(frames, pool)
     pool = min(pool, frames)
     check_counts(frames=frames, windows=batch * windows)
-    on_tensor_cores = tensor_cores(x)
+    on_tensor_cores = tensor_cores(x, "convolution")
     if on_tensor_cores and x.dtype == torch.float32:
         w_enc = w_enc.transpose(1, 2).contiguous().transpose(1, 2)  # for TF32 the bins of a filter must be contiguous
     else:
@@ -260,7 +263,7 @@ def encode(
         w_latent_stride=w_enc.stride(2),
         negative_slope=negative_slope or None,
         NORMALISE=mean is not None,
-        PRECISION=precision_of(x),
+        PRECISION=precision_of(x, "convolution"),
         **tile,
     )
     return values, positions

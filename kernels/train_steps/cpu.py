@@ -472,7 +472,7 @@ def refusal(runs: Sequence[TrainingRun]) -> str | None:
     groups = len(runs[0].crops.group_first)
     if groups > GROUPS:
         return f"it mixes up to {GROUPS} groups and there are {groups}; use eager"
-    if runs[0].w_enc.dtype != torch.float32 or runs[0].crops.source.dtype != torch.float32:
+    if any(run.w_enc.dtype != torch.float32 or run.crops.source.dtype != torch.float32 for run in runs):
         return "it takes float32 weights and recordings; convert them or use eager"
     return None
 

@@ -5,6 +5,7 @@ compiles the kernel once for each plan, and launches it.
 """
 
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from .._cuda.common import CLUSTERS, Kernel, Limits, compiled, cupy_failure, device_limits, installed
 from ..registry import BackendUnavailable
+from ..tf32 import tf32_allowed
 from .optimizer import RULES
 from .training_run import TrainingRun
 
@@ -42,13 +44,14 @@ RUN = np.dtype(
         ("seed", "u8"),
         ("recordings", "i4"),
         ("noise_items", "i4"),
+        ("step", "u4"),
+        ("barriers", "u4"),
     ]
 )
 # struct Launch.
 LAUNCH = np.dtype(
     [
         *((name, "u8") for name in ("runs", "partials", "loss_partials", "losses", "counter")),
-        ("first", "u4"),
         *((name, "i4") for name in ("steps", "batch", "frames")),
         *((name, "i4") for name in ("signal_groups", "noise_groups", "corruption_groups", "optimizer")),
         ("negative_slope", "f4"),
@@ -210,6 +213,7 @@ def packed(runs: Sequence[TrainingRun], plan: Plan, blocks: int, first: int, ste
         row["seed"] = crops.seed
         row["recordings"] = len(crops.shift)
         row["noise_items"] = crops.noise_items
+        row["step"] = first
 
     crops = runs[0].crops
     losses = torch.empty(len(runs), steps, dtype=torch.float64, device=device)
@@ -220,7 +224,7 @@ def packed(runs: Sequence[TrainingRun], plan: Plan, blocks: int, first: int, ste
     launch["loss_partials"] = pointer(torch.empty(3 * blocks, dtype=torch.float64, device=device))
     launch["losses"] = losses.data_ptr()
     launch["counter"] = pointer(torch.zeros(1, dtype=torch.int32, device=device))
-    launch["first"], launch["steps"] = first, steps
+    launch["steps"] = steps
     launch["batch"], launch["frames"] = crops.batch, crops.frames
     launch["signal_groups"] = crops.signal_groups
     launch["noise_groups"], launch["corruption_groups"] = crops.noise_groups, crops.corruption_groups
@@ -361,6 +365,8 @@ def why_not(shape: Shape, limits: Limits, groups: int, runs: int) -> str | None:
     if plan(shape, limits, groups, runs) is not None:
         return None
     size = f"H {bins}, K {latents}, M {taps}, P {pool}"
+    if not any(count for _, count in limits.clusters):
+        return "the driver finds no room for a block of the kernel; use triton or eager"
     needed = [p.shared_bytes(groups) for p in candidates(shape, limits, runs > 1)]
     most = max(size for size, count in limits.clusters if count)
     if not needed:
@@ -380,15 +386,26 @@ def refusal(runs: Sequence[TrainingRun]) -> str | None:
         return "cupy is not installed; pip install 'partae-fast[gpu]'"
     if run.w_enc.device.type != "cuda":
         return f"it needs tensors on a CUDA device and these are on {run.w_enc.device}; move them or use cpu or eager"
-    if run.w_enc.dtype != torch.float32 or run.crops.source.dtype != torch.float32:
-        dtype = run.w_enc.dtype if run.w_enc.dtype != torch.float32 else run.crops.source.dtype
-        return f"it takes float32, not {str(dtype).removeprefix('torch.')}; convert the model or use eager"
     if any(run.crops.target is not None for run in runs):
         return "it does not take recordings with targets of their own; use eager"
     if broken := cupy_failure():
         return broken
+    for each in runs:
+        if reason := each.memory_refusal((torch.float32,)):
+            return reason
     limits = device_limits(run.w_enc.device.index or 0)
     return why_not(run.shape, limits, groups_of(run), len(runs))
+
+
+def patience() -> int:
+    """Return the milliseconds after which a block that waits in a grid barrier ends the launch; 0 is for ever.
+
+    The environment variable PARTAE_PATIENCE sets them, for the first runs on a machine.
+    """
+    text = os.environ.get("PARTAE_PATIENCE", "0")
+    if not text.isdecimal():
+        raise ValueError(f"PARTAE_PATIENCE is {text!r}; give whole milliseconds, such as 1000, or 0 to wait for ever")
+    return int(text)
 
 
 @functools.cache
@@ -403,9 +420,8 @@ def prepared(
             reason = why_not(shape, limits, groups, runs) or f"no plan has {fields}"
             raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
         file, shared = "train_steps/train_steps.cuh", cut.shared_bytes(groups)
-        kernel = compiled(
-            file, "train_steps", cut.macros(), cut.threads, cut.cluster, shared, cooperative=not cut.population
-        )
+        macros = cut.macros() | {"PATIENCE": patience()}
+        kernel = compiled(file, "train_steps", macros, cut.threads, cut.cluster, shared, cooperative=not cut.population)
         resident = kernel.resident()
         if resident >= limits.resident(cut.cluster):
             break
@@ -420,7 +436,7 @@ def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, **fields) -
     if reason:
         raise BackendUnavailable(f"back-end cuda cannot run train_steps here: {reason}")
     with torch.cuda.device(runs[0].w_enc.device):
-        tf32, device = bool(torch.backends.cuda.matmul.allow_tf32), torch.cuda.current_device()
+        tf32, device = tf32_allowed("convolution"), torch.cuda.current_device()
         needs = groups_of(runs[0]), len(runs), tf32, extras_of(runs[0])
         cut, kernel, blocks = prepared(runs[0].shape, *needs, device, **fields)
         launch_data = packed(runs, cut, blocks, first, steps)

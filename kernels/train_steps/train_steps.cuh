@@ -81,6 +81,7 @@ constexpr int KEYS = GRADS + OWN * KB;
 constexpr int LIST = KEYS + MINE;
 constexpr int FIRST = LIST + 2 * MINE;
 constexpr int SCRATCH = FIRST + round_up(WINDOWS * (P + 1), 4);
+constexpr int CORRECTION = SCRATCH + 2 * THREADS;  // past what add_up uses
 constexpr int RUN = SCRATCH + 4 * THREADS;
 enum Optimizer { ADADELTA, ADAM, SGD, NESTEROV };
 
@@ -95,6 +96,8 @@ struct TrainingRun {
     double latent_weight;
     unsigned long long seed;
     int recordings, noise_items;
+    unsigned int step;      // number of the launch's first step; a launch leaves here that of the next
+    unsigned int barriers;  // of the grid, in earlier launches
 };
 constexpr int STARTS = RUN + sizeof(TrainingRun) / 4;
 constexpr int SHARED_FLOATS = STARTS;  // plus two for each group that an item draws from
@@ -103,12 +106,11 @@ static_assert(THREADS % 4 == 0 && RUN % 4 == 0 && sizeof(TrainingRun) % 8 == 0, 
 
 // Settings that all runs of a launch share, in the layout of `LAUNCH` in cuda.py.
 struct Launch {
-    const TrainingRun* runs;
+    TrainingRun* runs;
     float* partials;        // (clusters, SPLIT, 2, KB, M, HP)
     double* loss_partials;  // (3, blocks), see loss_parts
     double* losses;         // (runs, steps)
     unsigned int* counter;  // of the grid barrier
-    unsigned int first;     // number of the first step
     int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimizer;
     float negative_slope;
 };
@@ -624,13 +626,20 @@ DEVICE Weight weight_at(const TrainingRun& run, int part, int j) {
     return {weight, first, second, load_shared_by_all(weight), *first, second ? *second : 0.0f};
 }
 
-// The optimizer's settings for a step. For Adam 1 - beta1^t and 1 - beta2^t.
+// Let one thread each compute 1 - beta1^t and 1 - beta2^t for Adam: a power takes longer than the update of a weight.
+DEVICE void correct(float* shared, const Launch& launch, const TrainingRun& run, unsigned int step) {
+    const int i = thread_index();
+    if (launch.optimizer == ADAM && i < 2) shared[CORRECTION + i] = (float)(1.0 - pow(run.options[1 + i], step + 1.0));
+}
+
+// The optimizer's settings for a step.
 struct Rule {
     int optimizer;
     float options[4], rest[2], correction[2], decay;
 };
 
-DEVICE Rule rule_at(const Launch& launch, const TrainingRun& run, unsigned int step) {
+// After a barrier that follows correct().
+DEVICE Rule rule_at(const float* shared, const Launch& launch, const TrainingRun& run) {
     Rule rule;
     rule.optimizer = launch.optimizer;
     rule.decay = (float)run.weight_decay;
@@ -639,7 +648,7 @@ DEVICE Rule rule_at(const Launch& launch, const TrainingRun& run, unsigned int s
     UNROLL
     for (int i = 0; i < 2; ++i) {
         rule.rest[i] = (float)(1.0 - run.options[1 + i]);
-        rule.correction[i] = launch.optimizer == ADAM ? (float)(1.0 - pow(run.options[1 + i], step + 1.0)) : 1.0f;
+        rule.correction[i] = shared[CORRECTION + i];
     }
     return rule;
 }
@@ -809,8 +818,8 @@ DEVICE double train_on_tile(float* shared, const Launch& launch, const Place& pl
 KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
     float* shared = shared_memory();
     const Place place = place_at(shared, launch);
-    unsigned int barriers = 0;
-    if (place.lane < place.tiles) draw(shared, launch, place, place.lane, launch.first);
+    unsigned int barriers = place.run->barriers;
+    if (place.lane < place.tiles) draw(shared, launch, place, place.lane, place.run->step);
     for (int step = 0; step < launch.steps; ++step) {
         load_weights(shared, place);
         block_barrier();  // the first tile and w_enc are loaded
@@ -826,14 +835,17 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
         for (int round = 0; round < rounds; ++round) {
             const int number = place.lane + round * place.lanes;
             if (round > 0 && number < place.tiles) {
-                draw(shared, launch, place, number, launch.first + step);
+                draw(shared, launch, place, number, place.run->step + step);
                 block_barrier();  // the tile is loaded
             }
             float* dec_to = ADDED_IN_CLUSTER || round + 1 < rounds ? nullptr : part + GRADIENT;
             if (SPLIT > 1 || number < place.tiles || dec_to)
                 loss += train_on_tile(shared, launch, place, number, enc, dec, dec_to);
         }
-        copies_done<0>();  // if there was no tile
+        if (place.lane >= place.tiles) {  // there was no tile
+            copies_done<0>();
+            block_barrier();  // no thread's copy of w_dec may land on a gradient
+        }
         if (ADDED_IN_CLUSTER) {
             store_gradients(shared, enc);
             store_gradients(shared + GRADIENT, dec);
@@ -849,8 +861,9 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
             grid_arrive(launch.counter);
         }
         // While the barrier completes; the loss is read one barrier later.
-        const Rule rule = rule_at(launch, *place.run, launch.first + step);
+        correct(shared, launch, *place.run, place.run->step + step);
         loss = add_up(shared, loss);
+        const Rule rule = rule_at(shared, launch, *place.run);
         if (thread_index() == 0) loss_parts(launch, step)[block_index()] = loss;
         if (POPULATION) {
             cluster_wait();  // the run's gradients are complete
@@ -872,11 +885,17 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
         }
         if (step > 0) store_loss(shared, launch, place, step - 1);
         if (step + 1 < launch.steps && place.lane < place.tiles)
-            draw(shared, launch, place, place.lane, launch.first + step + 1);
+            draw(shared, launch, place, place.lane, place.run->step + step + 1);
         if (POPULATION)
             cluster_wait();  // the new weights are complete, and this block's gradients have been read
         else
             grid_wait(launch.counter, ++barriers);  // grid barrier 2: all weights are written, all partials read
     }
     if (launch.steps > 0) store_loss(shared, launch, place, launch.steps - 1);
+    // A graph repeats a launch with the same arguments. All blocks of the run have read their copy.
+    if (place.block == 0 && thread_index() == 0) {
+        TrainingRun& run = launch.runs[POPULATION ? block_index() / CLUSTER : 0];
+        run.step = place.run->step + launch.steps;
+        run.barriers = barriers;
+    }
 }

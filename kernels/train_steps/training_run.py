@@ -3,10 +3,17 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..shapes import window_count
 from .optimizer import RULES
+
+ALIGNMENT = 16  # bytes: of the vectors in which kernels read
+
+
+def _name(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 @dataclass(frozen=True)
@@ -98,10 +105,38 @@ class TrainingRun:
         share = float(self.foreground.double().mean())
         return self.penalty / share if share > 0 else 0.0
 
+    def memory_refusal(self, sources: tuple[torch.dtype, ...]) -> str | None:
+        """Return why a kernel that gets addresses cannot take the run's tensors, or None; `sources` are its types."""
+        trained = {"w_enc": self.w_enc, "w_dec": self.w_dec}
+        trained |= {f"the state of {name}": t for name, tensors in self.state.items() for t in tensors}
+        kinds = sorted({_name(tensor.dtype) for tensor in trained.values()})
+        if kinds != ["float32"]:
+            return f"it trains float32 weights with float32 state, not {', '.join(kinds)}; convert them or use eager"
+        source = self.crops.source
+        if source.dtype not in sources:
+            accepted = " or ".join(map(_name, sources))
+            return f"it takes recordings in {accepted}, not {_name(source.dtype)}; convert them or use eager"
+        read = {"the source": source, "mean": self.mean, "std": self.std, "foreground": self.foreground}
+        for name, tensor in (trained | read).items():
+            if tensor.device != self.w_enc.device:
+                return f"{name} is on {tensor.device} and w_enc on {self.w_enc.device}; move them to one device"
+            if not tensor.is_contiguous():
+                return f"{name} is not contiguous in memory; copy it with .contiguous() or use eager"
+            if tensor.data_ptr() % ALIGNMENT:
+                return f"{name} does not start at a multiple of {ALIGNMENT} bytes; copy it with .clone() or use eager"
+        return None
+
     def copy(self) -> "TrainingRun":
         """Return the run with copies of weights and state."""
         state = {name: tuple(t.clone() for t in tensors) for name, tensors in self.state.items()}
         return replace(self, w_enc=self.w_enc.clone(), w_dec=self.w_dec.clone(), state=state)
+
+    def assign(self, other: "TrainingRun") -> None:
+        """Copy the weights and state of another run into this one's tensors."""
+        for name in ("w_enc", "w_dec"):
+            getattr(self, name).copy_(getattr(other, name))
+            for own, tensor in zip(self.state[name], other.state[name], strict=True):
+                own.copy_(tensor)
 
 
 def fresh_state(w_enc: Tensor, w_dec: Tensor, optimizer: str) -> dict[str, tuple[Tensor, ...]]:

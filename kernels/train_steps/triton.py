@@ -23,7 +23,7 @@ the caches: (N + M) * (2H + 2K) numbers, plus those of the windows. No batch is 
     turn     dots -> gradients of the values; the penalty; u is reset to zero
     gather   runs of xn -> the gradient of w_enc
 
-Encode and decode multiply in TF32 if `torch.backends.cuda.matmul.allow_tf32`, else in three products of TF32, which
+Encode and decode multiply in TF32 if PyTorch's switch for convolutions allows it, else in three products of TF32, which
 have the precision of float32, or in bfloat16 for a bfloat16 source. Sums are float32, those of losses float64; the
 error is relative to the magnitudes as they are stored. Each program has its own partial gradients, so the bits depend
 on shapes and on the number of multiprocessors. Several runs are processed one after the other.
@@ -40,14 +40,19 @@ on shapes and on the number of multiprocessors. Several runs are processed one a
 # gain little. Encode and decode take two consecutive frames in a row (FOLD), which halves their loads for a tenth more
 # products.
 
+import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
-from .._triton.common import launch, power_of_two, tl, triton
+from .._triton.common import launch, power_of_two, product, tl, triton
 from ..registry import interpreting
+from ..tf32 import tf32_allowed
 from .optimizer import RULES
 from .training_run import TrainingRun
 
@@ -138,12 +143,14 @@ def _convolve(
         w_ptrs = w_ptr + ((first_tap * OUTPUTS + offs_o) * COLUMNS)[None, :] + offs_c[:, None]
         for i in tl.range(0, products, num_stages=STAGES, disable_licm=True):
             mask_j = mask_o & (first_tap - i < TAPS) & (first_tap >= i)
+            # Through the first-level cache, since consecutive taps share frames. Triton 3.6 ignores the modifier and
+            # copies past that cache.
             a = tl.load(in_ptrs, mask=mask_c[None, :], other=0.0, cache_modifier=".ca")
             w = tl.load(w_ptrs, mask=mask_c[:, None] & mask_j[None, :], other=0.0, cache_modifier=".ca")
             if DOT == "bf16":
                 z = tl.dot(a.to(tl.bfloat16), w.to(tl.bfloat16), z)
             else:
-                z = tl.dot(a, w, z, input_precision=DOT)
+                z = product(a, w, z, DOT)
             in_ptrs += COLUMNS
             w_ptrs -= OUTPUTS * COLUMNS
     return z
@@ -648,8 +655,9 @@ def tile_of(bins: int, latents: int, taps: int, dot: str) -> dict[str, int | str
 
 
 PER_PROCESSOR = 1  # programs of `learn` on a multiprocessor: one fills its registers
+SETTINGS = ("mean", "std", "foreground")  # tensors of a run that no step changes
 HISTORY = 4096  # steps between two transfers of losses
-PLANS = 4  # plans in the cache
+USES = 4  # plans that a source of recordings keeps
 
 
 def processors(device: torch.device) -> int:
@@ -666,13 +674,21 @@ def dot_of(source: Tensor) -> str:
     """Return the precision of the products in encode and decode."""
     if source.dtype == torch.bfloat16:
         return "bf16"
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    return "tf32" if tf32_allowed("convolution") else "tf32x3"
 
 
 class Plan:
-    """The buffers of a run's steps, and their CUDA graph. A plan references no tensor of the run."""
+    """The memory of a run's steps: buffers, and copies of the run's weights, state and settings.
+
+    So runs of one kind share a plan, and so does its CUDA graph for each source of recordings, which is not copied. A
+    plan has no reference to a tensor of a run.
+    """
 
     def __init__(self, run: TrainingRun):
+        own = run.copy()
+        settings = {name: getattr(run, name).float().clone() for name in SETTINGS}
+        self.run = replace(own, crops=replace(run.crops, source=torch.empty(0)), **settings)
+        self.lock = threading.Lock()  # threads take turns
         batch, frames, bins, latents, taps, _ = run.shape
         crops, device = run.crops, run.w_enc.device
         self.groups, self.recordings = len(crops.group_first), len(crops.shift)
@@ -694,11 +710,13 @@ class Plan:
         self.settings = torch.empty(1 + len(RULES[run.optimizer].options), device=device, dtype=torch.float64)
         self.losses = torch.empty(self.programs, device=device, dtype=torch.float64)
         self.history = torch.empty(HISTORY, device=device, dtype=torch.float64)
-        self.graph: torch.cuda.CUDAGraph | None = None
 
     def begin(self, run: TrainingRun, first: int) -> None:
-        """Copy to the GPU everything that may differ between uses of a plan; the next step is number `first`."""
+        """Copy everything that may differ between uses of a plan; the next step is number `first`."""
         crops = run.crops
+        self.run.assign(run)
+        for name in SETTINGS:
+            getattr(self.run, name).copy_(getattr(run, name))
         words = first, 0, crops.seed & 0xFFFFFFFF, crops.seed >> 32, crops.noise_items
         tables = crops.group_first, crops.group_starts, crops.starts_before, crops.shift
         self.numbers.copy_(torch.cat([torch.tensor(words), *map(torch.from_numpy, tables)]))
@@ -708,9 +726,9 @@ class Plan:
         self.enc.copy_(run.w_enc.transpose(1, 2))
         self.dec.copy_(run.w_dec.transpose(1, 2))
 
-    def draw(self, run: TrainingRun) -> None:
+    def draw(self) -> None:
         """Launch the draw of a step's crops."""
-        crops = run.crops
+        crops = self.run.crops
         launch(
             draw_kernel,
             triton.cdiv(crops.batch, DRAW["BLOCK"]),
@@ -726,11 +744,12 @@ class Plan:
             **DRAW,
         )
 
-    def step(self, run: TrainingRun) -> None:
+    def step(self, source: Tensor) -> None:
         """Launch the kernels of one step."""
+        run = self.run
         batch, frames, bins, latents, taps, pool = run.shape
         crops = run.crops
-        self.draw(run)
+        self.draw()
         launch(
             learn_kernel,
             self.programs,
@@ -743,7 +762,7 @@ class Plan:
             values_ptr=self.values,
             positions_ptr=self.positions,
             dots_ptr=self.dots,
-            source_ptr=crops.source,
+            source_ptr=source,
             starts_ptr=self.starts,
             mean_ptr=run.mean,
             std_ptr=run.std,
@@ -798,56 +817,73 @@ class Plan:
             **FINISH,
         )
 
-    def take(self, run: TrainingRun, steps: int) -> None:
-        """Run `steps` steps. The first step of a plan launches kernel by kernel, which compiles them for the graph."""
-        if not has_graphs(run.w_enc.device):
+    def take(self, source: Tensor, graph: torch.cuda.CUDAGraph | None, steps: int) -> torch.cuda.CUDAGraph | None:
+        """Run `steps` steps; return the CUDA graph of a step, which is captured if there is none yet.
+
+        Before the capture a step is launched kernel by kernel, which compiles them.
+        """
+        device = self.run.w_enc.device
+        if not has_graphs(device):
             for _ in range(steps):
-                self.step(run)
-            return
-        with torch.cuda.device(run.w_enc.device):
-            if self.graph is None:
-                self.step(run)
+                self.step(source)
+            return None
+        with torch.cuda.device(device):
+            if graph is None:
+                self.step(source)
                 steps -= 1
-                if steps == 0:
-                    return
+            if steps and graph is None:
                 graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                    self.step(run)
-                self.graph = graph
+                # The default stream of captures belongs to the device of the first capture in the process.
+                stream = torch.cuda.Stream(device)
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    self.step(source)
             for _ in range(steps):
-                self.graph.replay()
+                assert graph is not None
+                graph.replay()
+        return graph
 
 
-_plans: OrderedDict[tuple, Plan] = OrderedDict()
+@dataclass
+class Use:
+    """A plan for one source of recordings, whose address the graph has."""
+
+    plan: Plan
+    graph: torch.cuda.CUDAGraph | None = None
 
 
-def plan_for(run: TrainingRun) -> Plan:
-    """Return the plan of a run; runs share one if shapes, compile-time settings and addresses of tensors agree."""
-    crops = run.crops
-    tensors = run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"]
-    tensors += run.mean, run.std, run.foreground, crops.source
+# The last USES uses of each source. When the source is deleted so are they, and with the last use of a plan its memory.
+_uses: MutableMapping[Tensor, OrderedDict[tuple, Use]] = WeakIdKeyDictionary()  # by source, then by key
+_plans: WeakValueDictionary[tuple, Plan] = WeakValueDictionary()  # by key
+_lock = threading.Lock()
+
+
+def use_of(run: TrainingRun) -> Use:
+    """Return the use of a plan for a run; shapes, compile-time settings, device and stream determine the plan."""
+    crops, device = run.crops, run.w_enc.device
     counts = crops.signal_groups, crops.corruption_groups, len(crops.group_first), len(crops.shift)
-    kind = run.shape, run.optimizer, run.negative_slope, run.rectified_output, run.w_enc.device, dot_of(crops.source)
-    key = (*kind, counts, *(t.data_ptr() for t in tensors))
-    if key not in _plans:
-        _plans[key] = Plan(run)
-    _plans.move_to_end(key)
-    while len(_plans) > PLANS:
-        _plans.popitem(last=False)
-    return _plans[key]
+    kind = run.shape, run.optimizer, run.negative_slope, run.rectified_output, device, dot_of(crops.source)
+    stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+    key = (*kind, *counts, stream)
+    with _lock:
+        if crops.source not in _uses:
+            _uses[crops.source] = OrderedDict()
+        uses = _uses[crops.source]
+        if key not in uses:
+            plan = _plans.get(key)
+            if plan is None:
+                plan = _plans[key] = Plan(run)
+            uses[key] = Use(plan)
+        uses.move_to_end(key)
+        while len(uses) > USES:
+            uses.popitem(last=False)
+        return uses[key]
 
 
 def refusal(runs: Sequence[TrainingRun]) -> str | None:
     for run in runs:
         _, frames, bins, latents, taps, _ = run.shape
-        kinds = {t.dtype for t in (run.w_enc, run.w_dec, *run.state["w_enc"], *run.state["w_dec"])}
-        if kinds != {torch.float32}:
-            names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
-            return f"it trains float32 weights with float32 state, not {names}; convert them or use eager"
-        source = run.crops.source
-        if source.dtype not in (torch.float32, torch.bfloat16):
-            kind = str(source.dtype).removeprefix("torch.")
-            return f"it takes recordings in float32 or bfloat16, not {kind}; convert them or use eager"
+        if reason := run.memory_refusal((torch.float32, torch.bfloat16)):
+            return reason
         if run.crops.target is not None:
             return "it does not take recordings with targets of their own; use eager"
         if not interpreting() and run.w_enc.device.type != "cuda":
@@ -861,10 +897,13 @@ def refusal(runs: Sequence[TrainingRun]) -> str | None:
 def train_steps(runs: Sequence[TrainingRun], first: int, steps: int) -> Tensor:
     losses = torch.empty(len(runs), steps, dtype=torch.float64, device=runs[0].w_enc.device)
     for run, row in zip(runs, losses, strict=True):
-        plan = plan_for(run)
-        for done in range(0, steps, HISTORY):
-            count = min(HISTORY, steps - done)
-            plan.begin(run, first + done)
-            plan.take(run, count)
-            row[done : done + count] = plan.history[:count]
+        use = use_of(run)
+        plan, source = use.plan, run.crops.source
+        with plan.lock:
+            for done in range(0, steps, HISTORY):
+                count = min(HISTORY, steps - done)
+                plan.begin(run, first + done)
+                use.graph = plan.take(source, use.graph, count)
+                run.assign(plan.run)
+                row[done : done + count] = plan.history[:count]
     return losses

@@ -12,7 +12,7 @@ from .._triton.common import launch, tl, triton
 from .._triton.maps import ELEMENTS, convolve, convolve_phase, coordinates, gradient_of_weight
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["numbers", "p", "q", "frames", "bins"])
 def boxes_kernel(
     boxes_ptr,  # (B, N, H, 3, 3, D)
     grad_ptr,  # (B, p N, q H, D)

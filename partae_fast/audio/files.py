@@ -355,6 +355,7 @@ def writing(
     tags: Mapping[str, str] | None = None,
     chunks: Sequence[Chunk] = (),
     note: str | None = None,
+    times: tuple[int, int] | None = None,
 ) -> Iterator[AudioWriter]:
     """Open an audio file for writing, as a context manager that returns an `AudioWriter`.
 
@@ -370,6 +371,7 @@ def writing(
             until the end. A log line says what was done.
         tags: strings for the header, as in `AudioInfo.tags`. Tags that the format does not have are left out and
             logged.
+        times: times of access and change in ns that the file gets, before it appears; None for now.
         chunks: metadata of a WAV or RF64 file, as in `AudioInfo.chunks`, to copy. Another format cannot hold them,
             which logs a warning.
         note: what was done to the audio, for the fields of the chunks that are meant for it.
@@ -407,6 +409,8 @@ def writing(
                 writer = AudioWriter(file, str(path))
             yield writer
             writer.finish()
+        if times:
+            os.utime(target, ns=times)
 
 
 def _output_subtype(path: PathLike, format: str, subtype: str | None, clipping: str) -> str:

@@ -1,7 +1,6 @@
 """`partae verify`: every op and every model of frames, on every back-end that can run here, against the reference."""
 
 import concurrent.futures
-import contextlib
 import functools
 import importlib
 import importlib.util
@@ -19,6 +18,7 @@ import torch
 from ..errors import UserError
 from ..kernels import OPS, BackendUnavailable, backends, implementation
 from ..kernels.registry import DTYPES, interpreting
+from ..kernels.tf32 import tf32
 from . import models, truth
 from .candidate import Candidate
 from .comparison import WRONG
@@ -185,7 +185,7 @@ def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Ro
             if device == "cuda":
                 kinds.insert(1, "tf32")
             if interpreting():
-                kinds = ["float32"]  # bf16 is silently wrong in the interpreter, and TF32 is not rounded
+                kinds = ["float32"]  # bf16 is silently wrong in the interpreter, and TF32 partly exact
             for kind in kinds:
                 name = INTERPRETER if interpreting() else backend + "/cuda" * (backend == "eager" and device == "cuda")
                 checked = row(op, op_pass, name, module, kind, torch.device(device), replace(HOUSE, seed=seed))
@@ -239,7 +239,7 @@ def row(
         widened = dtype.itemsize == 2 and eager and not thoroughness.candidate
         cases += [(case, False, 1.0) for case in ([] if widened else checks.LARGER)]
     tally = _Tally(tolerance)
-    with _tf32(kind == "tf32"), np.errstate(all="ignore"):  # NaN and infinity are intended
+    with tf32(kind == "tf32"), np.errstate(all="ignore"):  # NaN and infinity are intended
         for case, thorough, factor in cases:
             factor = getattr(checks, "FACTORS", {}).get(type(case), factor)
             allowed = factor * (max(tolerance, case_bound(checks, op_pass, case, kind)) if library else tolerance)
@@ -297,16 +297,6 @@ def _larger(checks: Any) -> Any:
 def _line(error: Exception) -> str:
     """Return an exception in one line."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-
-
-@contextlib.contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def _reference_rows(chosen: list[tuple[str, str]]) -> Iterator[Row]:

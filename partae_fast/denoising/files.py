@@ -73,9 +73,12 @@ def denoise_file(
     limit = "" if reduction is None else f", reduction at most {reduction:g} dB"
     note = f"denoised with partae_fast {version()}, {part} kept{limit}"
 
+    # Programs that sort recordings by time sort the denoised ones in the same order.
+    times = before.st_atime_ns, before.st_mtime_ns
+
     def denoise_in_chunks(chunk: int) -> int:
         """Denoise the file; return the number of frames."""
-        with writing_like(header, target, overwrite, clipping, note) as writer:
+        with writing_like(header, target, overwrite, clipping, note, times) as writer:
             inputs = blocks(source, block_size(chunk, header.channels))
             for block in denoise_blocks(inputs, header.rate, header.channels, model, part, reduction, chunk):
                 writer.write(block)
@@ -85,15 +88,18 @@ def denoise_file(
         return writer.frames
 
     frames = retry_with_smaller_chunks(denoise_in_chunks, chunk, header)
-    # Programs that sort recordings by time sort the denoised ones in the same order.
-    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
     if figure:
         _plot(model, source, target, part, header.rate)
     return replace(header, frames=frames)
 
 
 def writing_like(
-    header: AudioInfo, target: PathLike, overwrite: bool, clipping: str, note: str
+    header: AudioInfo,
+    target: PathLike,
+    overwrite: bool,
+    clipping: str,
+    note: str,
+    times: tuple[int, int] | None = None,
 ) -> contextlib.AbstractContextManager[AudioWriter]:
     """Return `audio.files.writing` for a file with the rate, channels, length and metadata of `header`."""
     return writing(
@@ -107,6 +113,7 @@ def writing_like(
         header.tags,
         header.chunks,
         note,
+        times,
     )
 
 

@@ -195,6 +195,8 @@ def _output_paths(sources: Iterable[str], source: PathLike, folder: PathLike, ov
     except OSError as error:
         raise UserError(f"{folder}: cannot be created: {error.strerror}; choose another folder with --out") from error
     for target in targets.values():
+        if target.is_symlink():
+            raise UserError(f"{target}: is a symbolic link, and outputs are written to {folder} alone; remove it")
         if target.exists() and target.samefile(source):
             raise UserError(f"{target}: is the input itself; write to another folder")
         check_writable(target, overwrite)

@@ -1,15 +1,15 @@
 """Code that the ops share: argument checks, autocast, choice of kernels, gradients returned with a loss."""
 
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels import implementation, resolve
+from ..kernels import dispatch
 from .custom_op import Op, autocast_enabled, transforms_active
 
 
@@ -97,9 +97,14 @@ def autocast(*tensors: Tensor | None, dtype: torch.dtype | None = None) -> list[
     return [t if t is None or not t.is_floating_point() or t.dtype == torch.float64 else t.to(kind) for t in tensors]
 
 
-def kernels(op: str, backend: str, like: Tensor) -> ModuleType:
-    """Return the implementation that runs a call with tensors like this one."""
-    return implementation(op, resolve(op, backend, like.device, like.dtype))
+class kernels:
+    """The passes of an op, as functions that run on the back-end for tensors like this one."""
+
+    def __init__(self, op: str, backend: str, like: Tensor) -> None:
+        self._request = op, backend, like.device, like.dtype
+
+    def __getattr__(self, op_pass: str) -> Callable:
+        return lambda *args: dispatch(*self._request, lambda module: getattr(module, op_pass)(*args))
 
 
 def or_empty(gradient: Tensor | None, like: Tensor) -> Tensor:

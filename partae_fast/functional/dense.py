@@ -15,7 +15,7 @@ def dense(
     activation: str = "identity",
     dropout: float = 0.0,
     seed: int = 0,
-    step: int = 0,
+    step: int | Tensor = 0,
     layer: int = 0,
     backend: str = "auto",
 ) -> Tensor:
@@ -30,7 +30,9 @@ def dense(
         dropout: the share of outputs that are set to 0, in [0, 1); the others are scaled by 1 / (1 - dropout). 0, as
             at inference, drops nothing.
         seed, step, layer: they determine the outputs that are dropped, the same on every back-end (see
-            `kernels.dense.Dropout`). seed is in [0, 2^63), step and layer in [0, 2^32).
+            `kernels.dense.Dropout`). seed is in [0, 2^63), step and layer in [0, 2^32). A CUDA graph repeats the number
+            of the step that it was captured with; to change it between replays pass a tensor of one int64 on x's
+            device, which is read when the kernel runs.
 
     Returns:
         (B, O), of x's type; under autocast, of its type, to which x, weight and bias are cast. Gradients reach x,
@@ -58,13 +60,19 @@ def dense(
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation {activation!r} is not known; choose one of {', '.join(ACTIVATIONS)}")
     dropout = number("dropout", dropout)
-    seed, step, layer = integer("seed", seed), integer("step", step), integer("layer", layer)
+    seed, layer = integer("seed", seed), integer("layer", layer)
+    step_at, step = (step, 0) if isinstance(step, Tensor) else (None, integer("step", step))
+    if step_at is not None and (step_at.dtype != torch.int64 or step_at.numel() != 1 or step_at.device != x.device):
+        raise ValueError(
+            f"step is {tuple(step_at.shape)}, {step_at.dtype} on {step_at.device}, and x on {x.device}; give an int, or"
+            " one int64 on x's device"
+        )
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is {dropout}; it must be from 0 up to, not including, 1")
     for name, count, bits in (("seed", seed, 63), ("step", step, 32), ("layer", layer, 32)):
         if not 0 <= count < 2**bits:
             raise ValueError(f"{name} is {count}; it must be from 0 up to, not including, 2^{bits}")
-    return torch.ops.partae.dense(x, weight, bias, activation, dropout, seed, step, layer, backend)
+    return torch.ops.partae.dense(x, weight, bias, activation, dropout, seed, step, layer, step_at, backend)
 
 
 @op("dense")
@@ -77,13 +85,15 @@ def _dense(
     seed: int,
     step: int,
     layer: int,
+    step_at: Tensor | None,
     backend: str,
 ) -> Tensor:
-    return kernels("dense", backend, x).dense(x, weight, bias, activation, Dropout(dropout, seed, step, layer))
+    settings = Dropout(dropout, seed, step if step_at is None else step_at, layer)
+    return kernels("dense", backend, x).dense(x, weight, bias, activation, settings)
 
 
 @_dense.register_fake
-def _(x, weight, bias, activation, dropout, seed, step, layer, backend):
+def _(x, weight, bias, activation, dropout, seed, step, layer, step_at, backend):
     return x.new_empty(x.shape[0], weight.shape[1])
 
 
@@ -98,12 +108,13 @@ def _dense_backward(
     seed: int,
     step: int,
     layer: int,
+    step_at: Tensor | None,
     need_x: bool,
     need_weight: bool,
     need_bias: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    settings = Dropout(dropout, seed, step, layer)
+    settings = Dropout(dropout, seed, step if step_at is None else step_at, layer)
     gradients = kernels("dense", backend, x).dense_backward(
         grad_output, output, x, weight, activation, settings, need_x, need_weight, need_bias
     )
@@ -111,7 +122,22 @@ def _dense_backward(
 
 
 @_dense_backward.register_fake
-def _(grad_output, output, x, weight, activation, dropout, seed, step, layer, need_x, need_weight, need_bias, backend):
+def _(
+    grad_output,
+    output,
+    x,
+    weight,
+    activation,
+    dropout,
+    seed,
+    step,
+    layer,
+    step_at,
+    need_x,
+    need_weight,
+    need_bias,
+    backend,
+):
     return (
         x.new_empty(x.shape if need_x else 0),
         x.new_empty(weight.shape if need_weight else 0),
@@ -120,14 +146,15 @@ def _(grad_output, output, x, weight, activation, dropout, seed, step, layer, ne
 
 
 def _save_dense(ctx, inputs, output):
-    x, weight, _, *ctx.settings, ctx.backend = inputs
-    ctx.save_for_backward(output, x, weight)
+    x, weight, _, *ctx.settings, step_at, ctx.backend = inputs
+    ctx.save_for_backward(output, x, weight, step_at)
 
 
 def _differentiate_dense(ctx, grad_output):
     needs = ctx.needs_input_grad[:3]
-    gradients = torch.ops.partae.dense_backward(grad_output, *ctx.saved_tensors, *ctx.settings, *needs, ctx.backend)
-    return *(gradient if need else None for gradient, need in zip(gradients, needs, strict=True)), *(None,) * 6
+    *tensors, step_at = ctx.saved_tensors
+    gradients = torch.ops.partae.dense_backward(grad_output, *tensors, *ctx.settings, step_at, *needs, ctx.backend)
+    return *(gradient if need else None for gradient, need in zip(gradients, needs, strict=True)), *(None,) * 7
 
 
 _dense.register_autograd(_differentiate_dense, setup_context=_save_dense)

@@ -41,7 +41,7 @@ class DenseLayers(nn.Module):
         self.weights = nn.ParameterList(_normal(*pair, seed, first + layer) for layer, pair in enumerate(pairs))
         self.biases = nn.ParameterList(torch.zeros(outputs) for _, outputs in pairs)
 
-    def forward(self, x: Tensor, dropout: float, step: int, backend: str) -> Tensor:
+    def forward(self, x: Tensor, dropout: float, step: int | Tensor, backend: str) -> Tensor:
         """Return the outputs (B, outputs) of x (B, inputs); each step drops other units."""
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -185,7 +185,9 @@ class AdaptiveDenoisingAutoencoder(StatefulModel):
         reproduced = self.top(clean, self.dropout, self.step, backend)
         return 0.5 * ((denoised - clean).square().sum() + (reproduced - clean).square().sum())
 
-    def purity_error(self, x: Tensor, gradient: str = THROUGH, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+    def purity_error(
+        self, x: Tensor, gradient: str = THROUGH, dropout: float = 0.0, step: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the sums |Y - U|^2 and |Y|^2; their ratio measures how clean the bottom network's output is.
 
         Y is the output of the bottom network and U the output of the top network on Y.
@@ -194,10 +196,12 @@ class AdaptiveDenoisingAutoencoder(StatefulModel):
             x: (N, C * H) stacks of a mixture's magnitudes.
             gradient: "through" to propagate the gradient through U, "held" to treat U as a fixed target.
             dropout: probability of dropping a hidden unit of the bottom network.
+            step: number of the step for dropout, one int64 on the device; None for the attribute `step`. A CUDA graph
+                can change the tensor.
 
         Kim & Smaragdis 2015, equation 5.
         """
-        y = self.bottom(x, dropout, self.step, self.backend)
+        y = self.bottom(x, dropout, self.step if step is None else step, self.backend)
         if gradient == HELD:
             with torch.no_grad():
                 u = self.top(y, 0.0, 0, self.backend)

@@ -336,7 +336,7 @@ class Sweep:
     ) -> None:
         """Take up to `limit` steps with members that are at the same step."""
         if backend:
-            losses = pace.launch(limit, lambda steps: launch(trainers, steps, backend))
+            losses = pace.launch(limit, lambda steps: launch(trainers, steps, self.backend, backend))
             updates = [lambda t=t, row=row: t.record_losses(row) for t, row in zip(trainers, losses, strict=True)]
         else:
             updates = [lambda t=trainer: t.burst(limit, interrupted) for trainer in trainers]

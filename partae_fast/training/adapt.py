@@ -77,7 +77,7 @@ def adapt(
     No clean signal is needed. Adaptation ends after `epochs` epochs, or when the purity error has fallen by a tenth
     or rises (`settled`). The error is relative to the output's energy, so a softer output is not purer.
 
-    On a GPU an epoch is one CUDA graph, captured once, unless there is dropout, which differs in every step.
+    On a GPU an epoch is one CUDA graph, captured once.
 
     Args:
         model: a trained model with its spectrogram; not changed. The adapted copy is float32.
@@ -136,7 +136,8 @@ class _Loop:
         self.optimizer = Optimizer("clipped_sgd", self.parameters, options)
         self.sums = magnitudes.new_zeros(2)  # |Y - U|^2 and |Y|^2
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.captured = magnitudes.is_cuda and not settings.dropout
+        self.step = torch.tensor(model.step, device=magnitudes.device)  # for dropout, which differs in every step
+        self.captured = magnitudes.is_cuda
 
     def epoch(self) -> float:
         """Train one epoch; return the purity error after it."""
@@ -165,9 +166,11 @@ class _Loop:
         for block in self._blocks():
             for parameter in self.parameters.values():
                 parameter.grad = None
-            self.model.purity_error(block, self.settings.gradient, self.settings.dropout)[0].backward()
+            error, _ = self.model.purity_error(block, self.settings.gradient, self.settings.dropout, self.step)
+            error.backward()
             self.optimizer.step(self.model.step)
             self.model.step += 1
+            self.step += 1
         for parameter in self.parameters.values():
             parameter.grad = None
         self.model.top.requires_grad_(True)
@@ -202,6 +205,7 @@ class _Loop:
         for state in self.optimizer.tensors().values():
             state.zero_()
         self.model.step = step
+        self.step.fill_(step)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._steps()

@@ -51,11 +51,13 @@ class Features:
 class Cache:
     """A folder of spectrograms.
 
+    owner: a temporary folder that exists as long as the features.
+
     Raises UserError if the folder cannot be made or written to.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], spectrogram: Spectrogram) -> None:
-        self._folder, self._spectrogram = Path(folder), spectrogram
+    def __init__(self, folder: str | os.PathLike[str], spectrogram: Spectrogram, owner: Any = None) -> None:
+        self._folder, self._spectrogram, self._owner = Path(folder), spectrogram, owner
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -102,7 +104,17 @@ class Cache:
         assert about is not None
         bins, room = self._spectrogram.bins, about["room"]
         channels = [
-            (c + 1, Stored(path, about["frames"], bins, about["start"] + c * room * bins * 4, about["sha256"][c]))
+            (
+                c + 1,
+                Stored(
+                    path,
+                    about["frames"],
+                    bins,
+                    about["start"] + c * room * bins * 4,
+                    about["sha256"][c],
+                    self._owner,
+                ),
+            )
             for c, silent in enumerate(about["silent"])
             if not silent
         ]

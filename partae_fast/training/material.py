@@ -50,6 +50,7 @@ class Source:
     rate: int
     events: list[labelling.Event] | None = None  # None if no label file lists it
     rules: labelling.Rules = field(default_factory=labelling.Rules)
+    channel_seconds: float = 0.0  # duration of a file times its channels; 0 for samples in memory
 
     @property
     def file(self) -> PathLike:
@@ -221,7 +222,8 @@ def sources_of(kind: str, recordings: Sequence[Audio]) -> list[Source]:
             name = f"{kind} {index}"
             sources.append(Source(name, (columns_of(audio[0], name), audio[1]), int(audio[1])))
         else:
-            sources.append(Source(str(audio), audio, files.info(audio).rate))
+            header = files.info(audio)
+            sources.append(Source(str(audio), audio, header.rate, channel_seconds=header.seconds * header.channels))
     if not sources:
         raise UserError(f"there is no {kind}; give at least one")
     return _unique(sources)
@@ -285,14 +287,16 @@ def samples_of(source: Source, rate: int, piece: tuple[float, float] | None = No
         files.require_sound(samples, source.name)
     audible = samples.any(axis=0)
     if piece is None:
-        check_channels(source, int(audible.sum()), audible.size)
+        check_labels(source, int(audible.sum()), audible.size, len(samples) / source.rate)
     numbers = [int(index) + 1 for index in np.flatnonzero(audible)]
     level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
     resampled = resample(samples[:, audible], source.rate, rate).T if numbers else []
     return Samples(list(resampled), numbers, len(samples) / source.rate if piece is None else source.seconds, level)
 
 
-def check_channels(source: Source, audible: int, count: int) -> None:
+def check_labels(source: Source, audible: int, count: int, seconds: float) -> None:
+    """Log warnings about silent channels and about labels past the end; raise UserError for channels that are none."""
     if audible < count:
         logger.warning("%s: %d of %d channels are silent: left out", source.name, count - audible, count)
     labelling.require_channels(source.events or [], count, source.name)
+    labelling.warn_of_overrun(source.events or [], seconds, source.rules, source.name)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..kernels import implementation, resolve
+from ..kernels import BackendUnavailable, dispatch, resolve
 from ..kernels.train_steps import RULES, TrainingRun
 
 # From this batch size on Triton's kernels, a few launches a step, fill a GPU; below it the persistent kernel serves.
@@ -18,16 +19,23 @@ _finite = WeakIdKeyDictionary()  # the version at which each source and target w
 
 def serving_backend(runs: Sequence[TrainingRun], backend: str = "auto") -> str:
     """Return the back-end that `train_steps` would run on; raises BackendUnavailable if there is none."""
+    return resolve("train_steps", backend, **_request(runs))
+
+
+def _request(runs: Sequence[TrainingRun], preferred: str | None = None) -> dict[str, Any]:
+    """Return the arguments of `resolve` and `dispatch` by which "auto" selects a back-end."""
     weight, batch = runs[0].w_enc, runs[0].crops.batch
-    preferred = "triton" if batch >= LARGE_BATCH and len(runs) == 1 else None
+    return {
+        "device": weight.device,
+        "dtype": weight.dtype,
+        "refuses": lambda module: module.refusal(runs),
+        "preferred": preferred or ("triton" if batch >= LARGE_BATCH and len(runs) == 1 else None),
+    }
 
-    def refuses(module: ModuleType) -> str | None:
-        return module.refusal(runs)
 
-    return resolve("train_steps", backend, weight.device, weight.dtype, refuses, preferred)
-
-
-def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, backend: str = "auto") -> Tensor:
+def train_steps(
+    runs: Sequence[TrainingRun], first: int, steps: int, backend: str = "auto", preferred: str | None = None
+) -> Tensor:
     """Take the training steps first .. first + steps - 1 of each run; weights and state are changed in place.
 
     A step draws crops from resident recordings, mixes, normalises, encodes and decodes them, computes the loss and its
@@ -40,7 +48,8 @@ def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, backend: st
             targets of their own. Several runs are a population, trained side by side.
         first: number of the first step, from 0; draws and Adam's correction depend on it.
         steps: number of steps. No interrupt is served before the end, so the caller bounds it.
-        backend: "auto" or a name of `pf.backends()`.
+        backend: "auto" or a name of `pf.backends()`. "auto" passes over a back-end that cannot compile or launch.
+        preferred: the back-end that "auto" tries first, such as that of the steps before; None to choose by size.
 
     Returns the losses (len(runs), steps), float64, of each step before its update.
 
@@ -48,8 +57,17 @@ def train_steps(runs: Sequence[TrainingRun], first: int, steps: int, backend: st
     serve them.
     """
     _check(runs, first, steps)
-    kernels = implementation("train_steps", serving_backend(runs, backend))
-    return kernels.train_steps(runs, first, steps)
+    before = [run.copy() for run in runs] if backend == "auto" else []
+
+    def call(module: ModuleType) -> Tensor:
+        try:
+            return module.train_steps(runs, first, steps)
+        except BackendUnavailable:  # some of its kernels may have run; the next back-end starts from the same weights
+            for run, copy in zip(runs, before, strict=False):
+                run.assign(copy)
+            raise
+
+    return dispatch("train_steps", backend, call=call, **_request(runs, preferred))
 
 
 def _check(runs: Sequence[TrainingRun], first: int, steps: int) -> None:

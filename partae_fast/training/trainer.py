@@ -268,9 +268,9 @@ class Trainer:
             model.rectified_output,
         )
 
-    def _take_launch(self, limit: int, backend: str) -> None:
+    def _take_launch(self, limit: int, preferred: str) -> None:
         """Take up to `limit` steps in one launch of about the length of a burst."""
-        self.record_losses(self._pace.launch(limit, lambda steps: launch([self], steps, backend)[0]))
+        self.record_losses(self._pace.launch(limit, lambda steps: launch([self], steps, self.backend, preferred)[0]))
 
     def burst(self, limit: int, interrupted: list[int]) -> None:
         """Take up to `limit` steps op by op, fewer when the time of a burst is over or an interrupt waits."""
@@ -368,16 +368,17 @@ class Trainer:
                 )
 
 
-def launch(trainers: Sequence[Trainer], steps: int, backend: str) -> np.ndarray:
+def launch(trainers: Sequence[Trainer], steps: int, backend: str, preferred: str) -> np.ndarray:
     """Take `steps` steps with trainers that are at the same step, side by side in one launch.
 
-    Returns the losses (len(trainers), steps), a row for the `record_losses` of each trainer. No checkpoint may be
-    written before the launch has ended.
+    If `backend` is "auto", `preferred` is tried first. No checkpoint may be written before the launch has ended.
+
+    Returns the losses (len(trainers), steps), a row for the `record_losses` of each trainer.
     """
     runs = [run for trainer in trainers if (run := trainer.as_run())]
     for trainer in trainers:
         trainer._in_update = True
-    losses = train_steps(runs, trainers[0].step, steps, backend).cpu().numpy()
+    losses = train_steps(runs, trainers[0].step, steps, backend, preferred).cpu().numpy()
     for trainer in trainers:
         trainer._updates += steps
         trainer._in_update = False

@@ -27,6 +27,8 @@ def _compiled(name: str, kernel, kind: str, tile: dict, flags: dict):
     for parameter in kernel.arg_names:
         if parameter in constants:
             arguments[parameter] = ("constexpr", constants[parameter])
+        elif parameter == "step_ptr":
+            arguments[parameter] = "*i64"
         elif parameter.endswith("_ptr"):
             arguments[parameter] = "*fp32" if parameter == "partials_ptr" else f"*{storage}"
         elif parameter in ("scale", "per_item"):

@@ -13,7 +13,7 @@ def kernels(kind: str):
     """Yield the purpose, name, kernel, arguments and options of each compilation."""
     if kind == "fp16":  # not supported
         return
-    precision = {"PRECISION": "ieee" if kind == "fp32" else "tf32"}
+    precision = {"PRECISION": {"fp32": "ieee", "tf32": "tf32x3", "bf16": "tf32"}[kind]}
     for size in (10, 40) if kind == "fp32" else (40,):
         if kind != "bf16":
             tile = embeddings.tile_of(size, affinity.LEAST) | precision

@@ -59,6 +59,14 @@ def test_a_task_that_ended_well_is_not_run_again(tmp_path):
     assert run_tasks(tasks, tmp_path) == []
 
 
+def test_first_runs_have_patience_and_timed_ones_none(tmp_path):
+    patient = {task.name.split()[0] for task in gpu.tasks_of("123", tmp_path) if task.patience}
+    assert patient == {"compile", "check", "sanitizer", "test"}
+    command = (sys.executable, "-c", "import os; raise SystemExit(os.environ['PARTAE_PATIENCE'])")
+    entries = run_tasks([Task("check", command, 5, patience=1500), Task("step", command, 5)], tmp_path)
+    assert [entry["reason"] for entry in entries] == ["1500", "0"]
+
+
 def test_a_line_that_was_cut_short_counts_for_nothing(tmp_path):
     (tmp_path / "tasks.jsonl").write_text('{"task": "whole", "exit_code": 0}\n{"task": "cut", "exit_c')
     assert gpu.ended_well(tmp_path) == {"whole"}

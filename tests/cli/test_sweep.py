@@ -126,11 +126,11 @@ def test_failed_model_is_marked_and_sets_the_exit_code(partae, here, no_plot):
 def test_stop_and_resume_give_the_same_files(partae, here, no_plot, monkeypatch, at):
     launches = []
 
-    def launch(runs, first, steps, backend):
+    def launch(runs, first, steps, *backend):
         launches.append(steps)
         if len(launches) == at:
             os.kill(os.getpid(), signal.SIGINT)
-        return train_steps(runs, first, steps, backend)
+        return train_steps(runs, first, steps, *backend)
 
     command = ("sweep", *MATERIAL, *GRID, "--steps", 7)
     with monkeypatch.context() as patch:

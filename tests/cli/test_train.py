@@ -312,9 +312,9 @@ def test_penalty_optimizer_and_learning_rate(partae, here):
 def test_nan_loss_stops_training_with_advice(partae, here, monkeypatch):
     from partae_fast.training import trainer
 
-    def train_steps_with_nan(runs, first, steps, backend):
+    def train_steps_with_nan(runs, first, steps, *backend):
         numbers = torch.arange(first, first + steps)
-        return real(runs, first, steps, backend).masked_fill(numbers == 3, torch.nan)
+        return real(runs, first, steps, *backend).masked_fill(numbers == 3, torch.nan)
 
     real = trainer.train_steps
     monkeypatch.setattr(trainer, "train_steps", train_steps_with_nan)

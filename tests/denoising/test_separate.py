@@ -119,6 +119,16 @@ def test_the_input_and_existing_files_are_not_overwritten(model, stereo, tmp_pat
         separate_file(model, tmp_path / "drums.wav", tmp_path / "file")
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_source_is_written_through_a_link(model, stereo, tmp_path, overwrite):
+    soundfile.write(tmp_path / "song.wav", stereo, RATE)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "vocals.wav").symlink_to(tmp_path / "mine.wav")  # which does not exist yet
+    with pytest.raises(pf.UserError, match=r"vocals\.wav: is a symbolic link, and outputs are written to"):
+        separate_file(model, tmp_path / "song.wav", tmp_path / "out", overwrite=overwrite)
+    assert not (tmp_path / "mine.wav").exists()
+
+
 def test_metadata_of_recorders_are_kept_in_every_source(model, tmp_path):
     (tmp_path / "in.wav").write_bytes(w.wave(np.arange(3000) % 500, after=w.chunk(b"guan", w.GUANO.encode())))
     os.utime(tmp_path / "in.wav", ns=(10**18, 10**18))

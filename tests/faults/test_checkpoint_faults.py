@@ -143,8 +143,8 @@ def test_a_loss_that_turns_nan_keeps_the_checkpoint_before(path, whole, monkeypa
     """See tests/cli/test_train.py for what the command line says of it, and tests/training for every back-end."""
     real = training.train_steps
 
-    def turning(runs, first, steps, backend):
-        return real(runs, first, steps, backend).masked_fill(torch.arange(first, first + steps) == 5, torch.nan)
+    def turning(runs, first, steps, *backend):
+        return real(runs, first, steps, *backend).masked_fill(torch.arange(first, first + steps) == 5, torch.nan)
 
     monkeypatch.setattr(training, "train_steps", turning)
     resumed = trainer(path, resume=True)

@@ -99,11 +99,11 @@ def test_training_stopped_during_a_launch_resumes_to_the_same_bits(partae, here,
     """The running launch completes, and the checkpoint has its steps."""
     train_steps, launches = trainer.train_steps, []
 
-    def stop_in_the_third_launch(runs, first, steps, backend):
+    def stop_in_the_third_launch(runs, first, steps, *backend):
         launches.append(steps)
         if len(launches) == 3:
             os.kill(os.getpid(), number)
-        return train_steps(runs, first, steps, backend)
+        return train_steps(runs, first, steps, *backend)
 
     out = ("--out", "stopped.safetensors", "--steps", 12)
     with monkeypatch.context() as patch:

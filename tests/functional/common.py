@@ -1,7 +1,7 @@
 """A small call of every op: its differentiable inputs, its data, and the function of both."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -23,6 +23,18 @@ class Call:
     inputs: dict[str, Tensor]
     data: dict[str, Tensor]
 
+    def to(self, device: str) -> "Call":
+        """Return the call with its tensors on a device."""
+        inputs, data = ({name: t.to(device) for name, t in tensors.items()} for tensors in (self.inputs, self.data))
+        return replace(self, inputs=inputs, data=data)
+
+    def gradients(self, inputs: dict[str, Tensor], backend: str = "auto") -> list[Tensor]:
+        """Return the output for `inputs`, and the gradients of a weighted sum of it."""
+        inputs = {name: t.detach().clone().requires_grad_() for name, t in inputs.items()}
+        output = self(backend, **inputs)
+        weights = torch.linspace(0.5, 1.5, output.numel(), device=output.device).view(output.shape)
+        return [output.detach(), *torch.autograd.grad((weights * output.float()).sum(), list(inputs.values()))]
+
     def __call__(self, backend: str = "auto", **changes: Tensor) -> Tensor:
         return self.function(backend=backend, **{**self.inputs, **self.data, **changes})
 
@@ -36,7 +48,7 @@ def encode(x, w_enc, mean, std, backend):
 
 
 def decode(values, w_dec, backend):
-    positions = torch.arange(0, 8, 4, dtype=torch.int32)[None, :, None].expand(2, 2, 3)
+    positions = torch.arange(0, 8, 4, dtype=torch.int32, device=values.device)[None, :, None].expand(2, 2, 3)
     return pf.decode(values, positions, w_dec, 7, backend)
 
 

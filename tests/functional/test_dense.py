@@ -24,7 +24,8 @@ def layer(dtype=torch.float64, batch=5, inputs=4, outputs=7):
 
 def test_opcheck():
     x, weight, bias = (t.requires_grad_() for t in layer())
-    opcheck(torch.ops.partae.dense.default, (x, weight, bias, "mrelu", 0.3, 1, 2, 3, "cpu"))
+    for step_at in (None, torch.tensor(4)):
+        opcheck(torch.ops.partae.dense.default, (x, weight, bias, "mrelu", 0.3, 1, 2, 3, step_at, "cpu"))
     signal, noise, target = (draw(4, 6, seed=n).requires_grad_() for n in range(3))
     arguments = (signal, noise, target, draw(4).sigmoid(), "cpu")
     opcheck(torch.ops.partae.curro_loss.default, arguments, test_utils=WITHOUT_GRADIENTS)
@@ -80,6 +81,25 @@ def test_dropout_does_not_depend_on_the_batch_size():
     x, weight, bias = layer(torch.float32, 128, 300, 260)
     large, small = (pf.dense(x[:items], weight, bias, "mrelu", dropout=0.2, backend="cpu") for items in (128, 19))
     assert torch.equal(large[:19] == 0, small == 0) and 0 < (small == 0).float().mean() < 1
+
+
+@pytest.mark.parametrize("backend", ["cpu", "eager"])
+def test_a_step_in_a_tensor_is_read_when_the_layer_runs(backend):
+    x, weight, step = torch.rand(5, 4), torch.rand(4, 9, requires_grad=True), torch.tensor(7)
+
+    def layer(step):
+        output = pf.dense(x, weight, None, dropout=0.5, seed=3, step=step, layer=2, backend=backend)
+        return output, *torch.autograd.grad(output.sum(), weight)
+
+    for number in (7, 8, 2**32 - 1):
+        step.fill_(number)
+        assert all(map(torch.equal, layer(step), layer(number)))
+
+
+@pytest.mark.parametrize("step", [torch.tensor([1, 2]), torch.tensor(1.0), torch.tensor(1, device="meta")])
+def test_a_step_in_an_unsuitable_tensor_is_refused(step):
+    with pytest.raises(ValueError, match="give an int, or one int64 on x's device"):
+        pf.dense(torch.rand(2, 3), torch.rand(3, 4), None, dropout=0.5, step=step)
 
 
 def test_each_step_and_layer_has_its_own_mask():

@@ -1,5 +1,6 @@
 """The ahead-of-time compilation of CUDA C reports kernels that spill or do not compile."""
 
+import inspect
 import shutil
 import sys
 from pathlib import Path
@@ -39,16 +40,48 @@ def test_a_compile_error_is_reported():
         compile_cuda.cubin(KERNEL, {}, 90)
 
 
+def test_only_kernels_with_patience_read_a_clock_and_trap():
+    shape, limits = compile_cuda.SIZES["B16 N512 H32 K32 M9 P16"], compile_cuda.CARDS[90]
+    cut = compile_cuda.plan(shape, limits)
+    assert cut is not None
+    for patience in (0, 1000):
+        text = compile_cuda.source("train_steps/train_steps.cuh")
+        usage = compile_cuda.usage(text, cut.macros() | {"PATIENCE": patience}, 90, cut.shared_bytes(1))
+        assert usage.stack == 0 and ("BPT.TRAP" in usage.instructions) == (patience > 0)
+
+
+@pytest.mark.parametrize("compiler", ["NVRTC", "nvcc"])
+def test_numbers_below_the_normal_range_are_zero_as_cupy_compiles(compiler, monkeypatch):
+    if compiler == "nvcc":
+        if shutil.which("nvcc") is None:
+            pytest.skip("nvcc is not installed")
+        monkeypatch.setenv(compile_cuda.COMPILER, "nvcc")
+    elif compile_cuda.nvrtc() is None:
+        pytest.skip("NVRTC is not installed")
+    text = 'extern "C" __global__ void multiply(float* x) { *x *= 3.0f; }'
+    assert "FMUL.FTZ" in compile_cuda.usage(text, {}, 90, 0).instructions
+
+
+def test_the_options_are_those_of_an_installed_cupy():
+    compiler = inspect.getsource(pytest.importorskip("cupy").cuda.compiler)
+    assert all(f"'{option}'" in compiler for option in compile_cuda.CUPY_OPTIONS)
+
+
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 @pytest.mark.skipif(compile_cuda.nvrtc() is None, reason="NVRTC is not installed")
 def test_nvcc_replaces_nvrtc(monkeypatch):
-    monkeypatch.setattr(compile_cuda, "nvrtc", lambda: None)
+    monkeypatch.setenv(compile_cuda.COMPILER, "nvcc")
     assert compile_cuda.usage(KERNEL, {"SIZE": 100}, 90, 0).stack > 0
+    check_the_paper_configuration(90, ())
 
 
 @pytest.mark.parametrize("extras", [(), compile_cuda.EXTRAS], ids=["plain", "all extras"])
 @pytest.mark.parametrize("architecture", compile_cuda.CARDS)
 def test_the_paper_configuration_does_not_spill(architecture, extras):
+    check_the_paper_configuration(architecture, extras)
+
+
+def check_the_paper_configuration(architecture, extras):
     shape, limits = compile_cuda.SIZES["B16 N512 H32 K32 M9 P16"], compile_cuda.CARDS[architecture]
     cut = compile_cuda.plan(shape, limits, extras=extras)
     assert cut is not None and cut.extras == extras

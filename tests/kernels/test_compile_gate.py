@@ -32,10 +32,33 @@ assert large.stack > 0, large
 """
 
 
-def test_a_spill_is_reported(tmp_path):
+ROUNDING = """
+import sys
+sys.path.insert(0, {folder!r})
+import compile_triton
+from partae_fast.kernels._triton.common import product, tl, triton
+
+@triton.jit
+def product_kernel(out_ptr, source_ptr, PRECISION: tl.constexpr):
+    offs = tl.arange(0, 32)[:, None] * 32 + tl.arange(0, 32)[None, :]
+    x = tl.load(source_ptr + offs)
+    total = product(x, x, tl.zeros((32, 32), tl.float32), PRECISION)
+    tl.store(out_ptr + offs, total.to(out_ptr.dtype.element_ty))
+
+for kind, precision in (("fp32", "tf32"), ("fp32", "ieee"), ("bf16", "tf32")):
+    arguments = {{"out_ptr": "*" + kind, "source_ptr": "*" + kind, "PRECISION": ("constexpr", precision)}}
+    usage = compile_triton.compile_kernel(product_kernel, arguments, 90, num_warps=1)
+    rounded = "cvt.rna.tf32.f32" in usage.ptx
+    assert rounded == ((kind, precision) == ("fp32", "tf32")), (kind, precision)
+    assert ("HMMA.1688.F32.TF32" in usage.instructions) == rounded, usage.instructions
+"""
+
+
+@pytest.mark.parametrize("text", [SPILLING, ROUNDING], ids=["spills are reported", "operands are rounded to TF32"])
+def test_machine_code(text, tmp_path):
     """Triton compiles functions from files, in a process that does not interpret."""
-    script = tmp_path / "spilling.py"
-    script.write_text(SPILLING.format(folder=str(Path(__file__).parents[1])))
+    script = tmp_path / "script.py"
+    script.write_text(text.format(folder=str(Path(__file__).parents[1])))
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     run = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr

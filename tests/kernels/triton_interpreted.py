@@ -1,8 +1,8 @@
 """The Triton kernels in Triton's interpreter, on the CPU, against the float64 reference.
 
 `test_triton.py` runs this file in a process of its own, because Triton reads TRITON_INTERPRET on import. A program
-takes about half a millisecond, so shapes are tiny. The interpreter silently computes bfloat16 wrongly and does not
-round to TF32: both need a GPU.
+takes about half a millisecond, so shapes are tiny. The interpreter silently computes bfloat16 wrongly, which needs a
+GPU; `triton_interpreted_tf32.py` has products in TF32.
 """
 
 import numpy as np
@@ -14,6 +14,8 @@ from partae_fast.kernels import BackendUnavailable
 from partae_fast.kernels._triton import common, frame_windows
 from partae_fast.kernels._triton.pool import chunk_of
 from partae_fast.kernels.decode import triton as decode
+from partae_fast.kernels.dense import Dropout
+from partae_fast.kernels.dense import triton as dense
 from partae_fast.kernels.encode import triton as encode
 from partae_fast.kernels.partitioned_loss import triton as partitioned_loss
 from partae_fast.kernels.shapes import window_count
@@ -76,7 +78,7 @@ def in_bounds(monkeypatch):
 
         return check
 
-    for module in (frame_windows, encode, decode, partitioned_loss, common):
+    for module in (frame_windows, encode, decode, dense, partitioned_loss, common):
         monkeypatch.setattr(module, "launch", bounded_launch)
     for name in ("create_masked_load", "create_masked_store"):
         access = getattr(interpreter.InterpreterBuilder, name)
@@ -413,6 +415,19 @@ def test_a_kernel_that_does_not_fit_is_reported_as_unavailable():
         common.launch(TooLarge(), 1, out_ptr=torch.zeros(1))
     with pytest.raises(ValueError, match="at most 2\\^31 - 1; split the batch"):
         common.launch(TooLarge(), 2**31, out_ptr=torch.zeros(1))
+
+
+@pytest.mark.parametrize("number", [6, 2**32 - 1])
+def test_dense_reads_its_step_from_memory(number):
+    x, weight, bias = torch.rand(3, 4), torch.rand(4, 6), torch.rand(6)
+
+    def layer(step):
+        dropout = Dropout(0.5, 2**40, step, 1)
+        output = dense.dense(x, weight, bias, "leaky_relu", dropout)
+        return output, dense.dense_backward(output, output, x, weight, "leaky_relu", dropout, False, False, True)[2]
+
+    assert all(map(torch.equal, layer(number), layer(torch.tensor(number))))
+    assert not torch.equal(layer(number)[0], layer(torch.tensor(number - 1))[0])
 
 
 def test_partial_sums_are_counted_by_shapes():

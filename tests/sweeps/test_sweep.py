@@ -77,9 +77,9 @@ def test_member_has_the_bits_of_a_separate_trainer(backend, make, tmp_path, mate
 def test_members_of_equal_shape_share_launches_and_recordings(make, monkeypatch, make_sampler):
     launches = []
 
-    def launch(runs, first, steps, backend):
+    def launch(runs, first, steps, *backend):
         launches.append((len(runs), runs[0].pool, runs[0].optimizer))
-        return train_steps(runs, first, steps, backend)
+        return train_steps(runs, first, steps, *backend)
 
     monkeypatch.setattr(trainer_module, "train_steps", launch)
     sampler = make_sampler()
@@ -197,8 +197,8 @@ def test_failed_member_does_not_stop_the_others(make, tmp_path, caplog):
 
 
 def test_infinite_weights_after_the_last_step_are_not_saved(make, monkeypatch, tmp_path):
-    def train_steps_to_infinity(runs, first, steps, backend):
-        losses = train_steps(runs, first, steps, backend)
+    def train_steps_to_infinity(runs, first, steps, *backend):
+        losses = train_steps(runs, first, steps, *backend)
         if first + steps == STEPS:
             runs[0].w_enc[0, 0, 0] = torch.inf
         return losses
@@ -223,12 +223,12 @@ def whole(tmp_path_factory):
 def test_ctrl_c_at_any_launch_and_resume_give_the_same_bits(make, tmp_path, monkeypatch, whole, at, times):
     launches = []
 
-    def launch(runs, first, steps, backend):
+    def launch(runs, first, steps, *backend):
         launches.append(steps)
         if len(launches) == at:
             for _ in range(times):
                 os.kill(os.getpid(), signal.SIGINT)
-        return train_steps(runs, first, steps, backend)
+        return train_steps(runs, first, steps, *backend)
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer_module, "train_steps", launch)

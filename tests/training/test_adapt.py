@@ -1,5 +1,7 @@
 """Adaptation to a recording: the reference's steps, and when it ends."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 import partae_fast as pf
 from partae_fast.models.adaptive_dae import AdaptiveDenoisingAutoencoder, stack_frames
 from partae_fast.reference.adaptive_dae import adaptation_step, purity_error
-from partae_fast.training.adapt import Settings, adapt, settled
+from partae_fast.training.adapt import Settings, _Loop, adapt, settled
 
 RATE = 8000
 
@@ -97,6 +99,31 @@ def test_dropout_differs_in_each_step_and_is_the_same_in_each_run(model, audio):
     settings = Settings(dropout=0.5, learning_rate=1e-3)
     one, two = (adapt(model, audio, RATE, 2, settings).purity for _ in range(2))
     assert one == two != adapt(model, audio, RATE, 2, Settings(learning_rate=1e-3)).purity
+
+
+def test_a_graph_of_an_epoch_draws_other_units_in_each_replay(model, audio, monkeypatch):
+    """A graph repeats the Python numbers that it was captured with, and tensors have changed."""
+    settings = Settings(dropout=0.5, learning_rate=1e-3)
+    expected = adapt(model, audio, RATE, 3, settings).purity
+    begin = _Loop.__init__
+
+    def begin_captured(loop, *arguments):
+        begin(loop, *arguments)
+        loop.captured = True
+
+    def capture(loop):
+        step = loop.model.step
+
+        def replay():
+            loop.model.step = step
+            loop._steps()
+            loop._measure()
+
+        return SimpleNamespace(replay=replay)
+
+    monkeypatch.setattr(_Loop, "__init__", begin_captured)
+    monkeypatch.setattr(_Loop, "_capture", capture)
+    assert adapt(model, audio, RATE, 3, settings).purity == expected
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The call of whole steps: what it refuses, and which back-end it takes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from partae_fast.conformance.cases import TINY
 from partae_fast.conformance.train_steps import make_run
-from partae_fast.kernels import BackendUnavailable
+from partae_fast.kernels import BackendUnavailable, registry
 from partae_fast.training import steps
 from partae_fast.training.steps import train_steps
 
@@ -107,10 +108,30 @@ def test_auto_takes_the_cpu_kernels_and_eager_for_what_they_refuse(run):
     assert np.isfinite(train_steps([double], 0, 1).item())
 
 
+def test_a_back_end_that_fails_midway_leaves_no_trace(run, monkeypatch):
+    """With "auto" the next back-end starts from the weights and state of the first."""
+    expected, again = run.copy(), run.copy()
+    losses = train_steps([expected], 0, 2, "eager")
+
+    def fail(runs, first, steps):
+        for tensor in (runs[0].w_enc, runs[0].state["w_dec"][0]):
+            tensor.add_(1)
+        raise registry.BackendUnavailable("a kernel does not fit")
+
+    module = SimpleNamespace(train_steps=fail, refusal=lambda runs: None)
+    implementation = registry.implementation
+    monkeypatch.setattr(
+        registry, "implementation", lambda op, name: module if name == "cpu" else implementation(op, name)
+    )
+    assert torch.equal(train_steps([again], 0, 2), losses) and unchanged(again, expected)
+    with pytest.raises(BackendUnavailable, match="a kernel does not fit"):
+        train_steps([again], 0, 2, "cpu")
+
+
 def test_on_a_gpu_a_large_batch_prefers_triton(run, monkeypatch):
     asked = []
 
-    def resolve(op, backend, device, dtype, refuses, preferred):
+    def resolve(op, backend, *, preferred, **others):
         asked.append(preferred)
         return "eager"
 

@@ -1,15 +1,18 @@
 """The training loop: agrees with the reference, stops on NaN, and writes a complete checkpoint at Ctrl-C."""
 
 import json
+import logging
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from partae_fast.errors import UserError
+from partae_fast.kernels import registry
 from partae_fast.models.conv_partitioned import ConvPartitionedAutoencoder
 from partae_fast.models.storage import describe, load, save
 from partae_fast.reference import train_steps as reference
@@ -198,7 +201,7 @@ def test_ctrl_c_in_a_launch(tmp_path, monkeypatch, times, make_trainer):
     """One waits for the end of the launch; after two the weights may be incomplete, so the last checkpoint stays."""
     launches = []
 
-    def launch(runs, first, steps, backend):
+    def launch(runs, first, steps, backend, preferred):
         launches.append(steps)
         if len(launches) == 4:
             for _ in range(times):
@@ -218,7 +221,7 @@ def test_launches_grow_to_a_quarter_of_a_second(monkeypatch, make_trainer):
     """One step takes a hundredth of a second: a launch may take a quarter."""
     launches, now = [], [0.0]
 
-    def launch(runs, first, steps, backend):
+    def launch(runs, first, steps, backend, preferred):
         launches.append(steps)
         now[0] += 0.01 * steps
         return torch.zeros(1, steps)
@@ -227,6 +230,29 @@ def test_launches_grow_to_a_quarter_of_a_second(monkeypatch, make_trainer):
     monkeypatch.setattr(trainer_module.time, "monotonic", lambda: now[0])
     make_trainer().run(100)
     assert launches == [1, 2, 4, 8, 16, 16, 16, 16, 16, 5]
+
+
+def test_training_goes_on_with_another_back_end_if_one_cannot_launch(make_trainer, monkeypatch, caplog):
+    """The failing one was selected when training began."""
+    expected = make_trainer(backend="eager").run(4).loss
+
+    def fail(runs, first, steps):
+        raise registry.BackendFailed("a kernel cannot be compiled")
+
+    module = SimpleNamespace(train_steps=fail, refusal=lambda runs: None)
+    implementation = registry.implementation
+    monkeypatch.setattr(
+        registry, "implementation", lambda op, name: module if name == "cpu" else implementation(op, name)
+    )
+    monkeypatch.setattr(registry, "_failures", {})
+    trainer = make_trainer(backend="auto")
+    assert trainer.fused() == "cpu"
+    with caplog.at_level(logging.WARNING, logger="partae_fast"):
+        assert trainer.run(4).loss == expected
+    (record,) = caplog.records
+    assert "back-end cpu is passed over: a kernel cannot be compiled" in record.getMessage()
+    with pytest.raises(registry.BackendFailed):
+        make_trainer(backend="cpu").run(1)
 
 
 def test_training_runs_off_the_main_thread(make_trainer):

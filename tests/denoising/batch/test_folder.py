@@ -189,6 +189,24 @@ def test_processes_are_distributed_over_the_devices(here, monkeypatch, jobs, ava
     assert used == expected
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("place", ["b.flac", "night", "b.png"])
+def test_nothing_is_written_through_a_link_in_the_output_folder(here, place, overwrite):
+    Path("clean").mkdir()
+    Path("mine").mkdir() if place == "night" else Path("mine").write_text("mine")
+    Path("clean", place).symlink_to(here / "mine")
+    summary = run(overwrite=overwrite, figure=place == "b.png")
+    assert len(summary.failed) == (2 if place == "night" else 1) and len(summary.done) == 4 - len(summary.failed)
+    assert f"clean/{place}: is a symbolic link, and outputs are written to clean alone" in summary.failed[0].reason
+    assert not list(Path("mine").iterdir()) if place == "night" else Path("mine").read_text() == "mine"
+
+
+def test_the_output_folder_itself_may_be_a_link(here):
+    Path("disk").mkdir()
+    Path("clean").symlink_to("disk")
+    assert len(run().done) == 4 and Path("disk/night/c.wav").exists()
+
+
 def test_what_cannot_be_read_in_a_folder_is_passed_over_and_named(here, monkeypatch):
     monkeypatch.setattr("partae_fast.audio.phones.available", lambda: False)
     Path("june/loop.wav").symlink_to("loop.wav")

@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -68,15 +68,31 @@ def train_steps(plan: Plan, blocks: int, runs: Sequence[TrainingRun], first: int
     return launch_data.losses
 
 
-def races(plan: Plan, blocks: int, output: Path, kernels: Path = KERNELS) -> str:
+def repeated_launch(
+    plan: Plan, blocks: int, runs: Sequence[TrainingRun], first: int, steps: int, times: int
+) -> Iterator[torch.Tensor]:
+    """Run one packed launch several times, unchanged; yield the losses of each."""
+    launch_data = packed(runs, plan, blocks, first, steps)
+    for _ in range(times):
+        library(plan).launch(launch_data.launch.ctypes.data_as(ctypes.c_void_p), blocks)
+        yield launch_data.losses.clone()
+
+
+def ran(program: Path, batch: int, frames: int) -> subprocess.CompletedProcess:
+    """Run a program made of races.cpp."""
+    return subprocess.run([program, str(batch), str(frames)], capture_output=True, text=True, timeout=120)
+
+
+def races(plan: Plan, blocks: int, batch: int, frames: int, output: Path, kernels: Path = KERNELS) -> str:
     """Return the thread sanitizer's report of a few steps on `blocks` blocks; empty if there is none."""
     program = compile_source("races.cpp", plan, output, *WATCHED, grid=blocks, kernels=kernels)
-    done = subprocess.run([program], capture_output=True, text=True, timeout=120)
+    run = [str(program), str(batch), str(frames)]
+    done = ran(program, batch, frames)
     setarch = shutil.which("setarch")
     if (
         "unexpected memory mapping" in done.stderr and setarch
     ):  # the sanitizer does not support this much address randomization
-        command = [setarch, platform.machine(), "--addr-no-randomize", program]
+        command = [setarch, platform.machine(), "--addr-no-randomize", *run]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode in (0, 66), f"exit code {done.returncode}: {done.stderr}"
     assert (done.returncode == 66) == ("WARNING: ThreadSanitizer" in done.stderr)

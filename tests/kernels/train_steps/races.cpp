@@ -1,10 +1,15 @@
 // A few steps of train_steps on made-up recordings, for the thread sanitizer to watch: exit code 66 where it saw a race.
+// Arguments: items of a batch, frames of an item.
+#include <cstdlib>
+
 #include "train_steps/train_steps.cuh"
 
-int main() {
-    constexpr int RECORDINGS = 3, BATCH = 3, LENGTH = 3 * OWN * P, CROP = 2 * OWN * P - 1, GROUPS = 3, STEPS = 4;
+int main(int, char** arguments) {
+    const int BATCH = std::atoi(arguments[1]), CROP = std::atoi(arguments[2]);
+    constexpr int RECORDINGS = 3, GROUPS = 3, STEPS = 4;
+    const int LENGTH = CROP + OWN * P;
     constexpr int RUNS = POPULATION ? GRID / CLUSTER : 1;
-    constexpr int STARTS_EACH = LENGTH - CROP + 1;
+    const int STARTS_EACH = LENGTH - CROP + 1;
     unsigned int state = 1;
     auto number = [&] { return (float)((state = state * 1664525u + 1013904223u) >> 8) / (1 << 24); };
     auto numbers = [&](int count, float low, float high) {
@@ -38,12 +43,13 @@ int main() {
         run.seed = 7;
         run.recordings = RECORDINGS;
         run.noise_items = 1;
+        run.step = run.barriers = 0;
     }
     std::vector<float> partials((size_t)GRID * 2 * GRADIENT);
     std::vector<double> loss_partials(3 * GRID), losses(RUNS * STEPS);
     unsigned int counter = 0;
-    const Launch launch = {runs.data(), partials.data(), loss_partials.data(), losses.data(), &counter, 0,
-                           STEPS,       BATCH,           CROP,                 1,             1,        CORRUPTION,
-                           ADADELTA,    0.25f};
+    const Launch launch = {runs.data(), partials.data(), loss_partials.data(), losses.data(), &counter,
+                           STEPS,       BATCH,           CROP,                 1,             1,
+                           CORRUPTION,  ADADELTA,        0.25f};
     shim::run(GRID, THREADS, CLUSTER, 4 * SHARED_FLOATS + 16, [=] { train_steps(launch); });
 }

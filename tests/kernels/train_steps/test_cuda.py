@@ -112,6 +112,40 @@ def test_a_missing_cupy_is_named(monkeypatch):
     assert reason is not None and "pip install" in reason
 
 
+def prepared_with(resident, monkeypatch):
+    """Return what is prepared on a GPU with resident(cluster) clusters of a kernel at once."""
+
+    def compiled(path, name, macros, threads, cluster, shared, cooperative):
+        return SimpleNamespace(resident=lambda: resident(cluster))
+
+    monkeypatch.setattr(cuda, "compiled", compiled)
+    monkeypatch.setattr(cuda, "device_limits", lambda device: H200)
+    cuda.prepared.cache_clear()
+    try:
+        return cuda.prepared(PAPER, 1, 1, False, (), 0)
+    finally:
+        cuda.prepared.cache_clear()
+
+
+def test_patience_is_read_from_the_environment(monkeypatch):
+    assert cuda.patience() == 0
+    monkeypatch.setenv("PARTAE_PATIENCE", "1500")
+    assert cuda.patience() == 1500
+    monkeypatch.setenv("PARTAE_PATIENCE", "1.5 s")
+    with pytest.raises(ValueError, match=r"PARTAE_PATIENCE is .1\.5 s.; give whole milliseconds"):
+        cuda.patience()
+
+
+def test_a_gpu_that_refuses_clusters_gets_a_plan_without(monkeypatch):
+    cut, _, blocks = prepared_with(lambda cluster: 132 if cluster == 1 else 0, monkeypatch)
+    assert cut.cluster == 1 and blocks <= 132
+
+
+def test_a_gpu_without_room_for_a_block_is_refused(monkeypatch):
+    with pytest.raises(BackendUnavailable, match="the driver finds no room for a block of the kernel; use triton or"):
+        prepared_with(lambda cluster: 0, monkeypatch)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_steps_on_a_gpu_agree_with_the_reference(case):

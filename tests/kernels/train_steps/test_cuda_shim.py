@@ -7,6 +7,7 @@ import ctypes
 import math
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,6 +238,27 @@ def test_the_plans_of_a_gpu_conform(case):
     assert max(results.values()) <= 1e-5, results
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_block_computes_the_powers_of_adam_once(optimizer):
+    case = CASES["clusters"]
+    run, _ = problem(case, optimizer)
+    before = cuda_shim.library(case.plan).powers()
+    cuda_shim.train_steps(case.plan, case.blocks, [run], FIRST, 3)
+    expected = 3 * 2 * case.blocks if optimizer == "adam" else 0
+    assert cuda_shim.library(case.plan).powers() - before == expected
+
+
+@pytest.mark.parametrize("name", ["plain", "clusters"])
+def test_a_launch_repeated_as_by_a_graph_goes_on_where_it_ended(name):
+    """The number of the next step and the barrier's counter are in memory that the launch itself updates."""
+    case = CASES[name]
+    run, _ = problem(case, "adam")
+    copy = run.copy()
+    losses = cuda_shim.train_steps(case.plan, case.blocks, [run], FIRST, 4)
+    repeated = list(cuda_shim.repeated_launch(case.plan, case.blocks, [copy], FIRST, 2, times=2))
+    assert all_bits(run, losses[0]) == all_bits(copy, torch.cat(repeated, dim=1)[0])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_shared_memory_is_what_the_plan_says(name):
     case = CASES[name]
@@ -270,18 +292,56 @@ def test_a_nan_in_the_weights_reaches_the_loss():
     assert losses.isnan().all()
 
 
-# Plans for the thread sanitizer: few threads, several tiles for each block.
+@dataclass(frozen=True)
+class Watched:
+    """A plan for the thread sanitizer: few threads, by default several tiles for each block."""
+
+    plan: Plan
+    blocks: int
+    batch: int = 3
+    frames: int | None = None
+
+    def races(self, folder: Path, kernels: Path = cuda_shim.KERNELS) -> str:
+        frames = self.frames or 2 * self.plan.own * self.plan.pool - 1
+        return cuda_shim.races(self.plan, self.blocks, self.batch, frames, folder / "races", kernels)
+
+
+def random_plan(seed: int) -> Watched:
+    rng = np.random.default_rng(seed)
+    split, lanes = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (1, 8))[rng.integers(6)]
+    latents, bins = split * int(rng.integers(1, 9)), int(rng.choice([1, 4, 5, 8]))
+    taps, pool, own = (int(n) for n in rng.integers(1, (7, 7, 4)))
+    fields = {
+        "threads": int(rng.choice([4, 8, 12])),
+        "population": bool(rng.integers(2)),
+        "split": split,
+        "lanes": lanes,
+    }
+    cut = plan(bins, latents, taps, pool, own=own, taps_each=int(rng.integers(1, taps + 1)), **fields)
+    clusters = int(rng.integers(1, 4))
+    return Watched(cut, clusters * cut.cluster, int(rng.integers(1, 4)), int(rng.integers(1, 20)))
+
+
 WATCHED = {
-    "one run": (plan(5, 6, 4, 4, own=2, taps_each=3, threads=36), 3),
-    "one run, clusters": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2), 8),
-    "population": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2, population=True), 8),
-    "population without clusters": (plan(5, 6, 4, 4, own=2, taps_each=3, population=True), 3),
-    "one run, clusters of four parts": (plan(5, 13, 4, 4, own=2, taps_each=3, split=4), 8),
-    "TF32 in three": (plan(5, 6, 4, 4, own=2, taps_each=3, threads=64, precision="3xtf32"), 2),
-    "extras": (plan(5, 11, 4, 4, own=2, taps_each=3, split=2, extras=cuda.EXTRAS), 4),
+    "one run": Watched(plan(5, 6, 4, 4, own=2, taps_each=3, threads=36), 3),
+    "one run, clusters": Watched(plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2), 8),
+    "population": Watched(plan(5, 11, 4, 4, own=2, taps_each=3, split=2, lanes=2, population=True), 8),
+    "population without clusters": Watched(plan(5, 6, 4, 4, own=2, taps_each=3, population=True), 3),
+    "one run, clusters of four parts": Watched(plan(5, 13, 4, 4, own=2, taps_each=3, split=4), 8),
+    "TF32 in three": Watched(plan(5, 6, 4, 4, own=2, taps_each=3, threads=64, precision="3xtf32"), 2),
+    "extras": Watched(plan(5, 11, 4, 4, own=2, taps_each=3, split=2, extras=cuda.EXTRAS), 4),
+    # copy16 is used if bins and latents are multiples of 4
+    "more lanes than tiles": Watched(plan(8, 8, 3, 4, own=2, taps_each=3, lanes=8), 8),
+    "more lanes than tiles, split latents": Watched(plan(4, 8, 3, 4, own=2, taps_each=3, split=2, lanes=2), 8, 1),
+    "tiny population": Watched(plan(4, 4, 1, 1, own=1, taps_each=1, lanes=4, population=True), 8, 1, 1),
+    **{f"random plan {seed}": random_plan(seed) for seed in range(3)},
 }
 # A plan of WATCHED, and the barriers to remove or replace.
 MUTANTS = {
+    "block barrier without a tile": (
+        "more lanes than tiles",
+        {"block_barrier();  // no thread's copy of w_dec may land on a gradient": ""},
+    ),
     "block barrier before pooling": ("one run", {"block_barrier();  // z is complete": ""}),
     "block barrier after the dots": ("one run", {"block_barrier();  // the dots are complete": ""}),
     "grid barrier 1": ("one run", {"grid_wait(launch.counter, ++barriers);  // grid barrier 1": "++barriers;  //"}),
@@ -304,22 +364,40 @@ MUTANTS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WATCHED)
 def test_no_thread_races_another(name, tmp_path):
-    assert cuda_shim.races(*WATCHED[name], tmp_path / "races") == ""
+    assert WATCHED[name].races(tmp_path) == ""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_missing_barrier_is_seen(mutant, tmp_path):
     name, changes = MUTANTS[mutant]
-    kernels = tmp_path / "kernels"
+    kernels = changed_kernels(changes, tmp_path / "kernels")
+    assert "data race" in WATCHED[name].races(tmp_path, kernels)
+
+
+def changed_kernels(changes: dict[str, str], kernels: Path) -> Path:
+    """Copy the sources to the folder `kernels`, with parts of train_steps.cuh replaced."""
     for file in (*cuda_shim.KERNELS.rglob("*.cuh"), *cuda_shim.KERNELS.rglob("*.h")):
         copy = kernels / file.relative_to(cuda_shim.KERNELS)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
     file = kernels / "train_steps" / "train_steps.cuh"
     source = file.read_text()
-    for barrier, instead in changes.items():
-        assert source.count(barrier) == 1
-        source = source.replace(barrier, instead)
+    for part, instead in changes.items():
+        assert source.count(part) == 1
+        source = source.replace(part, instead)
     file.write_text(source)
-    assert "data race" in cuda_shim.races(*WATCHED[name], tmp_path / "races", kernels)
+    return kernels
+
+
+def test_a_grid_barrier_that_is_never_complete_ends_the_launch(tmp_path):
+    """Otherwise a GPU would hang: here no block arrives at the second barrier."""
+    arrival = "            grid_arrive(launch.counter);\n        }\n        if (step > 0)"
+    kernels = changed_kernels({arrival: "        }\n        if (step > 0)"}, tmp_path / "kernels")
+    watched = WATCHED["one run"]
+    flags = "-DPATIENCE=200", "-O0"
+    program = cuda_shim.compile_source(
+        "races.cpp", watched.plan, tmp_path / "hangs", *flags, grid=watched.blocks, kernels=kernels
+    )
+    done = cuda_shim.ran(program, watched.batch, 8)
+    assert (done.returncode, done.stderr) == (70, "a block waited too long in a grid barrier\n")

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from partae_fast.kernels.tf32 import tf32
+from partae_fast.kernels.train_steps import cuda
+
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
 FILE = Path(__file__).with_name("triton_interpreted.py")
@@ -24,16 +27,17 @@ def test_steps_through_the_interpreter(which, python):
 def cases():
     """Return the module of the interpreted tests, with an empty cache of plans."""
     module = importlib.import_module(f".{FILE.stem}", __package__)
+    module.triton._uses.clear()
     module.triton._plans.clear()
     return module
 
 
-def on_gpu(run, source=torch.float32):
+def on_gpu(run, source=torch.float32, device="cuda"):
     """Return the run with all its tensors on the GPU."""
-    state = {name: tuple(t.cuda() for t in tensors) for name, tensors in run.state.items()}
-    crops = replace(run.crops, source=run.crops.source.to("cuda", source))
+    state = {name: tuple(t.to(device) for t in tensors) for name, tensors in run.state.items()}
+    crops = replace(run.crops, source=run.crops.source.to(device, source))
     names = ("w_enc", "w_dec", "mean", "std", "foreground")
-    return replace(run, state=state, crops=crops, **{name: getattr(run, name).cuda() for name in names})
+    return replace(run, state=state, crops=crops, **{name: getattr(run, name).to(device) for name in names})
 
 
 def off_gpu(run):
@@ -63,15 +67,15 @@ def test_agrees_with_the_reference_on_a_gpu(cases, shape, rule):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
-def test_tf32_and_bfloat16_are_near_the_reference(cases, shape, monkeypatch):
+def test_tf32_and_bfloat16_are_near_the_reference(cases, shape):
     problem = cases.Problem(*shape, rule="sgd")
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
     for group in (*problem.signal, *problem.noise):
         group[:] = [torch.tensor(r).bfloat16().float().numpy() for r in group]
     learner, expected = problem.truth(1)
     for source, tolerance in ((torch.float32, 1e-3), (torch.bfloat16, 2e-2)):
         run = on_gpu(problem.run(), source)
-        losses = cases.triton.train_steps([run], cases.FIRST, 1)
+        with tf32(True):
+            losses = cases.triton.train_steps([run], cases.FIRST, 1)
         cases.agree("loss", losses[0].cpu(), np.array(expected), tolerance)
         for name in ("w_enc", "w_dec"):
             moved = getattr(run, name).cpu() - torch.tensor(getattr(problem, name))
@@ -80,16 +84,21 @@ def test_tf32_and_bfloat16_are_near_the_reference(cases, shape, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("rule", ["adadelta", "adam", "sgd", "nesterov"])
-@pytest.mark.parametrize("tf32", [False, True])
-def test_a_replayed_graph_gives_the_bits_of_plain_launches(cases, rule, tf32, monkeypatch):
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", tf32)
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_replayed_graph_gives_the_bits_of_plain_launches(cases, rule, allowed):
+    with tf32(allowed):
+        check_a_replayed_graph(cases, rule)
+
+
+def check_a_replayed_graph(cases, rule):
     problem = cases.Problem(*LARGE["more items than multiprocessors"], rule=rule)
     replayed, plain, parts = (on_gpu(problem.run()) for _ in range(3))
     losses = cases.triton.train_steps([replayed], cases.FIRST, 10)
-    plan = cases.triton.plan_for(plain)
+    plan = cases.triton.use_of(plain).plan
     plan.begin(plain, cases.FIRST)
     for _ in range(10):
-        plan.step(plain)
+        plan.step(plain.crops.source)
+    plain.assign(plan.run)
     assert torch.equal(plan.history[:10], losses[0])
     cases.same_bits(off_gpu(plain), off_gpu(replayed))
     pieces = [
@@ -105,6 +114,43 @@ def test_ten_steps_agree_with_the_reference(cases):
     run = on_gpu(problem.run())
     losses = cases.triton.train_steps([run], cases.FIRST, 10)
     cases.agree("losses", losses[0].cpu(), np.array(problem.truth(10)[1]), 1e-4)
+
+
+BACKENDS = pytest.mark.parametrize("backend", [cuda, "triton"], ids=["cuda", "triton"])
+
+
+@pytest.mark.gpu
+@BACKENDS
+def test_steps_run_on_the_current_stream(cases, backend):
+    """The side stream gets the weights late: on another stream they would be read before."""
+    backend = cases.triton if backend == "triton" else backend
+    run = on_gpu(cases.Problem(*LARGE["nothing divides"]).run())
+    late = run.copy()
+    late.w_enc.fill_(float("nan"))
+    expected = backend.train_steps([run.copy()], cases.FIRST, 6)
+    torch.cuda.synchronize()
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(200_000_000)  # cycles: about 0.1 s
+        late.w_enc.copy_(run.w_enc)
+        losses = backend.train_steps([late], cases.FIRST, 6)
+    side.synchronize()
+    assert torch.equal(losses, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="PyTorch sees no second CUDA device")
+@BACKENDS
+def test_steps_run_on_the_device_of_the_run(cases, backend):
+    """On a second device too, after a graph was captured on the first."""
+    backend = cases.triton if backend == "triton" else backend
+    problem = cases.Problem(*LARGE["nothing divides"])
+    first, second = (on_gpu(problem.run(), device=f"cuda:{index}") for index in (0, 1))
+    with torch.cuda.device(0):
+        losses = [backend.train_steps([run], cases.FIRST, 6).cpu() for run in (first, second)]
+        assert torch.cuda.current_device() == 0
+    assert torch.equal(*losses)
+    cases.same_bits(off_gpu(first), off_gpu(second))
 
 
 @pytest.mark.gpu

@@ -5,7 +5,9 @@ interpreter does not round to TF32 and computes bfloat16 wrongly: both need a GP
 """
 
 import contextlib
+import gc
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,6 +52,7 @@ def poisoned(monkeypatch):
         return tensor.fill_(float("nan") if tensor.is_floating_point() else -(2**31))
 
     monkeypatch.setattr(torch, "empty", poison)
+    triton._uses.clear()
     triton._plans.clear()
 
 
@@ -201,27 +204,32 @@ def test_a_plan_captures_one_step_once_and_replays_it(monkeypatch):
         return graphs[-1]
 
     @contextlib.contextmanager
-    def capture(graph, capture_error_mode):
+    def capture(graph, stream, capture_error_mode):
+        assert stream.device == run.w_enc.device
         capturing.append(graph)
         yield
         capturing.pop()
 
-    def step_or_note(plan, run):
+    def step_or_note(plan, source):
         if capturing:
-            capturing[-1].noted.append(lambda: step(plan, run))
+            capturing[-1].noted.append(lambda: step(plan, source))
         else:
-            step(plan, run)
+            step(plan, source)
 
     monkeypatch.setattr(triton, "has_graphs", lambda device: True)
     monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", make)
     monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: SimpleNamespace(device=device))
     monkeypatch.setattr(triton.Plan, "step", step_or_note)
     problem = Problem(*SMALL, rule="adam")
     run = problem.run()
     pieces = [triton.train_steps([run], FIRST + first, count) for first, count in ((0, 1), (1, 3), (4, 2))]
     check(problem, run, torch.cat(pieces, dim=1), 6)
     assert [graph.replays for graph in graphs] == [2 + 2]
+    other = replace(problem.run(), crops=run.crops)  # another run with these recordings, as in a population
+    check(problem, other, triton.train_steps([other], FIRST, STEPS))
+    assert [graph.replays for graph in graphs] == [2 + 2 + STEPS]
 
 
 def test_more_steps_than_the_history_holds(monkeypatch):
@@ -249,17 +257,33 @@ def test_a_plan_is_reused_with_other_settings():
     other = replace(run, crops=replace(run.crops, seed=3, noise_items=2), penalty=0.1)
     alone = other.copy()
     triton.train_steps([other], FIRST, 2)
-    assert len(triton._plans) == 1
     triton.train_steps([alone], FIRST, 2)
-    assert len(triton._plans) == 2
+    assert len(triton._plans) == 1
     same_bits(other, alone)
 
 
-def test_few_plans_are_cached():
+def test_a_population_shares_a_plan():
     problem = Problem(1, 4, 2, 2, 1, 2)
-    runs = [problem.run() for _ in range(triton.PLANS + 2)]
+    runs = [problem.run() for _ in range(7)]  # each with recordings of its own
     triton.train_steps(runs, FIRST, 1)
-    assert len(triton._plans) == triton.PLANS
+    assert len(triton._plans) == 1 and len(triton._uses) == 7
+    together = [run.copy() for run in runs[:3]]
+    triton.train_steps(together, FIRST + 1, 2)
+    for run, copy in zip(runs, together, strict=False):
+        triton.train_steps([run], FIRST + 1, 2)
+        same_bits(run, copy)
+
+
+def test_recordings_keep_few_plans_and_release_them():
+    problem = Problem(1, 4, 2, 2, 1, 2)
+    run = problem.run()
+    for slope in (0.0, 0.1, 0.2, 0.3, 0.4):
+        triton.train_steps([replace(run.copy(), negative_slope=slope)], FIRST, 1)
+    gc.collect()
+    assert len(triton._plans) == triton.USES == 4
+    del run
+    gc.collect()
+    assert len(triton._plans) == len(triton._uses) == 0
 
 
 def test_latents_that_never_fire():
@@ -275,9 +299,10 @@ def test_latents_that_never_fire():
 def test_starts_are_those_of_the_eager_form(corrupted):
     problem = Problem(70, 8, 2, 2, 1, 4, corrupted=corrupted)
     crops = problem.run().crops
-    plan = triton.plan_for(problem.run())
-    plan.begin(problem.run(), FIRST)
-    plan.draw(problem.run())
+    run = problem.run()
+    plan = triton.use_of(run).plan
+    plan.begin(run, FIRST)
+    plan.draw()
     for item, first_rows in enumerate(eager.first_rows(crops, FIRST)):
         groups, signal = np.arange(len(first_rows)), crops.signal_groups
         of_signal, of_noise = groups < signal, (groups >= signal) & (groups < signal + crops.noise_groups)
