@@ -252,6 +252,8 @@ class Trainer:
             return None
         if {name for name, _ in model.named_parameters()} != {"w_enc", "w_dec"}:
             return None
+        if self.schedule.factors_at(self.step):  # a launch has one learning rate
+            return None
         return TrainingRun(
             model.w_enc.detach(),
             model.w_dec.detach(),

@@ -126,6 +126,12 @@ def trainer(tmp_path, name, stop=0, resume=False):
     return pf.Trainer(model, sampler, optimizer="adam", backend="eager", checkpoint=checkpoint, schedule=plateau)
 
 
+def test_groups_are_trained_op_by_op_because_a_launch_has_one_rate(tmp_path):
+    plain, grouped = trainer(tmp_path, "plain"), trainer(tmp_path, "grouped")
+    grouped.schedule = Plateau(3, lambda model: [1.0, 1.0], patience=1, groups=("w_enc", "w_dec"))
+    assert plain.as_run() is not None and grouped.as_run() is None
+
+
 def test_a_resumed_run_has_the_same_bits(tmp_path):
     whole = trainer(tmp_path, "whole")
     whole.run(14)
