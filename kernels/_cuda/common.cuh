@@ -72,6 +72,9 @@ DEVICE unsigned long long nanoseconds() {
 }
 DEVICE void give_up() { asm volatile("trap;"); }
 
+// For a number that several threads of a block may store at a time, all the same.
+DEVICE void store_same(int* at, int number) { *reinterpret_cast<volatile int*>(at) = number; }
+
 // For memory that other blocks rewrite within a launch: loads from the second-level cache, which all blocks share.
 template <class Number>
 DEVICE Number load_shared_by_all(const Number* at) {
