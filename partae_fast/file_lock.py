@@ -54,6 +54,8 @@ def _acquire(path: Path, target: str | os.PathLike[str], refusal: Callable[[], s
     lock = FileLock(path, thread_local=False)
     while True:
         try:
+            if path.is_symlink():
+                raise UserError(f"{path}: is a symbolic link; remove it")
             path.touch()
             before = path.stat()
             lock.acquire(blocking=False)

@@ -147,7 +147,7 @@ LAYERS = (
     ("masking", "labels", "sampling"),
     ("audio", "metrics"),
     ("functional", "plot_style", "checked_safetensors", "file_lock"),
-    ("kernels", "atomic", "interrupts"),
+    ("kernels", "atomic", "interrupts", "progress"),
     ("errors",),
 )
 RANK = {part: number for number, layer in enumerate(LAYERS) for part in layer}

@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,15 +43,42 @@ def cache_folder() -> str:
     """Return the folder of compiled kernels, one for each state of the sources.
 
     Numba compares only the file of the function itself, and so misses an edit of a helper in another file.
+
+    A file of the cache is code that this process runs. So the folder must belong to this user and is made writable by
+    no one else; if it is another user's, kernels are compiled into a temporary folder, once per process.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "partae_fast"
     folder = base / digest_of_sources(KERNELS)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        base.parent.mkdir(parents=True, exist_ok=True)
+        for part in (base, folder):
+            part.mkdir(mode=0o700, exist_ok=True)
+            if not _make_private(part):
+                logger.warning(
+                    "%s: belongs to another user, so kernels are compiled again by each process; set XDG_CACHE_HOME to "
+                    "a folder of your own",
+                    part,
+                )
+                return tempfile.mkdtemp(prefix="partae_fast_")
         with tempfile.TemporaryFile(dir=folder):
             return str(folder)
     except OSError:  # the home folder is not writable: compile once per process
         return tempfile.mkdtemp(prefix="partae_fast_")
+
+
+def _make_private(folder: Path) -> bool:
+    """Let no one else write into a folder; return False if it is a link or belongs to another user."""
+    state = folder.lstat()
+    if not (stat.S_ISDIR(state.st_mode) and _is_own(state)):
+        return False
+    if state.st_mode & 0o022:
+        folder.chmod(0o700)
+    return True
+
+
+def _is_own(state: os.stat_result) -> bool:
+    # On Windows the cache is in the user's own profile.
+    return not hasattr(os, "geteuid") or state.st_uid == os.geteuid()
 
 
 class _CheckedFiles(IndexDataCacheFile):
@@ -83,9 +111,15 @@ def _digest(content: bytes) -> bytes:
 
 
 def _intact(path: str) -> bool:
-    """Return whether a file exists and ends in the checksum of its content; log a warning if it is damaged."""
+    """Return whether a file exists, is this user's, and ends in the checksum of its content.
+
+    Logs a warning if it is damaged.
+    """
     try:
-        content = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            if not _is_own(os.fstat(file.fileno())):
+                return False
+            content = file.read()
     except OSError:
         return False
     intact = _digest(content[:-32]) == content[-32:]

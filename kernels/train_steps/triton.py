@@ -50,7 +50,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .._triton.common import launch, power_of_two, tl, triton
+from .._triton.common import launch, power_of_two, product, tl, triton
 from ..registry import interpreting
 from ..tf32 import tf32_allowed
 from .optimizer import RULES
@@ -150,7 +150,7 @@ def _convolve(
             if DOT == "bf16":
                 z = tl.dot(a.to(tl.bfloat16), w.to(tl.bfloat16), z)
             else:
-                z = tl.dot(a, w, z, input_precision=DOT)
+                z = product(a, w, z, DOT)
             in_ptrs += COLUMNS
             w_ptrs -= OUTPUTS * COLUMNS
     return z

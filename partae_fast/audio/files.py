@@ -1,4 +1,4 @@
-"""Read every audio format that libsndfile reads, and write audio files atomically.
+"""Read every audio format that libsndfile or PyAV reads, and write audio files atomically.
 
 Every problem with a file raises a UserError that begins with the file's name; `headers` handles files that are shorter
 or longer than their header says. Functions import `soundfile` themselves, so that the rest of the library works
@@ -11,7 +11,7 @@ import math
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from ..atomic import atomic_path
 from ..errors import UserError
 from ..interrupts import uninterrupted
-from .headers import LOSSY, Source, check_claim, shortfall, unclosed_start
+from . import phones
+from .headers import CUT_SHORT, UNCLOSED, WAVE, Source, check_claim, first_byte, is_lossy, shortfall, unclosed_start
+from .wave import INFO_CHUNKS, Chunk, WaveFile, layout_of, metadata_chunks
 
 logger = logging.getLogger("partae_fast")
 
@@ -54,8 +56,8 @@ SUBTYPE_BYTES = {
     "ALAC_24": 3,
     "ALAC_32": 4,
 }
-_RIFF_TAGS = frozenset(("title", "copyright", "software", "artist", "comment", "date", "album", "tracknumber", "genre"))
-# The tags that libsndfile writes into the header of each format.
+_RIFF_TAGS = frozenset(INFO_CHUNKS)
+# The tags that are written into the header of each format.
 TAGS = {
     "WAV": _RIFF_TAGS,
     "RF64": _RIFF_TAGS,
@@ -64,6 +66,8 @@ TAGS = {
     "FLAC": _RIFF_TAGS | {"license"},
     "CAF": _RIFF_TAGS | {"license"},
 }
+# Bytes of the longest tag in formats where libsndfile 1.2.2 cannot read long headers: not more than 16 KiB in all.
+_LONGEST_TAG = {"AIFF": 1500, "CAF": 1500}
 FLOATING = ("FLOAT", "DOUBLE")
 # How samples beyond full scale are written to a subtype that holds integers; see `writing`.
 CLIPPING = ("clip", "float", "scale")
@@ -85,7 +89,8 @@ class AudioInfo:
     """Header of an audio file.
 
     `format` and `subtype` are libsndfile's names, such as "FLAC" and "PCM_16". `tags` are the strings in the header,
-    such as "title", "artist", "comment" and "date"; recorders write the time and the device there.
+    such as "title", "artist", "comment" and "date"; recorders write the time and the device there. `chunks` are the
+    metadata of a WAV or RF64 file that `writing` copies, such as those of GUANO and Broadcast Wave.
     """
 
     path: Path
@@ -95,6 +100,7 @@ class AudioInfo:
     format: str
     subtype: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    chunks: tuple[Chunk, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -164,10 +170,11 @@ def blocks(path: PathLike, size: int | None = None, first: int = 0) -> Iterator[
     """
     with _opened(path) as (source, file, header):
         size = max(1, BLOCK // header.channels) if size is None else size
-        if header.format in LOSSY:
+        if is_lossy(header):
             size = min(size, LOSSY_FRAMES)
         position = _seek(source, file, first, size, header)
-        while position < file.frames:
+        # The length of a lossy file may be an estimate.
+        while position < file.frames or is_lossy(header):
             block = _read_block(source, file, size, header, position)
             if not len(block):
                 break
@@ -183,7 +190,7 @@ def _seek(source: Source, file: Any, first: int, size: int, header: AudioInfo) -
     import soundfile
 
     position = 0
-    if header.format in LOSSY:
+    if is_lossy(header):
         # libsndfile 1.2.2 seeks to a wrong frame near the end of an Ogg file, so the frames before it are decoded.
         while position < first:
             block = _read_block(source, file, min(size, first - position), header, position)
@@ -199,7 +206,7 @@ def _seek(source: Source, file: Any, first: int, size: int, header: AudioInfo) -
                 f"{header.path}: damaged or cut short before {first / header.rate:.2f} s; copy it again from its source"
             ) from error
     if not 0 <= first < header.frames or position < first:
-        frames = position if header.format in LOSSY else header.frames
+        frames = position if is_lossy(header) else header.frames
         raise UserError(f"{header.path}: has {frames} frames, so there is no frame {first}; start earlier")
     return position
 
@@ -217,7 +224,7 @@ def _read_block(source: Source, file: Any, size: int, header: AudioInfo, positio
     except soundfile.LibsndfileError as error:
         if source.disk_error:
             raise _disk_fault(header.path, source.disk_error, f"beyond {position / header.rate:.2f} s") from error
-        if header.format in LOSSY:
+        if is_lossy(header):
             return np.zeros((0, header.channels), np.float32)
         start, end = position / header.rate, min(position + size, header.frames) / header.rate
         raise UserError(
@@ -346,6 +353,9 @@ def writing(
     overwrite: bool = False,
     clipping: str = "clip",
     tags: Mapping[str, str] | None = None,
+    chunks: Sequence[Chunk] = (),
+    note: str | None = None,
+    times: tuple[int, int] | None = None,
 ) -> Iterator[AudioWriter]:
     """Open an audio file for writing, as a context manager that returns an `AudioWriter`.
 
@@ -361,6 +371,10 @@ def writing(
             until the end. A log line says what was done.
         tags: strings for the header, as in `AudioInfo.tags`. Tags that the format does not have are left out and
             logged.
+        times: times of access and change in ns that the file gets, before it appears; None for now.
+        chunks: metadata of a WAV or RF64 file, as in `AudioInfo.chunks`, to copy. Another format cannot hold them,
+            which logs a warning.
+        note: what was done to the audio, for the fields of the chunks that are meant for it.
 
     Raises UserError if the file cannot be written, if it exists and `overwrite` is false, and if `clipping` is "float"
     and the format holds no floats.
@@ -371,15 +385,22 @@ def writing(
         raise UserError(f"{path}: clipping is {clipping!r}; it must be one of {', '.join(CLIPPING)}")
     format = output_format(path)
     subtype = _output_subtype(path, format, subtype, clipping)
-    if format == "WAV" and frames * channels * SUBTYPE_BYTES[subtype] > WAV_LIMIT:
+    size = frames * channels * SUBTYPE_BYTES[subtype] + sum(chunk.length for chunk in chunks)
+    if format == "WAV" and size > WAV_LIMIT:
         format = "RF64"
+    tags = _tags_for(format, path, tags or {})
     with atomic_path(path, overwrite) as target:
-        handle: Any = os.fsencode(target)  # soundfile accepts a str only if it is UTF-8
-        with _as_user_error(path, f"cannot be {format} at {rate} Hz with {channels} channels", "use .wav"):
-            file = soundfile.SoundFile(handle, "w", rate, channels, subtype, format=format)
+        file: Any
+        if format in ("WAV", "RF64"):
+            file = WaveFile(target, rate, channels, subtype, format == "RF64", tags, chunks, note)
+        else:
+            handle: Any = os.fsencode(target)  # soundfile accepts a str only if it is UTF-8
+            with _as_user_error(path, f"cannot be {format} at {rate} Hz with {channels} channels", "use .wav"):
+                file = soundfile.SoundFile(handle, "w", rate, channels, subtype, format=format)
         with contextlib.ExitStack() as open_files:
             open_files.enter_context(file)
-            _write_tags(file, path, tags or {})
+            if format not in ("WAV", "RF64"):
+                _write_tags(file, path, tags, chunks)
             if clipping == "scale" and subtype not in FLOATING:
                 # The file has no name on systems that allow it, so a crash leaves nothing behind.
                 temporary = open_files.enter_context(tempfile.TemporaryFile(dir=target.parent))
@@ -388,6 +409,8 @@ def writing(
                 writer = AudioWriter(file, str(path))
             yield writer
             writer.finish()
+        if times:
+            os.utime(target, ns=times)
 
 
 def _output_subtype(path: PathLike, format: str, subtype: str | None, clipping: str) -> str:
@@ -408,12 +431,36 @@ def _output_subtype(path: PathLike, format: str, subtype: str | None, clipping: 
     return str(default_subtype(format))
 
 
-def _write_tags(file: Any, path: PathLike, tags: Mapping[str, str]) -> None:
-    left_out = sorted(tags.keys() - TAGS[file.format])
-    for name in tags.keys() & TAGS[file.format]:
-        setattr(file, name, tags[name])
+def _tags_for(format: str, path: PathLike, tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that the format can hold and that are not empty; log the others."""
+    filled = {name: text for name, text in tags.items() if text.strip()}
+    for name in [name for name, text in filled.items() if len(text.encode()) > _LONGEST_TAG.get(format, math.inf)]:
+        logger.warning("%s: the tag %s is too long for %s and is left out", path, name, format)
+        del filled[name]
+    left_out = sorted(filled.keys() - TAGS[format])
     if left_out:
-        logger.info("%s: %s has no field for the tags %s; they are left out", path, file.format, ", ".join(left_out))
+        logger.info("%s: %s has no field for the tags %s; they are left out", path, format, ", ".join(left_out))
+    return {name: text for name, text in filled.items() if name in TAGS[format]}
+
+
+def _write_tags(file: Any, path: PathLike, tags: Mapping[str, str], chunks: Sequence[Chunk]) -> None:
+    """Write tags with libsndfile; log what it does not write."""
+    import soundfile
+
+    for name, text in tags.items():
+        try:
+            setattr(file, name, text)
+        except soundfile.LibsndfileError as error:
+            logger.warning("%s: the tag %s cannot be written: %s; it is left out", path, name, _reason(error))
+    lost = [str(chunk) for chunk in chunks if chunk.kind != b"INFO"]
+    if lost:
+        logger.warning(
+            "%s: %s cannot hold the metadata %s of %s; they are left out: write .wav to keep them",
+            path,
+            file.format,
+            ", ".join(lost),
+            chunks[0].path,
+        )
 
 
 def write(
@@ -424,10 +471,12 @@ def write(
     overwrite: bool = False,
     clipping: str = "clip",
     tags: Mapping[str, str] | None = None,
+    chunks: Sequence[Chunk] = (),
+    note: str | None = None,
 ) -> None:
     """Write samples (T,) or (T, channels) at `rate` Hz; arguments and errors are those of `writing`."""
     channels = 1 if samples.ndim == 1 else samples.shape[1]
-    with writing(path, rate, channels, len(samples), subtype, overwrite, clipping, tags) as writer:
+    with writing(path, rate, channels, len(samples), subtype, overwrite, clipping, tags, chunks, note) as writer:
         writer.write(samples)
 
 
@@ -441,19 +490,47 @@ def _opened(path: PathLike) -> Iterator[tuple[Source, Any, AudioInfo]]:
         raise UserError(f"{path}: a raw file has neither rate nor channels in it; convert it to .wav first")
     with contextlib.ExitStack() as open_files:
         # libsndfile opens a file by name only if the name is UTF-8.
-        source = open_files.enter_context(Source(path))
+        source = open_files.enter_context(Source(path, first_byte(path)))
+        if path.suffix.lower() in phones.SUFFIXES and phones.available():
+            file = open_files.enter_context(phones.PhoneFile(path, source))
+            yield source, file, _info(path, file, file)
+            return
+
+        def samples_alone(
+            format: tuple[Any, ...], start: int, end: int | None = None, warning: str = ""
+        ) -> tuple[Source, Any]:
+            """Open the samples without the header; `format` is (rate, channels, subtype)."""
+            source = open_files.enter_context(Source(path, start, end, warning))
+            raw: Any = (*format, "LITTLE", "RAW")
+            return source, open_files.enter_context(soundfile.SoundFile(source, "r", *raw))
+
+        layout = layout_of(path)
         try:
             with uninterrupted():
-                file = with_header = open_files.enter_context(soundfile.SoundFile(source))
+                with_header = open_files.enter_context(soundfile.SoundFile(source))
         except soundfile.LibsndfileError as error:
             if source.disk_error:
                 raise _disk_fault(path, source.disk_error, "at its beginning or end") from error
-            raise UserError(f"{path}: not usable as audio: {_reason(error)}; convert it to WAV or FLAC") from error
-        start = unclosed_start(path) if file.format in ("WAV", "WAVEX", "RF64") else None
+            if path.suffix.lower() in phones.SUFFIXES:
+                raise UserError(
+                    f"{path}: {path.suffix} files need PyAV; pip install 'partae-fast[phones]', or convert it to WAV "
+                    "or FLAC"
+                ) from error
+            if layout is None or not layout.is_plain:
+                raise UserError(f"{path}: not usable as audio: {_reason(error)}; convert it to WAV or FLAC") from error
+            # Chunks that libsndfile cannot pass come before the samples.
+            format, warning = layout.format, "" if layout.is_complete else CUT_SHORT
+            source, file = samples_alone(format, layout.start, layout.end, warning)
+            yield source, file, _info(path, file, file, "WAV")
+            return
+        if layout is not None and layout.padded and with_header.format in WAVE:
+            raise UserError(
+                f"{path}: its samples lie in more bytes than their bits need, which is read in different ways; convert "
+                "it, for example with ffmpeg"
+            )
+        file, start = with_header, unclosed_start(path) if with_header.format in WAVE else None
         if start is not None and soundfile.check_format("RAW", file.subtype):
-            source = open_files.enter_context(Source(path, start))
-            raw: Any = (file.samplerate, file.channels, file.subtype, "LITTLE", "RAW")
-            file = open_files.enter_context(soundfile.SoundFile(source, "r", *raw))
+            source, file = samples_alone((file.samplerate, file.channels, file.subtype), start, None, UNCLOSED)
         yield source, file, _info(path, with_header, file)
 
 
@@ -472,7 +549,7 @@ def _reason(error: Any) -> str:
     return _REASONS.get(error.code) or str(error.error_string).removeprefix("Error : ").rstrip(".")
 
 
-def _info(path: Path, with_header: Any, file: Any) -> AudioInfo:
+def _info(path: Path, with_header: Any, file: Any, format: str = "") -> AudioInfo:
     """Return the header; `file` differs from `with_header` if the header has no usable length."""
     if not file.frames:
         raise UserError(f"{path}: has a header but no samples; copy it again from its source")
@@ -482,5 +559,32 @@ def _info(path: Path, with_header: Any, file: Any) -> AudioInfo:
             "again, or correct its header"
         )
     check_claim(path, file)
-    tags = with_header.copy_metadata()
-    return AudioInfo(path, file.samplerate, file.channels, file.frames, with_header.format, file.subtype, tags)
+    format, tags = format or with_header.format, _read_tags(with_header)
+    # Without a usable length of the samples it is unknown where they end.
+    chunks = tuple(chunk for chunk in metadata_chunks(path) if file is with_header or chunk.before_samples)
+    return AudioInfo(path, file.samplerate, file.channels, file.frames, format, file.subtype, tags, chunks)
+
+
+def _read_tags(file: Any) -> dict[str, str]:
+    """Return the tags of an open SoundFile that are not empty.
+
+    Old programs write them in Latin-1 or its extension by Windows, in which most bytes are no UTF-8.
+    """
+    import soundfile
+
+    tags = {}
+    for name, text in file.copy_metadata().items():
+        if "\ufffd" in text:
+            library: Any = soundfile
+            content = library._ffi.string(library._snd.sf_get_string(file._file, library._str_types[name]))
+            text = _decode(content)
+        if text.strip():
+            tags[name] = text
+    return tags
+
+
+def _decode(content: bytes) -> str:
+    for encoding in ("utf-8", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode(encoding)
+    return content.decode("latin-1")

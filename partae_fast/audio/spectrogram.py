@@ -14,6 +14,9 @@ from .arrays import float_array
 # Samples in one call of the FFT: windowed frames and their spectra, 512 KiB, stay in the second-level cache.
 SAMPLES_PER_BLOCK = 2**16
 
+LARGEST_RATE = 10_000_000  # Hz; no recorder samples faster
+LONGEST_WINDOW = 2**18  # samples
+
 WINDOWS = {"hann": 2, "sqrt-hann": 1}  # exponent of the sine
 _OLD_DEFAULTS = {"window": "hann"}  # values of settings that older model files do not have
 
@@ -29,8 +32,8 @@ class Spectrogram:
     every frame would start and end with a click. `partae_fast.reference.spectrogram` has the mathematics.
 
     Arguments:
-        rate: sample rate of the audio in Hz.
-        n_fft: samples in a window, even.
+        rate: sample rate of the audio in Hz, at most 10 MHz.
+        n_fft: samples in a window, even, at most 2^18.
         hop: samples between frames; a divisor of n_fft, at most n_fft / 2.
         low, high: the band in Hz, both ends included; 0 <= low <= high <= rate / 2. If `high` is None, it follows from
             `bins`, or is rate / 2 if `bins` is None too.
@@ -63,9 +66,11 @@ class Spectrogram:
             raise UserError(f"spectrogram: window is {self.window!r}; it must be {' or '.join(WINDOWS)}")
 
     def _check_grid(self) -> None:
-        for name in ("rate", "n_fft", "hop"):
+        for name, most in (("rate", LARGEST_RATE), ("n_fft", LONGEST_WINDOW), ("hop", LONGEST_WINDOW)):
             value = getattr(self, name)
             _check_count(name, value)
+            if value > most:
+                raise UserError(f"spectrogram: {name} is {value:.8g}; it must be at most {most}")
             object.__setattr__(self, name, int(value))
         if self.n_fft % 2:
             raise UserError(f"spectrogram: n_fft is {self.n_fft}; it must be even, for example {self.n_fft + 1}")

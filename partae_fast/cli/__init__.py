@@ -17,7 +17,8 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
+from unicodedata import category
 
 from .. import __version__
 from ..errors import USER_ERRNOS, UserError, is_out_of_memory
@@ -40,6 +41,10 @@ class _Parser(argparse.ArgumentParser):
         """Print the message in one line, without the usage, and exit with code 2."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Print the message, with control characters escaped, and exit."""
+        super().exit(status, message and _printable(message, "\n"))
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `partae` and return the exit code.
@@ -56,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.exit(2, f"partae {args.verb}: unrecognized arguments: {' '.join(unknown)}{hint or '; see --help'}\n")
     ranks = launched()
     level = logging.WARNING if args.quiet else logging.INFO
-    with _logging(logging.CRITICAL if ranks and ranks.rank else level), _stoppable() as signals:
+    output = contextlib.nullcontext() if args.verb == "bench" else contextlib.redirect_stdout(_Printable(sys.stdout))
+    with output, _logging(logging.CRITICAL if ranks and ranks.rank else level), _stoppable() as signals:
         try:
             if ranks and args.verb != "train":
                 raise UserError(f"torchrun works with `train` alone; run `partae {args.verb}` without torchrun")
@@ -108,13 +114,50 @@ def _system_error_message(error: Exception) -> str | None:
 
 
 def _print_message(verb: str, message: str, code: int) -> int:
-    """Print the message in one line on stderr, and return `code`.
-
-    Unprintable characters are escaped.
-    """
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
-    print(f"partae {verb}: {line}", file=sys.stderr)
+    """Print the message in one line on stderr, and return `code`."""
+    print(f"partae {verb}: {_printable(' '.join(message.split()))}", file=sys.stderr)
     return code
+
+
+def _printable(text: str, keep: str = "") -> str:
+    """Return text with its control characters escaped, except those in `keep`.
+
+    Names of files and texts in model files may have control characters, which a terminal would execute.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep or category(c) == "Zs" else ascii(c)[1:-1] for c in text)
+
+
+class _Printable(io.TextIOBase):
+    """A stream that escapes control characters, except line ends and tabs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text; return its length."""
+        self._stream.write(_printable(text, "\n\t"))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        """Return the file descriptor of the stream."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
+        return not self._stream.closed and self._stream.isatty()
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Formatter that escapes control characters in messages, but not in tracebacks."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _printable(super().formatMessage(record))
 
 
 @contextlib.contextmanager
@@ -179,6 +222,7 @@ def _logging(level: int) -> Iterator[None]:
     """Print the library's log on stderr, without prefixes."""
     logger = logging.getLogger("partae_fast")
     handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter())
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)

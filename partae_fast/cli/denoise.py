@@ -30,11 +30,12 @@ from ..audio.files import CLIPPING, require_file
 from ..denoising.batch.folder import BatchSummary, denoise_folder, devices
 from ..denoising.batch.jobs import Job, Outcome
 from ..denoising.batch.listing import lone_target
-from ..denoising.batch.progress import is_shown, progress_of
+from ..denoising.batch.progress import progress_of
 from ..denoising.denoise import PARTS
 from ..denoising.files import FIGURE_SECONDS, denoise_file, figure_path
 from ..errors import UserError
 from ..models import load
+from ..progress import is_shown
 from . import adaptation
 from .options import add_json, add_threads, int_at_least, print_json, use_threads
 

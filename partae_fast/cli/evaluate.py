@@ -2,7 +2,8 @@
 
 DATA is a folder with subfolders clean/ and noise/. Every clean recording is mixed with every noise recording, or, if
 both folders contain the same file names, with the noise of the same name. The first 60 % of a noise recording go into
-the mixture; the rest is the noise-only audio for all methods. To use other noise-only audio, put it into noise_only/
+the mixture; the rest is the noise-only audio for all methods. A song that is longer than its noise is cut to its
+loudest stretch. To use other noise-only audio, put it into noise_only/
 under the same name. A new partae model is trained on each mixture and its noise-only audio, unless --model is given.
 Scores are computed in the band of the song and over all frequencies.
 

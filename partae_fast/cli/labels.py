@@ -14,6 +14,7 @@ examples:
 """
 
 import argparse
+import itertools
 import os
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +23,7 @@ from ..audio.files import require_file
 from ..audio.folders import SUFFIXES
 from ..errors import UserError
 from ..labels import read_labels
+from ..labels.matching import composed
 from ..labels.summary import LabelSummary, summarise
 from .options import add_json, add_label_rules, label_rules_of, print_json
 
@@ -97,9 +99,19 @@ def _recordings_named_by(label_files: list[str], format: str | None) -> list[Pat
             pure = PurePosixPath(name.replace("\\", "/"))
             candidates = [Path(pure), path.parent / pure, path.parent / pure.name]
             candidates += [path.parent / f"{stem}{suffix}" for stem in (pure.name, pure.stem) for suffix in _CONVERTED]
-            # os.path.isfile, as Path.is_file raises for a name that no file can have.
-            recordings += [candidate for candidate in candidates if os.path.isfile(candidate)][:1]
+            existing = (found for candidate in candidates if (found := _existing(candidate)))
+            recordings += [*itertools.islice(existing, 1)]
     return list(dict.fromkeys(recordings))
+
+
+def _existing(path: Path) -> Path | None:
+    """Return the file with this name, whose characters may be composed in one and decomposed in the other, or None."""
+    # os.path.isfile, as Path.is_file raises for a name that no file can have.
+    if os.path.isfile(path):
+        return path
+    if path.name.isascii() or not os.path.isdir(path.parent):
+        return None
+    return next((p for p in path.parent.iterdir() if composed(p.name) == composed(path.name) and p.is_file()), None)
 
 
 def _print(summary: LabelSummary) -> None:

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
 from ..kernels import OPS
-from ..labels import FORMATS, GUARD, Rules
+from ..labels import FORMATS, GUARD, OVERRUN, Rules
 
 
 def int_at_least(least: int | None = None) -> Any:
@@ -33,9 +33,14 @@ def add_material(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
     nargs: "*" if recordings may be omitted.
     """
     parser.add_argument(
-        "recordings", nargs=nargs, metavar="RECORDING", help="noisy recordings of any sample rate and channel count"
+        "recordings",
+        nargs=nargs,
+        metavar="RECORDING",
+        help="noisy recordings of any sample rate and channel count, or folders of them",
     )
-    parser.add_argument("--noise", nargs="+", metavar="FILE", help="recordings that contain only noise")
+    parser.add_argument(
+        "--noise", nargs="+", metavar="FILE", help="recordings that contain only noise, or folders of them"
+    )
     parser.add_argument(
         "--labels", nargs="+", metavar="FILE", help="label files: Audacity, Raven, CSV, BirdNET and more"
     )
@@ -69,6 +74,13 @@ def add_label_rules(parser: argparse.ArgumentParser) -> None:
         help="shortest noise-only stretch; shorter ones are unknown (default: %(default)s)",
     )
     rules.add_argument(
+        "--overrun",
+        type=float,
+        default=OVERRUN,
+        metavar="SECONDS",
+        help="cut labels that pass the end of their recording by up to this, and refuse others (default: %(default)s)",
+    )
+    rules.add_argument(
         "--label-format",
         choices=FORMATS,
         metavar="NAME",
@@ -89,7 +101,7 @@ def label_rules_of(args: argparse.Namespace) -> Rules:
 
     Raises UserError if they contradict each other.
     """
-    return Rules(args.guard, args.signal_labels, args.noise_labels, args.min_noise, args.label_format)
+    return Rules(args.guard, args.signal_labels, args.noise_labels, args.min_noise, args.label_format, args.overrun)
 
 
 def add_fields(

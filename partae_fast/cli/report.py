@@ -6,7 +6,7 @@ is played slowed down, which makes bat calls audible.
 
 examples:
   partae report dawn.safetensors dawn.wav --out dawn.html
-  partae report dawn.safetensors june/*.flac --out june.html --seconds 10 --reduction 20
+  partae report dawn.safetensors june --out june.html --seconds 10 --reduction 20
   partae report bats.safetensors roost.wav --labels roost.txt --start 61 --seconds 2 --slower 10 --out bats.html
 """
 
@@ -17,7 +17,7 @@ from .options import add_threads, use_threads
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model that `partae train` wrote")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="recordings")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="recordings, or folders of recordings")
     parser.add_argument("--out", required=True, metavar="PAGE", help="the page to write, .html")
     parser.add_argument(
         "--labels",
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from ..report.page import write_page
 
     use_threads(args)
-    size = write_page(
+    count, size = write_page(
         args.out,
         args.model,
         args.inputs,
@@ -57,6 +57,5 @@ def run(args: argparse.Namespace) -> int:
         args.title,
         args.overwrite,
     )
-    count = len(args.inputs)
     print(f"{args.out}: {count} recording{'' if count == 1 else 's'}, {size / 1e6:.1f} MB")
     return 0

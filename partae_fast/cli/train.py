@@ -4,9 +4,10 @@ Noise is given by noise-only recordings (--noise), by label files for the noisy 
 CSV, BirdNET and more), or by both. In a labelled recording, the time outside all labels is noise-only. Run
 `partae labels` first to see how label files divide the recordings.
 
-After training, a report shows how much the noise-only audio is attenuated, how much of the remaining audio is kept and,
-for a partitioned model, how well signal and noise together match the recordings. A warning is printed if the model does
-not separate noise from signal. The report needs no clean audio.
+After training, a report shows how much the noise-only audio is attenuated and how much of the remaining audio is kept,
+on average over all frequencies and by octave, and, for a partitioned model, how well signal and noise together match
+the recordings. A warning is printed if the model separates noise from signal in no octave. The report needs no clean
+audio.
 
 During training, the checkpoint is MODEL.checkpoint. The default system trains two more models after the first, with
 the checkpoints MODEL.checkpoint.remixed1 and MODEL.checkpoint.remixed2. After Ctrl-C or a power cut, repeat the command

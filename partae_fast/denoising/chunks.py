@@ -20,6 +20,7 @@ from .threads import map_in_order
 CHUNK = 4096
 # All channels are in memory at once, so chunks of more than _FULL_CHANNELS are shorter, down to _MIN_CHUNK frames.
 _FULL_CHANNELS, _MIN_CHUNK = 4, 256
+_MOST_VALUES = 2**25  # of a chunk's spectra, which makes chunks of very long windows shorter
 ALL_FRAMES = 2**40  # more frames than any recording has
 
 Audio = NDArray[np.float32]
@@ -40,6 +41,8 @@ class ChunkProcessor:
     def __init__(self, spectrogram: Spectrogram, channels: int, outputs: int, chunk: int, pool: int, halo: int) -> None:
         self.spectrogram, self.channels, self.outputs, self.halo = spectrogram, channels, outputs, halo
         chunk = min(chunk, max(_MIN_CHUNK, chunk * _FULL_CHANNELS // max(1, channels, outputs)))
+        if chunk < ALL_FRAMES:  # a model that needs all frames gets all of them
+            chunk = max(1, min(chunk, _MOST_VALUES // (spectrogram.n_fft // 2 + 1)))
         self.chunk = max(1, -(-chunk // pool)) * pool
         self._samples_in = 0
 

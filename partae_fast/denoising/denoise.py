@@ -4,9 +4,11 @@ Each channel x of the input is denoised separately, with its own phase:
 
     y = floor * x + from_model_rate(istft((max(gain, floor) - floor) * stft(to_model_rate(x))))
 
-The gain is the model's mask, and 0 outside its band, so frequencies that the model does not cover are attenuated by
+Where an offset would leak into the band, x is without it inside the istft; see `audio.offset`. The gain is the model's
+mask, and 0 outside its band, so frequencies that the model does not cover are attenuated by
 exactly `floor` and all others by at most `floor`, which is 0 without a `reduction`. If the model estimates the signal s
-itself (`SpectrumEstimator`), s replaces gain * stft(x) wherever it is louder than floor * stft(x).
+itself (`SpectrumEstimator`), s replaces gain * stft(x) wherever it is louder than floor * stft(x). x is continued
+beyond both ends by its mirror image, and y is cut to its length; see `edges`.
 """
 
 import copy
@@ -21,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..audio.arrays import columns_of, shaped_like
 from ..audio.files import RATE_LIMIT, require_finite
+from ..audio.offset import offset_window, without_offset
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
@@ -30,6 +33,7 @@ from ..models.separation import SourceSeparator
 from ..models.state import unwrapped
 from . import stft
 from .chunks import ALL_FRAMES, CHUNK, Audio, ChunkProcessor, SampleQueue
+from .edges import Edges
 
 M = TypeVar("M")
 
@@ -69,7 +73,7 @@ def denoise(
         reduction: largest attenuation in dB, 0 or more; None for no limit.
 
     Returns a float32 array of the same shape or, for a tensor, a tensor of its type on its device without a gradient.
-    Audio shorter than a window or a pool is padded with zeros. Silence stays silent. A peak above 100, as from integers
+    Audio of any length is accepted. Silence stays silent. A peak above 100, as from integers
     that were cast to float and not scaled, logs a warning.
 
     Raises UserError for samples that are NaN or infinite (with the time of the first), not floating-point or of another
@@ -136,13 +140,10 @@ def _denoise_stream(
     channels, model_rate = masking.channels, masking.spectrogram.rate
     needs_input = floor != 0 or part != "signal" or rate != model_rate
     inputs, masked = SampleQueue(channels), SampleQueue(channels)
+    edges = edges_of(masking.model, rate)
 
-    def checked() -> Iterator[Audio]:
-        position = 0
-        for block in blocks:
-            require_finite(block, rate, "denoise", first=position)
-            position += len(block)
-            block = np.asarray(block, np.float32)
+    def extended() -> Iterator[Audio]:
+        for block in edges.extend(checked(blocks, rate, "denoise")):
             if needs_input:
                 inputs.push(block)
             yield block
@@ -152,16 +153,33 @@ def _denoise_stream(
         y = np.float32(floor) * x + masked_block
         return x - y if part == "noise" else y
 
-    at_model_rate = resample_blocks(checked(), rate, model_rate, channels)
-    if not needs_input:
-        yield from masking.process(at_model_rate)
-        return
-    for block in resample_blocks(masking.process(at_model_rate), model_rate, rate, channels):
-        masked.push(block)
-        count = min(len(inputs), len(masked))
-        yield combine(count, masked.take(count))
-    # Resampling to the model's rate and back can lose the last sample to rounding.
-    yield combine(len(inputs), np.zeros((len(inputs), channels), np.float32))
+    def combined() -> Iterator[Audio]:
+        for block in resample_blocks(masking.process(at_model_rate), model_rate, rate, channels):
+            masked.push(block)
+            count = min(len(inputs), len(masked))
+            yield combine(count, masked.take(count))
+        # Resampling to the model's rate and back can lose the last sample to rounding.
+        yield combine(len(inputs), np.zeros((len(inputs), channels), np.float32))
+
+    at_model_rate = resample_blocks(extended(), rate, model_rate, channels)
+    at_model_rate = without_offset(at_model_rate, offset_window(masking.spectrogram))
+    return edges.cut(combined() if needs_input else masking.process(at_model_rate))
+
+
+def edges_of(model: Model, rate: int) -> Edges:
+    """Return the ends of a recording for a model with a spectrogram."""
+    # The halo of a `Chunked` model is the memory of its filter, which fades.
+    reach = model.window if isinstance(model, Chunked) else chunking(model)[1] * model.spectrogram.hop
+    return Edges(model.spectrogram, rate, model.pool, reach)
+
+
+def checked(blocks: Iterable[NDArray[np.floating]], rate: int, caller: str) -> Iterator[Audio]:
+    """Yield blocks as float32; raise UserError, whose message begins with `caller`, if a sample is not finite."""
+    position = 0
+    for block in blocks:
+        require_finite(block, rate, caller, first=position)
+        position += len(block)
+        yield np.asarray(block, np.float32)
 
 
 def chunking(model: Model) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Denoise an audio file to another, in chunks that shrink if memory runs out."""
 
+import contextlib
 import gc
 import logging
 import os
@@ -11,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from ..atomic import check_writable
-from ..audio.files import BLOCK, AudioInfo, PathLike, blocks, info, read, writing
+from ..audio.files import BLOCK, AudioInfo, AudioWriter, PathLike, blocks, info, read, writing
 from ..errors import UserError, is_out_of_memory
 from ..models.protocol import Model
 from .denoise import CHUNK, denoise_blocks
@@ -47,7 +48,8 @@ def denoise_file(
         model: trained model.
         source: any file that libsndfile reads, at any rate and with any number of channels.
         target: output file; its suffix selects the format. Rate, channels, length, tags, the time of change and, if the
-            format has it, the subtype are those of `source`.
+            format has them, the subtype and the metadata chunks are those of `source`. A WAV file with GUANO or
+            Broadcast Wave metadata gets a note that it was denoised.
         part, reduction: see `denoise`.
         figure: plot the first minute of the first channel to `figure_path(target)`.
         overwrite: replace an existing target.
@@ -68,11 +70,15 @@ def denoise_file(
     if figure:
         check_writable(figure_path(target), overwrite)
 
+    limit = "" if reduction is None else f", reduction at most {reduction:g} dB"
+    note = f"denoised with partae_fast {version()}, {part} kept{limit}"
+
+    # Programs that sort recordings by time sort the denoised ones in the same order.
+    times = before.st_atime_ns, before.st_mtime_ns
+
     def denoise_in_chunks(chunk: int) -> int:
         """Denoise the file; return the number of frames."""
-        with writing(
-            target, header.rate, header.channels, header.frames, header.subtype, overwrite, clipping, header.tags
-        ) as writer:
+        with writing_like(header, target, overwrite, clipping, note, times) as writer:
             inputs = blocks(source, block_size(chunk, header.channels))
             for block in denoise_blocks(inputs, header.rate, header.channels, model, part, reduction, chunk):
                 writer.write(block)
@@ -82,11 +88,40 @@ def denoise_file(
         return writer.frames
 
     frames = retry_with_smaller_chunks(denoise_in_chunks, chunk, header)
-    # Programs that sort recordings by time sort the denoised ones in the same order.
-    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
     if figure:
         _plot(model, source, target, part, header.rate)
     return replace(header, frames=frames)
+
+
+def writing_like(
+    header: AudioInfo,
+    target: PathLike,
+    overwrite: bool,
+    clipping: str,
+    note: str,
+    times: tuple[int, int] | None = None,
+) -> contextlib.AbstractContextManager[AudioWriter]:
+    """Return `audio.files.writing` for a file with the rate, channels, length and metadata of `header`."""
+    return writing(
+        target,
+        header.rate,
+        header.channels,
+        header.frames,
+        header.subtype,
+        overwrite,
+        clipping,
+        header.tags,
+        header.chunks,
+        note,
+        times,
+    )
+
+
+def version() -> str:
+    """Return the version of this package."""
+    from .. import __version__
+
+    return __version__
 
 
 def block_size(chunk: int, channels: int) -> int:

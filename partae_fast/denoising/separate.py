@@ -4,7 +4,7 @@
 
 All channels of the mixture x share the masks, which are computed from their mean; phases are the mixture's. The
 remainder, such as frequencies above half the model's rate, is divided equally, so the sources sum to the mixture (Grais
-& Plumbley 2017).
+& Plumbley 2017). x is continued beyond both ends as in `denoise`.
 """
 
 import contextlib
@@ -20,15 +20,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import check_writable
 from ..audio.arrays import columns_of, shaped_like
-from ..audio.files import FORMATS, AudioInfo, PathLike, blocks, info, require_finite, writing
+from ..audio.files import FORMATS, AudioInfo, PathLike, blocks, info
+from ..audio.offset import offset_window, without_offset
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..models.separation import Separation
 from ..models.state import unwrapped
 from .chunks import ALL_FRAMES, CHUNK, Audio, ChunkProcessor, SampleQueue
-from .denoise import device_of, float32_model, require_rate, split_blocks
-from .files import block_size, require_unchanged, retry_with_smaller_chunks
+from .denoise import checked, device_of, float32_model, require_rate, split_blocks
+from .edges import Edges
+from .files import block_size, require_unchanged, retry_with_smaller_chunks, version, writing_like
 
 # How samples beyond full scale are written; scaled files would no longer sum to the mixture.
 CLIPPING = ("clip", "float")
@@ -143,8 +145,8 @@ def separate_file(
         model: trained model.
         source: any file that libsndfile reads, at any rate and with any number of channels.
         folder: folder for the files, which are named after the sources; created if it does not exist. Rate, channels,
-            length, tags and, if possible, format and subtype are those of `source`; a format that cannot be written is
-            replaced by WAV.
+            length, tags, metadata chunks, the time of change and, if possible, format and subtype are those of
+            `source`; a format that cannot be written is replaced by WAV.
         step, count: see `separate`.
         overwrite: replace existing files.
         clipping: how samples beyond full scale are written as integers: "clip" clips them, "float" writes floats.
@@ -159,23 +161,14 @@ def separate_file(
     header, before = info(source), os.stat(source)
     targets = _output_paths(separation_for(model, step, count).sources, source, folder, overwrite)
 
+    note = f"separated with partae_fast {version()}"
+
     def separate_in_chunks(chunk: int) -> int:
         """Separate the file; return the number of frames."""
         with contextlib.ExitStack() as open_files:
             writers = [
-                open_files.enter_context(
-                    writing(
-                        target,
-                        header.rate,
-                        header.channels,
-                        header.frames,
-                        header.subtype,
-                        overwrite,
-                        clipping,
-                        header.tags,
-                    )
-                )
-                for target in targets.values()
+                open_files.enter_context(writing_like(header, target, overwrite, clipping, f"{name} {note}"))
+                for name, target in targets.items()
             ]
             inputs = blocks(source, block_size(chunk, header.channels))
             for parts in separate_blocks(inputs, header.rate, header.channels, model, step, chunk, count):
@@ -186,7 +179,10 @@ def separate_file(
             require_unchanged(source, before)
         return writers[0].frames
 
-    return targets, replace(header, frames=retry_with_smaller_chunks(separate_in_chunks, chunk, header))
+    frames = retry_with_smaller_chunks(separate_in_chunks, chunk, header)
+    for target in targets.values():  # as for denoised files
+        os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return targets, replace(header, frames=frames)
 
 
 def _output_paths(sources: Iterable[str], source: PathLike, folder: PathLike, overwrite: bool) -> dict[str, Path]:
@@ -199,6 +195,8 @@ def _output_paths(sources: Iterable[str], source: PathLike, folder: PathLike, ov
     except OSError as error:
         raise UserError(f"{folder}: cannot be created: {error.strerror}; choose another folder with --out") from error
     for target in targets.values():
+        if target.is_symlink():
+            raise UserError(f"{target}: is a symbolic link, and outputs are written to {folder} alone; remove it")
         if target.exists() and target.samefile(source):
             raise UserError(f"{target}: is the input itself; write to another folder")
         check_writable(target, overwrite)
@@ -209,13 +207,10 @@ def _separate_stream(stream: Iterable[NDArray[np.floating]], rate: int, masking:
     """Yield the sources of a stream, with resampling and the remainder; see the module's formula."""
     channels, model_rate = masking.channels, masking.spectrogram.rate
     inputs, masked = SampleQueue(channels), SampleQueue(masking.outputs)
+    edges = Edges(masking.spectrogram, rate, masking.frames, masking.halo * masking.spectrogram.hop)
 
-    def checked() -> Iterator[Audio]:
-        position = 0
-        for block in stream:
-            require_finite(block, rate, "separate", first=position)
-            position += len(block)
-            block = np.asarray(block, np.float32)
+    def extended() -> Iterator[Audio]:
+        for block in edges.extend(checked(stream, rate, "separate")):
             inputs.push(block)
             yield block
 
@@ -227,13 +222,17 @@ def _separate_stream(stream: Iterable[NDArray[np.floating]], rate: int, masking:
         sources[-1] = x - sources[:-1].sum(axis=0)  # removes the rounding error of the sum
         return sources
 
-    at_model_rate = resample_blocks(checked(), rate, model_rate, channels)
-    for block in resample_blocks(masking.process(at_model_rate), model_rate, rate, masking.outputs):
-        masked.push(block)
-        count = min(len(inputs), len(masked))
-        yield add_remainder(count, masked.take(count))
-    # Resampling to the model's rate and back can lose the last sample to rounding.
-    yield add_remainder(len(inputs), np.zeros((len(inputs), masking.outputs), np.float32))
+    def separated() -> Iterator[Audio]:
+        at_model_rate = resample_blocks(extended(), rate, model_rate, channels)
+        at_model_rate = without_offset(at_model_rate, offset_window(masking.spectrogram))
+        for block in resample_blocks(masking.process(at_model_rate), model_rate, rate, masking.outputs):
+            masked.push(block)
+            count = min(len(inputs), len(masked))
+            yield add_remainder(count, masked.take(count))
+        # Resampling to the model's rate and back can lose the last sample to rounding.
+        yield add_remainder(len(inputs), np.zeros((len(inputs), masking.outputs), np.float32))
+
+    return edges.cut(separated())
 
 
 class _SourceMasking(ChunkProcessor):
@@ -244,7 +243,7 @@ class _SourceMasking(ChunkProcessor):
     ) -> None:
         outputs = len(separation.sources) * channels
         super().__init__(spectrogram, channels, outputs, chunk, separation.frames, separation.halo)
-        self.masks, self.device = separation.masks, device
+        self.masks, self.frames, self.device = separation.masks, separation.frames, device
 
     def sums(self, samples: Audio, before: int, count: int) -> tuple[Audio, Audio, int]:
         frames = slice(before, before + count)

@@ -1,4 +1,4 @@
-"""Scores of the protocol: SI-SDR, and what is audible: STOI for speech, and how plain a song is to a detector."""
+"""Scores of the protocol: SI-SDR, STOI for speech, and how well a level detector would find the song."""
 
 import functools
 import importlib.util
@@ -14,20 +14,21 @@ logger = logging.getLogger("partae_fast")
 
 Audio = NDArray[np.float32]
 
-SPEECH = "speech"  # a kind whose name begins so has STOI
-_FRAME = 0.02  # seconds over which a detector takes the level
-_SOUNDING = -25.0  # dB below the song's loudest frame, from which on the song is labelled as sounding
-_ONSET_WITHIN = 0.25  # seconds; a farther onset counts as missed by so much
-_FLOOR = 1e-3  # of the mean level, below which a detector sees nothing: 60 dB in power
+SPEECH = "speech"  # STOI is measured for kinds whose names start with this
+_FRAME = 0.02  # seconds in a frame of the level detector
+_SOUNDING = -25.0  # dB; a frame has song if its level is above this, relative to the loudest frame
+_ONSET_WITHIN = 0.25  # seconds; upper limit of the error of an onset
+_FLOOR = 1e-3  # amplitude relative to the mean level, 60 dB, that is added to both levels of the contrast
 _LIMIT = 100.0
 
 
 class Audible:
-    """Scores estimates of one scene.
+    """Score estimates of one scene's song.
 
-    si_sdr, si_sdr_full: in the band and over all frequencies, dB. contrast: the level in the band where the song sounds
-    over the level where it does not, dB. onset: the mean error of the onsets that a level detector finds, s. stoi: of
-    speech alone, where pystoi is installed.
+    si_sdr, si_sdr_full: in the song's band and over all frequencies, in dB.
+    contrast: level in the band in frames with song relative to frames without, in dB.
+    onset: mean error of the onsets that a level detector finds, in seconds.
+    stoi: of speech only, if pystoi is installed.
     """
 
     def __init__(self, scene: Scene, mixture: Audio, kind: str) -> None:
@@ -38,7 +39,7 @@ class Audible:
         self._sounding = level >= level.max() * 10 ** (_SOUNDING / 10)
 
     def of(self, estimate: Audio) -> dict[str, float]:
-        """Scores by name; NaN for those that the scene does not have."""
+        """Return the scores by name; NaN for scores that do not apply to the scene."""
         in_band = self._band(estimate)
         scores = {
             "si_sdr": si_sdr(self._song, in_band),
@@ -50,7 +51,7 @@ class Audible:
         return {name: float(np.clip(score, -_LIMIT, _LIMIT)) for name, score in scores.items()}
 
     def _levels(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Power of each frame."""
+        """Return the power of each frame."""
         size = max(1, round(_FRAME * self._scene.rate))
         return np.square(x[: len(x) - len(x) % size]).reshape(-1, size).mean(1)
 
@@ -62,7 +63,7 @@ class Audible:
         return 10 * np.log10((level[self._sounding].mean() + floor) / (level[~self._sounding].mean() + floor))
 
     def _onset(self, x: NDArray[np.float64]) -> float:
-        """Mean distance from each true onset to the nearest of the detector, whose threshold is the best of several."""
+        """Return the mean distance between true and detected onsets, for the best of several thresholds."""
         truth = _rises(self._sounding)
         if not len(truth):
             return float("nan")
@@ -85,14 +86,14 @@ class Audible:
 
 
 def _rises(active: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Frames at which something begins after 3 silent frames or more."""
+    """Return the frames at which activity starts after 3 or more inactive frames."""
     held = np.convolve(active, np.ones(4), "full")[: len(active)] > 0
     return np.flatnonzero(held & ~np.concatenate([[False], held[:-1]]))
 
 
 @functools.cache
 def has_stoi() -> bool:
-    """Whether pystoi is installed; logs, once, where it is not."""
+    """Return whether pystoi is installed; the first call warns if it is not."""
     if importlib.util.find_spec("pystoi") is None:
         logger.warning("skipped: %s", "STOI needs pystoi; `pip install partae-fast[evaluate]`")
         return False

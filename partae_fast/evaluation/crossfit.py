@@ -1,4 +1,4 @@
-"""What the protocol's rows come to: choices made on one half and reported on the other, with intervals over scenes."""
+"""Summary of the protocol's rows: choices on one half are reported on the other, with intervals over scenes."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,27 +10,27 @@ from .evaluate import FILTERS, Row
 from .protocol import OFF
 from .summary import bootstrap
 
-FREE = ("wiener", "gate", *FILTERS)  # filters that learn nothing but the noise's mean spectrum
-FAR = 1.0  # dB below the best filter by hindsight that count as far below
+FREE = ("wiener", "gate", *FILTERS)  # filters that use only the noise's mean spectrum
+FAR = 1.0  # dB; a larger loss against the best filter of a case counts as far below
 _NOISEREDUCE = "noisereduce"
 
 Key = tuple[str, float, str]  # scene, level, noise-only audio
-Scores = dict[Key, dict[str, float]]  # of each case: a score by method
+Scores = dict[Key, dict[str, float]]  # for each case, the score of each method
 
 
 def scores_of(rows: Iterable[Row], score: str = "si_sdr") -> Scores:
-    """A score of each case and method, the mean over seeds; cases without it are left out."""
+    """Return a score of each case and method, averaged over seeds; rows without the score are left out."""
     collected: dict[Key, dict[str, list[float]]] = {}
     for row in rows:
         value = float(row[score]) if row.get(score) not in (None, "") else np.nan
         if np.isfinite(value):
             case = (row["scene"], float(row["level"]), row["noise_only"])
             collected.setdefault(case, {}).setdefault(row["method"], []).append(value)
-    return {key: {name: float(np.mean(v)) for name, v in found.items()} for key, found in collected.items()}
+    return {key: {name: float(np.mean(v)) for name, v in case.items()} for key, case in collected.items()}
 
 
 def chosen_elsewhere(scores: Scores, halves: dict[str, int], candidates: Sequence[str]) -> dict[int, str]:
-    """For each half the candidate with the best mean over matched cases of the other half."""
+    """Return for each half the candidate with the highest mean over matched cases of the other half."""
     best = {}
     for half in (0, 1):
         cases = [case for key, case in scores.items() if halves[key[0]] != half and key[2] == "matched"]
@@ -39,18 +39,23 @@ def chosen_elsewhere(scores: Scores, halves: dict[str, int], candidates: Sequenc
 
 
 def summarise(rows: Sequence[Row], systems: Sequence[str]) -> dict[str, Any]:
-    """The protocol's table.
+    """Return the summary of the protocol's rows.
+
+    Means have the ends of their 95 % interval over scenes: mean, low, high.
 
     Returns:
-        cases, scenes: how many. filters: for each half, the filter that is the best on the other half.
-        methods: for each method its mean gain over the input in matched cases: mean, low, high, and how many cases are
-            below their input.
-        systems: for each system, by name: `noisereduce`, `filter`, `speech_noisereduce`, `speech_filter`: mean
-            difference, low, high, in matched cases; `far_below`: share of the matched cases more than 1 dB below the
-            best filter by hindsight; `off`: for each kind of noise-only audio that does not match [mean lost, low,
-            high, cases below their input]; `spread`: mean range over seeds; `seconds`: mean and most; `worst`: scene,
-            level and difference from the filter, the worst five.
-        audible: for `stoi`, `contrast` and `onset` the mean of each method over the cases that have it.
+        cases, scenes: their numbers.
+        filters: for each half, the filter that is best on the other half.
+        methods: for each method, the mean gain over the input in matched cases, and the number of cases below their
+            input.
+        systems: for each system, by name:
+            noisereduce, filter, speech_noisereduce, speech_filter: mean difference in matched cases
+            far_below: share of matched cases more than 1 dB below the best filter of the case
+            off: for each kind of mismatched noise-only audio, the mean loss, and the number of cases below their input
+            spread: mean range over seeds
+            seconds: mean and maximum
+            worst: scene, level and difference from the filter, for the five worst cases
+        audible: for `stoi`, `contrast` and `onset`, the mean of each method over the cases that have the score.
     """
     scores, halves = scores_of(rows), {row["scene"]: int(row["half"]) for row in rows}
     matched = {key: case for key, case in scores.items() if key[2] == "matched"}
@@ -96,7 +101,7 @@ def summarise(rows: Sequence[Row], systems: Sequence[str]) -> dict[str, Any]:
 
 
 def _off(scores: Scores, name: str) -> dict[str, list[Any]]:
-    """What noise-only audio that does not match costs, in the cases that were run with both."""
+    """Return the loss by mismatched noise-only audio, over the mixtures that also have matched audio."""
     lost = {}
     for kind in OFF:
         pairs = {key: (case, scores[*key[:2], "matched"]) for key, case in scores.items() if key[2] == kind}
@@ -107,7 +112,7 @@ def _off(scores: Scores, name: str) -> dict[str, list[Any]]:
 
 
 def _spread(rows: Iterable[Row], name: str) -> float | None:
-    """The mean range over seeds in the cases with several; None where there is none."""
+    """Return the mean range over seeds, in cases with several seeds; None if there are none."""
     seeds: dict[Key, list[float]] = {}
     for row in rows:
         if row["method"] == name:
@@ -127,7 +132,7 @@ def _means(scores: Scores) -> dict[str, float]:
 
 
 def _mean(values: dict[Key, float]) -> list[Any]:
-    """The mean over cases, and the ends of its interval over scenes."""
+    """Return the mean over cases, and the ends of its interval over scenes."""
     if not values:
         return [None, None, None]
     scenes: dict[str, list[float]] = {}
@@ -138,18 +143,18 @@ def _mean(values: dict[Key, float]) -> list[Any]:
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """The summary as tables."""
+    """Return the summary as tables in Markdown."""
     lines = [
         f"{summary['scenes']} scenes, {summary['cases']} mixtures; SI-SDR in the song's band in dB; means [95 % "
-        "interval over scenes]; matched noise-only audio unless said.",
+        "interval over scenes]; with matched noise-only audio, except where noted.",
         "",
     ]
     if summary["filters"]:
-        told = " and ".join(f"{name} for half {half}" for half, name in summary["filters"].items())
-        lines += [f"The best fixed filter, chosen on the other half: {told}.", ""]
+        names = " and ".join(f"{name} for half {half}" for half, name in summary["filters"].items())
+        lines += [f"The best fixed filter, chosen on the other half: {names}.", ""]
     lines += ["| method | gain over the input | below the input |", "|---|---:|---:|"]
     lines += [
-        f"| {name} | {_told([mean, low, high])} | {below} |" for name, (mean, low, high, below) in _by_gain(summary)
+        f"| {name} | {_interval([mean, low, high])} | {below} |" for name, (mean, low, high, below) in _by_gain(summary)
     ]
     systems = summary["systems"]
     lines += ["", f"| | {' | '.join(systems)} |", "|---|" + "---:|" * len(systems)]
@@ -161,20 +166,22 @@ def markdown(summary: dict[str, Any]) -> str:
     }
     for key, title in titles.items():
         if all(key in entry for entry in systems.values()):
-            lines.append(f"| {title} | {' | '.join(_told(entry[key]) for entry in systems.values())} |")
+            lines.append(f"| {title} | {' | '.join(_interval(entry[key]) for entry in systems.values())} |")
     if all("far_below" in entry for entry in systems.values()):
         shares = " | ".join(f"{100 * entry['far_below']:.0f} %" for entry in systems.values())
         lines.append(f"| more than {FAR:g} dB below the best filter by hindsight | {shares} |")
     for kind in OFF:
         cells = [
-            f"{_told(entry['off'][kind][:3])}; {entry['off'][kind][3]} below the input" if kind in entry["off"] else "-"
+            f"{_interval(entry['off'][kind][:3])}; {entry['off'][kind][3]} below the input"
+            if kind in entry["off"]
+            else "-"
             for entry in systems.values()
         ]
-        lines.append(f"| lost where noise-only audio is {_OFF_TITLES[kind]} | {' | '.join(cells)} |")
+        lines.append(f"| loss if the noise-only audio is {_OFF_TITLES[kind]} | {' | '.join(cells)} |")
     spreads = ("-" if entry["spread"] is None else f"{entry['spread']:.2f}" for entry in systems.values())
     lines.append(f"| range over seeds | {' | '.join(spreads)} |")
     times = (f"{entry['seconds'][0]:.1f}; {entry['seconds'][1]:.1f}" for entry in systems.values())
-    lines.append(f"| seconds to train and denoise: mean; most | {' | '.join(times)} |")
+    lines.append(f"| seconds to train and denoise: mean; maximum | {' | '.join(times)} |")
     audible = summary["audible"]
     names = list(summary["methods"])
     lines += ["", "| method | STOI of speech | contrast, dB | onset error, s |", "|---|---:|---:|---:|"]
@@ -188,14 +195,14 @@ def markdown(summary: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_OFF_TITLES = {"louder": "6 dB too loud", "quieter": "6 dB too quiet", "other": "of another recording of the kind"}
+_OFF_TITLES = {"louder": "6 dB too loud", "quieter": "6 dB too quiet", "other": "from another recording of the kind"}
 
 
 def _by_gain(summary: dict[str, Any]) -> list[tuple[str, list[Any]]]:
     return sorted(summary["methods"].items(), key=lambda item: -item[1][0])
 
 
-def _told(value: Sequence[float | None]) -> str:
+def _interval(value: Sequence[float | None]) -> str:
     mean, low, high = value
     if mean is None:
         return "-"

@@ -36,7 +36,7 @@ class Scorer(Protocol):
     """Scores estimates of one scene's song."""
 
     def of(self, estimate: NDArray[np.float32]) -> dict[str, float]:
-        """Scores by name."""
+        """Return the scores by name."""
         ...
 
 
@@ -151,7 +151,7 @@ def scored(
 
 
 def _peer(name: str, song: NDArray[np.float32]) -> Denoiser:
-    """The peer of a name other than noisereduce."""
+    """Return the peer with this name, which is not noisereduce."""
     if name in FILTERS:
         return peers.decision_directed(*FILTERS[name])
     return {"wiener": peers.wiener, "gate": peers.gate, CEILING: peers.ratio_mask(song)}[name]

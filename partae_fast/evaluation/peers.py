@@ -74,16 +74,16 @@ def wiener(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
     return grid.istft(spectra * gain, len(mixture))
 
 
-def decision_directed(windows: int, rule: str) -> Denoiser:
-    """A decision-directed filter with a longer window, hop a quarter of it, memory 0.95 and a least ratio of -25 dB.
+def decision_directed(window: int, rule: str) -> Denoiser:
+    """Return a decision-directed filter with memory 0.95, a least ratio of -25 dB and a hop of a quarter window.
 
-    Arguments:
-        windows: samples in a window at 22.05 kHz; it is as long at other rates.
-        rule: of `partae_fast.masking.decision_directed.RULES`.
+    Args:
+        window: window length at 22.05 kHz, in samples; the duration is the same at other rates.
+        rule: "wiener" or "log-mmse".
     """
 
     def denoiser(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
-        hop = max(1, round(windows / _HOPS / 22050 * rate))
+        hop = max(1, round(window / _HOPS / 22050 * rate))
         grid = Spectrogram(rate=rate, n_fft=_HOPS * hop, hop=hop, low=0.0, high=None)  # pyright: ignore
         spectra = grid.stft(mixture)
         power = np.abs(spectra) ** 2 / np.maximum(_psd(grid, noise_only), _SMALLEST)

@@ -1,6 +1,6 @@
-"""Mixtures for a comparison that holds elsewhere: drawn by a seed, in two halves that share no kind of sound.
+"""The evaluation protocol: random mixtures in two halves that share no kind of sound.
 
-Whatever is chosen on one half is reported on the other. docs/quality.md has the protocol and its results.
+A setting is chosen on one half and reported on the other. docs/quality.md has the protocol and its results.
 """
 
 import functools
@@ -27,18 +27,18 @@ from .scenes import Scene, band_of
 logger = logging.getLogger("partae_fast")
 
 LEVELS = (-10.0, -5.0, 0.0, 5.0, 10.0)  # dB, of the song over the noise, in the song's band
-SHORT, LONG, LONGEST = 3.0, 10.0, 20.0  # seconds of noise-only audio: exactly SHORT, or LONG to LONGEST
+SHORT, LONG, LONGEST = 3.0, 10.0, 20.0  # seconds of noise-only audio: SHORT, or LONG to LONGEST
 LEAST, MOST = 3.0, 8.0  # seconds of a mixture
-OFF = {"louder": 6.0, "quieter": -6.0, "other": 0.0}  # noise-only audio that does not match: dB too loud
-SEEDS = 3  # models of every REPEATED-th scene's first mixture
+OFF = {"louder": 6.0, "quieter": -6.0, "other": 0.0}  # mismatched noise-only audio: excess level, dB
+SEEDS = 3  # models trained on the first mixture of every REPEATED-th scene
 REPEATED = 4
-QUICK = 3  # a quick run takes one scene in so many, at one level, with matching noise-only audio
+QUICK = 3  # a quick run has every QUICK-th scene, at one level, with matched noise-only audio
 
 Audio = NDArray[np.float32]
 
 
 class Recording(NamedTuple):
-    """A file, its kind (the folder that it is in, or its own name) and its length in seconds."""
+    """A file, its kind (the name of its folder, or of the file itself) and its duration in seconds."""
 
     path: Path
     kind: str
@@ -51,7 +51,7 @@ class Recording(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One mixture to denoise, and the noise-only audio that goes with it.
+    """A mixture to denoise, with its noise-only audio.
 
     half: 0 or 1. kind: of the song. level: dB. noise_only: "matched", or a key of `OFF`. seeds: of the models.
     """
@@ -65,31 +65,31 @@ class Case:
 
     @property
     def seconds(self) -> float:
-        """How long the noise-only audio is."""
+        """The duration of the noise-only audio."""
         return len(self.scene.noise_only) / self.scene.rate
 
     def about(self) -> dict[str, Any]:
-        """What identifies the case in a row."""
+        """Return the columns that identify the case in a row of results."""
         length = "short" if self.seconds < (SHORT + LONG) / 2 else "long"
         return {"half": self.half, "kind": self.kind, "noise_only": self.noise_only, "length": length}
 
 
 def draw(folder: PathLike, scenes: int = 48, seed: int = 0, quick: bool = False) -> Iterator[Case]:
-    """Draw the protocol's mixtures from the recordings in a folder; the same for the same seed.
+    """Yield the protocol's mixtures of the recordings in a folder.
 
-    The folder has clean/ and noise/, each with a folder for every kind of sound. Kinds are dealt out to two halves, and
-    a scene is a song of a half in a noise of the same half. A scene is mixed at two levels, once with short and once
-    with long noise-only audio where its noise lasts long enough; and once more with noise-only audio that is 6 dB too
-    loud, 6 dB too quiet, or of another recording of the kind.
+    The folder has the folders clean/ and noise/, each with a folder for every kind of sound. The kinds are divided into
+    two halves, and a scene is a song in a noise of the same half. Each scene is mixed at two levels, one with short and
+    one with long noise-only audio if its noise is long enough, and once more with noise-only audio that is 6 dB too
+    loud, 6 dB too quiet, or from another recording of the kind.
 
     Args:
-        folder: where the recordings are. Songs last 3 s or more. Noises last 6 s or more, or serve as other recordings
-            of their kind.
-        scenes: how many, an even number.
-        seed: decides the halves, the pairs and the stretches.
-        quick: draw a third of the scenes, at one level each, for a search.
+        folder: the recordings. Songs shorter than 3 s are left out. Noises shorter than 6 s are only used as other
+            recordings of their kind.
+        scenes: number of scenes, even.
+        seed: decides halves, pairs and crops; equal seeds give equal mixtures.
+        quick: draw a third of the scenes, at one level each.
 
-    Raises UserError where there are too few recordings or kinds.
+    Raises UserError if there are too few recordings or kinds.
     """
     if scenes < 2 or scenes % 2:
         raise UserError(f"scenes is {scenes}; it must be an even number, 2 or more")
@@ -117,7 +117,7 @@ def _recordings(folder: Path) -> list[Recording]:
 
 
 def _halves(recordings: list[Recording], rng: np.random.Generator, name: str) -> tuple[list[Recording], ...]:
-    """Deal the kinds out to two halves of about as many recordings."""
+    """Divide the kinds into two halves with about equally many recordings."""
     counts = Counter(recording.kind for recording in recordings)
     if len(counts) < 2:
         raise UserError(
@@ -125,20 +125,20 @@ def _halves(recordings: list[Recording], rng: np.random.Generator, name: str) ->
             "of each kind into a folder of its own"
         )
     kinds = sorted(counts)
-    dealt: tuple[list[str], list[str]] = ([], [])
+    divided: tuple[list[str], list[str]] = ([], [])
     for kind in sorted((kinds[i] for i in rng.permutation(len(kinds))), key=lambda kind: -counts[kind]):
-        min(dealt, key=lambda half: sum(counts[own] for own in half)).append(kind)
-    return tuple([recording for recording in recordings if recording.kind in half] for half in dealt)
+        min(divided, key=lambda half: sum(counts[own] for own in half)).append(kind)
+    return tuple([recording for recording in recordings if recording.kind in half] for half in divided)
 
 
 def _pairs(
     songs: list[Recording], noises: list[Recording], count: int, rng: np.random.Generator
 ) -> list[tuple[Recording, Recording]]:
-    """So many pairs, none twice; each kind, and within it each recording, about as often as any other."""
+    """Return `count` different pairs that use all kinds, and all recordings of a kind, about equally often."""
     if count > len(songs) * len(noises):
         raise UserError(
-            f"a half has {len(songs)} songs and {len(noises)} noises, fewer pairs than the {count} scenes that are "
-            "asked for; give more recordings, or fewer scenes"
+            f"a half has {len(songs)} songs and {len(noises)} noises, fewer pairs than the {count} scenes of a "
+            "half; give more recordings, or fewer scenes"
         )
     pairs: list[tuple[Recording, Recording]] = []
     uses: Counter[str | Path] = Counter()
@@ -163,7 +163,7 @@ def _cases(
     rng: np.random.Generator,
     quick: bool,
 ) -> Iterator[Case]:
-    """The cases of one scene."""
+    """Yield the cases of one scene."""
     lengths = [SHORT, LONG] if number % 2 else [LONG, SHORT]
     levels = [LEVELS[number % len(LEVELS)], LEVELS[(number + 2) % len(LEVELS)]]
     seeds = tuple(range(SEEDS)) if number % REPEATED == 0 and not quick else (0,)
@@ -186,7 +186,7 @@ def _cases(
 def _scene(
     song: Recording, noise: Recording, other: Recording | None, seconds: float, rng: np.random.Generator
 ) -> Scene:
-    """A scene with about so many seconds of noise-only audio, of another recording where one is given."""
+    """Return a scene with about `seconds` of noise-only audio, taken from `other` if it is given."""
     samples, rate = _read(song.path)
     if seconds == LONG and noise.seconds < LEAST + LONG:
         seconds = SHORT
@@ -204,7 +204,7 @@ def _scene(
 
 @functools.lru_cache(maxsize=64)
 def _read(path: Path) -> tuple[Audio, int]:
-    """The first channel of a recording, and its rate."""
+    """Return the first channel of a recording and its rate."""
     samples, rate = files.read(path)
     files.require_sound(samples[:, 0], str(path))
     return samples[:, 0], rate
@@ -212,19 +212,19 @@ def _read(path: Path) -> tuple[Audio, int]:
 
 @functools.lru_cache(maxsize=64)
 def _resampled(path: Path, rate: int) -> tuple[Audio, float]:
-    """The first channel of a recording at another rate, and the frequency where it ends, in Hz."""
+    """Return the first channel of a recording, resampled, and the upper end of its band in Hz."""
     samples, own = _read(path)
     return resample(samples, own, rate), min(rate, own) / 2
 
 
 def _loudest(samples: Audio, length: int, rng: np.random.Generator) -> Audio:
-    """Of four stretches drawn at random the one with the most energy."""
+    """Return the loudest of four random crops."""
     starts = rng.integers(len(samples) - length + 1, size=4)
     return max((samples[start : start + length] for start in starts), key=lambda part: float(part @ part))
 
 
 def _apart(noise: Audio, mixed: int, rest: int, rng: np.random.Generator) -> tuple[Audio, Audio]:
-    """A stretch to mix and one of noise alone that do not overlap, in either order."""
+    """Return two crops that do not overlap: the noise of the mixture, and noise-only audio."""
     mixed, rest = min(mixed, len(noise)), min(rest, len(noise) - mixed)
     first = int(rng.integers(len(noise) - mixed - rest + 1))
     if rng.random() < 0.5:
@@ -233,7 +233,7 @@ def _apart(noise: Audio, mixed: int, rest: int, rng: np.random.Generator) -> tup
 
 
 def _like(other: Audio, noise_only: Audio) -> Audio:
-    """Another recording at the level of the noise-only audio, as one who records both sets it."""
+    """Return another recording, scaled to the level of the noise-only audio."""
     level, own = (float(np.sqrt(np.mean(np.square(part, dtype=np.float64)))) for part in (noise_only, other))
     return (other * np.float32(level / own)).astype(np.float32)
 
@@ -251,15 +251,17 @@ def run(
     cases: Sequence[Case],
     systems: Mapping[str, Callable[[int], Denoiser]],
     others: Sequence[str] | None = None,
-    tell: Callable[[list[Row]], None] | None = None,
+    progress_callback: Callable[[list[Row]], None] | None = None,
 ) -> list[Row]:
-    """Denoise every case with every system and peer; returns a row for each, with its scores and what the case is.
+    """Denoise every case with every system and peer.
 
     Args:
-        cases: of `draw`.
-        systems: by name, a denoiser for each seed.
-        others: names in `ALL_PEERS`; by default all that are installed.
-        tell: called with the rows so far, after every case.
+        cases: from `draw`.
+        systems: for each name, a function from a seed to a denoiser.
+        others: names in `ALL_PEERS`; None for all that are installed.
+        progress_callback: called after every case with all rows so far.
+
+    Returns a row for each case, method and seed, with the columns of `Case.about` and the scores.
     """
     others = available(others, ALL_PEERS)
     rows: list[Row] = []
@@ -271,6 +273,6 @@ def run(
         rows += [{**case.about(), **row} for row in added]
         best = ", ".join(f"{row['method']} {row['si_sdr']:.1f}" for row in added)
         logger.info("%d: %s at %g dB, noise-only %s: %s", number, case.scene.name, case.level, case.noise_only, best)
-        if tell:
-            tell(rows)
+        if progress_callback:
+            progress_callback(rows)
     return rows

@@ -3,6 +3,7 @@
 A denoiser gets the mixture and the noise-only audio, which was recorded at another time than the noise in the mixture.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,11 @@ from ..audio.resample import resample
 from ..errors import UserError
 from ..metrics import band
 
+logger = logging.getLogger("partae_fast")
+
 Audio = NDArray[np.float32]
 
+LEAST = 0.5  # s of a mixture
 MIXED_SHARE = 0.6  # of a noise recording, from its start, is for the mixture; the rest is noise-only audio
 _BAND_ENERGY = 0.05, 0.95  # shares of the song's energy below the ends of the default band
 
@@ -86,14 +90,16 @@ def scenes_of(folder: PathLike, low: float | None = None, high: float | None = N
     birdsong/ and noise/  the project's test recordings: three songs in each of four noises
 
     Without noise_only/NAME, the first 60 % of a noise recording are for the mixture and the rest is noise-only audio.
-    If the noise is shorter than the song, the song is cut. Noise is resampled to the song's rate.
+    If the noise is shorter than the song, the song is cut to its loudest stretch of that length, or, in the test
+    recordings, to its start. Noise is resampled to the song's rate.
 
     Args:
         folder: with one of these layouts.
         low, high: ends of the band in Hz; None for those that leave 5 % of the song's energy below and 5 % above. The
             upper end is at most half the lowest rate of the recordings.
 
-    Raises UserError if the folder has another layout, or if a recording cannot be read or is silent.
+    Raises UserError if the folder has another layout, if less than 0.5 s of noise are left for a mixture, or if a
+    recording cannot be read or is silent.
     """
     folder = Path(folder)
     if (folder / "birdsong").is_dir() and (folder / "noise").is_dir():
@@ -104,6 +110,7 @@ def scenes_of(folder: PathLike, low: float | None = None, high: float | None = N
                 [folder / "noise" / f"{name}.flac" for name in names],
                 None,
                 (ends[0] if low is None else low, ends[1] if high is None else high),
+                from_start=True,
             )
             for song, ends in _SHARED_SONGS.items()
             for noise, names in _SHARED_NOISES.items()
@@ -144,8 +151,12 @@ def _scene(
     noises: Sequence[Path],
     noise_only: Path | None,
     ends: tuple[float | None, float | None],
+    from_start: bool = False,
 ) -> Scene:
-    """Read a scene; the noises are concatenated."""
+    """Read a scene; the noises are concatenated.
+
+    A song that is longer than the noise is cut to its loudest stretch, or to its start.
+    """
     song, rate = _read(clean)
     recordings = [_read(path) for path in noises]
     limit = min(rate, *(noise_rate for _, noise_rate in recordings)) / 2
@@ -156,10 +167,25 @@ def _scene(
     else:
         samples, rest_rate = _read(noise_only)
         limit, rest = min(limit, rest_rate / 2), resample(samples, rest_rate, rate)
+    if len(noise) < LEAST * rate:
+        raise UserError(
+            f"{noises[0]}: leaves {len(noise) / rate:.2f} s of noise for a mixture, and it takes {LEAST:g} s; give "
+            "longer recordings of noise"
+        )
     length = min(len(song), len(noise))
-    song, noise = song[:length], noise[:length]
+    first = 0 if from_start else loudest(song, length)
+    if length < len(song):
+        logger.info("%s: the song is cut to %.2f s from %.2f s on", name, length / rate, first / rate)
+    song, noise = song[first : first + length], noise[:length]
     low, high = (default if end is None else end for end, default in zip(ends, band_of(song, rate), strict=True))
     return Scene(name, song, noise, rest, rate, (low, min(high, limit)))
+
+
+def loudest(song: Audio, length: int) -> int:
+    """Return the first sample of the stretch of `length` samples that has the most energy; the first of equal ones."""
+    energy = np.concatenate([[0.0], np.cumsum(np.square(song, dtype=np.float64))])
+    stretches = energy[length:] - energy[: len(energy) - length]
+    return int(np.argmax(stretches >= (1 - 1e-9) * stretches.max()))
 
 
 def _read(path: Path) -> tuple[Audio, int]:

@@ -8,11 +8,12 @@ from .audacity import read_audacity
 from .event import Event
 from .formats import FORMATS, read_labels
 from .matching import Recording, match_recordings
-from .timeline import GUARD, TOLERANCE, Rules, Timeline, band, cut, require_channels
+from .timeline import GUARD, OVERRUN, TOLERANCE, Rules, Timeline, band, cut, require_channels, warn_of_overrun
 
 __all__ = [
     "FORMATS",
     "GUARD",
+    "OVERRUN",
     "TOLERANCE",
     "Event",
     "Recording",
@@ -24,4 +25,5 @@ __all__ = [
     "read_audacity",
     "read_labels",
     "require_channels",
+    "warn_of_overrun",
 ]

@@ -13,12 +13,12 @@ from . import text
 from .event import Event, Row, Table
 
 # Formats of crowsetta without a reader of our own.
-FORMATS = ("textgrid", "birdsong-recognition-dataset", "notmat", "yarden", "timit")
+FORMATS = ("birdsong-recognition-dataset", "notmat", "yarden", "timit")
 _IN_SAMPLES = ("birdsong-recognition-dataset", "timit")
 
 
 def detect_format(path: Path, start: bytes) -> str | None:
-    """Return the format in `FORMATS` that a file's first bytes and name show, or None."""
+    """Return the format in `FORMATS`, or "textgrid", that a file's first bytes and name show, or None."""
     letters = start.replace(b"\0", b"")  # turns ASCII text in UTF-16 into ASCII
     if b"TextGrid" in letters[:80] and (b"ooTextFile" in letters[:40] or b"ooBinaryFile" in letters[:40]):
         return "textgrid"

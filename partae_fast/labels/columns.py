@@ -1,7 +1,7 @@
 """Column layouts of the label tables that programs write."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -89,7 +89,13 @@ LAYOUTS = (
         "csv",
         "Kaleidoscope's table",
         _KALEIDOSCOPE,
-        {"root": ("INDIR",), "folder": ("FOLDER",)},
+        {
+            "root": ("INDIR",),
+            "folder": ("FOLDER",),
+            "channel_from_0": ("CHANNEL",),
+            "label": ("MANUAL ID",),
+            "automatic_label": ("TOP1MATCH", "AUTO ID"),
+        },
     ),
     Layout("csv", "a CSV table", {"start": "start", "end": "end"}, _CSV_OPTIONAL),
     Layout("csv", "a CSV table", {"start": "start", "duration": "duration"}, _CSV_OPTIONAL),
@@ -114,23 +120,32 @@ def nearest(header: Sequence[str], dialect: str | None = None) -> tuple[Layout, 
     return layout, len(layout.columns(header))
 
 
-def user_label_column(header: Sequence[str], columns: dict[str, int], rows: Sequence[Sequence[str]]) -> int | None:
+def user_label_column(header: Sequence[str], columns: dict[str, int], rows: Iterable[Sequence[str]]) -> int | None:
     """Return the index of the column that the user added to a Raven table for labels, or None.
 
     Columns with a unit in parentheses and those in `_RAVEN_COLUMNS` are Raven's own. Of the others, the label column is
     the first one with letters in its fields, or else the first one with numbers.
     """
-    number_column = None
-    for index, name in enumerate(header):
-        if index in columns.values() or "(" in name or name.strip().lower() in _RAVEN_COLUMNS or not name.strip():
-            continue
-        values = "".join(row[index] for row in rows if index < len(row))
-        if re.search(r"[^\W\d_]", values):
-            return index
-        number_column = index if number_column is None and values.strip() else number_column
-    return number_column
+    candidates = [
+        index
+        for index, name in enumerate(header)
+        if index not in columns.values() and "(" not in name and name.strip().lower() not in {"", *_RAVEN_COLUMNS}
+    ]
+    with_letters, with_values = set(), set()
+    for row in rows if candidates else ():
+        for index in candidates:
+            if index < len(row) and row[index].strip():
+                with_values.add(index)
+                if re.search(r"[^\W\d_]", row[index]):
+                    with_letters.add(index)
+        if candidates[0] in with_letters:
+            break
+    return next((index for group in (with_letters, with_values) for index in candidates if index in group), None)
 
 
 def _indices(header: Sequence[str]) -> dict[str, int]:
-    """Return the index of each name in lower case; a repeated name has its first index."""
-    return {name.strip().lower(): index for index, name in reversed([*enumerate(header)])}
+    """Return the index of each name in lower case; a repeated name has its first index.
+
+    Kaleidoscope marks names with a star.
+    """
+    return {name.strip(" \t*").lower(): index for index, name in reversed([*enumerate(header)])}

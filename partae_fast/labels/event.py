@@ -1,10 +1,10 @@
 """Events, rows and tables of label files, independent of the format."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """A label from `start` to `end` in seconds, and from `low` to `high` in Hz if it has frequencies.
 
     `channel` is counted from 1; None means all channels.
@@ -18,8 +18,7 @@ class Event:
     channel: int | None = None
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """An event and the recording that it belongs to.
 
     A row without an event marks its recording as reviewed and free of events. `recording` is the name in the label

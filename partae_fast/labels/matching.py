@@ -2,8 +2,9 @@
 
 import logging
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..audio import files
@@ -14,6 +15,7 @@ from .formats import read_labels
 
 logger = logging.getLogger("partae_fast")
 
+_ROUNDING = 1e-3  # seconds to which BirdNET rounds its times
 _WINDOW = 5.0  # upper bound of BirdNET's window in seconds; its last window may pass the end of the recording
 
 
@@ -70,7 +72,8 @@ def _recording_named_like(path: Path, recordings: list[Path]) -> Path:
     """Return the recording that a label file without names of recordings belongs to."""
     if len(recordings) == 1:
         return recordings[0]
-    candidates = [recording for recording in recordings if path.name.startswith(recording.stem + ".")]
+    name = composed(path.name)
+    candidates = [recording for recording in recordings if name.startswith(composed(recording.stem) + ".")]
     longest = max((len(recording.stem) for recording in candidates), default=0)
     candidates = [recording for recording in candidates if len(recording.stem) == longest]
     folder = os.path.abspath(path.parent)
@@ -84,6 +87,11 @@ def _recording_named_like(path: Path, recordings: list[Path]) -> Path:
     return candidates[0]
 
 
+def composed(name: str) -> str:
+    """Return a name with composed characters (NFC); macOS and some disks decompose them in the names of files."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def match_names(names: Iterable[str], recordings: Sequence[Path], path: Path) -> dict[str | None, Path]:
     """Return the recording of each name in the label file `path`, without the names that match none.
 
@@ -91,15 +99,17 @@ def match_names(names: Iterable[str], recordings: Sequence[Path], path: Path) ->
     """
     by_name: dict[str, list[Path]] = {}
     for recording in recordings:
-        for key in {recording.name, recording.stem + "/"}:  # "/" marks stems, because no name ends in it
+        # "/" marks stems, because no name ends in it.
+        for key in {composed(recording.name), composed(recording.stem) + "/"}:
             by_name.setdefault(key, []).append(recording)
-    folders = {recording: Path(os.path.abspath(recording)).parent.parts for recording in recordings}
+    absolute = {recording: composed(os.path.abspath(recording)) for recording in recordings}
+    folders = {recording: Path(absolute[recording]).parent.parts for recording in recordings}
     claims: dict[Path, list[_Claim]] = {}
     for name in sorted(names):
-        pure = PurePosixPath(name.replace("\\", "/"))
+        pure = PurePosixPath(composed(name).replace("\\", "/"))
         candidates = by_name.get(pure.name) or by_name.get(pure.name + "/") or by_name.get(pure.stem + "/") or []
-        absolute_paths = {os.path.abspath(pure), os.path.abspath(path.parent / pure)}
-        exact = [candidate for candidate in candidates if os.path.abspath(candidate) in absolute_paths]
+        absolute_paths = {composed(os.path.abspath(folder / pure)) for folder in (Path(), path.parent)}
+        exact = [candidate for candidate in candidates if absolute[candidate] in absolute_paths]
         common = {c: _common_folders(pure.parent.parts, folders[c]) for c in exact or candidates}
         best = [candidate for candidate, count in common.items() if count == max(common.values())]
         if len(best) > 1:
@@ -177,6 +187,7 @@ def _events(
 ) -> dict[Path, list[Event]]:
     """Return the events of each recording, with times in seconds within it."""
     events: dict[Path, list[Event]] = {recording: [] for recording in rows}
+    cut_windows = 0
     for recording, recording_rows in rows.items():
         for row in recording_rows:
             if row.event is None:
@@ -184,9 +195,11 @@ def _events(
             event = row.event
             if table.samples:
                 rate = _header(by_path[recording]).rate
-                event = replace(event, start=event.start / rate, end=event.end / rate)
+                event = event._replace(start=event.start / rate, end=event.end / rate)
             elif table.format == "birdnet":
+                whole = event
                 event = _cut_last_window(event, _header(by_path[recording]).seconds)
+                cut_windows += event is not whole
             elif row.last not in (None, row.recording):
                 event, overrun = _split_at_end(event, _header(by_path[recording]).seconds)
                 if overrun:
@@ -194,6 +207,10 @@ def _events(
                     for following in match_names([str(row.last)], others, Path(path)).values():
                         events.setdefault(following, []).append(overrun)
             events[recording].append(event)
+    if cut_windows:
+        logger.warning(
+            "%s: %d detections in the last window pass the end of their recording and are cut there", path, cut_windows
+        )
     return events
 
 
@@ -206,8 +223,8 @@ def _header(recording: PathLike | Recording) -> Recording:
 
 def _cut_last_window(event: Event, seconds: float) -> Event:
     """Cut a detection of BirdNET at the end of the recording, if it is in the last window, padded with silence."""
-    if event.start < seconds < event.end <= event.start + _WINDOW:
-        return replace(event, end=seconds)
+    if event.start < seconds < event.end - _ROUNDING and event.end <= event.start + _WINDOW:
+        return event._replace(end=seconds)
     return event
 
 
@@ -215,4 +232,4 @@ def _split_at_end(event: Event, seconds: float) -> tuple[Event, Event | None]:
     """Split an event that continues into the next file; return both parts, the second in that file's time."""
     if event.end <= seconds or event.start > seconds:
         return event, None
-    return replace(event, end=seconds), replace(event, start=0.0, end=event.end - seconds)
+    return event._replace(end=seconds), event._replace(start=0.0, end=event.end - seconds)

@@ -115,7 +115,7 @@ def summarise(
     rules.require_labels_exist(event for recording_events in events.values() for event in recording_events)
     summaries = []
     for path, header in headers.items():
-        warnings += _training_errors(path, events.get(path, []), header)
+        warnings += _training_errors(path, events.get(path, []), header, rules)
         summaries += _by_channel(path, events.get(path), header, rules)
     named_events = [(event, str(path)) for path, recording_events in events.items() for event in recording_events]
     return LabelSummary(summaries, _count_labels(named_events, rules), warnings + _likely_mistakes(summaries))
@@ -143,7 +143,8 @@ def _by_channel(
     name, seconds = str(path), header.seconds
     if events is None:
         return [RecordingSummary(name, None, False, [], Timeline(seconds, (), ((0.0, seconds),)))]
-    inside = [replace(event, end=min(event.end, seconds)) for event in events if event.start < seconds]
+    started = (event for event in events if event.start < seconds)
+    inside = [event if event.end <= seconds else event._replace(end=seconds) for event in started]
     split = header.channels > 1 and any(event.channel for event in events)
     summaries = []
     for channel in range(1, header.channels + 1) if split else [None]:
@@ -173,14 +174,19 @@ def _count_labels(named_events: list[tuple[Event, str]], rules: Rules) -> list[L
     return sorted(counts, key=lambda count: (-count.events, count.label))
 
 
-def _training_errors(path: Path, events: list[Event], header: files.AudioInfo) -> list[str]:
-    """Return a warning for each property of the labels that training refuses."""
+def _training_errors(path: Path, events: list[Event], header: files.AudioInfo, rules: Rules) -> list[str]:
+    """Return a warning for each property of the labels that training refuses or corrects."""
     name, warnings = _printable(str(path)), []
     ends = [event.end for event in events if event.end > header.seconds + TOLERANCE]
     if ends:
+        refused = max(ends) > header.seconds + rules.overrun
         warnings.append(
             f"{name}: {len(ends)} labels pass its end at {header.seconds:.3f} s, the last ends at {max(ends):.3f} s; "
-            "training refuses them, because they may belong to another recording"
+            + (
+                "training refuses them, because they may belong to another recording"
+                if refused
+                else "training cuts them there"
+            )
         )
     highest = max((event.channel or 1 for event in events), default=1)
     if highest > header.channels:

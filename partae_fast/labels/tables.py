@@ -1,11 +1,18 @@
-"""Read tables with a header line: CSV, Raven's selection tables and BirdNET's results."""
+"""Read tables with a header line: CSV, Raven's selection tables and BirdNET's results.
+
+Rows are converted in chunks, column by column. A chunk in which a field is unusual or wrong is converted row by row.
+"""
 
 import csv
 import io
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from functools import partial
+from typing import Any, TypeVar
 
 from ..audio.files import PathLike
 from ..audio.folders import SUFFIXES
@@ -18,26 +25,32 @@ logger = logging.getLogger("partae_fast")
 SEPARATORS = "\t;,"
 _NO_CALL = "nocall"  # BirdNET's label for a recording without detections
 _BLANK = ("", "nan", "na", "none", "null")
+_HEAD = 1 << 18  # characters that the header line must be in
+_CHUNK = 1 << 15  # rows
+_LINE_END = re.compile("\r\n|\r|\n")
+_RECORDING = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(SUFFIXES)))})[^\S\n]*$", re.IGNORECASE | re.MULTILINE)
+
+T = TypeVar("T")
+Fields = Sequence[str]
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """The fields of a table, as text, with the index of each role's column and the number of each line."""
+    """The header of a table and the index of each role's column."""
 
     layout: columns.Layout
     header: list[str]
     columns: dict[str, int]
-    lines: list[tuple[int, list[str]]]
     separator: str
 
 
 def detect_dialect(content: str) -> str | None:
     """Return the dialect that the header of a text shows, "raven", "birdnet" or "csv", or None."""
-    grid = _parse(content, first_only=True)
+    grid = _grid(content)
     return None if grid is None else grid.layout.dialect
 
 
-def read(path: PathLike, dialect: str) -> Table:
+def read(path: PathLike, dialect: str, content: str | None = None) -> Table:
     """Return the rows of a table in the dialect "csv", "raven" or "birdnet".
 
     `columns.LAYOUTS` lists the names of the columns, which may be in any case and order. The separator is a tab, a
@@ -47,17 +60,23 @@ def read(path: PathLike, dialect: str) -> Table:
     sequence of files. BirdNET: frequencies and channel are ignored, because the frequencies are the range of the
     analysis and the channel is always 1.
 
+    Args:
+        path: the table.
+        dialect: its dialect.
+        content: its text, if it has been read.
+
     Raises UserError if a required column is missing, if the column of recordings has another name, and, with the line
     number, if a row cannot be read.
     """
-    content = text.read_text(path)
-    grid = _parse(content, dialect)
+    content = text.read_text(path) if content is None else content
+    grid = _grid(content, dialect)
     if grid is None:
         if not content.strip():
             return Table(dialect, [])
         raise UserError(f"{path}, {_missing(content, dialect)[0]}")
     if dialect == "raven" and "label" not in grid.columns:
-        label_column = columns.user_label_column(grid.header, grid.columns, [fields for _, fields in grid.lines])
+        rows = (fields for _, records in _chunks(path, grid, content) for fields in records)
+        label_column = columns.user_label_column(grid.header, grid.columns, rows)
         if label_column is not None:
             grid.columns["label"] = label_column
     ignored = [
@@ -65,14 +84,15 @@ def read(path: PathLike, dialect: str) -> Table:
     ]
     if dialect == "csv" and ignored:
         logger.info("%s: ignored columns: %s", path, ", ".join(ignored))
-    if "file" not in grid.columns:
-        _require_no_recordings(path, grid)
-    rows: dict[tuple, Row] = {}
-    for number, fields in grid.lines:
-        row = _row(grid, fields, dialect, f"{path}, line {number}")
-        key = (number,) if dialect == "csv" else _selection_key(grid, fields, row, number)
-        rows[key] = _with_frequencies(rows.get(key), row)
-    table = Table(dialect, list(rows.values()))
+    rows, selections = [], []
+    for numbers, records in _chunks(path, grid, content):
+        if "file" not in grid.columns:
+            _require_no_recordings(path, grid, numbers, records)
+        chunk = _rows(path, grid, numbers, records)
+        rows += chunk
+        if "selection" in grid.columns and "view" in grid.columns:
+            selections += _selections(records, grid.columns["selection"], blank_rows=len(chunk) < len(records))
+    table = Table(dialect, _without_views(rows, selections))
     recordings = {row.recording for row in table.rows if row.event}
     if dialect == "raven" and len(recordings) > 1 and "offset" not in grid.columns:
         raise UserError(
@@ -90,14 +110,12 @@ def missing(content: str) -> str | None:
 
 def _missing(content: str, dialect: str | None) -> tuple[str, int]:
     """Return a message that begins with the line, and the number of columns that match the nearest layout."""
-    headers = [lines[0] for separator in SEPARATORS if (lines := _lines(content, separator, True))]
+    headers = [header for separator in SEPARATORS if (header := _header(_reader(content[:_HEAD], separator)))]
     number, header = max(
-        headers, key=lambda line: (columns.nearest(line[1], dialect)[1], len(line[1])), default=(1, [content])
+        headers, key=lambda line: (columns.nearest(line[1], dialect)[1], len(line[1])), default=(1, [content[:_HEAD]])
     )
     layout, matching_columns = columns.nearest(header, dialect)
     names = [repr(name) for name in layout.missing(header)]
-    if not names:
-        return f"line {number}: a field below is too long, or a double quote is not closed; correct it", 0
     subject = f"column {names[0]} is" if len(names) == 1 else f"columns {', '.join(names)} are"
     present = ", ".join(name.strip() for name in header if name.strip())
     return (
@@ -107,57 +125,229 @@ def _missing(content: str, dialect: str | None) -> tuple[str, int]:
     )
 
 
-def _parse(content: str, dialect: str | None = None, first_only: bool = False) -> _Grid | None:
-    """Parse a table with the separator that gives the most columns; return None if no layout is complete."""
+def _grid(content: str, dialect: str | None = None) -> _Grid | None:
+    """Return the grid with the separator that gives the most columns; None if no layout is complete."""
     best = None
     for separator in SEPARATORS:
-        lines = _lines(content, separator, first_only)
-        layout = columns.layout_of(lines[0][1], dialect) if lines else None
-        if layout is not None:
-            layout_columns = layout.columns(lines[0][1])
+        header = _header(_reader(content[:_HEAD], separator))
+        layout = columns.layout_of(header[1], dialect) if header else None
+        if header and layout is not None:
+            layout_columns = layout.columns(header[1])
             if best is None or len(layout_columns) > len(best.columns):
-                best = _Grid(layout, lines[0][1], layout_columns, lines[1:], separator)
+                best = _Grid(layout, header[1], layout_columns, separator)
     return best
 
 
-def _require_no_recordings(path: PathLike, grid: _Grid) -> None:
-    """Raise UserError if an ignored column names recordings, because all rows would count for one recording."""
-    for number, fields in grid.lines:
-        for index, field in enumerate(fields[: len(grid.header)]):
-            if index not in grid.columns.values() and PurePath(field.strip()).suffix.lower() in SUFFIXES:
-                accepted = grid.layout.optional["file"][0]
-                raise UserError(
-                    f"{path}, line {number}: the column {grid.header[index].strip()!r} has {field.strip()[:60]!r}; the "
-                    f"column of recordings must be named {accepted!r}: rename it"
-                )
+def _reader(content: str, separator: str) -> Any:
+    """Return a CSV reader of a text, which keeps line ends in quoted fields."""
+    # Not io.StringIO, which takes four bytes a character.
+    stream = io.TextIOWrapper(io.BytesIO(content.encode("utf-8", "surrogatepass")), "utf-8", newline="")
+    return csv.reader(stream, delimiter=separator)
 
 
-def _lines(content: str, separator: str, first_only: bool) -> list[tuple[int, list[str]]]:
-    """Return the number and the fields of each line that is not blank, or no lines if quotes do not match."""
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator)
-    lines: list[tuple[int, list[str]]] = []
+def _header(reader: Any) -> tuple[int, list[str]] | None:
+    """Read up to the header; return its line number and its fields, or None if there is none."""
+    number = 1
     try:
         for fields in reader:
-            separator_line = not lines and fields and fields[0].lower().startswith("sep=")  # Excel writes it
-            if any(field.strip() for field in fields) and not separator_line:
-                lines.append((reader.line_num, fields))
-                if first_only:
-                    break
+            separator_line = fields and fields[0].lower().startswith("sep=")  # Excel writes it
+            if not separator_line and not _is_blank(fields):
+                return number, fields
+            number = reader.line_num + 1
     except csv.Error:
-        return []
-    return lines
+        pass
+    return None
 
 
-def _row(grid: _Grid, fields: Sequence[str], dialect: str, location: str) -> Row:
-    fields = _aligned(grid, fields, location)
+def _is_blank(fields: Fields) -> bool:
+    return not "".join(fields).strip()
+
+
+def _chunks(path: PathLike, grid: _Grid, content: str) -> Iterator[tuple[Sequence[int], list[list[str]]]]:
+    """Yield the line numbers and the fields of the rows under the header, in chunks; some rows may be blank.
+
+    Raises UserError, with the line in which the row begins, if a double quote is not closed or a field is too long.
+    """
+    reader = _reader(content, grid.separator)
+    _header(reader)
+    while True:
+        first = reader.line_num + 1
+        try:
+            records = list(itertools.islice(reader, _CHUNK))
+        except csv.Error:
+            raise UserError(
+                f"{path}, line {_unreadable_line(content, grid.separator)}: a double quote is not closed, or a field "
+                f"has more than {csv.field_size_limit()} characters; correct it"
+            ) from None
+        if not records:
+            return
+        if reader.line_num - first + 1 == len(records):
+            yield range(first, first + len(records)), records
+            continue
+        heights = [1 + sum(len(_LINE_END.findall(field)) for field in fields) for fields in records]
+        numbers = [*itertools.accumulate(heights, initial=first)][:-1]
+        _require_closed_quotes(path, grid, content, numbers, heights)
+        yield numbers, records
+
+
+def _unreadable_line(content: str, separator: str) -> int:
+    """Return the line in which the row begins that the CSV reader cannot read."""
+    reader, number = _reader(content, separator), 1
+    try:
+        for _ in reader:
+            number = reader.line_num + 1
+    except csv.Error:
+        pass
+    return number
+
+
+def _require_closed_quotes(
+    path: PathLike, grid: _Grid, content: str, numbers: Sequence[int], heights: Sequence[int]
+) -> None:
+    """Raise UserError if a row of several lines is not well quoted, because it then contains the rows below it."""
+    lines = _LINE_END.split(content)
+    for number, height in zip(numbers, heights, strict=True):
+        if height > 1:
+            raw = [line + "\n" for line in lines[number - 1 : number - 1 + height]]
+            try:
+                list(csv.reader(raw, delimiter=grid.separator, strict=True))
+            except csv.Error:
+                raise UserError(
+                    f"{path}, line {number}: a double quote is not closed, so the row runs on to line "
+                    f"{number + height - 1}; close it"
+                ) from None
+
+
+def _require_no_recordings(path: PathLike, grid: _Grid, numbers: Sequence[int], records: list[list[str]]) -> None:
+    """Raise UserError if an ignored column names recordings, because all rows would count for one recording."""
+    for index in set(range(len(grid.header))) - set(grid.columns.values()):
+        column = [fields[index] if index < len(fields) else "" for fields in records]
+        if not _RECORDING.search("\n".join(column)):
+            continue
+        number, field = next(pair for pair in zip(numbers, column, strict=True) if _RECORDING.search(pair[1]))
+        accepted = grid.layout.optional["file"][0]
+        raise UserError(
+            f"{path}, line {number}: the column {grid.header[index].strip()!r} has {field.strip()[:60]!r}; the "
+            f"column of recordings must be named {accepted!r}: rename it"
+        )
+
+
+def _rows(path: PathLike, grid: _Grid, numbers: Sequence[int], records: list[list[str]]) -> list[Row]:
+    """Return the rows of a chunk."""
+    try:
+        return _rows_by_column(grid, records)
+    except (ValueError, UserError):  # an unusual field, or a wrong one
+        pairs = zip(numbers, records, strict=True)
+        return [_row(grid, fields, f"{path}, line {number}") for number, fields in pairs if not _is_blank(fields)]
+
+
+def _rows_by_column(grid: _Grid, records: list[list[str]]) -> list[Row]:
+    """Return what `_row` returns for each of the records; raise ValueError or UserError if they need `_row`."""
+    by_index = list(zip(*records, strict=True))
+    if len(by_index) != len(grid.header):
+        raise ValueError
+
+    def fields(role: str) -> Fields | None:
+        return by_index[grid.columns[role]] if role in grid.columns else None
+
+    def converted(role: str, convert: Callable[[str], T]) -> Iterable[T | None]:
+        column = fields(role)
+        if column is None:
+            return itertools.repeat(None, len(records))
+        values = {field: convert(field.strip()) for field in set(column)}
+        return map(values.__getitem__, column)
+
+    starts, ends = _times_by_column(fields)
+    low, high = (_frequencies(fields(role)) for role in ("low", "high"))
+    _require_low_first(low, high)
+    manual, automatic = (converted(role, str) for role in ("label", "automatic_label"))
+    labels = [a or b or "" for a, b in zip(manual, automatic, strict=True)]
+    role, first = ("channel_from_0", 0) if "channel_from_0" in grid.columns else ("channel", 1)
+    channels = converted(role, lambda field: _channel(_unless_blank(field), "", first))
+    nothing = [None] * len(records)
+    is_birdnet = grid.layout.dialect == "birdnet"
+    if is_birdnet:
+        low = high = channels = nothing
+    values = zip(starts, ends, labels, low or nothing, high or nothing, channels, strict=True)
+    events = [*map(partial(tuple.__new__, Event), values)]
+    recordings = _recordings([fields(role) for role in ("root", "folder", "file")], len(records))
+    last = converted("last", lambda field: _unless_blank(field) or None)
+    rows: list[Row] = [*map(partial(tuple.__new__, Row), zip(events, recordings, last, strict=True))]
+    if is_birdnet:
+        for index, event in enumerate(events):
+            if event.label.lower() == _NO_CALL and recordings[index]:
+                rows[index] = Row(None, recordings[index])
+    return rows
+
+
+def _recordings(columns: Sequence[Fields | None], count: int) -> list[str | None]:
+    """Return the path of each of `count` rows, from its parts; None for a row without one."""
+    if not any(columns):
+        return [None] * count
+    paths: dict[Fields, str | None] = {}
+    recordings = []
+    for parts in zip(*(column or itertools.repeat("", count) for column in columns), strict=True):
+        if parts not in paths:
+            paths[parts] = _joined(*(_unless_blank(part.strip()) for part in parts)) or None
+        recordings.append(paths[parts])
+    return recordings
+
+
+def _require_low_first(low: list[float | None] | None, high: list[float | None] | None) -> None:
+    """Raise ValueError if a lower frequency is above the higher one."""
+    pairs = zip(low or (), high or (), strict=False)
+    if any(a is not None and b is not None and a > b for a, b in pairs):
+        raise ValueError
+
+
+def _times_by_column(fields: Callable[[str], Fields | None]) -> tuple[list[float], list[float]]:
+    """Return the starts and ends of rows, as `_times`; raise ValueError or UserError if they need `_times`."""
+
+    def seconds(column: Fields | None) -> list[float]:
+        if column is None:
+            raise ValueError
+        return text.floats(column) or [text.seconds(field, "", "") for field in column]
+
+    starts = seconds(fields("start"))
+    if fields("end"):
+        ends = seconds(fields("end"))
+    else:
+        ends = [*map(operator.add, starts, seconds(fields("duration")))]
+    _require_order(starts, ends)
+    if fields("offset"):
+        offsets = seconds(fields("offset"))
+        starts, ends = offsets, [offset + (b - a) for offset, a, b in zip(offsets, starts, ends, strict=True)]
+        _require_order(starts, ends)
+    return starts, ends
+
+
+def _require_order(starts: list[float], ends: list[float]) -> None:
+    """Raise ValueError unless 0 <= start <= end for all rows."""
+    if not (min(starts, default=0.0) >= 0 and all(map(operator.le, starts, ends))):
+        raise ValueError
+
+
+def _frequencies(column: Fields | None) -> list[float | None] | None:
+    """Return the frequencies of a column, None for blank and negative ones; None without a column."""
+    if column is None:
+        return None
+    if "" in column:
+        values = {field: _frequency(_unless_blank(field.strip()), "") for field in set(column)}
+        return [values[field] for field in column]
+    return text.floats(column) or [_frequency(_unless_blank(field.strip()), "") for field in column]  # pyright: ignore[reportReturnType]
+
+
+def _row(grid: _Grid, fields: Fields, location: str) -> Row:
+    """Return one row; raise UserError, whose message begins with `location`, if it is malformed."""
+    dialect, fields = grid.layout.dialect, _aligned(grid, fields, location)
 
     def field(role: str) -> str:
         index = grid.columns.get(role)
         value = fields[index].strip() if index is not None and index < len(fields) else ""
-        return "" if value.lower() in _BLANK and role != "label" else value
+        return value if role in ("label", "automatic_label") else _unless_blank(value)
 
     recording = _joined(field("root"), field("folder"), field("file")) or None
-    label = field("label")
+    label = field("label") or field("automatic_label")
     has_times = any(field(role) for role in ("start", "end", "duration"))
     if recording and (not has_times or (dialect == "birdnet" and label.lower() == _NO_CALL)):
         return Row(None, recording)
@@ -165,12 +355,19 @@ def _row(grid: _Grid, fields: Sequence[str], dialect: str, location: str) -> Row
     low, high = (_frequency(field(role), location) for role in ("low", "high"))
     text.require_low_first(low, high, location)
     channel = _channel(field("channel"), location)
+    if "channel_from_0" in grid.columns:
+        channel = _channel(field("channel_from_0"), location, first=0)
     if dialect == "birdnet":
         low = high = channel = None
     return Row(Event(start, end, label, low, high, channel), recording, field("last") or None)
 
 
-def _aligned(grid: _Grid, fields: Sequence[str], location: str) -> list[str]:
+def _unless_blank(field: str) -> str:
+    """Return a field, or "" if it stands for a missing value."""
+    return "" if field.lower() in _BLANK else field
+
+
+def _aligned(grid: _Grid, fields: Fields, location: str) -> list[str]:
     """Return the fields, aligned with the header.
 
     BirdNET writes paths in its last column without quotes, so a path with separators is joined again.
@@ -214,22 +411,39 @@ def _frequency(value: str, location: str) -> float | None:
     return frequency if frequency >= 0 else None
 
 
-def _channel(value: str, location: str) -> int | None:
+def _channel(value: str, location: str, first: int = 1) -> int | None:
+    """Return a channel, counted from 1, of a table that counts from `first`; None if it is blank."""
     if not value:
         return None
     channel = text.number(value, "the channel", location)
-    if channel != round(channel) or not 1 <= channel <= 1024:
-        raise UserError(f"{location}: the channel is {value[:20]}; it must be a whole number from 1 to 1024")
-    return round(channel)
+    if channel != round(channel) or not first <= channel <= 1023 + first:
+        raise UserError(
+            f"{location}: the channel is {value[:20]}; it must be a whole number from {first} to {1023 + first}"
+        )
+    return round(channel) + 1 - first
 
 
-def _selection_key(grid: _Grid, fields: Sequence[str], row: Row, number: int) -> tuple:
-    """Return a key that is equal for all views of a selection in Raven."""
-    index = grid.columns.get("selection")
-    name = fields[index].strip() if index is not None and index < len(fields) else ""
-    if not name or row.event is None or "view" not in grid.columns:
-        return (number,)
-    return name, row.recording, row.event.start, row.event.end, row.event.channel
+def _selections(records: list[list[str]], index: int, blank_rows: bool) -> list[str]:
+    """Return the names of selections in the rows that are not blank."""
+    if blank_rows:
+        records = [fields for fields in records if not _is_blank(fields)]
+    try:
+        return [fields[index] for fields in records]
+    except IndexError:
+        return [fields[index] if index < len(fields) else "" for fields in records]
+
+
+def _without_views(rows: list[Row], selections: list[str]) -> list[Row]:
+    """Return the rows with all views of a selection in Raven as one event; `selections` has the name of each row's."""
+    if len(set(selections)) == len(rows) or not selections:
+        return rows
+    merged: dict[tuple, Row] = {}
+    for number, (row, name) in enumerate(zip(rows, selections, strict=True)):
+        key: tuple = (number,)
+        if name.strip() and row.event is not None:
+            key = name.strip(), row.recording, row.event.start, row.event.end, row.event.channel
+        merged[key] = _with_frequencies(merged.get(key), row)
+    return list(merged.values())
 
 
 def _with_frequencies(previous: Row | None, row: Row) -> Row:

@@ -3,6 +3,7 @@
 import codecs
 import math
 import re
+from collections.abc import Sequence
 
 from ..audio.files import PathLike, require_file
 from ..errors import UserError
@@ -15,7 +16,9 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # characters that labels do not have but binaries do
-_NUMBER = re.compile(r"[+-]?(([0-9]+[.,]?[0-9]*|[.,][0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.IGNORECASE)
+# No part can match the same text in two ways, so the time to refuse a long text is proportional to its length.
+_NUMBER = re.compile(r"[+-]?(([0-9]+([.,][0-9]*)?|[.,][0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.IGNORECASE)
+_PLAIN = re.compile("[0-9.]*")
 _CLOCK = re.compile(r"([0-9]{1,3}):([0-5]?[0-9]):([0-5]?[0-9]([.,][0-9]*)?)")
 
 
@@ -64,6 +67,17 @@ def number(text: str, quantity: str, location: str) -> float:
     if not math.isfinite(value):
         raise UserError(f"{location}: {quantity} is {text[:40]}; it must be a finite number")
     return value
+
+
+def floats(texts: Sequence[str]) -> list[float] | None:
+    """Return the finite numbers of texts that have digits and decimal points only; None if a text is anything else."""
+    if not _PLAIN.fullmatch("".join(texts)):
+        return None
+    try:
+        numbers = [*map(float, texts)]
+    except ValueError:
+        return None
+    return numbers if max(numbers, default=0.0) < math.inf else None
 
 
 def seconds(text: str, quantity: str, location: str) -> float:

@@ -1,5 +1,6 @@
 """The states of a recording's time that follow from labels: signal, noise-only and unknown."""
 
+import logging
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,15 @@ from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from .event import Event
 
+logger = logging.getLogger("partae_fast")
+
 # Seconds around each event that have the event's state. People mark the edges of a call by eye to about 50 ms, and
 # reverberation outlasts the call; wider margins would cover the gaps between calls, which are often only 0.3 s long.
 GUARD = 0.1
 # Seconds by which a label may pass the end of its recording, because editors round and selections snap to pixels.
 TOLERANCE = 0.1
+# Seconds by which a label may pass the end and is cut there, with a warning; beyond them it may be another recording's.
+OVERRUN = 0.5
 
 Stretches = tuple[tuple[float, float], ...]
 
@@ -30,6 +35,7 @@ class Rules:
     noise_labels: labels of noise, such as wind or a species to remove.
     min_noise: shortest noise-only stretch in seconds; a shorter one is unknown.
     label_format: one of `partae_fast.labels.FORMATS`; None detects it by content.
+    overrun: seconds by which a label may pass the end of its recording, where it is cut, with a warning beyond 0.1 s.
 
     Raises UserError if a number is negative or a label is of both kinds.
     """
@@ -39,9 +45,11 @@ class Rules:
     noise_labels: Collection[str] = ()
     min_noise: float = 0.0
     label_format: str | None = None
+    overrun: float = OVERRUN
 
     def __post_init__(self) -> None:
-        for name, value in (("guard", self.guard), ("min_noise", self.min_noise)):
+        for name in ("guard", "min_noise", "overrun"):
+            value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
                 raise UserError(f"{name} is {value} s; it must be 0 or more")
         for name, labels in (("signal_labels", self.signal_labels), ("noise_labels", self.noise_labels)):
@@ -95,24 +103,27 @@ class Timeline:
         The time of an event of another channel is unknown, because the sound may be in both channels. Guards are cut at
         the ends of the recording. Where states overlap, signal has priority over unknown, and unknown over noise.
 
-        Raises UserError, whose message begins with `name`, if an event passes the end of the recording.
+        Raises UserError, whose message begins with `name`, if an event passes the end of the recording by more than
+        the rules allow.
 
         >>> Timeline.from_events([Event(1.0, 2.0), Event(2.1, 3.0)], seconds=10.0).signal
         ((0.9, 3.1),)
         """
         rules = rules or Rules()
         last_end = max((event.end for event in events), default=0.0)
-        if last_end > seconds + TOLERANCE:
+        if last_end > seconds + max(TOLERANCE, rules.overrun):
             raise UserError(
                 f"{name}: a label ends at {last_end:.3f} s and the recording at {seconds:.3f} s; "
-                "pass the labels of this recording"
+                "pass the labels of this recording, or a larger overrun (--overrun)"
             )
         spans: dict[str, list[tuple[float, float]]] = {"signal": [], "unknown": [], "noise": []}
+        states: dict[str, str] = {}  # by label: a table may have millions of events
         for event in events:
-            state = rules.state(event)
+            state = states.get(event.label) or states.setdefault(event.label, rules.state(event))
             if state == "signal" and None not in (channel, event.channel) and event.channel != channel:
                 state = "unknown"
-            spans[state].append((max(0.0, event.start - rules.guard), min(seconds, event.end + rules.guard)))
+            start = min(max(0.0, event.start - rules.guard), seconds)
+            spans[state].append((start, min(seconds, event.end + rules.guard)))
         signal, unknown = _merged(spans["signal"]), _merged(spans["unknown"])
         short = [
             stretch
@@ -209,6 +220,20 @@ def band(events: Sequence[Event]) -> tuple[float, float] | None:
     lows = [event.low for event in events if event.low is not None]
     highs = [event.high for event in events if event.high is not None]
     return (min(lows), max(highs)) if lows and highs else None
+
+
+def warn_of_overrun(events: Sequence[Event], seconds: float, rules: Rules, name: str) -> None:
+    """Log a warning, which begins with `name`, if events pass the end of the recording and are cut there."""
+    ends = [event.end for event in events if event.end > seconds + TOLERANCE]
+    if ends and max(ends) <= seconds + rules.overrun:
+        logger.warning(
+            "%s: labels pass its end at %.3f s and are cut there: %d of %d, the last ends at %.3f s",
+            name,
+            seconds,
+            len(ends),
+            len(events),
+            max(ends),
+        )
 
 
 def require_channels(events: Sequence[Event], channels: int, name: str) -> None:

@@ -1,14 +1,15 @@
-"""Gains of the Wiener filter and of the log-spectral estimator, with the ratio that Ephraim & Malah 1984 estimate.
+"""Decision-directed gains: the Wiener filter and the log-spectral estimator (Ephraim & Malah 1984, 1985).
 
-The ratio of a frame depends on the frame before. Here it is computed in blocks, each of which starts some frames early
-from nothing, so that a frame's gain depends on a bounded number of frames and a stream gets what the whole file gets.
+The signal-to-noise ratio of a frame depends on the previous frame. It is computed in blocks that each start
+`WARM_UP` frames early with a ratio of 0, so a frame's gain depends on a bounded number of frames and streams give the
+same gains as whole files.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 64  # frames; a block's first starts at a multiple of it
-WARM_UP = 64  # frames before a block with which its recursion starts
+BLOCK = 64  # frames in a block
+WARM_UP = 64  # frames before a block at which its recursion starts
 RULES = ("wiener", "log-mmse")
 
 
@@ -17,14 +18,15 @@ def decision_directed(
 ) -> NDArray[np.float32]:
     """Return the gain of every frame and bin, in 0 .. 1.
 
-    With p the power over the noise's, r is memory * g^2 p of the frame before plus (1 - memory) * max(p - 1, 0), and at
-    least `least`. The Wiener gain is r / (1 + r) (Scalart & Filho 1996), the log-spectral one r / (1 + r) *
-    exp(E1(v) / 2), v = p r / (1 + r) (Ephraim & Malah 1985).
+    The ratio r is memory * g^2 p of the previous frame plus (1 - memory) * max(p - 1, 0), and at least `least`. The
+    Wiener gain g is r / (1 + r) (Scalart & Filho 1996). The log-spectral gain is r / (1 + r) * exp(E1(v) / 2) with v =
+    p r / (1 + r) (Ephraim & Malah 1985).
 
     Args:
-        power: p, (N, H), 0 or more; frame 0 is the first of a block.
-        memory: in 0 .. 1. least: the least r, positive.
-        rule: a name of `RULES`.
+        power: p, power relative to the noise's mean, (N, H); frame 0 is the first of a block.
+        memory: weight of the previous frame, in 0 .. 1.
+        least: lower limit of r, positive.
+        rule: "wiener" or "log-mmse".
     """
     frames, bins = power.shape
     count = -(-frames // BLOCK)
@@ -47,7 +49,7 @@ def decision_directed(
 
 
 def _log_mmse(wiener: NDArray[np.floating], p: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The log-spectral gain of the Wiener gain and the power over the noise's; at most 1."""
+    """Return the log-spectral gain, at most 1, of the Wiener gain and the relative power."""
     from scipy.special import exp1
 
     v = np.maximum(wiener * p, 1e-6)

@@ -1,9 +1,8 @@
-"""A gain for each power over the noise's, learned from how often such powers occur in the recordings and in noise.
+"""An empirical Bayes gain: the posterior mean of the Wiener gain, as a function of the power relative to the noise.
 
-In each band the levels of the noise and of the signal have a distribution each. That of the noise is estimated from
-noise-only audio, that of the signal from the recordings, both by expectation maximisation; the gain is the mean of the
-Wiener gain over what may have made the power. It is a gate where the signal is rare, and a Wiener filter where it is
-not.
+In each band, the distribution of the noise's level is estimated from noise-only audio and that of the signal's level
+from the recordings, both by expectation maximisation. The gain acts as a gate if signal is rare in the band, and as a
+Wiener filter if it is frequent.
 """
 
 import functools
@@ -15,26 +14,29 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-POWERS = np.linspace(-9.0, 12.0, 127)  # logarithms of the power over the noise's at which the gain is tabulated
+POWERS = np.linspace(-9.0, 12.0, 127)  # logarithms of the relative power at which the gain is tabulated
 ITERATIONS = 40
-_NOISE = np.exp(np.linspace(math.log(0.02), math.log(60.0), 24))  # levels that the noise may have
+_NOISE = np.exp(np.linspace(math.log(0.02), math.log(60.0), 24))  # possible levels of the noise, relative to its mean
 _SIGNAL = np.concatenate([[0.0], np.exp(np.linspace(math.log(0.03), math.log(3e4), 30))])
-_SHAPE = 3.4  # of the gamma distribution that means over 3 x 3 have at a hop of a quarter: mean^2 / variance
-_NARROW, _BANDS = 64, 12  # bins below which a band has 8 of them, and edges above
+_SHAPE = 3.4  # mean^2 / variance of the power of white noise, averaged over 3 x 3, at a hop of a quarter window
+_NARROW, _BANDS = 64, 12  # bands have 8 bins below bin _NARROW; above it there are _BANDS edges
 _TINY = 1e-300
 
 
 def band_edges(bins: int) -> NDArray[np.int64]:
-    """The edges of the bands that have a gain of their own, (bands + 1,)."""
+    """Return the first bin of each band, and the number of bins, (bands + 1,)."""
     narrow = np.arange(0, min(bins, _NARROW), 8)
     wide = np.geomspace(_NARROW, bins, _BANDS) if bins > _NARROW else np.array([bins])
     return np.unique(np.round(np.concatenate([narrow, wide])).astype(np.int64))
 
 
 def gain_tables(noise: NDArray[np.float32], mixture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return each band's gain at `POWERS`, (bands, 127), from powers over the noise's mean, (frames, bins) each.
+    """Return each band's gain at `POWERS`, (bands, 127).
 
-    Both are means over 3 frames and 3 bins. A band's distributions are of its bins and half as many on either side.
+    Args:
+        noise, mixture: powers relative to the noise's mean, averaged over 3 frames and 3 bins, (frames, bins).
+
+    A band's distributions also include the nearest bins on both sides, half as many as the band has on each side.
     """
     edges, bins = band_edges(noise.shape[1]), noise.shape[1]
     tables = []
@@ -46,14 +48,14 @@ def gain_tables(noise: NDArray[np.float32], mixture: NDArray[np.float32]) -> NDA
 
 
 def tabulated_gain(power: NDArray[np.float32], tables: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The gain of each power over the noise's, (frames, bins), linear between powers and between the bands' tables."""
+    """Return the gain of each relative power, (frames, bins), interpolated between powers and between bands."""
     bins = power.shape[1]
     edges = band_edges(bins)
     place = np.interp(np.arange(bins), (edges[:-1] + edges[1:]) / 2, np.arange(len(tables)))
     below = np.floor(place).astype(np.int64)
     share = (place - below)[:, None]
     own = (tables[below] * (1 - share) + tables[np.minimum(below + 1, len(tables) - 1)] * share).astype(np.float32)
-    # Row after row of one array, the last of each row twice: that is faster to read than pairs of indices.
+    # One flat array, with the last entry of each row repeated: faster to index than rows and columns.
     flat = np.concatenate([own, own[:, -1:]], axis=1).ravel()
     rows = np.arange(bins, dtype=np.int32) * np.int32(len(POWERS) + 1)
     at = np.log(np.maximum(power, np.float32(math.exp(POWERS[0])))).astype(np.float32, copy=False)
@@ -70,7 +72,7 @@ def tabulated_gain(power: NDArray[np.float32], tables: NDArray[np.float32]) -> N
 
 
 def _counts(power: NDArray[np.float32]) -> Array:
-    """The share of the powers nearest to each of `POWERS`, (127,)."""
+    """Return the share of powers that are nearest to each of `POWERS`, (127,)."""
     step = POWERS[1] - POWERS[0]
     place = np.log(np.clip(power, math.exp(POWERS[0]), math.exp(POWERS[-1])))
     nearest = np.round((place - POWERS[0]) / step).astype(np.int64)
@@ -79,7 +81,7 @@ def _counts(power: NDArray[np.float32]) -> Array:
 
 
 def _table(noise: Array, mixture: Array) -> Array:
-    """The gain at `POWERS`, (127,), of both distributions; it rises with the power."""
+    """Return the gain at `POWERS`, (127,), from the distributions of noise and mixture; it never falls."""
     of_noise, of_both, wiener = _likelihoods()
     noise_weights = _weights(noise, of_noise)
     of_signal = np.einsum("lns,n->ls", of_both, noise_weights)
@@ -90,7 +92,7 @@ def _table(noise: Array, mixture: Array) -> Array:
 
 
 def _weights(counts: Array, likelihood: Array) -> Array:
-    """The weights (levels,) that make the counts (powers,) likely, by expectation maximisation."""
+    """Return the maximum-likelihood weights (levels,) of counts (powers,), by expectation maximisation."""
     weights = np.full(likelihood.shape[1], 1 / likelihood.shape[1])
     for _ in range(ITERATIONS):
         shares = likelihood * weights
@@ -102,13 +104,13 @@ def _weights(counts: Array, likelihood: Array) -> Array:
 
 @functools.cache
 def _likelihoods() -> tuple[Array, Array, Array]:
-    """Densities of the log-power at noise levels (127, 24), at noise and signal levels (127, 24, 31); Wiener gains."""
+    """Return densities of the log-power given the noise (127, 24) and noise and signal (127, 24, 31), and gains."""
     total = _NOISE[:, None] + _SIGNAL[None]
     return _density(_NOISE), _density(total), _SIGNAL / total
 
 
 def _density(level: Array) -> Array:
-    """The density of the logarithm of a gamma variable of such a mean, at `POWERS`, (127, *level.shape)."""
+    """Return the density of the logarithm of a gamma variable with mean `level`, (127, *level.shape)."""
     at = POWERS.reshape(-1, *(1,) * level.ndim)
     k = _SHAPE
     return np.exp(k * (math.log(k) - np.log(level) + at) - k * np.exp(at) / level - math.lgamma(k))

@@ -1,4 +1,4 @@
-"""The level of noise in each bin, from noise-only audio and from the quiet frames of the recordings themselves."""
+"""The noise level in each bin, from noise-only audio and from the quiet frames of the recordings."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,18 +7,18 @@ from .rules import smoothed_power
 
 Power = NDArray[np.float32]
 
-QUIET = 0.3  # quantile over time of the smoothed power that is the quiet frames'
-ALIKE = 8  # bins on either side over which the ratio of the quiet levels is a median
-COMMON = 0.25  # quantile over bins of that ratio by which noise-only audio that is too quiet is raised
+QUIET = 0.3  # quantile over time of the smoothed power: the level of quiet frames
+ALIKE = 8  # bins on each side in the median filter of the ratio of quiet levels
+COMMON = 0.25  # quantile of that ratio over bins: upper limit of the factor on noise-only audio, if above 1
 _TINY = 1e-20
 
 
 def noise_level(noise: Power, mixture: Power) -> Power:
-    """Return the noise's mean power in the mixture, (bins,).
+    """Return the mean power of the noise in the mixture, (bins,).
 
-    It is the mean of the noise-only audio, times the ratio of quiet frames in the mixture to quiet frames in the
-    noise-only audio: where the mixture is quieter, noise-only audio is too loud. Upwards the ratio counts only as far
-    as most bins share it, for a song raises the quiet frames of its own bins.
+    It is the mean power of the noise-only audio, times the ratio of the quiet level of the mixture to that of the
+    noise-only audio. The ratio corrects noise-only audio that is too loud or too quiet. Ratios above 1 are limited to
+    the ratio that three quarters of the bins exceed, because a song raises the quiet level in its own bins.
 
     Args:
         noise, mixture: powers (frames, bins).

@@ -1,4 +1,4 @@
-"""The denoising autoencoder of preset `field`, averaged with a filter that learns nothing but levels."""
+"""The model of preset `field`: a denoising autoencoder whose estimate is averaged with a filter's."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from .state import tensors_of
 class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
     """A denoising autoencoder whose estimate is averaged with that of a `NoiseFilter`.
 
-    The network errs where the signal is unlike what it was taught, and the filter where noise is lively; their mean is
-    hardly ever far below the better of them.
+    The network fails on signals that are unlike its training targets, and the filter on unsteady noise. The mean of
+    both is rarely far below the better one.
 
     Args:
-        bins, latents, taps, pool, seed, negative_slope, rectified_output: of the network, a `ConvDenoisingAutoencoder`.
-        hop: of the spectrogram. share: of the filter in the estimate, in [0, 1].
+        bins, latents, taps, pool, seed, negative_slope, rectified_output: see `ConvDenoisingAutoencoder`.
+        hop: hop of the spectrogram, in samples.
+        share: weight of the filter in the estimate, in [0, 1].
 
-    Attributes are those of `ConvDenoisingAutoencoder`, and `filter`. `separate` and `signal` are of the network alone.
+    Attributes are those of `ConvDenoisingAutoencoder`, and `filter`. `separate` and `signal` use the network only.
 
-    Raises UserError where an argument is out of range.
+    Raises UserError if an argument is out of range.
     """
 
     RESTORED = (*ConvDenoisingAutoencoder.RESTORED, "share")
@@ -44,7 +45,7 @@ class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
         negative_slope: float = 0.0,
         rectified_output: bool = False,
         hop: int = 64,
-        share: float = 0.5,
+        share: float = 0.75,
     ) -> None:
         super().__init__(bins, latents, taps, pool, seed, negative_slope, rectified_output)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
@@ -54,7 +55,7 @@ class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
 
     @classmethod
     def of(cls, network: ConvDenoisingAutoencoder, filter: NoiseFilter, share: float) -> FilteredDenoisingAutoencoder:
-        """The model with a network's weights, statistics, spectrogram and mask, and with a filter."""
+        """Return a model with the weights, statistics, spectrogram and mask of a network, and with a filter."""
         model = cls(**network.config(), hop=filter.hop, share=share)  # pyright: ignore[reportArgumentType]
         own = {f"filter.{name}": tensor for name, tensor in filter.state_dict().items()}
         model.load_state_dict({**tensors_of(network), **own})
@@ -63,23 +64,28 @@ class FilteredDenoisingAutoencoder(ConvDenoisingAutoencoder):
         return model
 
     def config(self) -> dict[str, int | float]:
-        """The arguments that construct an equal, untrained model."""
+        """Return the arguments that construct an equal, untrained model."""
         return {**super().config(), "hop": self.hop, "share": self.share}
 
     @property
     def block(self) -> int:
-        """Frames that chunks of a stream start at a multiple of."""
+        """Chunks of a stream start at a multiple of this number of frames."""
         return math.lcm(self.filter.block // self.hop, self.pool)
 
     @property
     def halo(self) -> int:
-        """Frames on either side of a chunk that may change it: the filter's, or the network's and its mask's."""
+        """Number of frames on each side of a chunk that affect it, through the filter, the network or its mask."""
         smoothing = 0 if self.mask is None else self.mask.reach
         reach = max(self.filter.halo // self.hop, 2 * (self.taps - 1 + self.pool) + smoothing)
         return -(-reach // self.block) * self.block
 
+    @property
+    def window(self) -> int:
+        """Samples of the filter's longest window."""
+        return self.filter.windows[-1]
+
     def estimate(self, spectra: Tensor) -> Tensor:
-        """The signal's spectra (channels, N, n_fft // 2 + 1), 0 outside the band: means of network and filter."""
+        """Return the spectra of the signal, (channels, N, n_fft // 2 + 1); 0 outside the band."""
         assert self.spectrogram is not None
         band = slice(self.spectrogram.first, self.spectrogram.first + self.bins)
         out = torch.zeros_like(spectra)

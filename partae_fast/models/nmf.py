@@ -55,6 +55,17 @@ def separate(
     return x * modelled_speech / (activations @ dictionary).clamp_min(_TINY)
 
 
+def activations(x: Tensor, dictionary: Tensor, iterations: int) -> Tensor:
+    """Return the activations (N, K) of magnitudes x (N, H) under a fixed dictionary (K, H), by the KL divergence.
+
+    All components start equal, so a frame's activations do not depend on other frames.
+    """
+    result = (x.sum(dim=1, keepdim=True) / len(dictionary)).expand(-1, len(dictionary))
+    for _ in range(iterations):
+        result = result * _factor(x, result, dictionary, KL, of_dictionary=False)
+    return result
+
+
 def factorise(
     x: Tensor, fixed: Tensor, free: int, divergence: str, iterations: int, seed: int
 ) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""A filter that knows the noise's spectrum and how often each power occurs, at two lengths of window."""
+"""A filter without a network: Wiener, empirical Bayes and factorisation gains, at two window lengths."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..masking.decision_directed import BLOCK, WARM_UP, decision_directed
 from ..masking.empirical_bayes import POWERS, band_edges, gain_tables, tabulated_gain
 from ..masking.noise_level import noise_level
 from ..masking.rules import smoothed_power
+from . import nmf
 from .state import StatefulModel
 
 if TYPE_CHECKING:
@@ -24,24 +25,34 @@ if TYPE_CHECKING:
 
 Audio = NDArray[np.float32]
 
-MEMORY = 0.95  # of the decision-directed ratio: the share that comes from the frame before
+MEMORY = 0.95  # weight of the previous frame in the decision-directed ratio
 LEAST_RATIO = 10**-2.5
-LENGTHS = (8, 16)  # hops of the model's spectrogram in a window; a window has four hops of its own
-_SMALLEST = 1e-20  # below the power of float32 audio; in place of 0 where something is divided by a power
+LENGTHS = (8, 16)  # window lengths in hops of the model's spectrogram; the filter's own hop is a quarter window
+NOISE_COMPONENTS, SIGNAL_COMPONENTS = 16, 32
+LEARNING, INFERENCE = 40, 20  # updates of the factorisation
+POWER = 0.45  # of the Wiener and the empirical Bayes gain in the product of gains
+SHARE_POWER = POWER / 2  # of the factorisation's gain
+FACTORISED = 4096  # at most so many frames of each kind are factorised
+_SMALLEST = 1e-20  # lower limit of a power that is divided by; below the power of float32 audio
 
 
 class NoiseFilter(nn.Module):
-    """The geometric mean of a decision-directed Wiener gain and an empirical Bayes gain, at windows of several lengths.
+    """Denoise by a product of three gains: D^0.45 E^0.45 A^0.225.
 
-    What comes out is the mean of the estimates of all windows. A frame's gain depends on a bounded number of frames, so
-    that a stretch of a recording that starts at a multiple of `block` samples gets what the whole recording gets.
+    D is a decision-directed Wiener gain, E an empirical Bayes gain, and A the share of the signal's power in a
+    non-negative factorisation with components of noise, learned from noise-only audio, and components of signal,
+    learned from the recordings while those of noise are fixed. The estimate is the mean over window lengths. A frame's
+    gain depends on a bounded number of frames, so a chunk that starts at a multiple of `block` samples gets the same
+    gains as the whole recording.
 
     Args:
-        hop: samples; windows are `LENGTHS` times as long.
+        hop: in samples, 1 to 65535; the windows have 8 and 16 hops.
 
     Attributes:
-        level_N, table_N: buffers, for each window of N samples the noise's power (N/2 + 1,) and the gain's tables
-            (bands, 127); 0 before `learn`.
+        level_N, table_N, dictionary_N: buffers for the window of N samples: the noise's mean power (N/2 + 1,), the
+            tables of E (bands, 127), and the components of noise and signal (48, N/2 + 1); 0 before `learn`.
+
+    Raises UserError if `hop` is out of range.
     """
 
     def __init__(self, hop: int) -> None:
@@ -53,20 +64,28 @@ class NoiseFilter(nn.Module):
             bins = window // 2 + 1
             self.register_buffer(f"level_{window}", torch.zeros(bins))
             self.register_buffer(f"table_{window}", torch.zeros(len(band_edges(bins)) - 1, len(POWERS)))
+            self.register_buffer(f"dictionary_{window}", torch.zeros(NOISE_COMPONENTS + SIGNAL_COMPONENTS, bins))
 
     @property
     def block(self) -> int:
-        """Samples that a stretch starts at a multiple of."""
+        """Chunks start at a multiple of this number of samples."""
         return BLOCK * self.windows[-1] // 4
 
     @property
     def halo(self) -> int:
-        """Samples on either side of a stretch that may change it, a multiple of `block`."""
+        """Number of samples on each side of a chunk that affect it, a multiple of `block`."""
         reach = (WARM_UP + 2) * self.windows[-1] // 4 + 2 * self.windows[-1]
         return -(-reach // self.block) * self.block
 
     def learn(self, signal: Sequence[Audio], noise: Sequence[Audio], rate: int) -> None:
-        """Set the noise's level and the tables by recordings (T,) at `rate` Hz of what may have signal and of noise."""
+        """Set noise level, gain tables and components from recordings.
+
+        Args:
+            signal, noise: recordings (T,) that may have signal, and noise-only recordings.
+            rate: sample rate in Hz.
+
+        Raises UserError if all recordings of a kind are shorter than a window.
+        """
         for window in self.windows:
             mixed, alone = (self._powers(recordings, window, rate) for recordings in (signal, noise))
             level = np.maximum(noise_level(alone, mixed), _SMALLEST)
@@ -74,9 +93,12 @@ class NoiseFilter(nn.Module):
             tables = gain_tables(smoothed_power(np.sqrt(alone / own)), smoothed_power(np.sqrt(mixed / level)))
             getattr(self, f"level_{window}").copy_(torch.from_numpy(level))
             getattr(self, f"table_{window}").copy_(torch.from_numpy(tables))
+            scale = _scale(level)
+            dictionary = _dictionary(_sample(alone) * np.sqrt(level / own) * scale, _sample(mixed) * scale)
+            getattr(self, f"dictionary_{window}").copy_(dictionary)
 
     def denoised(self, samples: Audio, rate: int) -> Audio:
-        """The signal in samples (T,), at `rate` Hz; silence is taken to lie around them."""
+        """Return the estimate of the signal in samples (T,) at `rate` Hz; samples beyond both ends are taken as 0."""
         total = np.zeros(len(samples), np.float32)
         for window in self.windows:
             grid = _grid(window, rate)
@@ -84,16 +106,18 @@ class NoiseFilter(nn.Module):
             padded[window : window + len(samples)] = samples
             spectra = grid.spectra(padded)
             level, tables = (getattr(self, f"{name}_{window}").cpu().numpy() for name in ("level", "table"))
-            over_noise = np.abs(spectra) / np.sqrt(np.maximum(level, _SMALLEST))
+            magnitudes = np.abs(spectra)
+            over_noise = magnitudes / np.sqrt(np.maximum(level, _SMALLEST))
             gain = decision_directed(np.square(over_noise), MEMORY, LEAST_RATIO)
             gain *= tabulated_gain(smoothed_power(over_noise), tables)
-            out, weight = grid.overlap_add(spectra * np.sqrt(gain))
+            share = _signal_share(magnitudes * _scale(level), getattr(self, f"dictionary_{window}").cpu())
+            out, weight = grid.overlap_add(spectra * gain**POWER * share**SHARE_POWER)
             inside = slice(window, window + len(samples))
             total += out[inside] / weight[inside]
         return total / np.float32(len(self.windows))
 
     def _powers(self, recordings: Sequence[Audio], window: int, rate: int) -> NDArray[np.float32]:
-        """The powers (frames, bins) of recordings that last a window or more, one after the other."""
+        """Return the joined powers (frames, bins) of all recordings that are at least a window long."""
         grid = _grid(window, rate)
         powers = [np.square(np.abs(grid.spectra(x))) for x in recordings if len(x) >= window]
         if not powers:
@@ -103,15 +127,43 @@ class NoiseFilter(nn.Module):
         return np.concatenate(powers)
 
 
+def _scale(level: NDArray[np.float32]) -> np.float32:
+    """Return the factor by which the noise gets a mean power of 1."""
+    return np.float32(1 / np.sqrt(max(float(level.mean()), _SMALLEST)))
+
+
+def _sample(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the magnitudes of at most FACTORISED evenly spaced frames."""
+    return np.sqrt(power[:: -(-len(power) // FACTORISED)])
+
+
+def _dictionary(noise: NDArray[np.float32], mixture: NDArray[np.float32]) -> Tensor:
+    """Return components of noise, and of what they do not explain in the mixture, from magnitudes (frames, bins)."""
+    components = nmf.learn(torch.from_numpy(noise), NOISE_COMPONENTS, nmf.KL, LEARNING)
+    components *= noise.shape[1]  # to a mean of 1, with which those of signal start
+    result = nmf.factorise(torch.from_numpy(mixture), components, SIGNAL_COMPONENTS, nmf.KL, LEARNING, seed=0)[1]
+    return result / result.sum(dim=1, keepdim=True).clamp_min(_SMALLEST)
+
+
+def _signal_share(magnitudes: NDArray[np.float32], dictionary: Tensor) -> NDArray[np.float32]:
+    """Return the share of the signal's power in the factorised magnitudes (frames, bins); 0 where both are 0."""
+    active = nmf.activations(torch.from_numpy(magnitudes), dictionary, INFERENCE)
+    rows = slice(0, NOISE_COMPONENTS), slice(NOISE_COMPONENTS, None)
+    noise, signal = ((active[:, part] @ dictionary[part]).square() for part in rows)
+    return (signal / (signal + noise + _SMALLEST)).numpy()
+
+
 class FilterModel(StatefulModel):
-    """A `NoiseFilter` as a model: it has no weights, and estimates the signal in spectra.
+    """A `NoiseFilter` with the interface of a model. It has no trained weights.
 
     Args:
-        bins: of the spectrogram. hop: of the spectrogram and of the filter.
+        bins: bins of the spectrogram.
+        hop: hop of the spectrogram and of the filter, in samples.
 
     Attributes:
-        filter: the NoiseFilter. foreground: buffer, (1,), 1: it has no partition.
-        spectrogram, mask: how recordings become input; mask is None. pool, taps: 1.
+        filter: the NoiseFilter.
+        spectrogram: of the recordings; its band limits the output.
+        foreground, mask, pool, taps: 1, None, 1 and 1; the filter has no partition.
     """
 
     RESTORED = ()
@@ -130,31 +182,36 @@ class FilterModel(StatefulModel):
 
     @staticmethod
     def least_numbers(hop: int = 1, **_: Any) -> int:
-        """How many numbers a model of such a configuration has, at least."""
-        return sum(length * hop // 2 for length in LENGTHS)
+        """Return a lower limit of the number of values in a model with this configuration."""
+        return sum((1 + NOISE_COMPONENTS + SIGNAL_COMPONENTS) * length * hop // 2 for length in LENGTHS)
 
     def config(self) -> dict[str, Any]:
-        """The arguments that construct an equal model."""
+        """Return the arguments that construct an equal model."""
         return {"bins": self.bins, "hop": self.hop}
 
     @property
     def block(self) -> int:
-        """Frames that chunks of a stream start at a multiple of."""
+        """Chunks of a stream start at a multiple of this number of frames."""
         return self.filter.block // self.hop
 
     @property
     def halo(self) -> int:
-        """Frames on either side of a chunk that may change it."""
+        """Number of frames on each side of a chunk that affect it."""
         return self.filter.halo // self.hop
 
+    @property
+    def window(self) -> int:
+        """Samples of the filter's longest window."""
+        return self.filter.windows[-1]
+
     def estimate(self, spectra: Tensor) -> Tensor:
-        """The signal's spectra (channels, N, n_fft // 2 + 1), 0 outside the band."""
+        """Return the spectra of the signal, (channels, N, n_fft // 2 + 1); 0 outside the band."""
         assert self.spectrogram is not None
         return filtered(self.filter, spectra, self.spectrogram)
 
 
 def filtered(filter: NoiseFilter, spectra: Tensor, spectrogram: Spectrogram) -> Tensor:
-    """The spectra of what the filter makes of the samples under spectra (channels, N, bins); 0 outside the band."""
+    """Return the spectra of the filtered samples of spectra (channels, N, bins); 0 outside the band."""
     out = np.zeros(tuple(spectra.shape), np.complex64)
     band = slice(spectrogram.first, spectrogram.first + spectrogram.bins)
     for channel, own in zip(spectra.cpu().numpy(), out, strict=True):

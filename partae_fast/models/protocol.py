@@ -48,12 +48,17 @@ class Chunked(Protocol):
 
     @property
     def block(self) -> int:
-        """Frames that chunks start at a multiple of."""
+        """Chunks start at a multiple of this number of frames."""
         ...
 
     @property
     def halo(self) -> int:
-        """Frames on either side of a chunk that may change it, a multiple of `block`."""
+        """Number of frames on each side of a chunk that affect it, a multiple of `block`."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Samples of the longest window that the model applies."""
         ...
 
 

@@ -28,6 +28,10 @@ from .state import rename_arguments, tensors_of, unwrapped
 FORMAT, VERSION = "partae-model", "1"
 _SETTINGS = {"kind", "config", "spectrogram", "mask", "program"}
 
+# The largest values of settings that no tensor's size bounds: a file must not claim any amount of memory or time.
+_MOST = {"pool": 4096, "iterations": 10_000, "frames": 4096, "patch": 4096}
+_MOST_OVERLAP = 256  # windows that a sample is in
+
 # The types of weights: models after `model.double()`, `model.half()` and `model.bfloat16()` can be saved too.
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -101,6 +105,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 
         with _user_error(path, "invalid spectrogram"):
             model.spectrogram = Spectrogram.from_dict(file.settings["spectrogram"])
+            if model.spectrogram.n_fft > _MOST_OVERLAP * model.spectrogram.hop:
+                raise UserError(f"hop is {model.spectrogram.hop}; it must be at least n_fft / {_MOST_OVERLAP}")
         _check_bins(str(path), model)
     if file.settings["mask"] is not None:
         from ..masking.mask import Mask
@@ -190,6 +196,11 @@ def _check_size(path: str | os.PathLike[str], kind: Any, config: Any, tensors: d
         minimum = math.prod(
             arguments[name] for name in ("bins", "latents", "taps") if isinstance(arguments.get(name), int)
         )
+    for name, most in {**_MOST, "layers": len(tensors)}.items():
+        value = arguments.get(name, 0)
+        if isinstance(value, int) and value > most:
+            claim = checked_safetensors.shorten(str(value))
+            raise UserError(f"{path}: {name} is {claim}; in this file it must be at most {most}; train it again")
     stored = sum(tensor.numel() for tensor in tensors.values())
     if minimum > stored:
         raise UserError(f"{path}: the configuration needs more values than the {stored} in the file; train it again")

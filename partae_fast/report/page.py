@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_path, check_writable
 from ..audio.files import PathLike, info
+from ..audio.folders import recordings_in
 from ..audio.resample import resample
 from ..errors import UserError
 from ..evaluation.diagnostics import diagnose_magnitudes
@@ -70,13 +71,13 @@ def write_page(
     slower: float | None = None,
     title: str | None = None,
     overwrite: bool = False,
-) -> int:
-    """Denoise excerpts of recordings, write a page with them to `out`, and return its size in bytes.
+) -> tuple[int, int]:
+    """Denoise excerpts of recordings, write a page with them to `out`; return their number and its size in bytes.
 
     Args:
         out: path of the page, .html.
         model: model file.
-        inputs: recordings; the page has the first channel of each.
+        inputs: recordings, and folders of recordings; the page has the first channel of each.
         labels: label files of the recordings. The events of an input are marked in its picture, and the page has the
             attenuation of the time outside them, as in `evaluation.diagnostics`.
         start, seconds, reduction: see `denoised_excerpt`; by default an excerpt plays for 30 seconds.
@@ -87,6 +88,7 @@ def write_page(
     Raises UserError, before any excerpt is denoised, if a file cannot be read or `out` cannot be written.
     """
     _check(out, start, seconds, slower, overwrite)
+    inputs = [file for path in inputs for file in (recordings_in(path) if Path(path).is_dir() else [path])]
     for path in inputs:
         info(path)
     loaded = load(model)
@@ -116,7 +118,7 @@ def write_page(
         logger.warning(
             "%s: is %.0f MB, too large for most mail servers; use fewer recordings or reduce --seconds", out, size / 1e6
         )
-    return size
+    return len(sections), size
 
 
 def _check(out: PathLike, start: float | None, seconds: float | None, slower: float | None, overwrite: bool) -> None:
@@ -224,7 +226,7 @@ def _scores(model: Model, excerpt: Excerpt, events: list[Event]) -> list[str]:
     if not (len(noise) and len(rest) and noise.any() and rest.any()):
         return []
     duration = f"{len(noise) / spectrogram.frame_rate:.3g} s of it are at least {GUARD:g} s away from every label"
-    return [duration, *diagnose_magnitudes(model, [rest], [noise]).lines()]
+    return [duration, *diagnose_magnitudes(model, spectrogram.frequencies, [rest], [noise]).lines()]
 
 
 def _settings(model: PathLike) -> list[tuple[str, str]]:

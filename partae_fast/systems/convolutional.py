@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -49,7 +50,16 @@ class ConvolutionalSettings(SpectrogramSettings):
 
     def spectrograms(self, material: Material, options: TrainingOptions) -> Spectrograms:
         """Compute the spectrograms of the material."""
-        return prepare(material, self.usual, self.asked, self.level, self.match_noise, options.cache, options.progress)
+        return prepare(
+            material,
+            self.usual,
+            self.asked,
+            self.level,
+            self.match_noise,
+            options.cache,
+            options.progress,
+            scratch=Path(options.checkpoint).parent if options.checkpoint else None,
+        )
 
     def model(self, spectrograms: Spectrograms, seed: int) -> ConvPartitionedAutoencoder:
         """Return an untrained partitioned autoencoder that can denoise audio."""

@@ -46,7 +46,7 @@ class Settings(ConvolutionalSettings):
     penalty: float = setting(100.0, "weight of the penalty on noise in foreground latents")
     noise_only: float = setting(0.5, "share of noise-only items in a batch")
     batch: int = setting(8, "items in a batch", least=1)
-    filter_share: float = setting(0.5, "share of the filter in the estimate, 0 to 1; 0 for the networks alone")
+    filter_share: float = setting(0.75, "share of the filter in the estimate, 0 to 1; 0 for the networks alone")
 
     usual: ClassVar[UsualSpectrogram] = UsualSpectrogram(rate=22050, n_fft=256, hop=64, low=80.0, high=11025.0)
     source: ClassVar[str] = "bench/results/quality/field.md: for recordings from the field, the default"

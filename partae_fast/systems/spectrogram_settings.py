@@ -12,7 +12,8 @@ class SpectrogramSettings:
 
     The band is that of the labels if they contain frequencies, else the default band of the system, limited to that of
     the recordings. The rate is the default rate, doubled until the band fits, and at most that of the recordings.
-    Window and hop keep the default duration.
+    Window and hop keep the default duration. They are longer for a band that would have fewer than 8 bins, and, with
+    the default band at lower frequencies, for recordings that have less than a quarter of its bins.
     """
 
     low: float | None = setting(
@@ -30,5 +31,5 @@ class SpectrogramSettings:
 
     @property
     def asked(self) -> AskedSpectrogram:
-        """What of the spectrogram is set."""
+        """The settings of the spectrogram that are not None."""
         return AskedSpectrogram(**{entry.name: getattr(self, entry.name) for entry in fields(AskedSpectrogram)})

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_path, check_writable
 from ..audio import files
+from ..audio.offset import offset_window, without_offset
 from ..audio.resample import resample_blocks
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
@@ -29,7 +30,7 @@ from .stored import CHUNK, Stored
 
 logger = logging.getLogger("partae_fast")
 
-MAGIC = b"partaeS1"
+MAGIC = b"partaeS2"
 _BLOCK = 1 << 18  # samples read at a time
 _READ = 1 << 24  # bytes checked at a time
 _ALONE = 300.0  # seconds of audio below which one process works alone: another takes some 3 s to start
@@ -50,11 +51,13 @@ class Features:
 class Cache:
     """A folder of spectrograms.
 
+    owner: a temporary folder that exists as long as the features.
+
     Raises UserError if the folder cannot be made or written to.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], spectrogram: Spectrogram) -> None:
-        self._folder, self._spectrogram = Path(folder), spectrogram
+    def __init__(self, folder: str | os.PathLike[str], spectrogram: Spectrogram, owner: Any = None) -> None:
+        self._folder, self._spectrogram, self._owner = Path(folder), spectrogram, owner
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -101,7 +104,17 @@ class Cache:
         assert about is not None
         bins, room = self._spectrogram.bins, about["room"]
         channels = [
-            (c + 1, Stored(path, about["frames"], bins, about["start"] + c * room * bins * 4, about["sha256"][c]))
+            (
+                c + 1,
+                Stored(
+                    path,
+                    about["frames"],
+                    bins,
+                    about["start"] + c * room * bins * 4,
+                    about["sha256"][c],
+                    self._owner,
+                ),
+            )
             for c, silent in enumerate(about["silent"])
             if not silent
         ]
@@ -150,6 +163,7 @@ def _write(recording: str, path: Path, spectrogram: Spectrogram) -> None:
         blocks = resample_blocks(
             levels.measured(files.blocks(recording, _BLOCK)), info.rate, spectrogram.rate, info.channels
         )
+        blocks = without_offset(blocks, offset_window(spectrogram))
         for magnitudes in magnitudes_of(blocks, spectrogram, info.channels):
             if frames + magnitudes.shape[1] > room:
                 raise UserError(f"{recording}: is longer than its header says; convert it again")

@@ -1,12 +1,12 @@
 """Parts of the training loops: launches of bounded length and a progress bar."""
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..interrupts import deferred_interrupt as deferred_interrupt
+from ..progress import Lines, bar, is_shown
 
 T = TypeVar("T")
 
@@ -35,23 +35,24 @@ class Pace:
 
 
 def progress_bar(name: str, first: int, end: int, progress: bool | None) -> Any:
-    """Return a progress bar from step `first` to `end`, or an object with the same methods that shows nothing.
+    """Return a progress bar from step `first` to `end`, or an object with the same methods that logs lines.
 
-    `progress` None shows the bar on a terminal only.
+    `progress` None shows the bar in a terminal or a notebook, and logs a line every 30 s elsewhere. False shows none.
     """
-    if not (sys.stderr.isatty() if progress is None else progress):
-        return contextlib.nullcontext(_NoBar(first))
-    from tqdm import tqdm
-
-    return tqdm(initial=first, total=end, unit="step", desc=name)
+    if not is_shown(progress):
+        return contextlib.nullcontext(_NoBar(name, first, end, progress))
+    return bar(initial=first, total=end, unit="step", desc=name)
 
 
 class _NoBar:
-    def __init__(self, n: int) -> None:
-        self.n = n
+    def __init__(self, name: str, first: int, end: int, progress: bool | None) -> None:
+        self.n, self._name, self._first, self._end = first, name, first, end
+        self._lines, self._values = Lines(progress), ""
 
-    def set_postfix(self, **values: Any) -> None:
-        pass
+    def set_postfix(self, refresh: bool = True, **values: Any) -> None:
+        self._values = "".join(f", {name} {value}" for name, value in values.items())
 
     def update(self, n: int) -> None:
         self.n += n
+        share = (self.n - self._first) / max(1, self._end - self._first)
+        self._lines.show(lambda: f"{self._name}: {self.n} of {self._end}{self._values}", share)

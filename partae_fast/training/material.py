@@ -17,6 +17,7 @@ from ..audio.files import PathLike
 from ..audio.folders import recordings_in
 from ..audio.resample import resample
 from ..errors import UserError
+from .silence import sounding_stretches
 
 if TYPE_CHECKING:
     from .spectrograms import Spectrograms
@@ -36,6 +37,7 @@ KINDS = {
     "stems": "folders of songs as stems (--stems)",
     "speech": "folders of speech (--speech)",
 }
+NO_SOUND = "all noise-only audio is digital silence, or fragments of sound between it"
 _ONE = {"recordings": "recording", "noise": "noise recording", "clean": "clean recording"}
 
 
@@ -48,6 +50,7 @@ class Source:
     rate: int
     events: list[labelling.Event] | None = None  # None if no label file lists it
     rules: labelling.Rules = field(default_factory=labelling.Rules)
+    channel_seconds: float = 0.0  # duration of a file times its channels; 0 for samples in memory
 
     @property
     def file(self) -> PathLike:
@@ -56,7 +59,7 @@ class Source:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """The duration in seconds."""
         if isinstance(self.audio, tuple):
             return len(np.asarray(self.audio[0])) / self.rate
         return files.info(self.audio).seconds
@@ -97,6 +100,7 @@ class Material:
     speech: Sequence[PathLike] = ()
     label_rules: labelling.Rules = field(default_factory=labelling.Rules)
     spectrograms: "Spectrograms | None" = field(default=None, init=False)
+    _with_silence: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for kind, name in _ONE.items():
@@ -107,8 +111,32 @@ class Material:
             setattr(self, kind, path_list(getattr(self, kind)))
 
     def channels(self, kind: str, rate: int) -> list[NDArray[np.float32]]:
-        """Return the channels of a kind's recordings that are not silent, (T,) each at `rate` Hz, in order."""
-        return [channel for source in self.sources(kind) for channel in samples_of(source, rate).channels]
+        """Return the channels of a kind's recordings that are not silent, (T,) each at `rate` Hz, in order.
+
+        Channels of noise are divided at digital silence, which is left out.
+        """
+        channels = []
+        for source in self.sources(kind):
+            samples = samples_of(source, rate).channels
+            channels += self.sounding(samples, rate, source.name) if kind == "noise" else samples
+        if kind == "noise" and not channels:
+            raise UserError(f"{NO_SOUND}; give other recordings")
+        return channels
+
+    def sounding(self, noise: Sequence[NDArray[np.float32]], rate: int, name: str) -> list[NDArray[np.float32]]:
+        """Return the stretches of noise-only audio, (T,) each at `rate` Hz, without digital silence."""
+        stretches = [stretch for channel in noise for stretch in sounding_stretches(channel, rate)]
+        before, after = sum(map(len, noise)), sum(map(len, stretches))
+        self.name_silence(name, (before - after) / rate, before / rate)
+        return stretches
+
+    def name_silence(self, name: str, silent: float, seconds: float) -> None:
+        """Log a warning, once for each recording, if some seconds of its noise-only audio are digital silence."""
+        if silent > 0 and name not in self._with_silence:
+            self._with_silence.add(name)
+            logger.warning(
+                "%s: %.2f of %.2f s of noise-only audio are digital silence: left out", name, silent, seconds
+            )
 
     def weakly_labelled(
         self, rate: int, most: int | None = None, seed: int = 0
@@ -127,7 +155,7 @@ class Material:
             check_apart(sources, of_noise)
         for source, piece in _pieces(of_noise, rate, most, seed):
             if most is None or sum(map(len, noise)) < most:
-                noise += samples_of(source, rate, piece).channels
+                noise += self.sounding(samples_of(source, rate, piece).channels, rate, source.name)
         for source, piece in _pieces(sources, rate, most, seed):
             if most is not None and sum(map(len, signal)) >= most and (of_noise or sum(map(len, noise)) >= most):
                 break
@@ -142,9 +170,12 @@ class Material:
                 first = 0.0 if piece is None else piece[0]
                 for kind, stretches in ((signal, timeline.signal), (noise, timeline.noise)):
                     ends = ([max(0, round((end - first) * rate)) for end in stretch] for stretch in stretches)
-                    kind += [channel[start:end] for start, end in ends if start < min(end, len(channel))]
+                    inside = [channel[start:end] for start, end in ends if start < min(end, len(channel))]
+                    kind += self.sounding(inside, rate, source.name) if kind is noise else inside
         if not signal:
             raise UserError("all labelled time is noise-only or unknown; add recordings with signal")
+        if not noise and self._with_silence:
+            raise UserError(f"{NO_SOUND}; give other recordings")
         if not noise:
             raise UserError("there is no noise-only time; give --noise, or labels with gaps between events")
         return signal, noise
@@ -191,7 +222,8 @@ def sources_of(kind: str, recordings: Sequence[Audio]) -> list[Source]:
             name = f"{kind} {index}"
             sources.append(Source(name, (columns_of(audio[0], name), audio[1]), int(audio[1])))
         else:
-            sources.append(Source(str(audio), audio, files.info(audio).rate))
+            header = files.info(audio)
+            sources.append(Source(str(audio), audio, header.rate, channel_seconds=header.seconds * header.channels))
     if not sources:
         raise UserError(f"there is no {kind}; give at least one")
     return _unique(sources)
@@ -255,14 +287,16 @@ def samples_of(source: Source, rate: int, piece: tuple[float, float] | None = No
         files.require_sound(samples, source.name)
     audible = samples.any(axis=0)
     if piece is None:
-        check_channels(source, int(audible.sum()), audible.size)
+        check_labels(source, int(audible.sum()), audible.size, len(samples) / source.rate)
     numbers = [int(index) + 1 for index in np.flatnonzero(audible)]
     level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
     resampled = resample(samples[:, audible], source.rate, rate).T if numbers else []
     return Samples(list(resampled), numbers, len(samples) / source.rate if piece is None else source.seconds, level)
 
 
-def check_channels(source: Source, audible: int, count: int) -> None:
+def check_labels(source: Source, audible: int, count: int, seconds: float) -> None:
+    """Log warnings about silent channels and about labels past the end; raise UserError for channels that are none."""
     if audible < count:
         logger.warning("%s: %d of %d channels are silent: left out", source.name, count - audible, count)
     labelling.require_channels(source.events or [], count, source.name)
+    labelling.warn_of_overrun(source.events or [], seconds, source.rules, source.name)

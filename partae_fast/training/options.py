@@ -40,7 +40,8 @@ class TrainingOptions:
         to it; otherwise it is replaced.
     tensorboard: folder for the same curves, for `tensorboard --logdir`; needs the extra tensorboard.
     cache: folder for the spectrograms of recordings that are files: several processes compute them once, and this run
-        and later ones read them there. None keeps spectrograms in memory.
+        and later ones read them there. None keeps spectrograms in memory, or,
+        if they exceed 2 GiB, in a temporary folder beside the checkpoint.
     reservoir: with a cache, MiB of spectrograms in memory at a time (default 1024). Smaller spectrograms are loaded
         completely; larger ones are drawn from a part that is renewed during training (see
         `partae_fast.training.reservoir`), and the bits depend on this number.
@@ -64,7 +65,7 @@ class TrainingOptions:
     history: PathLike | None = option(None, flag=False)
     tensorboard: PathLike | None = option(None, flag=False)
     cache: PathLike | None = option(
-        None, "store spectrograms in this folder (default: keep them in memory)", metavar="FOLDER"
+        None, "store spectrograms in this folder (default: keep up to 2 GiB in memory)", metavar="FOLDER"
     )
     reservoir: float | None = option(
         None, f"limit of cached spectrograms in memory, MiB (default: {RESERVOIR_MIB})", least=1, metavar="MIB"

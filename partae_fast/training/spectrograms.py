@@ -3,8 +3,11 @@
 import hashlib
 import logging
 import math
+import os
+import shutil
+import tempfile
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +15,23 @@ from numpy.typing import NDArray
 from .. import labels as labelling
 from ..audio import files
 from ..audio.files import PathLike
+from ..audio.offset import centred, offset_window
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..masking.rules import quantile_of_power
 from .cache import Cache
 from .distributed import current
-from .material import Material, Source, check_apart, check_channels, labelled, samples_of
+from .material import NO_SOUND, Material, Source, check_apart, check_labels, labelled, samples_of
+from .silence import sounding_frames
 from .stored import excerpt, parts
 
 logger = logging.getLogger("partae_fast")
 
+IN_MEMORY = 2 << 30  # bytes of the spectrograms that are kept in memory without a cache
 LONGEST = 1 << 18  # frames of either kind in an excerpt, which bounds memory
+LEAST_BINS = 8  # in the band of a model
+_LONGEST_WINDOW = 16  # times the default, for a narrow band of high frequencies
+_ALIKE = 1.05  # ratio of rates, such as 22000 and 22050 Hz, that make no difference to the band
 _LEAST_POOLS = 8  # pool windows in the shortest crop
 # A recording whose largest magnitude in the band is below this share of its RMS has only rounding errors there.
 # White noise of that RMS has magnitudes about sqrt(n_fft / 2) times it; float32 rounds at 6e-8.
@@ -114,6 +123,7 @@ def prepare(
     match_noise: bool = False,
     cache: PathLike | None = None,
     progress: bool | None = None,
+    scratch: PathLike | None = None,
 ) -> Spectrograms:
     """Compute the spectrograms of a material's recordings and noise, and set its `spectrograms`.
 
@@ -123,6 +133,8 @@ def prepare(
         level: root mean square of the signal's magnitudes, set by the spectrogram's gain.
         match_noise: whether to scale recordings of noise to the level of the noise in the others if it differs much.
         cache, progress: as for `TrainingOptions`.
+        scratch: folder for a temporary cache, which is used without `cache` if spectrograms exceed 2 GiB. None for the
+            system's folder of temporary files.
 
     Raises UserError if recordings, labels or settings cannot be used.
     """
@@ -136,25 +148,36 @@ def prepare(
     check_apart(signal_sources, noise_sources)
     every = [*signal_sources, *noise_sources]
     spectrogram = spectrogram_for(every, usual, asked)
-    filled = None if cache is None else _filled(Cache(cache, spectrogram), every, progress)
-    signal, noise_only, noise_recordings = _features(spectrogram, signal_sources, noise_sources, filled)
+    temporary = None if cache is not None else _temporary_cache(every, spectrogram, scratch)
+    cache = cache if temporary is None else temporary.name
+    filled = None if cache is None else _filled(Cache(cache, spectrogram, temporary), every, progress)
+    signal, noise_only, noise_recordings = _features(spectrogram, signal_sources, noise_sources, filled, material)
     if match_noise and noise_recordings:
         _match(signal, noise_recordings, spectrogram)
     noise_only += noise_recordings
-    material.spectrograms = Spectrograms(_level(level, spectrogram, signal, noise_only), signal, noise_only)
+    levelled = _level(level, spectrogram, signal, noise_only)
+    material.spectrograms = Spectrograms(levelled, signal, noise_only)
     return material.spectrograms
 
 
 def spectrogram_for(sources: list[Source], usual: UsualSpectrogram, asked: AskedSpectrogram) -> Spectrogram:
-    """Return the caller's spectrogram, completed from labels, the system's default and the recordings."""
+    """Return the caller's spectrogram, completed from labels, the system's default and the recordings.
+
+    Raises UserError if it has fewer than 8 bins.
+    """
     lowest_rate = min(source.rate for source in sources)
-    low, high = _band(usual, sources, asked, lowest_rate)
+    labels = labelling.band([event for source in sources for event in source.signal_events()])
+    if labels is None:
+        usual = _lowered(usual, asked, lowest_rate)
+    low, high = _band(usual, labels, sources, asked)
     rate = _rate(usual, high, lowest_rate) if asked.rate is None else asked.rate
     octaves = round(math.log2(max(rate, 1) / usual.rate))
     overlap = usual.n_fft // usual.hop
     n_fft = asked.n_fft
     if n_fft is None:
         n_fft = max(2, round(usual.n_fft * 2.0**octaves)) if asked.hop is None else asked.hop * overlap
+    if asked == AskedSpectrogram(low=asked.low, high=asked.high):
+        rate, n_fft = _resolved(low, high, rate, n_fft)
     spectrogram = Spectrogram(
         rate=rate,
         n_fft=n_fft,
@@ -163,6 +186,12 @@ def spectrogram_for(sources: list[Source], usual: UsualSpectrogram, asked: Asked
         high=None if asked.high is None and asked.bins else high,  # pyright: ignore[reportArgumentType]
         bins=asked.bins,  # pyright: ignore[reportArgumentType]
     )
+    if spectrogram.bins < LEAST_BINS:
+        raise UserError(
+            f"the band from {spectrogram.low:g} to {spectrogram.high:g} Hz has {spectrogram.bins} bins, "
+            f"{rate / n_fft:.3g} Hz apart, and a model needs {LEAST_BINS}; choose a wider band with low and high, or "
+            "longer windows with n_fft"
+        )
     logger.info(
         "spectrogram: %g to %g Hz, %d bins, rate %d Hz, n_fft %d, hop %d",
         spectrogram.low,
@@ -174,32 +203,70 @@ def spectrogram_for(sources: list[Source], usual: UsualSpectrogram, asked: Asked
     )
     if spectrogram.high > lowest_rate / 2:
         logger.warning(
-            "the band ends at %g Hz, and a recording at %d Hz ends at %g",
+            "the band ends at %g Hz, and %s at %d Hz ends at %g",
             spectrogram.high,
+            _slowest(sources),
             lowest_rate,
             lowest_rate / 2,
         )
     return spectrogram
 
 
+def _lowered(usual: UsualSpectrogram, asked: AskedSpectrogram, lowest_rate: int) -> UsualSpectrogram:
+    """Return the default spectrogram for recordings of a low rate, octaves lower if they end far below its band.
+
+    Its bins are then closer together and its windows longer, so that a quarter of its bins or more is in the band of
+    the recordings.
+    """
+    if asked != AskedSpectrogram(low=asked.low, high=asked.high):
+        return usual
+    spacing, limit = usual.rate / usual.n_fft, lowest_rate / 2
+    least, octaves = (usual.high - usual.low) / spacing / 4, 0
+    while (limit - usual.low / 2**octaves) / (spacing / 2**octaves) < least:
+        octaves += 1
+    if not octaves:
+        return usual
+    rate = max(1, round(usual.rate / 2**octaves))
+    return UsualSpectrogram(rate, usual.n_fft, usual.hop, usual.low / 2**octaves, usual.high / 2**octaves)
+
+
 def _band(
-    usual: UsualSpectrogram, sources: list[Source], asked: AskedSpectrogram, lowest_rate: int
+    usual: UsualSpectrogram, labels: tuple[float, float] | None, sources: list[Source], asked: AskedSpectrogram
 ) -> tuple[float, float]:
     """Return the band in Hz: the caller's, else the labels', else the default; cut at half the recordings' rate.
 
     If the caller sets bins but not the upper end, that end is an estimate, for the choice of the rate.
     """
-    labelled = labelling.band([event for source in sources for event in source.signal_events()])
-    default = labelled or (usual.low, usual.high)
+    default = labels or (usual.low, usual.high)
     low = default[0] if asked.low is None else asked.low
     if asked.high is not None:
         return low, asked.high
     if asked.bins is not None:
         return low, low + asked.bins * usual.rate / usual.n_fft
-    limit = min(lowest_rate, asked.rate or lowest_rate) / 2
-    if default[1] > limit:
+    rates = sorted({source.rate for source in sources})
+    limit = min(rates[0], asked.rate or rates[0]) / 2
+    if default[1] <= limit:
+        return low, default[1]
+    next_limit = min(default[1], rates[1] / 2) if len(rates) > 1 else limit
+    if limit < rates[0] / 2 or next_limit < limit * _ALIKE:
         logger.warning("the band would end at %g Hz and is cut at half the rate, %g Hz", default[1], limit)
-    return low, min(default[1], limit)
+    else:
+        logger.warning(
+            "the band of all recordings ends at %g Hz instead of %g Hz because of %s at %d Hz, and sound above it will "
+            "be removed: leave that out, or keep the band with low and high (--low, --high)",
+            limit,
+            next_limit,
+            _slowest(sources),
+            rates[0],
+        )
+    return low, limit
+
+
+def _slowest(sources: list[Source]) -> str:
+    """Return the name of the first recording with the lowest rate, and how many others have it."""
+    lowest_rate = min(source.rate for source in sources)
+    names = [source.name for source in sources if source.rate == lowest_rate]
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _rate(usual: UsualSpectrogram, high: float, lowest_rate: int) -> int:
@@ -210,22 +277,64 @@ def _rate(usual: UsualSpectrogram, high: float, lowest_rate: int) -> int:
     return rate
 
 
+def _resolved(low: float, high: float, rate: int, n_fft: int) -> tuple[int, int]:
+    """Return rate and n_fft for a narrow band, with the rate halved or n_fft doubled until it has 8 bins or more.
+
+    The rate is at least twice the highest frequency, and n_fft at most 16 times its default.
+    """
+    longest = _LONGEST_WINDOW * n_fft
+    while low < high and (high - low) * n_fft / rate < LEAST_BINS:
+        if high <= rate / 4:
+            rate //= 2
+        elif n_fft < longest:
+            n_fft *= 2
+        else:
+            break
+    return rate, n_fft
+
+
 def _features(
-    spectrogram: Spectrogram, signal_sources: list[Source], noise_sources: list[Source], cache: Cache | None
+    spectrogram: Spectrogram,
+    signal_sources: list[Source],
+    noise_sources: list[Source],
+    cache: Cache | None,
+    material: Material,
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Return magnitudes (frames, bins) of audio that may have signal, of labelled noise, and of noise recordings."""
+    """Return magnitudes (frames, bins) of audio that may have signal, of labelled noise, and of noise recordings.
+
+    Digital silence is left out of the noise.
+    """
     signal, noise, recorded_noise = [], [], []
+    any_silence = False
+
+    def sounding(features: "_Channel", mask: NDArray[np.bool_], name: str) -> list[Any]:
+        """Return the frames of noise that are in the mask and not digital silence."""
+        nonlocal any_silence
+        heard = mask & sounding_frames(features.magnitudes, features.level, spectrogram)
+        silent, count = int(mask.sum() - heard.sum()), int(mask.sum())
+        material.name_silence(name, silent / spectrogram.frame_rate, count / spectrogram.frame_rate)
+        any_silence |= silent > 0
+        return (
+            [features.magnitudes[heard] if silent or count < len(mask) else features.magnitudes] if heard.any() else []
+        )
+
     for source in signal_sources:
-        for magnitudes, seconds, channel in _magnitudes(spectrogram, source, cache):
+        for channel in _magnitudes(spectrogram, source, cache):
+            magnitudes = channel.magnitudes
             if source.events is None:
                 signal.append(magnitudes)
                 continue
-            timeline = labelling.Timeline.from_events(source.events, seconds, source.rules, source.name, channel)
-            for frames, kind in ((timeline.noise_frames, noise), (timeline.signal_frames, signal)):
-                mask = frames(len(magnitudes), spectrogram)
-                kind += [magnitudes[mask]] if mask.any() else []
+            timeline = labelling.Timeline.from_events(
+                source.events, channel.seconds, source.rules, source.name, channel.number
+            )
+            noise += sounding(channel, timeline.noise_frames(len(magnitudes), spectrogram), source.name)
+            mask = timeline.signal_frames(len(magnitudes), spectrogram)
+            signal += [magnitudes[mask]] if mask.any() else []
     for source in noise_sources:
-        recorded_noise += [magnitudes for magnitudes, *_ in _magnitudes(spectrogram, source, cache)]
+        for channel in _magnitudes(spectrogram, source, cache):
+            recorded_noise += sounding(channel, np.ones(len(channel.magnitudes), bool), source.name)
+    if not (noise or recorded_noise) and any_silence:
+        raise UserError(f"{NO_SOUND}; give other recordings")
     if not (noise or recorded_noise):
         raise UserError(
             "the labels leave no stretch that is noise-only; give noise, labels with gaps between events, or a shorter "
@@ -257,6 +366,32 @@ def _match(signal: list[NDArray[np.float32]], noise: list[NDArray[np.float32]], 
         magnitudes *= np.float32(10 ** (mismatch / 20))
 
 
+def _temporary_cache(
+    sources: list[Source], spectrogram: Spectrogram, scratch: PathLike | None
+) -> "tempfile.TemporaryDirectory[str] | None":
+    """Return a temporary folder for the spectrograms if they are too large for memory, else None.
+
+    Raises UserError if the disk has not enough space, and with several processes, which need a common folder.
+    """
+    channel_seconds = sum(source.channel_seconds for source in sources)
+    size = int(channel_seconds * spectrogram.frame_rate * spectrogram.bins * 4)
+    if size <= IN_MEMORY:
+        return None
+    about = f"the spectrograms of {channel_seconds / 3600:.1f} h of audio take {size / 1e9:.1f} GB"
+    if current().count > 1:
+        raise UserError(f"{about}; give a folder for them with cache (--cache), which all processes can read")
+    folder = tempfile.TemporaryDirectory(prefix=".partae-spectrograms-", dir=scratch)
+    free = shutil.disk_usage(folder.name).free
+    if size > free:
+        where = os.path.dirname(folder.name)
+        folder.cleanup()
+        raise UserError(
+            f"{about}, and {where} has {free / 1e9:.1f} GB left; give a folder on a larger disk with cache (--cache)"
+        )
+    logger.info("%s: they are stored in %s during training; --cache FOLDER would keep them", about, folder.name)
+    return folder
+
+
 def _filled(cache: Cache, sources: list[Source], progress: bool | None) -> Cache:
     """Fill the cache with the spectrograms of all sources that are files, each rank with its share; return it."""
     ranks = current()
@@ -266,29 +401,38 @@ def _filled(cache: Cache, sources: list[Source], progress: bool | None) -> Cache
     return cache
 
 
-def _magnitudes(
-    spectrogram: Spectrogram, source: Source, cache: Cache | None
-) -> list[tuple[NDArray[np.float32], float, int]]:
-    """Return (magnitudes (frames, bins), length in seconds, channel from 1) of each channel that is not silent."""
+class _Channel(NamedTuple):
+    """Magnitudes (frames, bins) of a channel, the recording's length in seconds, the channel's number, and the RMS."""
+
+    magnitudes: Any
+    seconds: float
+    number: int  # from 1
+    level: float
+
+
+def _magnitudes(spectrogram: Spectrogram, source: Source, cache: Cache | None) -> list[_Channel]:
+    """Return each channel that is not silent."""
     if cache is not None and not isinstance(source.audio, tuple):
         return _cached(cache, spectrogram, source)
-    samples = samples_of(source, spectrogram.rate)
-    numbered = zip(samples.channels, samples.numbers, strict=True)
-    channels = [(spectrogram.magnitude(channel), samples.seconds, number) for channel, number in numbered]
-    loudest = max(_interior_level(magnitudes) for magnitudes, *_ in channels)
+    samples, window = samples_of(source, spectrogram.rate), offset_window(spectrogram)
+    channels = [
+        _Channel(spectrogram.magnitude(centred(channel, window)), samples.seconds, number, samples.level)
+        for channel, number in zip(samples.channels, samples.numbers, strict=True)
+    ]
+    loudest = max(_interior_level(channel.magnitudes) for channel in channels)
     if len(samples.channels[0]):
         _check_band(source, spectrogram, loudest, samples.level)
     return channels
 
 
-def _cached(cache: Cache, spectrogram: Spectrogram, source: Source) -> list[tuple[Any, float, int]]:
+def _cached(cache: Cache, spectrogram: Spectrogram, source: Source) -> list[_Channel]:
     """Return the channels of `_magnitudes` from the cache, on disk."""
     features = cache.features(source.audio)
     if not features.channels:
         files.require_sound(np.zeros(1), source.name)
-    check_channels(source, len(features.channels), features.count)
+    check_labels(source, len(features.channels), features.count, features.seconds)
     _check_band(source, spectrogram, features.loudest, features.level)
-    return [(magnitudes, features.seconds, channel) for channel, magnitudes in features.channels]
+    return [_Channel(stored, features.seconds, number, features.level) for number, stored in features.channels]
 
 
 def _check_band(source: Source, spectrogram: Spectrogram, loudest: float, level: float) -> None:

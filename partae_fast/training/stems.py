@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..audio import files
 from ..audio.files import PathLike
 from ..audio.folders import SUFFIXES
-from ..audio.headers import LOSSY
+from ..audio.headers import is_lossy
 from ..audio.resample import resample
 from ..errors import UserError
 
@@ -127,7 +127,7 @@ def _song(folder: Path, audio: list[Path]) -> Song:
     headers = [files.info(path) for path in song.files]
     _require_equal(song, [header.rate for header in headers], "Hz")
     # The header of a lossy file has only an approximate length.
-    exact = [None if header.format in LOSSY else header.frames for header in headers]
+    exact = [None if is_lossy(header) else header.frames for header in headers]
     _require_equal(song, exact, "samples")
     return song
 

@@ -21,11 +21,13 @@ class Stored:
         frames, bins: the shape.
         offset: bytes before the first frame; the frames follow as float32.
         sha256: digest of the channel's bytes.
+        owner: a temporary folder that exists as long as this object.
     """
 
     ndim = 2
 
-    def __init__(self, path: Path, frames: int, bins: int, offset: int, sha256: str) -> None:
+    def __init__(self, path: Path, frames: int, bins: int, offset: int, sha256: str, owner: Any = None) -> None:
+        self._owner = owner
         self._path, self._offset, self._bins, self._sha256 = path, offset, bins, sha256
         self._pieces, self._factor = (
             np.array([[0, frames]]),
@@ -59,6 +61,9 @@ class Stored:
         self._factor = np.float32(self._factor * np.float32(factor))
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_owner": None}  # the folder belongs to the process that made it
+
     def identity(self) -> str:
         """Return a text that identifies these magnitudes, without reading them."""
         return f"{self._sha256} {self._pieces.tolist()} {self._factor!r}"
@@ -68,7 +73,7 @@ class Stored:
             raise IndexError(f"the mask is {mask.dtype} {mask.shape}; it must be bool {(len(self),)}")
         edges = np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
         pieces = [piece for first, last in edges for piece in self._stretches(int(first), int(last))]
-        part = Stored(self._path, 0, self._bins, self._offset, self._sha256)
+        part = Stored(self._path, 0, self._bins, self._offset, self._sha256, self._owner)
         part._factor = self._factor
         part._pieces = np.array(pieces, dtype=np.int64).reshape(-1, 2)
         part._before = np.concatenate([[0], np.cumsum(part._pieces[:, 1] - part._pieces[:, 0])])

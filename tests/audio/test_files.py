@@ -13,6 +13,8 @@ import soundfile
 from partae_fast.audio import files
 from partae_fast.errors import UserError
 
+from .tagged_files import TAGGED
+
 
 def noise(length, channels=1, seed=0):
     """Return samples that are exact in 16 bits."""
@@ -327,3 +329,31 @@ def test_samples_are_rounded_to_the_nearest_16_bit_integer(tmp_path):
     assert written.tolist() == [-32768, -3, -2, -1, 0, 0, 0, 1, 1, 101, 32767, 32767, 32767, -32768]
     files.write(tmp_path / "b.wav", files.read(tmp_path / "a.wav")[0], 8000, subtype="PCM_16")
     assert (soundfile.read(tmp_path / "b.wav", dtype="int16")[0] == written).all()
+
+
+@pytest.mark.parametrize("kind", TAGGED)
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff", ".caf"])
+def test_odd_tags_are_read_and_do_not_prevent_writing(tmp_path, caplog, kind, suffix):
+    make, tags = TAGGED[kind]
+    source, target = tmp_path / "source", tmp_path / f"target{suffix}"
+    make(source, noise(5000)[:, 0])
+    header = files.info(source)
+    assert header.tags == tags
+    samples, rate = files.read(source)
+    files.write(target, samples, rate, tags=header.tags, chunks=header.chunks)
+    copied = {name: text for name, text in tags.items() if name in files.TAGS[files.FORMATS[suffix]]}
+    if "long" in kind and suffix != ".flac":
+        copied = {}  # libsndfile reads no long tags from WAV files, and no AIFF and CAF files with them
+        assert (suffix == ".wav") != ("the tag comment is too long" in caplog.text)
+    assert files.info(target).tags == copied
+    assert files.info(target).frames == len(samples)
+
+
+def test_a_tag_that_cannot_be_written_is_left_out_with_a_warning(tmp_path, caplog, monkeypatch):
+    def refuse(file, name, value):
+        raise soundfile.LibsndfileError(31)
+
+    monkeypatch.setattr(soundfile.SoundFile, "__setattr__", refuse, raising=True)
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", lambda *_, **__: None)
+    files._write_tags(soundfile.SoundFile(), "a.flac", {"title": "x"}, ())
+    assert "a.flac: the tag title cannot be written: " in caplog.text

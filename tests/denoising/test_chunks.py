@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from partae_fast.audio import Spectrogram
-from partae_fast.denoising.chunks import ChunkProcessor, SampleQueue
+from partae_fast.denoising.chunks import ALL_FRAMES, CHUNK, ChunkProcessor, SampleQueue
 
 
 class Identity(ChunkProcessor):
@@ -34,6 +34,14 @@ def test_chunks_are_whole_pools_and_shorter_for_many_channels():
     assert Identity(spectrogram, 4, 4, 1000, 16, 0).chunk == 1008
     assert Identity(spectrogram, 8, 8, 1000, 16, 0).chunk == 512
     assert Identity(spectrogram, 64, 64, 1000, 16, 0).chunk == 256
+
+
+def test_chunks_of_long_windows_are_shorter():
+    """The spectra of 4096 windows of 2^18 samples would take 4.3 GB."""
+    spectrogram = Spectrogram(n_fft=2**18, hop=2**16, low=0.0, high=None)
+    assert Identity(spectrogram, 1, 1, CHUNK, 4, 0).chunk == 256
+    assert Identity(spectrogram, 1, 1, ALL_FRAMES, 4, 0).chunk == ALL_FRAMES
+    assert Identity(Spectrogram(n_fft=2048, hop=512), 1, 1, CHUNK, 4, 0).chunk == CHUNK
 
 
 def test_samples_are_taken_in_the_order_of_the_blocks():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from partae_fast.audio import Spectrogram
 from partae_fast.audio.resample import resample
 from partae_fast.denoising import Mask, denoise, separate
-from partae_fast.denoising.denoise import denoise_blocks
+from partae_fast.denoising.denoise import denoise_blocks, edges_of
 from partae_fast.errors import UserError
 from partae_fast.models import FeedForwardSeparator
 from partae_fast.models.separation import SourceSeparator
@@ -30,9 +30,11 @@ def noise(length, channels=1, seed=0):
 
 def reference(audio, rate, model, floor):
     """Return the formula of the module, computed for the whole recording at once."""
-    spectrogram, out = model.spectrogram, np.empty_like(audio)
+    spectrogram, edges = model.spectrogram, edges_of(model, rate)
+    extended = np.concatenate([np.zeros((0, audio.shape[1]), np.float32), *edges.extend([audio])])
+    out = np.empty_like(extended)
     for channel in range(audio.shape[1]):
-        x = audio[:, channel]
+        x = extended[:, channel]
         at_model_rate = resample(x, rate, spectrogram.rate)
         stft = spectrogram.stft(at_model_rate)
         gain = np.zeros(stft.shape, np.float32)
@@ -45,13 +47,14 @@ def reference(audio, rate, model, floor):
         resampled = resample(masked, spectrogram.rate, rate)[: len(x)]
         out[:, channel] = floor * x
         out[: len(resampled), channel] += resampled
-    return out
+    return next(edges.cut([out]))
 
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_denoising_agrees_with_the_formula(rate, length):
-    model, audio = Stub(), noise(length, min(length, 2))
+    # Short audio is mirrored many times and so periodic, with many equal maxima in a pool.
+    model, audio = Stub(pool=16 if length > 127 else 1), noise(length, min(length, 2))
     for reduction, floor in ((None, 0.0), (20.0, 0.1)):
         denoised = denoise(audio, rate, model, reduction=reduction)
         assert (denoised.dtype, denoised.shape) == (np.float32, audio.shape)
@@ -77,6 +80,9 @@ def test_denoising_agrees_with_the_formula(rate, length):
     rate=st.sampled_from(RATES),
 )
 def test_chunks_agree_with_the_formula(model, length, size, chunk, channels, rate):
+    # Two frames that mirror one another are equal, and in a pool the first maximum wins. Of short audio, and where an
+    # end is half a hop from a frame, rounding would decide which one that is.
+    length = length if model.pool == 1 else 5007 + 64 * (length % 60)
     audio = noise(length, channels)
     blocks = (audio[start : start + size] for start in range(0, length, size))
     chunked = np.concatenate(list(denoise_blocks(blocks, rate, channels, model, reduction=30, chunk=chunk)))
@@ -312,12 +318,12 @@ class HalfBand(torch.nn.Module):
 
 def test_estimated_spectra_replace_the_masked_ones():
     model, audio = HalfBand(), noise(4000)[:, 0]
-    spectrogram = model.spectrogram
+    spectrogram, inside = model.spectrogram, slice(64, -64)  # beyond the ends the audio is continued
     spectra = spectrogram.stft(audio)
     expected = spectrogram.istft(model.estimate(torch.from_numpy(spectra)).numpy(), len(audio))
     denoised = denoise(audio, 16000, model)
-    np.testing.assert_allclose(denoised, expected, atol=1e-6)
+    np.testing.assert_allclose(denoised[inside], expected[inside], atol=1e-6)
     np.testing.assert_allclose(denoised + denoise(audio, 16000, model, "noise"), audio, atol=1e-6)
     floored = np.where(np.arange(33) < 16, 0.5j * spectra, 0.1 * spectra)
     limited = denoise(audio, 16000, model, reduction=20.0)
-    np.testing.assert_allclose(limited, spectrogram.istft(floored, len(audio)), atol=1e-6)
+    np.testing.assert_allclose(limited[inside], spectrogram.istft(floored, len(audio))[inside], atol=1e-6)

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 
+from partae_fast import __version__
 from partae_fast.audio import Spectrogram, files
 from partae_fast.denoising import denoise
 from partae_fast.denoising.batch.listing import lone_target
@@ -15,6 +16,7 @@ from partae_fast.denoising.denoise import CHUNK
 from partae_fast.denoising.files import denoise_file
 from partae_fast.errors import UserError
 
+from ..audio import wave_chunks as w
 from .models import Fixed, Stub
 
 
@@ -124,6 +126,18 @@ def test_tags_and_time_of_change_are_kept(tmp_path):
     assert header.seconds == 20_011 / 44100
     assert files.info(tmp_path / "b.wav").tags["comment"] == comment
     assert (tmp_path / "b.wav").stat().st_mtime_ns == source.stat().st_mtime_ns == 10**18 + 123
+
+
+def test_metadata_of_recorders_are_kept_with_a_note(tmp_path):
+    guano, comment = w.chunk(b"guan", w.GUANO.encode()), w.info(ICMT=w.AUDIOMOTH.encode().ljust(384, b"\0"))
+    (tmp_path / "in.wav").write_bytes(w.wave(np.arange(3000) % 500, comment, w.wamd() + guano))
+    denoise_file(Stub(), tmp_path / "in.wav", tmp_path / "out.wav", reduction=12)
+    before, after = (dict(w.chunks_of((tmp_path / name).read_bytes())) for name in ("in.wav", "out.wav"))
+    assert list(after) == list(before) == [b"fmt ", b"LIST", b"data", b"wamd", b"guan"]
+    assert (after[b"LIST"], after[b"wamd"]) == (before[b"LIST"], before[b"wamd"])
+    note = f"Note: denoised with partae_fast {__version__}, signal kept, reduction at most 12 dB\n"
+    assert after[b"guan"].decode() == w.GUANO + note
+    assert len(after[b"data"]) == 6000
 
 
 def test_clipping_is_passed_to_the_writer(tmp_path):

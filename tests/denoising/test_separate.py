@@ -1,5 +1,7 @@
 """Separation of arrays, streams and files."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,7 +9,10 @@ import torch
 
 import partae_fast as pf
 from partae_fast.audio.files import read
+from partae_fast.denoising.edges import Edges
 from partae_fast.denoising.separate import separate, separate_blocks, separate_file
+
+from ..audio import wave_chunks as w
 
 RATE = 8000
 
@@ -25,16 +30,17 @@ def stereo():
 
 
 def test_a_source_is_the_mixture_times_its_mask_in_both_channels(model, stereo):
-    spectrogram = model.spectrogram
+    spectrogram, edges = model.spectrogram, Edges(model.spectrogram, RATE, model.frames)  # no halo
+    extended = np.concatenate(list(edges.extend([stereo])))
     with torch.no_grad():
-        masks = model.masks(torch.from_numpy(spectrogram.magnitude(stereo.mean(axis=1)))).numpy()
+        masks = model.masks(torch.from_numpy(spectrogram.magnitude(extended.mean(axis=1)))).numpy()
     assert masks.std() > 0.05
     sources = separate(stereo, RATE, model)
     assert list(sources) == ["drums", "vocals", "bass"]
     for source, mask in zip(sources.values(), masks, strict=True):
         for channel in range(2):
-            expected = spectrogram.istft(mask * spectrogram.stft(stereo[:, channel]), len(stereo))
-            np.testing.assert_allclose(source[:, channel], expected, atol=2e-6)
+            expected = spectrogram.istft(mask * spectrogram.stft(extended[:, channel]), len(extended))
+            np.testing.assert_allclose(source[:, channel], next(edges.cut([expected[:, None]]))[:, 0], atol=2e-6)
 
 
 @pytest.mark.parametrize("rate", [RATE, 11025])
@@ -111,3 +117,23 @@ def test_the_input_and_existing_files_are_not_overwritten(model, stereo, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(pf.UserError, match="file: cannot be created"):
         separate_file(model, tmp_path / "drums.wav", tmp_path / "file")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_source_is_written_through_a_link(model, stereo, tmp_path, overwrite):
+    soundfile.write(tmp_path / "song.wav", stereo, RATE)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "vocals.wav").symlink_to(tmp_path / "mine.wav")  # which does not exist yet
+    with pytest.raises(pf.UserError, match=r"vocals\.wav: is a symbolic link, and outputs are written to"):
+        separate_file(model, tmp_path / "song.wav", tmp_path / "out", overwrite=overwrite)
+    assert not (tmp_path / "mine.wav").exists()
+
+
+def test_metadata_of_recorders_are_kept_in_every_source(model, tmp_path):
+    (tmp_path / "in.wav").write_bytes(w.wave(np.arange(3000) % 500, after=w.chunk(b"guan", w.GUANO.encode())))
+    os.utime(tmp_path / "in.wav", ns=(10**18, 10**18))
+    targets, _ = separate_file(model, tmp_path / "in.wav", tmp_path / "out")
+    assert {path.stat().st_mtime_ns for path in targets.values()} == {10**18}
+    for name, path in targets.items():
+        guano = dict(w.chunks_of(path.read_bytes()))[b"guan"].decode()
+        assert guano.startswith(w.GUANO + f"Note: {name} separated with partae_fast ")

@@ -33,25 +33,75 @@ class FixedGains:
 def constant_spectrograms(signal, noise):
     """Return recordings of several lengths, one longer than a chunk, in which every frame is the same."""
     return Spectrograms(
-        Spectrogram(),
+        Spectrogram(rate=8000, n_fft=2 * len(signal), hop=len(signal), low=4000 / len(signal), high=4000.0),
         [np.tile(np.float32(signal), (length, 1)) for length in (50, 150)],
         [np.tile(np.float32(noise), (length, 1)) for length in (5000, 1)],
     )
 
 
-def test_ratios_are_computed_from_energies():
-    """The two bins have mask gains 0.1 and 0.9. A frame with signal has energy 4 + 1, a noise-only frame 1 + 0."""
-    diagnostics = diagnose(FixedGains([0.25, 0.6], [0.75, 0.2]), constant_spectrograms([2.0, 1.0], [1.0, 0.0]))
-    assert diagnostics.reduction == pytest.approx(20.0)
-    assert diagnostics.kept == pytest.approx(10 * math.log10((4 * 0.1**2 + 0.9**2) / 5))
-    residual = 200 * 0.2**2  # 0 in the first bin, 0.2 in the second, in the 200 frames where it is not 0
-    assert diagnostics.reconstruction == pytest.approx(10 * math.log10((200 * 5 + 5001) / residual))
-    assert diagnostics.warnings == ()
-    assert diagnostics.lines() == [
-        "noise-only audio is attenuated by 20.0 dB",
-        "audio that may contain signal keeps -7.7 dB of its energy",
-        "reconstruction SNR 28.8 dB",
+def test_ratios_are_relative_to_the_noise_of_each_bin():
+    """The two bins have mask gains 0.1 and 0.9. Their noise has the powers 4 and 1, and the rest 16 and 9."""
+    diagnostics = diagnose(FixedGains([0.25, 0.6], [0.75, 0.2]), constant_spectrograms([4.0, 3.0], [2.0, 1.0]))
+    assert diagnostics.reduction == pytest.approx(-10 * math.log10((0.1**2 + 0.9**2) / 2))
+    assert diagnostics.kept == pytest.approx(10 * math.log10((4 * 0.1**2 + 9 * 0.9**2) / 13))
+    assert diagnostics.total_reduction == pytest.approx(-10 * math.log10((4 * 0.1**2 + 0.9**2) / 5))
+    assert diagnostics.total_kept == pytest.approx(10 * math.log10((16 * 0.1**2 + 9 * 0.9**2) / 25))
+    residual = 200 * 9 * 0.2**2 + 5001 * 0.2**2  # 0 in the first bin, 0.2 of the magnitude in the second
+    assert diagnostics.reconstruction == pytest.approx(10 * math.log10((200 * 25 + 5001 * 5) / residual))
+    assert diagnostics.lines()[:3] == [
+        "noise-only audio is attenuated by 3.9 dB",
+        "audio that may contain signal keeps -2.5 dB of its energy",
+        "reconstruction SNR 20.4 dB",
     ]
+
+
+def rumble_and_hiss(reduction, kept):
+    """Return diagnostics where rumble 60 dB above the noise is in the first 15 of 128 bins, with mask gains of 1.
+
+    The other bins have a song of the power of the noise, and mask gains that give `reduction` and `kept` dB.
+    """
+    noise, signal = np.ones(128), np.full(128, 2.0**0.5)
+    noise[:15] = signal[:15] = 1000.0
+    gains = np.full(128, 10 ** (-reduction / 20))
+    gains[:15] = 1.0
+
+    class Gains(FixedGains):
+        """A model that also lets the song pass: its mask is 1 where the magnitude is above that of the noise."""
+
+        def separate(self, x):
+            gain = np.where(x.numpy() > 1.2, 10 ** (kept / 20), gains)
+            gain[..., :15] = 1.0
+            power = gain / np.maximum(1 - gain, 1e-9)  # of a Wiener filter with this gain
+            return x * torch.from_numpy(np.sqrt(power)).float(), x
+
+    return diagnose(Gains([], []), constant_spectrograms(signal, noise))
+
+
+def test_rumble_does_not_hide_the_attenuation_at_other_frequencies():
+    """In sums of energies, noise is attenuated by 0.0 dB, and signal and noise are not separated."""
+    diagnostics = rumble_and_hiss(reduction=24.6, kept=-1.0)
+    assert diagnostics.total_reduction == pytest.approx(0.0, abs=0.01) and not diagnostics.warnings
+    assert diagnostics.reduction == pytest.approx(-10 * math.log10((15 + 113 * 10**-2.46) / 128), abs=0.01)
+    octaves = [(round(octave.low), round(octave.high)) for octave in diagnostics.octaves]
+    assert octaves == [(31, 469), (500, 969), (1000, 1969), (2000, 4000)]
+    assert [octave.reduction for octave in diagnostics.octaves] == pytest.approx([0, *[24.6] * 3], abs=0.01)
+    assert [octave.kept for octave in diagnostics.octaves] == pytest.approx([0, *[-1.0] * 3], abs=0.01)
+    assert diagnostics.lines()[2] == (
+        "by octave, both in dB: 31-469 Hz 0.0 and 0.0, 500-969 Hz 24.6 and -1.0, 1-2 kHz 24.6 and -1.0, "
+        "2-4 kHz 24.6 and -1.0"
+    )
+
+
+def test_a_model_that_separates_in_no_octave_gives_a_warning():
+    assert any("not separated" in line for line in rumble_and_hiss(reduction=3.5, kept=-1.0).warnings)
+    assert not rumble_and_hiss(reduction=4.5, kept=-1.0).warnings
+
+
+def test_a_bin_of_rounding_errors_has_no_weight():
+    """A low-pass filter leaves 1e-12 of the power in the second bin, where the mask gain is 1."""
+    model, silent = FixedGains([0.1, 1.0], [0.3, 0.0]), 1e-6
+    diagnostics = diagnose(model, constant_spectrograms([2.0, 30 * silent], [1.0, silent]))
+    assert diagnostics.reduction == pytest.approx(20.0, abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_rows_and_tables_are_written_and_read(tmp_path):
     write_protocol(tmp_path, {"environment": environment(), "settings": {"seed": 3}, "summary": summary, "rows": rows})
     text = (tmp_path / "protocol.md").read_text()
     assert "seed 3" in text and "chosen on the other half: gate for half 0 and wiener for half 1" in text
-    assert "| lost where noise-only audio is 6 dB too quiet | +0.5 [+0.5, +0.5]; 0 below the input |" in text
+    assert "| loss if the noise-only audio is 6 dB too quiet | +0.5 [+0.5, +0.5]; 0 below the input |" in text
     assert (tmp_path / "protocol.png").stat().st_size > 10_000
     assert crossfit.summarise(read_protocol(tmp_path / "protocol.csv"), ["field"]) == summary
 

@@ -5,7 +5,7 @@ import pytest
 
 from partae_fast.audio.resample import resample
 from partae_fast.errors import UserError
-from partae_fast.evaluation.scenes import Scene, scenes_of
+from partae_fast.evaluation.scenes import Scene, loudest, scenes_of
 from partae_fast.metrics import band
 
 from .conftest import RATE, hiss, song, write
@@ -62,6 +62,34 @@ def test_every_clean_file_is_combined_with_every_noise(folder):
     assert len(scenes[1].song) == 3 * RATE  # song a is shorter than the noise for the mixture
     np.testing.assert_array_equal(scenes[1].noise_only, b_in_wind.noise_only)
     np.testing.assert_array_equal(scenes[0].noise, resample(hiss(5.0, 2, 12000), 12000, RATE)[: 3 * RATE])
+
+
+def test_a_song_that_is_longer_than_its_noise_is_cut_to_its_loudest_stretch(folder, caplog):
+    silence = np.zeros(5 * RATE, np.float32)
+    late = np.concatenate([silence, song(2.0), silence])
+    write(folder / "clean" / "a.wav", late)
+    write(folder / "noise" / "wind.wav", hiss(2.0, 1))  # 1.2 s of it are for the mixture
+    with caplog.at_level("INFO", "partae_fast"):
+        scene = scenes_of(folder)[1]
+    assert scene.name == "a, wind" and len(scene.song) == len(scene.noise) == round(1.2 * RATE)
+    energy = np.convolve(np.square(late, dtype=np.float64), np.ones(len(scene.song)), "valid")
+    assert np.square(scene.song, dtype=np.float64).sum() == pytest.approx(energy.max())
+    first = loudest(late, len(scene.song))
+    assert first > 4.9 * RATE
+    np.testing.assert_array_equal(scene.song, late[first : first + len(scene.song)])
+    assert f"a, wind: the song is cut to 1.20 s from {first / RATE:.2f} s on" in caplog.messages
+
+
+def test_the_loudest_stretch_is_the_first_of_equal_ones():
+    assert loudest(np.ones(10, np.float32), 3) == 0
+    assert loudest(np.float32([0, 0, 1, 0, 2, 0]), 2) == 3
+    assert loudest(np.float32([1, 2, 3]), 3) == 0
+
+
+def test_noise_that_is_too_short_for_a_mixture_is_refused(folder):
+    write(folder / "noise" / "wind.wav", hiss(0.8, 1))
+    with pytest.raises(UserError, match=r"wind\.wav: leaves 0\.48 s of noise for a mixture, and it takes 0\.5 s; give"):
+        scenes_of(folder)
 
 
 def test_default_band_contains_most_of_the_song_and_ends_at_half_the_noise_rate(folder):

@@ -124,7 +124,11 @@ _RULES = Rules(signal_labels=("a", "1"), noise_labels=("nocall", ""), min_noise=
 
 
 _SUFFIXES: dict[str, str] = dict(
-    zip(annotations.FORMATS, (".TextGrid", ".xml", ".not.mat", ".mat", ".phn"), strict=True)
+    zip(
+        ("textgrid", "elan", *annotations.FORMATS),
+        (".TextGrid", ".eaf", ".xml", ".not.mat", ".mat", ".phn"),
+        strict=True,
+    )
 )
 _FOREIGN = _SUFFIXES if importlib.util.find_spec("crowsetta") else {}
 

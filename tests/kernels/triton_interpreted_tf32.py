@@ -13,6 +13,8 @@ from partae_fast.kernels import implementation
 from partae_fast.kernels._triton.common import launch, product, tl, to_tf32, triton
 from partae_fast.kernels.tf32 import tf32
 
+from .train_steps import triton_interpreted as steps
+
 KEPT = np.uint32(0xFFFFE000)  # the bits of a float32 that a tensor core reads in TF32
 
 
@@ -52,6 +54,15 @@ def test_ops_are_accurate_in_tf32(op, op_pass):
             if case.name not in skipped:
                 errors = getattr(checks, op_pass)(case, module, torch.float32, device, tolerance, False)
                 assert max(errors.values()) <= tolerance, (case.name, errors)
+
+
+def test_training_steps_are_accurate_in_tf32():
+    """Truncated operands would make all activations smaller: an error of 5e-4 in the loss."""
+    problem = steps.Problem(2, 12, 8, 20, 3, 1, rule="sgd")
+    run = problem.run()
+    with tf32(True):
+        losses = steps.triton.train_steps([run], steps.FIRST, 1)
+    steps.agree("loss", losses[0], np.array(problem.truth(1)[1]), 5e-5)
 
 
 @triton.jit

@@ -9,14 +9,6 @@ from partae_fast.labels import Event, annotations, read_labels
 
 from .common import write_file
 
-TEXT_GRID = (
-    'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 2\ntiers? <exists>\nsize = 1\nitem []:\n'
-    '    item [1]:\n        class = "IntervalTier"\n        name = "calls"\n        xmin = 0\n        xmax = 2\n'
-    "        intervals: size = 3\n        intervals [1]:\n            xmin = 0\n            xmax = 0.51234\n"
-    '            text = ""\n        intervals [2]:\n            xmin = 0.51234\n            xmax = 1\n'
-    '            text = "b"\n'
-    '        intervals [3]:\n            xmin = 1\n            xmax = 2\n            text = "sil"\n'
-)
 SEQUENCES = (
     '<?xml version="1.0"?><Sequences><NumSequence>1</NumSequence><Sequence><WaveFileName>0.wav</WaveFileName>'
     "<Position>1000</Position><Length>5000</Length><NumNote>1</NumNote><Note><Position>10</Position><Length>20</Length>"
@@ -27,14 +19,6 @@ SEQUENCES = (
 def test_crowsetta_has_all_listed_formats():
     crowsetta = pytest.importorskip("crowsetta", reason="crowsetta is not installed (extra annotations)")
     assert {*annotations.FORMATS} <= {*crowsetta.formats.as_list()}
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_text_grid_is_read(tmp_path, encoding):
-    pytest.importorskip("crowsetta", reason="crowsetta is not installed (extra annotations)")
-    table = read_labels(write_file(tmp_path, TEXT_GRID.encode(encoding), "a.TextGrid"))
-    assert (table.format, table.samples) == ("textgrid", False)
-    assert [row.event for row in table.rows] == [Event(0.51234, 1, "b"), Event(1, 2, "sil")]
 
 
 def test_formats_with_times_in_samples_are_read(tmp_path):
@@ -50,8 +34,6 @@ def test_formats_with_times_in_samples_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        (TEXT_GRID[:200], "a.TextGrid"),
-        (TEXT_GRID, "a.txt"),
         (SEQUENCES[:-30], "Annotation.xml"),
         (b"MATLAB 5.0 MAT-file, and no more", "a.not.mat"),
         (b"MATLAB 5.0 MAT-file, and no more", "a.mat"),
@@ -69,4 +51,4 @@ def test_an_error_of_crowsetta_is_refused_in_one_line(tmp_path, content, name):
 def test_the_error_without_crowsetta_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "crowsetta", None)
     with pytest.raises(UserError, match=r"not installed; pip install 'partae-fast\[annotations\]'"):
-        read_labels(write_file(tmp_path, TEXT_GRID, "a.TextGrid"))
+        read_labels(write_file(tmp_path, SEQUENCES, "Annotation.xml"))

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from partae_fast.errors import UserError
-from partae_fast.labels import Event, read_audacity
+from partae_fast.labels import Event, read_audacity, read_labels
 
 from .common import write_file
 
@@ -85,3 +85,10 @@ def test_a_file_that_is_not_a_text_file_is_refused(tmp_path, make, message):
 def test_birdnets_confidence_is_not_part_of_the_label(tmp_path):
     text = "3.0\t6.0\tTurdus merula, Common Blackbird\t0.8123\n"
     assert read_audacity(write_file(tmp_path, text)) == [Event(3, 6, "Turdus merula, Common Blackbird")]
+
+
+def test_a_label_that_is_a_number_is_no_confidence(tmp_path):
+    for text, label in (("0.0\t0.5\t0.9\n", "0.9"), ("0.0\t0.5\n", ""), ("0.0\t1\ta\t0.9\n1\t2\n", "a")):
+        table = read_labels(write_file(tmp_path, text))
+        assert table.rows[0].event.label == label
+        assert table.format == ("birdnet" if label == "a" else "audacity")

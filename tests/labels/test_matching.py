@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from partae_fast.errors import UserError
-from partae_fast.labels import Event, Recording, match_recordings, matching
+from partae_fast.labels import Event, Recording, Timeline, match_recordings, matching
 
 from .common import write_file
 
@@ -144,3 +144,42 @@ def test_samples_are_converted_to_seconds_at_the_rate_of_the_recording(tmp_path)
     pytest.importorskip("crowsetta", reason="crowsetta is not installed (extra annotations)")
     path = write_file(tmp_path, "0 800 h#\n800 1600 sh\n", "a.phn")
     assert match_recordings(path, RECORDINGS) == {Path("a.wav"): [Event(0, 0.1, "h#"), Event(0.1, 0.2, "sh")]}
+
+
+COMPOSED, DECOMPOSED = "sittelle \xe9t\xe9.wav", "sittelle e\u0301te\u0301.wav"
+
+
+@pytest.mark.parametrize(("name", "file"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+def test_composed_and_decomposed_names_are_equal(tmp_path, name, file):
+    """macOS and some disks decompose the characters of names of files, which tables have composed."""
+    path = write_file(tmp_path, f"file,start,end\nfor\xeat/{name},1,2\n")
+    recordings = [tmp_path / "fore\u0302t" / file, tmp_path / "x" / file]
+    assert match_recordings(path, recordings) == {recordings[0]: [Event(1, 2)]}
+    track = write_file(tmp_path, PLAIN, f"{name[:-4]}.txt")
+    assert [*match_recordings(track, [tmp_path / file, tmp_path / "b.wav"])] == [tmp_path / file]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "0.0\t3.0\tTurdus merula, Blackbird\t0.81\n9.0\t12.0\tTurdus merula, Blackbird\t0.9213\n",
+        "Start (s),End (s),Scientific name,Common name,Confidence,File\n0.0,3.0,T,B,0.8,a.wav\n"
+        "9.0,12.0,T,B,0.9,a.wav\n",
+    ],
+    ids=["track", "csv"],
+)
+def test_the_last_window_of_birdnet_is_cut_at_the_end_with_a_warning(tmp_path, caplog, content):
+    path = write_file(tmp_path, content)
+    events = match_recordings(path, [Recording("a.wav", 10.0, 8000)])[Path("a.wav")]
+    assert [(event.start, event.end) for event in events] == [(0, 3), (9, 10)]
+    assert f"{path}: 1 detections in the last window pass the end of their recording and are cut there" in caplog.text
+    caplog.clear()
+    match_recordings(path, [Recording("a.wav", 12.0, 8000)])
+    assert "last window" not in caplog.text
+
+
+def test_a_track_of_birdnet_that_passes_the_end_by_more_than_a_window_is_not_cut(tmp_path):
+    path = write_file(tmp_path, "0.0\t3.0\ta\t0.81\n30.0\t33.0\ta\t0.9\n")
+    events = match_recordings(path, [Recording("a.wav", 10.0, 8000)])[Path("a.wav")]
+    with pytest.raises(UserError, match=r"a label ends at 33\.000 s and the recording at 10\.000 s"):
+        Timeline.from_events(events, 10.0)

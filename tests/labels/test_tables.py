@@ -1,9 +1,11 @@
 """Tables: the rows of every layout, encoding and line ending, and the error for each malformed table."""
 
+import time
+
 import pytest
 
 from partae_fast.errors import UserError
-from partae_fast.labels import Event, read_labels
+from partae_fast.labels import Event, audacity, read_labels, tables
 
 from .common import write_file
 
@@ -38,6 +40,18 @@ GOOD = {
         "INDIR,FOLDER,IN FILE,OFFSET,DURATION,MANUAL ID\n/d/,s,x.wav,1.5,0.75,\n",
         "csv",
         [("/d/s/x.wav", 1.5, 2.25)],
+    ),
+    "kaleidoscope, clusters": (
+        "INDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,Fmin,DATE,TOP1MATCH,TOP1DIST,MANUAL ID\n"
+        "/d/,s,x.wav,0,1.5,0.75,2000,2024-05-01,c1,0.2,wren\n/d/,s,x.wav,1,3.5,0.5,2000,2024-05-01,c2,0.2,\n",
+        "csv",
+        [("/d/s/x.wav", 1.5, 2.25, "wren", None, None, 1), ("/d/s/x.wav", 3.5, 4, "c2", None, None, 2)],
+    ),
+    "kaleidoscope, bats": (
+        "INDIR,OUTDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,AUTO ID*,PULSES,MANUAL ID*\n"
+        "D:\\bats\\,,s,x.wav,0,0,5.0,PIPPIP,7,\n",
+        "csv",
+        [("D:\\bats/s/x.wav", 0, 5, "PIPPIP", None, None, 1)],
     ),
     "raven": (
         f"{RAVEN}\r\n1\tSpectrogram 1\t2\t1.5\t2.25\t100\t900\r\n",
@@ -108,7 +122,7 @@ GOOD = {
 
 
 def rows_of(table):
-    return [(row.recording, *(vars(row.event).values() if row.event else ())) for row in table.rows]
+    return [(row.recording, *(row.event or ())) for row in table.rows]
 
 
 def padded(row):
@@ -187,7 +201,22 @@ BAD = {
     "a quote that is not closed": (
         f'start,end\n1,"{"2" * 200_000}\n',
         "csv",
-        ", line 1: a field below is too long, or",
+        ", line 2: a double quote is not closed, or a field has more than 131072 characters; correct it",
+    ),
+    "a quote that is not closed, to the end of the file": (
+        'start,end,label\n1,2,a\n3,4,"b\n5,6,c\n7,8,d\n',
+        None,
+        ", line 3: a double quote is not closed, so the row runs on to line 6; close it",
+    ),
+    "a quote that the next label closes": (
+        'file,start,end,label\nx.wav,1,2,"a\nx.wav,3,4,"b"\nx.wav,5,6,c\n',
+        None,
+        ", line 2: a double quote is not closed, so the row runs on to line 3; close it",
+    ),
+    "a fault below a field of several lines": (
+        'start,end,label\n1,2,"a\n\nb"\n\n3,x,c\n',
+        None,
+        ", line 6: the end time in seconds is 'x'",
     ),
     "csv as a track": (
         f"{CSV}x.wav,1,2,,,,\n",
@@ -234,6 +263,11 @@ BAD = {
         ", line 2: a frequency in Hz is inf; it must be a finite number",
     ),
     "channel 0": (f"{CSV}x.wav,1,2,,,0,\n", None, ", line 2: the channel is 0; it must be a whole number from 1"),
+    "kaleidoscope, channel -1": (
+        "IN FILE,CHANNEL,OFFSET,DURATION\nx.wav,-1,0,1\n",
+        None,
+        ", line 2: the channel is -1; it must be a whole number from 0 to 1023",
+    ),
     "channel 1.5": (f"{CSV}x.wav,1,2,,,1.5,\n", None, ", line 2: the channel is 1.5; it must be"),
     "too many fields": (
         f"{CSV}x.wav,1,2,,,,a,b\n",
@@ -245,7 +279,11 @@ BAD = {
         None,
         ", line 2: the label is from -5 to -2 s",
     ),
-    "a field too long": (f"start,end,label\n1,2,{'x' * 200_000}\n", None, ", line 1: a field below is too long"),
+    "a field too long": (
+        f"start,end,label\n1,2,{'x' * 200_000}\n",
+        None,
+        ", line 2: a double quote is not closed, or a field",
+    ),
 }
 
 
@@ -263,3 +301,46 @@ def test_a_raven_table_of_a_field_recording_is_read(shared_data):
     assert table.format == "raven" and len(table.rows) == 10
     assert table.rows[1].event == Event(3.182493230999995, 4.542066620999975, "EATO", 3030.8, 6196.3, 1)
     assert {row.event.label for row in table.rows} == {"WOTH", "EATO", "LOWA", ""}
+
+
+ROWS = 40_000
+MANY = {
+    "audacity": "".join(f"{i / 2:.3f}\t{i / 2 + 0.3:.3f}\twren {i % 5}\n" for i in range(ROWS)),
+    "audacity, extended": "".join(f"{i}.0\t{i}.5\twren\n\\\t2000.0\t{3000 + i % 9}\n" for i in range(ROWS)),
+    "csv": "file,start,end,label,low,high\n"
+    + "".join(f"s/{i % 9}.wav,{i}.0,{i}.5,wren,2000.5,{3000 + i % 7}\n" for i in range(ROWS)),
+    "csv, blank frequencies": "start;end;low;high;channel\n"
+    + "".join(f"{i}.0;{i}.5;{2000 * (i % 2) or ''};;{i % 2 + 1}\n" for i in range(ROWS)),
+    "raven": f"{RAVEN}\tSpecies\n"
+    + "".join(f"{i}\tSpectrogram 1\t1\t{i}.0\t{i}.5\t2000.5\t{3000 + i % 7}\twren\n" for i in range(ROWS)),
+    "birdnet": "Start (s),End (s),Scientific name,Common name,Confidence,File\n"
+    + "".join(
+        f"{3 * i}.0,{3 * i + 3}.0,T t,{'nocall' if i % 99 == 7 else 'wren'},0.8,/d/{i % 9}.wav\n" for i in range(ROWS)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_a_long_table_is_read_column_by_column(tmp_path, monkeypatch, name):
+    """The rows are those of the reader of single rows, in a fraction of its time: 3 s for a million rows, not 31 s."""
+    path = write_file(tmp_path, MANY[name])
+    started = time.process_time()
+    table = read_labels(path)
+    seconds = time.process_time() - started
+    assert len(table.rows) == ROWS and seconds < 1.0
+
+    def refuse(*arguments):
+        raise ValueError
+
+    monkeypatch.setattr(tables, "_rows_by_column", refuse)
+    monkeypatch.setattr(audacity, "_events", refuse)
+    assert read_labels(path).rows == table.rows
+
+
+def test_a_fault_in_a_long_table_is_reported_with_its_line(tmp_path):
+    path = write_file(tmp_path, MANY["csv"] + "s/1.wav,5,x,wren,,\n")
+    with pytest.raises(UserError, match=f"line {ROWS + 2}: the end time in seconds is 'x'"):
+        read_labels(path)
+    path = write_file(tmp_path, MANY["audacity, extended"] + "\n\\\t1\t2\n")
+    with pytest.raises(UserError, match=f"line {2 * ROWS + 2}: a frequency line must follow"):
+        read_labels(path)

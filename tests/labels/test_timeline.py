@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from partae_fast.audio import Spectrogram
 from partae_fast.errors import UserError
-from partae_fast.labels import Event, Rules, Timeline, band, cut, read_audacity, require_channels
+from partae_fast.labels import Event, Rules, Timeline, band, cut, read_audacity, require_channels, warn_of_overrun
 
 
 def test_a_recording_without_events_is_noise_only():
@@ -81,6 +81,29 @@ def test_events_beyond_the_end_of_the_recording_are_refused():
     assert Timeline.from_events([Event(8, 10.05)], 10.0).signal == ((7.9, 10.0),)
     with pytest.raises(UserError, match=r"^x.txt: a label ends at 12.000 s and the recording at 10.000 s"):
         Timeline.from_events([Event(1, 2), Event(11, 12)], 10.0, name="x.txt")
+
+
+def test_a_label_that_passes_the_end_a_little_is_cut_or_refused():
+    events = [Event(8, 10.15), Event(10.12, 10.2)]
+    assert Timeline.from_events(events, 10.0).signal == ((7.9, 10.0),)
+    assert Timeline.from_events([Event(8, 12)], 10.0, Rules(overrun=2.0)).signal == ((7.9, 10.0),)
+    for overrun in (0.0, 0.14):
+        with pytest.raises(
+            UserError, match=r"a label ends at 10\.150 s and the recording at 10\.000 s; pass .* overrun"
+        ):
+            Timeline.from_events(events[:1], 10.0, Rules(overrun=overrun))
+    with pytest.raises(UserError, match="overrun is -1"):
+        Rules(overrun=-1.0)
+
+
+def test_a_label_that_is_cut_at_the_end_gives_a_warning(caplog):
+    warn_of_overrun([Event(1, 2), Event(8, 10.09)], 10.0, Rules(), "x.wav")
+    assert not caplog.records
+    warn_of_overrun([Event(1, 2), Event(8, 10.15), Event(9, 10.3)], 10.0, Rules(), "x.wav")
+    assert "x.wav: labels pass its end at 10.000 s and are cut there: 2 of 3, the last ends at 10.300 s" in caplog.text
+    caplog.clear()
+    warn_of_overrun([Event(8, 12)], 10.0, Rules(), "x.wav")  # is refused
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("guard", [-0.1, float("nan"), float("inf")])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast.models.nmf import DIVERGENCES, factorise, learn, separate
+from partae_fast.models.nmf import DIVERGENCES, KL, activations, factorise, learn, separate
 from partae_fast.reference import nmf as reference
 
 
@@ -70,3 +70,14 @@ def test_arguments_out_of_range_are_rejected():
         learn(torch.rand(3, 4), 0)
     with pytest.raises(pf.UserError, match="bins"):
         separate(torch.rand(3, 4), torch.rand(2, 5), 1)
+
+
+def test_activations_are_the_references_and_independent_of_other_frames(magnitudes):
+    x, dictionary = torch.from_numpy(magnitudes), learn(torch.from_numpy(magnitudes), 3)
+    result = activations(x, dictionary, 30)
+    expected = np.repeat(magnitudes.sum(1, keepdims=True) / 3, 3, axis=1)
+    for _ in range(30):
+        expected, _ = reference.update(magnitudes, expected, dictionary.numpy(), 3, KL)
+    np.testing.assert_allclose(result, expected, rtol=1e-9)
+    np.testing.assert_allclose(activations(x[5:7], dictionary, 30), result[5:7], rtol=1e-9)
+    assert not activations(torch.zeros(2, 8), dictionary.float(), 30).any()

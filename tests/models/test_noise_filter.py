@@ -10,7 +10,7 @@ from partae_fast.denoising.denoise import chunking, denoise_blocks
 from partae_fast.errors import UserError
 from partae_fast.masking.mask import Mask
 from partae_fast.models import ConvDenoisingAutoencoder, FilteredDenoisingAutoencoder, FilterModel
-from partae_fast.models.noise_filter import NoiseFilter
+from partae_fast.models.noise_filter import NOISE_COMPONENTS, NoiseFilter
 
 RATE = 8000
 
@@ -111,6 +111,18 @@ def test_it_is_kept_on_disk_and_in_a_state(noise_filter, kind, tmp_path):
     other = type(model)(**model.config())
     other.load_state_dict(model.state_dict())
     assert np.array_equal(pf.denoise(MIXTURE, RATE, other), pf.denoise(MIXTURE, RATE, model))
+
+
+def test_the_factorisation_separates_noise_that_changes():
+    """A gain that knows the noise's mean only lets its loud moments through."""
+    loud = np.repeat(1.0 + 2.0 * (np.arange(40) % 4 == 3), RATE // 4).astype(np.float32)[: len(SONG)]
+    mixture, noise = SONG + loud * hiss(9.0, 1), np.resize(loud, 4 * RATE) * hiss(4.0, 2)
+    made = NoiseFilter(32)
+    made.learn([mixture], [noise], RATE)
+    factorised = snr(SONG, made.denoised(mixture, RATE))
+    for window in made.windows:
+        getattr(made, f"dictionary_{window}")[:NOISE_COMPONENTS] = 0  # everything is signal
+    assert factorised > snr(SONG, made.denoised(mixture, RATE)) + 0.3
 
 
 def test_noise_only_audio_at_another_level_changes_little():

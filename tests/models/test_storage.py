@@ -12,11 +12,13 @@ from partae_fast import checked_safetensors
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.errors import UserError
 from partae_fast.masking.mask import Mask
-from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
+from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder, storage
 from partae_fast.models.state import tensors_of
 from partae_fast.models.storage import FORMAT, VERSION, describe, load, save
 
 from .small import CLASSES, small_with_settings
+
+RATE = 22050
 
 
 @pytest.fixture
@@ -186,3 +188,41 @@ def test_describe_returns_plain_values(model, path):
     assert contents["tensors"]["w_enc"] == {"shape": [3, 5, 4], "dtype": "float32"}
     assert contents["bytes"] == path.stat().st_size
     assert len(contents["sha256"]) == 64
+
+
+CLAIMS = [
+    ({"spectrogram": {"n_fft": 2**27, "hop": 2**26, "low": 0.0, "high": 4 * RATE / 2**27}}, "n_fft is 1.3421773e.08"),
+    ({"spectrogram": {"n_fft": 2**18, "hop": 64, "low": 0.0, "high": 4 * RATE / 2**18}}, "hop is 64; it must be at"),
+    (
+        {"spectrogram": {"rate": 2**31, "low": 0.0, "high": 4 * 2**24}},
+        "rate is 2.1474836e.09; it must be at most 10000000",
+    ),
+    ({"config": {"pool": 10**9}}, "pool is 1000000000; in this file it must be at most 4096"),
+    ({"config": {"pool": 9**4000}}, "pool is .*; in this file it must be at most 4096"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), CLAIMS)
+def test_a_file_that_claims_much_memory_or_time_is_refused(model, path, changes, message):
+    """A window of 2^27 samples took 8 GB, and the message blamed the recording."""
+    model.spectrogram = Spectrogram(rate=RATE, n_fft=128, hop=64, low=0.0, high=4 * RATE / 128)
+    save(model, path)
+    file = checked_safetensors.read(path)
+    settings = {
+        name: {**value, **changes.get(name, {})} if name in changes else value for name, value in file.settings.items()
+    }
+    checked_safetensors.write(path, FORMAT, VERSION, settings, file.tensors)
+    with pytest.raises(UserError, match=message) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "setting"), [("snmf", "iterations"), ("adaptive_dae", "layers"), ("dae_30", "patch")])
+def test_settings_without_a_tensor_of_their_size_are_bounded(path, name, setting):
+    kind = next(made for made in map(small_with_settings, CLASSES) if storage.identity(made)["kind"] == name)
+    save(kind, path)
+    file = checked_safetensors.read(path)
+    file.settings["config"][setting] = 10**9
+    checked_safetensors.write(path, FORMAT, VERSION, file.settings, file.tensors)
+    with pytest.raises(UserError, match=f"{setting} is 1000000000; in this file it must be at most"):
+        load(path)

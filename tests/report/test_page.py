@@ -166,3 +166,12 @@ def test_a_page_too_large_for_mail_logs_a_warning(report, monkeypatch):
     monkeypatch.setattr(module, "LARGE", 1e5)
     _, _, err = report("song.wav", "--quiet")
     assert "a.html: is" in err and "too large for most mail servers" in err
+
+
+def test_folders_of_recordings_are_accepted(report, here):
+    (here / "june" / "night").mkdir(parents=True)
+    (here / "june" / "a.wav").write_bytes((here / "song.wav").read_bytes())
+    (here / "june" / "night" / "b.wav").write_bytes((here / "song.wav").read_bytes())
+    (here / "june" / "notes.txt").write_text("rain from four")
+    code, page, _ = report("june", "song.wav", "--seconds", "0.5")
+    assert code == 0 and all(name in page.text for name in ("a.wav", "b.wav", "song.wav"))

@@ -60,18 +60,18 @@ def test_field_averages_its_network_with_the_filter():
     recordings, options = [(MIXTURE, RATE)], pf.TrainingOptions(steps=12, progress=False, backend="eager", device="cpu")
     noise = [(hiss(3.0, 1), RATE)]
     field = pf.fit(recordings, noise=noise, options=options)
-    assert isinstance(field, FilteredDenoisingAutoencoder) and field.share == 0.5
+    assert isinstance(field, FilteredDenoisingAutoencoder) and field.share == 0.75
     networks = pf.fit(recordings, noise=noise, settings={"filter_share": 0.0}, options=options)
     assert networks.w_enc.equal(field.w_enc) and networks.mask == field.mask
     parts = [pf.denoise(MIXTURE, RATE, m) for m in (networks, pf.fit(recordings, noise=noise, system="filter"))]
-    np.testing.assert_allclose(pf.denoise(MIXTURE, RATE, field), (parts[0] + parts[1]) / 2, atol=1e-5)
+    np.testing.assert_allclose(pf.denoise(MIXTURE, RATE, field), 0.25 * parts[0] + 0.75 * parts[1], atol=1e-5)
     with pytest.raises(UserError, match="filter_share is 2"):
         pf.fit(recordings, noise=noise, settings={"filter_share": 2.0}, options=options)
 
 
 def test_of_many_recordings_some_are_read(monkeypatch):
     """In an order of the seed, and as many as are enough."""
-    monkeypatch.setattr("partae_fast.systems.filter.MOST", 5 * RATE)
+    monkeypatch.setattr("partae_fast.systems.filter.MAX_SAMPLES", 5 * RATE)
     material = Material([(MIXTURE * (1 + i), RATE) for i in range(6)], [(hiss(3.0, i), RATE) for i in range(6)])
     signal, noise = material.weakly_labelled(RATE, 5 * RATE, seed=1)
     assert len(signal) == 2 and len(noise) == 2

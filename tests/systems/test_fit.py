@@ -74,7 +74,7 @@ def test_default_settings():
         "penalty": 100.0,
         "noise_only": 0.5,
         "batch": 8,
-        "filter_share": 0.5,
+        "filter_share": 0.75,
     }
     assert asdict(field.usual) == {"rate": 22050, "n_fft": 256, "hop": 64, "low": 80.0, "high": 11025.0}
     assert (field.optimizer, field.learning_rate, field.steps, field.match_noise) == ("adam", 2e-3, 2200, True)
@@ -162,6 +162,8 @@ def test_run_is_resumed_from_its_checkpoint(tmp_path):
 CALLS = [Event(1.0, 2.0, "", 2091.0, 13970.0)]
 LOW_CALLS = [Event(1.0, 2.0, "", 500.0, 3000.0)]
 PLAIN = [Event(1.0, 2.0)]
+NARROW = [Event(1.0, 2.0, "", 2000.0, 2900.0)]
+INFRASOUND = [Event(1.0, 2.0, "", 18.0, 28.0)]
 GRIDS = [
     ([(44100, None)], {}, (22050, 128, 64, 1700.0, 7200.0)),
     ([(44100, PLAIN)], {}, (22050, 128, 64, 1700.0, 7200.0)),
@@ -179,6 +181,10 @@ GRIDS = [
     ([(44100, None)], {"n_fft": 512}, (22050, 512, 256, 1700.0, 7200.0)),
     ([(44100, None)], {"hop": 32}, (22050, 64, 32, 1700.0, 7200.0)),
     ([(44100, None)], {"n_fft": 512, "hop": 64}, (22050, 512, 64, 1700.0, 7200.0)),
+    ([(44100, NARROW)], {}, (11025, 128, 64, 2000.0, 2900.0)),
+    ([(44100, INFRASOUND)], {}, (86, 128, 64, 18.0, 28.0)),
+    ([(44100, None)], {"low": 2000.0, "high": 2900.0}, (11025, 128, 64, 2000.0, 2900.0)),
+    ([(2000, None)], {}, (5512, 128, 64, 425.0, 1000.0)),
 ]
 
 
@@ -187,6 +193,76 @@ def test_band_and_rate_follow_the_material(sources, asked, expected):
     material = [Source(f"recording {i}", "", rate, events) for i, (rate, events) in enumerate(sources)]
     grid = spectrogram_for(material, PAPER.usual, AskedSpectrogram(**asked))
     assert (grid.rate, grid.n_fft, grid.hop, grid.low, grid.high) == expected
+
+
+@pytest.mark.parametrize(
+    ("rate", "low", "spacing"), [(8000, 80.0, 86.13), (4000, 40.0, 43.07), (1000, 10.0, 10.77), (250, 2.5, 2.69)]
+)
+def test_the_default_band_follows_the_rate_downwards(rate, low, spacing):
+    grid = spectrogram_for([Source("a", "", rate)], FieldSettings.usual, AskedSpectrogram())
+    assert (grid.low, grid.high, grid.n_fft, grid.hop) == (low, rate / 2, 256, 64) and grid.bins >= 31
+    assert grid.rate / grid.n_fft == pytest.approx(spacing, rel=0.01)
+
+
+def test_calls_of_18_to_28_hz_at_250_hz_are_kept():
+    """The default band had one bin here, and nothing was said."""
+    t = np.arange(250 * 120) / 250
+    noise = hiss(120, 1, 250)
+    calls = 0.2 * np.sin(2 * np.pi * 23 * t) * (t % 20 < 6)
+    model = fit([(noise + calls, 250)], [(hiss(120, 2, 250), 250)], system="filter")
+    signal = pf.denoise((noise + calls).astype(np.float32), 250, model)
+    inside = np.flatnonzero(t % 20 < 6)
+    assert np.mean(signal[inside] * calls[inside]) > 0.8 * np.mean(calls[inside] ** 2)
+    assert np.std(signal[t % 20 > 8]) < 0.5 * np.std(noise)
+
+
+@pytest.mark.parametrize(
+    ("sources", "asked", "message"),
+    [
+        ([(44100, PLAIN)], {"low": 5000.0, "high": 5020.0}, "the band from 5000 to 5020 Hz has 4 bins, 5.38 Hz apart"),
+        ([(44100, [Event(1.0, 2.0, "", 3000.0, 3000.0)])], {}, "no bin lies from 3000 to 3000 Hz"),
+        ([(44100, PLAIN)], {"bins": 7}, "has 7 bins, 172 Hz apart, and a model needs 8; choose a wider band with low"),
+        ([(44100, PLAIN)], {"rate": 22050, "n_fft": 24, "hop": 12}, "has 6 bins"),
+    ],
+)
+def test_a_band_of_few_bins_is_refused(sources, asked, message):
+    material = [Source("a", "", rate, events) for rate, events in sources]
+    with pytest.raises(UserError, match=message):
+        spectrogram_for(material, PAPER.usual, AskedSpectrogram(**asked))
+
+
+@pytest.mark.parametrize(
+    ("rates", "labels", "message"),
+    [
+        (
+            [22050, 8000, 44100],
+            None,
+            "the band of all recordings ends at 4000 Hz instead of 11025 Hz because of recording 1 at 8000 Hz, and "
+            "sound above it will be removed: leave that out, or keep the band with low and high (--low, --high)",
+        ),
+        (
+            [44100, 8000, 8000, 8000],
+            None,
+            "the band of all recordings ends at 4000 Hz instead of 11025 Hz because of recording 1 and 2 more at 8000",
+        ),
+        ([44100, 24000], CALLS, "ends at 12000 Hz instead of 13970 Hz because of recording 1 at 24000 Hz"),
+        ([16000, 8000], None, "ends at 4000 Hz instead of 8000 Hz because of recording 1 at 8000 Hz"),
+        ([22000, 22000], None, "the band would end at 11025 Hz and is cut at half the rate, 11000 Hz"),
+        ([22050, 22000], None, "the band would end at 11025 Hz and is cut at half the rate, 11000 Hz"),
+    ],
+)
+def test_recordings_that_cut_the_band_of_all_are_named(caplog, rates, labels, message):
+    sources = [Source(f"recording {i}", "", rate, None if i else labels) for i, rate in enumerate(rates)]
+    spectrogram_for(sources, FieldSettings.usual, AskedSpectrogram())
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1 and message in warnings[0]
+
+
+def test_a_band_that_the_caller_keeps_names_the_recordings_that_are_silent_in_it(caplog):
+    sources = [Source("new.wav", "", 44100), Source("old.wav", "", 8000)]
+    grid = spectrogram_for(sources, FieldSettings.usual, AskedSpectrogram(high=11025.0))
+    assert grid.high == 11025.0
+    assert "the band ends at 11025 Hz, and old.wav at 8000 Hz ends at 4000" in caplog.text
 
 
 @pytest.mark.parametrize(("bins", "rate"), [(40, 22050), (70, 44100)])

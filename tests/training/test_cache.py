@@ -1,17 +1,22 @@
 """Spectrograms on disk: equal to those in memory, computed once, and again if damaged or out of date."""
 
+import gc
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from partae_fast.audio import files
 from partae_fast.audio.resample import resample
 from partae_fast.audio.spectrogram import Spectrogram
 from partae_fast.errors import UserError
+from partae_fast.training import spectrograms
 from partae_fast.training.cache import Cache, magnitudes_of
 from partae_fast.training.stored import Stored, excerpt, parts
+from tests.calls import fit
 
 SPECTROGRAM = Spectrogram(rate=8000, n_fft=64, hop=16, low=200.0, high=3000.0)
 
@@ -167,3 +172,43 @@ def test_what_the_file_says_can_be_read_by_others(cached):
     length = int.from_bytes(content[-16:-8], "little")
     about = json.loads(content[-16 - length : -16])
     assert about["recording"] == os.path.realpath(path) and about["spectrogram"]["n_fft"] == 64
+
+
+def test_large_recordings_are_stored_in_a_temporary_cache(tmp_path, monkeypatch, caplog):
+    """A FLAC file of 3.3 MB with 5.8 h of audio took 12 GB."""
+    for name, seed in (("song.wav", 0), ("noise.wav", 1)):
+        files.write(tmp_path / name, sound(20, seed, 22050, 2), 22050)
+    (tmp_path / "models").mkdir()
+    arguments = {
+        "recordings": [tmp_path / "song.wav"],
+        "noise": [tmp_path / "noise.wav"],
+        "system": "stowell2015",
+        "steps": 3,
+        "backend": "eager",
+        "progress": False,
+        "checkpoint": tmp_path / "models" / "m.checkpoint",
+        "overwrite": True,
+    }
+    expected = fit(**arguments, cache=tmp_path / "cache")
+    monkeypatch.setattr(spectrograms, "IN_MEMORY", 80 * 344.5 * 32 * 4 - 1e4)
+    with caplog.at_level("INFO", "partae_fast"):
+        model = fit(**arguments)
+    assert f"they are stored in {tmp_path}/models/.partae-spectrograms-" in caplog.text
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
+    gc.collect()
+    assert not list((tmp_path / "models").glob(".partae-spectrograms-*"))
+    monkeypatch.setattr(spectrograms, "IN_MEMORY", 80 * 344.6 * 32 * 4 + 1e4)
+    caplog.clear()
+    fit(**arguments)
+    assert "they are stored" not in caplog.text
+
+
+def test_a_disk_without_space_for_large_spectrograms_is_named(tmp_path, monkeypatch):
+    files.write(tmp_path / "song.wav", sound(2), 8000)
+    monkeypatch.setattr(spectrograms, "IN_MEMORY", 0)
+    monkeypatch.setattr(spectrograms.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(
+        UserError, match=r"take 0.0 GB, and .* has 0.0 GB left; give a folder on a larger disk with cache"
+    ):
+        fit([tmp_path / "song.wav"], [(sound(2, 1), 8000)], system="stowell2015", steps=1)
+    assert not list(tmp_path.glob(".partae*"))

@@ -13,7 +13,7 @@ from ...atomic import remove_abandoned
 from ...audio.files import PathLike
 from ...errors import UserError
 from ..denoise import denoise_blocks
-from .jobs import BatchSettings, Job, Outcome, load_model, run_job
+from .jobs import BatchSettings, Job, Outcome, job_figure_path, load_model, run_job
 from .journal import NAME, Journal
 from .listing import list_jobs
 from .progress import Progress, progress_of
@@ -75,7 +75,7 @@ def denoise_folder(
         part, reduction: see `denoise`.
         clipping, figure: see `denoise_file`.
         overwrite: replace files in `out` that no run wrote, that were changed, or that belong to another recording.
-            Without it these recordings fail.
+            Without it these recordings fail. A symbolic link in `out` is never written through.
         jobs: number of processes, each of which denoises one recording at a time with its share of PyTorch's threads.
             None uses this process, or one process for each of several GPUs. Processes are spawned, so a script must
             make the call under `if __name__ == "__main__"`.
@@ -83,7 +83,7 @@ def denoise_folder(
             over the GPUs.
         scheduler: address of a Dask cluster to use instead of this machine. All files must have the same paths on its
             workers. `jobs` must be None.
-        progress: show a progress bar; None shows it if stderr is a terminal.
+        progress: show a progress bar; None shows it in a terminal or a notebook, and elsewhere logs a line every 30 s.
         outcome_callback: called with each outcome.
 
     Raises UserError if the settings, the model or `out` cannot be used, and if another process denoises into `out`.
@@ -115,7 +115,9 @@ def denoise_folder(
 
             def begin_jobs() -> Iterator[Job]:
                 for job in pending:
-                    obstacle = None if overwrite else journal.obstacle(job, settings)
+                    obstacle = _link_obstacle(job, settings, Path(out))
+                    if not obstacle and not overwrite:
+                        obstacle = journal.obstacle(job, settings)
                     if obstacle:
                         outcome = Outcome(job, reason=obstacle)
                         bar.end(outcome)
@@ -170,6 +172,16 @@ def _remove_partial_files(journal: Journal, jobs: Sequence[Job]) -> None:
     """Remove the partial files of runs that were killed."""
     for folder in {job.target.parent for job in jobs if journal.interrupted(job)}:
         remove_abandoned(folder)
+
+
+def _link_obstacle(job: Job, settings: BatchSettings, out: Path) -> str | None:
+    """Return a message if an output is a symbolic link or in a linked folder, below `out`; else None."""
+    for path in (job.target, job_figure_path(job, settings)):
+        while path is not None and path not in (out, path.parent):
+            if path.is_symlink():
+                return f"{path}: is a symbolic link, and outputs are written to {out} alone; remove it"
+            path = path.parent
+    return None
 
 
 def _run_jobs(

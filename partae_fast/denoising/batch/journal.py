@@ -5,11 +5,12 @@ import json
 import logging
 import os
 import platform
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...errors import UserError
 from ...file_lock import only_writer
@@ -24,11 +25,13 @@ NAME, VERSION = "partae-journal.jsonl", 1
 class _Output:
     """An output that partae has written, or started to write: its input, and its size and time of change.
 
-    `written` is None if the end of the writing is not in the journal.
+    `written` is None if the end of the writing is not in the journal; `replaced` is then the size and time of change of
+    the file that was there before.
     """
 
     input: str
     written: tuple[int, int] | None
+    replaced: tuple[int, int] | None = None
 
 
 class Journal:
@@ -38,7 +41,7 @@ class Journal:
     Its lines are:
 
         {"event": "run", "version": 1, "process", "machine", "program", "time"}
-        {"event": "begun", "output", "input", "time"}
+        {"event": "begun", "output", "input", "replaced", "time"}
         {"event": "done", "output", "input", "size", "mtime_ns", "model", "settings", "seconds", "written", "notes",
          "time"}
         {"event": "failed", "output", "input", "size", "mtime_ns", "model", "settings", "reason", "notes", "time"}
@@ -46,14 +49,19 @@ class Journal:
 
     "output" is relative to the folder and "input" absolute; "size" and "mtime_ns" are the input's, "model" is the
     SHA-256 of the model, "seconds" is the duration of the audio, and "written" is the size and mtime_ns of the output.
-    A job that is "refused" has not begun.
+    "replaced" is the size and mtime_ns of the output before the job, or null if there was none. A job that is "refused"
+    has not begun.
+
+    A file in the folder is replaced only if it is one that the journal describes: a "begun" line without "done" does
+    for a file that has the input's time of change, as complete outputs have, or the size and time in "replaced".
 
     A "begun" line is flushed to the disk (fsync) before the output is created. Every file that partae writes is
     therefore in the journal, even after a power cut, and is not confused with a file of the user. A power cut may lose
     the last "done" lines, whose recordings are then denoised again; a killed process loses no lines. A truncated line
     is ignored.
 
-    Raises UserError if another process has the journal open, and if it cannot be read or written.
+    Raises UserError if another process has the journal open, if it cannot be read or written, and if it is a symbolic
+    link or not a regular file.
     """
 
     def __init__(self, folder: Path):
@@ -64,7 +72,7 @@ class Journal:
         self._previous: dict[str, _Output | None] = {}  # outputs before the jobs that have begun
         with contextlib.ExitStack() as stack:
             with self._errors_as_user_errors():
-                self._file = stack.enter_context(open(self.path, "a+b"))
+                self._file = stack.enter_context(open_regular(self.path))
             stack.enter_context(only_writer(self.path, self._lock_message))
             with self._errors_as_user_errors():
                 self._read()
@@ -119,13 +127,18 @@ class Journal:
             return None
         if output.input != _absolute(job.source):
             return f"{job.target}: was denoised from {output.input}, not from {job.source}; {remedy}"
-        if output.written not in (None, _state(job.target)):
+        state = _state(job.target)
+        if output.written is None and state != output.replaced and state[1] != job.mtime_ns:
+            return f"{job.target}: exists, and the journal does not say that partae wrote it; {remedy}"
+        if output.written not in (None, state):
             return f"{job.target}: was changed since it was written; {remedy}"
         return None
 
     def begin(self, job: Job) -> None:
         """Record that a job begins, and flush the line to the disk."""
-        self._append({"event": "begun", "output": self._name(job), "input": _absolute(job.source)}, flush=True)
+        replaced = _state(job.target) if job.target.exists() else None
+        line = {"event": "begun", "output": self._name(job), "input": _absolute(job.source), "replaced": replaced}
+        self._append(line, flush=True)
 
     def end(self, outcome: Outcome, settings: BatchSettings) -> None:
         """Record the outcome of a job that has begun."""
@@ -188,7 +201,8 @@ class Journal:
         event, name = line["event"], line.get("output", "")
         if event == "begun":
             self._previous[name] = self._outputs.get(name)
-            self._outputs[name] = _Output(line["input"], None)
+            replaced = line.get("replaced")
+            self._outputs[name] = _Output(line["input"], None, None if replaced is None else (replaced[0], replaced[1]))
         elif event == "done":
             size, mtime_ns = line["written"]
             self._outputs[name] = _Output(line["input"], (size, mtime_ns))
@@ -227,6 +241,21 @@ class Journal:
 
 def _absolute(path: Path) -> str:
     return os.path.abspath(path)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read it and to append to it; create it if it does not exist.
+
+    Raises UserError if it is a symbolic link, which may lead anywhere, or not a regular file.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if path.is_symlink():
+        raise UserError(f"{path}: is a symbolic link; remove it, or choose another folder")
+    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path}: is not a regular file; remove it, or choose another folder")
+    return open(descriptor, "a+b")
 
 
 def _state(path: Path) -> tuple[int, int]:

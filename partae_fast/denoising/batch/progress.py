@@ -2,21 +2,22 @@
 
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...progress import Lines, bar, is_shown
 from .jobs import Job, Outcome
 
 
 class Progress:
-    """Progress of a list of jobs, not displayed.
+    """Progress of a list of jobs, without a bar: a line is logged every 30 s, unless `progress` is False.
 
     It is measured in bytes, because durations are unknown until the recordings are opened.
     """
 
-    def __init__(self, jobs: Sequence[Job]):
+    def __init__(self, jobs: Sequence[Job], progress: bool | None = False):
+        self._lines = Lines(progress)
         self._count, self._bytes = len(jobs), sum(job.size for job in jobs)
         self._ended, self._bytes_ended, self._seconds = 0, 0, 0.0
         self._running: dict[Path, float] = {}  # bytes done of each running job, by its target
@@ -24,6 +25,7 @@ class Progress:
     def update(self, job: Job, share: float) -> None:
         """Record that `share` of the job, 0 .. 1, is done."""
         self._running[job.target] = share * job.size
+        self._show()
 
     def end(self, outcome: Outcome) -> None:
         """Record that a job has ended."""
@@ -31,6 +33,7 @@ class Progress:
         self._ended += 1
         self._bytes_ended += outcome.job.size
         self._seconds += outcome.seconds
+        self._show()
 
     @property
     def bytes_done(self) -> float:
@@ -45,6 +48,9 @@ class Progress:
             text += f", {hours_per_byte * self.bytes_done:.2f} of about {hours_per_byte * self._bytes:.2f} h"
         return text
 
+    def _show(self) -> None:
+        self._lines.show(self.text, self.bytes_done / self._bytes if self._bytes else 0.0)
+
 
 class _Bar(Progress):
     """Progress displayed as a tqdm bar."""
@@ -53,38 +59,24 @@ class _Bar(Progress):
         super().__init__(jobs)
         self._bar = bar
 
-    def update(self, job: Job, share: float) -> None:
-        super().update(job, share)
-        self._show()
-
-    def end(self, outcome: Outcome) -> None:
-        super().end(outcome)
-        self._show()
-
     def _show(self) -> None:
         self._bar.set_postfix_str(self.text(), refresh=False)
         # The difference is negative if a recording is started again.
         self._bar.update(self.bytes_done - self._bar.n)
 
 
-def is_shown(progress: bool | None) -> bool:
-    """Return whether a bar is shown: `progress`, or for None whether stderr is a terminal."""
-    return sys.stderr.isatty() if progress is None else progress
-
-
 @contextlib.contextmanager
 def progress_of(jobs: Sequence[Job], progress: bool | None) -> Iterator[Progress]:
     """Return the progress of the jobs, as a bar if `is_shown(progress)`; log lines then appear above the bar."""
     if not is_shown(progress):
-        yield Progress(jobs)
+        yield Progress(jobs, progress)
         return
-    from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     bar_format = "{percentage:3.0f}%|{bar}|{postfix} [{elapsed}<{remaining}]"
     total = sum(job.size for job in jobs)
     with (
         logging_redirect_tqdm([logging.getLogger("partae_fast")]),
-        tqdm(total=total, bar_format=bar_format, smoothing=0.05, dynamic_ncols=True) as bar,
+        bar(total=total, bar_format=bar_format, smoothing=0.05, dynamic_ncols=True) as shown,
     ):
-        yield _Bar(jobs, bar)
+        yield _Bar(jobs, shown)

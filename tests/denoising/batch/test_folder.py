@@ -187,3 +187,43 @@ def test_processes_are_distributed_over_the_devices(here, monkeypatch, jobs, ava
     monkeypatch.setattr(executors, "in_processes", in_processes)
     run(jobs=jobs)
     assert used == expected
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("place", ["b.flac", "night", "b.png"])
+def test_nothing_is_written_through_a_link_in_the_output_folder(here, place, overwrite):
+    Path("clean").mkdir()
+    Path("mine").mkdir() if place == "night" else Path("mine").write_text("mine")
+    Path("clean", place).symlink_to(here / "mine")
+    summary = run(overwrite=overwrite, figure=place == "b.png")
+    assert len(summary.failed) == (2 if place == "night" else 1) and len(summary.done) == 4 - len(summary.failed)
+    assert f"clean/{place}: is a symbolic link, and outputs are written to clean alone" in summary.failed[0].reason
+    assert not list(Path("mine").iterdir()) if place == "night" else Path("mine").read_text() == "mine"
+
+
+def test_the_output_folder_itself_may_be_a_link(here):
+    Path("disk").mkdir()
+    Path("clean").symlink_to("disk")
+    assert len(run().done) == 4 and Path("disk/night/c.wav").exists()
+
+
+def test_what_cannot_be_read_in_a_folder_is_passed_over_and_named(here, monkeypatch):
+    monkeypatch.setattr("partae_fast.audio.phones.available", lambda: False)
+    Path("june/loop.wav").symlink_to("loop.wav")
+    Path("june/loop").symlink_to("loop")
+    Path("june/gone.wav").symlink_to("nowhere.wav")
+    os.mkfifo("june/pipe.wav")
+    Path("june/empty.wav").touch()
+    Path("june/memo.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    summary = run()
+    assert targets(summary.done) == RESULTS == results()
+    reasons = {outcome.job.source.name: outcome.reason for outcome in summary.failed}
+    assert reasons == {
+        "gone.wav": "june/gone.wav: cannot be read: No such file or directory; check the path",
+        "loop.wav": "june/loop.wav: cannot be read: Too many levels of symbolic links; check the path",
+        "loop": "june/loop: cannot be read: Too many levels of symbolic links; repair or remove it",
+        "empty.wav": "june/empty.wav: is empty, 0 bytes; copy it again from its source",
+        "memo.m4a": "june/memo.m4a: .m4a files need PyAV; pip install 'partae-fast[phones]', or convert it to WAV or "
+        "FLAC",
+        "pipe.wav": "june/pipe.wav: is not a regular file; save its content to a file first",
+    }

@@ -83,3 +83,46 @@ def test_a_second_run_into_the_same_folder_is_refused(here):
     ):
         run()
     assert len(run().done) == 4
+
+
+@pytest.mark.parametrize("replaced", [None, [4, 5]])
+def test_a_forged_begun_line_replaces_no_file_of_the_user(here, replaced):
+    """The line says that partae had begun to write the file, so the file counted as one of partae's."""
+    Path("clean").mkdir()
+    Path("clean/b.flac").write_bytes(b"mine")
+    line = {"event": "begun", "output": "b.flac", "input": os.path.abspath("june/b.flac"), "replaced": replaced}
+    Path("clean", NAME).write_text(json.dumps(line) + "\n")
+    summary = run("june/b.flac")
+    assert "the journal does not say that partae wrote it" in summary.failed[0].reason
+    assert Path("clean/b.flac").read_bytes() == b"mine"
+    assert len(run("june/b.flac", overwrite=True).done) == 1
+
+
+def test_an_output_that_a_killed_run_had_completed_or_not_touched_is_replaced(here):
+    run("june/b.flac")
+    lines = [json.loads(line) for line in Path("clean", NAME).read_text().splitlines()]
+    assert lines[1]["replaced"] is None
+    state = os.stat("clean/b.flac")
+    Path("clean", NAME).write_text(json.dumps(lines[1]) + "\n")  # its "done" line is lost
+    assert len(run("june/b.flac", reduction=3).done) == 1
+    os.utime("clean/b.flac", ns=(0, 0))  # by an earlier version, say
+    begun = lines[1] | {"replaced": [os.stat("clean/b.flac").st_size, 0]}
+    Path("clean", NAME).write_text(json.dumps(begun) + "\n")  # killed before it wrote
+    assert len(run("june/b.flac").done) == 1 and os.stat("clean/b.flac").st_mtime_ns == state.st_mtime_ns
+
+
+@pytest.mark.parametrize("place", [NAME, f".{NAME}.lock"])
+def test_a_journal_that_is_a_link_is_refused(here, place):
+    Path("clean").mkdir()
+    Path("mine").write_text("mine")
+    Path("clean", place).symlink_to(here / "mine")
+    with pytest.raises(UserError, match=f"clean/{place}: is a symbolic link; remove it"):
+        run()
+    assert Path("mine").read_text() == "mine"
+
+
+def test_a_journal_that_is_a_pipe_is_refused(here):
+    Path("clean").mkdir()
+    os.mkfifo(f"clean/{NAME}")
+    with pytest.raises(UserError, match="is not a regular file"):
+        run()
