@@ -149,10 +149,10 @@ class OpKernel:
 def op_kernels(label: str) -> list[OpKernel]:
     """The kernels of single ops for one of SIZES, from launches that are recorded and not run."""
     _, frames, bins, latents, taps, pool = SIZES[label]
-    launched: dict[tuple[str, str], OpKernel] = {}
+    launched: dict[OpKernel, None] = {}
 
     def start(path, name, macros, blocks, shared, argument):
-        launched[path, name] = OpKernel(path, name, macros, shared)
+        launched[OpKernel(path, name, macros, shared)] = None
 
     x, windows = torch.empty(2, frames, bins), math.ceil(frames / pool)
     w_enc, w_dec = torch.empty(taps, bins, latents), torch.empty(taps, latents, bins)
@@ -160,12 +160,13 @@ def op_kernels(label: str) -> list[OpKernel]:
     positions, labels = torch.empty(2, windows, latents, dtype=torch.int32), torch.empty(2)
     mean = std = torch.ones(bins)
     with running_on_cpu(replace(GPU, start=start)):
-        encode.encode(x, w_enc, pool, mean, std)
+        for precision in encode.PRECISIONS:
+            encode.encode(x, w_enc, pool, mean, std, precision=precision)
         encode.encode_backward(values, x, w_enc, values, positions, pool, mean, std, True, True)
         decode.decode(values, positions, w_dec, frames)
         decode.decode_backward(x, values, positions, w_dec, True, True)
         partitioned_loss.partitioned_loss(x, x, values, labels, mask, 1.0)
-    return list(launched.values())
+    return list(launched)
 
 
 def op_tasks() -> Iterator[tuple[str, int, OpKernel]]:
@@ -185,7 +186,8 @@ def op_row(task: tuple[str, int, OpKernel], instructions: bool) -> tuple[str, bo
     """A line of the table, and whether the kernel spills."""
     label, architecture, kernel = task
     found = kernel.compile(architecture)
-    return f"{label:27}sm_{architecture:<10}{kernel.name:56}" + figures(found, instructions), found.stack > 0
+    name = kernel.name + f" {encode.PRECISIONS[int(dict(kernel.macros)['PRECISION'])]}" * (kernel.name == "encode")
+    return f"{label:27}sm_{architecture:<10}{name:56}" + figures(found, instructions), found.stack > 0
 
 
 def tasks() -> list[tuple[str, int, int, Plan | None]]:

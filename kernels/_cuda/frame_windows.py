@@ -44,8 +44,8 @@ DOTS_EACH = 16  # of the kernel
 
 def macros(target: Target, **others: int | str) -> dict[str, int | str]:
     """Return the macros of a file of kernels."""
-    names = ("threads", "frames", "outputs", "lanes", "sums")
-    return {name.upper(): getattr(target, name) for name in names} | others
+    names = ("threads", "frames", "latents", "outputs", "lanes", "sums")
+    return {name.upper(): getattr(target, name) for name in names} | {"PRECISION": 0} | others
 
 
 @dataclass(frozen=True)

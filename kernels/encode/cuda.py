@@ -13,6 +13,7 @@ from torch import Tensor
 from .._cuda.common import Target, aligned, check_counts, cover, launch, numbers, round_up, structure, target_for
 from .._cuda.frame_windows import Rows, Runs, macros, reduce_runs, scatter_runs
 from ..shapes import window_count
+from ..tf32 import tf32_allowed
 
 FILE = "encode/encode.cuh"
 # struct EncodeTile and struct Encode of the kernel.
@@ -28,7 +29,8 @@ ENCODE = structure(
     negative_slope="f4",
     tile=TILE,
 )
-SLICES = 4  # threads that share a sum, at most
+SLICES = 4  # threads, or warps, that share a sum, at most
+PRECISIONS = ("ffma", "tf32", "3xtf32")  # of the products, in the order of the kernel's PRECISION
 
 
 @dataclass(frozen=True)
@@ -46,38 +48,51 @@ class Tile:
     latents_each: int
     slices: int
 
-    @property
-    def shared(self) -> int:
-        """Bytes of shared memory of a block."""
-        floats = self.taps_each * self.bins_each * self.latents_each
+    def shared(self, precision: str) -> int:
+        """Return the bytes of shared memory of a block."""
+        padded = precision != "ffma" and self.latents_each % 16 != 8
+        stride = self.latents_each + 8 * padded  # rows of a fragment start in different banks
+        floats = self.taps_each * self.bins_each * stride
         floats += (self.rows + self.taps_each - 1) * (self.bins_each + 4)
-        floats += self.slices * self.rows * self.latents_each
+        floats += self.slices * self.rows * stride
         return 4 * (floats + 2 * self.bins_each + 2 * self.windows_each * self.latents_each)
 
 
 @functools.cache
-def tile_of(target: Target, bins: int, latents: int, taps: int, pool: int) -> Tile:
+def tile_of(target: Target, bins: int, latents: int, taps: int, pool: int, precision: str = "ffma") -> Tile:
     """Return the division of the work: the largest part of bins, then of taps, whose filters fit shared memory."""
+    vector, step = (4, 2 * target.frames) if precision == "ffma" else (8, 16)
     windows_each = max(1, target.rows // pool)
-    rows = round_up(windows_each * pool if pool <= 2 * target.rows else target.rows, 2 * target.frames)
-    latents_each = min(round_up(latents, 4), target.latents)
-    tasks = rows // target.frames * latents_each // 4
-    bins_each, taps_each = round_up(bins, 4), taps
+    rows = round_up(windows_each * pool if pool <= 2 * target.rows else target.rows, step)
+    latents_each = min(round_up(latents, vector), target.latents)
+    tasks = rows // target.frames * latents_each // 4 if precision == "ffma" else 32 * rows // 16
+    bins_each, taps_each = round_up(bins, vector), taps
     while True:
-        slices = min(SLICES, bins_each // 4, target.threads // tasks)
+        slices = min(SLICES, bins_each // vector, target.threads // tasks)
         tile = Tile(bins, latents, taps, pool, windows_each, rows, bins_each, taps_each, latents_each, slices)
-        if tile.shared <= target.shared or (bins_each == 4 and taps_each == 1):
+        if tile.shared(precision) <= target.shared or (bins_each == vector and taps_each == 1):
             return tile
-        if bins_each > 4 * SLICES or taps_each == 1:
-            bins_each = round_up(bins_each // 2, 4)
+        if bins_each > vector * SLICES or taps_each == 1:
+            bins_each = round_up(bins_each // 2, vector)
         else:
             taps_each = cover(taps_each, 2)
 
 
 def encode(
-    x: Tensor, w_enc: Tensor, pool: int, mean: Tensor | None, std: Tensor | None, negative_slope: float = 0.0
+    x: Tensor,
+    w_enc: Tensor,
+    pool: int,
+    mean: Tensor | None,
+    std: Tensor | None,
+    negative_slope: float = 0.0,
+    precision: str | None = None,
 ) -> tuple[Tensor, Tensor]:
+    """Run the kernel in TF32 if PyTorch's switch allows it, else in float32; `precision` is for measurements.
+
+    "3xtf32" has nearly the accuracy of float32, but makes infinity NaN.
+    """
     target = target_for("encode", x)
+    precision = precision or ("tf32" if tf32_allowed("convolution") else "ffma")
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     windows = window_count(frames, pool)
@@ -86,15 +101,16 @@ def encode(
     mean, std = (None, None) if mean is None or std is None else (mean.contiguous(), std.contiguous())
     values = torch.empty(batch, windows, latents, dtype=x.dtype, device=x.device)
     positions = torch.empty(batch, windows, latents, dtype=torch.int32, device=x.device)
-    tile = tile_of(target, bins, latents, taps, min(pool, frames))
+    tile = tile_of(target, bins, latents, taps, min(pool, frames), precision)
     sizes = np.array([astuple(tile)], TILE)
+    constants = {"ENCODE_TILE": numbers(sizes)} if target.constant_sizes else {}
     launch(
         target,
         FILE,
         "encode",
-        macros(target, **({"ENCODE_TILE": numbers(sizes)} if target.constant_sizes else {})),
+        macros(target, PRECISION=PRECISIONS.index(precision), **constants),
         blocks=batch * cover(windows, tile.windows_each) * cover(latents, tile.latents_each),
-        shared=tile.shared,
+        shared=tile.shared(precision),
         layout=ENCODE,
         x=x,
         w_enc=w_enc,

@@ -7,27 +7,31 @@
 // A block has `windows_each` pool windows of one item and `latents_each` latents. It encodes `rows` frames at a time:
 //   1. load: a part of the filters and the normalised frames under them are written to shared memory;
 //   2. convolve: each thread adds the products for FRAMES frames x 4 latents in registers. It slides along time, so a
-//      tap costs one load of a frame and four of filters for 16 FRAMES multiply-adds. `slices` threads share these
-//      sums: each has some of the bins. If the filters do not fit, 1 and 2 are repeated for each part of bins and taps;
+//      tap costs one load of a frame and four of filters for 16 FRAMES multiply-adds. On tensor cores a warp takes 16
+//      frames x all latents. `slices` threads or warps share these sums: each has some of the bins. If the filters do
+//      not fit, 1 and 2 are repeated for each part of bins and taps;
 //   3. pool: the activations, in shared memory, are reduced to the maximum of each window; none leave the block.
 //
 // The gradients are sparse: one frame of a window has them. `../_cuda/frame_windows.cuh` describes their kernels.
 //
-// Macros by -D: THREADS, FRAMES, those of `frame_windows.cuh`, and ENCODE_TILE, the numbers of EncodeTile, if they are
-// constants of the kernel.
+// Macros by -D: THREADS, FRAMES, LATENTS (of a block, at most), PRECISION (FFMA, TF32 or TF32X3), those of
+// `frame_windows.cuh`, and ENCODE_TILE, the numbers of EncodeTile, if they are constants of the kernel.
 #pragma once
 
 #include "../_cuda/common.cuh"
 #include "../_cuda/frame_windows.cuh"
 
+constexpr int VECTOR = PRECISION == FFMA ? 4 : 8;
+constexpr int ROWS = PRECISION == FFMA ? 2 * FRAMES : 16;
+
 // The division of the work, in the layout of `TILE` in cuda.py.
 struct EncodeTile {
     int bins, latents, taps, pool;  // H, K, M, P
     int windows_each;               // windows of a block
-    int rows;                       // frames at a time, a multiple of 2 FRAMES: all of the windows, or a part of one
-    int bins_each, taps_each;       // a part of the sums; bins_each is a multiple of 4
-    int latents_each;               // latents of a block, a multiple of 4
-    int slices;                     // threads that share a sum
+    int rows;                       // frames at a time, a multiple of ROWS: all of the windows, or a part of one
+    int bins_each, taps_each;       // a part of the sums; bins_each is a multiple of VECTOR
+    int latents_each;               // latents of a block, a multiple of VECTOR
+    int slices;                     // threads, or warps, that share a sum
 };
 
 // In the layout of `ENCODE` in cuda.py.
@@ -57,7 +61,7 @@ struct EncodeLayout {
 HOST_AND_DEVICE constexpr EncodeLayout encode_layout(const EncodeTile& t) {
     EncodeLayout at = {};
     at.row = t.bins_each + 4;  // rows of frames start in different banks
-    at.latent = t.latents_each;
+    at.latent = PRECISION == FFMA || t.latents_each % 16 == 8 ? t.latents_each : t.latents_each + 8;
     at.filters = 0;
     at.xn = at.filters + t.taps_each * t.bins_each * at.latent;
     at.z = at.xn + (t.rows + t.taps_each - 1) * at.row;
@@ -148,9 +152,35 @@ DEVICE void load_filters(float* shared, const Encode& launch, const EncodeTile& 
     copies_end();
 }
 
+#if PRECISION == FFMA
+
+typedef float4 EncodeSums[FRAMES];  // of FRAMES frames x 4 latents
+
+// The frames and latents of a thread. Lanes 2i and 2i + 1 have consecutive groups of frames, and the next two lanes the
+// next 4 latents, so the 16-byte loads of a half-warp fall on one or two lines of banks.
+struct EncodeTask {
+    int slice, row, latent;
+};
+
+DEVICE EncodeTask encode_task(const EncodeTile& t) {
+    const int groups = t.rows / FRAMES, quads = t.latents_each / 4, q = thread_index();
+    const int rest = q % (groups * quads);
+    return {q / (groups * quads), (2 * (rest / 2 / quads) + rest % 2) * FRAMES, 4 * (rest / 2 % quads)};
+}
+
+DEVICE void clear(EncodeSums& z) {
+    UNROLL
+    for (int f = 0; f < FRAMES; ++f) z[f] = zero4();
+}
+
+DEVICE void add_sums(EncodeSums& z, const EncodeSums& sums) {
+    UNROLL
+    for (int f = 0; f < FRAMES; ++f) add_scaled(z[f], 1.0f, sums[f]);
+}
+
 // Add to z[f] the products of the filters with row f .. f + taps - 1 of `rows`, in `quads` times 4 bins.
-DEVICE void convolve(float4 (&z)[FRAMES], const float* rows, int row_stride, const float* filters, int tap_stride,
-                     int bin_stride, int taps, int quads) {
+DEVICE void convolve(EncodeSums& z, const float* rows, int row_stride, const float* filters, int tap_stride,
+                     int bin_stride, int taps, int quads, int) {
     UNROLL_BY(1)
     for (int h4 = 0; h4 < quads; ++h4, rows += 4, filters += 4 * bin_stride) {
         float4 ring[FRAMES];  // row r of the run at r % FRAMES
@@ -179,19 +209,102 @@ DEVICE void convolve(float4 (&z)[FRAMES], const float* rows, int row_stride, con
     }
 }
 
+DEVICE void store_sums(float* z, int stride, const EncodeSums& sums, int) {
+    UNROLL
+    for (int f = 0; f < FRAMES; ++f) at4(z + f * stride) = sums[f];
+}
+
+#else
+
+constexpr int ACROSS = LATENTS / 8;
+typedef float EncodeSums[ACROSS][4];  // of 16 frames x all latents, in the fragments of a warp
+
+struct EncodeTask {
+    int slice, row, latent;
+};
+
+DEVICE EncodeTask encode_task(const EncodeTile& t) {
+    const int blocks = t.rows / 16, q = thread_index() / 32;
+    return {q / blocks, q % blocks * 16, 0};
+}
+
+DEVICE void clear(EncodeSums& z) {
+    UNROLL
+    for (int n = 0; n < ACROSS; ++n) z[n][0] = z[n][1] = z[n][2] = z[n][3] = 0.0f;
+}
+
+DEVICE void add_sums(EncodeSums& z, const EncodeSums& sums) {
+    UNROLL
+    for (int n = 0; n < ACROSS; ++n) {
+        UNROLL
+        for (int j = 0; j < 4; ++j) z[n][j] += sums[n][j];
+    }
+}
+
+// Add to z the products of the filters with 16 rows and their runs, in `octets` times 8 bins. All lanes of a warp call
+// it together. With TF32X3 the products high * low are added too; only low * low, 2^-22 of the result, is omitted, and
+// infinity becomes NaN.
+DEVICE void convolve(EncodeSums& z, const float* rows, int row_stride, const float* filters, int tap_stride,
+                     int bin_stride, int taps, int octets, int latents) {
+    const int group = thread_index() % 32 / 4, member = thread_index() % 4;
+    rows += group * row_stride + member;
+    filters += member * bin_stride + group;
+    UNROLL_BY(1)
+    for (int h8 = 0; h8 < octets; ++h8, rows += 8, filters += 8 * bin_stride) {
+        const float *x = rows, *w = filters;
+        UNROLL_BY(3)
+        for (int i = 0; i < taps; ++i, x += row_stride, w += tap_stride) {
+            uint32_t x_high[4], x_low[4];
+            UNROLL
+            for (int j = 0; j < 4; ++j) {
+                const Halves parts = halves(x[8 * (j % 2) * row_stride + 4 * (j / 2)], PRECISION);
+                x_high[j] = parts.high;
+                x_low[j] = parts.low;
+            }
+            UNROLL
+            for (int n = 0; n < ACROSS; ++n) {
+                if (8 * n >= latents) break;
+                uint32_t high[2], low[2];
+                UNROLL
+                for (int j = 0; j < 2; ++j) {
+                    const Halves parts = halves(w[4 * j * bin_stride + 8 * n], PRECISION);
+                    high[j] = parts.high;
+                    low[j] = parts.low;
+                }
+                if (PRECISION == TF32X3) {
+                    mma(z[n], x_low, high);
+                    mma(z[n], x_high, low);
+                }
+                mma(z[n], x_high, high);
+            }
+        }
+    }
+}
+
+DEVICE void store_sums(float* z, int stride, const EncodeSums& sums, int latents) {
+    const int group = thread_index() % 32 / 4, member = thread_index() % 4;
+    UNROLL
+    for (int n = 0; n < ACROSS; ++n) {
+        if (8 * n >= latents) break;
+        UNROLL
+        for (int j = 0; j < 2; ++j) {
+            float2* to = reinterpret_cast<float2*>(z + (group + 8 * j) * stride + 8 * n + 2 * member);
+            *to = make_float2(sums[n][2 * j], sums[n][2 * j + 1]);
+        }
+    }
+}
+
+#endif
+
 // Write the activations before the rectifier, (slices, rows, latents_each), of the frames first_row .. first_row + rows.
 DEVICE void encode_rows(float* shared, const Encode& launch, const EncodeTile& t, const EncodePlace& place,
                         int first_row) {
     const EncodeLayout at = encode_layout(t);
-    // Lanes 2i and 2i + 1 have consecutive groups of frames, and the next two lanes the next 4 latents, so the 16-byte
-    // loads of a half-warp fall on one or two lines of banks.
-    const int groups = t.rows / FRAMES, quads = t.latents_each / 4, q = thread_index();
-    const int slice = q / (groups * quads), rest = q % (groups * quads);
-    const int group = 2 * (rest / 2 / quads) + rest % 2, k = 4 * (rest / 2 % quads);
-    const int begin = slice * (t.bins_each / 4) / t.slices, end = (slice + 1) * (t.bins_each / 4) / t.slices;
-    float4 z[FRAMES];
-    UNROLL
-    for (int f = 0; f < FRAMES; ++f) z[f] = zero4();
+    const EncodeTask task = encode_task(t);
+    const int vectors = t.bins_each / VECTOR;
+    const int begin = task.slice * vectors / t.slices, end = (task.slice + 1) * vectors / t.slices;
+    EncodeSums z;
+    clear(z);
     for (int first_bin = 0; first_bin < t.bins; first_bin += t.bins_each) {
         for (int first_tap = 0; first_tap < t.taps; first_tap += t.taps_each) {
             const EncodePart part = {first_bin, first_tap, min(t.taps_each, t.taps - first_tap)};
@@ -202,23 +315,19 @@ DEVICE void encode_rows(float* shared, const Encode& launch, const EncodeTile& t
             load_frames(shared, launch, t, place, part, first_row - t.taps / 2 + first_tap);
             copies_done<0>();
             block_barrier();  // the part is complete
-            if (slice < t.slices) {
-                float4 sums[FRAMES];  // apart from those of other parts, so that no sum is long
-                UNROLL
-                for (int f = 0; f < FRAMES; ++f) sums[f] = zero4();
-                convolve(sums, shared + at.xn + group * FRAMES * at.row + 4 * begin, at.row,
-                         shared + at.filters + 4 * begin * at.latent + k, t.bins_each * at.latent, at.latent, part.taps,
-                         end - begin);
-                UNROLL
-                for (int f = 0; f < FRAMES; ++f) add_scaled(z[f], 1.0f, sums[f]);
+            if (task.slice < t.slices) {
+                EncodeSums sums;  // apart from those of other parts, so that no sum is long
+                clear(sums);
+                convolve(sums, shared + at.xn + task.row * at.row + VECTOR * begin, at.row,
+                         shared + at.filters + VECTOR * begin * at.latent + task.latent, t.bins_each * at.latent,
+                         at.latent, part.taps, end - begin, t.latents_each);
+                add_sums(z, sums);
             }
         }
     }
-    if (slice < t.slices) {
-        UNROLL
-        for (int f = 0; f < FRAMES; ++f)
-            at4(shared + at.z + (slice * t.rows + group * FRAMES + f) * at.latent + k) = z[f];
-    }
+    if (task.slice < t.slices)
+        store_sums(shared + at.z + (task.slice * t.rows + task.row) * at.latent + task.latent, at.latent, z,
+                   t.latents_each);
 }
 
 // Update the maximum of each window, and its frame, by the rows that lie in the window. The first maximum wins, and a

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ def start(
 TARGET = Target(
     start, 8 * 1024, threads=16, lanes=4, frames=2, rows=8, latents=8, outputs=2, sums=3, constant_sizes=False
 )
+# Whole warps, for the products on tensor cores.
+WARPS = replace(TARGET, shared=16 * 1024, threads=64, rows=16)
 
 
 def shimmed(target: Target = TARGET) -> contextlib.AbstractContextManager[None]:

@@ -181,10 +181,9 @@ def _backends(backend: str | None) -> list[str]:
 
 def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Row]:
     if backend == SHIM:
-        with cuda_shim.shimmed():
-            for op, op_pass in chosen:
-                if op in cuda_shim.OPS:
-                    yield row(op, op_pass, SHIM, implementation(op, "cuda"), "float32", torch.device("cpu"))
+        for op, op_pass in chosen:
+            if op in cuda_shim.OPS:
+                yield from _shim_rows(op, op_pass)
         return
     gpu = torch.cuda.is_available() and not interpreting()
     devices = {"cpu": ["cpu"], "eager": ["cpu", *["cuda"] * gpu]}.get(backend, ["cuda" if gpu else "cpu"])
@@ -206,6 +205,14 @@ def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Ro
                 checked = row(op, op_pass, name, module, kind, torch.device(device), replace(HOUSE, seed=seed))
                 if checked.cases:  # a fused kernel may refuse a type that its back-end takes for other ops
                     yield checked
+
+
+def _shim_rows(op: str, op_pass: str) -> Iterator[Row]:
+    """Yield rows of a pass in CUDA C on the CPU; the products of encode are also in TF32."""
+    for kind, target in (("float32", cuda_shim.TARGET), ("tf32", cuda_shim.WARPS)):
+        if kind == "float32" or op_pass == "encode":
+            with cuda_shim.shimmed(target):
+                yield row(op, op_pass, SHIM, implementation(op, "cuda"), kind, torch.device("cpu"))
 
 
 def _model_rows(name: str, backend: str, devices: list[str]) -> Iterator[Row]:
@@ -246,7 +253,7 @@ def row(
     # (case, thorough, factor of the tolerance): at a random size a gradient may be a single sum that nearly cancels.
     cases = [(case, True, 1.0) for case in checks.TINY]
     tiny = interpreting() or name == SHIM
-    if interpreting():
+    if interpreting() or (name == SHIM and kind == "tf32"):  # slow: the threads of a warp wait for each product
         cases = [(case, False, 1.0) for case in checks.TINY if case.name not in getattr(checks, "UNINTERPRETED", ())]
     elif not tiny:
         beyond = checks.BEYOND if kind in thoroughness.beyond else []

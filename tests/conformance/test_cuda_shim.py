@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from partae_fast.kernels import BackendUnavailable, implementation
 from partae_fast.kernels._cuda.common import Target
 from partae_fast.kernels._cuda.frame_windows import Rows, macros
 from partae_fast.kernels.registry import registered
+from partae_fast.kernels.tf32 import tf32
 
 pytestmark = pytest.mark.skipif(cuda_shim.COMPILER is None, reason="g++ is not installed")
 CPU = torch.device("cpu")
@@ -39,7 +41,7 @@ def errors(op_pass: str, cases: Sequence[Case] = encode.TINY) -> dict[str, float
     """Return the errors above 1e-5 of a pass, by case and quantity."""
     op, wrong = op_of(op_pass), {}
     check, module = getattr(CHECKS[op], op_pass), implementation(op, "cuda")
-    with np.errstate(all="ignore"):
+    with tf32(False), np.errstate(all="ignore"):
         for case in cases:
             results = check(case, module, torch.float32, CPU, 1e-5, False)
             wrong |= {f"{case.name}: {quantity}": e for quantity, e in results.items() if not e <= 1e-5}
@@ -52,9 +54,9 @@ def errors(op_pass: str, cases: Sequence[Case] = encode.TINY) -> dict[str, float
 @pytest.mark.slow
 def test_cuda_without_a_gpu_has_a_row_of_the_shim_for_each_pass():
     rows = list(verify((), "cuda" if not pf.backends()["cuda"].available else SHIM))
-    assert {row.op for row in rows} == {*PASSES}
+    assert {(row.op, row.type) for row in rows} == {("encode", "tf32"), *((name, "float32") for name in PASSES)}
     for row in rows:
-        assert row.passed and row.backend == "cuda-shim" and row.cases >= 45, row
+        assert row.passed and row.backend == "cuda-shim" and row.cases >= (30 if row.type == "tf32" else 45), row
 
 
 def test_a_machine_without_a_compiler_has_no_shim(monkeypatch):
@@ -83,7 +85,7 @@ def gradients(backend: str) -> list[torch.Tensor]:
 
 def test_autograd_differentiates_the_composition():
     names = [registered(op, "shim", implementation(op, "cuda")) for op in cuda_shim.OPS]
-    with cuda_shim.shimmed(), names[0], names[1], names[2]:
+    with cuda_shim.shimmed(), tf32(False), names[0], names[1], names[2]:
         results = gradients("shim")
     for result, expected in zip(results, gradients("eager"), strict=True):
         assert (result - expected).norm() <= 1e-5 * expected.norm()
@@ -97,9 +99,21 @@ def test_constant_sizes_change_no_bit():
     (call,) = check.calls(case, torch.float32, CPU, 1e-5, 0)
     results = []
     for constant in (False, True):
-        with cuda_shim.shimmed(replace(cuda_shim.TARGET, constant_sizes=constant)):
+        with cuda_shim.shimmed(replace(cuda_shim.TARGET, constant_sizes=constant)), tf32(False):
             results.append(call.run(check.function(implementation(op_pass, "cuda"))))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.slow
+def test_products_in_three_parts_are_as_accurate_as_float32():
+    """They have no infinity: its remainder is NaN."""
+    module = SimpleNamespace(encode=functools.partial(implementation("encode", "cuda").encode, precision="3xtf32"))
+    worst = {}
+    with cuda_shim.shimmed(cuda_shim.WARPS), np.errstate(all="ignore"):
+        for case in (case for case in encode.TINY[::4] if case.kind != "infinite"):
+            results = encode.encode(case, module, torch.float32, CPU, 1e-5, False)
+            worst[case.name] = max(results.values())
+    assert max(worst.values()) <= 1e-6, worst
 
 
 def test_an_argument_of_another_size_is_refused(monkeypatch):

@@ -12,16 +12,20 @@ from partae_fast.kernels.encode import cuda
 CASES = [*TINY, *LARGER, *BEYOND, *random_cases(1, 50)]
 
 
-@pytest.mark.parametrize("target", [GPU, cuda_shim.TARGET], ids=["GPU", "shim"])
-def test_a_tile_fits_every_gpu_and_covers_the_sums(target):
+@pytest.mark.parametrize("precision", cuda.PRECISIONS)
+@pytest.mark.parametrize("name", ["GPU", "shim"])
+def test_a_tile_fits_every_gpu_and_covers_the_sums(name, precision):
+    target = GPU if name == "GPU" else cuda_shim.TARGET if precision == "ffma" else cuda_shim.WARPS
+    vector, rows = (4, 2 * target.frames) if precision == "ffma" else (8, 16)
     for case in CASES:
         pool = min(case.pool, case.frames)
-        tile = cuda.tile_of(target, case.bins, case.latents, case.taps, pool)
-        assert tile.shared <= target.shared, case
-        assert tile.rows % (2 * target.frames) == tile.bins_each % 4 == tile.latents_each % 4 == 0
+        tile = cuda.tile_of(target, case.bins, case.latents, case.taps, pool, precision)
+        assert tile.shared(precision) <= target.shared, case
+        assert tile.rows % rows == tile.bins_each % vector == tile.latents_each % vector == 0
         assert tile.rows >= tile.windows_each * pool or tile.windows_each == 1
-        assert 1 <= tile.taps_each <= case.taps and 1 <= tile.slices <= tile.bins_each // 4
-        assert tile.slices * (tile.rows // target.frames) * (tile.latents_each // 4) <= target.threads
+        assert 1 <= tile.taps_each <= case.taps and 1 <= tile.slices <= tile.bins_each // vector
+        tasks = 2 * tile.rows if precision != "ffma" else tile.rows // target.frames * tile.latents_each // 4
+        assert tile.slices * tasks <= target.threads
 
 
 def test_the_paper_configuration_fills_a_GPU():
