@@ -242,18 +242,16 @@ class Target:
 
 
 @functools.cache
-def _compiled_for(
-    device: int, path: str, name: str, macros: tuple[tuple[str, int | str], ...], threads: int, shared: int
-) -> Kernel:
-    """Return a kernel for `device`, which is current."""
-    return compiled(path, name, dict(macros), threads, 1, shared, cooperative=False)
+def _compiled_for(device: int, path: str, name: str, macros: tuple[tuple[str, int | str], ...]) -> Kernel:
+    """Return a kernel for `device`, which is current; it may be launched with less shared memory."""
+    return compiled(path, name, dict(macros), GPU.threads, 1, GPU.shared, cooperative=False)
 
 
 def _start_on_gpu(
     path: str, name: str, macros: tuple[tuple[str, int | str], ...], blocks: int, shared: int, argument: np.ndarray
 ) -> None:
-    kernel = _compiled_for(torch.cuda.current_device(), path, name, macros, GPU.threads, shared)
-    kernel.launch(blocks, argument, torch.cuda.current_stream().cuda_stream)
+    kernel = _compiled_for(torch.cuda.current_device(), path, name, macros)
+    replace(kernel, shared=shared).launch(blocks, argument, torch.cuda.current_stream().cuda_stream)
 
 
 GPU = Target(_start_on_gpu)

@@ -1,4 +1,4 @@
-"""The CUDA C kernels of single ops on the CPU: built by g++ with the thread shim of `kernels/_cuda/shim.h`."""
+"""The CUDA C kernels on the CPU: built by g++ with the thread shim of `kernels/_cuda/shim.h`."""
 
 import contextlib
 import ctypes
@@ -7,16 +7,19 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..kernels._cuda.common import KERNELS, Target, running_on_cpu
+from ..kernels.train_steps import TrainingRun
+from ..kernels.train_steps.cuda import Plan, extras_of, groups_of, packed
 
-OPS = ("encode", "decode", "partitioned_loss")
+OPS = ("encode", "decode", "partitioned_loss")  # that run in the shim on tensors in CPU memory
 COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++20", "-O1", "-pthread", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared")
 Macros = tuple[tuple[str, int | str], ...]
@@ -91,3 +94,51 @@ WARPS = replace(TARGET, shared=16 * 1024, threads=64, rows=16)
 def shimmed(target: Target = TARGET) -> contextlib.AbstractContextManager[None]:
     """Let the kernels take tensors in CPU memory, and run them through the shim."""
     return running_on_cpu(target)
+
+
+STEPS = """
+#include "train_steps/train_steps.cuh"
+extern "C" void launch(const Launch* given, int blocks, size_t bytes) {
+    shim::run(blocks, THREADS, CLUSTER, bytes, [=] { train_steps(*given); });
+}
+"""
+
+
+@functools.cache
+def _steps_library(plan: Plan) -> ctypes.CDLL:
+    """Return the library of the persistent kernel for a plan."""
+    return compiled(STEPS, tuple(plan.macros().items()))
+
+
+class TrainSteps:
+    """The implementation of train_steps by the persistent kernel, with few threads and a build for each shape."""
+
+    @staticmethod
+    def refusal(runs: Sequence[TrainingRun]) -> str | None:
+        """Return why the kernel cannot run them, or None."""
+        targets = any(run.crops.target is not None for run in runs)
+        return "it does not take recordings with targets of their own; use eager" if targets else None
+
+    @staticmethod
+    def train_steps(runs: Sequence[TrainingRun], first: int, steps: int) -> Tensor:
+        """Train, with two pool windows in a tile, on at most three blocks for one run."""
+        batch, frames, bins, latents, taps, pool = runs[0].shape
+        population = len(runs) > 1
+        plan = Plan(
+            bins,
+            latents,
+            taps,
+            pool,
+            own=min(2, -(-frames // pool)),
+            frames=2,
+            slices=1,
+            taps_each=min(taps, 3),
+            threads=8,
+            population=population,
+            extras=extras_of(runs[0]),
+        )
+        blocks = len(runs) if population else min(3, plan.tiles(batch, frames))
+        launch = packed(runs, plan, blocks, first, steps)
+        argument, shared = launch.launch.ctypes.data, plan.shared_bytes(groups_of(runs[0]))
+        _steps_library(plan).launch(ctypes.c_void_p(argument), blocks, ctypes.c_size_t(shared))
+        return launch.losses

@@ -107,14 +107,14 @@ def verify(
     `seed` determines the cases of random sizes. `kind` is the only type to check a candidate in; None for all.
 
     `backend` "triton-interpreter" runs the Triton kernels in the interpreter on the tiny cases, and "cuda-shim" those
-    in CUDA C of single ops on the CPU, built by g++; "cuda" does so too without a GPU. Raises BackendUnavailable if the
+    in CUDA C on the CPU, built by g++; "cuda" does so too without a GPU. Raises BackendUnavailable if the
     named back-end cannot run, and UserError for an unknown name.
 
     Several back-ends run side by side, each in a process of its own; the rows of each come together.
     """
     ops = [ops] if isinstance(ops, str) else ops
     chosen, names = _passes(ops), _backends(backend)
-    if backend is None and not any(op in cuda_shim.OPS for op, _ in chosen):
+    if backend is None and not any(_in_shim(op) for op, _ in chosen):
         names = [name for name in names if name != SHIM]
     beside = [name for name in names if name == INTERPRETER or (len(names) > 1 and name != "reference")]
     pool = concurrent.futures.ThreadPoolExecutor(max(1, len(beside)))
@@ -182,7 +182,7 @@ def _backends(backend: str | None) -> list[str]:
 def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Row]:
     if backend == SHIM:
         for op, op_pass in chosen:
-            if op in cuda_shim.OPS:
+            if _in_shim(op):
                 yield from _shim_rows(op, op_pass)
         return
     gpu = torch.cuda.is_available() and not interpreting()
@@ -207,8 +207,15 @@ def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Ro
                     yield checked
 
 
+def _in_shim(op: str) -> bool:
+    return op in OPS and "cuda" in OPS[op].backends
+
+
 def _shim_rows(op: str, op_pass: str) -> Iterator[Row]:
     """Yield rows of a pass in CUDA C on the CPU; the products of encode are also in TF32."""
+    if op == "train_steps":
+        yield row(op, op_pass, SHIM, cuda_shim.TrainSteps, "float32", torch.device("cpu"))
+        return
     for kind, target in (("float32", cuda_shim.TARGET), ("tf32", cuda_shim.WARPS)):
         if kind == "float32" or op_pass == "encode":
             with cuda_shim.shimmed(target):
@@ -255,6 +262,8 @@ def row(
     tiny = interpreting() or name == SHIM
     if interpreting() or (name == SHIM and kind == "tf32"):  # slow: the threads of a warp wait for each product
         cases = [(case, False, 1.0) for case in checks.TINY if case.name not in getattr(checks, "UNINTERPRETED", ())]
+    elif tiny and hasattr(checks, "SHIMMED"):
+        cases = [(case, False, 1.0) for case in checks.TINY if case.name in checks.SHIMMED]
     elif not tiny:
         beyond = checks.BEYOND if kind in thoroughness.beyond else []
         cases += [(case, False, 1.0) for case in beyond]
@@ -366,7 +375,7 @@ def _rows_of_process(
     ended = {row.op for row in rows} - {row.op for row in rows[-1:]}
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     for op, op_pass in chosen:
-        served = op in cuda_shim.OPS if backend == SHIM else op == _MODELS or _kernels_of(backend) in OPS[op].backends
+        served = _in_shim(op) if backend == SHIM else op == _MODELS or _kernels_of(backend) in OPS[op].backends
         if served and op_pass not in ended:
             where = f"the process failed: {last}"
             yield Row(op_pass, backend, "float32", 0, WRONG, TOLERANCES["float32"], where)

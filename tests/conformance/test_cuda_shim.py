@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import partae_fast as pf
-from partae_fast.conformance import cuda_shim, decode, encode, partitioned_loss, verify
+from partae_fast.conformance import cuda_shim, decode, encode, partitioned_loss, train_steps, verify
 from partae_fast.conformance.cases import Case
 from partae_fast.conformance.verify import SHIM
 from partae_fast.errors import UserError
@@ -53,10 +53,18 @@ def errors(op_pass: str, cases: Sequence[Case] = encode.TINY) -> dict[str, float
 
 @pytest.mark.slow
 def test_cuda_without_a_gpu_has_a_row_of_the_shim_for_each_pass():
-    rows = list(verify((), "cuda" if not pf.backends()["cuda"].available else SHIM))
+    rows = list(verify(cuda_shim.OPS, "cuda" if not pf.backends()["cuda"].available else SHIM))
     assert {(row.op, row.type) for row in rows} == {("encode", "tf32"), *((name, "float32") for name in PASSES)}
     for row in rows:
         assert row.passed and row.backend == "cuda-shim" and row.cases >= (30 if row.type == "tf32" else 45), row
+
+
+@pytest.mark.slow
+def test_the_persistent_kernel_has_a_row():
+    (row,) = verify("train_steps", SHIM)
+    assert row.passed and row.backend == "cuda-shim" and row.cases == len(train_steps.SHIMMED), row
+    case = next(case for case in train_steps.TINY if case.targets)
+    assert "targets of their own" in str(cuda_shim.TrainSteps.refusal([train_steps.make_run(case, torch.float32, CPU)]))
 
 
 def test_a_machine_without_a_compiler_has_no_shim(monkeypatch):
