@@ -1,4 +1,4 @@
-"""affinity_loss: the value and its gradient to the embeddings."""
+"""Benchmark affinity_loss: the loss and its gradient with respect to the embeddings."""
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +13,16 @@ from partae_fast.bench.timing import Work
 from partae_fast.kernels.affinity import eager
 
 SOURCES = 2
-# Points of a mix of 2 s at 10 kHz with hops of 128 and 256, 257 bins.
+# The time-frequency points of a 2 s mixture at 10 kHz with hops of 128 and 256 and 257 bins.
 SHAPES = [{"B": 32, "P": t * 257, "D": d} for t, d in ((156, 10), (156, 40), (78, 40))]
 
 
 def peer(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """The loss in low-rank form as one would write it."""
+    """Return the loss in low-rank form, written in plain PyTorch."""
     units = F.normalize(embeddings.tanh(), dim=-1)
-    members = F.one_hot(labels, SOURCES).to(units.dtype)
-    among, across, within = units.mT @ units, units.mT @ members, members.mT @ members
-    squares = (among**2).sum((1, 2)) - 2 * (across**2).sum((1, 2)) + (within**2).sum((1, 2))
+    one_hot = F.one_hot(labels, SOURCES).to(units.dtype)
+    units_units, units_labels, labels_labels = units.mT @ units, units.mT @ one_hot, one_hot.mT @ one_hot
+    squares = (units_units**2).sum((1, 2)) - 2 * (units_labels**2).sum((1, 2)) + (labels_labels**2).sum((1, 2))
     return squares.mean() / labels.shape[1] ** 2
 
 
@@ -33,8 +33,9 @@ def bench_affinity(op_pass: str, shape: dict[str, int], device: str, backends: l
     embeddings = torch.randn(b, p, d, generator=generator).to(device)
     labels = torch.randint(SOURCES, (b, p), generator=generator).to(device)
     numbers = b * p * d
-    # Of each number: half a row of the symmetric product and a sum forward, a row of it and of the labels' back; it is
-    # read, its gradient written; what an item needs a second time may lie in a cache.
+    # For each number, forward: half a row of the symmetric product, and a sum; backward: a row of that product and one
+    # of the product with the labels. Each number is read once and its gradient is written once: a second read may come
+    # from a cache.
     work = Work((3.0 * d + 4.0) * numbers, 8.0 * numbers + labels.element_size() * labels.numel())
     data = {"embeddings": embeddings, "labels": labels}
 

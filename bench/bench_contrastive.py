@@ -1,4 +1,4 @@
-"""contrastive_loss: the value and its gradients to embeddings and table."""
+"""Benchmark contrastive_loss: the loss and its gradients with respect to the embeddings and the table."""
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,13 @@ from partae_fast.bench.passes import BOTH
 from partae_fast.bench.timing import Work
 from partae_fast.kernels.contrastive import eager
 
-# Hetherly et al. 2018: mixes of 2 s at 10 kHz with a hop of 128, as their program has, and of 256, as printed.
+# Hetherly et al. 2018: 2 s mixtures at 10 kHz, with a hop of 128 as in their program and of 256 as in their paper.
 SHAPES = [{"B": 32, "T": t, "F": 257, "D": d, "S": 2} for t in (156, 78) for d in (10, 40)]
 ROWS = 40  # sources in training
 
 
 def peer(embeddings: Tensor, table: Tensor, sources: Tensor, labels: Tensor) -> Tensor:
-    """The loss as one would write it."""
+    """Return the loss, written in plain PyTorch."""
     units = F.normalize(embeddings.tanh(), dim=-1)
     products = torch.einsum("btfd,bsd->btfs", units, table[sources])
     loudest = labels[..., None] == torch.arange(sources.shape[1], device=labels.device)
@@ -36,7 +36,8 @@ def bench_contrastive(op_pass: str, shape: dict[str, int], device: str, backends
     data = {"embeddings": embeddings, "table": table, "sources": sources, "labels": labels}
     data = {name: tensor.to(device) for name, tensor in data.items()}
     numbers = b * t * f * d
-    # Of each number: a product with every source forward and two back, the square; it is read, its gradient written.
+    # For each number: its square, a product with every source forward, and two with every source backward. Each number
+    # is read once and its gradient is written once.
     work = Work((6.0 * s + 2.0) * numbers, 8.0 * numbers + labels.element_size() * labels.numel())
     leaves = ("embeddings", "table")
     return losses.contest(

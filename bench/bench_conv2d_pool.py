@@ -1,4 +1,7 @@
-"""conv2d_pool: forward, backward and both. The layers of Grais & Plumbley 2017 (table 1) that do not up-sample."""
+"""Benchmark conv2d_pool on the layers of Grais & Plumbley 2017 (table 1) that do not upsample.
+
+The passes are forward, backward and both.
+"""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +28,7 @@ from partae_fast.bench.passes import BACKWARD, BOTH, FORWARD, PASSES
 from partae_fast.bench.timing import Work
 from partae_fast.kernels.conv2d_pool import eager
 
-# Batches of 100 segments of 15 frames. C, D: channels and filters; p, q: frames and bins in a pool window.
+# Batches of 100 segments of 15 frames. C, D: channels and filters; p, q: frames and bins of a pool window.
 SHAPES = [
     {"B": 100, "N": 15, "H": 1025, "C": 1, "D": 12, "p": 3, "q": 5},
     {"B": 100, "N": 5, "H": 205, "C": 12, "D": 20, "p": 1, "q": 5},
@@ -49,12 +52,12 @@ def bench_conv2d_pool(op_pass: str, shape: dict[str, int], device: str, backends
         return (z,) if (p, q) == (1, 1) else F.max_pool2d(z, (p, q), ceil_mode=True, return_indices=True)
 
     def of_peer(outputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Places in the whole map as places in their windows."""
+        """Convert PyTorch's positions, counted over the whole map, to positions within each window."""
         if (p, q) == (1, 1):
             return [outputs[0], outputs[0].new_empty(0, dtype=torch.int32), *outputs[1:]]
-        place = outputs[1]
-        inside = place // shape["H"] % p * q + place % shape["H"] % q
-        return [outputs[0], inside.int(), *outputs[2:]]
+        in_map = outputs[1]
+        in_window = in_map // shape["H"] % p * q + in_map % shape["H"] % q
+        return [outputs[0], in_window.int(), *outputs[2:]]
 
     return maps.contest(
         "conv2d_pool",
@@ -70,17 +73,21 @@ def bench_conv2d_pool(op_pass: str, shape: dict[str, int], device: str, backends
 
 
 def _work(shape: dict[str, int], values: Tensor, positions: Tensor) -> dict[str, Work]:
-    """Forward every place under every filter; backward the places that the values come from, where they are above 0,
-    for the weight and, if wanted, x. Taps outside the map meet zeros and need no product."""
+    """Return the minimum work of each pass.
+
+    The forward pass multiplies every point of the map by every filter. The backward pass needs only the points that
+    positive values came from: for the gradient of the weight and, if x has several channels, that of x. Taps outside
+    the map multiply zeros and need no product.
+    """
     b, n, h, c, d, p, q = shape.values()
-    taps = torch.outer(_taps(n), _taps(h)).to(values.device)  # of each place
-    live = (values > 0).float()
+    taps = torch.outer(_taps(n), _taps(h)).to(values.device)  # (N, H)
+    active = (values > 0).float()
     if (p, q) != (1, 1):
-        live = eager.unpooled(live, positions, (p, q), n, h)
+        active = eager.unpooled(active, positions, (p, q), n, h)
     forward = Work(2.0 * b * float(taps.sum()) * c * d, 4.0 * (b * n * h * c + values.numel()))
     gradients = 2 if c > 1 else 1
-    backward = 2.0 * gradients * c * float((live.sum((0, 3)) * taps).sum())
-    moved = 4.0 * ((gradients - 1) * b * n * h * c + values.numel())  # a gradient of x, and of the values
+    backward = 2.0 * gradients * c * float((active.sum((0, 3)) * taps).sum())
+    moved = 4.0 * ((gradients - 1) * b * n * h * c + values.numel())  # the gradients of x and of the values
     return {
         FORWARD: forward,
         BACKWARD: Work(backward, moved),
@@ -89,13 +96,13 @@ def _work(shape: dict[str, int], values: Tensor, positions: Tensor) -> dict[str,
 
 
 def _taps(length: int) -> Tensor:
-    """How many of three taps around each place lie inside the map."""
-    place = torch.arange(length)
-    return 1.0 + (place > 0) + (place < length - 1)
+    """Return how many of the three taps around each point lie inside the map, (length,)."""
+    point = torch.arange(length)
+    return 1.0 + (point > 0) + (point < length - 1)
 
 
 def _check(t: SimpleNamespace, shape: dict[str, int]) -> Check:
-    """Values, activations at the positions, and the gradients at those positions."""
+    """Return a check of the values, and of the activations and gradients at a version's positions."""
     pool = p, q = shape["p"], shape["q"]
     _, n, h, channels = t.x.shape
     z = eager.convolve(eager.channels_first(t.x), t.weight, t.bias).relu()
@@ -104,11 +111,11 @@ def _check(t: SimpleNamespace, shape: dict[str, int]) -> Check:
     windows = z.view(batch, frames // p, p, bins // q, q, filters).transpose(2, 3).flatten(3, 4)  # (B, V, W, p*q, D)
     best = windows.amax(3)
 
-    def through(alive: Tensor, positions: Tensor) -> tuple[Tensor | None, ...]:
-        chosen = alive.double(), positions, pool, True
-        return eager.conv2d_pool_backward(t.grad, t.x, t.weight, *chosen, channels > 1, True, True)
+    def true_gradients(active: Tensor, positions: Tensor) -> tuple[Tensor | None, ...]:
+        choice = active.double(), positions, pool, True
+        return eager.conv2d_pool_backward(t.grad, t.x, t.weight, *choice, channels > 1, True, True)
 
-    truth_of = ByChoice(through)
+    gradients_for = ByChoice(true_gradients)
 
     def check(outputs):
         values, positions, *grads = outputs
@@ -117,10 +124,10 @@ def _check(t: SimpleNamespace, shape: dict[str, int]) -> Check:
         if positions.numel():
             if ((positions < 0) | (positions >= p * q)).any():
                 raise Wrong("positions lie outside of their windows")
-            chosen = windows.gather(3, positions.long()[:, :, :, None])[:, :, :, 0]
-            yield misplacement(chosen, best, 9 * channels)
+            at_positions = windows.gather(3, positions.long()[:, :, :, None])[:, :, :, 0]
+            yield misplacement(at_positions, best, 9 * channels)
         if grads:
-            truths = truth_of(values > 0, positions)
+            truths = gradients_for(values > 0, positions)
             yield from gradients(("x", "weight", "bias"), grads, truths, batch * n * h)
 
     return check

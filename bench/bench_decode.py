@@ -1,4 +1,4 @@
-"""decode: forward, backward to values and w_dec, and both."""
+"""Benchmark decode: forward, backward with respect to values and w_dec, and both."""
 
 from types import SimpleNamespace
 
@@ -17,12 +17,12 @@ def bench_decode(op_pass: str, shape: dict[str, int], device: str, backends: lis
     t = inputs(shape, device)
     frames = shape["N"]
     values, positions = pf.encode(t.x, t.w_enc, shape["P"], t.mean, t.std)
-    live, moved = int((values > 0).sum()), t.x.numel() + t.w_dec.numel() + 2 * latents(shape)
-    forward = Work(sparse_flop(shape, 1, live), 4.0 * moved)
-    # The gradient of a value is needed where the value is 0, that of w_dec not. grad_r, values, positions and w_dec are
-    # read, two gradients are written.
+    active, moved = int((values > 0).sum()), t.x.numel() + t.w_dec.numel() + 2 * latents(shape)
+    forward = Work(sparse_flop(shape, 1, active), 4.0 * moved)
+    # The gradient of the values is needed for all of them; only values above 0 contribute to that of w_dec. The pass
+    # reads grad_r, values, positions and w_dec, and writes two gradients.
     backward = Work(
-        sparse_flop(shape, 1, live) + sparse_flop(shape, 1), 4.0 * (moved + t.w_dec.numel() + latents(shape))
+        sparse_flop(shape, 1, active) + sparse_flop(shape, 1), 4.0 * (moved + t.w_dec.numel() + latents(shape))
     )
     both = Work(forward.flop + backward.flop, forward.bytes + 4.0 * (t.x.numel() + t.w_dec.numel() + latents(shape)))
     ours = {
@@ -48,6 +48,7 @@ def bench_decode(op_pass: str, shape: dict[str, int], device: str, backends: lis
 
 
 def _check(t: SimpleNamespace, shape: dict[str, int]) -> Check:
+    """Return a check of the reconstruction and of the gradients."""
     reconstruction = eager.decode(t.values, t.positions, t.w_dec, shape["N"])
     grads = eager.decode_backward(t.grad, t.values, t.positions, t.w_dec, True, True) if "grad" in vars(t) else ()
 

@@ -1,7 +1,7 @@
-"""Denoising from file to file: how many times faster than the recording plays, beside noisereduce on the same file.
+"""Benchmark denoising from file to file, compared with noisereduce on the same file.
 
-The models are untrained: their filters are as large, and a trained one's latents are silent more often. Each version
-reads the file, denoises it and writes another.
+Each version reads the file, denoises it and writes another; speeds are multiples of real time. The models are
+untrained: their filters have the size of trained ones, and the latents of a trained model are more often 0.
 """
 
 import tempfile
@@ -27,9 +27,8 @@ from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoenco
 from partae_fast.systems.field import Settings
 
 RATE = 22050
-NOISE_SECONDS = 10  # of noise alone, at the beginning, which noisereduce gets
-GATE = 1e-6  # of full scale: what the chunks of a stream may differ by from the recording in one piece
-
+NOISE_SECONDS = 10  # length of the noise-only beginning, which is also noisereduce's noise sample
+GATE = 1e-6  # largest difference allowed between denoising in chunks and in one piece, relative to full scale
 
 OURS = ("partae default", "partae paper's")
 PEERS = {"noisereduce stationary": True, "noisereduce non-stationary": False}
@@ -75,23 +74,23 @@ def bench_denoise(op_pass: str, shape: dict[str, int], device: str, backends: li
 
 @dataclass
 class _Ours:
-    """A call denoises the file; the result is how far chunks are from a recording in one piece."""
+    """A call that denoises the file; its result is the error of denoising in chunks."""
 
     model: Any
     audio: np.ndarray
     source: Path
     target: Path
-    folder: Any  # deleted with its last user
+    folder: Any  # kept so that the temporary folder exists as long as this object
 
     def __call__(self) -> None:
         denoise_file(self.model, self.source, self.target, overwrite=True)
 
     def results(self) -> tuple[Tensor]:
-        return (torch.tensor(error(self.model, self.audio)),)
+        return (torch.tensor(chunking_error(self.model, self.audio)),)
 
 
 class _Peer:
-    """A call reads the file, denoises it by noisereduce and writes another; nothing is checked."""
+    """A call that denoises the file with noisereduce; its result is not checked."""
 
     def __init__(self, stationary: bool, source: Path, target: Path) -> None:
         self.stationary, self.source, self.target = stationary, source, target
@@ -107,7 +106,7 @@ class _Peer:
 
 
 def recording(seconds: int) -> np.ndarray:
-    """Noise (seconds * RATE,), and after NOISE_SECONDS of it a chirp of 0.1 s twice a second."""
+    """Return noise, (seconds * RATE,), with two chirps of 0.1 s per second after the first NOISE_SECONDS."""
     rng = np.random.default_rng(0)
     audio = rng.normal(0, 0.05, seconds * RATE).astype(np.float32)
     time = np.arange(RATE // 10) / RATE
@@ -118,15 +117,19 @@ def recording(seconds: int) -> np.ndarray:
 
 
 def models(audio: np.ndarray) -> list[Any]:
-    """The default's and the paper's model, with the statistics of the audio's beginning, which is noise."""
+    """Return untrained models of the default preset and of the paper.
+
+    Their statistics of the noise are those of the first NOISE_SECONDS of the audio.
+    """
     settings = Settings()
-    own = Spectrogram(**asdict(settings.usual))
-    default = ConvDenoisingAutoencoder(own.bins, latents=settings.latents, taps=settings.taps, pool=settings.pool)
+    default_spectrogram, paper_spectrogram = Spectrogram(**asdict(settings.usual)), Spectrogram(rate=RATE)
+    default = ConvDenoisingAutoencoder(
+        default_spectrogram.bins, latents=settings.latents, taps=settings.taps, pool=settings.pool
+    )
     default.mask = replace(settings.mask, bypass=BYPASS)
-    bands = own, Spectrogram(rate=RATE)
     paper = ConvPartitionedAutoencoder()
     paper.mask = Mask()
-    for model, spectrogram in zip((default, paper), bands, strict=True):
+    for model, spectrogram in ((default, default_spectrogram), (paper, paper_spectrogram)):
         model.spectrogram = spectrogram
         noise = spectrogram.magnitude(audio[: NOISE_SECONDS * RATE])
         for buffer, values in (
@@ -138,8 +141,8 @@ def models(audio: np.ndarray) -> list[Any]:
     return [default, paper]
 
 
-def error(model: Any, audio: np.ndarray) -> float:
-    """The largest difference between the audio denoised in chunks and in one piece; NaN where either has one."""
+def chunking_error(model: Any, audio: np.ndarray) -> float:
+    """Return the largest difference between denoising in chunks and in one piece; NaN if a result has NaN."""
     pieces = [audio[start : start + 10_000, None] for start in range(0, len(audio), 10_000)]
     whole = np.concatenate(list(denoise_blocks([audio[:, None]], RATE, 1, model, chunk=len(audio))))[:, 0]
     chunked = np.concatenate(list(denoise_blocks(pieces, RATE, 1, model, chunk=1000)))[:, 0]

@@ -1,7 +1,7 @@
-"""dense: forward, backward and both, and whole training steps of two networks of Lusterman 2016 made of it.
+"""Benchmark dense, and training steps of two dense networks of Lusterman 2016.
 
-A step is the forward pass, the loss, the backward pass and Adam, on a batch that is there. The peers are the same
-written with addmm and differentiated by autograd, eagerly and compiled, with PyTorch's fused Adam.
+A step is the forward pass, the loss, the backward pass and Adam, on a batch that is already in memory. The peers use
+addmm, autograd and PyTorch's fused Adam, eagerly and compiled.
 """
 
 import functools
@@ -22,7 +22,7 @@ from partae_fast.kernels import OPS
 from partae_fast.kernels.dense import Dropout, eager
 from partae_fast.training.optimizers import Optimizer
 
-# B items, I inputs, O outputs: the thesis's layers; and whole steps, by the outputs of each layer.
+# The layers of the thesis: B items, I inputs, O outputs.
 SHAPES = [
     {"B": 128, "I": 1024, "O": 2000},
     {"B": 128, "I": 2000, "O": 1024},
@@ -30,20 +30,20 @@ SHAPES = [
     {"B": 128, "I": 2048, "O": 2048},
     {"B": 256, "I": 1024, "O": 1024},
 ]
+# Whole training steps: the number of outputs of each layer.
 SUPERVISED = {"B": 128, "bins": 1024, "hidden": 2000}
 CURRO = {"B": 128, "bins": 1024, "encoder": 2048, "decoder": 1024}
-# What a whole network's gradients may be off by: of the 131,072 outputs of a layer four may lie so near to the kink of
-# their activation that rounding turns their slope, which moves a gradient by sqrt(4 / 131,072).
+# Largest error of a whole network's gradients. Of the 131,072 outputs of a layer, four may lie so close to the kink of
+# their activation that rounding selects the other slope, which changes a gradient by sqrt(4 / 131,072).
 KINKS = 5.5e-3
-STEPS = 3  # whose losses must agree before a step is timed
+STEPS = 3  # number of steps whose losses must agree before a step is timed
 Layer = Callable[[Tensor, Tensor, Tensor, str], Tensor]
-
 
 SMOKE_STEPS = ({"B": 3, "bins": 20, "hidden": 9}, {"B": 3, "bins": 20, "encoder": 8, "decoder": 7})
 
 
 def peer(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
-    """The layer as one would write it."""
+    """Return the output of the layer, written in plain PyTorch."""
     z = torch.addmm(bias, x, weight)
     return torch.where(z >= 1e-5, z, -1e-5 / (z - 1 - 1e-5)) if activation == "mrelu" else z
 
@@ -69,7 +69,7 @@ def bench_dense(op_pass: str, shape: dict[str, int], device: str, backends: list
         work={
             FORWARD: forward,
             BACKWARD: Work(2 * forward.flop, forward.bytes),
-            BOTH: Work(3 * forward.flop, 2 * forward.bytes),  # each tensor, and its gradient
+            BOTH: Work(3 * forward.flop, 2 * forward.bytes),  # every tensor and its gradient
         }[op_pass],
         truth=_check,
         leaves=("x", "weight", "bias"),
@@ -78,14 +78,17 @@ def bench_dense(op_pass: str, shape: dict[str, int], device: str, backends: list
 
 
 def _check(t: SimpleNamespace) -> Check:
-    """The output, and the gradients on the side of the activation's kink where a version's output is."""
-    fixed = "mrelu", Dropout(0.0, 0, 0, 0)
-    truth = eager.dense(t.x, t.weight, t.bias, *fixed)
+    """Return a check of the output and of the gradients.
+
+    The true gradients are taken on the side of the activation's kink that the version's own output lies on.
+    """
+    settings = "mrelu", Dropout(0.0, 0, 0, 0)
+    truth = eager.dense(t.x, t.weight, t.bias, *settings)
 
     def check(outputs):
         yield deviation("the output", outputs[0], truth, t.x.shape[1])
         if len(outputs) > 1:
-            grads = eager.dense_backward(t.grad, outputs[0].double(), t.x, t.weight, *fixed, True, True, True)
+            grads = eager.dense_backward(t.grad, outputs[0].double(), t.x, t.weight, *settings, True, True, True)
             yield from gradients(("x", "weight", "bias"), outputs[1:], grads, max(t.weight.shape))
 
     return check
@@ -93,36 +96,39 @@ def _check(t: SimpleNamespace) -> Check:
 
 @benchmark("dense", passes=(STEP,), shapes=[SUPERVISED], smoke=SMOKE_STEPS[0], rounds=STEP_ROUNDS)
 def bench_dense_step(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
-    return _of_a_step(shape, device, backends)
+    return _step_contest(shape, device, backends)
 
 
 @benchmark("dense", passes=(STEP,), shapes=[CURRO], smoke=SMOKE_STEPS[1], rounds=STEP_ROUNDS, name="Curro")
 def bench_curro_step(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
-    return _of_a_step(shape, device, backends)
+    return _step_contest(shape, device, backends)
 
 
 class _Training:
-    """Steps of a network, which can be set back to where it began."""
+    """A training run of a network; `rewind` restarts it from the initial weights.
 
-    def __init__(self, begin: Callable[[], tuple[list[Tensor], Callable[[], Tensor]]]) -> None:
-        self.begin = begin
+    `start` returns the initial parameters and a function that takes one step and returns its loss.
+    """
+
+    def __init__(self, start: Callable[[], tuple[list[Tensor], Callable[[], Tensor]]]) -> None:
+        self.start = start
         self.rewind()
 
     def __call__(self) -> Tensor:
         return self.step()
 
     def rewind(self) -> None:
-        self.parameters, self.step = self.begin()
+        self.parameters, self.step = self.start()
 
     def results(self) -> tuple[Tensor, ...]:
-        """The losses of the first steps, and the gradients of the very first."""
+        """Return the losses of the first STEPS steps and the gradients of the first step."""
         self.rewind()
         first = self()
         grads = [parameter.grad.clone() for parameter in self.parameters if parameter.grad is not None]
         return torch.stack([first, *(self() for _ in range(STEPS - 1))]), *grads
 
 
-def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Contest:
+def _step_contest(shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     b, bins = shape["B"], shape["bins"]
     curro = "encoder" in shape
     if curro:
@@ -130,7 +136,7 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
         pairs = [*itertools.pairwise(sizes), (sizes[-1] // 2, shape["decoder"]), (shape["decoder"], bins)]
     else:
         pairs = [(bins, shape["hidden"]), (shape["hidden"], bins)]
-    first = [_draw(device, n, i, o) / i**0.5 for n, (i, o) in enumerate(pairs)]
+    initial = [_draw(device, n, i, o) / i**0.5 for n, (i, o) in enumerate(pairs)]
     x, target = (_draw(device, seed, b, bins).abs() for seed in (100, 101))
     noise_only = (torch.arange(b, device=device) < b // 2).float()
 
@@ -140,33 +146,34 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
         x: Tensor = x,
         target: Tensor = target,
         noise_only: Tensor = noise_only,
-        fused: str | None = None,
+        curro_backend: str | None = None,
     ) -> Tensor:
         y = x
         for n in range(len(pairs)):
-            if curro and n == len(pairs) - 2:  # both halves of the latents through one decoder
+            if curro and n == len(pairs) - 2:  # one decoder processes both halves of the latents
                 y = y.view(b, 2, -1).transpose(0, 1).reshape(2 * b, -1)
             activation = "identity" if n == len(pairs) - 1 else "mrelu"
             y = layer(y, parameters[2 * n], parameters[2 * n + 1], activation)
         if not curro:
             return (y - target).square().sum() / b
-        if fused:
-            return pf.curro_loss(y[:b], y[b:], target, noise_only, backend=fused)
+        if curro_backend:
+            return pf.curro_loss(y[:b], y[b:], target, noise_only, backend=curro_backend)
         return ((1 - noise_only)[:, None] * y[:b] + y[b:] - target).square().sum() / b
 
     def leaves(dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        numbers = [t for w in first for t in (w, w.new_zeros(w.shape[1]))]
-        return [t.to(dtype, copy=True).requires_grad_() for t in numbers]
+        weights_and_biases = [t for w in initial for t in (w, w.new_zeros(w.shape[1]))]
+        return [t.to(dtype, copy=True).requires_grad_() for t in weights_and_biases]
 
     def ours(backend: str) -> tuple[list[Tensor], Callable[[], Tensor]]:
         parameters = leaves()
         optimizer, steps = Optimizer("adam", {str(n): p for n, p in enumerate(parameters)}, {}), iter(range(2**62))
-        fused = backend if backend in OPS["curro_loss"].backends else "auto"  # a candidate is one of dense alone
+        # A candidate is registered for dense only.
+        curro_backend = backend if backend in OPS["curro_loss"].backends else "auto"
 
         def step() -> Tensor:
             for parameter in parameters:
                 parameter.grad = None
-            loss = loss_of(_ours(backend), parameters, fused=fused)
+            loss = loss_of(_ours(backend), parameters, curro_backend=curro_backend)
             loss.backward()
             optimizer.step(next(steps))
             return loss.detach()
@@ -189,8 +196,8 @@ def _of_a_step(shape: dict[str, int], device: str, backends: list[str]) -> Conte
         return parameters, step
 
     def check_of(t: SimpleNamespace) -> Check:
-        wide = functools.partial(loss_of, peer, x=t.x, target=t.target, noise_only=t.noise_only)
-        losses, *grads = _Training(lambda: peer_steps(wide, torch.float64)).results()
+        float64_loss = functools.partial(loss_of, peer, x=t.x, target=t.target, noise_only=t.noise_only)
+        losses, *grads = _Training(lambda: peer_steps(float64_loss, torch.float64)).results()
 
         def check(outputs):
             yield deviation("the losses", outputs[0], losses, b * bins)

@@ -1,4 +1,7 @@
-"""encode: forward, backward to w_enc (x is data in training), both, and both with the gradient of x."""
+"""Benchmark encode: forward, backward, both, and both with the gradient of x.
+
+The other backward passes give the gradient of w_enc only, because x is data in training.
+"""
 
 from types import SimpleNamespace
 
@@ -24,14 +27,14 @@ from partae_fast.bench.shapes import ON_GPU, SHAPES, SMOKE, dense, inputs, laten
 from partae_fast.bench.timing import Work
 from partae_fast.kernels.encode import eager
 
-BOTH_WITH_X = "both-x"  # with the gradient of x too, as a layer in a network has it
+BOTH_WITH_X = "both-x"  # forward and backward with the gradient of x, as for a layer inside a network
 
 
 @benchmark("encode", passes=(*PASSES, BOTH_WITH_X), shapes=SHAPES, on_gpu=ON_GPU, smoke=SMOKE)
 def bench_encode(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     t = inputs(shape, device)
     pool = shape["P"]
-    live = int((pf.encode(t.x, t.w_enc, pool, t.mean, t.std)[0] > 0).sum())
+    active = int((pf.encode(t.x, t.w_enc, pool, t.mean, t.std)[0] > 0).sum())
     ours = {name: lambda t, name=name: pf.encode(t.x, t.w_enc, pool, t.mean, t.std, backend=name) for name in backends}
     others = {
         name: lambda t, f=f: f(t.x, t.w_enc, pool, t.mean, t.std)
@@ -45,34 +48,37 @@ def bench_encode(op_pass: str, shape: dict[str, int], device: str, backends: lis
         ours,
         others,
         t.grad_values,
-        work=_work(op_pass, shape, live),
+        work=_work(op_pass, shape, active),
         truth=lambda copies: _check(copies, shape, op_pass),
         leaves=("x", "w_enc") if op_pass == BOTH_WITH_X else ("w_enc",),
         of_peer=_with_32_bits,
     )
 
 
-def _work(op_pass: str, shape: dict[str, int], live: int) -> Work:
-    """The gradients of values and of w_enc pass through memory besides, and so does that of x where it is wanted."""
-    forward, gradient = dense(shape), sparse_flop(shape, 1, live)
-    passed = 4.0 * (latents(shape) + shape["M"] * shape["H"] * shape["K"])
+def _work(op_pass: str, shape: dict[str, int], active: int) -> Work:
+    """Return the minimum work of a pass, with `active` values above 0.
+
+    A backward pass also reads the gradient of values and writes those of w_enc and, for both-x, of x.
+    """
+    forward, gradient = dense(shape), sparse_flop(shape, 1, active)
+    moved = 4.0 * (latents(shape) + shape["M"] * shape["H"] * shape["K"])
     if op_pass == FORWARD:
         return forward
-    if op_pass == BACKWARD:  # values and positions are read once more
-        return Work(gradient, passed + 8.0 * latents(shape))
+    if op_pass == BACKWARD:  # values and positions are read again
+        return Work(gradient, moved + 8.0 * latents(shape))
     if op_pass == BOTH:
-        return Work(forward.flop + gradient, forward.bytes + passed)
-    return Work(forward.flop + 2 * gradient, forward.bytes + passed + 4.0 * shape["B"] * shape["N"] * shape["H"])
+        return Work(forward.flop + gradient, forward.bytes + moved)
+    return Work(forward.flop + 2 * gradient, forward.bytes + moved + 4.0 * shape["B"] * shape["N"] * shape["H"])
 
 
 def _with_32_bits(outputs):
-    """What a peer returns, positions in the type that ours have."""
+    """Return a peer's outputs with the positions as int32, as partae returns them."""
     values, positions, *gradients = outputs
     return [values, positions.int(), *gradients]
 
 
 def _check(t: SimpleNamespace, shape: dict[str, int], op_pass: str) -> Check:
-    """Values, the activations at the positions, and the gradients at those positions."""
+    """Return a check of the values, and of the activations and gradients at a version's positions."""
     frames, pool = shape["N"], shape["P"]
     normal = eager.normalised(t.x, t.mean, t.std, shape["M"])
     activations = F.conv1d(normal, eager.filters(t.w_enc)).relu().transpose(1, 2)  # (B, N, K)
@@ -80,11 +86,11 @@ def _check(t: SimpleNamespace, shape: dict[str, int], op_pass: str) -> Check:
     first = torch.arange(best.shape[1], device=best.device)[:, None] * pool
     terms = shape["M"] * shape["H"]
 
-    def through(alive: Tensor, positions: Tensor) -> tuple[Tensor | None, ...]:
-        chosen = alive.double(), positions, pool, t.mean, t.std
-        return eager.encode_backward(t.grad, t.x, t.w_enc, *chosen, op_pass == BOTH_WITH_X, True)
+    def true_gradients(active: Tensor, positions: Tensor) -> tuple[Tensor | None, ...]:
+        choice = active.double(), positions, pool, t.mean, t.std
+        return eager.encode_backward(t.grad, t.x, t.w_enc, *choice, op_pass == BOTH_WITH_X, True)
 
-    truth_of = ByChoice(through)
+    gradients_for = ByChoice(true_gradients)
 
     def check(outputs):
         values, positions, *grads = outputs
@@ -93,7 +99,7 @@ def _check(t: SimpleNamespace, shape: dict[str, int], op_pass: str) -> Check:
         if ((positions < first) | (positions >= (first + pool).clamp(max=frames))).any():
             raise Wrong("positions lie outside of their windows")
         yield misplacement(activations.gather(1, positions.long()), best, terms)
-        if grads:  # a library sums that of w_enc over all frames
-            yield from gradients(("x", "w_enc"), grads, truth_of(values > 0, positions), shape["B"] * frames)
+        if grads:  # a library sums the gradient of w_enc over all frames
+            yield from gradients(("x", "w_enc"), grads, gradients_for(values > 0, positions), shape["B"] * frames)
 
     return check

@@ -1,4 +1,4 @@
-"""partitioned_loss: the value and its gradients to reconstruction and values."""
+"""Benchmark partitioned_loss: the loss and its gradients with respect to reconstruction and values."""
 
 import functools
 
@@ -35,7 +35,7 @@ def bench_partitioned_loss(op_pass: str, shape: dict[str, int], device: str, bac
     peer, truth = (functools.partial(f, penalty=PENALTY) for f in (peers.loss, eager.partitioned_loss))
 
     elements = t.x.numel()
-    # A difference, its square, the sum and a gradient of each number; values likewise.
+    # For each element: a difference, its square, a sum and a gradient; the same for each value.
     work = Work(4.0 * elements + 4.0 * latents(shape), 4.0 * (3 * elements + 2 * latents(shape)))
     leaves = ("reconstruction", "values")
     return losses.contest("partitioned_loss", device, backends, ours, peer, truth, data, leaves, work)

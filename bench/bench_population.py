@@ -1,4 +1,4 @@
-"""Several models side by side in one launch, against one model alone: see population.py."""
+"""Benchmark training several models in one launch, compared with one model alone; see population.py."""
 
 from partae_fast.bench.common import Contest
 from partae_fast.bench.declaration import STEP_ROUNDS, benchmark

@@ -1,4 +1,4 @@
-"""ratio_mask_loss: the value and its gradient to the logits."""
+"""Benchmark ratio_mask_loss: the loss and its gradient with respect to the logits."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ SHAPES = [{"B": 32, "T": 156, "F": 257, "S": s} for s in (2, 3)]
 
 
 def peer(logits: Tensor, mixture: Tensor, sources: Tensor) -> Tensor:
-    """The loss as one would write it."""
+    """Return the loss, written in plain PyTorch."""
     return ((sources - logits.softmax(-1) * mixture[..., None]) ** 2).mean()
 
 
@@ -27,8 +27,8 @@ def bench_ratio_mask(op_pass: str, shape: dict[str, int], device: str, backends:
     sources = torch.randn(b, t, f, s, generator=generator).abs().to(device)
     data = {"logits": logits, "mixture": sources.sum(-1), "sources": sources}
     numbers = logits.numel()
-    # Of each number: the softmax's sum and quotient, error and its square, slope, and the softmax's derivative; logits,
-    # sources and mixture are read, the gradient written.
+    # For each logit: the sum and the quotient of the softmax, the error, its square, its slope, and the derivative of
+    # the softmax. Logits, sources and mixture are read, and the gradient is written.
     work = Work(10.0 * numbers, 4.0 * (3 * numbers + numbers / s))
     return losses.contest(
         "ratio_mask",

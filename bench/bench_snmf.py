@@ -1,7 +1,7 @@
-"""Sparse NMF: the activations alone, as in inference, and activations and dictionary, as in learning.
+"""Benchmark sparse NMF: inference (activations only) and learning (activations and dictionary).
 
-The peer is scikit-learn's NMF, by multiplicative updates of the Kullback-Leibler divergence without sparsity. It works
-out the divergence before its first update; ours does after each where it learns.
+The peer is scikit-learn's NMF with multiplicative updates of the Kullback-Leibler divergence, without sparsity. It
+computes the divergence once, before its first update; partae computes it after every update of a dictionary.
 """
 
 import warnings
@@ -17,15 +17,14 @@ from partae_fast.bench.declaration import benchmark
 from partae_fast.bench.timing import Work
 from partae_fast.models import snmf
 
-# Hetherly et al. 2018: nine frames of 257 bins, dictionaries of 1000 rows.
+# Hetherly et al. 2018: nine frames of 257 bins, and dictionaries of 1000 rows.
 SHAPES = [{"N": 500, "H": 2313, "K": k} for k in (100, 1000)]
 OURS, PEER = "partae snmf", "scikit-learn"
-UPDATES = 10  # in a call, of either factor
-_PARTS = 10  # that the magnitudes are sums of
-# Both learn from starts of their own, and only our dictionary has rows of length 1: what they explain is alike, not the
-# same. The mean of the magnitudes alone would be off by 0.26.
+UPDATES = 10  # of each factor, in one call
+_PARTS = 10  # number of components that the magnitudes are made of
+# The two learn from different initial values, and only partae's dictionary has rows of length 1, so the magnitudes that
+# they approximate are similar but not equal. The mean of the magnitudes alone would be off by 0.26.
 GATE_OF_LEARNING = 0.1
-
 
 ACTIVATIONS, LEARNING = "activations", "learning"
 
@@ -42,9 +41,9 @@ ACTIVATIONS, LEARNING = "activations", "learning"
 def bench_snmf(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     n, h, k = shape.values()
     random = np.random.default_rng(0)
-    numbers = random.random((n, _PARTS), np.float32) @ random.random((_PARTS, h), np.float32)
-    x, dictionary = torch.from_numpy(numbers), snmf.unit_rows(torch.from_numpy(random.random((k, h), np.float32)))
-    # An update is two products; passes over x count for nothing beside them.
+    magnitudes = random.random((n, _PARTS), np.float32) @ random.random((_PARTS, h), np.float32)
+    x, dictionary = torch.from_numpy(magnitudes), snmf.unit_rows(torch.from_numpy(random.random((k, h), np.float32)))
+    # An update takes two matrix products; elementwise passes over x are negligible.
     update, once = 4.0 * n * h * k, 4.0 * (n * h + n * k + k * h)
 
     def learned() -> tuple[Tensor, Tensor]:
@@ -57,7 +56,7 @@ def bench_snmf(op_pass: str, shape: dict[str, int], device: str, backends: list[
             op_pass,
             {"x": x},
             ours={OURS: learned},
-            peers={PEER: lambda: (torch.from_numpy(_factors(numbers, k)[1]),)},
+            peers={PEER: lambda: (torch.from_numpy(_factors(magnitudes, k)[1]),)},
             work=Work(2 * update * UPDATES, once),
             truth=lambda copies: _check_of_learning(copies, k),
             by_library=True,
@@ -67,7 +66,7 @@ def bench_snmf(op_pass: str, shape: dict[str, int], device: str, backends: list[
         op_pass,
         {"x": x, "dictionary": dictionary},
         ours={OURS: lambda: (snmf.activations(x, dictionary, 0.0, UPDATES),)},
-        peers={PEER: lambda: (torch.from_numpy(_factors(numbers, k, dictionary.numpy())[0]),)},
+        peers={PEER: lambda: (torch.from_numpy(_factors(magnitudes, k, dictionary.numpy())[0]),)},
         work=Work(update * UPDATES, once),
         truth=_check_of_activations,
         by_library=True,
@@ -80,13 +79,13 @@ def _check_of_activations(t: SimpleNamespace) -> Check:
 
 
 def _check_of_learning(t: SimpleNamespace, bases: int) -> Check:
-    """What a dictionary explains, alike for all; of ours alone the dictionary and the objective of each update too."""
+    """Return a check of the reconstruction; for partae also of the dictionary and the objectives."""
     dictionary, objectives = snmf.learn_dictionary(t.x, bases, 0.0, UPDATES, seed=0)
-    truth = _explained(t.x, dictionary)
+    truth = _reconstruction(t.x, dictionary)
 
     def check(outputs):
-        explained = _explained(t.x, outputs[0].double()).float()
-        yield deviation("what the dictionary explains", explained, truth, allowance=GATE_OF_LEARNING)
+        reconstruction = _reconstruction(t.x, outputs[0].double()).float()
+        yield deviation("the reconstruction", reconstruction, truth, allowance=GATE_OF_LEARNING)
         if len(outputs) > 1:
             terms = UPDATES * t.x.numel()
             yield deviation("the dictionary", outputs[0], dictionary, terms)
@@ -95,21 +94,24 @@ def _check_of_learning(t: SimpleNamespace, bases: int) -> Check:
     return check
 
 
-def _explained(x: Tensor, dictionary: Tensor) -> Tensor:
-    """What a dictionary can explain of magnitudes x (N, H)."""
+def _reconstruction(x: Tensor, dictionary: Tensor) -> Tensor:
+    """Return the approximation of magnitudes x, (N, H), by a dictionary, (K, H)."""
     return snmf.activations(x, dictionary, 0.0, UPDATES) @ dictionary
 
 
 def _factors(
     x: NDArray[np.float32], bases: int, dictionary: NDArray[np.float32] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Activations (N, K) and dictionary (K, H), from a dictionary or from random ones, of magnitudes x (N, H)."""
+    """Return scikit-learn's activations, (N, K), and dictionary, (K, H), of magnitudes x, (N, H).
+
+    With `dictionary`, only the activations are fitted. Otherwise both start from random values.
+    """
     from sklearn.decomposition import non_negative_factorization
     from sklearn.exceptions import ConvergenceWarning
 
     start = {"init": "random"} if dictionary is None else {"H": dictionary, "update_H": False}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many updates and no more are wanted
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of updates is fixed
         active, rows, _ = non_negative_factorization(
             x,
             n_components=bases,  # pyright: ignore[reportArgumentType]

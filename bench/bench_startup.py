@@ -1,4 +1,7 @@
-"""From the start of Python to the end of the first training step, with Numba's cache cold and warm."""
+"""Benchmark the time from the start of Python to the end of the first training step.
+
+Numba's cache is cold or warm.
+"""
 
 import os
 import subprocess
@@ -19,10 +22,13 @@ WARM_ROUNDS, QUICK_ROUNDS = 5, 2
 @pytest.mark.benchmark(group="startup")
 @pytest.mark.parametrize("version", ["cold cache", "warm cache"])
 def bench_startup(benchmark, version, tmp_path_factory, pytestconfig):
-    """Time whole processes, the import of torch among them; the second fills its cache first, or uses the user's."""
+    """Time whole processes, including the import of torch.
+
+    The warm version first fills a cache of its own; with --quick it uses the user's cache.
+    """
     quick = pytestconfig.getoption("quick")
     if pytestconfig.getoption("smoke") or (quick and version == "cold cache"):
-        pytest.skip("a cold start compiles every kernel")
+        pytest.skip("a cold start takes too long here: it compiles every kernel")
     warm = version == "warm cache"
     cache = {} if quick else {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
 

@@ -1,4 +1,4 @@
-"""Whole training steps beside the same in PyTorch: see train_step.py. `--memory` adds what a step allocates."""
+"""Benchmark whole training steps, compared with PyTorch; see train_step.py."""
 
 from partae_fast.bench.common import Contest
 from partae_fast.bench.declaration import STEP_ROUNDS, benchmark

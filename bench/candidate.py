@@ -1,7 +1,7 @@
-"""A candidate as one more back-end of its op, so that it is timed on the road that the others take.
+"""Register a candidate as an additional back-end of its op, so that it is called like partae's own.
 
-The public function checks its arguments, the custom op and autograd call the candidate. Passes that it does not
-implement are those of the house's back-end that "auto" chooses.
+The public function checks the arguments, and the custom op and autograd call the candidate. Passes that the candidate
+does not implement are those of the back-end that "auto" chooses.
 """
 
 import inspect
@@ -20,10 +20,11 @@ from .passes import BACKWARD, FORWARD
 
 
 def load(spec: str, op: str | None = None) -> Candidate:
-    """Return the candidate of "FILE.py:FUNCTION", which implements the pass of its own name, or else that of `op`.
+    """Return the candidate "FILE.py:FUNCTION".
 
-    `op` is a pass or an op, of which the first pass is meant. Raises UserError where there is no such function, or its
-    pass is none of `op`.
+    It implements the pass whose name the function has. If the function has the name of no pass, it implements `op`: a
+    pass, or an op, which stands for its first pass. Raises UserError if the function does not exist, or if it
+    implements a pass of another op.
     """
     name = spec.rpartition(":")[2]
     op_pass = name if name in passes() else OPS[op].passes[0] if op in OPS else op if op in passes() else None
@@ -34,22 +35,25 @@ def load(spec: str, op: str | None = None) -> Candidate:
 
 
 def joins(candidate: Candidate, op_pass: str) -> bool:
-    """Return whether the timed part of a group of its op runs the candidate's pass."""
+    """Return whether benchmarks of `op_pass` run the candidate's pass in their timed part."""
     backward = candidate.op_pass.endswith("_backward")
     return op_pass != (FORWARD if backward else BACKWARD)
 
 
 def as_backend(candidate: Candidate, device: str) -> AbstractContextManager[None]:
-    """Inside, `backend=candidate.name` runs the candidate."""
+    """Return a context in which `backend=candidate.name` calls the candidate."""
     op = candidate.op
-    house = implementation(op, resolve(op, "auto", torch.device(device), torch.float32))
-    functions = dict(vars(house))
-    functions[candidate.op_pass] = _taking_negative_slope(candidate) if op == "encode" else candidate.function
+    default = implementation(op, resolve(op, "auto", torch.device(device), torch.float32))
+    functions = dict(vars(default))
+    functions[candidate.op_pass] = _accept_negative_slope(candidate) if op == "encode" else candidate.function
     return registered(op, candidate.name, SimpleNamespace(**functions))
 
 
-def _taking_negative_slope(candidate: Candidate) -> Callable:
-    """Return the function, without the argument negative_slope if it takes none by position: it is 0 here."""
+def _accept_negative_slope(candidate: Candidate) -> Callable:
+    """Return the candidate's function, made to accept and ignore negative_slope if it lacks that argument.
+
+    negative_slope is 0 in the benchmarks.
+    """
     parameters = inspect.signature(candidate.function).parameters.values()
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if any(

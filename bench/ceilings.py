@@ -1,4 +1,4 @@
-"""What this machine can do, measured in the same run as the versions that are held against it."""
+"""Measure the limits of this machine, in the same run as the versions that are compared with them."""
 
 import importlib.util
 from collections.abc import Callable
@@ -15,42 +15,43 @@ from partae_fast.kernels.tf32 import tf32
 
 from .timing import measure
 
-ENCODE = 8192, 288, 32  # B*N, M*H and K of the paper's configuration: the matrix product that its encode is
+ENCODE = 8192, 288, 32  # B*N, M*H and K of the paper's configuration: its encode is a matrix product of this shape
 BARRIERS = 1000
 ROUNDS = 20
-# Bytes of the sets whose bandwidth is measured. Those of a GPU lie in no cache: a smaller one takes less than a launch.
+# Sizes in bytes of the arrays whose bandwidth is measured. Those for a GPU fit in no cache: a smaller array is
+# processed in less time than a launch takes.
 CPU_SETS = tuple(1 << bits for bits in (20, 22, 24, 26, 28))
 GPU_SETS = (1 << 28, 1 << 32)
-TAKEN = 0.1  # the quantile taken: a ceiling is what the machine reaches when nothing disturbs it
+QUANTILE = 0.1  # of the times: a ceiling is what the machine reaches when nothing disturbs it
 
 
 def ceilings(device: str, rounds: int = ROUNDS) -> dict[str, Any]:
-    """What the machine reaches, each by whatever does it best.
+    """Return the limits of the machine, each measured with the fastest method.
 
-    flop_per_s          float32: the best of `rates`: a matrix product of 1024 (8192 on a GPU), one of the shape that
-                        encode has, and on the CPU register-blocked dot products of runs that stay in the first cache,
-                        or the same on one thread
-    bandwidths          bytes a second over a set of so many bytes, [size, rate] by size: a copy, read and written, or a
-                        sum, read, whichever is faster; never below the rate of a larger set
-    bytes_per_s         that of the largest set, which lies in no cache
-    barrier_seconds     every thread (every block of a GPU) waits for all others
-    cache_bytes         the last-level cache
-    one_thread_flop_per_s                                                       CPU alone
-    tf32_flop_per_s, launch_seconds, graph_node_seconds                         GPU alone
-    skipped             what could not be measured, and why
+    flop_per_s          float32 operations per second, the highest of `rates`: a square matrix product of size 1024
+                        (8192 on a GPU), a product of the shape of encode, and on the CPU register-blocked dot products
+                        of runs that stay in the first-level cache, also on one thread
+    bandwidths          [size, bytes per second] for arrays of several sizes in bytes, by size: a copy (bytes read and
+                        written) or a sum (bytes read), whichever is faster; never below the rate of a larger array
+    bytes_per_s         the bandwidth of the largest array, which fits in no cache
+    barrier_seconds     time for every thread (on a GPU every block) to wait for all others
+    cache_bytes         size of the last-level cache
+    one_thread_flop_per_s                                                       CPU only
+    tf32_flop_per_s, launch_seconds, graph_node_seconds                         GPU only
+    skipped             what could not be measured, with the reason
     """
-    return _of_gpu(rounds) if device == "cuda" else _of_cpu(rounds)
+    return _gpu_ceilings(rounds) if device == "cuda" else _cpu_ceilings(rounds)
 
 
 def faster(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Of two measurements of the ceilings the higher rates and the shorter times."""
+    """Return the higher rates and the shorter times of two measurements of the ceilings."""
     limits: dict[str, Any] = {}
     for name, value in first.items():
         if name == "rates":
-            limits[name] = {of: max(rate, second[name][of]) for of, rate in value.items()}
+            limits[name] = {method: max(rate, second[name][method]) for method, rate in value.items()}
         elif name == "bandwidths":
             pairs = zip(value, second[name], strict=True)
-            limits[name] = [[size, max(rate, again)] for (size, rate), (_, again) in pairs]
+            limits[name] = [[size, max(rate, second_rate)] for (size, rate), (_, second_rate) in pairs]
         elif name == "skipped":
             limits[name] = value
         else:
@@ -58,21 +59,21 @@ def faster(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return limits
 
 
-def _of_cpu(rounds: int) -> dict[str, Any]:
+def _cpu_ceilings(rounds: int) -> dict[str, Any]:
     rates = _rates("cpu", 1024, {"dot products": (_dot_products(), _dot_flop())}, rounds)
     bandwidths = _bandwidths("cpu", CPU_SETS, rounds)
-    seconds = _quick({"barriers": _thread_barriers}, "cpu", rounds)
+    seconds = _fast_seconds({"barriers": _thread_barriers}, "cpu", rounds)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        alone = _rates("cpu", 1024, {"dot products": (_dot_products(), _dot_flop())}, rounds)
+        one_thread_rates = _rates("cpu", 1024, {"dot products": (_dot_products(), _dot_flop())}, rounds)
     finally:
         torch.set_num_threads(threads)
     return {
         "rates": rates,
-        # Where other work runs, one thread may be faster than all that should work together.
-        "flop_per_s": max(*rates.values(), *alone.values()),
-        "one_thread_flop_per_s": max(alone.values()),
+        # If other programs run, one thread may be faster than several that wait for each other.
+        "flop_per_s": max(*rates.values(), *one_thread_rates.values()),
+        "one_thread_flop_per_s": max(one_thread_rates.values()),
         "bandwidths": bandwidths,
         "bytes_per_s": bandwidths[-1][1],
         "barrier_seconds": seconds["barriers"] / BARRIERS,
@@ -81,9 +82,9 @@ def _of_cpu(rounds: int) -> dict[str, Any]:
     }
 
 
-def _of_gpu(rounds: int) -> dict[str, Any]:
+def _gpu_ceilings(rounds: int) -> dict[str, Any]:
     bandwidths = _bandwidths("cuda", GPU_SETS, rounds)
-    seconds = _quick({"launch": _launch(), "replay of 10 launches": _replay()}, "cuda", rounds)
+    seconds = _fast_seconds({"launch": _launch(), "replay of 10 launches": _replay()}, "cuda", rounds)
     with tf32(False):
         rates = _rates("cuda", 8192, {}, rounds)
     with tf32(True):
@@ -101,20 +102,25 @@ def _of_gpu(rounds: int) -> dict[str, Any]:
         "skipped": {},
     }
     try:
-        limits["barrier_seconds"] = _quick({"barriers": _grid_barriers()}, "cuda", rounds)["barriers"] / BARRIERS
-    except Exception as error:  # whatever the driver or the compiler says: the other ceilings stand
+        barriers = _fast_seconds({"barriers": _grid_barriers()}, "cuda", rounds)
+        limits["barrier_seconds"] = barriers["barriers"] / BARRIERS
+    except Exception as error:  # of any kind, from the driver or the compiler: the other ceilings are still valid
         limits["skipped"]["barrier"] = f"{type(error).__name__}: {error}"
     return limits
 
 
-def _quick(calls: dict[str, Callable[[], object]], device: str, rounds: int) -> dict[str, float]:
-    return {name: float(np.quantile(s, TAKEN)) for name, s in measure(calls, device, rounds=rounds).items()}
+def _fast_seconds(calls: dict[str, Callable[[], object]], device: str, rounds: int) -> dict[str, float]:
+    """Return the seconds of each call, at the quantile QUANTILE."""
+    return {name: float(np.quantile(s, QUANTILE)) for name, s in measure(calls, device, rounds=rounds).items()}
 
 
 def _rates(
     device: str, size: int, others: dict[str, tuple[Callable[[], object], float]], rounds: int
 ) -> dict[str, float]:
-    """Operations a second, by what does them: square and tall matrix products, and `others` (call, operations)."""
+    """Return the operations per second of a square and a tall matrix product, and of `others`.
+
+    `others` is {name: (call, number of operations)}.
+    """
     calls, flop = {}, {}
     for m, k, n in ((size, size, size), ENCODE):
         a, b, out = (torch.randn(*s, device=device) for s in ((m, k), (k, n), (m, n)))
@@ -122,23 +128,23 @@ def _rates(
         calls[name], flop[name] = (lambda a=a, b=b, out=out: torch.mm(a, b, out=out)), 2.0 * m * k * n
     for name, (call, operations) in others.items():
         calls[name], flop[name] = call, operations
-    return {name: flop[name] / seconds for name, seconds in _quick(calls, device, rounds).items()}
+    return {name: flop[name] / seconds for name, seconds in _fast_seconds(calls, device, rounds).items()}
 
 
 def _bandwidths(device: str, sizes: tuple[int, ...], rounds: int) -> list[list[float]]:
-    """[size, bytes a second] for sets of so many bytes, the smallest first."""
+    """Return [size, bytes per second] for arrays of these sizes in bytes, the smallest first."""
     limits: list[list[float]] = []
     for size in sorted(sizes, reverse=True):
         source = torch.randn(size // 4, device=device)
-        half, other = source.chunk(2)
-        seconds = _quick({"copy": lambda a=half, b=other: b.copy_(a), "sum": lambda a=source: a.sum()}, device, rounds)
-        rate = size / min(seconds.values())
+        first_half, second_half = source.chunk(2)
+        calls = {"copy": lambda a=first_half, b=second_half: b.copy_(a), "sum": lambda a=source: a.sum()}
+        rate = size / min(_fast_seconds(calls, device, rounds).values())
         limits.insert(0, [size, max([rate, *(larger for _, larger in limits)])])
     return limits
 
 
 DOT_UNITS, DOT_REPEATS = 64, 16
-DOT_FRAMES, DOT_FILTERS, DOT_LENGTH = 16, 8, 288  # 28 KB in all
+DOT_FRAMES, DOT_FILTERS, DOT_LENGTH = 16, 8, 288  # 28 KB together
 
 
 @kernel
@@ -193,13 +199,13 @@ def _meet(counters, threads):
 
 
 def _thread_barriers() -> None:
-    """Each thread draws a unit and waits until all units of the round before are done."""
+    """Run BARRIERS rounds in which each thread takes a unit and waits for all units of the previous round."""
     threads = torch.get_num_threads()
     spread(_meet, BARRIERS * threads, 1 << 40, threads)
 
 
 def _last_cache() -> int:
-    """Bytes of the largest cache that the first processor has; 0 where the system does not say."""
+    """Return the size in bytes of the first processor's largest cache; 0 if the system does not report it."""
     units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
     sizes = [0]
     for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
@@ -223,12 +229,12 @@ def _replay() -> Callable[[], object]:
     return graph.replay
 
 
-# One block to a multiprocessor. The counter only rises, so that a barrier needs no second one to reset it.
+# One block per multiprocessor. The counter only rises, so no second barrier is needed to reset it.
 BARRIER_SOURCE = """
 struct Launch { unsigned long long counter; unsigned long long count; };
-extern "C" __global__ void barriers(Launch given) {
-    unsigned int* counter = reinterpret_cast<unsigned int*>(given.counter);
-    for (unsigned int i = 1; i <= given.count; ++i) {
+extern "C" __global__ void barriers(Launch launch) {
+    unsigned int* counter = reinterpret_cast<unsigned int*>(launch.counter);
+    for (unsigned int i = 1; i <= launch.count; ++i) {
         __syncthreads();
         if (threadIdx.x == 0) {
             __threadfence();
@@ -243,19 +249,19 @@ extern "C" __global__ void barriers(Launch given) {
 
 
 def _grid_barriers() -> Callable[[], object]:
-    """BARRIERS barriers of a cooperative launch, in one call."""
+    """Return a call that makes BARRIERS barriers in one cooperative launch."""
     if importlib.util.find_spec("cupy") is None:
         raise RuntimeError("cupy is not installed; pip install 'partae-fast[gpu]'")
     import cupy
 
     function = cupy.RawModule(code=BARRIER_SOURCE, options=("-std=c++17",)).get_function("barriers")
-    meet = Kernel("barriers", 256, 1, 0, True, function.kernel.ptr, function)
+    kernel = Kernel("barriers", 256, 1, 0, True, function.kernel.ptr, function)
     counter = torch.zeros(1, dtype=torch.int32, device="cuda")
-    given = np.array([counter.data_ptr(), BARRIERS], dtype=np.uint64)
+    launch = np.array([counter.data_ptr(), BARRIERS], dtype=np.uint64)
     blocks = torch.cuda.get_device_properties().multi_processor_count
 
     def call() -> None:
         counter.zero_()
-        meet.launch(blocks, given, torch.cuda.current_stream().cuda_stream)
+        kernel.launch(blocks, launch, torch.cuda.current_stream().cuda_stream)
 
     return call

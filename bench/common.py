@@ -1,7 +1,7 @@
-"""A contest between versions of one thing: every result is checked, the right versions are timed, and checked again.
+"""Contests between versions of one call, which are checked, timed and checked again.
 
-The truth is eager PyTorch in float64, computed from copies of the inputs. Where a gradient depends on what a version
-chose in its forward pass (the frame of a maximum, which side of a kink), the truth is computed at that choice.
+The truth is eager PyTorch in float64, computed from copies of the inputs. If a gradient depends on a choice in the
+version's forward pass (the frame of a maximum, the side of a kink), the truth is computed for that choice.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -18,43 +18,46 @@ from partae_fast.kernels import BackendUnavailable
 
 from .timing import ROUNDS, Row, Work, measure, row
 
-GRAPH = "CUDA graph of "  # begins the name of a version whose calls replay one that was captured
+GRAPH = "CUDA graph of "  # prefix of the name of a version whose calls replay a captured graph
 
-# Relative root-mean-square error of what we sum ourselves, in blocks and in a fixed order, as in `partae verify`.
+# Largest relative root-mean-square error of partae's sums, which are made in blocks and in a fixed order; the same as
+# in `partae verify`.
 GATE = 1e-5
-# What the rounding of operands to TF32 allows besides: 11 bits, as in `partae verify`.
+# Largest error if operands are rounded to TF32, which has 11 bits; the same as in `partae verify`.
 TYPE_GATES = {"float32": 0.0, "tf32": 1e-3}
-UNIT = 2.0**-24  # how far float32 rounds, relative to the number
-# Largest relative difference of the losses of a model's first 10 steps. A near-tie of two frames that rounding turns
-# moves the gradient of a step by about 0.3 %, whose effect on the next loss is smaller: 5e-4 was seen with 128 latents.
-# In TF32 products are rounded to 11 bits.
+UNIT = 2.0**-24  # relative rounding error of float32
+# Largest relative difference of the losses of a model's first 10 steps. If rounding changes which of two nearly equal
+# frames is the maximum, the gradient of a step changes by about 0.3 %. The effect on the next loss is smaller: up to
+# 5e-4 was measured with 128 latents. In TF32, products are rounded to 11 bits.
 LOSS_GATES = {"float32": 2e-3, "tf32": 1e-2}
-SCALE = 0.75  # what inputs are multiplied by before the check after the timing
+SCALE = 0.75  # factor on the inputs for the check after the timing
 
 
 def library_gate(terms: int) -> float:
-    """The gate of a sum of so many terms by a library, which may add them one after the other.
+    """Return the largest error allowed for a library's sum of `terms` terms, added one after the other.
 
-    Each of n additions rounds a partial sum by up to UNIT, in either direction: about UNIT * sqrt(n / 2) of the result
-    where signs are mixed, UNIT * sqrt(n / 3) where they are not. Ten times that for roundings that lean to one side.
+    Each of n additions rounds a partial sum by up to UNIT, up or down. The error of the result is about
+    UNIT * sqrt(n / 2) for terms of mixed sign and UNIT * sqrt(n / 3) for terms of one sign. The gate is ten times that,
+    because roundings may have a bias.
     """
     return max(GATE, 10 * UNIT * terms**0.5)
 
 
 class Wrong(Exception):
-    """What is off about a version's result, in words."""
+    """The result of a version is wrong; the message says in what."""
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far a quantity is from the truth, relative to it; the longest sum in it; what else may be allowed."""
+    """The error of one quantity of a result, relative to the truth."""
 
     name: str
     error: float
-    terms: int = 1
-    allowance: float = 0.0
+    terms: int = 1  # in the longest sum
+    allowance: float = 0.0  # an error that is allowed in any case
 
     def gate(self, by_library: bool) -> float:
+        """Return the largest error allowed, if partae or a library made the sums."""
         return max(library_gate(self.terms) if by_library else GATE, self.allowance)
 
 
@@ -62,7 +65,10 @@ Check = Callable[[Sequence[Tensor]], Iterable[Deviation]]
 
 
 def deviation(name: str, result: Tensor, truth: Tensor, terms: int = 1, allowance: float = 0.0) -> Deviation:
-    """The relative root-mean-square error of a float32 result. Raises Wrong for a type or shape that is not right."""
+    """Return the relative root-mean-square error of a float32 result.
+
+    Raises Wrong if the type or the shape is wrong.
+    """
     if not isinstance(result, Tensor) or result.dtype != torch.float32:
         raise Wrong(f"{name} is of type {getattr(result, 'dtype', type(result).__name__)}, not torch.float32")
     if result.shape != truth.shape:
@@ -72,33 +78,40 @@ def deviation(name: str, result: Tensor, truth: Tensor, terms: int = 1, allowanc
 
 
 def gradients(names: Iterable[str], results: Sequence[Tensor], truths: Sequence[Tensor | None], terms: int):
-    """Deviations of gradients by name; a truth of None is that of a gradient that nobody asked for."""
-    asked = [(name, truth) for name, truth in zip(names, truths, strict=True) if truth is not None]
-    for (name, truth), result in zip(asked, results, strict=True):
+    """Yield the deviation of each gradient; a truth is None if the results lack that gradient."""
+    computed = [(name, truth) for name, truth in zip(names, truths, strict=True) if truth is not None]
+    for (name, truth), result in zip(computed, results, strict=True):
         yield deviation(f"gradient of {name}", result, truth, terms)
 
 
 def check_positions(positions: Tensor, shape: Sequence[int]) -> None:
+    """Raise Wrong unless positions are an int32 tensor of this shape."""
     if not isinstance(positions, Tensor) or positions.dtype != torch.int32 or positions.shape != torch.Size(shape):
         size, kind = tuple(getattr(positions, "shape", ())), getattr(positions, "dtype", type(positions).__name__)
         raise Wrong(f"positions are {size} {kind}, not {tuple(shape)} torch.int32")
 
 
-def misplacement(chosen: Tensor, best: Tensor, terms: int) -> Deviation:
-    """How far the activations at a version's positions stay below the maxima, at worst: near-ties may turn."""
-    return Deviation("positions", float((best - chosen).max() / best.square().mean().sqrt()), terms)
+def misplacement(at_positions: Tensor, best: Tensor, terms: int) -> Deviation:
+    """Return by how much the activations at a version's positions are below the true maxima, at most.
+
+    Positions themselves are not compared, because rounding may change which of two nearly equal activations is larger.
+    """
+    return Deviation("positions", float((best - at_positions).max() / best.square().mean().sqrt()), terms)
 
 
 class ByChoice:
-    """Computes the truth once for equal choices of versions: the tensors that the function takes."""
+    """A function of tensors that remembers its results.
+
+    Versions that made the same choices in their forward pass share one computation of the truth.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.truths: list[tuple[list[Tensor], Any]] = []
 
     def __call__(self, *choice: Tensor) -> Any:
-        for before, truth in self.truths:
-            if all(torch.equal(a, b) for a, b in zip(before, choice, strict=True)):
+        for earlier_choice, truth in self.truths:
+            if all(torch.equal(a, b) for a, b in zip(earlier_choice, choice, strict=True)):
                 return truth
         truth = self.function(*choice)
         self.truths.append(([tensor.clone() for tensor in choice], truth))
@@ -106,72 +119,77 @@ class ByChoice:
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors hold the same bits; NaN equals NaN, and 0 does not equal -0."""
+    """Return whether two tensors hold the same bits; NaN equals NaN, and 0 does not equal -0."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     return torch.equal(*(t.detach().contiguous().flatten().view(torch.uint8) for t in (a, b)))
 
 
-def _places(tensors: Sequence[Tensor]) -> set[int]:
-    """Where the storages of tensors lie."""
+def _addresses(tensors: Sequence[Tensor]) -> set[int]:
+    """Return the addresses of the tensors' storages."""
     return {tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.numel()}
 
 
 @dataclass
 class Outcome:
-    """Seconds of each version that is right and its largest error; why each other was not timed, and who cannot run."""
+    """The results of a contest, by version."""
 
-    samples: dict[str, np.ndarray] = field(default_factory=dict)
-    errors: dict[str, float] = field(default_factory=dict)
-    wrong: dict[str, str] = field(default_factory=dict)
-    unable: dict[str, str] = field(default_factory=dict)
+    samples: dict[str, np.ndarray] = field(default_factory=dict)  # seconds of each sample, of correct versions
+    errors: dict[str, float] = field(default_factory=dict)  # the largest error of each correct version
+    wrong: dict[str, str] = field(default_factory=dict)  # why a version is wrong and was not timed
+    unable: dict[str, str] = field(default_factory=dict)  # why a version cannot run here
 
 
 @dataclass
 class Contest:
-    """Versions of the same call, by name: ours by back-end (a candidate is one of them), and the peers.
+    """A comparison of versions of one call: `ours` are partae's back-ends and the candidate, by name.
 
-    A call returns a tuple of tensors, or has a method `results` that does. `truth` makes of float64 copies of the
-    inputs what checks such a tuple. Without `work` there is no floor.
+    `peers` are the versions that they are compared with, by name. A call returns a tuple of tensors, or has a method
+    `results` that does. `truth` takes float64 copies of the inputs and returns a check of such a tuple. Without `work`
+    there is no floor.
     """
 
     op: str
     op_pass: str
-    inputs: dict[str, Tensor]  # all that versions read; a version may not change them
+    inputs: dict[str, Tensor]  # all inputs of the versions, which must not change them
     ours: dict[str, Callable[[], Any]]
     peers: dict[str, Callable[[], Any]]
     work: Work | None
     truth: Callable[[SimpleNamespace], Check]
-    by_library: bool = False  # whether our own version has a library sum
-    of_peer: Callable[[Sequence[Tensor]], Sequence[Tensor]] = lambda outputs: outputs  # in the form that ours have
-    scaled: Sequence[str] = ()  # the inputs that are multiplied before the check after the timing; empty: the first
-    cold: bool = True  # whether a call on a GPU finds an empty cache
-    works: dict[str, Work] = field(default_factory=dict)  # of versions whose work differs
-    about: dict[str, dict[str, Any]] = field(default_factory=dict)  # further facts for the rows of versions
-    candidate: str | None = None  # which of ours it is; it may be a library's
+    by_library: bool = False  # whether a library makes the sums of partae's own versions
+    of_peer: Callable[[Sequence[Tensor]], Sequence[Tensor]] = lambda outputs: (
+        outputs
+    )  # converts outputs to partae's form
+    scaled: Sequence[str] = ()  # the inputs that are scaled for the check after the timing (default: the first one)
+    cold: bool = True  # on a GPU, whether the cache is flushed before each call
+    works: dict[str, Work] = field(default_factory=dict)  # for versions whose work differs from `work`
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)  # additional entries for the rows of versions
+    candidate: str | None = None  # name of the candidate in `ours`; its sums may be made by a library
     type: str = "float32"  # how products are rounded, a name in TYPE_GATES
 
     def run(
         self, device: str, versions: Collection[str] | None = None, rounds: int = ROUNDS, timed: bool = True
     ) -> Outcome:
-        """Check every version, or those named; time those that are right, and check them again, on other numbers."""
+        """Check the versions (default: all), time the correct ones, and check these again with other numbers."""
         outcome = Outcome()
         calls = {name: call for name, call in (self.ours | self.peers).items() if versions is None or name in versions}
-        with torch._functorch.config.patch(donated_buffer=False):  # else a compiled backward pass runs once
+        with torch._functorch.config.patch(
+            donated_buffer=False
+        ):  # otherwise a compiled backward pass can run only once
             outcome.errors = self._errors(calls, outcome)
-            right = {name: calls[name] for name in outcome.errors}
-            samples = measure(right, device, rounds, self.cold) if timed else {}
+            correct = {name: calls[name] for name in outcome.errors}
+            samples = measure(correct, device, rounds, self.cold) if timed else {}
             scaled = [self.inputs[name] for name in self.scaled or list(self.inputs)[:1]]
-            kept = [tensor.detach().clone() for tensor in scaled]
-            with torch.no_grad():  # other numbers in the same memory: a result that was remembered is wrong now
+            copies = [tensor.detach().clone() for tensor in scaled]
+            with torch.no_grad():  # other numbers at the same addresses: a cached result is wrong now
                 for tensor in scaled:
                     tensor.mul_(SCALE)
-            still_right = self._errors(right, outcome, "after the timing ")
+            still_correct = self._errors(correct, outcome, "after the timing ")
             with torch.no_grad():
-                for tensor, numbers in zip(scaled, kept, strict=True):
-                    tensor.copy_(numbers)
-        outcome.samples = {name: seconds for name, seconds in samples.items() if name in still_right}
-        outcome.errors = {name: outcome.errors[name] for name in still_right}
+                for tensor, copy in zip(scaled, copies, strict=True):
+                    tensor.copy_(copy)
+        outcome.samples = {name: seconds for name, seconds in samples.items() if name in still_correct}
+        outcome.errors = {name: outcome.errors[name] for name in still_correct}
         return outcome
 
     def rows(self, outcome: Outcome, shape: dict[str, int], device: str, ceilings: dict[str, Any]) -> list[Row]:
@@ -198,10 +216,13 @@ class Contest:
         ]
 
     def _errors(self, versions: dict[str, Callable[[], Any]], outcome: Outcome, when: str = "") -> dict[str, float]:
-        """The largest error of each version that is right; of each other the outcome says why it is not timed."""
-        kept = {name: tensor.detach().clone() for name, tensor in self.inputs.items()}
+        """Return the largest error of each correct version.
+
+        For the other versions, `outcome` receives the reason, which begins with `when`.
+        """
+        copies = {name: tensor.detach().clone() for name, tensor in self.inputs.items()}
         check = self.truth(
-            SimpleNamespace(**{n: t.double() if t.is_floating_point() else t.clone() for n, t in kept.items()})
+            SimpleNamespace(**{n: t.double() if t.is_floating_point() else t.clone() for n, t in copies.items()})
         )
         errors: dict[str, float] = {}
         for name, call in versions.items():
@@ -212,35 +233,35 @@ class Contest:
                 reason = str(wrong)
             except BackendUnavailable as error:
                 reason, unable = str(error), True
-            except Exception as error:  # whatever a candidate or a compiler raises: the others are timed
+            except Exception as error:  # of any kind, from a candidate or a compiler: the other versions are timed
                 reason = f"it raises {type(error).__name__}: {error}".splitlines()[0]
                 unable = name in self.peers
-            changed = [label for label, tensor in self.inputs.items() if not same_bits(tensor, kept[label])]
+            changed = [label for label, tensor in self.inputs.items() if not same_bits(tensor, copies[label])]
             if changed:
                 reason = f"it changed its input {', '.join(changed)}" + (f"; {reason}" if reason else "")
                 with torch.no_grad():
                     for label in changed:
-                        self.inputs[label].copy_(kept[label])
+                        self.inputs[label].copy_(copies[label])
             if reason:
                 errors.pop(name, None)
                 (outcome.unable if unable and not changed else outcome.wrong)[name] = when + reason
         return errors
 
     def _error(self, name: str, call: Callable[[], Any], check: Check) -> float:
-        """The largest error of a version's results. Raises Wrong where one is above its gate."""
+        """Return the largest error of a version's results. Raises Wrong if one is above its gate."""
         results = getattr(call, "results", call)
         first = results()
-        kept = [tensor.detach().clone() for tensor in first]
+        outputs = [tensor.detach().clone() for tensor in first]
         if name in self.ours:
-            again = results()
-            if not name.startswith(GRAPH) and _places(first) & _places(again):
+            second = results()
+            if not name.startswith(GRAPH) and _addresses(first) & _addresses(second):
                 raise Wrong("a later call writes into the result of an earlier one")
-            if not all(same_bits(a, b) for a, b in zip(kept, again, strict=True)):
-                raise Wrong("the same call gives other bits when it is repeated")
+            if not all(same_bits(a, b) for a, b in zip(outputs, second, strict=True)):
+                raise Wrong("a repeated call gives different bits")
         else:
-            kept = list(self.of_peer(kept))
+            outputs = list(self.of_peer(outputs))
         worst = 0.0
-        for deviation in check(kept):
+        for deviation in check(outputs):
             gate = deviation.gate(self.by_library or name in self.peers or name == self.candidate)
             gate = max(gate, TYPE_GATES[self.type])
             if not deviation.error <= gate:

@@ -1,8 +1,8 @@
-"""Benchmarks as pytest-benchmark's tests: options, one test for each version of a group, and what goes into the JSON.
+"""Options and fixtures of `pytest bench`: each version of a group is a test of pytest-benchmark.
 
-The versions of a group are measured together, in turn in every round, when the first of its tests runs: a slow spell of
-a shared machine then meets all versions alike, which pytest-benchmark's own rounds, version after version, cannot give.
-Each test hands its version's samples to pytest-benchmark through a timer that replays them.
+The versions of a group are measured together when the first of its tests runs: in every round each version is called in
+turn, so a slow spell of a shared machine affects all of them. Each test hands the samples of its version to
+pytest-benchmark through a timer that replays them.
 """
 
 import contextlib
@@ -24,16 +24,20 @@ COLUMNS = ("median", "iqr", "min", "rounds")
 
 def pytest_addoption(parser):
     group = parser.getgroup("partae")
-    group.addoption("--device", choices=("cpu", "cuda"), help="where to measure (default: a GPU where there is one)")
+    group.addoption("--device", choices=("cpu", "cuda"), help="device to measure (default: a GPU if there is one)")
     group.addoption("--type", choices=("float32", "tf32"), default="float32", help="rounding of products on a GPU")
-    group.addoption("--shape", metavar="SIZES", help="sizes in the order of the tables: 16,512,32,32,9,16")
-    group.addoption("--pass", dest="op_pass", metavar="PASS", help="forward, backward, both, ...: this pass alone")
-    group.addoption("--candidate", metavar="FILE.py:FUNCTION", help="measure this function too, in its op's groups")
-    group.addoption("--candidate-op", metavar="OP", help="the op or pass of a candidate whose name is no pass")
-    group.addoption("--quick", action="store_true", help="the first shape, few rounds, no max-autotune")
-    group.addoption("--smoke", action="store_true", help="tiny shapes: results are checked, nothing is timed")
-    group.addoption("--rounds", type=int, metavar="N", help="samples of each version")
-    group.addoption("--memory", action="store_true", help="also what training steps allocate")
+    group.addoption("--shape", metavar="SIZES", help="sizes in the order of the tables, e.g. 16,512,32,32,9,16")
+    group.addoption(
+        "--pass", dest="op_pass", metavar="PASS", help="measure only this pass: forward, backward, both, ..."
+    )
+    group.addoption(
+        "--candidate", metavar="FILE.py:FUNCTION", help="also measure this function, as a back-end of its op"
+    )
+    group.addoption("--candidate-op", metavar="OP", help="op or pass of the candidate, if it has another name")
+    group.addoption("--quick", action="store_true", help="measure the first shape, in few rounds, without max-autotune")
+    group.addoption("--smoke", action="store_true", help="check results on tiny shapes, without timing")
+    group.addoption("--rounds", type=int, metavar="N", help="number of samples of each version")
+    group.addoption("--memory", action="store_true", help="also measure the memory of training steps")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -43,13 +47,13 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config):
-    """Make the session before pytest-benchmark, whose hook comes last, reads its options."""
+    """Create the session, and set options of pytest-benchmark before its own hook reads them."""
     option = config.option
     if not hasattr(option, "benchmark_disable"):
         raise pytest.UsageError("pytest-benchmark is not installed; pip install 'partae-fast[test]'")
     option.benchmark_columns = option.benchmark_columns or [*COLUMNS]
     option.benchmark_disable |= option.smoke
-    config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")  # of a version that is wrong
+    config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")  # if a version is wrong
     try:
         config.stash[SESSION] = Session(_options(option))
     except UserError as error:
@@ -67,14 +71,13 @@ def _options(option: Any) -> Options:
     except ValueError:
         shape = (0,)
     if shape and min(shape) < 1:
-        raise UserError(f"--shape {option.shape!r}: give whole numbers of at least 1 with commas, as 16,512,32,32,9,16")
-    mine = candidate.load(option.candidate, option.candidate_op) if option.candidate else None
+        raise UserError(f"--shape {option.shape!r}: give whole numbers from 1, separated by commas: 16,512,32,32,9,16")
     return Options(
         device,
         option.type,
         shape,
         option.op_pass,
-        mine,
+        candidate.load(option.candidate, option.candidate_op) if option.candidate else None,
         option.quick,
         option.smoke,
         option.rounds,
@@ -101,13 +104,13 @@ def pytest_generate_tests(metafunc):
 
 def pytest_collection_modifyitems(config, items):
     options = config.stash[SESSION].options
-    chosen = options.candidate or options.shape or options.op_pass
-    items[:] = [item for item in items if _has_case(item) or ("interleaved" not in item.fixturenames and not chosen)]
-    if items or not chosen:
+    selective = options.candidate or options.shape or options.op_pass
+    items[:] = [item for item in items if _has_case(item) or ("interleaved" not in item.fixturenames and not selective)]
+    if items or not selective:
         return
     parts = {"--candidate": options.candidate and options.candidate.name, "--shape": config.option.shape}
     settings = [f"{name} {value}" for name, value in (parts | {"--pass": options.op_pass}).items() if value]
-    raise pytest.UsageError(f"{' '.join(settings)}: no benchmark has that; `pytest bench --collect-only` lists them")
+    raise pytest.UsageError(f"{' '.join(settings)}: no benchmark matches; list all with `pytest bench --collect-only`")
 
 
 def _has_case(item: pytest.Item) -> bool:
@@ -115,7 +118,7 @@ def _has_case(item: pytest.Item) -> bool:
 
 
 class Replay:
-    """A timer whose readings are the measured durations apart."""
+    """A timer that replays measured durations: each pair of readings differs by the next duration."""
 
     __name__ = "interleaved"
 
@@ -131,7 +134,7 @@ class Replay:
 
 @pytest.fixture
 def interleaved(request, benchmark, op_pass, shape, version, case) -> Callable[[Benchmark], None]:
-    """Measure the group of this test's version, if no test of the group has, and report the version's samples."""
+    """Return a function that measures the test's group once, and reports the test's version."""
 
     def report(declared: Benchmark) -> None:
         items = [item for item in request.session.items if _has_case(item)]
@@ -142,7 +145,7 @@ def interleaved(request, benchmark, op_pass, shape, version, case) -> Callable[[
             pytest.fail(f"{case.group}, {version}: {group.wrong[version]}; not timed", pytrace=False)
         if version in group.unable:
             pytest.skip(f"{version} cannot run here: {group.unable[version]}")
-        assert version in group.right, f"{case.group} has no version {version}"
+        assert version in group.correct, f"{case.group} has no version {version}"
         if timed:
             _report(benchmark, request.node, group, version)
         else:
@@ -161,7 +164,7 @@ def _report(benchmark: Any, node: pytest.Item, group: Group, version: str) -> No
 
 
 def pytest_benchmark_generate_machine_info(config) -> dict[str, Any]:
-    """Describe the machine by what a comparison between commits needs to be equal."""
+    """Return the properties of the machine that must be equal when commits are compared."""
     environment = config.stash[SESSION].environment
     return {name: environment[name] for name in ("processor", "threads", "gpu", "versions")}
 
@@ -183,5 +186,5 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def pytest_unconfigure():
-    with contextlib.suppress(OSError):  # pytest-benchmark makes its folder even where it stores nothing
+    with contextlib.suppress(OSError):  # pytest-benchmark creates its folder even if it stores nothing
         Path(".benchmarks").rmdir()

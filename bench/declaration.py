@@ -1,4 +1,4 @@
-"""How a benchmark is declared: its op, passes, shapes and versions, of which `conftest.py` makes tests."""
+"""The decorator that declares a benchmark; `conftest.py` makes a test of each of its versions."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -12,22 +12,22 @@ from .common import GRAPH, Contest
 from .passes import BACKWARD, STEP
 
 Shape = dict[str, int]
-BACKENDS = {"cpu": ("cpu",), "cuda": ("triton", "cuda")}  # ours, by device
+BACKENDS = {"cpu": ("cpu",), "cuda": ("triton", "cuda")}  # partae's back-ends, by device
 ROUNDS, STEP_ROUNDS, QUICK_ROUNDS = 25, 11, 5
 
 
 def backends_of(op: str, device: str) -> list[str]:
-    """Return our implementations of an op that are for this device."""
+    """Return partae's back-ends of an op for this device."""
     return [name for name in BACKENDS[device] if name in OPS[op].backends]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The groups of one op: one for each pass and shape, each with a test for every version.
+    """The groups of one op: one group for each pass and shape, with a test for every version.
 
-    `build(op_pass, shape, device, backends)` makes the contest of a group. `ours` and `peers` name its versions on a
-    device; where `ours` is None they are the op's implementations. `smoke` is a tiny shape, which is checked and not
-    timed. `quick` is the shape of a quick run, by default the first.
+    `build(op_pass, shape, device, backends)` returns the contest of a group. `ours(device)` and `peers(device)` return
+    the names of its versions; if `ours` is None, partae's versions are the back-ends of the op. `smoke` is a tiny shape
+    whose results are checked without timing. `quick` is the shape of a quick run (default: the first shape).
     """
 
     op: str
@@ -42,7 +42,7 @@ class Benchmark:
     peers: Callable[[str], list[str]] = peers.names
     devices: tuple[str, ...] = ("cpu", "cuda")
     rounds: int = ROUNDS
-    name: str = ""  # in the names of groups, where it is not the op's
+    name: str = ""  # used in the names of groups (default: the op's name)
 
     def shapes_on(self, device: str) -> list[Shape]:
         """Return the shapes that are timed on a device."""
@@ -51,19 +51,19 @@ class Benchmark:
         return [*self.shapes, *(self.on_gpu if device == "cuda" else ())]
 
     def backends(self, device: str, candidate: str | None = None) -> list[str]:
-        """Return what `build` gets as `backends`: our implementations and the candidate."""
+        """Return the argument `backends` of `build`: partae's back-ends, and the candidate."""
         names = self.ours(device) if self.ours else backends_of(self.op, device)
         return [*names, *([candidate] if candidate else [])]
 
     def versions(self, op_pass: str, device: str, backends: Sequence[str]) -> list[str]:
-        """Return the names of the versions of a group, ours first."""
+        """Return the names of the versions of a group, partae's first."""
         plain = [*(self.prefix + name for name in backends), *self.peers(device)]
         graphs = self.peers is peers.names and device == "cuda" and op_pass not in (BACKWARD, STEP)
         return [*plain, *(GRAPH + name for name in plain if name not in peers.ON_GPU)] if graphs else plain
 
 
 def benchmark(op: str, **fields: Any) -> Callable[[Callable[..., Contest]], Callable[..., None]]:
-    """Make a benchmark of a function that builds contests; the fields are those of `Benchmark`."""
+    """Turn a function that builds contests into a benchmark; the fields are those of `Benchmark`."""
 
     def decorate(build: Callable[..., Contest]) -> Callable[..., None]:
         declared = Benchmark(op, build=build, **fields)
@@ -72,7 +72,7 @@ def benchmark(op: str, **fields: Any) -> Callable[[Callable[..., Contest]], Call
             interleaved(declared)
 
         functools.update_wrapper(test, build, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
-        del test.__wrapped__  # its parameters are not fixtures
+        del test.__wrapped__  # otherwise pytest takes the parameters of `build` for fixtures
         test.declared = declared  # pyright: ignore[reportFunctionMemberAccess]
         return test
 
@@ -80,5 +80,5 @@ def benchmark(op: str, **fields: Any) -> Callable[[Callable[..., Contest]], Call
 
 
 def text_of(shape: Shape) -> str:
-    """Return a shape as `--shape` takes it."""
+    """Return a shape in the format of `--shape`."""
     return ",".join(str(size) for size in shape.values())

@@ -1,7 +1,7 @@
-"""encode on one thread of a CPU in versions, from NumPy to the fused kernel: each checked, then timed.
+"""Compare versions of encode on one CPU thread, from NumPy to the fused kernel.
 
-docs/kernels.md walks through them. `python -m partae_fast.bench.encode_versions [FILE.json]` checks every version
-against the float64 reference, times them in turn in each of many rounds, and prints medians, quantiles and ratios.
+docs/kernels.md explains them. `python -m partae_fast.bench.encode_versions [FILE.json]` checks every version against
+the float64 reference, times all of them in turn in many rounds, and prints medians, quantiles and ratios.
 """
 
 import json
@@ -21,15 +21,15 @@ from .timing import QUANTILES, environment, measure
 
 Array = np.ndarray
 
-SHAPE = {"B": 16, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16}  # the paper's
+SHAPE = {"B": 16, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16}  # the paper's configuration
 ROUNDS = 60
 TOLERANCE = 1e-5  # relative root-mean-square error, as in `partae verify`
-# Sums may be reordered and fused; NaN and infinity keep their meaning.
+# Sums may be reordered and fused; NaN and infinity are still handled correctly.
 compiled = numba.njit(nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 
 
 def from_numpy(x: Array, w_enc: Array, pool: int, mean: Array, std: Array) -> tuple[Array, Array]:
-    """A matrix product for each tap, in NumPy."""
+    """Encode with NumPy, by one matrix product per tap."""
     taps, frames = len(w_enc), x.shape[1]
     after = (taps - 1) // 2
     padded = np.pad((x - mean) / std, ((0, 0), (taps - 1 - after, after), (0, 0)))
@@ -38,17 +38,17 @@ def from_numpy(x: Array, w_enc: Array, pool: int, mean: Array, std: Array) -> tu
 
 
 def _pooled(activations: Array, pool: int) -> tuple[Array, Array]:
-    """Maximum and frame of each window, where the windows fill the recording."""
+    """Return the maximum of each window and its frame; the windows must fill the recording."""
     batch, frames, latents = activations.shape
     windowed = activations.reshape(batch, frames // pool, pool, latents)
-    inside = windowed.argmax(axis=2)
-    values = np.take_along_axis(windowed, inside[:, :, None], axis=2)[:, :, 0]
-    return values, (inside + pool * np.arange(frames // pool)[:, None]).astype(np.int32)
+    frame_in_window = windowed.argmax(axis=2)
+    values = np.take_along_axis(windowed, frame_in_window[:, :, None], axis=2)[:, :, 0]
+    return values, (frame_in_window + pool * np.arange(frames // pool)[:, None]).astype(np.int32)
 
 
 @compiled
 def naive(x, w_enc, pool, mean, std):
-    """The equation, one number at a time; every activation is stored and then pooled."""
+    """Encode by the equation, one number at a time; all activations are stored and then pooled."""
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     after = (taps - 1) // 2
@@ -68,7 +68,7 @@ def naive(x, w_enc, pool, mean, std):
 
 @compiled
 def _pool(z, pool):
-    """ReLU, and the first maximum of each window."""
+    """Return the maximum of each window after ReLU, and its first frame."""
     batch, frames, latents = z.shape
     windows = (frames + pool - 1) // pool
     values = np.zeros((batch, windows, latents), z.dtype)
@@ -86,7 +86,7 @@ def _pool(z, pool):
 
 @compiled
 def _padded(x, taps, mean, inverse):
-    """The normalised frames of one item with the zeros around it."""
+    """Return the normalised frames of one item, padded with zeros, (N + M - 1, H)."""
     frames, bins = x.shape
     before = taps - 1 - (taps - 1) // 2
     out = np.zeros((frames + taps - 1, bins), x.dtype)
@@ -98,7 +98,7 @@ def _padded(x, taps, mean, inverse):
 
 @compiled
 def blocked(x, w_enc, pool, mean, std):
-    """Eight frames against all latents: a row of filters is loaded once for eight frames, latents run innermost."""
+    """Encode eight frames at a time with each row of filters; the innermost loop is over latents."""
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     inverse = 1 / std
@@ -119,7 +119,7 @@ def blocked(x, w_enc, pool, mean, std):
 
 @compiled
 def _dots(xn, rows, n, k, length, bins):
-    """The dot products of 4 runs of frames, from frame n on, with 4 filters, from latent k on."""
+    """Return the dot products of the 4 runs that begin at frames n to n + 3 with the filters k to k + 3."""
     a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = xn.dtype.type(0)
     c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = xn.dtype.type(0)
     x0, x1 = xn[n * bins : n * bins + length], xn[(n + 1) * bins : (n + 1) * bins + length]
@@ -150,12 +150,12 @@ def _runs(x, rows, pool, mean, std):
 
 
 def runs(x: Array, w_enc: Array, pool: int, mean: Array, std: Array) -> tuple[Array, Array]:
-    """Each activation is one dot product of two contiguous runs of M*H numbers."""
+    """Encode with one dot product of two contiguous runs of M*H numbers for each activation."""
     return _runs(x, _rows(w_enc), pool, mean, std)
 
 
 def _rows(w_enc: Array) -> Array:
-    """(M, H, K) -> (K, M*H), flipped in time: a filter laid out as the run of frames that it meets."""
+    """Return the filters flipped in time, (K, M*H), each in the order of a run of frames."""
     return np.ascontiguousarray(w_enc[::-1].transpose(2, 0, 1).reshape(w_enc.shape[2], -1))
 
 
@@ -167,7 +167,7 @@ def _fused(x, rows, pool, mean, std):
     before, inverse = taps - 1 - (taps - 1) // 2, 1 / std
     values = np.zeros((batch, frames // pool, latents), x.dtype)
     positions = np.empty((batch, frames // pool, latents), np.int32)
-    xn = np.empty((pool + taps - 1) * bins, x.dtype)  # one window and the frames around it: in the first-level cache
+    xn = np.empty((pool + taps - 1) * bins, x.dtype)  # one window and the frames around it fit in the first-level cache
     for b in range(batch):
         for p in range(frames // pool):
             for i in range(pool + taps - 1):
@@ -187,12 +187,12 @@ def _fused(x, rows, pool, mean, std):
 
 
 def fused(x: Array, w_enc: Array, pool: int, mean: Array, std: Array) -> tuple[Array, Array]:
-    """The same, a window at a time: normalised into a scratch, rectified and pooled; no activation is stored."""
+    """Encode like `runs`, but normalise, rectify and pool one window at a time; no activation is stored."""
     return _fused(x, _rows(w_enc), pool, mean, std)
 
 
 def kernel(x: Array, w_enc: Array, pool: int, mean: Array, std: Array) -> tuple[Array, Array]:
-    """kernels/encode/cpu.py: fused, with the vector registers named."""
+    """Encode with kernels/encode/cpu.py: fused, with explicit vector code."""
     tensors = (torch.from_numpy(array) for array in (x, w_enc, mean, std))
     x_tensor, w_tensor, mean_tensor, std_tensor = tensors
     values, positions = implementation("encode", "cpu").encode(x_tensor, w_tensor, pool, mean_tensor, std_tensor)
@@ -210,7 +210,10 @@ VERSIONS = {
 
 
 def inputs(shape: dict[str, int]) -> tuple[Array, Array, int, Array, Array]:
-    """Random arguments of a version. Frames must fill the windows; frames, pool and latents are multiples of 4."""
+    """Return random arguments for a version.
+
+    Windows must fill the recording; the numbers of frames, of latents and of frames in a window must be multiples of 4.
+    """
     rng = np.random.default_rng(0)
     x = np.abs(rng.standard_normal((shape["B"], shape["N"], shape["H"]))).astype(np.float32)
     w_enc = (rng.standard_normal((shape["M"], shape["H"], shape["K"])) / (shape["M"] * shape["H"]) ** 0.5).astype("f4")
@@ -218,33 +221,33 @@ def inputs(shape: dict[str, int]) -> tuple[Array, Array, int, Array, Array]:
 
 
 def error(version: Any, arguments: tuple) -> float:
-    """Relative root-mean-square error of the values, and of the activations at the positions, the larger one."""
+    """Return the larger relative root-mean-square error: of values, or of activations at positions."""
     values, positions = version(*arguments)
     truth, _ = reference.encode(*arguments)
     x, w_enc, _, mean, std = arguments
     at_positions = reference.values_at(x, w_enc, positions, mean, std)
-    return max(float(np.linalg.norm(found - truth) / np.linalg.norm(truth)) for found in (values, at_positions))
+    return max(float(np.linalg.norm(result - truth) / np.linalg.norm(truth)) for result in (values, at_positions))
 
 
 def compare(shape: dict[str, int], rounds: int) -> dict[str, Any]:
-    """Check every version, then time all of them. Raises AssertionError, with the version, where one is wrong."""
+    """Check every version, then time all of them. Raises AssertionError if a version is wrong."""
     arguments = inputs(shape)
     errors = {name: error(version, arguments) for name, version in VERSIONS.items()}
-    for name, found in errors.items():
-        if not found <= TOLERANCE:
-            raise AssertionError(f"{name} is off by {found:.2g}, above {TOLERANCE}")
-    before = torch.get_num_threads()
+    for name, largest in errors.items():
+        if not largest <= TOLERANCE:
+            raise AssertionError(f"{name} is off by {largest:.2g}, above {TOLERANCE}")
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         samples = measure({n: lambda v=v: v(*arguments) for n, v in VERSIONS.items()}, "cpu", rounds)
         about = environment()
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
     flop = 2 * shape["B"] * shape["N"] * shape["K"] * shape["M"] * shape["H"]
     rows = []
     for name, seconds in samples.items():
         low, middle, high = (float(q) for q in np.quantile(seconds, QUANTILES))
-        ratio = float(np.median(samples["1 naive"] / seconds))  # of the same round, so that other work slows both
+        ratio = float(np.median(samples["1 naive"] / seconds))  # round by round, because other programs slow both alike
         rows.append(
             {
                 "version": name,
@@ -260,7 +263,7 @@ def compare(shape: dict[str, int], rounds: int) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The rows in Markdown."""
+    """Return the rows as a Markdown table."""
     lines = ["| version | median | 10 to 90 % | GFLOP/s | times naive |", "|---|---:|---:|---:|---:|"]
     for row in report["rows"]:
         low, middle, high = (f"{row[name] * 1e3:.3g}" for name in ("seconds_10", "seconds", "seconds_90"))

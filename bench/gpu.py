@@ -1,10 +1,10 @@
-"""Run every GPU check and measurement, each in a process of its own under a time limit.
+"""Run every GPU check and measurement, each in its own process with a time limit.
 
   python -m partae_fast.bench.gpu FOLDER --call 1      then --call 2 and --call 3; or --tasks REGEX
 
-The lines of FOLDER/tasks.jsonl say how each task ended, as soon as it has; FOLDER/rows.jsonl has what the tasks
-measured. A task that ended well is not run again: the same call goes on where it stopped. results.tar.gz holds the
-whole folder after every task.
+When a task ends, its exit code is written to FOLDER/tasks.jsonl and its measurements to FOLDER/rows.jsonl. A task that
+succeeded is not run again, so the same call continues an interrupted one. FOLDER/results.tar.gz is an archive of the
+folder, updated after every task.
 """
 
 import argparse
@@ -25,19 +25,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ARCHIVE = "results.tar.gz"
 CEILINGS = "ceilings.json"
-ROW = "row: "  # begins a line of a task's output that holds a row, in JSON
-CALL_SECONDS = 540.0  # of the 600 that a call may take
-PATIENCE = 1000  # milliseconds: a step takes less than one
-KILL_SECONDS = 5.0  # from the end of a task's time until it is killed
+ROW = "row: "  # prefix of a line of a task's output that has a row, in JSON
+CALL_SECONDS = 540.0  # a call may take 600
+PATIENCE = 1000  # milliseconds; a step takes less than one
+KILL_SECONDS = 5.0  # after SIGTERM, before SIGKILL
 
 PAPER = "16,512,32,32,9,16"  # B,N,H,K,M,P
 LARGE = "4096,512,32,32,9,16"
 OTHERS = ("16,320,64,32,9,4", "16,512,128,128,9,16")
 KINDS = ("float32", "tf32")
-APART = ("train_step", "population", "denoise", "startup", "snmf")  # tasks of their own, or of the CPU
-# Plans of the persistent kernel that are compiled and checked first, by the fields that they fix.
+APART = ("train_step", "population", "denoise", "startup", "snmf")  # benchmarks with other tasks, or CPU only
+# Plans of the persistent kernel that are compiled and checked first, by the fields that they set.
 PLANS = ("precision=ffma", "precision=ffma,lanes=2", "precision=ffma,split=2", "precision=3xtf32", "precision=tf32")
-# Folders and files with GPU tests, what matters first. None of them needs soundfile.
+# Folders and files with GPU tests, the most important first. None of them needs soundfile.
 TESTS = (
     "tests/conformance/test_train_steps.py tests/kernels",
     "tests/conformance",
@@ -47,9 +47,10 @@ TESTS = (
 
 @dataclass(frozen=True)
 class Task:
-    """A command, the most seconds that it may take, and the group of tasks that run beside it.
+    """A command with its time limit in seconds.
 
-    Tasks of one non-empty group run side by side: they may not be timed.
+    Consecutive tasks of the same group run in parallel, so they must not measure times. A task without a group runs
+    alone.
     """
 
     name: str
@@ -72,7 +73,7 @@ def _step(version: str, shape: str, kind: str, out: Path) -> Task:
 
 
 def call_1(out: Path) -> Iterator[Task]:
-    """Versions, compilation, barriers, one step of each plan against the reference, the sanitizer."""
+    """Yield tasks for versions, compilation, barriers, the first steps of each plan, and the sanitizer."""
     yield Task("versions", _probe("versions"), 60)
     yield Task("ceilings", _probe("ceilings", str(out / CEILINGS)), 90)
     for backend in ("cuda", "triton"):
@@ -93,7 +94,7 @@ def call_1(out: Path) -> Iterator[Task]:
 
 
 def call_2(out: Path) -> Iterator[Task]:
-    """GPU tests in 12 processes; then training steps at the paper's shape and at a large batch."""
+    """Yield the GPU tests, and training steps with the paper's shape and with a large batch."""
     for paths in TESTS:
         plain = ("-q", "-o", "addopts=", "-m", "gpu", "-n", "12", "--dist", "worksteal", "--timeout", "120")
         yield Task(f"test {paths}", (sys.executable, "-m", "pytest", *plain, *paths.split()), 200, "", 10 * PATIENCE)
@@ -106,7 +107,7 @@ def call_2(out: Path) -> Iterator[Task]:
 
 
 def call_3(out: Path) -> Iterator[Task]:
-    """Ops, the other shapes, populations and curves; what takes longest last."""
+    """Yield tasks for ops, the other shapes, a population and curves; the longest task is last."""
     from .run import names
 
     first = ("encode", "decode", "partitioned_loss")
@@ -131,12 +132,12 @@ CALLS = {"1": call_1, "2": call_2, "3": call_3}
 
 
 def tasks_of(calls: Sequence[str], out: Path) -> list[Task]:
-    """Return the tasks of the calls, in order."""
+    """Return the tasks of these calls, in order."""
     return [task for call in calls for task in CALLS[call](out)]
 
 
 def ended_well(out: Path) -> set[str]:
-    """Return the names of the tasks that ended with exit code 0 in this folder."""
+    """Return the names of the tasks with results in this folder that ended with exit code 0."""
     file = out / "tasks.jsonl"
     lines = file.read_text().splitlines() if file.exists() else []
     entries = [json.loads(line) for line in lines if line.endswith("}")]
@@ -144,10 +145,10 @@ def ended_well(out: Path) -> set[str]:
 
 
 def run_tasks(tasks: Sequence[Task], out: Path, seconds: float = CALL_SECONDS, jobs: int = 12) -> list[dict[str, Any]]:
-    """Run tasks that have not ended well yet, until the time is up; return how each ended.
+    """Run the tasks that have not succeeded yet, for at most `seconds`; return how each ended.
 
-    A task gets its own limit or the time that is left, whichever is less. What is left when the time is up is named as
-    not started and is run by the next call.
+    The limit of a task is its own or the remaining time, whichever is shorter. Tasks that were not started when the
+    time was up are reported as such; the next call runs them.
     """
     out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + seconds
@@ -155,17 +156,17 @@ def run_tasks(tasks: Sequence[Task], out: Path, seconds: float = CALL_SECONDS, j
     waiting = [task for task in tasks if task.name not in done]
     entries: list[dict[str, Any]] = []
     while waiting:
-        together = _first_group(waiting)
-        waiting = waiting[len(together) :]
-        with ThreadPoolExecutor(jobs if len(together) > 1 else 1) as pool:
-            for entry in pool.map(lambda task: _run_task(task, out, end), together):
+        group = _first_group(waiting)
+        waiting = waiting[len(group) :]
+        with ThreadPoolExecutor(jobs if len(group) > 1 else 1) as pool:
+            for entry in pool.map(lambda task: _run_task(task, out, end), group):
                 entries.append(entry)
         _archive(out)
     return entries
 
 
 def _first_group(tasks: list[Task]) -> list[Task]:
-    """Return the first tasks that run side by side: one alone, or all of its group that follow it."""
+    """Return the first task, with those after it that run in parallel with it."""
     count = 1
     while tasks[0].group and count < len(tasks) and tasks[count].group == tasks[0].group:
         count += 1
@@ -204,7 +205,7 @@ def _run_task(task: Task, out: Path, end: float) -> dict[str, Any]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a task and all that it started: a kernel that hangs ends with its process."""
+    """Stop a task and all processes that it started; a kernel that hangs ends with its process."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -217,7 +218,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _note(task: Task, out: Path, about: dict[str, Any], text: str) -> dict[str, Any]:
-    """Append how a task ended, and its rows, to the files; a line is written by one call of the system."""
+    """Append how a task ended, and its rows, to the files, with one system call for each file."""
     entry = {"task": task.name, **about}
     rows = [json.loads(line.removeprefix(ROW)) for line in text.splitlines() if line.startswith(ROW)]
     for name, lines in (("rows.jsonl", [{"task": task.name, **row} for row in rows]), ("tasks.jsonl", [entry])):
@@ -230,7 +231,7 @@ def _note(task: Task, out: Path, about: dict[str, Any], text: str) -> dict[str, 
 
 
 def _archive(out: Path) -> None:
-    """Write the whole folder as one file beside its files, replacing the one before."""
+    """Write an archive of the folder into the folder, in place of the earlier archive."""
     part = out / (ARCHIVE + ".part")
     with tarfile.open(part, "w:gz") as archive:
         for path in sorted(out.rglob("*")):
@@ -241,12 +242,14 @@ def _archive(out: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where the results go")
-    parser.add_argument("--call", choices=CALLS, action="append", help="which tasks (default: all of them)")
-    parser.add_argument("--tasks", metavar="REGEX", help="only tasks whose name matches")
-    parser.add_argument("--seconds", type=float, default=CALL_SECONDS, help="start nothing after this (%(default)g)")
-    parser.add_argument("--jobs", type=int, default=12, help="untimed tasks side by side (%(default)s)")
-    parser.add_argument("--list", action="store_true", help="print the names of the tasks and end")
+    parser.add_argument("folder", type=Path, help="folder for the results")
+    parser.add_argument("--call", choices=CALLS, action="append", help="run the tasks of this call (default: all)")
+    parser.add_argument("--tasks", metavar="REGEX", help="run only tasks whose name matches")
+    parser.add_argument(
+        "--seconds", type=float, default=CALL_SECONDS, help="time limit in seconds (default %(default)g)"
+    )
+    parser.add_argument("--jobs", type=int, default=12, help="untimed tasks run in parallel (default %(default)s)")
+    parser.add_argument("--list", action="store_true", help="print the names of the tasks and exit")
     args = parser.parse_args(arguments)
     tasks = [t for t in tasks_of(args.call or [*CALLS], args.folder) if re.search(args.tasks or "", t.name)]
     if args.list:
@@ -255,7 +258,8 @@ def main(arguments: list[str] | None = None) -> int:
     entries = run_tasks(tasks, args.folder, args.seconds, args.jobs)
     failed = [entry["task"] for entry in entries if entry["exit_code"] != 0]
     print(
-        f"{len(tasks) - len(failed)} of {len(tasks)} tasks ended well" + (f"; not: {', '.join(failed)}" * bool(failed))
+        f"{len(tasks) - len(failed)} of {len(tasks)} tasks succeeded"
+        + (f"; failed or not started: {', '.join(failed)}" * bool(failed))
     )
     return 1 if failed else 0
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run every GPU check and measurement; see gpu.py. The machine needs what bench/README.md lists.
+# Run every GPU check and measurement; see gpu.py. bench/README.md lists the packages that the machine needs.
 #
 #   bash bench/gpu.sh FOLDER --call 1     (then --call 2, --call 3; each takes under ten minutes)
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""Single questions to a GPU, each asked in a process of its own; an answer is a line that begins with `row: `.
+"""Make one check or measurement on a GPU, and print the result on a line that begins with `row: `.
 
   python -m partae_fast.bench.gpu_probe versions
   python -m partae_fast.bench.gpu_probe compile BACKEND SHAPE [PLAN]
@@ -8,8 +8,8 @@
   python -m partae_fast.bench.gpu_probe step VERSION SHAPE TYPE FILE
   python -m partae_fast.bench.gpu_probe population MODELS SECONDS
 
-SHAPE is B,N,H,K,M,P. PLAN fixes fields of the persistent kernel's plan: precision=ffma,lanes=2. FILE has the ceilings.
-The exit code is 1 if a result is wrong.
+SHAPE is B,N,H,K,M,P. PLAN sets fields of the persistent kernel's plan: precision=ffma,lanes=2. FILE holds the ceilings:
+`ceilings` writes it and `step` reads it. The exit code is 1 if a result is wrong.
 """
 
 import dataclasses
@@ -36,16 +36,17 @@ ROUNDS = 15
 
 
 def answer(**values: Any) -> None:
+    """Print a row of results."""
     print(ROW + json.dumps(values), flush=True)
 
 
 def shape_of(text: str) -> dict[str, int]:
-    """Read B,N,H,K,M,P."""
+    """Return the sizes of "B,N,H,K,M,P" by name."""
     return dict(zip("BNHKMP", map(int, text.split(",")), strict=True))
 
 
 def plan_of(text: str) -> dict[str, Any]:
-    """Read fields of a plan: "precision=ffma,lanes=2"."""
+    """Return the fields of a plan such as "precision=ffma,lanes=2"."""
     pairs = (part.partition("=") for part in text.split(",") if part)
     return {name: int(value) if value.isdigit() else value for name, _, value in pairs}
 
@@ -65,7 +66,7 @@ def _runs(shape: dict[str, int], models: int) -> list[Any]:
 
 
 def compile_plan(backend: str, shape: str, plan: str = "") -> None:
-    """Compile the kernels of training steps by one launch of one step."""
+    """Compile the kernels of a training step and print how long it took."""
     start = time.monotonic()
     sizes, fixed = shape_of(shape), plan_of(plan)
     if backend == "cuda":
@@ -77,8 +78,8 @@ def compile_plan(backend: str, shape: str, plan: str = "") -> None:
         answer(seconds=time.monotonic() - start)
 
 
-# Every block adds 1 to a counter and waits until all have, COUNT times; then block 0 writes how far the counter came. A
-# block that waits for more than a second traps: the launch fails, and nothing hangs.
+# COUNT times, every block adds 1 to the counter and waits until all blocks have done so. A block that waits for more
+# than a second traps, so the launch fails instead of hanging.
 BARRIER_SOURCE = """
 struct Launch { unsigned long long counter; unsigned long long count; };
 __device__ unsigned long long now() {
@@ -110,7 +111,7 @@ extern "C" __global__ void barriers(Launch launch) {
 
 
 def barrier(cluster: int) -> int:
-    """Time a grid barrier of a cooperative launch, alone or in clusters, and check that no block was lost."""
+    """Time a grid barrier in a cooperative launch with clusters; check that every block arrived."""
     import cupy
 
     options = ("-std=c++17", f"-DCLUSTER={cluster}")
@@ -134,7 +135,7 @@ def barrier(cluster: int) -> int:
 
 
 def check(shape: str, plan: str) -> int:
-    """Compare the losses of the first steps of a plan with those in float64."""
+    """Check the losses of the first training steps of a plan against float64."""
     sizes, fixed = shape_of(shape), plan_of(plan)
     models = fixed.pop("models", 1)
     kind = "tf32" if fixed.get("precision") == "tf32" else "float32"
@@ -148,7 +149,7 @@ def check(shape: str, plan: str) -> int:
 
 
 def measure_ceilings(file: str) -> None:
-    """Measure what the card can do, and write it to a file for the steps."""
+    """Measure the ceilings of the GPU and write them to a file, which `step` reads."""
     limits = ceilings.ceilings("cuda")
     Path(file).write_text(json.dumps(limits))
     answer(ceilings=limits)
@@ -171,7 +172,7 @@ def step(version: str, shape: str, kind: str, file: str) -> int:
 
 
 def train_population(models: int, seconds: float) -> None:
-    """Time a population of models side by side, of the paper's sizes."""
+    """Time a population of models of the paper's configuration, trained in one launch."""
     runs = _runs(train_step.CONFIGURATIONS[0], models)
     answer(**population.train_for(runs, seconds), environment=environment())
 

@@ -1,4 +1,4 @@
-"""How a loss is timed that returns its gradients in the same pass: value and gradients, ours and PyTorch's."""
+"""Contests of losses, whose value and gradients are computed in the same pass."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -24,9 +24,10 @@ def contest(
     leaves: Sequence[str],
     work: Work,
 ) -> Contest:
-    """The loss and its gradients to the `leaves` of `data`, by ours(*data, backend=...) and by peer(*data).
+    """Return the contest of a loss: its value and its gradients with respect to the `leaves` of `data`.
 
-    truth(*data) returns the loss, then those gradients.
+    partae's versions call ours(*data, backend=...) and PyTorch's call peer(*data). truth(*data) returns the loss, then
+    the gradients.
     """
     data = {name: t.detach().clone().requires_grad_() if name in leaves else t for name, t in data.items()}
     tensors = [data[name] for name in leaves]
@@ -44,7 +45,7 @@ def contest(
 
         def check(outputs):
             yield deviation("the loss", outputs[0], loss, points)
-            # Its sums go over points, not over the numbers of a point.
+            # The sums of a gradient are over points, not over the numbers of a point.
             yield from gradients(leaves, outputs[1:], grads, points // tensors[0].shape[-1])
 
         return check

@@ -1,8 +1,8 @@
-"""Measure how much memory a training step takes.
+"""Measure the memory of a training step.
 
-`peak_bytes` is the high-water mark above what is resident between steps: what a step allocates. `held_bytes` is what
-stays resident after the first steps above what was resident before the version was built: weights, state, recordings,
-buffers kept for the next step, and compiled code. `peaks` measures each version in a process of its own.
+`peak_bytes` is what a step allocates: the peak of the resident memory during steps, less the resident memory between
+them. `held_bytes` is what a version keeps: the resident memory after the first steps, less that before the version was
+built. It includes weights, optimizer state, recordings, buffers for the next step and compiled code.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ STEPS = 3
 
 
 def resident_peak(step: Callable[[], object]) -> tuple[int, int]:
-    """Return the bytes of the high-water mark above the resident memory, and the resident memory, over STEPS calls."""
+    """Return the peak above the resident memory during STEPS calls, and the resident memory, in bytes."""
     return_freed_memory()
     can_reset = _reset_high_water()
     before = status_bytes("VmRSS")
@@ -52,19 +52,22 @@ def _cupy_pool() -> int:
 
 
 def peaks(requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return {"peak_bytes", "held_bytes"}, or {"failure"}, for each {"version", "shape", "threads", "form"}."""
+    """Return {"peak_bytes", "held_bytes"} or {"failure"} for each request, measured in its own process.
+
+    A request is {"version", "shape", "threads", "form"}.
+    """
     if not hasattr(os, "fork"):
-        return [{"failure": "needs a system that forks"} for _ in requests]
+        return [{"failure": "memory is measured only on systems with os.fork"} for _ in requests]
     command = [sys.executable, "-m", "partae_fast.bench.step_memory"]
     run = subprocess.run(command, input=json.dumps(list(requests)), capture_output=True, text=True)
     if run.returncode != 0:
-        last = run.stderr.strip().splitlines()[-1:] or ["no message"]
-        return [{"failure": last[0]} for _ in requests]
+        last_line = run.stderr.strip().splitlines()[-1:] or ["no message"]
+        return [{"failure": last_line[0]} for _ in requests]
     return json.loads(run.stdout.splitlines()[-1])
 
 
 def return_freed_memory() -> None:
-    """Return freed memory to the system."""
+    """Give memory that was freed back to the system."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -72,7 +75,7 @@ def return_freed_memory() -> None:
 
 
 def _reset_high_water() -> bool:
-    """Reset the high-water mark of this process; returns whether Linux allows it."""
+    """Reset the peak memory of this process; return whether the system supports it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -81,7 +84,7 @@ def _reset_high_water() -> bool:
 
 
 def status_bytes(name: str) -> int:
-    """Return an entry of /proc/self/status in bytes; on other systems than Linux the largest resident size so far."""
+    """Return an entry of /proc/self/status in bytes; without that file, the peak resident memory so far."""
     try:
         entry = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     except OSError:

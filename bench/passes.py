@@ -1,4 +1,4 @@
-"""Calls of one pass of a differentiable op, forward, backward or both, and the contests that they make."""
+"""Contests of one pass of a differentiable op: forward, backward or both."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -13,11 +13,11 @@ from .timing import Work
 FORWARD, BACKWARD, BOTH = "forward", "backward", "both"
 STEP = "step"  # a whole training step
 PASSES = (FORWARD, BACKWARD, BOTH)
-Function = Callable[[SimpleNamespace], tuple[Tensor, ...]]  # of the inputs by name
+Function = Callable[[SimpleNamespace], tuple[Tensor, ...]]  # takes the inputs by name
 
 
 class Pass:
-    """A call of one pass of a version. The forward pass that a backward pass needs is run by `rewind`, untimed."""
+    """A call of one pass of a version; `rewind` runs the forward pass that a backward pass needs."""
 
     def __init__(
         self, op_pass: str, forward: Callable[[], tuple[Tensor, ...]], leaves: Sequence[Tensor], grad: Tensor | None
@@ -32,9 +32,9 @@ class Pass:
     def __call__(self) -> tuple[Tensor, ...]:
         if self.op_pass == FORWARD:
             return self.forward()
-        again = self.op_pass == BACKWARD
-        outputs = self.outputs if again and self.outputs else self.forward()
-        return *outputs, *torch.autograd.grad(outputs[0], self.leaves, self.grad, retain_graph=again)
+        backward_only = self.op_pass == BACKWARD
+        outputs = self.outputs if backward_only and self.outputs else self.forward()
+        return *outputs, *torch.autograd.grad(outputs[0], self.leaves, self.grad, retain_graph=backward_only)
 
     def results(self) -> tuple[Tensor, ...]:
         self.rewind()
@@ -42,19 +42,19 @@ class Pass:
 
 
 class Captured:
-    """A call that is captured in a CUDA graph when it is first used, and replayed from then on."""
+    """A call that is captured in a CUDA graph when it is first made, and replayed afterwards."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self.call, self.graph, self.outputs = call, None, None
 
     def __call__(self) -> Any:
         if self.graph is None:
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
                 for _ in range(3):
                     self.call()
-            torch.cuda.current_stream().wait_stream(side)
+            torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 self.outputs = self.call()
@@ -64,7 +64,7 @@ class Captured:
 
 
 def with_graphs(calls: dict[str, Callable[[], Any]], op_pass: str, device: str) -> dict[str, Callable[[], Any]]:
-    """Return the calls, and on a GPU each of them captured too; a backward pass alone cannot be."""
+    """Return the calls and, on a GPU, each call captured in a graph, except for backward passes."""
     if device != "cuda" or op_pass == BACKWARD:
         return calls
     return calls | {GRAPH + name: Captured(call) for name, call in calls.items()}
@@ -85,13 +85,13 @@ def contest(
 ) -> Contest:
     """Return the contest of a pass of a differentiable op.
 
-    The functions take the inputs by name and return the outputs, of which the first is differentiated: `grad` is its
-    gradient. `leaves` names the inputs that gradients reach, or says it of a version. `truth` gets the inputs, and
-    `grad` among them unless the pass is forward.
+    The functions take the inputs by name and return the outputs. The first output is differentiated, and `grad` is its
+    gradient. `leaves` names the inputs whose gradients are computed, or is a function that names them for a version.
+    `truth` gets copies of the inputs and, unless the pass is forward, of `grad`.
     """
     leaves_of = leaves if callable(leaves) else lambda version: leaves
-    reached = set() if op_pass == FORWARD else {name for version in [*ours, *peers] for name in leaves_of(version)}
-    inputs = {name: t.detach().clone().requires_grad_() if name in reached else t for name, t in data.items()}
+    with_grad = set() if op_pass == FORWARD else {name for version in [*ours, *peers] for name in leaves_of(version)}
+    inputs = {name: t.detach().clone().requires_grad_() if name in with_grad else t for name, t in data.items()}
     tensors = SimpleNamespace(**inputs)
 
     def calls(functions: dict[str, Function]) -> dict[str, Callable[[], Any]]:

@@ -1,10 +1,10 @@
-"""Several models side by side in one launch, against one model alone.
+"""Time the training of several models in one launch.
 
 python -m partae_fast.bench.population [--models 60] [--seconds 20] [--results FOLDER]
 
-trains as many models as the paper's figure 6 shows, of the paper's sizes, for that long, on the GPU where there is one,
-and prints what 10^6 steps of each would take. `partae bench population` has the row of 8 models on all threads against
-one model on one thread.
+trains as many models as figure 6 of the paper shows, in the paper's configuration, on a GPU if there is one, and prints
+how long 10^6 steps of each would take. `partae bench population` compares 8 models on all threads with one model on one
+thread.
 """
 
 import argparse
@@ -43,15 +43,15 @@ from .train_step import (
 
 MODELS = 8
 ALONE, TOGETHER = "one model", "population"
-LAUNCH_SECONDS = 0.1  # of a launch; in training it takes more
-FIGURE_MODELS = 60  # 9 shares and the plain autoencoder that it is compared with, 3 noises, matched or not
-SHARES = 9
+LAUNCH_SECONDS = 0.1  # of a launch in a benchmark; a launch in training takes longer
+FIGURE_MODELS = 60  # 9 shares and the plain autoencoder, each for 3 noises, matched and unmatched
+SHARES = 9  # of background latents
 PAPER_STEPS = 10**6
-BURST = 0.5  # seconds of a launch, about
+BURST = 0.5  # approximate seconds of a launch in `train_for`
 
 
 def runs_of(shape: dict[str, int], device: str, models: int) -> list[TrainingRun]:
-    """Models that differ in seed, recordings, penalty and share of background latents, as in a figure's grid."""
+    """Return models that differ in seed, recordings, penalty and share of background latents."""
     runs = []
     for i in range(models):
         sampler = make_sampler(shape, device, seed=i)
@@ -61,7 +61,7 @@ def runs_of(shape: dict[str, int], device: str, models: int) -> list[TrainingRun
 
 @dataclass(frozen=True)
 class PopulationWork(StepWork):
-    """The work of a step of several models, whose floor is that of their arithmetic, on one thread where one works."""
+    """The work of a step of several models; its floor counts arithmetic only, by one thread for one model."""
 
     models: int
 
@@ -71,7 +71,10 @@ class PopulationWork(StepWork):
 
 
 def contest(shape: dict[str, int], device: str, models: int = MODELS) -> Contest:
-    """Return the contest of one model on one thread (of a GPU: alone) and the population on all."""
+    """Return the contest of one model on one thread and the population on all threads.
+
+    On a GPU, it compares one model alone with the population.
+    """
     threads = torch.get_num_threads()
     truth = [true_losses(run, CHECKED + 1) for run in runs_of(shape, device, models)]
 
@@ -82,22 +85,22 @@ def contest(shape: dict[str, int], device: str, models: int = MODELS) -> Contest
             )
 
     step, counts = step_work(shape), {ALONE: 1, TOGETHER: models}
-    working = {ALONE: 1 if device == "cpu" else threads, TOGETHER: threads}
+    threads_of = {ALONE: 1 if device == "cpu" else threads, TOGETHER: threads}
     return Contest(
         "population",
         STEP,
         {},
-        ours={name: _Population(partial(_trained, shape, device, counts[name], working[name])) for name in counts},
+        ours={name: _Population(partial(_build, shape, device, counts[name], threads_of[name])) for name in counts},
         peers={},
         work=None,
         works={name: PopulationWork(n * step.flop, n * step.bytes, shape, n) for name, n in counts.items()},
         truth=lambda copies: check,
         cold=False,
-        about={name: {"models": counts[name], "threads": working[name]} for name in counts},
+        about={name: {"models": counts[name], "threads": threads_of[name]} for name in counts},
     )
 
 
-def _trained(shape: dict[str, int], device: str, models: int, threads: int) -> Ours:
+def _build(shape: dict[str, int], device: str, models: int, threads: int) -> Ours:
     runs = runs_of(shape, device, models)
     return Ours(runs, serving_backend(runs), threads, LAUNCH_SECONDS)
 
@@ -106,18 +109,21 @@ class _Population(Deferred):
     """A population that is built when it is first used."""
 
     def results(self) -> tuple[Tensor, ...]:
-        """The losses of each model: of the checked steps, and of the first step of a sample."""
+        """Return the losses of each model: of the checked steps, and of the first step of a sample."""
         self.rewind()
-        after = self.version()[:, :1].double().cpu()
-        return tuple(torch.cat([torch.tensor(self.version.losses, dtype=torch.float64), after], dim=1))
+        next_loss = self.version()[:, :1].double().cpu()
+        return tuple(torch.cat([torch.tensor(self.version.losses, dtype=torch.float64), next_loss], dim=1))
 
 
 def train_for(runs: list[TrainingRun], seconds: float) -> dict[str, Any]:
-    """Train the population in launches of about BURST seconds until `seconds` have passed; what came of it."""
+    """Train the population for `seconds`, in launches of about BURST seconds; return the rates and losses.
+
+    Raises RuntimeError if a loss is not finite.
+    """
     backend = serving_backend(runs)
     steps, step, spent, launches = 4, 0, 0.0, 0
     train_steps(runs, 0, steps, backend).sum().item()  # compiles
-    while True:  # how many steps a launch has
+    while True:  # find the number of steps of a launch
         start = time.perf_counter()
         train_steps(runs, steps, steps, backend).sum().item()
         once = time.perf_counter() - start
@@ -128,10 +134,10 @@ def train_for(runs: list[TrainingRun], seconds: float) -> dict[str, Any]:
     start = time.perf_counter()
     while spent < seconds:
         losses = train_steps(runs, step, steps, backend)
-        finite = bool(torch.isfinite(losses).all())  # waits for the end
+        finite = bool(torch.isfinite(losses).all())  # also waits for the end of the launch
         step, launches, spent = step + steps, launches + 1, time.perf_counter() - start
         if not finite:
-            raise RuntimeError(f"a loss was not finite after {step} steps; no rate is given")
+            raise RuntimeError(f"a loss is not finite after {step} steps, so no rate is given")
     return {
         "backend": backend,
         "models": len(runs),
@@ -147,24 +153,28 @@ def train_for(runs: list[TrainingRun], seconds: float) -> dict[str, Any]:
 
 
 def text(report: dict[str, Any]) -> str:
+    """Return the report as one sentence of figures, and the extrapolation to PAPER_STEPS steps."""
     env, run, limit = report["environment"], report["population"], report["ceilings"]
     sizes = " ".join(f"{name} {size}" for name, size in report["shapes"].items())
     return (
         f"Measured {env['date']} at commit {env['commit']} on {env['gpu'] or env['processor']}:"
-        f" {run['models']} models of {sizes} on back-end {run['backend']} took {run['steps_of_each']} steps"
-        f" each in {run['seconds']:.1f} s, {run['seconds_per_step_of_all'] * 1e6:.4g} us for a step of all:"
-        f" {run['gflop_per_s']:.0f} GFLOP/s of needed work, {run['gflop_per_s'] * 1e9 / limit['flop_per_s']:.0%} of"
-        f" the {limit['flop_per_s'] / 1e9:.0f} that the best float32 product reached in the same run. Extrapolated,"
-        f" not run: {run['extrapolated_steps']:,} steps of each would take"
+        f" {run['models']} models with {sizes} on back-end {run['backend']} took {run['steps_of_each']} steps"
+        f" each in {run['seconds']:.1f} s. A step of all models takes {run['seconds_per_step_of_all'] * 1e6:.4g} us."
+        f" That is {run['gflop_per_s']:.0f} GFLOP/s of needed work,"
+        f" {run['gflop_per_s'] * 1e9 / limit['flop_per_s']:.0%} of the {limit['flop_per_s'] / 1e9:.0f} GFLOP/s of the"
+        f" fastest float32 product in the same run. Extrapolated, not run: {run['extrapolated_steps']:,} steps of each"
+        f" model would take"
         f" {run['extrapolated_seconds'] / 60:.1f} minutes."
     )
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=int, default=FIGURE_MODELS)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--results", type=Path, metavar="FOLDER", help="write population.json and population.md there")
+    parser.add_argument("--models", type=int, default=FIGURE_MODELS, help="number of models (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds of training (default %(default)s)")
+    parser.add_argument(
+        "--results", type=Path, metavar="FOLDER", help="write population.json and population.md to FOLDER"
+    )
     args = parser.parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     shape = CONFIGURATIONS[0]

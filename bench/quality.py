@@ -1,9 +1,8 @@
-"""The protocol on the recordings beside the project.
+"""Run the evaluation protocol on recordings from outside this repository.
 
     python -m partae_fast.bench.quality --data ../shared/data --out FOLDER
 
-Recordings are laid out by kind; clips whose licence is non-commercial are left out. `field` and its networks alone
-share a training.
+Clips with a non-commercial licence are left out. The methods `field` and `field, networks alone` share one training.
 """
 
 import argparse
@@ -63,7 +62,7 @@ def lay_out(data: Path, folder: Path) -> None:
 
 
 def field_and_networks() -> dict[str, Callable[[int], Denoiser]]:
-    """`field`, and its networks without the filter, of one training for each mixture and seed."""
+    """Return `field`, and its networks without the filter; both use one training per mixture and seed."""
 
     @functools.lru_cache(maxsize=1)
     def model(mixture: bytes, noise_only: bytes, rate: int, seed: int) -> Any:
@@ -73,13 +72,13 @@ def field_and_networks() -> dict[str, Callable[[int], Denoiser]]:
 
     def denoiser(share: float | None, seed: int) -> Denoiser:
         def denoise(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
-            own = model(mixture.tobytes(), noise_only.tobytes(), rate, seed)
-            before = own.share
-            own.share = before if share is None else share
+            trained_model = model(mixture.tobytes(), noise_only.tobytes(), rate, seed)
+            default_share = trained_model.share
+            trained_model.share = default_share if share is None else share
             try:
-                return pf.denoise(mixture, rate, own)
+                return pf.denoise(mixture, rate, trained_model)
             finally:
-                own.share = before
+                trained_model.share = default_share
 
         return denoise
 
@@ -88,14 +87,16 @@ def field_and_networks() -> dict[str, Callable[[int], Denoiser]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=48)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--networks", action="store_true", help="field too, which is trained on every mixture")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the recordings")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--scenes", type=int, default=48, help="number of scenes (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the scenes (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a third of the scenes, at one level each")
+    parser.add_argument("--networks", action="store_true", help="also evaluate field, which trains on every mixture")
     parser.add_argument("--peers", nargs="+", help="as for partae evaluate (default: all that are installed)")
-    parser.add_argument("--minutes", type=float, default=60.0, help="start no case after this time")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="start no case after this time (default %(default)g)"
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("partae_fast").setLevel(logging.WARNING)
@@ -105,7 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lay_out(args.data, Path(folder))
         cases = list(protocol.draw(folder, args.scenes, args.seed, args.quick))
-    # Both halves in turn, so that a run that ends early has as much of either.
+    # Cases of the two halves alternate, so that a run that ends early has as many of each.
     by_half = [[case for case in cases if case.half == half] for half in (0, 1)]
     cases = [case for pair in zip(*by_half, strict=True) for case in pair]
     args.out.mkdir(parents=True, exist_ok=True)

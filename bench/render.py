@@ -1,8 +1,8 @@
 """Render benchmark results as Markdown tables and plots.
 
-python -m partae_fast.bench.render FILE.json...     writes FILE.md and FILE.png beside each
+python -m partae_fast.bench.render FILE.json...     writes FILE.md and FILE.png next to each file
 
-A file is what `partae bench --json` or `--benchmark-json` wrote, rows of an earlier version, or curves.
+A file is one written by `partae bench --json`, by `--benchmark-json` or by curves.py, or has rows in an earlier format.
 """
 
 import json
@@ -16,7 +16,7 @@ from . import curves
 from .timing import QUANTILES
 
 DENOISE, STARTUP = "denoise", "startup"
-APART = ("train step", "population", DENOISE, STARTUP)  # ops whose rows have a table of their own
+APART = ("train step", "population", DENOISE, STARTUP)  # ops with a separate table
 
 
 def rows_of(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ def _row_of(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """Return the report as Markdown: where it was measured, the ceilings, a row for each version."""
+    """Return the report as Markdown: the machine, its ceilings, and a row for each version."""
     lines, rows = _head(report), rows_of(report)
     ops = [row for row in rows if row["op"] not in APART]
     if ops:
@@ -53,11 +53,11 @@ def table(report: dict[str, Any]) -> str:
 def _startup(report: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     times = {row["version"].split()[0]: row["seconds"] for row in rows} or report.get("startup_seconds", {})
     parts = [f"{seconds:.1f} s with a {name} cache" for name, seconds in times.items()]
-    return ["", f"Import to first step: {', '.join(parts)}."] if parts else []
+    return ["", f"From import to the end of the first step: {', '.join(parts)}."] if parts else []
 
 
 def curves_text(report: dict[str, Any]) -> str:
-    """Return where curves were measured, and what they show, as Markdown."""
+    """Return curves as Markdown: the machine, its ceilings, a table for each axis and remarks."""
     return "\n".join([*_head(report), "", curves.text(report)])
 
 
@@ -70,7 +70,7 @@ def _head(report: dict[str, Any]) -> list[str]:
         + f"; {versions}."
     ]
     if env.get("load", 0.0) > 0.5:
-        lines += ["", f"Other work ran on this machine: its load was {env['load']:.1f} before the first measurement."]
+        lines += ["", f"Other programs ran: the load of the machine was {env['load']:.1f} before the measurements."]
     lines.append("")
     return lines + [_ceiling(device, limits) for device, limits in report["ceilings"].items()]
 
@@ -86,22 +86,22 @@ def _ceiling(device: str, limits: dict[str, Any]) -> str:
     for key, label in (
         ("barrier_seconds", "a barrier"),
         ("launch_seconds", "a launch"),
-        ("graph_node_seconds", "a graph's node"),
+        ("graph_node_seconds", "a node of a graph"),
     ):
         if limits.get(key):
             figures.append(f"{limits[key] * 1e6:.2g} us for {label}")
-    figures += [f"no figure for {name}: {reason}" for name, reason in limits.get("skipped", {}).items()]
+    figures += [f"{name} not measured: {reason}" for name, reason in limits.get("skipped", {}).items()]
     return f"Ceilings, {device}: {'; '.join(figures)}."
 
 
 def _bandwidth(limits: dict[str, Any]) -> str:
-    if "bandwidths" not in limits:  # rows from before sets of several sizes were measured
+    if "bandwidths" not in limits:  # an earlier format, in which only one size was measured
         return f"{limits['bytes_per_s'] / 1e9:.1f} GB/s in a copy"
     return ", ".join(f"{rate / 1e9:.1f} GB/s over {size / 2**20:.0f} MB" for size, rate in limits["bandwidths"])
 
 
 def _share(row: dict[str, Any], digits: int = 0) -> str:
-    """The fraction of the floor's speed; more than it is an error."""
+    """Return the floor as a percentage of the time; a time below the floor is marked as an error."""
     return f"{'ERROR: ' if row.get('fault') else ''}{row['fraction_of_floor']:.{digits}%}"
 
 
@@ -124,14 +124,14 @@ def _sizes(row: dict[str, Any]) -> str:
 
 
 def _steps(rows: list[dict[str, Any]]) -> list[str]:
-    """Whole training steps."""
+    """Return the table of whole training steps."""
     if not rows:
         return []
     lines = [
         "",
-        "Training steps: crops drawn, loss, gradients, AdaDelta. Frames are of spectrograms; GFLOP/s are of needed"
-        " work; memory is what a step allocates beyond what is held between steps, and what is held, compiled code"
-        " included.",
+        "Training steps: drawing crops, loss, gradients and AdaDelta. Frames are spectrogram frames. GFLOP/s count"
+        " the needed work. MB a step is what a step allocates; MB held is what a version keeps between steps,"
+        " including compiled code.",
         "",
         "| device, type | B N H K M P | version | median ms | 10-90 % | steps/s | frames/s | GFLOP/s | floor ms"
         " | of floor | vs best peer | MB a step | MB held | loss differs |",
@@ -152,7 +152,7 @@ def _steps(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _frames(row: dict[str, Any]) -> float:
-    """Frames a second."""
+    """Return the spectrogram frames per second."""
     return row["shapes"]["B"] * row["shapes"]["N"] / row["seconds"]
 
 
@@ -161,13 +161,13 @@ def _megabytes(count: int | None) -> str:
 
 
 def _population(rows: list[dict[str, Any]]) -> list[str]:
-    """Models side by side."""
+    """Return the table of several models in one launch."""
     if not rows:
         return []
     lines = [
         "",
-        "Several models in one launch. The last column is their rate over threads times the rate of one model on one"
-        " thread (on a GPU: over the rate of one model alone).",
+        "Several models in one launch. The last column is their rate as a percentage of the number of threads times"
+        " the rate of one model on one thread (on a GPU: of the rate of one model alone).",
         "",
         "| device | B N H K M P | version | models | threads | median ms | 10-90 % | models x steps/s | GFLOP/s"
         " | of floor | of threads x single |",
@@ -185,7 +185,7 @@ def _population(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _of_threads_times_single(row: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
-    """A population's rate over the rate of one model alone, times threads."""
+    """Return a population's rate divided by the number of threads times the rate of one model alone."""
     alone = next((other for other in rows if other["models"] == 1), None)
     if alone is None or row is alone:
         return None
@@ -193,7 +193,7 @@ def _of_threads_times_single(row: dict[str, Any], rows: list[dict[str, Any]]) ->
 
 
 def _denoising(rows: list[dict[str, Any]]) -> list[str]:
-    """Denoising from file to file."""
+    """Return the table of denoising from file to file."""
     if not rows:
         return []
     lines = [
@@ -214,7 +214,7 @@ def _denoising(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def plot(report: dict[str, Any], path: Path) -> None:
-    """Curves, or bars of each contest's times relative to its best peer, one panel a shape."""
+    """Plot curves, or the times of each contest as bars, with one panel per shape."""
     if "curves" in report:
         curves.plot(report, path)
         return
@@ -242,7 +242,7 @@ OURS, PEER, FLOOR = "#1f6f8b", "#9aa5b1", "#c0392b"
 
 
 def _best(axes: Any, rows: list[dict[str, Any]]) -> None:
-    """For each op our best version beside the best peer."""
+    """Draw, for each op, partae's best version and the best peer."""
     ops = list(dict.fromkeys(_contest(row) for row in rows))
     best_peer = {op: min((r["seconds"] for r in rows if _contest(r) == op and r["peer"]), default=0.0) for op in ops}
     ours = {op: min((r["seconds"] for r in rows if _contest(r) == op and not r["peer"]), default=0.0) for op in ops}
@@ -257,7 +257,7 @@ def _best(axes: Any, rows: list[dict[str, Any]]) -> None:
 
 
 def _versions(axes: Any, rows: list[dict[str, Any]]) -> None:
-    """Every version of a training step."""
+    """Draw every version of a training step."""
     for i, row in enumerate(rows):
         first = i == next(j for j, other in enumerate(rows) if other["peer"] == row["peer"])
         label = ("PyTorch" if row["peer"] else "partae") if first else ""

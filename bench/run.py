@@ -1,4 +1,4 @@
-"""The command `partae bench`: it runs pytest on the benchmarks, here or in another commit of the checkout."""
+"""The command `partae bench`, which runs pytest on the benchmarks, here or in another commit."""
 
 import contextlib
 import importlib.util
@@ -18,20 +18,20 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def names() -> list[str]:
-    """Return what can be benchmarked."""
+    """Return the names of the benchmarks."""
     return sorted(path.stem.removeprefix("bench_").replace("_", "-") for path in FOLDER.glob("bench_*.py"))
 
 
 def main(op: str | None, options: Sequence[str], json_file: str | None = None, compare: str | None = None) -> int:
-    """Run the benchmarks of `op`, or all, and print a table; return the exit code.
+    """Run the benchmarks of `op`, or all, print a table, and return the exit code.
 
     Args:
-        op: one of `names()`; underscores and hyphens are the same. None for all.
-        options: of `pytest bench`, such as --quick.
-        json_file: where pytest-benchmark's JSON goes.
-        compare: a commit, which is measured first with the same benchmarks, or a file that `json_file` wrote.
+        op: one of `names()`, with underscores or hyphens; None for all.
+        options: options of `pytest bench`, such as --quick.
+        json_file: file for pytest-benchmark's JSON.
+        compare: a commit, which is measured first with the benchmarks of this tree, or a file written as `json_file`.
 
-    Raises UserError where the settings do not go, or pytest-benchmark is not installed.
+    Raises UserError if `op` or `compare` is not known or pytest-benchmark is not installed.
     """
     missing = [name for name in ("pytest", "pytest_benchmark") if importlib.util.find_spec(name) is None]
     if missing:
@@ -41,7 +41,7 @@ def main(op: str | None, options: Sequence[str], json_file: str | None = None, c
     options = [*options, *([f"--candidate-op={_op(op)}"] if op and _op(op) in OPS else [])]
     with tempfile.TemporaryDirectory() as folder:
         if compare and not Path(compare).is_file():
-            compare = _measured_before(compare, op, options, Path(folder))
+            compare = _measure_commit(compare, op, options, Path(folder))
         arguments = [*_arguments(FOLDER, op), *options]
         arguments += [f"--benchmark-json={json_file}"] if json_file else []
         arguments += [f"--benchmark-compare={compare}"] if compare else ["--benchmark-quiet"]
@@ -51,13 +51,13 @@ def main(op: str | None, options: Sequence[str], json_file: str | None = None, c
 
 
 def _op(op: str) -> str:
-    """The op that a benchmark is of: train-step is of train_steps."""
+    """Return the op of a benchmark: train_steps for train-step."""
     name = op.replace("-", "_")
     return name if name in OPS else name + "s"
 
 
 def _arguments(folder: Path, op: str | None) -> list[str]:
-    """Arguments of pytest that do not depend on a configuration file: an installed package has none."""
+    """Return pytest's arguments; they need no configuration file, because an installed package has none."""
     target = folder / f"bench_{op.replace('-', '_')}.py" if op else folder
     settings = ("python_files=bench_*.py", "python_functions=bench_*")
     fixed = ["-q", "--no-header", "--disable-warnings", "-p", "no:cacheprovider", "-c", os.devnull]
@@ -65,17 +65,17 @@ def _arguments(folder: Path, op: str | None) -> list[str]:
 
 
 def _exit_code(code: int) -> int:
-    """Return 0 or 1 as pytest does; 2 for its other errors, which it has printed."""
+    """Return pytest's 0 or 1, and 2 for its other exit codes; pytest has printed the error."""
     if code == 2:
         raise KeyboardInterrupt
     return code if code < 2 else 2
 
 
-def _measured_before(commit: str, op: str | None, options: Sequence[str], folder: Path) -> str:
-    """Measure a commit with the benchmarks of now; return the file of its results."""
+def _measure_commit(commit: str, op: str | None, options: Sequence[str], folder: Path) -> str:
+    """Measure a commit with the benchmarks of this tree; return the path of its results."""
     results = folder / (commit.replace("/", "_") + ".json")
     with _checked_out(commit, folder / "tree") as tree:
-        print(f"{commit}:", flush=True)
+        print(f"Commit {commit}:", flush=True)
         command = [sys.executable, "-m", "pytest", *_arguments(tree / "bench", op), *options]
         environment = {
             **os.environ,
@@ -84,14 +84,14 @@ def _measured_before(commit: str, op: str | None, options: Sequence[str], folder
         }
         done = subprocess.run([*command, f"--benchmark-json={results}", "--benchmark-quiet"], env=environment)
     if not results.is_file():
-        raise UserError(f"--compare {commit}: its benchmarks did not run (exit code {done.returncode}); see above")
+        raise UserError(f"--compare {commit}: the benchmarks did not run (exit code {done.returncode}); see above")
     print("This tree:", flush=True)
     return str(results)
 
 
 @contextlib.contextmanager
 def _checked_out(commit: str, tree: Path) -> Iterator[Path]:
-    """Check a commit out into a folder, with the benchmarks of now in place of its own."""
+    """Check out a commit into a folder, and replace its benchmarks by those of this tree."""
     git = ["git", "-C", str(FOLDER)]
     added = subprocess.run([*git, "worktree", "add", "--detach", str(tree), commit], capture_output=True, text=True)
     if added.returncode:

@@ -1,4 +1,4 @@
-"""What the benchmarks of one run share: the options, the machine's ceilings, and the groups that were measured."""
+"""The state that the benchmarks of one run share: the options, the ceilings and the measured groups."""
 
 import contextlib
 import gc
@@ -23,7 +23,7 @@ from .train_step import peak_memory, rounding
 
 @dataclass(frozen=True)
 class Options:
-    """How the groups of a run are chosen and measured."""
+    """The options of a run, which select its groups and say how they are measured."""
 
     device: str = "cpu"
     type: str = "float32"
@@ -49,18 +49,18 @@ class Case:
 
 @dataclass
 class Group:
-    """What a group's versions took; why the others were not timed."""
+    """The results of a group, by version."""
 
     rows: dict[str, Row] = field(default_factory=dict)
-    samples: dict[str, np.ndarray] = field(default_factory=dict)
-    right: set[str] = field(default_factory=set)
-    wrong: dict[str, str] = field(default_factory=dict)
-    unable: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)  # of the run: commit, load, versions
+    samples: dict[str, np.ndarray] = field(default_factory=dict)  # seconds
+    correct: set[str] = field(default_factory=set)
+    wrong: dict[str, str] = field(default_factory=dict)  # why a version is wrong and was not timed
+    unable: dict[str, str] = field(default_factory=dict)  # why a version cannot run here
+    facts: dict[str, Any] = field(default_factory=dict)  # commit, load and versions of the run
 
 
 class Session:
-    """Measures each group once, all its versions in turn, and keeps what came of it."""
+    """A run of benchmarks, in which each group is measured once, and its results are kept."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -70,7 +70,7 @@ class Session:
         self._last: tuple[str, str] | None = None
 
     def cases(self, declared: Benchmark) -> Iterator[Case]:
-        """Yield the versions of a benchmark's groups that the options ask for."""
+        """Yield the versions of a benchmark's groups that the options select."""
         options, candidate = self.options, self.options.candidate
         if candidate and candidate.op != declared.op:
             return
@@ -85,11 +85,11 @@ class Session:
                     yield self._case(declared, op_pass, shape, version)
 
     def _case(self, declared: Benchmark, op_pass: str, shape: Shape, version: str) -> Case:
-        place = [*([self.options.type] if self.options.type != "float32" else [])]
-        place += [self.options.device] if self.options.device != "cpu" else []
+        settings = [*([self.options.type] if self.options.type != "float32" else [])]
+        settings += [self.options.device] if self.options.device != "cpu" else []
         text = text_of(shape)
-        group = " ".join([declared.name or declared.op, op_pass, text, *place])
-        return Case(op_pass, text, version, group, "-".join([op_pass, text, *place, version]))
+        group = " ".join([declared.name or declared.op, op_pass, text, *settings])
+        return Case(op_pass, text, version, group, "-".join([op_pass, text, *settings, version]))
 
     def _shapes(self, declared: Benchmark) -> list[Shape]:
         shapes, options = declared.shapes_on(self.options.device), self.options
@@ -103,28 +103,28 @@ class Session:
 
     def _versions(self, declared: Benchmark, op_pass: str, backends: list[str]) -> list[str]:
         versions = declared.versions(op_pass, self.options.device, backends)
-        if self.options.smoke:  # to compile takes longer than a smoke run may
+        if self.options.smoke:  # compilation takes too long for a smoke run
             return [name for name in versions if "torch.compile" not in name]
         return [name for name in versions if peers.MAX_AUTOTUNE not in name] if self.options.quick else versions
 
     def group(self, declared: Benchmark, case: Case, versions: Collection[str], timed: bool) -> Group:
-        """Return the group of a case; its versions are checked and measured when it is first asked for."""
+        """Return the group of a case; the first call checks and measures its versions."""
         if case.group not in self.groups:
             threads = torch.get_num_threads()
             try:
-                self.groups[case.group] = self._measured(declared, case, versions, timed)
+                self.groups[case.group] = self._measure(declared, case, versions, timed)
             finally:
                 torch.set_num_threads(threads)
         return self.groups[case.group]
 
-    def _measured(self, declared: Benchmark, case: Case, versions: Collection[str], timed: bool) -> Group:
+    def _measure(self, declared: Benchmark, case: Case, versions: Collection[str], timed: bool) -> Group:
         options, candidate = self.options, self.options.candidate
         shape = next(shape for shape in self._shapes(declared) if text_of(shape) == case.shape)
         facts = {name: self.environment[name] for name in ("commit", "versions")} | {"load": os.getloadavg()[0]}
         if timed and options.device not in self.ceilings:
             self.ceilings[options.device] = self._measure_ceilings()
         if timed and self._last != (key := (declared.name or declared.op, case.shape)):
-            torch.compiler.reset()  # else PyTorch compiles for sizes in general
+            torch.compiler.reset()  # otherwise PyTorch compiles for variable sizes
             self._last = key
         gc.collect()
         rounds = options.rounds or (min(declared.rounds, QUICK_ROUNDS) if options.quick else declared.rounds)
@@ -143,10 +143,10 @@ class Session:
                     figures = peak_memory(version, shape, options.device, form)
                     contest.about[version] = contest.about.get(version, {}) | figures
         rows = contest.rows(outcome, shape, options.device, self.ceilings[options.device]) if timed else []
-        if any(row.fault for row in rows):  # other work may have slowed what the ceilings were made of
-            again = faster(self.ceilings[options.device], self._measure_ceilings())
-            self.ceilings[options.device] = again
-            rows = contest.rows(outcome, shape, options.device, again)
+        if any(row.fault for row in rows):  # other programs may have slowed the measurement of the ceilings
+            new_ceilings = faster(self.ceilings[options.device], self._measure_ceilings())
+            self.ceilings[options.device] = new_ceilings
+            rows = contest.rows(outcome, shape, options.device, new_ceilings)
         return Group(
             {row.version: row for row in rows},
             outcome.samples,

@@ -1,6 +1,7 @@
-"""Measure the memory of training steps, each version in a forked child; `memory.peaks` runs this as a process.
+"""Measure the memory of training steps, each version in a forked child process.
 
-It reads requests, a JSON list, from standard input and writes the answers to standard output.
+`memory.peaks` runs this program. It reads a JSON list of requests from standard input and writes a list of results to
+standard output.
 """
 
 import json
@@ -9,7 +10,7 @@ import sys
 import traceback
 from typing import Any
 
-# Imported before the fork, so that no figure includes their code.
+# Imported before the fork, so that the memory of their code is not measured.
 import torch
 import torch._dynamo
 import torch._inductor.compile_fx
@@ -32,27 +33,26 @@ def _in_child(request: dict[str, Any]) -> dict[str, Any]:
     if child == 0:
         try:
             os.close(reading)
-            os.dup2(2, 1)  # standard output is for the answers, not for what compilers print
+            os.dup2(2, 1)  # what compilers print goes to standard error; standard output is for results only
             try:
-                answer = _measure(request)
-            except Exception as error:  # the other versions are measured all the same
+                result = _measure(request)
+            except Exception as error:  # the other versions are still measured
                 traceback.print_exc()
-                answer = {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
+                result = {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
             with os.fdopen(writing, "w") as pipe:
-                json.dump(answer, pipe)
+                json.dump(result, pipe)
         finally:
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
         text = pipe.read()
     os.waitpid(child, 0)
-    return json.loads(text) if text else {"failure": "the process ended without an answer"}
+    return json.loads(text) if text else {"failure": "the process ended without a result"}
 
 
 def main() -> None:
     requests = json.load(sys.stdin)
-    answers = [_in_child(request) for request in requests]
-    print(json.dumps(answers))
+    print(json.dumps([_in_child(request) for request in requests]))
 
 
 if __name__ == "__main__":

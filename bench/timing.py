@@ -1,4 +1,4 @@
-"""Interleaved timing, and the rows that measurements become."""
+"""Interleaved timing of several versions, and the rows of results."""
 
 import datetime
 import os
@@ -15,50 +15,51 @@ import torch
 
 ROUNDS = 25
 SAMPLE_SECONDS = 0.02  # a sample repeats the call until it takes about this long
-# Before a sample: threads of OpenMP spin for milliseconds after a version that used them, on cores that the next needs.
+# Pause before a sample. After a version that uses OpenMP, its threads spin for milliseconds on cores that the next
+# needs.
 SETTLE_SECONDS = 0.02
-WARM_SECONDS = 0.25  # a call that takes longer needs no other before it to wake what it uses
+WARM_SECONDS = 0.25  # a call that takes longer needs no warm-up call before a sample
 QUANTILES = (0.1, 0.5, 0.9)
-FLUSH_BYTES = 1 << 28  # more than any card's second-level cache
+FLUSH_BYTES = 1 << 28  # more than the second-level cache of any GPU
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a call must do at least: operations in sums and products, bytes in and out of memory."""
+    """The minimum work of a call."""
 
-    flop: float
-    bytes: float
+    flop: float  # additions and multiplications
+    bytes: float  # read from memory and written to it
 
     def floor(self, ceilings: dict[str, Any], kind: str = "float32") -> float:
-        """Seconds below which the machine cannot go: the slower of its arithmetic and its memory.
+        """Return the shortest possible time in seconds, of the arithmetic or of the memory traffic.
 
-        On a GPU three products in TF32 may stand for one of float32, and one where `kind` is "tf32". The memory's rate
-        is that of the largest measured set that is not larger than this one: a set that fits in a cache is not bound by
-        the memory behind it. A set smaller than all measured ones is not bound at all.
+        On a GPU, three products in TF32 may replace one in float32, or one if `kind` is "tf32". The bandwidth is that
+        of the largest measured array that is not larger than `bytes`, because data that fit in a cache are not limited
+        by the memory behind it. Data smaller than all measured arrays have no limit.
         """
         rate = max(ceilings["flop_per_s"], ceilings.get("tf32_flop_per_s", 0.0) / (1 if kind == "tf32" else 3))
         smaller = [bandwidth for size, bandwidth in ceilings["bandwidths"] if size <= self.bytes]
         return max(self.flop / rate, self.bytes / smaller[-1] if smaller else 0.0)
 
 
-# A floor is made of rates that were measured themselves, each at the fastest tenth of its samples: on a quiet machine
-# they come out within 3 % when measured again. What is further above its floor is not fast: something is wrong.
+# The rates of a floor are measured too, each at the 10 % quantile of its samples. On a machine without other programs,
+# a second measurement is within 3 % of the first. A time that is shorter than the floor by more than this is an error.
 MARGIN = 0.05
 
 
 def fault(fraction: float) -> str | None:
-    """What is wrong with a row that reached such a fraction of its floor's speed."""
+    """Return what is wrong with a row whose floor is this fraction of its time; None if nothing is wrong."""
     if fraction <= 1 + MARGIN:
         return None
     return (
-        f"{fraction:.0%} of the floor, which nothing can reach: the call leaves work out, the floor counts work that it"
-        " need not do, or other work slowed the machine while its ceilings were measured"
+        f"{fraction:.0%} of the floor, which is impossible: the call does less than the work, the floor counts work"
+        " that is not needed, or other programs slowed the machine while its ceilings were measured"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One version's time. Seconds are of one call; ratio is the best peer's median over this one's."""
+    """The results of one version. Times are seconds of one call."""
 
     op: str
     op_pass: str
@@ -74,11 +75,11 @@ class Row:
     gflop_per_s: float | None
     gbyte_per_s: float | None
     floor_seconds: float | None
-    fraction_of_floor: float | None
-    ratio_to_best_peer: float | None
-    error: float
-    fault: str | None  # why the row is an error of the benchmark and no time
-    about: dict[str, Any]  # facts of this benchmark alone
+    fraction_of_floor: float | None  # floor divided by the median
+    ratio_to_best_peer: float | None  # the best peer's median divided by this one
+    error: float  # the largest deviation from float64
+    fault: str | None  # why the time cannot be correct
+    about: dict[str, Any]  # additional entries of this benchmark
 
     def to_dict(self) -> dict[str, Any]:
         values = asdict(self)
@@ -89,13 +90,15 @@ class Row:
 def measure(
     calls: dict[str, Callable[[], Any]], device: str, rounds: int = ROUNDS, cold: bool = False
 ) -> dict[str, np.ndarray]:
-    """Seconds of each call, (rounds,), all versions in turn in every round, so that a slow spell meets them all.
+    """Return the seconds of each call, (rounds,).
 
-    On a GPU a `cold` call finds nothing in the second-level cache, which a write of FLUSH_BYTES has filled before. That
-    write also hides the time that the host takes to launch the call.
+    In every round each version is called in turn, so that a slow spell of the machine affects all of them.
 
-    A call that has an attribute `steps` does that many at once; its seconds are of one. One that has `rewind` is set
-    back by it, untimed, before each sample.
+    On a GPU, `cold` flushes the second-level cache before each call by a write of FLUSH_BYTES. The write also hides the
+    time that the host takes to launch the call.
+
+    If a call has an attribute `steps`, it makes that many steps, and the seconds are those of one step. If it has a
+    method `rewind`, that is called, untimed, before each sample.
     """
     seconds = (_cold_seconds_on_gpu if cold else _seconds_on_gpu) if device == "cuda" else _seconds_on_cpu
     repeats, long = {}, set()
@@ -151,7 +154,7 @@ def _cold_seconds_on_gpu(call: Callable[[], Any], repeats: int) -> float:
 def row(
     samples: np.ndarray, work: Work | None, ceilings: dict[str, Any], best_peer: float | None, **fields: Any
 ) -> Row:
-    """Return the row of a version's samples, held against the floor of its work and the best peer's median."""
+    """Return the row of a version, which compares its samples with the floor and the best peer's median."""
     low, middle, high = (float(q) for q in np.quantile(samples, QUANTILES))
     floor = work.floor(ceilings, fields["type"]) if work else None
     return Row(
@@ -170,7 +173,7 @@ def row(
 
 
 def environment() -> dict[str, Any]:
-    """What a row was measured on and with."""
+    """Return the machine, the versions, the commit, the date and the load, for the report."""
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     for package in ("numba", "triton", "cupy"):
         try:
@@ -182,7 +185,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": versions,
-        "load": os.getloadavg()[0],  # processes that ran or waited in the minute before: others spoil the figures
+        "load": os.getloadavg()[0],  # processes that ran or waited in the last minute; other programs distort the times
         "date": datetime.date.today().isoformat(),
         "commit": _commit(),
     }

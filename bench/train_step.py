@@ -1,20 +1,9 @@
-"""Whole training steps: crops drawn and mixed, loss, gradients, AdaDelta (rho 0.95), beside the same in PyTorch.
+"""Contests of whole training steps: drawing and mixing crops, loss, gradients and AdaDelta (rho 0.95).
 
-Every version takes CHECKED steps from the same weights first, and is timed only if its losses are those of the same
-steps in float64. Every sample starts from the weights and the optimizer's state that stood after those steps, so that
-all versions time the same steps: how many latents are active, which changes as a model learns, is the same for all.
-After the timing the first of them must give the loss that it gave before.
-
-The floor of a step is what its arithmetic or its memory takes, whichever is more, and two meetings of all who work:
-
-    max((2 B N M H K + 4 * 2 B W K M H) / flop_per_s, bytes / bytes_per_s) + 2 barrier_seconds,  W = ceil(N / P)
-
-The first product is the dense encode, the others the passes over the M*H numbers under each pooled latent: decode, the
-gradient of its value, both gradients of weights. On a GPU encode may go to the tensor cores, in TF32 or as three such
-products for one of float32, beside the others: max(encode / that rate, the rest / flop_per_s) where that is less.
-bytes are those of x, or of all recordings where they are fewer (a fused step reads x where it lies), once, and only
-where they exceed the last-level cache: else 0. The meetings are needed since every weight's gradient comes from every
-item, and every item of the next step needs every weight. All rates are of the same run (`ceilings.py`).
+First every version takes CHECKED steps from the same weights. It is timed only if their losses agree with those in
+float64. Every sample starts from the weights and the optimizer's state after these steps. So all versions time the same
+steps, with the same number of active latents, which changes as a model learns. After the timing, the first of these
+steps must give the same loss as before.
 """
 
 import gc
@@ -44,14 +33,14 @@ from .timing import Work, measure
 
 PENALTY = 0.75
 RHO = 0.95
-CHECKED = 10  # steps that every version takes from the same weights, and whose losses must agree
-LAUNCH_SECONDS = 0.02  # a call of ours takes about this long; in training it takes ten times that
-LAUNCH_STEPS = 2048  # and at most these
-DRAWN = 1024  # steps whose crops are drawn at once, for peers on a GPU
-OURS = "partae "
+CHECKED = 10  # number of steps from the same weights whose losses must agree
+LAUNCH_SECONDS = 0.02  # approximate length of a call of partae's versions; ten times that in training
+LAUNCH_STEPS = 2048  # most steps in such a call
+DRAWN = 1024  # number of steps whose crops are drawn together, for peers on a GPU
+OURS = "partae "  # prefix of the names of partae's versions
 EAGER = "PyTorch eager"
 
-# The configurations of the table: the paper's; a large batch; wide; what denoises best, and that with more bins.
+# The paper's configuration; a large batch; many bins and latents; the setting that denoised best; that with more bins.
 CONFIGURATIONS = [
     {"B": 16, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16},
     {"B": 128, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16},
@@ -63,23 +52,23 @@ ON_GPU = [{"B": 4096, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16}]
 
 
 def rounding(kind: str) -> AbstractContextManager:
-    """Inside, PyTorch's products and convolutions on a GPU, and ours, round as `kind` says."""
+    """Set the rounding of products and convolutions on a GPU, PyTorch's and partae's: "float32" or "tf32"."""
     return tf32(kind == "tf32")
 
 
 def make_sampler(shape: dict[str, int], device: str, seed: int = 0) -> CropSampler:
-    """Crops of two recordings of random magnitudes, one of them noise-only."""
+    """Return a sampler of crops from two recordings of random magnitudes, one of them noise-only."""
     random = np.random.default_rng(seed)
     size = (max(4096, 2 * shape["N"]), shape["H"])
     signal, noise = (random.gamma(1.0, 0.2, size).astype(np.float32) for _ in range(2))
-    share = 0.25 if shape["B"] > 2 else 0.0  # of one or two items a quarter is none
+    share = 0.25 if shape["B"] > 2 else 0.0  # a quarter of one or two items rounds to none
     return CropSampler([[signal]], [[noise]], shape["N"], shape["B"], share, seed).to(device)
 
 
 def make_run(
     shape: dict[str, int], sampler: CropSampler, seed: int = 0, penalty: float = PENALTY, background: float = 0.25
 ) -> TrainingRun:
-    """A model of random filters in training on the sampler's crops, on their device."""
+    """Return the training run of a model with random filters, on the sampler's crops and their device."""
     device = sampler.source.device
     generator = torch.Generator().manual_seed(seed)
     bins, latents, taps = shape["H"], shape["K"], shape["M"]
@@ -88,30 +77,38 @@ def make_run(
     w_enc, w_dec = w_enc.to(device), w_dec.to(device)
     foreground = (torch.arange(latents, device=device) >= round(latents * background)).float()
     return TrainingRun(
-        *(w_enc, w_dec, fresh_state(w_enc, w_dec, "adadelta"), sampler.crops),
-        *(sampler.mean.to(device), sampler.std.to(device), foreground, penalty, shape["P"]),
-        *("adadelta", {**RULES["adadelta"].options, "rho": RHO}),
+        w_enc=w_enc,
+        w_dec=w_dec,
+        state=fresh_state(w_enc, w_dec, "adadelta"),
+        crops=sampler.crops,
+        mean=sampler.mean.to(device),
+        std=sampler.std.to(device),
+        foreground=foreground,
+        penalty=penalty,
+        pool=shape["P"],
+        optimizer="adadelta",
+        options={**RULES["adadelta"].options, "rho": RHO},
     )
 
 
-class _Rewound:
-    """What can go back to where it stood after the checked steps."""
+class _Rewindable:
+    """A training run; `rewind` restores its state after the checked steps, which `remember` saves."""
 
     step = 0
 
     def remember(self, tensors: Sequence[Tensor]) -> None:
         self._tensors = list(tensors)
-        self._kept = [t.detach().clone() for t in self._tensors]
+        self._copies = [t.detach().clone() for t in self._tensors]
 
     def rewind(self) -> None:
         with torch.no_grad():
-            for tensor, kept in zip(self._tensors, self._kept, strict=True):
-                tensor.copy_(kept)
+            for tensor, copy in zip(self._tensors, self._copies, strict=True):
+                tensor.copy_(copy)
         self.step = CHECKED
 
 
-class Ours(_Rewound):
-    """A call takes `steps` steps of all runs in one launch, as many as take about `launch_seconds`."""
+class Ours(_Rewindable):
+    """A call of partae that takes `steps` steps of all runs in one launch of about `launch_seconds`."""
 
     def __init__(
         self,
@@ -143,7 +140,7 @@ class Ours(_Rewound):
 
 
 class _TableOfCrops:
-    """Batches on a GPU from a table, there, of where crops start: the drawing costs a peer one copy in DRAWN steps."""
+    """A table on a GPU of where crops start, filled every DRAWN steps, from which batches are gathered."""
 
     def __init__(self, sampler: CropSampler) -> None:
         crops = sampler.crops
@@ -157,21 +154,21 @@ class _TableOfCrops:
         self.first = -1
 
     def draw_for(self, step: int) -> None:
-        """Fill the table where it does not hold the step."""
+        """Fill the table, unless it has this step."""
         if step - step % DRAWN != self.first:
             self.first = step - step % DRAWN
             starts = [self.sampler.starts_at(i) for i in range(self.first, self.first + DRAWN)]
             self.starts.copy_(torch.from_numpy(np.stack(starts)))
 
     def batch(self, row: Tensor) -> tuple[Tensor, Tensor]:
-        """x and noise_only of the step in that row (1,) of the table."""
+        """Return x, (B, N, H), and noise_only, (B,), of the step in a row of the table; `row` is (1,)."""
         rows = self.starts.index_select(0, row).view(-1, 1) + self.offsets
         x = self.crops.source.index_select(0, rows.view(-1))
         return x.view(self.crops.batch, self.crops.frames, -1), self.noise_only
 
 
-class Peer(_Rewound):
-    """A call draws a batch and takes one step in PyTorch."""
+class Peer(_Rewindable):
+    """A call of PyTorch that draws a batch and takes one step."""
 
     steps = 1
 
@@ -181,19 +178,19 @@ class Peer(_Rewound):
         self.optimizer = adadelta(self.weights, form)
         on_gpu = run.w_enc.device.type == "cuda"
         self.table = _TableOfCrops(sampler) if on_gpu else None
-        self.at = torch.zeros(1, dtype=torch.int64, device=run.w_enc.device)
+        self.table_row = torch.zeros(1, dtype=torch.int64, device=run.w_enc.device)
         self.first_losses = [float(self()) for _ in range(CHECKED)]
         self.remember_all()
 
     def remember_all(self) -> None:
         states = [t for state in self.optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
-        self.remember([*self.weights, *states, self.at])
+        self.remember([*self.weights, *states, self.table_row])
 
     def __call__(self) -> Tensor:
         if self.table is not None:
             self.table.draw_for(self.step)
-            self.at.fill_(self.step % DRAWN)
-            x, noise_only = self.table.batch(self.at)
+            self.table_row.fill_(self.step % DRAWN)
+            x, noise_only = self.table.batch(self.table_row)
         else:
             x, noise_only = self.sampler.batch_at(self.step)
         self.step += 1
@@ -209,63 +206,64 @@ class Peer(_Rewound):
 
 
 class GraphPeer(Peer):
-    """The whole step captured: a call replays it. Crops are gathered inside, by a table of where they start."""
+    """A call of PyTorch that replays a whole step from a CUDA graph, including the gathering of crops."""
 
     def __init__(self, loss: Callable[..., Tensor], run: TrainingRun, sampler: CropSampler, form: str) -> None:
         self.loss, self.run, self.sampler = loss, run, sampler
         self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
-        before = [w.detach().clone() for w in self.weights]
+        initial_weights = [w.detach().clone() for w in self.weights]
         self.optimizer = adadelta(self.weights, form, capturable=True)
         self.table = _TableOfCrops(sampler)
         self.table.draw_for(0)
-        self.at = torch.zeros(1, dtype=torch.int64, device=run.w_enc.device)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        self.table_row = torch.zeros(1, dtype=torch.int64, device=run.w_enc.device)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
             for _ in range(3):
                 self.body()
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.current_stream().wait_stream(stream)
         self.optimizer.zero_grad(set_to_none=True)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self.captured = self.body()
+            self.captured_loss = self.body()
         with torch.no_grad():
-            for weight, kept in zip(self.weights, before, strict=True):
-                weight.copy_(kept)
+            for weight, initial in zip(self.weights, initial_weights, strict=True):
+                weight.copy_(initial)
             for state in self.optimizer.state.values():
                 for tensor in state.values():
                     tensor.zero_()
-            self.at.zero_()
+            self.table_row.zero_()
         self.first_losses = [float(self()) for _ in range(CHECKED)]
         self.remember_all()
 
     def body(self) -> Tensor:
-        loss = self.learn(*self.table.batch(self.at))
-        self.at += 1
+        loss = self.learn(*self.table.batch(self.table_row))
+        self.table_row += 1
         return loss
 
     def __call__(self) -> Tensor:
         if self.step % DRAWN == 0 and self.step:
-            self.at.zero_()
+            self.table_row.zero_()
         self.table.draw_for(self.step)
         self.step += 1
         self.graph.replay()
-        return self.captured
+        return self.captured_loss
 
 
 def forms() -> list[str]:
-    """The forms of torch.optim.Adadelta that this PyTorch has."""
+    """Return the implementations of torch.optim.Adadelta in this PyTorch: plain, foreach, fused."""
     arguments = inspect.signature(torch.optim.Adadelta).parameters
     return ["plain", *(form for form in ("foreach", "fused") if form in arguments)]
 
 
 def adadelta(weights: Sequence[Tensor], form: str, **options: Any) -> torch.optim.Optimizer:
-    chosen = {"plain": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}[form]
-    return torch.optim.Adadelta(weights, rho=RHO, **chosen, **options)
+    """Return torch.optim.Adadelta in one of its `forms`."""
+    form_options = {"plain": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}[form]
+    return torch.optim.Adadelta(weights, rho=RHO, **form_options, **options)
 
 
-def fastest_form(shape: dict[str, int], device: str) -> dict[str, float]:
-    """Seconds of an update of both weights by each form of torch.optim.Adadelta; the fastest first."""
+def seconds_of_forms(shape: dict[str, int], device: str) -> dict[str, float]:
+    """Return the seconds of an update by each form of torch.optim.Adadelta, the fastest first."""
     calls = {}
     for form in forms():
         run = make_run(shape, make_sampler({**shape, "B": 1}, device))
@@ -285,7 +283,7 @@ def peer_names(device: str) -> list[str]:
 
 
 def build(version: str, shape: dict[str, int], device: str, form: str = "foreach") -> Ours | Peer:
-    """A version by its name, after its checked steps."""
+    """Return the version of this name, after its checked steps."""
     sampler = make_sampler(shape, device)
     run = make_run(shape, sampler)
     if version.startswith(OURS):
@@ -298,26 +296,39 @@ def build(version: str, shape: dict[str, int], device: str, form: str = "foreach
 
 
 def flop(shape: dict[str, int]) -> float:
-    """Operations that a step needs."""
+    """Return the number of operations that a step needs."""
     return dense(shape).flop + sparse_flop(shape, 4)
 
 
 def floor(shape: dict[str, int], ceilings: dict[str, Any], kind: str = "float32") -> float:
-    """Seconds below which the machine cannot go: the module's docstring has the formula."""
-    rate, first, rest = ceilings["flop_per_s"], dense(shape).flop, sparse_flop(shape, 4)
-    arithmetic = (first + rest) / rate
+    """Return the shortest possible time of a step in seconds.
+
+    It is the time of the arithmetic or of the memory traffic, whichever is longer, plus two barriers:
+
+        max((2 B N M H K + 4 * 2 B W K M H) / flop_per_s, bytes / bytes_per_s) + 2 barrier_seconds,  W = ceil(N / P)
+
+    The first term is the dense encode. The second is four passes over the M*H numbers under each pooled value: decode,
+    the gradient of the value, and the two gradients of weights. On a GPU, the tensor cores can compute encode at the
+    same time as the rest, in TF32 or with three TF32 products for one in float32. The arithmetic then takes max(encode
+    / rate of the tensor cores, rest / flop_per_s) if that is shorter. `bytes` is the size of x, or of all recordings if
+    that is smaller, because a fused step reads crops from the recordings. It counts only if it exceeds the last-level
+    cache. The barriers are necessary: the gradient of each weight is a sum over all items, and each item of the next
+    step needs all weights. All rates are measured in the same run (`ceilings.py`).
+    """
+    rate, encode_flop, rest = ceilings["flop_per_s"], dense(shape).flop, sparse_flop(shape, 4)
+    arithmetic = (encode_flop + rest) / rate
     if "tf32_flop_per_s" in ceilings:
-        tensor = ceilings["tf32_flop_per_s"] / (1 if kind == "tf32" else 3)
-        arithmetic = min(arithmetic, max(first / tensor, rest / rate))
-    recordings = 2 * max(4096, 2 * shape["N"])  # frames, of make_sampler
-    x = 4 * min(shape["B"] * shape["N"], recordings) * shape["H"]
-    moved = x if x > ceilings["cache_bytes"] else 0
+        tensor_rate = ceilings["tf32_flop_per_s"] / (1 if kind == "tf32" else 3)
+        arithmetic = min(arithmetic, max(encode_flop / tensor_rate, rest / rate))
+    frames = 2 * max(4096, 2 * shape["N"])  # in the recordings of make_sampler
+    x_bytes = 4 * min(shape["B"] * shape["N"], frames) * shape["H"]
+    moved = x_bytes if x_bytes > ceilings["cache_bytes"] else 0
     return max(arithmetic, moved / ceilings["bytes_per_s"]) + 2 * ceilings["barrier_seconds"]
 
 
 @dataclass(frozen=True)
 class StepWork(Work):
-    """The needed work of a step, whose floor counts two meetings of all who work besides."""
+    """The needed work of a step; its floor includes two barriers."""
 
     shape: dict[str, int]
 
@@ -330,20 +341,22 @@ def step_work(shape: dict[str, int]) -> StepWork:
 
 
 def losses_differ(losses: Sequence[float], truth: Sequence[float]) -> float:
-    """The largest relative difference of two series of losses; NaN where there is one."""
+    """Return the largest relative difference of two series of losses; NaN if one of them has a NaN."""
     return float(np.max(np.abs(np.subtract(losses, truth)) / np.abs(truth)))
 
 
 def true_losses(run: TrainingRun, steps: int = CHECKED) -> list[float]:
-    """The losses of the first steps of a run in float64; the run stays as it is."""
+    """Return the losses of the first steps of a run, computed in float64 from copies of its weights."""
     weights = run.w_enc.double(), run.w_dec.double()
-    fixed = {name: getattr(run, name).double() for name in ("mean", "std", "foreground")}
-    wide = replace(run, w_enc=weights[0], w_dec=weights[1], state=fresh_state(*weights, run.optimizer), **fixed)
-    return implementation("train_steps", "eager").train_steps([wide], 0, steps)[0].tolist()
+    constants = {name: getattr(run, name).double() for name in ("mean", "std", "foreground")}
+    float64_run = replace(
+        run, w_enc=weights[0], w_dec=weights[1], state=fresh_state(*weights, run.optimizer), **constants
+    )
+    return implementation("train_steps", "eager").train_steps([float64_run], 0, steps)[0].tolist()
 
 
 class Deferred:
-    """A training step that is built when it is first used, so that only a version that cannot be built is left out."""
+    """A version that is built on its first use, so that an error in building excludes only this version."""
 
     def __init__(self, build: Callable[[], Ours | Peer]) -> None:
         self.build = build
@@ -363,14 +376,14 @@ class Deferred:
         self.version.rewind()
 
     def results(self) -> tuple[Tensor]:
-        """The losses of the checked steps, as they were taken, and of the first step of a sample, taken now."""
+        """Return the losses of the checked steps and of the first step after them, which is repeated now."""
         self.rewind()
-        after = self.version().reshape(-1)[:1].double().cpu()
-        return (torch.cat([torch.tensor(self.version.first_losses, dtype=torch.float64), after]),)
+        next_loss = self.version().reshape(-1)[:1].double().cpu()
+        return (torch.cat([torch.tensor(self.version.first_losses, dtype=torch.float64), next_loss]),)
 
 
 def check_losses(truth: Sequence[float], kind: str) -> Callable[[Any], Check]:
-    """Return what checks the results of `Deferred`."""
+    """Return a function that returns a check of the results of `Deferred`."""
 
     def check(outputs: Sequence[Tensor]) -> Iterator[Deviation]:
         for losses in outputs:
@@ -387,9 +400,9 @@ def contest(
     others: Sequence[str] | None = None,
     kind: str = "float32",
 ) -> Contest:
-    """Return the contest of a training step: ours by back-end, by default all, beside PyTorch's in the ways named."""
+    """Return the contest of a training step by the back-ends `ours` and the peers `others` (default: all)."""
     gc.collect()
-    form = next(iter(fastest_form(shape, device)))
+    form = next(iter(seconds_of_forms(shape, device)))
     ours = OPS["train_steps"].backends[::-1] if ours is None else ours
     others = peer_names(device) if others is None else others
 
@@ -412,7 +425,7 @@ def contest(
 
 
 def peak_memory(version: str, shape: dict[str, int], device: str, form: str = "foreach") -> dict[str, Any]:
-    """Peak memory of a version, apart from its timing: see memory.py."""
+    """Return the peak memory of a version, and on the CPU what it keeps between steps, in bytes."""
     if device == "cuda":
         return {"peak_bytes": memory.device_peak(partial(build, version, shape, device, form))}
     request = {"version": version, "shape": shape, "threads": torch.get_num_threads(), "form": form}

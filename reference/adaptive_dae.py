@@ -3,8 +3,10 @@
 Two networks of dense layers, each layer followed by the activation of equation 6, including the last. The bottom
 network maps the magnitudes of a mixture to clean magnitudes; the top network reproduces clean magnitudes.
 
-    training      E = |bottom(X) - S|^2 + |top(S) - S|^2         X a mixture, S its clean signal; sums, not means
-    adaptation    E = |Y - U|^2,  Y = bottom(X),  U = top(Y)     equation 5; only the bottom network's weights change
+    training      E = |bottom(X) - S|^2 / 2 + |top(S) - S|^2 / 2   equations 2 and 4; X a mixture, S its clean signal
+    adaptation    E = |Y - U|^2,  Y = bottom(X),  U = top(Y)       equation 5; only the bottom network's weights change
+
+All are sums over bins and frames, not means.
 
 U is a function of Y. Its Jacobian J appears in the gradient unless U is held constant, as a target:
 
@@ -61,13 +63,13 @@ def backward(
 def training_loss(
     bottom: Network, top: Network, mixture: Array, clean: Array, dropout: float = 0.0, seed: int = 0, step: int = 0
 ) -> tuple[float, Network, Network]:
-    """Return the summed squared error of both networks and its gradients; mixture and clean are (B, I)."""
+    """Return half the summed squared error of both networks and its gradients; mixture and clean are (B, I)."""
     loss, gradients = 0.0, []
     for network, x, first in ((bottom, mixture, 0), (top, clean, len(bottom))):
         values = forward(network, x, dropout, seed, step, first)
         error = values[-1] - clean
-        loss += np.sum(error**2)
-        gradients.append(backward(network, values, 2 * error, dropout, seed, step, first)[1])
+        loss += np.sum(error**2) / 2
+        gradients.append(backward(network, values, error, dropout, seed, step, first)[1])
     return loss, *gradients
 
 

@@ -130,10 +130,17 @@ def test_commands_parse(page):
             assert stop.code == 0, f"{page.name}: partae {' '.join(words)}"
 
 
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Return the options of a parser's verbs, and of what the verbs choose from, such as the papers of `reproduce`."""
+    choices = [a.choices.values() for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    below = [verb for verbs in choices for verb in verbs]
+    own = {option for verb in below for action in verb._actions for option in action.option_strings}
+    return own.union(*map(options_of, below))
+
+
 @pytest.mark.parametrize("page", pages())
 def test_mentioned_options_exist(page):
-    verbs = next(a for a in cli._parser([])._actions if isinstance(a, argparse._SubParsersAction)).choices.values()
-    existing = {option for verb in verbs for action in verb._actions for option in action.option_strings}
+    existing = options_of(cli._parser([]))
     codes = re.findall(r"`((?:partae |--)[^`\n]+)`", page.read_text())
     mentioned = {option for code in codes for option in re.findall(r"--[a-z-]+", code)}
     others = {"--nproc-per-node", "--version"}  # of torchrun, and of `partae` without a verb

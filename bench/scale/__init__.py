@@ -1,15 +1,15 @@
-"""Figures of scale: what long files, many files and long runs take. Each is a command, with sizes to choose.
+"""Measurements at scale: long files, many files, long runs and several processes.
 
-    memory.py   peak memory of denoising a day's recording beside ten minutes of it; chunks beside the whole
-    folder.py   ten thousand files, some of them corrupt, killed and started again; files a minute with one and two jobs
-    cluster.py  files on a Dask cluster of which a worker is killed
-    soak.py     training and denoising over and over in one process
-    ddp.py      training by several processes: steps a second, what they send, and how it goes on on paper
-    common.py   what they share
+    memory.py   peak memory for a recording of a day and for one of ten minutes; results in chunks and in one piece
+    folder.py   ten thousand files, some corrupt; the run is killed and resumed; files per minute with one and two jobs
+    cluster.py  files on a Dask cluster; one worker is killed
+    soak.py     training and denoising many times in one process
+    ddp.py      training by several processes: steps per second, bytes sent, and an estimate for more processes
+    common.py   shared functions
 
 python -m partae_fast.bench.scale memory --hours 24
 python -m partae_fast.bench.scale folder --files 10000
 
-Each prints how far it is, writes NAME.json and NAME.md to --results (default bench/results/scale), and ends with exit
-code 1 where what it measures is not as claimed.
+Each command prints its progress and writes NAME.json and NAME.md to --results (default bench/results/scale). The exit
+code is 1 if one of its claims does not hold.
 """

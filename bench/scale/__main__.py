@@ -1,4 +1,4 @@
-"""python -m partae_fast.bench.scale NAME ...: one of the figures of scale."""
+"""Run a measurement at scale: `python -m partae_fast.bench.scale NAME ...`."""
 
 import importlib
 import sys

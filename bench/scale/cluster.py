@@ -1,4 +1,4 @@
-"""A folder of recordings on a Dask cluster of two processes, of which one is killed (SIGKILL) on the way."""
+"""Denoise a folder of recordings on a Dask cluster of two workers, and kill one of them (SIGKILL)."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from .folder import _make, _names, _whole
 
 def main(arguments: list[str]) -> int:
     parser = options("cluster", __doc__ or "")
-    parser.add_argument("--files", type=int, default=300, help="recordings (default %(default)s)")
+    parser.add_argument("--files", type=int, default=300, help="number of recordings (default %(default)s)")
     args = parser.parse_args(arguments)
     from distributed import LocalCluster  # pyright: ignore[reportMissingImports]
 
@@ -53,12 +53,13 @@ def main(arguments: list[str]) -> int:
         "seconds": seconds,
     }
     claims = {
-        "every good recording is done": missing == 0 and len(summary.done) == args.files - len(bad),
-        "every corrupt one has failed": len(summary.failed) == len(bad),
-        "a worker was killed on the way": not killer.is_alive(),
+        "every good recording is denoised": missing == 0 and len(summary.done) == args.files - len(bad),
+        "every corrupt recording has failed": len(summary.failed) == len(bad),
+        "a worker was killed during the run": not killer.is_alive(),
     }
     lines = [
-        f"{args.files} recordings of half a second on two workers of one thread, of which one was killed after a "
-        f"third: {row['done']} done, {row['failed']} failed ({len(bad)} are corrupt), in {seconds:.0f} s."
+        f"{args.files} recordings of half a second on two workers with one thread each. One worker was killed after a "
+        f"third of the recordings. {row['done']} are done and {row['failed']} failed ({len(bad)} are corrupt), in "
+        f"{seconds:.0f} s."
     ]
     return write(args.results, "cluster", {"rows": [row], "claims": claims}, "A cluster that loses a worker", lines)

@@ -1,4 +1,4 @@
-"""What the figures of scale share: memory of a process, material, and how a figure is written."""
+"""Shared functions of the measurements at scale: memory of a process, test recordings, and the report."""
 
 import argparse
 import json
@@ -21,35 +21,35 @@ RESULTS = Path(__file__).resolve().parents[1] / "results" / "scale"
 
 
 def options(name: str, summary: str) -> argparse.ArgumentParser:
-    """A parser with what every figure has."""
+    """Return a parser with the options that all measurements have."""
     parser = argparse.ArgumentParser(prog=f"python -m partae_fast.bench.scale {name}", description=summary)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for NAME.json and NAME.md")
-    parser.add_argument("--work", type=Path, help="folder for the material (default: a temporary one)")
+    parser.add_argument("--work", type=Path, help="folder for temporary recordings (default: the system's)")
     return parser
 
 
 def resident(peak: bool = False) -> int:
-    """Bytes of memory that this process has, or had at most."""
+    """Return the resident memory of this process in bytes, or its peak."""
     try:
-        found = re.search(
+        entry = re.search(
             rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE
         )
     except OSError:
-        found = None
-    if found:
-        return 1024 * int(found[1])
+        entry = None
+    if entry:
+        return 1024 * int(entry[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def model_file(path: Path) -> Path:
-    """The default's model, untrained: its filters are as large as a trained one's."""
+    """Write an untrained model of the default preset, which is as large as a trained one; return the path."""
     default, _ = bench_denoise.models(bench_denoise.recording(bench_denoise.NOISE_SECONDS + 10))
     save(default, path)
     return path
 
 
 def quiet(seconds: float, seed: int = 0) -> np.ndarray:
-    """Noise and a chirp now and then, (seconds * RATE,) float32, some 30 dB below full scale."""
+    """Return noise with two chirps per second, (seconds * RATE,) float32, about 30 dB below full scale."""
     rng = np.random.default_rng(seed)
     audio = rng.normal(0, 0.01, round(seconds * RATE)).astype(np.float32)
     time = np.arange(RATE // 10) / RATE
@@ -64,7 +64,7 @@ def say(text: str) -> None:
 
 
 def write(results: Path, name: str, report: dict[str, Any], title: str, lines: list[str]) -> int:
-    """Write and print the figure; 1 where a claim of the report does not hold."""
+    """Write and print the report; return the exit code: 1 if one of its claims does not hold, otherwise 0."""
     env = environment()
     versions = ", ".join(f"{key} {value}" for key, value in env["versions"].items())
     head = (

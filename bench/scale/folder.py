@@ -1,8 +1,9 @@
-"""A folder of many short recordings, some of them corrupt, which is killed on the way and started again.
+"""Denoise a folder of many short recordings, some corrupt, in a run that is killed and resumed.
 
-`partae denoise FOLDER --jobs 2` is killed (SIGKILL) three times: its own process, then all of its processes, then one
-of the workers and after it all. In the end all good recordings must be done, none of them twice by the journal, and
-nothing half-written left. Then a part of the folder is denoised anew with one job and with two, for files a minute.
+`partae denoise FOLDER --jobs 2` is killed (SIGKILL) three times: first its main process, then all of its processes,
+then one of its workers and after that all processes. At the end every good recording must be denoised, none of them
+twice according to the journal, and no temporary file may be left. Then other recordings are denoised with one job and
+with two, to measure files per minute.
 """
 
 import collections
@@ -27,18 +28,18 @@ from partae_fast.denoising.batch.journal import NAME
 
 from .common import RATE, model_file, options, quiet, say, write
 
-SECONDS = 0.5  # of a recording
-KILLS = ("the run's own process", "all of its processes", "a worker, then all")
-PER_FOLDER = 500
+SECONDS = 0.5  # length of a recording
+KILLS = ("the main process", "all processes", "a worker, then all processes")
+PER_FOLDER = 500  # recordings in a subfolder
 _SILENT: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def main(arguments: list[str]) -> int:
     parser = options("folder", __doc__ or "")
-    parser.add_argument("--files", type=int, default=10_000, help="recordings (default %(default)s)")
-    parser.add_argument("--corrupt", type=float, default=0.01, help="share of them (default %(default)s)")
-    parser.add_argument("--timed", type=int, default=1000, help="files for the rates (default %(default)s)")
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="to time (default 1 2)")
+    parser.add_argument("--files", type=int, default=10_000, help="number of recordings (default %(default)s)")
+    parser.add_argument("--corrupt", type=float, default=0.01, help="fraction that is corrupt (default %(default)s)")
+    parser.add_argument("--timed", type=int, default=1000, help="recordings for the rates (default %(default)s)")
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="numbers of jobs to time (default 1 2)")
     args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=args.work) as name:
         folder = Path(name)
@@ -47,20 +48,21 @@ def main(arguments: list[str]) -> int:
         killed = _killed_and_resumed(folder, model, args.files, bad)
         rates = [_rate(folder, model, jobs, args.timed) for jobs in args.jobs]
     claims = {
-        "every good recording is done, whole and finite": killed["good_missing"] == 0,
-        "every corrupt one is recorded as failed, and no good one": killed["failed"] == len(bad),
-        "none is done twice": killed["done_twice"] == 0,
-        "nothing half-written is left": killed["left"] == 0,
-        "the run was killed three times, each time before it was done": killed["kills"] == len(KILLS),
+        "every good recording is denoised, complete and finite": killed["good_missing"] == 0,
+        "every corrupt recording, and no other, is logged as failed": killed["failed"] == len(bad),
+        "no recording is denoised twice": killed["done_twice"] == 0,
+        "no temporary file is left": killed["left"] == 0,
+        "the run was killed three times before its end": killed["kills"] == len(KILLS),
     }
     report = {"rows": [killed, *rates], "claims": claims}
     lines = [
         f"{args.files} recordings of {SECONDS} s, {len(bad)} of them corrupt in one of {len(_CORRUPT)} ways, with "
-        f"--jobs 2, killed at {', '.join(f'{share:.0%}' for share in killed['killed_at'])} ({'; '.join(KILLS)}) and "
-        f"started again each time: {killed['done']} done, {killed['done_twice']} of them twice, {killed['failed']} "
-        f"failed; {killed['begun_again']} recordings that were at hand when it was killed were begun again.",
+        f"--jobs 2. The run was killed at {', '.join(f'{share:.0%}' for share in killed['killed_at'])} "
+        f"({'; '.join(KILLS)}) and started again each time. {killed['done']} recordings are done, "
+        f"{killed['done_twice']} of them twice, and {killed['failed']} failed. {killed['begun_again']} recordings that "
+        "were in progress when the run was killed were started again.",
         "",
-        "| jobs | files | files a minute | with the start of the processes |",
+        "| jobs | files | files per minute | including the start of the processes |",
         "|---:|---:|---:|---:|",
         *(
             f"| {row['jobs']} | {row['files']} | {row['files_per_minute']:.0f} | {row['files_per_minute_in_all']:.0f} |"
@@ -85,7 +87,7 @@ def _with_nan(path: Path) -> None:
     soundfile.write(path, audio, RATE, subtype="FLOAT", format="WAV")
 
 
-# In turn: each must fail on its own.
+# The ways to corrupt a recording, used in turn. Each must make denoising fail.
 _CORRUPT = (
     _cut,
     _random,
@@ -96,7 +98,7 @@ _CORRUPT = (
 
 
 def _make(folder: Path, count: int, corrupt: float) -> set[str]:
-    """Write the recordings; returns the names of those that are corrupt."""
+    """Write the recordings; return the names of the corrupt ones."""
     audio, every = quiet(60), max(1, round(1 / corrupt)) if corrupt else 0
     length, bad = round(SECONDS * RATE), set()
     for number in range(count):
@@ -108,7 +110,7 @@ def _make(folder: Path, count: int, corrupt: float) -> set[str]:
             _CORRUPT[len(bad) % len(_CORRUPT)](path)
             bad.add(str(path.relative_to(folder)))
         if number % 1000 == 0:
-            say(f"written: {number} of {count} recordings")
+            say(f"wrote {number} of {count} recordings")
     return bad
 
 
@@ -120,10 +122,10 @@ def _killed_and_resumed(folder: Path, model: Path, count: int, bad: set[str]) ->
     source, out = folder / "in", folder / "out"
     command, kills, killed_at = _command(model, source, out, "--jobs", "2"), 0, []
     for number, kill in enumerate(KILLS, 1):
-        wanted = number * count // (len(KILLS) + 1)
-        say(f"start {number}; {kill}: to be killed at {wanted}")
+        kill_at = number * count // (len(KILLS) + 1)
+        say(f"start {number}: kill {kill} after {kill_at} recordings")
         process = subprocess.Popen(command, **_SILENT, start_new_session=True)
-        while process.poll() is None and _done(out) < wanted:
+        while process.poll() is None and _done(out) < kill_at:
             time.sleep(0.1)
         kills += process.poll() is None
         if kill.startswith("a worker"):
@@ -131,15 +133,15 @@ def _killed_and_resumed(folder: Path, model: Path, count: int, bad: set[str]) ->
                 os.kill(_workers(process.pid)[0], signal.SIGKILL)
             time.sleep(5)
         with contextlib.suppress(ProcessLookupError):
-            (os.kill if kill.startswith("the run") else os.killpg)(process.pid, signal.SIGKILL)
+            (os.kill if kill == "the main process" else os.killpg)(process.pid, signal.SIGKILL)
         process.wait()
         killed_at.append(_done(out) / count)
-        time.sleep(2)  # its workers notice that it is gone
+        time.sleep(2)  # the workers notice that the main process has ended
     say("last start")
     code = subprocess.run(command, **_SILENT).returncode
     lines = _lines(out)
     done = collections.Counter(line["output"] for line in lines if line["event"] == "done")
-    begun = collections.Counter(line["output"] for line in lines if line["event"] == "begun")
+    started = collections.Counter(line["output"] for line in lines if line["event"] == "begun")
     last = {line["output"]: line["event"] for line in lines if "output" in line}
     return {
         "op": "killed and resumed",
@@ -150,7 +152,7 @@ def _killed_and_resumed(folder: Path, model: Path, count: int, bad: set[str]) ->
         "killed_at": killed_at,
         "done": len(done),
         "done_twice": sum(times > 1 for times in done.values()),
-        "begun_again": sum(times > 1 for name, times in begun.items() if name not in bad),
+        "begun_again": sum(times > 1 for name, times in started.items() if name not in bad),
         "failed": len({name for name, event in last.items() if event != "done"} & bad)
         + sum(event != "done" for name, event in last.items() if name not in bad),
         "good_missing": sum(not _whole(source, out, name) for name in _names(source) - bad),
@@ -163,7 +165,7 @@ def _names(source: Path) -> set[str]:
 
 
 def _whole(source: Path, out: Path, name: str) -> bool:
-    """Whether the result is there, as long as its recording, and can be read, which NaN cannot."""
+    """Return whether the result is as long as its recording and can be read, which fails for NaN."""
     try:
         return len(read(out / name)[0]) == len(read(source / name)[0])
     except ValueError:
@@ -171,16 +173,17 @@ def _whole(source: Path, out: Path, name: str) -> bool:
 
 
 def _lines(out: Path) -> list[dict[str, Any]]:
-    found = []
+    """Return the entries of the journal; lines that a kill left incomplete are skipped."""
+    entries = []
     with contextlib.suppress(FileNotFoundError):
         for line in (out / NAME).read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # cut short by a kill
-                found.append(json.loads(line))
-    return found
+            with contextlib.suppress(json.JSONDecodeError):
+                entries.append(json.loads(line))
+    return entries
 
 
 def _done(out: Path) -> int:
-    """How many recordings are done, by a look that costs little beside the run itself."""
+    """Return the number of recordings that are done; parsing the journal would slow down the run."""
     try:
         return (out / NAME).read_bytes().count(b'"event": "done"')
     except FileNotFoundError:
@@ -188,28 +191,29 @@ def _done(out: Path) -> int:
 
 
 def _workers(process: int) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process)], capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in found.splitlines() if "spawn_main" in line]
+    """Return the process ids of the workers of a process."""
+    listing = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process)], capture_output=True, text=True).stdout
+    return [int(line.split()[0]) for line in listing.splitlines() if "spawn_main" in line]
 
 
 def _rate(folder: Path, model: Path, jobs: int, count: int) -> dict[str, Any]:
-    """Files a minute, of good ones: from the first that is done to the last, and of the whole command."""
+    """Return the files per minute from the first result to the last, and of the whole command."""
     part, out = folder / "timed", folder / f"timed {jobs}"
     if not part.exists():
         _make(part, count, 0)
     say(f"{count} recordings with --jobs {jobs}")
     start = time.monotonic()
     subprocess.run(_command(model, part, out, "--jobs", str(jobs)), check=True, stdout=subprocess.DEVNULL)
-    in_all = time.monotonic() - start
+    seconds = time.monotonic() - start
     times = [datetime.fromisoformat(line["time"]) for line in _lines(out) if line["event"] == "done"]
     assert len(times) == count
     shutil.rmtree(out)
-    steady = (times[-1] - times[0]).total_seconds()
+    between_results = (times[-1] - times[0]).total_seconds()
     return {
         "op": "rate",
         "jobs": jobs,
         "files": count,
-        "seconds": in_all,
-        "files_per_minute": 60 * (count - 1) / steady,
-        "files_per_minute_in_all": 60 * count / in_all,
+        "seconds": seconds,
+        "files_per_minute": 60 * (count - 1) / between_results,
+        "files_per_minute_in_all": 60 * count / seconds,
     }

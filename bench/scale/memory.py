@@ -1,7 +1,7 @@
-"""Peak memory of denoising a recording of a day beside one of ten minutes, from file to file.
+"""Measure the peak memory of denoising a recording of a day and one of ten minutes, from file to file.
 
-Each is denoised in a process of its own, which tells the most that was ever resident in it, its libraries included. And
-ten minutes are denoised in chunks of several sizes, and as one piece: every sample must be the same.
+Each recording is denoised in its own process, which reports its peak resident memory, including the libraries. Ten
+minutes are also denoised in chunks of several sizes and in one piece: all samples must agree.
 """
 
 import json
@@ -23,22 +23,22 @@ from partae_fast.models import load
 
 from .common import RATE, model_file, options, quiet, resident, say, write
 
-MINUTES = 10  # of the short recording
+MINUTES = 10  # length of the short recording
 MOST_RATIO, MOST_BYTES, MOST_DIFFERENCE = 1.2, 10**9, 1e-6
 CHUNKS = (1, 256, 1000, CHUNK, 5 * CHUNK)
 
 
 def main(arguments: list[str]) -> int:
     parser = options("memory", __doc__ or "")
-    parser.add_argument("--hours", type=float, default=24.0, help="of the long recording (default %(default)s)")
-    parser.add_argument("--suffix", default=".wav", help="of both, input and output (default %(default)s)")
+    parser.add_argument("--hours", type=float, default=24.0, help="length of the long recording (default %(default)s)")
+    parser.add_argument("--suffix", default=".wav", help="format of input and output (default %(default)s)")
     args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=args.work) as name:
         folder = Path(name)
         needed = round(args.hours * 3600 * RATE * 2 * 2)
         free = shutil.disk_usage(folder).free
         if free < 1.1 * needed:
-            say(f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} are free; choose another --work")
+            say(f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; choose another --work")
             return 2
         model = model_file(folder / "model.safetensors")
         rows = [
@@ -50,12 +50,12 @@ def main(arguments: list[str]) -> int:
     ratio, worst = long["peak_bytes"] / short["peak_bytes"], max(differences.values())
     claims = {
         f"the long recording takes at most {MOST_RATIO} times the memory of ten minutes": ratio <= MOST_RATIO,
-        "and less than 1 GB in all": long["peak_bytes"] < MOST_BYTES,
-        f"every size of chunk gives the whole recording's samples within {MOST_DIFFERENCE:g}": worst <= MOST_DIFFERENCE,
+        "the long recording takes less than 1 GB": long["peak_bytes"] < MOST_BYTES,
+        f"every chunk size gives the samples of one piece within {MOST_DIFFERENCE:g}": worst <= MOST_DIFFERENCE,
     }
     report = {"rows": rows, "ratio": ratio, "differences": differences, "claims": claims}
     lines = [
-        "| recording | hours | GB on disk | peak memory, MB | s | times real time |",
+        "| recording | hours | GB on disk | peak memory, MB | seconds | times real time |",
         "|---|---:|---:|---:|---:|---:|",
         *(
             f"| {row['recording']} | {row['hours']:.3g} | {row['bytes'] / 1e9:.2f} | {row['peak_bytes'] / 1e6:.0f} "
@@ -63,10 +63,10 @@ def main(arguments: list[str]) -> int:
             for row in rows
         ),
         "",
-        f"Ratio of the peaks {ratio:.3f}; a process that has only loaded the libraries and the model has "
+        f"The ratio of the peaks is {ratio:.3f}. A process that has only loaded the libraries and the model takes "
         f"{short['before_bytes'] / 1e6:.0f} MB.",
         "",
-        "| frames at a time | largest difference from ten minutes in one piece, of full scale |",
+        "| frames in a chunk | largest difference from one piece, relative to full scale |",
         "|---:|---:|",
         *(f"| {chunk} | {difference:.1e} |" for chunk, difference in differences.items()),
     ]
@@ -96,7 +96,7 @@ def _measure(folder: Path, model: Path, name: str, hours: float, suffix: str) ->
 
 
 def _record(path: Path, hours: float) -> None:
-    """A recording that repeats itself every ten minutes."""
+    """Write a recording of this length that repeats every ten minutes."""
     tile, left = quiet(60 * MINUTES), round(hours * 3600 * RATE)
     with writing(path, RATE, 1, left, "PCM_16") as writer:
         while left:
@@ -105,7 +105,10 @@ def _record(path: Path, hours: float) -> None:
 
 
 def child(model: str, source: str, target: str) -> None:
-    """In a process of its own: denoise, and print how far it is and what is resident, at the end what was at most."""
+    """Denoise a file, and print the progress and the resident memory; at the end print the peak memory.
+
+    `_measure` calls this in a new process.
+    """
     separator = load(model)
     start = last = time.monotonic()
     before = resident()
@@ -117,24 +120,26 @@ def child(model: str, source: str, target: str) -> None:
             say(json.dumps({"share": share, "resident_bytes": resident()}))
 
     denoise_file(separator, source, target, progress_callback=report)
-    taken = time.monotonic() - start
+    seconds = time.monotonic() - start
     result = {"share": 1.0, "resident_bytes": resident(), "before_bytes": before}
-    say(json.dumps({**result, "peak_bytes": resident(peak=True), "seconds": taken}))
+    say(json.dumps({**result, "peak_bytes": resident(peak=True), "seconds": seconds}))
 
 
 def _differences(model: Path) -> dict[str, float]:
+    """Return the largest difference between denoising in chunks and in one piece, by the size of a chunk."""
     separator, audio = load(model), quiet(60 * MINUTES)[:, None]
     say("ten minutes in one piece")
-    # Alone, so that the whole recording is one chunk on one thread.
+    # One block of input and a chunk of its length, so that one thread processes the whole recording.
     whole = np.concatenate(list(denoise_blocks([audio], RATE, 1, separator, chunk=len(audio))))
-    found = {}
+    differences = {}
     for chunk in CHUNKS:
         pieces = (audio[start : start + 10_007] for start in range(0, len(audio), 10_007))
-        if chunk == 1:  # one pool at a time: slow, so of the beginning alone
+        if chunk == 1:  # one pool window at a time is slow, so only the beginning is denoised
             pieces = (audio[start : start + 10_007] for start in range(0, 20 * RATE, 10_007))
-        done = np.concatenate(list(denoise_blocks(pieces, RATE, 1, separator, chunk=chunk)))
-        # The end of a beginning is another recording's end.
-        same = len(done) if chunk != 1 else len(done) - RATE
-        found[str(chunk)] = float(np.abs(done[:same] - whole[:same]).max())
-        say(f"{chunk} frames at a time, {torch.get_num_threads()} threads: differs by {found[str(chunk)]:.1e}")
-    return found
+        chunked = np.concatenate(list(denoise_blocks(pieces, RATE, 1, separator, chunk=chunk)))
+        # The last second of the beginning lacks the audio that follows it, and so is not compared.
+        compared = len(chunked) if chunk != 1 else len(chunked) - RATE
+        difference = float(np.abs(chunked[:compared] - whole[:compared]).max())
+        differences[str(chunk)] = difference
+        say(f"{chunk} frames in a chunk, {torch.get_num_threads()} threads: differs by {difference:.1e}")
+    return differences

@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=int_at_least(1),
         metavar="EPOCHS",
         help="train on the recording before denoising it, for at most this many epochs; training stops when the purity "
-        "error reaches that of clean signals or no longer falls",
+        "error has fallen by a tenth or rises",
     )
     group.add_argument(
         "--keep-best", action="store_true", help="use the epoch with the lowest purity error, not the last"

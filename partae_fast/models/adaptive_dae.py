@@ -169,7 +169,7 @@ class AdaptiveDenoisingAutoencoder(StatefulModel):
         return F.pad(clean * phase, (first, spectra.shape[-1] - first - self.bins))
 
     def training_loss(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
-        """Return the sum of the squared errors of both networks, a scalar.
+        """Return half the sum of the squared errors of both networks, a scalar.
 
         The networks share no weights, so each learns independently of the other.
 
@@ -178,12 +178,12 @@ class AdaptiveDenoisingAutoencoder(StatefulModel):
             penalty: ignored.
             backend: of the layers.
 
-        Kim & Smaragdis 2015, section 2.2.
+        Kim & Smaragdis 2015, equations 2 and 4.
         """
         mixture, clean = batch
         denoised = self.bottom(mixture, self.dropout, self.step, backend)
         reproduced = self.top(clean, self.dropout, self.step, backend)
-        return (denoised - clean).square().sum() + (reproduced - clean).square().sum()
+        return 0.5 * ((denoised - clean).square().sum() + (reproduced - clean).square().sum())
 
     def purity_error(
         self, x: Tensor, gradient: str = THROUGH, dropout: float = 0.0, step: Tensor | None = None

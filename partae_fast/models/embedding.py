@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 OBJECTIVES = ("sce", "sce-mi", "dc-mi")
 INFERENCE = ("mask", "cluster")
+SCALINGS = ("standard", "unit")
 _MAX_POINTS = 20000  # that k-means is fitted to; the other points are assigned to the nearest centre
 
 
 class EmbeddingSeparator(StatefulModel):
     """Bidirectional LSTM layers, a linear layer to an embedding of each point, and a mask head.
 
-    The input is the square roots of a recording's magnitudes, standardised over the recording, in training over each
-    item. Let e be the output of the linear layer; the embedding V is tanh(e), scaled to length 1. The mask head is a
-    1x1 convolution of e to two channels, and softmax. The objectives are
+    The input is the square roots of a recording's magnitudes, scaled over the recording, in training over each item;
+    see `scaling`. Let e be the output of the linear layer; the embedding V is tanh(e), scaled to length 1. The mask
+    head is a 1x1 convolution of e to two channels, and softmax. The objectives are
 
         sce       SCE, which moves V towards the table's vector of the loudest source at a point, and away from the
                   vector of the other source
@@ -50,6 +51,8 @@ class EmbeddingSeparator(StatefulModel):
         inference: "mask", by the mask head, or "cluster", by k-means of V over a recording. None for "mask", or
             "cluster" with objective "sce", which has no mask head.
         seed: of the initial weights.
+        scaling: "standard", to a mean of 0 and a deviation of 1, or "unit", to values from 0 to 1, as in the authors'
+            program.
 
     Attributes:
         spectrogram: converts recordings to input; None until set. Saved with the model.
@@ -64,7 +67,7 @@ class EmbeddingSeparator(StatefulModel):
     torch.Size([2, 20, 9, 2])
     """
 
-    RESTORED = ("seed", "alpha", "affinity", "inference")
+    RESTORED = ("seed", "alpha", "affinity", "inference", "scaling")
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class EmbeddingSeparator(StatefulModel):
         affinity: str = "squared",
         inference: str | None = None,
         seed: int = 0,
+        scaling: str = "standard",
     ) -> None:
         super().__init__()
         counts = {"bins": bins, "voices": voices, "noises": noises, "layers": layers, "hidden": hidden}
@@ -91,6 +95,7 @@ class EmbeddingSeparator(StatefulModel):
             ("objective", objective, OBJECTIVES),
             ("affinity", affinity, VARIANTS),
             ("inference", inference, INFERENCE),
+            ("scaling", scaling, SCALINGS),
         ):
             if value not in choices:
                 raise UserError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
@@ -100,7 +105,7 @@ class EmbeddingSeparator(StatefulModel):
             raise UserError("objective sce has no mask head; give alpha=1 and inference='cluster', or omit both")
         self.objective, self.bins, self.voices, self.noises = objective, bins, voices, noises
         self.layers, self.hidden, self.dimensions, self.seed = layers, hidden, dimensions, seed
-        self.alpha, self.affinity, self.inference = float(alpha), affinity, inference
+        self.alpha, self.affinity, self.inference, self.scaling = float(alpha), affinity, inference, scaling
         self.spectrogram: Spectrogram | None = None
         self.mask: Mask | None = None
         self.backend, self.pool, self.taps, self.needs_whole_recording, self.step = "auto", 1, 1, True, 0
@@ -119,14 +124,18 @@ class EmbeddingSeparator(StatefulModel):
     def config(self) -> dict[str, Any]:
         """Return the arguments that construct an equal, untrained model."""
         names = ("objective", "bins", "voices", "noises", "layers", "hidden", "dimensions", "alpha", "affinity")
-        return {name: getattr(self, name) for name in (*names, "inference", "seed")}
+        return {name: getattr(self, name) for name in (*names, "inference", "seed", "scaling")}
 
     def embeddings(self, x: Tensor) -> Tensor:
         """Return e (B, T, F, D) of magnitudes x (B, T, F); V is tanh(e) scaled to length 1."""
         root = x.sqrt()
-        mean = root.mean((1, 2), keepdim=True)
-        deviation = (root - mean).square().mean((1, 2), keepdim=True).sqrt()
-        hidden, _ = self.trunk((root - mean) / deviation.clamp_min(1e-8))
+        if self.scaling == "unit":
+            start = root.amin((1, 2), keepdim=True)
+            scale = root.amax((1, 2), keepdim=True) - start
+        else:
+            start = root.mean((1, 2), keepdim=True)
+            scale = (root - start).square().mean((1, 2), keepdim=True).sqrt()
+        hidden, _ = self.trunk((root - start) / scale.clamp_min(1e-8))
         return self.embed(hidden).unflatten(2, (self.bins, self.dimensions))
 
     def masks(self, x: Tensor) -> Tensor:

@@ -34,9 +34,10 @@ _FLOOR = 1e-3  # the smallest scale of a bin, relative to the mean over the bins
 class Settings:
     """Settings of the networks and their training.
 
-    With equalise, each bin is divided by its root mean square over the mixtures. Without it, the rectified outputs of
-    quiet bins soon stay at 0; the paper mentions neither. For the convolutional network, the n_fft / 2 + 1 bins must be
-    a multiple of 25. An epoch has as many segments as fit side by side into the songs.
+    Magnitudes are divided by their root mean square over the mixtures. With equalise, each bin is divided by its own;
+    then quiet bins weigh as much as loud ones in the loss, which equation 1 of the paper does not say. For the
+    convolutional network, the n_fft / 2 + 1 bins must be a multiple of 25. By default an epoch has as many segments as
+    fit side by side into the songs.
     """
 
     network: str = setting(CONVOLUTIONAL, "cdae (convolutional) or fnn (the feed-forward baseline of the paper)")
@@ -47,12 +48,13 @@ class Settings:
         3, "epochs without improvement on held-out audio before the learning rate is divided (paper: 3)"
     )
     divisor: float = setting(10.0, "the learning rate is divided by this number (paper: 10)")
-    stop: int = setting(10, "epochs without improvement after which training ends; 0 for never")
+    stop: int = setting(0, "epochs without improvement of any source after which training ends; 0 for never (paper: 0)")
+    epoch_steps: int = setting(0, "steps in an epoch; 0 for as many as use the songs once")
     held_out: float = setting(0.2, "share at the end of each song to hold out, above 0 and below 1")
-    equalise: bool = setting(True, "divide each bin by its own RMS, instead of all bins by one number")
+    equalise: bool = setting(False, "divide each bin by its own RMS, instead of all bins by one number")
     rate: int = setting(44100, "sample rate of the model, Hz (paper: 44100)")
     n_fft: int = setting(2048, "samples in a window (paper: 2048)")
-    hop: int = setting(512, "samples from one window to the next (paper: 512)")
+    hop: int = setting(1024, "samples from one window to the next (paper: 1024, so 15 frames last 0.37 s)")
 
     def model(self, sources: Sequence[str], seed: int) -> SourceSeparator:
         """Return an untrained model for sources of these names.
@@ -103,8 +105,8 @@ def make_excerpts(pieces: Sequence[Piece], settings: Settings) -> StemExcerpts:
     """
     if not 0 < settings.held_out < 1:
         raise UserError(f"held_out is {settings.held_out:g}; it must be a share above 0 and below 1")
-    if settings.epochs < 0:
-        raise UserError(f"epochs is {settings.epochs}; it must be 0 or more")
+    if settings.epochs < 0 or settings.epoch_steps < 0:
+        raise UserError(f"epochs is {settings.epochs} and epoch_steps {settings.epoch_steps}; they must be 0 or more")
     spectrogram = Spectrogram(
         settings.rate, settings.n_fft, settings.hop, low=0.0, high=settings.rate / 2, bins=settings.n_fft // 2 + 1
     )
@@ -127,8 +129,8 @@ def make_excerpts(pieces: Sequence[Piece], settings: Settings) -> StemExcerpts:
 def fit(material: Material, settings: Settings, options: TrainingOptions) -> SourceSeparator:
     """Train on songs given as stems; the model has a network for each source.
 
-    All networks are trained together and share one learning-rate schedule, which follows the mean over the sources of
-    the squared error relative to the power of the source. In the paper each network has its own schedule.
+    All networks are trained together, each with a learning-rate schedule of its own, which follows its squared error on
+    held-out audio.
 
     Raises UserError for settings out of range, and for songs that cannot be used for training.
     """
@@ -143,14 +145,19 @@ def fit_excerpts(material: StemExcerpts, settings: Settings, options: TrainingOp
     held_out = SegmentSampler(material.held_out, *common).to(options.chosen_device())
     model.spectrogram = material.spectrogram
     model.scale.copy_(torch.from_numpy(material.scale))
-    epoch = max(1, round(sampler.segments / settings.batch))
+    epoch = settings.epoch_steps or max(1, round(sampler.segments / settings.batch))
     logger.info(
         "%d segments for training, %d held out, of %s; an epoch has %d steps",
         *(sampler.segments, held_out.segments, ", ".join(material.sources), epoch),
     )
 
     plateau = Plateau(
-        epoch, lambda model: relative_error(model, held_out), settings.patience, settings.divisor, settings.stop
+        epoch,
+        lambda model: relative_errors(model, held_out),
+        settings.patience,
+        settings.divisor,
+        settings.stop,
+        groups=[f"networks.{number}." for number in range(len(model.sources))],
     )
     return train(
         model,
@@ -164,12 +171,10 @@ def fit_excerpts(material: StemExcerpts, settings: Settings, options: TrainingOp
     )
 
 
-def relative_error(model: SourceSeparator, sampler: SegmentSampler) -> float:
-    """Return the mean over the sources of the relative squared error.
+def relative_errors(model: SourceSeparator, sampler: SegmentSampler) -> list[float]:
+    """Return the squared error of each source relative to its power, in the scale of the model.
 
-    The squared error of a source is relative to its power, in the scale of the model.
-
-    Silent sources are left out. An output of silence has an error of 1.
+    An output of silence has an error of 1. A silent source has the mean error of the others.
     """
     error = power = torch.zeros(len(model.sources), dtype=torch.float64)
     with torch.no_grad():
@@ -178,7 +183,8 @@ def relative_error(model: SourceSeparator, sampler: SegmentSampler) -> float:
             error = error + (output - target).double().square().sum((0, 2, 3)).cpu()
             power = power + target.double().square().sum((0, 2, 3)).cpu()
     audible = power > 0
-    return float((error[audible] / power[audible]).mean())
+    relative = error / power
+    return torch.where(audible, relative, relative[audible].mean()).tolist()
 
 
 SYSTEMS = tuple(

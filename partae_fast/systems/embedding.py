@@ -27,6 +27,7 @@ class Settings(MixtureSettings):
     dimensions: int = setting(10, "dimensions of an embedding")
     alpha: float = setting(-1.0, "weight of the embedding loss, 0 to 1; below 0 for the value of the paper")
     affinity: str = setting("squared", "form of the affinity loss: squared or norm")
+    scaling: str = setting("unit", "scaling of the input over a recording: unit (from 0 to 1) or standard")
     inference: str = setting("", "separate by mask or cluster (default: mask if the model has one)")
 
 
@@ -49,6 +50,7 @@ def fit_sampler(sampler: MixtureSampler, settings: Settings, options: TrainingOp
         affinity=settings.affinity,
         inference=settings.inference or None,
         seed=options.seed,
+        scaling=settings.scaling,
     )
     model.spectrogram = settings.spectrogram
     return train(model, sampler, options, SOURCE, _STEPS, learning_rate=_LEARNING_RATE)

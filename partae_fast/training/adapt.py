@@ -30,7 +30,9 @@ class Settings:
     learning_rate: of the summed error. momentum: in [0, 1). clip: weights stay in [-clip, clip].
     batch: stacks in a step; an epoch passes once through the recording, from its start.
     dropout: of the bottom network's hidden units, in [0, 1).
-    tolerance, patience: adaptation has settled if the purity error does not fall by this share in `patience` epochs.
+    fall: adaptation has settled if the purity error is at most this share of that before the first epoch, in [0, 1).
+    tolerance, patience: it has also settled if the error does not fall by this share in `patience` epochs. By default
+        the first rise ends it: a top network that leads the bottom network astray makes the error rise before it falls.
     until_settled: whether adaptation ends when it has settled; otherwise it takes all epochs.
     """
 
@@ -40,8 +42,9 @@ class Settings:
     clip: float = 1.0
     batch: int = 128
     dropout: float = 0.0
-    tolerance: float = 1e-3
-    patience: int = 10
+    fall: float = 0.9
+    tolerance: float = 0.0
+    patience: int = 1
     until_settled: bool = True
 
 
@@ -71,9 +74,8 @@ def adapt(
 ) -> Adaptation:
     """Train the bottom network on a recording so that the top network reproduces its output.
 
-    No clean signal is needed. Adaptation ends after `epochs` epochs, or when the purity error is at most that of the
-    clean signals of training, or when it no longer falls (`settled`). The error is relative to the output's energy, so
-    a softer output is not purer.
+    No clean signal is needed. Adaptation ends after `epochs` epochs, or when the purity error has fallen by a tenth
+    or rises (`settled`). The error is relative to the output's energy, so a softer output is not purer.
 
     On a GPU an epoch is one CUDA graph, captured once.
 
@@ -96,7 +98,7 @@ def adapt(
     model = unwrapped(model, "adapt")
     _check(model, epochs, settings)
     adapted, magnitudes = _prepared(model, audio, rate)
-    result, loop, clean = Adaptation(adapted), _Loop(adapted, magnitudes, settings), float(model.purity)
+    result, loop = Adaptation(adapted), _Loop(adapted, magnitudes, settings)
     best, error = None, loop.measure()
     for epoch in range(epochs + 1):
         result.purity.append(error)
@@ -111,7 +113,7 @@ def adapt(
             result.epoch = epoch
         elif error == min(result.purity):
             result.epoch, best = epoch, loop.weights()
-        result.reason = settled(result.purity, clean, settings) if settings.until_settled else ""
+        result.reason = settled(result.purity, settings) if settings.until_settled else ""
         if not result.reason and epoch == epochs:
             result.reason = f"{epochs} epochs are done"
         if result.reason:
@@ -231,18 +233,21 @@ def _prepared(
     return adapted, torch.from_numpy(magnitudes * np.float32(gain)).to(model.level.device)
 
 
-def settled(purity: Sequence[float], clean: float, settings: Settings) -> str:
+def settled(purity: Sequence[float], settings: Settings) -> str:
     """Return why adaptation has settled; an empty text if it has not.
+
+    The purity error keeps falling long after the output has become worse. The error of the clean signals of training is
+    no mark to stop at, because a top network reproduces the smooth outputs of the bottom network better than clean
+    speech.
 
     Args:
         purity: the purity errors before the first epoch and after each.
-        clean: the purity error of the clean signals of training, 0 if it is unknown.
     """
-    if purity[-1] <= clean:
-        return f"as pure as clean signals, whose error is {clean:.4g}"
+    if len(purity) > 1 and purity[-1] <= settings.fall * purity[0]:
+        return f"the purity error has fallen to {settings.fall:.0%} of {purity[0]:.4g}"
     earlier = purity[: -settings.patience]
     if earlier and min(purity[-settings.patience :]) > (1 - settings.tolerance) * min(earlier):
-        return f"no less error for {settings.patience} epochs"
+        return f"no less error for {settings.patience} epoch{'s' if settings.patience > 1 else ''}"
     return ""
 
 
@@ -259,6 +264,6 @@ def _check(model: AdaptiveDenoisingAutoencoder, epochs: int, settings: Settings)
     for name in ("learning_rate", "clip"):
         if not 0 < getattr(settings, name) < math.inf:
             raise UserError(f"adapt: {name} is {getattr(settings, name)}; it must be above 0")
-    for name in ("momentum", "dropout", "tolerance"):
+    for name in ("momentum", "dropout", "fall", "tolerance"):
         if not 0 <= getattr(settings, name) < 1:
             raise UserError(f"adapt: {name} is {getattr(settings, name)}; it must be from 0 up to, not including, 1")

@@ -42,6 +42,8 @@ class Optimizer:
         state: the state tensors of each parameter, in the order of `OPTIMIZERS[name].state`, zeros before the first
             step. torch.optim holds the same tensors, so a run may alternate between steps of this class and
             whole-step launches.
+        factors: factors of the learning rate, by prefix of the names of the parameters that they apply to; the prefixes
+            are fixed at the first step. Whole-step launches have none.
 
     Raises UserError for an unknown optimizer or option, and for an option out of range.
     """
@@ -65,6 +67,7 @@ class Optimizer:
         count = len(OPTIMIZERS[name].state)
         self.state = {n: tuple(torch.zeros_like(p) for _ in range(count)) for n, p in parameters.items()}
         self._optimizer: torch.optim.Optimizer | None = None  # made at the first step: it imports torch._dynamo
+        self.factors: dict[str, float] = {}
         self._next_step = -1  # the step that torch.optim's own counters stand at
         weights = sum(p.numel() for p in parameters.values())
         on_cpu = all(p.device.type == "cpu" for p in parameters.values())
@@ -79,7 +82,8 @@ class Optimizer:
     def learning_rate(self, value: float) -> None:
         self.options["learning_rate"] = value
         if self._optimizer:
-            self._optimizer.param_groups[0]["lr"] = value
+            for group in self._optimizer.param_groups:
+                group["lr"] = value * self.factors.get(group["prefix"], 1.0)
 
     def step(self, number: int) -> None:
         """Update every parameter that has a gradient; steps are numbered from 0."""
@@ -101,7 +105,7 @@ class Optimizer:
         return {f"{p}.{n}": t for p, state in self.state.items() for n, t in zip(names, state, strict=True)}
 
     def _make(self) -> torch.optim.Optimizer:
-        options, parameters = self.options, list(self.parameters.values())
+        options, parameters = self.options, self._groups()
         common: dict[str, Any] = {"lr": options["learning_rate"], "weight_decay": options["weight_decay"]}
         optimizer: torch.optim.Optimizer
         if self.name == "adadelta":
@@ -124,6 +128,17 @@ class Optimizer:
             if self.name == "nadam":
                 optimizer.state[parameter]["mu_product"] = torch.ones(())
         return optimizer
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the parameters by the prefix of their factor, with their learning rates, for torch.optim."""
+        groups: dict[str, list[Tensor]] = {}
+        for name, parameter in self.parameters.items():
+            prefix = next((prefix for prefix in self.factors if name.startswith(prefix)), "")
+            groups.setdefault(prefix, []).append(parameter)
+        return [
+            {"params": group, "prefix": prefix, "lr": self.learning_rate * self.factors.get(prefix, 1.0)}
+            for prefix, group in groups.items()
+        ]
 
     def _count(self, parameters: dict[str, Tensor], number: int) -> None:
         """Set torch.optim's counters of these parameters to step `number`."""

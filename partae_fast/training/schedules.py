@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import UserError
@@ -34,6 +34,13 @@ class Schedule:
     def rate_at(self, step: int, first: float) -> float:
         """Return the learning rate of a step; `first` is that of step 0."""
         return first
+
+    def factors_at(self, step: int) -> dict[str, float]:
+        """Return factors of the learning rate of a step, by prefix of the names of the parameters that they apply to.
+
+        The prefixes are those of every step. Other parameters have the factor 1.
+        """
+        return {}
 
     def until_next(self, step: int) -> int:
         """Return for how many steps the learning rate of `step` stays."""
@@ -70,24 +77,33 @@ class Stairs(Schedule):
 class Plateau(Schedule):
     """A schedule that divides the learning rate, and later ends training, when the held-out loss stops falling.
 
+    With `groups`, each group of parameters has a loss and a learning rate of its own, as if it were trained alone.
+
     The schedule depends on the measured losses only, so a checkpoint needs nothing else.
 
     Args:
         every: steps in an epoch.
-        measure: a function that returns a model's loss on held-out data.
+        measure: a function that returns a model's loss on held-out data, or with `groups` the loss of each group.
         patience: number of epochs in a row without a new lowest loss after which the rate is divided; counting then
             starts again.
         divisor: the rate is divided by it; above 1.
-        stop: number of epochs in a row without a new lowest loss after which training ends; 0 for never.
+        stop: number of epochs in a row without a new lowest loss of any group after which training ends; 0 for never.
+        groups: prefixes of the names of the parameters in each group; none for one loss of all parameters.
 
     Attributes:
-        losses: the loss of each finished epoch.
+        losses: the loss of each finished epoch, with `groups` one loss for each group.
 
     Raises UserError if a number is out of range.
     """
 
     def __init__(
-        self, every: int, measure: Callable[[Any], float], patience: int = 3, divisor: float = 10.0, stop: int = 0
+        self,
+        every: int,
+        measure: Callable[[Any], float | Sequence[float]],
+        patience: int = 3,
+        divisor: float = 10.0,
+        stop: int = 0,
+        groups: Sequence[str] = (),
     ) -> None:
         for name, value, least in (("every", every, 1), ("patience", patience, 1), ("stop", stop, 0)):
             if value < least:
@@ -95,6 +111,7 @@ class Plateau(Schedule):
         if not divisor > 1:
             raise UserError(f"divisor is {divisor:g}; it must be above 1")
         self.every, self.patience, self.divisor, self.stop = every, patience, divisor, stop
+        self.groups = tuple(groups)
         self._measure = measure
         self._losses = array("d")
 
@@ -104,31 +121,50 @@ class Plateau(Schedule):
 
     def settings(self) -> dict[str, Any]:
         values = {"every": self.every, "patience": self.patience, "divisor": self.divisor, "stop": self.stop}
-        return {"plateau": values}
+        return {"plateau": values | ({"groups": list(self.groups)} if self.groups else {})}
 
     def update(self, step: int, model: Any) -> bool:
         """Measure the model after `step` steps if an epoch has ended; return whether training ends."""
-        while len(self.losses) < step // self.every:
-            before = self.rate_at(step - 1, 1.0)
-            self.losses.append(self._measure(model))
-            message = f"epoch {len(self.losses)}: loss {self.losses[-1]:.4g} on held-out data"
-            if self.rate_at(step, 1.0) < before:
-                message += f"; the learning rate is divided by {self.divisor:g}"
+        count = max(1, len(self.groups))
+        while len(self.losses) // count < step // self.every:
+            before = self._falls(step - 1)
+            measured: Any = self._measure(model)
+            self.losses.extend(measured if self.groups else [measured])
+            listed = ", ".join(f"{loss:.4g}" for loss in self.losses[-count:])
+            message = f"epoch {len(self.losses) // count}: loss {listed} on held-out data"
+            fallen = [i for i, pair in enumerate(zip(before, self._falls(step), strict=True)) if pair[0] < pair[1]]
+            if fallen:
+                of_groups = f" of {', '.join(self.groups[i] for i in fallen)}" if self.groups else ""
+                message += f"; the learning rate{of_groups} is divided by {self.divisor:g}"
             logger.info("%s", message)
-        return bool(self.stop) and self._follow(len(self.losses))[1] >= self.stop
+        return bool(self.stop) and min(idle for _, idle in self._follow(len(self.losses) // count)) >= self.stop
 
     def rate_at(self, step: int, first: float) -> float:
-        """Return the learning rate of a step; for steps of later epochs, the present one."""
-        return first * self.divisor ** -self._follow(step // self.every)[0]
+        """Return the learning rate of a step, the highest of all groups; for steps of later epochs, the present one."""
+        return first * self.divisor ** -min(self._falls(step))
+
+    def factors_at(self, step: int) -> dict[str, float]:
+        if not self.groups:
+            return {}
+        falls = self._falls(step)
+        return {group: self.divisor ** (min(falls) - fall) for group, fall in zip(self.groups, falls, strict=True)}
 
     def until_next(self, step: int) -> int:
         return self.every - step % self.every
 
-    def _follow(self, epochs: int) -> tuple[int, int]:
-        """Return how often the rate was divided in these epochs, and the number since the lowest loss."""
+    def _falls(self, step: int) -> list[int]:
+        """Return how often the rate of each group was divided before a step."""
+        return [falls for falls, _ in self._follow(step // self.every)]
+
+    def _follow(self, epochs: int) -> list[tuple[int, int]]:
+        """Return for each group how often the rate was divided in these epochs, and epochs since the lowest loss."""
+        count = max(1, len(self.groups))
+        return [self._follow_losses(self.losses[group : epochs * count : count]) for group in range(count)]
+
+    def _follow_losses(self, losses: "array[float]") -> tuple[int, int]:
         falls = waited = idle = 0
         best = float("inf")
-        for loss in self.losses[:epochs]:
+        for loss in losses:
             if loss < best:
                 best, waited, idle = loss, 0, 0
                 continue

@@ -218,6 +218,7 @@ class Trainer:
 
     def _set_learning_rate(self) -> int:
         """Set the learning rate of the next step; return for how many steps it stays."""
+        self._optimizer.factors = self.schedule.factors_at(self.step)
         self._optimizer.learning_rate = self.learning_rate_at(self.step)
         return self.schedule.until_next(self.step)
 
@@ -250,6 +251,8 @@ class Trainer:
         if own_loss or "training_loss" in vars(model) or not self._draws_crops() or optimizer.name not in RULES:
             return None
         if {name for name, _ in model.named_parameters()} != {"w_enc", "w_dec"}:
+            return None
+        if self.schedule.factors_at(self.step):  # a launch has one learning rate
             return None
         return TrainingRun(
             model.w_enc.detach(),

@@ -1,4 +1,4 @@
-"""The benchmarks: every version is checked, a wrong one is not timed, and pytest-benchmark gets the samples."""
+"""Tests of the benchmarks: every version is checked, a wrong one is not timed, pytest-benchmark gets the samples."""
 
 import importlib
 import json
@@ -51,7 +51,7 @@ CEILINGS = {
 
 
 def declared() -> dict:
-    """Every benchmark by the name of its function, those that time processes left out."""
+    """Return every benchmark by the name of its function, except those that time whole processes."""
     modules = [importlib.import_module(f"partae_fast.bench.{path.stem}") for path in run.FOLDER.glob("bench_*.py")]
     functions = {
         name: value for module in modules for name, value in vars(module).items() if hasattr(value, "declared")
@@ -64,7 +64,7 @@ DECLARED = declared()
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Short samples: what is tested is not how fast versions are."""
+    """Shorten the samples, because the tests do not depend on the times."""
     monkeypatch.setattr(timing, "SAMPLE_SECONDS", 1e-4)
     monkeypatch.setattr(timing, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(timing, "WARM_SECONDS", 1e-4)
@@ -80,11 +80,11 @@ def contest_of(name: str, op_pass: str, backends: tuple[str, ...] = ("cpu",)) ->
 
 
 def checked(options: Options, name: str) -> dict[str, session.Group]:
-    """The groups of a benchmark by pass, their versions checked and not timed."""
-    measured, benchmark = Session(replace(options, smoke=True)), DECLARED[f"bench_{name}"]
-    cases = list(measured.cases(benchmark))
+    """Return the groups of a benchmark by pass; their versions are checked without timing."""
+    run_session, benchmark = Session(replace(options, smoke=True)), DECLARED[f"bench_{name}"]
+    cases = list(run_session.cases(benchmark))
     versions = {case.group: [c.version for c in cases if c.group == case.group] for case in cases}
-    return {case.op_pass: measured.group(benchmark, case, versions[case.group], False) for case in cases}
+    return {case.op_pass: run_session.group(benchmark, case, versions[case.group], False) for case in cases}
 
 
 def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -100,7 +100,7 @@ def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_every_benchmark_runs_and_is_right():
+def test_every_benchmark_runs_with_correct_results():
     done = run_pytest("bench", "--smoke")
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout and "failed" not in done.stdout
@@ -140,7 +140,7 @@ def test_versions_and_passes_of_every_benchmark():
     }
 
 
-def test_a_version_that_is_declared_is_built():
+def test_every_declared_version_is_built():
     for name, benchmark in DECLARED.items():
         backends = benchmark.backends("cpu")
         contest = benchmark.build(benchmark.passes[0], benchmark.smoke, "cpu", backends)
@@ -162,7 +162,7 @@ SAMPLES = (
 
 @pytest.mark.slow
 def test_pytest_benchmark_gets_the_samples(tmp_path):
-    """The timer that replays durations works with the installed pytest-benchmark, and so does its comparison."""
+    """The timer that replays samples, and the comparison of runs, work with the installed pytest-benchmark."""
     file = tmp_path / "decode.json"
     done = run_pytest(*SAMPLES, f"--benchmark-json={file}")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -204,7 +204,7 @@ def decode(*arguments):
 
 
 @pytest.mark.slow
-def test_a_wrong_version_fails_its_test_alone(tmp_path):
+def test_a_wrong_version_fails_only_its_own_test(tmp_path):
     (tmp_path / "mine.py").write_text(WRONG)
     done = run_pytest(*SAMPLES, "--candidate", f"{tmp_path}/mine.py:decode")
     assert done.returncode == 1
@@ -222,7 +222,7 @@ def test_a_wrong_version_fails_its_test_alone(tmp_path):
         ({"candidate": "nothere.py:decode"}, "no file nothere.py"),
     ],
 )
-def test_settings_that_do_not_go(settings, message):
+def test_invalid_settings_are_rejected(settings, message):
     options = dict.fromkeys(("device", "shape", "op_pass", "candidate", "candidate_op", "quick", "smoke", "rounds"))
     with pytest.raises(UserError, match=re.escape(message)):
         conftest._options(SimpleNamespace(**{**options, "type": "float32", "memory": False} | settings))
@@ -230,7 +230,7 @@ def test_settings_that_do_not_go(settings, message):
 
 def test_a_selection_without_benchmarks():
     done = run_pytest("bench/bench_decode.py", "--shape", "2,3")
-    assert done.returncode == 4 and "--shape 2,3: no benchmark has that" in done.stdout + done.stderr
+    assert done.returncode == 4 and "--shape 2,3: no benchmark matches" in done.stdout + done.stderr
 
 
 def test_options_of_the_page_exist(pytestconfig):
@@ -269,7 +269,7 @@ def test_the_arguments_of_pytest(monkeypatch):
         run.main(None, [])
 
 
-def test_a_commit_is_checked_out_with_the_benchmarks_of_now(tmp_path, monkeypatch):
+def test_a_commit_is_checked_out_with_the_current_benchmarks(tmp_path, monkeypatch):
     repository = tmp_path / "repository"
     (repository / "bench").mkdir(parents=True)
     files = {"bench/bench_a.py": "first", "bench/bench_old.py": "first", "kernel.py": "first"}
@@ -291,9 +291,9 @@ def test_a_commit_is_checked_out_with_the_benchmarks_of_now(tmp_path, monkeypatc
 
 
 def test_rows_become_a_table_and_a_plot(tmp_path):
-    row = contest_of("encode", "forward")
-    outcome = row.run("cpu", rounds=2)
-    rows = [{**r.to_dict()} for r in row.rows(outcome, SMALL, "cpu", CEILINGS)]
+    contest = contest_of("encode", "forward")
+    outcome = contest.run("cpu", rounds=2)
+    rows = [row.to_dict() for row in contest.rows(outcome, SMALL, "cpu", CEILINGS)]
     report = {"environment": timing.environment(), "ceilings": {"cpu": CEILINGS}, "rows": rows}
     (tmp_path / "rows.json").write_text(json.dumps(report))
     render.main([str(tmp_path / "rows.json")])
@@ -319,24 +319,24 @@ def test_each_output_and_gradient_is_checked(name):
         contest = benchmark.build(op_pass, benchmark.smoke, "cpu", [*benchmark.backends("cpu")])
         version = "partae cpu" if name == "bench_train_step" else next(iter(contest.ours))
         results = getattr(contest.ours[version], "results", contest.ours[version])
-        right = contest.run("cpu", [version], timed=False)
-        assert set(right.errors) == {version}, right
+        outcome = contest.run("cpu", [version], timed=False)
+        assert set(outcome.errors) == {version}, outcome
         for output, tensor in enumerate(results()):
             if tensor.numel() == 0 or (tensor == 0).all():
                 continue
-            contest.ours[version] = lambda results=results, output=output: _off(results(), output)
+            contest.ours[version] = lambda results=results, output=output: _with_error(results(), output)
             outcome = contest.run("cpu", [version], timed=False)
             assert version in outcome.wrong and not outcome.errors, (op_pass, output)
 
 
-def _off(outputs, wrong):
-    """The outputs, one of them off by 1 % (positions: 0)."""
+def _with_error(outputs, wrong):
+    """Return the outputs with an error of 1 % in one of them; wrong positions are 0."""
     return [
         t if n != wrong else t * 1.01 if t.is_floating_point() else torch.zeros_like(t) for n, t in enumerate(outputs)
     ]
 
 
-def test_a_backward_pass_is_that_of_the_inputs_of_now():
+def test_a_backward_pass_uses_the_current_inputs():
     contest = contest_of("decode", "backward")
     first = contest.ours["cpu"].results()
     with torch.no_grad():
@@ -347,11 +347,11 @@ def test_a_backward_pass_is_that_of_the_inputs_of_now():
 
 
 def test_nan_does_not_pass_the_gate():
-    found = common.deviation("x", torch.tensor([np.nan]), torch.tensor([1.0]).double())
-    assert not found.error <= found.gate(by_library=True)
+    deviation = common.deviation("x", torch.tensor([np.nan]), torch.tensor([1.0]).double())
+    assert not deviation.error <= deviation.gate(by_library=True)
 
 
-def test_gates_grow_with_what_a_library_sums():
+def test_gates_grow_with_the_number_of_terms_of_a_library():
     assert common.library_gate(1) == common.GATE
     assert common.library_gate(10**6) == pytest.approx(10 * 2**-24 * 1000)
     assert common.Deviation("x", 0.0, 10**6).gate(by_library=False) == common.GATE
@@ -359,11 +359,11 @@ def test_gates_grow_with_what_a_library_sums():
 
 def test_wrong_peers_are_not_timed():
     contest = contest_of("decode", "forward")
-    contest.peers["spoilt"] = lambda: (contest.peers["eager"]()[0].relu(),)
+    contest.peers["wrong"] = lambda: (contest.peers["eager"]()[0].relu(),)
     contest.peers["absent"] = lambda: torch.ops.partae.nothere()
     outcome = contest.run("cpu", rounds=2)
     assert set(outcome.samples) == {"cpu", "eager"}
-    assert set(outcome.wrong) == {"spoilt"} and set(outcome.unable) == {"absent"}
+    assert set(outcome.wrong) == {"wrong"} and set(outcome.unable) == {"absent"}
 
 
 CANDIDATES = """
@@ -408,9 +408,9 @@ def later_frames(x, w_enc, pool, mean, std, negative_slope):
 
 
 def zeroed_input(x, *arguments):
-    found = encoding.encode(x, *arguments)
+    result = encoding.encode(x, *arguments)
     x.zero_()
-    return found
+    return result
 
 
 def clamped_filters(x, w_enc, *arguments):
@@ -535,20 +535,20 @@ def test_a_candidate_is_in_every_group_that_runs_its_pass(op, function, passes, 
     groups = checked(options_of(candidates, function, benchmark.op), op)
     assert set(groups) == passes
     for group in groups.values():
-        assert group.right == {"cpu", f"mine.py:{function}", "eager"} and not group.wrong
+        assert group.correct == {"cpu", f"mine.py:{function}", "eager"} and not group.wrong
 
 
 def test_a_candidate_for_whole_training_steps(candidates):
     (group,) = checked(options_of(candidates, "train_steps"), "train_step").values()
-    assert {"partae cpu", "partae mine.py:train_steps", "PyTorch eager"} <= group.right
+    assert {"partae cpu", "partae mine.py:train_steps", "PyTorch eager"} <= group.correct
 
 
-def test_groups_of_other_ops_are_left_out(candidates):
+def test_groups_of_other_ops_are_not_selected(candidates):
     assert list(Session(options_of(candidates, "encode")).cases(DECLARED["bench_decode"])) == []
 
 
-def test_a_candidate_takes_the_road_of_the_others(candidates, tmp_path, monkeypatch):
-    """Public function, dispatcher and autograd: as many calls for the house's own kernel as for a candidate."""
+def test_a_candidate_is_called_like_the_other_back_ends(candidates, tmp_path, monkeypatch):
+    """A candidate and partae's kernel are called equally often by the public function, dispatcher and autograd."""
     public, back_ends = pf.encode, []
 
     def counted(*arguments, backend="auto"):
@@ -604,11 +604,11 @@ def test_a_wrong_candidate_is_not_timed(op, function, reason, candidates):
     groups = checked(options_of(candidates, function, op), name)
     reasons = [group.wrong[f"mine.py:{function}"] for group in groups.values()]
     assert reason in reasons[0]  # autograd, or the backward pass, may be the first to see it in the others
-    assert all(f"mine.py:{function}" not in group.right for group in groups.values())
+    assert all(f"mine.py:{function}" not in group.correct for group in groups.values())
 
 
 @pytest.mark.parametrize("function", ["wrong_from_the_50th_call", "remembered", "no_work"])
-def test_a_candidate_that_is_wrong_later_is_struck(function, candidates, monkeypatch):
+def test_a_candidate_that_becomes_wrong_has_no_row(function, candidates, monkeypatch):
     def measure(calls, device, rounds, cold):
         for _ in range(50):
             for call in calls.values():
@@ -616,17 +616,15 @@ def test_a_candidate_that_is_wrong_later_is_struck(function, candidates, monkeyp
         return timing.measure(calls, device, 1)
 
     monkeypatch.setattr(common, "measure", measure)
-    measured, benchmark = (
-        Session(replace(options_of(candidates, function, "encode"), smoke=True)),
-        DECLARED["bench_encode"],
-    )
-    case = next(measured.cases(benchmark))
-    group = measured.group(benchmark, case, ["cpu", f"mine.py:{function}"], True)
+    run_session = Session(replace(options_of(candidates, function, "encode"), smoke=True))
+    benchmark = DECLARED["bench_encode"]
+    case = next(run_session.cases(benchmark))
+    group = run_session.group(benchmark, case, ["cpu", f"mine.py:{function}"], True)
     assert set(group.rows) == {"cpu"}
     assert group.wrong[f"mine.py:{function}"].startswith("after the timing values is off")
 
 
-def test_inputs_are_what_they_were_after_a_contest():
+def test_a_contest_does_not_change_its_inputs():
     for op_pass in ("forward", "both"):
         contest = contest_of("encode", op_pass)
         before = {name: tensor.detach().clone() for name, tensor in contest.inputs.items()}
@@ -640,30 +638,30 @@ def test_a_candidate_of_another_op(candidates):
 
 
 def timed(name: str) -> session.Group:
-    measured, benchmark = Session(Options(smoke=True, rounds=2)), DECLARED[f"bench_{name}"]
-    case = next(measured.cases(benchmark))
-    return measured.group(
-        benchmark, case, [c.version for c in measured.cases(benchmark) if c.group == case.group], True
-    )
+    """Return the first group of a benchmark, with its versions timed."""
+    run_session, benchmark = Session(Options(smoke=True, rounds=2)), DECLARED[f"bench_{name}"]
+    case = next(run_session.cases(benchmark))
+    versions = [other.version for other in run_session.cases(benchmark) if other.group == case.group]
+    return run_session.group(benchmark, case, versions, True)
 
 
 @pytest.mark.parametrize("name", ["encode", "train_step"])
-def test_more_than_the_floor_is_an_error(name, monkeypatch):
+def test_a_time_below_the_floor_is_an_error(name, monkeypatch):
     monkeypatch.setattr(session, "ceilings", lambda device, rounds: {**CEILINGS, "flop_per_s": 1.0})
     rows = timed(name).rows.values()
-    assert rows and all(row.fraction_of_floor > 1 and "which nothing can reach" in row.fault for row in rows)
+    assert rows and all(row.fraction_of_floor > 1 and "which is impossible" in row.fault for row in rows)
     report = {"environment": timing.environment(), "ceilings": {}, "rows": [row.to_dict() for row in rows]}
     assert "| ERROR: " in render.table(report)
 
 
 def test_ceilings_measured_too_low_are_measured_again(monkeypatch):
-    measured = iter([{**CEILINGS, "flop_per_s": 1.0}, CEILINGS])
-    monkeypatch.setattr(session, "ceilings", lambda device, rounds: next(measured))
+    measurements = iter([{**CEILINGS, "flop_per_s": 1.0}, CEILINGS])
+    monkeypatch.setattr(session, "ceilings", lambda device, rounds: next(measurements))
     rows = timed("decode").rows.values()
     assert rows and all(row.fraction_of_floor < 1 and row.fault is None for row in rows)
 
 
-def test_a_share_within_the_margin_of_its_measurement_is_none():
+def test_a_time_below_the_floor_within_the_margin_is_not_an_error():
     assert timing.fault(1.04) is None
     assert "106% of the floor" in timing.fault(1.06)
     assert "nan" in timing.fault(float("nan"))
@@ -679,7 +677,6 @@ def test_versions_take_turns():
 
 
 def test_needed_work_of_the_papers_configuration():
-
     configuration = {"B": 16, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16}
     assert shapes.dense(configuration).flop == pytest.approx(151e6, rel=0.01)
     assert shapes.sparse_flop(configuration, 1) == pytest.approx(9.4e6, rel=0.01)
@@ -691,17 +688,17 @@ def step_contest() -> common.Contest:
     return train_step.contest(SMALL, "cpu", ["cpu"], [train_step.EAGER])
 
 
-def test_a_training_step_that_changes_while_it_is_timed_is_struck(monkeypatch):
+def test_a_training_step_that_becomes_wrong_has_no_row(monkeypatch):
     contest = step_contest()
     step = contest.ours["partae cpu"]
     results = step.results
     calls = iter(range(10))
 
-    def later(version=None):
+    def wrong_from_the_third_call(version=None):
         (losses,) = results()
         return (losses * (1.0 if next(calls) < 2 else 1.01),)
 
-    step.results = later
+    step.results = wrong_from_the_third_call
     outcome = contest.run("cpu", rounds=2)
     assert set(outcome.samples) == {train_step.EAGER}
     assert outcome.wrong["partae cpu"].startswith("after the timing a loss of the first steps is off by 0.01")
@@ -715,7 +712,7 @@ def test_a_wrong_training_step_is_not_timed(wrong):
     assert set(outcome.samples) == {train_step.EAGER} and "a loss of the first steps" in outcome.wrong["partae cpu"]
 
 
-def test_a_version_that_cannot_run_is_named_with_the_reason(monkeypatch):
+def test_the_reason_why_a_version_cannot_run_is_reported(monkeypatch):
     monkeypatch.setattr(peers, "COMPILED", {"torch.compile": {"backend": "nothere"}})
     contest = train_step.contest(SMALL, "cpu")
     outcome = contest.run("cpu", rounds=2)
@@ -738,9 +735,9 @@ def test_rows_of_training_steps():
 
 def test_memory_of_training_steps(monkeypatch):
     monkeypatch.setattr(memory, "peaks", lambda requests: [{"peak_bytes": 3, "held_bytes": 4} for _ in requests])
-    measured, benchmark = Session(Options(smoke=True, rounds=2, memory=True)), DECLARED["bench_train_step"]
-    case = next(measured.cases(benchmark))
-    row = measured.group(benchmark, case, ["partae cpu"], True).rows["partae cpu"].to_dict()
+    run_session, benchmark = Session(Options(smoke=True, rounds=2, memory=True)), DECLARED["bench_train_step"]
+    case = next(run_session.cases(benchmark))
+    row = run_session.group(benchmark, case, ["partae cpu"], True).rows["partae cpu"].to_dict()
     assert (row["peak_bytes"], row["held_bytes"]) == (3, 4)
 
 
@@ -760,14 +757,14 @@ def test_floor_of_a_training_step():
     arithmetic = train_step.flop(paper) / 1e11 + 2e-7
     assert train_step.floor(paper, {**CEILINGS, "cache_bytes": 1 << 30}) == pytest.approx(arithmetic)
     slow = {**CEILINGS, "bytes_per_s": 1e6}
-    assert train_step.floor(paper, slow) == pytest.approx(arithmetic)  # recordings of 1 MB lie in the cache
+    assert train_step.floor(paper, slow) == pytest.approx(arithmetic)  # recordings of 1 MB fit in the cache
     assert train_step.floor({**paper, "H": 64}, slow) == pytest.approx(4 * 8192 * 64 / 1e6 + 2e-7)
-    tensor = {**CEILINGS, "cache_bytes": 1 << 30, "tf32_flop_per_s": 9e11}
-    assert train_step.floor(paper, tensor, "tf32") == pytest.approx(37.7e6 / 1e11 + 2e-7, rel=0.01)
-    assert train_step.floor(paper, tensor) == pytest.approx(151e6 / 3e11 + 2e-7, rel=0.01)
+    tensor_cores = {**CEILINGS, "cache_bytes": 1 << 30, "tf32_flop_per_s": 9e11}
+    assert train_step.floor(paper, tensor_cores, "tf32") == pytest.approx(37.7e6 / 1e11 + 2e-7, rel=0.01)
+    assert train_step.floor(paper, tensor_cores) == pytest.approx(151e6 / 3e11 + 2e-7, rel=0.01)
 
 
-def test_a_population_has_its_rows():
+def test_rows_of_a_population():
     contest = population.contest(SMALL, "cpu", models=3)
     threads = torch.get_num_threads()
     single, many = (row.to_dict() for row in contest.rows(contest.run("cpu", rounds=2), SMALL, "cpu", CEILINGS))
@@ -779,29 +776,30 @@ def test_a_population_has_its_rows():
     assert many["error"] < common.GATE
 
 
-def test_a_population_trains_for_a_while(tmp_path, capsys):
+def test_the_population_program_writes_and_prints_its_results(tmp_path, capsys):
     population.main(["--models", "2", "--seconds", "0.01", "--results", str(tmp_path)])
     report = json.loads((tmp_path / "population.json").read_text())
-    found = report["population"]
-    assert found["seconds"] >= 0.01
-    assert found["extrapolated_seconds"] == pytest.approx(found["seconds"] / found["steps_of_each"] * 1e6)
+    results = report["population"]
+    assert results["seconds"] >= 0.01
+    assert results["extrapolated_seconds"] == pytest.approx(results["seconds"] / results["steps_of_each"] * 1e6)
     assert "Extrapolated, not run: 1,000,000 steps" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the high-water mark is Linux's")
-def test_what_a_step_allocates_shows():
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs the peak memory that Linux reports")
+def test_peak_memory_is_that_of_the_allocations_of_a_step():
     small, _ = memory.resident_peak(lambda: torch.ones(1000))
     large, _ = memory.resident_peak(lambda: torch.ones(25_000_000).sum())
     assert small < 20e6
     assert 90e6 < large < 130e6
 
 
-def test_memory_is_measured_in_processes_of_their_own(monkeypatch):
+def test_memory_of_each_version_is_measured_in_its_own_process(monkeypatch):
     monkeypatch.undo()
-    asked = [{"version": name, "shape": SMALL, "threads": 1, "form": "plain"} for name in ("PyTorch eager", "nothere")]
-    found, failed = memory.peaks(asked)
-    assert 0 <= found["peak_bytes"] < 50e6
-    assert 0 < found["held_bytes"] < 500e6
+    versions = ("PyTorch eager", "nothere")
+    requests = [{"version": name, "shape": SMALL, "threads": 1, "form": "plain"} for name in versions]
+    measured, failed = memory.peaks(requests)
+    assert 0 <= measured["peak_bytes"] < 50e6
+    assert 0 < measured["held_bytes"] < 500e6
     assert "nothere" in failed["failure"]
 
 
@@ -819,24 +817,24 @@ def test_curves_of_small_sizes(tmp_path, monkeypatch):
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
-def test_text_says_where_the_cost_does_not_grow():
+def test_text_says_where_the_time_does_not_grow():
     def point(value, flop, seconds):
         rows = [{"version": "partae cpu", "seconds": seconds, "floor_seconds": 1e-6, "shapes": SMALL}]
         return {"axis": "B", "value": value, "flop": flop, "rows": rows, "fixed_seconds": {"partae cpu": 5e-4}}
 
     flat = [point(1, 1e6, 1e-3), point(4, 4e6, 1.1e-3), point(16, 16e6, 4.4e-3)]
-    said = curves.text({"curves": {"cpu": flat}})
-    assert "- partae cpu, B 1 to 4: 4 times the work takes 1.10 times as long, since 50% of the step" in said
-    assert "16:" not in said
+    text = curves.text({"curves": {"cpu": flat}})
+    assert "- partae cpu, B 1 to 4: 4 times the work takes 1.10 times as long, because 50% of the step" in text
+    assert "16:" not in text
     grows = [point(1, 1e6, 1e-3), point(4, 4e6, 4e-3)]
-    assert "grows as the work does all along" in curves.text({"curves": {"cpu": grows}})
+    assert "The time grows with the work everywhere." in curves.text({"curves": {"cpu": grows}})
 
 
 def test_floor_is_the_slower_of_arithmetic_and_memory():
     assert timing.Work(2e11, 1e9).floor(CEILINGS) == pytest.approx(2.0)
     assert timing.Work(1e9, 2e10).floor(CEILINGS) == pytest.approx(2.0)
-    assert timing.Work(0, 1 << 27).floor(CEILINGS) == pytest.approx((1 << 27) / 1e11)  # lies in a cache
-    assert timing.Work(0, 1 << 19).floor(CEILINGS) == 0  # below all that was measured
+    assert timing.Work(0, 1 << 27).floor(CEILINGS) == pytest.approx((1 << 27) / 1e11)  # fits in a cache
+    assert timing.Work(0, 1 << 19).floor(CEILINGS) == 0  # smaller than all measured arrays
     tensor_cores = {**CEILINGS, "tf32_flop_per_s": 9e11}
     assert timing.Work(3e11, 0).floor(tensor_cores) == pytest.approx(1.0)
 
@@ -853,17 +851,17 @@ def test_denoising_from_file_to_file():
 
 @pytest.mark.parametrize("wrong", [1e-4, float("nan")])
 def test_denoising_whose_chunks_differ_is_not_timed(wrong, monkeypatch):
-    monkeypatch.setattr(bench_denoise, "error", lambda model, audio: wrong)
+    monkeypatch.setattr(bench_denoise, "chunking_error", lambda model, audio: wrong)
     group = timed("denoise")
     assert "audio denoised in chunks is off by" in group.wrong["partae default"]
     assert not {version for version in group.rows if version.startswith("partae")}
 
 
 def test_ceilings_of_this_machine():
-    found = ceilings.ceilings("cpu", 2)
-    assert found["flop_per_s"] == max(*found["rates"].values(), found["one_thread_flop_per_s"]) > 1e9
-    assert found["one_thread_flop_per_s"] > 1e9
-    assert found["bytes_per_s"] > 1e8
-    sizes, rates = zip(*found["bandwidths"], strict=True)
+    limits = ceilings.ceilings("cpu", 2)
+    assert limits["flop_per_s"] == max(*limits["rates"].values(), limits["one_thread_flop_per_s"]) > 1e9
+    assert limits["one_thread_flop_per_s"] > 1e9
+    assert limits["bytes_per_s"] > 1e8
+    sizes, rates = zip(*limits["bandwidths"], strict=True)
     assert sizes == ceilings.CPU_SETS and rates == tuple(sorted(rates, reverse=True))
-    assert 0 < found["barrier_seconds"] < 1e-2
+    assert 0 < limits["barrier_seconds"] < 1e-2

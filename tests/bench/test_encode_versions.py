@@ -1,4 +1,4 @@
-"""The versions of encode that docs/kernels.md explains: each is right, and a wrong one is not timed."""
+"""Tests of the versions of encode that docs/kernels.md explains."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The harness of GPU measurements, with tasks that need no GPU."""
+"""Tests of the program that runs GPU checks and measurements, with tasks that need no GPU."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_rows_and_endings_are_written_and_archived(tmp_path):
+def test_rows_and_exit_codes_are_written_and_archived(tmp_path):
     row = {"version": "a", "seconds": 0.5}
     tasks = [
         python("good", f"print('some text'); print({gpu.ROW + json.dumps(row)!r})"),
@@ -48,12 +48,12 @@ def test_a_task_that_hangs_is_stopped_with_its_children(tmp_path):
     assert beats.stat().st_size == size > 0
 
 
-def test_a_task_that_ended_well_is_not_run_again(tmp_path):
+def test_a_task_that_succeeded_is_not_run_again(tmp_path):
     marker = tmp_path / "marker"
-    flaky = (
+    fails_once = (
         f"import pathlib, sys; p = pathlib.Path({str(marker)!r}); e = p.exists(); p.touch(); sys.exit(0 if e else 1)"
     )
-    tasks = [python("good", "pass"), python("flaky", flaky)]
+    tasks = [python("good", "pass"), python("flaky", fails_once)]
     assert [entry["task"] for entry in run_tasks(tasks, tmp_path)] == ["good", "flaky"]
     assert [(entry["task"], entry["exit_code"]) for entry in run_tasks(tasks, tmp_path)] == [("flaky", 0)]
     assert run_tasks(tasks, tmp_path) == []
@@ -67,7 +67,7 @@ def test_first_runs_have_patience_and_timed_ones_none(tmp_path):
     assert [entry["reason"] for entry in entries] == ["1500", "0"]
 
 
-def test_a_line_that_was_cut_short_counts_for_nothing(tmp_path):
+def test_an_incomplete_line_is_ignored(tmp_path):
     (tmp_path / "tasks.jsonl").write_text('{"task": "whole", "exit_code": 0}\n{"task": "cut", "exit_c')
     assert gpu.ended_well(tmp_path) == {"whole"}
 
@@ -78,13 +78,13 @@ def test_nothing_starts_when_the_time_is_up(tmp_path):
     assert gpu.ended_well(tmp_path) == set()
 
 
-def test_tasks_of_a_group_run_side_by_side(tmp_path):
-    meet = (
-        "import pathlib, time; here = pathlib.Path({folder!r}); (here / {name!r}).touch()\n"
-        "while len(list(here.glob('meet*'))) < 2: time.sleep(0.05)"
+def test_tasks_of_a_group_run_in_parallel(tmp_path):
+    wait_for_other = (
+        "import pathlib, time; folder = pathlib.Path({folder!r}); (folder / {name!r}).touch()\n"
+        "while len(list(folder.glob('task*'))) < 2: time.sleep(0.05)"
     )
-    names = ("meet1", "meet2")
-    tasks = [python(name, meet.format(folder=str(tmp_path), name=name), 30, "meeting") for name in names]
+    names = ("task1", "task2")
+    tasks = [python(name, wait_for_other.format(folder=str(tmp_path), name=name), 30, "group") for name in names]
     assert [entry["exit_code"] for entry in run_tasks(tasks, tmp_path)] == [0, 0]
 
 
@@ -106,7 +106,7 @@ def test_every_command_names_a_module_and_files_that_exist(call, tmp_path):
         assert all((gpu.ROOT / word).exists() for word in task.command if re.match(r"tests/", word))
 
 
-def test_the_script_takes_the_arguments():
+def test_the_script_passes_on_its_arguments():
     script = gpu.ROOT / "bench" / "gpu.sh"
     done = subprocess.run(
         ["bash", str(script), "--help"], capture_output=True, text=True, env={"PYTHON": sys.executable}
@@ -128,8 +128,8 @@ sys.exit(pytest.main(["-o", "addopts=", "-q", "--collect-only", "-m", "gpu", *sy
 
 @pytest.mark.slow
 def test_gpu_tests_collect_without_optional_packages(python):
-    named = sorted({path for paths in gpu.TESTS for path in paths.split()})
-    done = python("-c", BLOCK, *named)
+    paths = sorted({path for paths in gpu.TESTS for path in paths.split()})
+    done = python("-c", BLOCK, *paths)
     assert done.returncode == 0, done.stdout
     collected = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
     sources = {str(p.relative_to(gpu.ROOT)): p.read_text() for p in (gpu.ROOT / "tests").rglob("test_*.py")}

@@ -1,4 +1,4 @@
-"""The figures of scale: what is judged is what is claimed, and a claim that does not hold is told by the exit code."""
+"""Tests of the measurements at scale: their claims, exit codes and test recordings."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from partae_fast.bench.scale import __main__, common, folder, soak
 
 
-def test_a_claim_that_does_not_hold_is_told(tmp_path, capsys):
+def test_a_claim_that_does_not_hold_is_reported(tmp_path, capsys):
     assert common.write(tmp_path, "x", {"rows": [1], "claims": {"all is well": True}}, "X", ["text"]) == 0
     assert common.write(tmp_path, "x", {"rows": [1], "claims": {"a": True, "b": False}}, "X", ["text"]) == 1
     assert "DOES NOT HOLD**: b" in capsys.readouterr().out
@@ -17,16 +17,16 @@ def test_a_claim_that_does_not_hold_is_told(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("last", "holds"), [(101, True), (103, False)])
-def test_growth_is_that_after_the_warm_up(last, holds):
+def test_growth_is_measured_after_the_warm_up(last, holds):
     sizes = [50, 90, *[100] * 8, *[last] * 2]  # one every ten seconds: the first two are the warm-up
     samples = [{"seconds": 10.0 * i + 4, "resident_bytes": size} for i, size in enumerate(sizes)]
-    report = soak._judged(samples, 100.0)
+    report = soak._evaluate(samples, 100.0)
     assert report["growth"] == pytest.approx(last / 100 - 1)
     assert list(report["claims"].values()) == [holds, True]
-    assert list(soak._judged(samples[:8], 100.0)["claims"].values()) == [True, False]
+    assert list(soak._evaluate(samples[:8], 100.0)["claims"].values()) == [True, False]
 
 
-def test_corrupt_recordings_are_as_many_as_asked_for_and_of_every_kind(tmp_path):
+def test_the_given_fraction_of_recordings_is_corrupt_and_cannot_be_read(tmp_path):
     assert not folder._make(tmp_path / "good", 9, 0) and len(folder._names(tmp_path / "good")) == 9
     tmp_path = tmp_path / "mixed"
     bad = folder._make(tmp_path, 60, 0.1)
@@ -34,7 +34,7 @@ def test_corrupt_recordings_are_as_many_as_asked_for_and_of_every_kind(tmp_path)
     assert sum(folder._whole(tmp_path, tmp_path, name) for name in folder._names(tmp_path)) == 54
 
 
-def test_names_of_figures(capsys):
+def test_names_of_measurements(capsys):
     assert __main__.main(["nothere"]) == 2 and "memory,folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         __main__.main(["soak", "--help"])

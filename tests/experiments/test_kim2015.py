@@ -1,6 +1,7 @@
 """The experiment of Kim & Smaragdis 2015: recordings, scores, rules of the claims, and a whole run."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -44,19 +45,22 @@ def tree(tmp_path):
 
 def with_speakers(tree):
     for number in range(8):
-        write(tree / "clean" / f"speaker{number // 4}" / f"{number}.wav", voice(number))
+        write(tree / "clean" / f"speaker{number // 2}" / f"{number}.wav", voice(number))
     return tree
 
 
-def test_last_files_of_each_speaker_and_last_kinds_of_noise_are_for_tests(tree):
+def test_last_speakers_and_last_kinds_of_noise_are_for_tests(tree):
     recordings = load(with_speakers(tree))
     assert (recordings.rate, recordings.n_fft, recordings.spectrogram.hop) == (RATE, 512, 128)
     assert len(recordings.voices) == 6 and list(recordings.noises) == ["fan", "hum"]
     assert recordings.test_kinds == ["rain", "street"]
-    names = [(pair.voice_name, pair.noise_kind) for pair in recordings.test_pairs[:2]]
-    assert names == [("speaker0", "rain"), ("speaker1", "rain")]
+    assert [(pair.voice_name, pair.noise_kind) for pair in recordings.test_pairs] == [
+        ("speaker3", "rain"),
+        ("speaker3", "street"),
+    ]
     pair = recordings.test_pairs[0]
-    assert np.corrcoef(pair.voice, voice(3))[0, 1] > 0.999  # the fourth file of the first speaker
+    both = np.concatenate([voice(6) / voice(6).std(), voice(7) / voice(7).std()])
+    assert np.corrcoef(pair.voice, both)[0, 1] > 0.999
     mixture, noise = pair.mix(-5.0)
     np.testing.assert_allclose(mixture, pair.voice + noise)
     assert 10 * np.log10(np.mean(pair.voice**2) / np.mean(noise**2)) == pytest.approx(-5.0, abs=1e-3)
@@ -64,32 +68,54 @@ def test_last_files_of_each_speaker_and_last_kinds_of_noise_are_for_tests(tree):
 
 
 @pytest.mark.parametrize("parent", ["clean", ""])
-def test_timit_layout_is_recognised(tree, parent):
-    for part, speakers in (("TRAIN", ("FCJF0", "MDAB0")), ("TEST", ("MTAS1",))):
-        for number, speaker in enumerate(speakers):
-            path = tree / parent / part / f"DR{number + 1}" / speaker / "SA1.WAV"
+def test_women_of_timit_are_read(tree, parent):
+    women = {"TRAIN": [f"F{number:02d}X0" for number in range(12)], "TEST": [f"F{number:02d}Y0" for number in range(7)]}
+    for part, names in women.items():
+        for number, speaker in enumerate([*names, "MDAB0"]):
+            path = tree / parent / part / f"DR{number % 8 + 1}" / speaker / "SA1.WAV"
             write(path, voice(number), format="NIST", subtype="PCM_16")
             assert path.read_bytes()[:7] == b"NIST_1A"
     recordings = load(tree)
-    assert len(recordings.voices) == 2 and {pair.voice_name for pair in recordings.test_pairs} == {"MTAS1"}
+    assert len(recordings.voices) == 10
+    test_voices = {pair.voice_name for pair in recordings.test_pairs}
+    assert len(test_voices) == 5 and test_voices < set(women["TEST"])
 
 
-def test_singers_of_tests_are_not_in_training(tmp_path):
-    for number in range(6):
+def test_timit_without_women_is_rejected(tree):
+    for part in ("TRAIN", "TEST"):
+        write(tree / part / "DR1" / "MDAB0" / "SA1.WAV", voice(0), format="NIST", subtype="PCM_16")
+    with pytest.raises(UserError, match="TRAIN: has no speaker whose name starts with F"):
+        load(tree)
+
+
+def with_singers(folder, count):
+    """Write two clips of each singer."""
+    for number in range(2 * count):
         stereo = np.stack([hiss(number, 0.3), voice(number)], axis=1)
-        write(tmp_path / "Wavfile" / f"singer{number // 2}_{number}_01.wav", stereo)
-    recordings = load_singing(tmp_path)
-    (pair,) = recordings.test_pairs
-    assert (pair.voice_name, pair.noise_kind) == ("singer2", "music")
+        write(folder / "Wavfile" / f"singer{number // 2}_{number}_01.wav", stereo)
+    return folder
+
+
+def test_first_two_singers_are_for_training_and_all_clips_of_the_others_for_tests(tmp_path):
+    recordings = load_singing(with_singers(tmp_path, 4))
+    names = [f"singer{number // 2}_{number}_01" for number in range(4, 8)]
+    assert [(pair.voice_name, pair.noise_kind) for pair in recordings.test_pairs] == [(name, "music") for name in names]
     assert len(recordings.voices) == 4 and list(recordings.noises) == ["singer0", "singer1"]
+    pair = recordings.test_pairs[0]
     assert np.corrcoef(pair.voice, voice(4))[0, 1] > 0.999 and np.corrcoef(pair.noise, hiss(4, 0.3))[0, 1] > 0.999
+    assert [pair.voice_name for pair in load_singing(tmp_path, clips=2).test_pairs] == [names[0], names[2]]
+
+
+def test_two_singers_are_too_few(tmp_path):
+    with pytest.raises(UserError, match="of 2 singers; give 3 or more, because 2 are for training"):
+        load_singing(with_singers(tmp_path, 2))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda tree: None, "clean/"),
-        (lambda tree: write(tree / "clean" / "one" / "a.wav", voice(0)), "only one file"),
+        (lambda tree: write(tree / "clean" / "one" / "a.wav", voice(0)), "only one speaker"),
         (lambda tree: write(with_speakers(tree) / "clean" / "mute" / "a.wav", 0 * voice(0)), "silent"),
     ],
 )
@@ -103,51 +129,61 @@ def test_unsuitable_folders_are_rejected(tree, change, message):
 def test_project_recordings_are_recognised():
     recordings = load(SHARED)
     assert recordings.small and recordings.test_kinds == ["machine", "traffic", "wind", "crowd"]
-    assert list(recordings.noises) == ["ambient", "cafe", "diffuse"] and len(recordings.test_pairs) == 20
+    assert list(recordings.noises) == ["ambient", "cafe", "diffuse"]
+    assert len(recordings.voices) == 31  # digits of three speakers and a sentence of another
+    assert {pair.voice_name for pair in recordings.test_pairs} == {"nicolas", "p287"}
 
 
 def score_rows(sir, sar, sdr, noises=("rain", "wind")):
-    """Return rows of two tests with these measures at epochs 0, 5 and 10 in every panel; they settle at epoch 5."""
+    """Return rows of two tests with these measures at epochs 0, 10, 20 and 30 in every panel; they settle at 10."""
     rows = []
     for panel in SPEECH:
         for gradient in GRADIENTS:
             for noise in noises:
-                for index, epoch in enumerate((0, 5, 10)):
+                for index, epoch in enumerate((0, 10, 20, 30)):
                     # SDR changes twice as much in panel d, and half as much with U held.
                     factor = (2 if panel == SPEECH[-1] else 1) * (0.5 if gradient == HELD else 1)
                     scaled_sdr = sdr[0] + factor * (sdr[index] - sdr[0])
                     key = {"panel": panel.letter, "voice": "v", "noise": noise, "method": ADAPTED[gradient]}
                     measures = {"sir": sir[index], "sar": sar[index], "sdr": scaled_sdr}
-                    rows.append({**key, "epoch": epoch, "settled": epoch == 5, **measures})
+                    rows.append({**key, "epoch": epoch, "settled": epoch == 10, **measures})
     return rows
 
 
 @pytest.mark.parametrize(
     ("sir", "sar", "sdr", "holding"),
     [
-        ((5, 8, 9), (9, 8, 7), (3, 5, 4), "abcde"),
-        ((5, 5.9, 5.9), (9, 8, 8.5), (3, 3.05, 2), "bd"),  # SIR rises and SDR peaks too small_tree
-        ((5, 8, 9), (9, 8, 4), (3, 2.8, 2), "ae"),  # SAR falls faster; SDR only falls, by 0.35 dB at epoch 5
-        ((5, 8, 9), (9, 8, 9.5), (3, 4, 5), "ade"),  # SAR rises; SDR has no peak
-        ((5, 8, 9), (9, 8, 7), (3, 2, 4), "abd"),  # SDR is lower where it settles and highest at the end
+        ((5, 8, 9, 9), (9, 8, 7, 6), (3, 5, 4, 4), "abcd"),
+        ((5, 8, 9, 2), (9, 8, 7, 2), (3, 5, 4, 1), "abcd"),  # adapted too far after 20 epochs
+        ((5, 5.5, 5.9, 9), (9, 8, 8.5, 8), (3, 3.05, 2, 2), "bd"),  # SIR rises late, and SDR peaks too little
+        ((5, 8, 9, 9), (9, 8, 4, 3), (3, 2.8, 2, 1), "a"),  # SAR falls faster; SDR only falls
+        ((5, 8, 9, 9), (9, 8, 9.5, 8), (3, 4, 5, 6), "ad"),  # SAR rises; SDR has no peak
     ],
 )
 def test_rules_decide_the_claims(sir, sar, sdr, holding):
     claims = check_claims(score_rows(sir, sar, sdr))
+    assert [claim.letter for claim in claims] == list("abcd")
     assert "".join(claim.letter for claim in claims if claim.holds) == holding
 
 
+def test_claims_have_intervals_over_tests():
+    rows = score_rows((5, 8, 9, 9), (9, 8, 7, 6), (3, 5, 4, 4))
+    for row in rows:
+        row["sir"] += (row["noise"] == "wind") * (row["epoch"] == 20)
+    assert check_claims(rows)[0].figures.startswith("(a) +0 dB, one frame +4.50 [+4.00, +5.00] dB; (b)")
+
+
 def test_curve_omits_epochs_at_which_a_test_was_not_measured():
-    rows = score_rows((1, 2, 3), (1, 2, 3), (1, 2, 3))
+    rows = score_rows((1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4))
     rows[0] = rows[0] | {"epoch": 3}
-    assert list(curve(rows, SPEECH[0], "sir", HELD)) == [5, 10]
+    assert list(curve(rows, SPEECH[0], "sir", HELD)) == [10, 20, 30]
 
 
 @pytest.fixture
 def small_tree(tree, monkeypatch):
     """Return a folder with one test, of one speaker in one noise, and shorten NMF."""
     for number in range(2):
-        write(tree / "clean" / "speaker0" / f"{number}.wav", voice(number))
+        write(tree / "clean" / f"speaker{number}" / "a.wav", voice(number))
     for kind in ("hum", "street"):
         (tree / "noise" / kind / "a.wav").unlink()
         (tree / "noise" / kind).rmdir()
@@ -161,18 +197,24 @@ def test_baselines_are_the_mixture_and_nmf(small_tree):
     assert {row["panel"] for row in rows} == {"a", "b", "c", "d"} and len({row["method"] for row in rows}) == 5
     pair = recordings.test_pairs[0]
     mixture, noise = pair.mix(-5.0)
-    row = next(r for r in rows if (r["panel"], r["voice"], r["noise"]) == ("c", "speaker0", "rain"))
+    row = next(r for r in rows if (r["panel"], r["voice"], r["noise"]) == ("c", "speaker1", "rain"))
     assert tuple(row[m] for m in MEASURES) == pytest.approx(bss(pair.voice, noise, mixture), abs=1e-6)
 
 
 def test_run_writes_table_figure_and_claims(small_tree, capsys):
-    for number in range(2):
+    for number in range(3):
         write(small_tree / "singing" / f"singer{number}_1.wav", np.stack([hiss(number, 0.3), voice(number)], axis=1))
     sizes = ["--hidden", "4", "--steps", "2", "--epochs", "2", "--learning-rate", "1e-6", "-q"]
     out = small_tree / "out"
     paths = ["--data", str(small_tree), "--singing", str(small_tree / "singing"), "--out", str(out)]
     assert main(["reproduce", "kim2015", *paths, *sizes]) == 0
-    assert "(e) Adaptation" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "(d) SDR gains most" in printed and "(e) Adaptation" not in printed
+    settings = json.loads((out / "settings.json").read_text())["settings"]
+    assert settings == {"clips": None, "hidden": 4, "steps": 2, "learning_rate": 1e-6, "epochs": 2} | {
+        "adapting_rate": 1e-6,
+        "seed": 0,
+    }
     with (out / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["panel"] for row in rows} == set("abcde")
@@ -180,5 +222,5 @@ def test_run_writes_table_figure_and_claims(small_tree, capsys):
         adapted = [row for row in rows if row["panel"] == panel and row["method"] == ADAPTED[HELD]]
         assert sum(row["settled"] == "True" for row in adapted) == sum(row["epoch"] == "2" for row in adapted) == 1
     text = (out / "claims.md").read_text()
-    assert "3 hidden layers of 4 units" in text and "(e) +0 dB, 3 frames" in text and "| e |" in text
+    assert "3 hidden layers of 4 units" in text and "(e) +0 dB, 3 frames" in text and "| d |" in text
     assert (out / "figure3.png").stat().st_size > 10000

@@ -2,9 +2,13 @@
 
 import contextlib
 import csv
+import functools
+import inspect
 import io
 import itertools
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +17,9 @@ import torch
 
 from partae_fast import cli
 from partae_fast.audio import files
+from partae_fast.cli import reproduce
 from partae_fast.errors import UserError
-from partae_fast.experiments.stowell2015 import claims, data, markdown, models, scores
+from partae_fast.experiments.stowell2015 import claims, data, experiment, markdown, models, scores
 from partae_fast.experiments.stowell2015.data import Mixture, Split
 from partae_fast.sampling.crops import CropSampler
 from partae_fast.sweeps.grid import Member
@@ -48,9 +53,9 @@ def recordings(folder):
 
 @pytest.fixture(scope="module")
 def reproduced(folder, tmp_path_factory):
-    """Return the output folder and the printed JSON of a run of two steps."""
+    """Return the output folder and the printed JSON of a run of two steps, with one penalty and both optimizers."""
     out = tmp_path_factory.mktemp("out") / "figure6"
-    arguments = ["--data", folder, "--out", out, "--steps", 2, "--threads", 1, "--json", "-q"]
+    arguments = ["--data", folder, "--out", out, "--steps", 2, "--penalty", 12, "--threads", 1, "--json", "-q"]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         patch.setattr(scores, "_CROPS", 4)
         assert cli.main(["reproduce", "stowell2015", *map(str, arguments)]) == 0
@@ -149,7 +154,7 @@ def is_near(magnitudes, level):
 
 
 def test_sweep_members_have_the_right_models_and_samplers():
-    members = models.sweep_members([STEADY], frames=32, seed=5, device=torch.device("cpu"))
+    members = models.sweep_members([STEADY], frames=32, seeds=[5], device=torch.device("cpu"))
     shares = [member.settings["share"] for member in members]
     assert shares == [0, 12.5, 25, 37.5, 50, 62.5, 75, 87.5, 100, None]
     assert [int(member.model.foreground.sum()) for member in members[:9]] == [0, 4, 8, 12, 16, 20, 24, 28, 32]
@@ -159,6 +164,32 @@ def test_sweep_members_have_the_right_models_and_samplers():
     assert is_near(x[noise_only > 0], 4.0) and is_near(x[noise_only == 0], 7.0)
     x, noise_only = denoising.batch_at(0)
     assert not noise_only.any() and is_near(x, 7.0) and is_near(denoising.target_at(0), 3.0)
+
+
+def test_sweep_members_have_every_penalty_optimizer_and_seed():
+    members = models.sweep_members([STEADY], 32, [5, 6], torch.device("cpu"), [0.75, 12], ["adadelta", "adam"], "mean")
+    assert len(members) == 2 * 2 * (2 * 9 + 1)
+    assert {(m.settings["optimizer"], m.optimizer) for m in members} == {("adadelta",) * 2, ("adam",) * 2}
+    assert {m.sampler.seed for m in members if m.settings["seed"] == 6} == {6}
+    # Crops of 32 frames and 4 bins have 128 errors, and 2 pools of 32 latents.
+    weights = {(m.settings["penalty"], m.penalty) for m in members}
+    assert weights == {(0.75, 1.5), (12.0, 24.0), (None, 0.0)}
+
+
+def test_penalty_on_means_is_16_times_as_strong_at_the_sizes_of_the_paper():
+    assert [models.loss_penalty(0.75, reduction, 512, 32) for reduction in models.REDUCTIONS] == [0.75, 12.0]
+    assert models.loss_penalty(0.75, "mean", 128, 32) == 12.0
+    with pytest.raises(UserError, match="penalty_reduction is 'max'; choose sum or mean"):
+        models.loss_penalty(0.75, "max", 512, 32)
+
+
+def test_defaults_are_those_of_the_paper():
+    defaults = {name: p.default for name, p in inspect.signature(experiment.run).parameters.items()}
+    assert (defaults["snr_intrinsic"], defaults["snr_extrinsic"]) == (-10.0, -30.0)
+    assert (defaults["penalty"], defaults["penalty_reduction"]) == ((0.75, 12.0, 48.0, 300.0), "sum")
+    assert defaults["optimizer"] == ("adadelta", "adam")
+    # The claims are judged for the preset, whose settings have not changed.
+    assert (data.SETTINGS.penalty, data.SETTINGS.optimizer) == (defaults["penalty"][0], defaults["optimizer"][0])
 
 
 def test_validation_crops_come_from_validation_splits():
@@ -295,18 +326,69 @@ def test_run_writes_table_figure_and_claims(reproduced):
     keys = {(row["method"], row["intrinsic"], row["extrinsic"], row["share"]) for row in rows}
     assert len([key for key in keys if key[0] == "partitioned"]) == 4 * 9
     assert len([key for key in keys if key[0] == "denoising"]) == 4
-    assert len(rows) == 4 * (10 * 6 + 2) and all(np.isfinite(float(row["snr_db"])) for row in rows)
+    assert len(rows) == 4 * (2 * 10 * 6 + 2) and all(np.isfinite(float(row["snr_db"])) for row in rows)
     assert (out / "figure6.png").read_bytes()[:4] == b"\x89PNG"
     assert (out / "figure6.svg").read_text().startswith("<?xml")
     assert [claim["letter"] for claim in result["claims"]] == list("abcde")
-    assert result["files"] == [str(out / n) for n in ("results.csv", "figure6.png", "figure6.svg", "claims.md")]
+    names = ("results.csv", "figure6.png", "figure6.svg", "penalties.png", "claims.md", "settings.json")
+    assert result["files"] == [str(out / name) for name in names]
+    assert (out / "penalties.png").read_bytes()[:4] == b"\x89PNG"
     text = (out / "claims.md").read_text()
     for claim in result["claims"]:
         verdict = "holds" if claim["holds"] else "does not hold"
         assert f"| {claim['letter']} | {claim['claim']} | **{verdict}** | {claim['figures']} |" in text
-    assert "-30 dB to intrinsic and -10 dB to extrinsic" in text
+    assert "-10 dB to intrinsic and -30 dB to extrinsic" in text
+    assert "2 steps per model (the paper has a million), adadelta and adam, penalties 12 (sum" in text
+    assert [(c["optimizer"], c["penalty"]) for c in result["configurations"]] == [("adadelta", 12.0), ("adam", 12.0)]
+    held = {claim["letter"] for claim in result["claims"] if claim["holds"]}
+    assert set(result["configurations"][0]["holds"]) == held
+    for optimizer in ("adadelta", "adam"):
+        assert f"\n| {optimizer} | 12 | " in text and f"## {optimizer}, penalty 12, unmatched noise" in text
     assert "128 frames (0.37 s); the paper has 512" in text and "2 steps" in text
-    assert len(list((out / "sweep").glob("*.safetensors"))) == 40
+    assert len(list((out / "sweep").glob("*.safetensors"))) == 4 * 2 * 10
+
+
+def test_settings_of_a_run_can_be_repeated(reproduced, folder, tmp_path, monkeypatch):
+    out, _ = reproduced
+    calls = []
+
+    def record(**arguments):
+        calls.append(arguments)
+        return {"claims": [], "seconds": 0.0, "files": []}
+
+    paper = replace(reproduce._PAPERS["stowell2015"], run=functools.wraps(experiment.run)(record))
+    monkeypatch.setitem(reproduce._PAPERS, "stowell2015", paper)
+    arguments = ["--data", str(folder), "--config", str(out / "settings.json"), "--seed", "7"]
+    assert cli.main(["reproduce", "stowell2015", *arguments, "-q"]) == 0
+    (call,) = calls
+    expected = {"steps": 2, "penalty": [12.0], "penalty_reduction": "sum", "optimizer": ["adadelta", "adam"]}
+    expected |= {"snr_intrinsic": -10.0, "snr_extrinsic": -30.0, "frames": 128, "seeds": 1, "seed": 7}
+    assert expected.items() <= call.items()
+
+
+def test_committed_rows_of_earlier_versions_are_readable():
+    folder = Path(experiment.__file__).resolve().parents[3] / "bench" / "results" / "stowell2015"
+    for table in (folder / "results.csv", folder / "at_0_dB" / "results.csv"):
+        with open(table, newline="") as file:
+            rows = [
+                {k: float(v) if k.endswith("_db") or (k == "share" and v) else v or None for k, v in row.items()}
+                for row in csv.DictReader(file)
+            ]
+        ((configuration, selected),) = scores.configurations(rows).items()
+        assert configuration == ("adadelta", 0.75)
+        text = (table.parent / "claims.md").read_text()
+        for claim in claims.check_claims(selected):
+            verdict = re.search(rf"^\| {claim.letter} \| .*?\| \*\*(.*?)\*\* \|", text, re.MULTILINE)
+            assert verdict and verdict[1] == ("holds" if claim.holds else "does not hold")
+
+
+def test_gains_are_paired_by_noise_and_seed():
+    rows = []
+    for seed, (partitioned, dae) in enumerate([(1.0, 5.0), (4.0, 2.0)]):
+        key = {"condition": "matched", "intrinsic": "a", "extrinsic": "a", "seed": seed, "reference": "truly clean"}
+        rows.append({**key, "method": "partitioned", "share": 75.0, "part": "signal", "snr_db": partitioned})
+        rows.append({**key, "method": "denoising", "share": None, "part": "whole", "snr_db": dae})
+    assert claims.paired_gains(rows, "matched", 75.0) == [-4.0, 2.0]
 
 
 def test_existing_run_is_not_overwritten(reproduced, folder, capsys):

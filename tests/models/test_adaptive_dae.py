@@ -41,6 +41,15 @@ def test_training_loss_matches_the_reference(model):
     assert_gradients(model.top, of_top)
 
 
+def test_training_loss_is_half_the_squared_error_of_both_networks():
+    model = AdaptiveDenoisingAutoencoder(bins=BINS, hidden=12, dropout=0.0).double()
+    mixture, clean = torch.rand(2, 5, BINS, dtype=torch.float64)
+    with torch.no_grad():
+        outputs = [network(x, 0.0, 0, "auto") for network, x in ((model.bottom, mixture), (model.top, clean))]
+        squares = sum(float((output - clean).square().sum()) for output in outputs)
+        assert float(model.training_loss((mixture, clean), 0.0, "auto")) == pytest.approx(squares / 2)
+
+
 @pytest.mark.parametrize("gradient", ["through", "held"])
 def test_purity_error_matches_the_reference(model, gradient):
     x = torch.rand(5, 3 * BINS, dtype=torch.float64)

@@ -56,6 +56,21 @@ def test_training_loss_matches_plain_pytorch(objective):
         assert (gradient - reference).norm() <= 1e-4 * reference.norm()
 
 
+def test_input_is_scaled_from_0_to_1_over_each_recording(tmp_path):
+    model, (mixture, _, _) = make_model("sce-mi", scaling="unit"), sampler().batch_at(0)
+    louder = mixture * torch.tensor([1.0, 4.0, 9.0, 16.0])[:, None, None]
+    seen = []
+    model.trunk.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    torch.testing.assert_close(model.masks(louder), model.masks(mixture))
+    lowest = mixture.sqrt().amin((1, 2), keepdim=True)
+    expected = (mixture.sqrt() - lowest) / (mixture.sqrt().amax((1, 2), keepdim=True) - lowest)
+    torch.testing.assert_close(seen[1], expected)
+    assert seen[1].min() == 0 and seen[1].max() == 1
+    pf.save(model, tmp_path / "m.safetensors")
+    assert pf.load(tmp_path / "m.safetensors").scaling == "unit"
+    assert EmbeddingSeparator(**SMALL).scaling == "standard"  # of files without the setting, from before it
+
+
 @pytest.mark.parametrize(
     ("objective", "inference"), [("sce", None), ("sce-mi", None), ("dc-mi", None), ("dc-mi", "cluster")]
 )
@@ -105,6 +120,7 @@ def test_clusters_assign_points_to_the_nearest_centre():
         ({"alpha": 1.5}, "alpha is 1.5"),
         ({"layers": 0}, "layers is 0"),
         ({"affinity": "cubed"}, "affinity is 'cubed'"),
+        ({"scaling": "log"}, "scaling is 'log'; choose one of standard, unit"),
     ],
 )
 def test_arguments_out_of_range_are_rejected(changes, message):

@@ -1,7 +1,7 @@
-"""How far training on a back-end strays from the float64 reference.
+"""Measure the deviation of training on a back-end from the float64 reference.
 
-`python -m tests.training.agreement BACKEND STEPS` prints the measures as JSON: for a process of its own, where
-TRITON_INTERPRET=1 is set before Triton is imported.
+`python -m tests.training.agreement BACKEND STEPS` prints the deviations as JSON. It is run in a new process to set
+TRITON_INTERPRET=1 before Triton is imported.
 """
 
 import json
@@ -25,10 +25,10 @@ from .conftest import BATCH, BINS, FRAMES, _make_model, _material
 
 @dataclass(frozen=True)
 class System:
-    """A model and what it is trained on, for every seed."""
+    """A model and its training data, for any seed."""
 
-    denoising: bool = False  # the plain autoencoder, on corrupted input; the partitioned one if not
-    targets: bool = False  # of their own: less than the signal, and silence for noise
+    denoising: bool = False  # the denoising autoencoder on corrupted input, instead of the partitioned one
+    targets: bool = False  # separate targets: the signal less 0.3, and silence for noise
     negative_slope: float = 0.0
     rectified_output: bool = False
 
@@ -47,7 +47,7 @@ class System:
         return _make_model(seed, **rectifiers)
 
     def groups(self, seed=0):
-        """Signal, noise and corruption groups."""
+        """Return the signal, noise and corruption groups."""
         signal, noise = _material(seed)
         if self.targets:
             signal = [[(r, np.maximum(r - 0.3, 0).astype(np.float32)) for r in group] for group in signal]
@@ -68,7 +68,7 @@ TARGETED = System(targets=True)
 RECTIFIED = System(negative_slope=1 / 3, rectified_output=True)
 
 
-# Steps that are large beside what float32 weights resolve: an update is found as the difference of two.
+# Large steps, because an update is computed as the difference of two weights, which float32 rounds.
 LARGE_STEPS = {
     "adadelta": {},
     "adam": {"learning_rate": 1e-2},
@@ -83,64 +83,70 @@ def reference_setting(system, optimizer="adadelta", **options):
     return reference_training.Setting(foreground, model.pool, system.penalty, optimizer, options, *rectifiers)
 
 
-def start(system, seed=0):
-    """The weights that the library starts from, in float64."""
+def initial_weights(system, seed=0):
+    """Return the library's initial weights, in float64."""
     model = system.model(seed)
     return {name: getattr(model, name).detach().double().numpy() for name in ("w_enc", "w_dec")}
 
 
 def reference_losses(steps, seed=0, optimizer="adadelta", system=PARTITIONED):
+    """Return the losses of the first steps of the reference, (steps,)."""
     signal, noise, corruption = system.groups(seed)
-    beginner, setting = reference_training.beginner(start(system, seed)), reference_setting(system, optimizer)
-    drawn = {"frames": FRAMES, "batch": BATCH, "noise_only": system.noise_only, "seed": seed, "corruption": corruption}
-    _, losses = reference_training.train_steps(beginner, signal, noise, setting, steps, **drawn)
+    learner = reference_training.beginner(initial_weights(system, seed))
+    setting = reference_setting(system, optimizer)
+    sampling = {"frames": FRAMES, "batch": BATCH, "noise_only": system.noise_only, "seed": seed}
+    _, losses = reference_training.train_steps(
+        learner, signal, noise, setting, steps, corruption=corruption, **sampling
+    )
     return np.array(losses)
 
 
 def losses(backend, steps, seed=0, optimizer="adadelta", system=PARTITIONED):
+    """Return the losses of the first steps of a trainer, (steps,)."""
     settings = {"penalty": system.penalty, "optimizer": optimizer, "backend": backend}
     return np.array(Trainer(system.model(seed), system.sampler(seed), **settings).run(steps).loss)
 
 
 def free_running(backend, steps=10, optimizer="adadelta", system=PARTITIONED):
-    """The largest relative difference of a loss over a run of its own."""
+    """Return the largest relative error of a loss if the back-end trains on its own, from the initial weights."""
     truth = reference_losses(steps, optimizer=optimizer, system=system)
     return float(np.max(np.abs(losses(backend, steps, optimizer=optimizer, system=system) - truth) / truth))
 
 
-NEAR = 1e-6  # the largest two of a window, relative to the largest of all, between which float32 may not tell
-STEPS_SKIPPED = 5  # at most, of 200, for a near-tie
+NEAR_TIE = 1e-6  # relative difference of the two largest activations of a window that float32 may not resolve
+MOST_SKIPPED = 5  # largest number of steps, of 200, that may be skipped for a near-tie
 
 
 def teacher_forced(backend, steps=200, optimizer="adadelta", system=PARTITIONED):
-    """The largest relative error of loss and of update over `steps` steps, each begun from the reference's state.
+    """Return the largest relative errors of a loss and of an update if each step starts from the reference's state.
 
-    A step in which rounding may decide an argmax is not compared.
+    Steps in which rounding may change the position of a maximum are not compared.
     """
     signal, noise, corruption = system.groups()
     mean, std = system.statistics()
     setting = reference_setting(system, optimizer, **LARGE_STEPS[optimizer])
-    learner = reference_training.Learner(start(system))
+    learner = reference_training.Learner(initial_weights(system))
     worst_loss = worst_update = skipped = 0
     for step in range(steps):
-        drawn = signal, noise, FRAMES, BATCH, system.noise_only, 0, step
-        (x, y), target = reference_sampler.batch_at(*drawn, corruption), reference_sampler.target_at(*drawn)
-        following, truth = reference_training.train_step(learner, x, y, mean, std, setting, step, target=target)
-        if nearest_tie(x, learner.weights["w_enc"], setting.pool, mean, std, system.negative_slope) < NEAR:
+        sampling = signal, noise, FRAMES, BATCH, system.noise_only, 0, step
+        (x, y), target = reference_sampler.batch_at(*sampling, corruption), reference_sampler.target_at(*sampling)
+        next_learner, truth = reference_training.train_step(learner, x, y, mean, std, setting, step, target=target)
+        if smallest_gap(x, learner.weights["w_enc"], setting.pool, mean, std, system.negative_slope) < NEAR_TIE:
             skipped += 1
         else:
             loss, updates = one_step(backend, learner, system, setting, step)
             worst_loss = max(worst_loss, abs(loss - truth) / truth)
             for name, weight in learner.weights.items():
-                wanted = following.weights[name] - weight
-                worst_update = max(worst_update, np.linalg.norm(updates[name] - wanted) / np.linalg.norm(wanted))
-        learner = following
-    assert skipped <= STEPS_SKIPPED
+                true_update = next_learner.weights[name] - weight
+                error = np.linalg.norm(updates[name] - true_update) / np.linalg.norm(true_update)
+                worst_update = max(worst_update, error)
+        learner = next_learner
+    assert skipped <= MOST_SKIPPED
     return float(worst_loss), float(worst_update)
 
 
-def nearest_tie(x, w_enc, pool, mean, std, negative_slope):
-    """The least difference of a window's largest two activations, over the largest of all."""
+def smallest_gap(x, w_enc, pool, mean, std, negative_slope):
+    """Return the smallest difference of a window's two largest activations, relative to the largest of all."""
     activations, _ = reference_encode.encode(x, w_enc, 1, mean, std, negative_slope)
     windows = activations.reshape(len(x), -1, pool, w_enc.shape[2])
     second, first = np.moveaxis(np.sort(windows, axis=2)[:, :, -2:], 2, 0)
@@ -148,7 +154,7 @@ def nearest_tie(x, w_enc, pool, mean, std, negative_slope):
 
 
 def one_step(backend, learner, system, setting, step):
-    """One step of the op on a back-end, in float32, from the reference's state: loss and change of weights."""
+    """Return the loss and the updates of one step on a back-end, in float32, from the reference's state."""
 
     def tensor(array):
         return torch.tensor(np.asarray(array), dtype=torch.float32)
@@ -177,7 +183,7 @@ def one_step(backend, learner, system, setting, step):
 
 
 def late_losses(optimizer, steps=1000, last=100, seeds=5):
-    """The mean loss of the last steps over several seeds, by the reference and by back-ends on the CPU."""
+    """Return the mean loss of the last steps over several seeds, for the reference and the CPU back-ends."""
     means = {"reference": np.mean([reference_losses(steps, seed, optimizer)[-last:] for seed in range(seeds)])}
     for backend in ("eager", "cpu"):
         means[backend] = np.mean([losses(backend, steps, seed, optimizer)[-last:] for seed in range(seeds)])

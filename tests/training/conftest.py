@@ -1,4 +1,4 @@
-"""A training run that is small and quick: 6 bins, 8 latents, crops of 48 frames, batches of 4."""
+"""Fixtures for a small training run: 6 bins, 8 latents, crops of 48 frames, batches of 4."""
 
 import numpy as np
 import pytest
@@ -35,23 +35,23 @@ def _make_trainer(seed=0, watch=None, progress=None, **settings):
 
 @pytest.fixture
 def material():
-    """seed -> signal groups, noise groups"""
+    """Return a function of a seed that returns signal groups and noise groups."""
     return _material
 
 
 @pytest.fixture
 def make_sampler():
-    """seed, settings -> CropSampler"""
+    """Return a function of a seed and settings that returns a CropSampler."""
     return _make_sampler
 
 
 @pytest.fixture
 def make_model():
-    """seed, negative_slope and rectified_output -> model"""
+    """Return a function of a seed, negative_slope and rectified_output that returns a model."""
     return _make_model
 
 
 @pytest.fixture
 def make_trainer():
-    """seed, settings -> Trainer, eager unless asked"""
+    """Return a function of a seed and settings that returns a Trainer, on the eager back-end by default."""
     return _make_trainer

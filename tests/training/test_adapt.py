@@ -71,18 +71,27 @@ def test_keep_best_returns_the_best_epoch_and_watch_is_called_for_each(model, au
     assert all(torch.equal(a, b) for a, b in zip(result.model.parameters(), again.model.parameters(), strict=True))
 
 
-def test_settled_needs_no_clean_signal():
-    settings = Settings(tolerance=0.1, patience=2)
-    assert not settled([1.0, 0.8, 0.6, 0.5], 0.1, settings)
-    assert "no less error for 2 epochs" in settled([1.0, 0.8, 0.79, 0.78], 0.1, settings)
-    assert "as pure as clean" in settled([1.0, 0.05], 0.1, settings)
+def test_adaptation_settles_when_the_purity_error_has_fallen_by_a_tenth_or_rises():
+    assert (Settings().fall, Settings().tolerance, Settings().patience) == (0.9, 0.0, 1)
+    assert not settled([1.0], Settings()) and not settled([1.0, 0.95, 0.91], Settings())
+    assert "has fallen to 90% of 1" in settled([1.0, 0.95, 0.9], Settings())
+    assert "no less error for 1 epoch" in settled([1.0, 0.95, 0.96], Settings())
+    slow = Settings(tolerance=0.1, patience=2, fall=0.0)
+    assert not settled([1.0, 0.8, 0.6, 0.5], slow)
+    assert "no less error for 2 epochs" in settled([1.0, 0.8, 0.79, 0.78], slow)
 
 
-def test_adaptation_stops_at_the_purity_of_clean_signals(model, audio):
+def test_the_purity_of_clean_signals_does_not_end_adaptation(model, audio):
+    model.purity.fill_(1e9)  # any output is purer
+    settings = Settings(learning_rate=1e-6)
+    assert adapt(model, audio, RATE, 3, settings).epoch == 3
+
+
+def test_adaptation_stops_when_the_error_has_fallen(model, audio):
     through = adapt(model, audio, RATE, 3, Settings(learning_rate=1e-5, until_settled=False)).purity
     assert through == sorted(through, reverse=True)
-    model.purity.fill_((through[1] + through[2]) / 2)
-    result = adapt(model, audio, RATE, 3, Settings(learning_rate=1e-5))
+    fall = (through[1] + through[2]) / 2 / through[0]
+    result = adapt(model, audio, RATE, 3, Settings(learning_rate=1e-5, fall=fall))
     assert result.epoch == 2 and result.purity == through[:3]
 
 
@@ -124,6 +133,7 @@ def test_a_graph_of_an_epoch_draws_other_units_in_each_replay(model, audio, monk
         ({"settings": Settings(learning_rate=0.0)}, "learning_rate"),
         ({"settings": Settings(batch=0)}, "batch"),
         ({"settings": Settings(momentum=1.0)}, "momentum"),
+        ({"settings": Settings(fall=1.0)}, "fall is 1.0; it must be from 0"),
         ({"settings": Settings(learning_rate=1e6, clip=1e30), "epochs": 30}, "smaller learning_rate"),
         ({"audio": np.zeros(100, np.float32)}, "silent"),
         ({"audio": np.full(100, np.nan, np.float32)}, "is nan"),

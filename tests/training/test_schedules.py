@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import partae_fast as pf
+from partae_fast.sampling.batches import BatchStream
 from partae_fast.training.checkpoint import Checkpoint
 from partae_fast.training.schedules import Plateau, Schedule, Stairs
 
@@ -56,6 +57,52 @@ def test_nan_is_not_a_lower_loss():
     assert rates([3.0, np.nan, np.nan, np.nan])[-1] == 0.1
 
 
+def test_groups_have_rates_of_their_own():
+    epochs = iter([[3.0, 3.0], [3.0, 2.0], [3.0, 1.0], [3.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
+    plateau = Plateau(10, lambda model: next(epochs), patience=2, stop=3, groups=("a.", "b."))
+    assert not plateau.update(50, None)  # the second group has not fallen for two epochs
+    rates = [
+        [plateau.rate_at(step, 1.0) * factor for factor in plateau.factors_at(step).values()]
+        for step in range(9, 60, 10)
+    ]
+    assert rates == [pytest.approx(pair) for pair in ([1, 1], [1, 1], [1, 1], [0.1, 1], [0.1, 1], [0.1, 0.1])]
+    assert not plateau.update(60, None)  # the first group fell in the fifth epoch
+    assert list(plateau.losses[-2:]) == [2.0, 1.0]
+
+
+def test_each_group_is_trained_at_its_own_rate():
+    class Pair(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+            torch.nn.init.zeros_(self.a.weight), torch.nn.init.zeros_(self.b.weight)
+
+        def training_loss(self, batch, penalty, backend):
+            return -self.a.weight.sum() - self.b.weight.sum()
+
+    class Batches(BatchStream):
+        batch = 1
+
+        def batch_at(self, step, items=None):
+            return (torch.zeros(1),)
+
+        def to(self, device):
+            return self
+
+        def fingerprint(self):
+            return {}
+
+    model = Pair()
+    epochs = iter([[1.0, 3.0], [1.0, 2.0], [1.0, 1.0]])
+    plateau = Plateau(1, lambda model: next(epochs), patience=1, groups=("a.", "b."))
+    trainer = pf.Trainer(
+        model, Batches(), optimizer="sgd", learning_rate=1.0, options={"momentum": 0.0}, schedule=plateau
+    )
+    trainer.run(3)
+    # The loss of a stays, so its rate falls after the second epoch; that of b falls in each.
+    assert model.a.weight.item() == pytest.approx(2.1) and model.b.weight.item() == pytest.approx(3.0)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -77,6 +124,12 @@ def trainer(tmp_path, name, stop=0, resume=False):
     plateau = Plateau(3, lambda model: 1.0, patience=2, stop=stop)
     checkpoint = Checkpoint(tmp_path / name, resume=resume)
     return pf.Trainer(model, sampler, optimizer="adam", backend="eager", checkpoint=checkpoint, schedule=plateau)
+
+
+def test_groups_are_trained_op_by_op_because_a_launch_has_one_rate(tmp_path):
+    plain, grouped = trainer(tmp_path, "plain"), trainer(tmp_path, "grouped")
+    grouped.schedule = Plateau(3, lambda model: [1.0, 1.0], patience=1, groups=("w_enc", "w_dec"))
+    assert plain.as_run() is not None and grouped.as_run() is None
 
 
 def test_a_resumed_run_has_the_same_bits(tmp_path):

@@ -15,12 +15,12 @@ from . import synthesis
 TESTING = "test"
 SPEAKERS = "separation"  # in the folder of the project's test recordings
 
-# The small run has as many songs as two CPU cores can learn in some minutes.
+# The small run has as many songs as two CPU cores can learn in some minutes. Its epochs have more steps than segments.
 TRAINING_SONGS, TRAINING_SECONDS = 4, 10.0
 TEST_SONGS, TEST_SECONDS = 8, 6.0
-SMALL_EPOCHS, SMALL_BATCH = 20, 20
-# The recording of two speakers lasts 4 s; this share is for training. Its epochs have one step each.
-SPEAKERS_SHARE, SPEAKERS_EPOCHS = 0.6, 60
+SMALL_EPOCHS, SMALL_EPOCH_STEPS = 15, 10
+# The recording of two speakers lasts 4 s; this share is for training.
+SPEAKERS_SHARE, SPEAKERS_EPOCHS = 0.6, 6
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,17 @@ def load(
     return [synthetic] if folder is None else [synthetic, _speakers(folder / SPEAKERS, epochs, batch)]
 
 
-def _settings(rate: int, epochs: int, batch: int | None, cdae_batch: int) -> dict[str, Settings]:
-    """Return the settings of both networks; `cdae_batch` is the default batch of the convolutional network."""
-    common = Settings(rate=rate, epochs=epochs)
-    return {
-        "fnn": replace(common, network="fnn", batch=batch or common.batch),
-        "cdae": replace(common, network="cdae", batch=batch or cdae_batch),
-    }
+def _settings(rate: int, epochs: int, batch: int | None, epoch_steps: int) -> dict[str, Settings]:
+    """Return the settings of both networks, which differ in the network alone."""
+    common = Settings(rate=rate, epochs=epochs, epoch_steps=epoch_steps, batch=batch or Settings.batch)
+    return {network: replace(common, network=network) for network in ("fnn", "cdae")}
+
+
+def _epoch_steps(pieces: Sequence[Piece], batch: int | None) -> int:
+    """Return the steps in which the convolutional network uses the pieces once."""
+    paper = Settings()
+    seconds = sum(len(piece.mixture) for piece in pieces) / paper.rate * (1 - paper.held_out)
+    return max(1, round(seconds * paper.rate / paper.hop / paper.frames / (batch or paper.batch)))
 
 
 def _synthetic(seed: int, epochs: int | None, batch: int | None, seconds: float | None) -> Dataset:
@@ -90,14 +94,13 @@ def _synthetic(seed: int, epochs: int | None, batch: int | None, seconds: float 
         "songs",
         training,
         test,
-        _settings(rate, epochs or SMALL_EPOCHS, batch, SMALL_BATCH),
+        _settings(rate, epochs or SMALL_EPOCHS, batch, SMALL_EPOCH_STEPS),
         f"Synthetic songs (seed {seed}): {_durations(training, rate)} for training, {_durations(test, rate)} for "
         "tests. The paper has 50 and 50 songs of DSD100.",
     )
 
 
 def _recorded(folder: Path, epochs: int | None, batch: int | None, seconds: float | None) -> Dataset:
-    settings = _settings(Settings.rate, epochs or Settings.epochs, batch, Settings.batch)
     subfolders = [folder / TRAINING, folder / TESTING]
     if all(path.is_dir() for path in subfolders):
         training_songs, test_songs = (songs([path]) for path in subfolders)
@@ -110,6 +113,7 @@ def _recorded(folder: Path, epochs: int | None, batch: int | None, seconds: floa
     if training_songs[0].stems.keys() != test_songs[0].stems.keys():
         raise UserError(f"{folder}: songs in {TRAINING}/ and {TESTING}/ have different stems; give the same in both")
     training, test = ([_read(song, folder, seconds) for song in part] for part in (training_songs, test_songs))
+    settings = _settings(Settings.rate, epochs or Settings.epochs, batch, _epoch_steps(training, batch))
     limit = f", the first {seconds:g} s of each" if seconds else ""
     return Dataset(
         "songs",
@@ -134,7 +138,7 @@ def _speakers(folder: Path, epochs: int | None, batch: int | None) -> Dataset:
         "speakers",
         [training],
         [test],
-        _settings(rate, epochs or SPEAKERS_EPOCHS, batch, SMALL_BATCH),
+        _settings(rate, epochs or SPEAKERS_EPOCHS, batch, SMALL_EPOCH_STEPS),
         f"Two speakers, one recording at {rate} Hz: {cut / rate:.1f} s for training, the other "
         f"{(len(mixture) - cut) / rate:.1f} s for tests. The claims do not depend on it.",
     )

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ...models.separation import SourceSeparator
 from ...models.storage import save
 from ...systems.cdae import LEARNING_RATE, OPTIMIZER, fit_excerpts
 from ...training.options import TrainingOptions
+from ..settings_file import write_settings
 from ..tables import write_csv
 from .claims import CONVOLUTIONAL, FEED_FORWARD, check_claims
 from .data import Dataset, load
@@ -39,12 +41,14 @@ def run(
 
     Args:
         out: a folder for results.csv (the ratios of every song, source and method), boxplots.png, boxplots.svg,
-            claims.md and the models; created if missing.
+            claims.md, settings.json and the models; created if missing.
         data: a folder of songs in stems: train/SONG/ and test/SONG/ with a file for each source (the layout of
             MUSDB18-HQ), or SONG/ folders, the first half of which is for training. None for a small run on synthetic
             songs. The folder of the project's test recordings adds a recording of two speakers to the small run.
-        epochs: at most; None for the paper's 100, or in the small run for 20 (songs) and 60 (speakers).
-        batch: segments per step; None for the paper's 100, or in the small run for 20 with the convolutional network.
+        epochs: of training; None for the paper's 100, or in the small run for 15 (songs) and 6 (speakers). An epoch has
+            as many steps as use the songs once as segments of 15 frames, and in the small run 10. Both networks take
+            the same number of steps.
+        batch: segments per step; None for the paper's 100.
         seconds: of each song, at most; None for all.
         seed: of weights, batches and synthetic songs.
         backend, device, progress: as for `Trainer`.
@@ -93,7 +97,8 @@ def run(
         new_rows, new_silent = scores(dataset.name, dataset.test, models, rate, _log_separation)
         rows += new_rows
         silent += new_silent
-    return _write(out, datasets[0], conditions, rows, silent, parameters, checkpoints, started)
+    settings = {"epochs": epochs, "batch": batch, "seconds": seconds, "seed": seed}
+    return _write(out, datasets[0], conditions, rows, silent, parameters, checkpoints, settings, started)
 
 
 def _log_separation(name: str) -> None:
@@ -106,8 +111,9 @@ def _describe(dataset: Dataset, network: str, model: Any, seconds: float) -> str
     items = f"segments of {model.frames} frames" if model.frames > 1 else "single frames"
     return (
         f"{dataset.name}, {network.upper()}: {len(model.sources)} networks, {steps} steps of {settings.batch} {items} "
-        f"(at most {settings.epochs} epochs, 100 in the paper; batch 100 in the paper), {OPTIMIZER}, initial learning "
-        f"rate {LEARNING_RATE:g}, {seconds:.0f} s."
+        f"({settings.epochs} epochs of {settings.epoch_steps} steps; the paper has 100 epochs and a batch of 100), "
+        f"hop {settings.hop}, {OPTIMIZER}, initial learning rate {LEARNING_RATE:g} with a schedule for each source, "
+        f"{seconds:.0f} s."
     )
 
 
@@ -119,6 +125,7 @@ def _write(
     silent: Sequence[str],
     parameters: dict[str, int],
     checkpoints: Sequence[Path],
+    settings: dict[str, Any],
     started: float,
 ) -> dict[str, Any]:
     """Check the claims on a dataset, write all files, remove the checkpoints, and return the result of `run`."""
@@ -130,6 +137,8 @@ def _write(
         draw_figure(path, song_rows, dataset.description)
     with atomic_path(files[3]) as path:
         path.write_text(claims_markdown(claims, conditions, rows, silent, parameters))
+    networks = {network: asdict(values) for network, values in dataset.settings.items()}
+    files.append(write_settings(out, "grais2017", settings, networks=networks))
     for path in checkpoints:
         path.unlink(missing_ok=True)
     return {

@@ -36,7 +36,8 @@ def claims_markdown(
         *claims_table(claims),
         "",
         "SDR, SIR and SAR are those of BSS Eval with filters of 512 taps. SDR and SIR are relative to those of the "
-        "mixture as an estimate of the source. SAR is absolute, because a mixture has no artefacts.",
+        "mixture as an estimate of the source. SAR is absolute, because a mixture has no artefacts. Intervals are 95 % "
+        "intervals of the median by the sign test.",
         "",
     ]
     if silent:

@@ -1,7 +1,7 @@
-"""Synthetic songs, for runs without recorded stems: drums, a bass and a voice.
+"""Synthetic songs, for runs without recorded stems: drums, a bass, a voice and, as the other source, an organ.
 
-Drums are short and wide in frequency, the bass is low and steady, and the voice is harmonic and glides, as in the
-paper's songs. Scores on them do not show how well real songs are separated.
+Drums are short and wide in frequency, the bass is low and steady, the voice is harmonic and glides, and the organ holds
+chords. Scores on them do not show how well real songs are separated.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float64]
 Random = np.random.Generator
 
-SOURCES = ("bass", "drums", "vocals")
+SOURCES = ("bass", "drums", "other", "vocals")
 
 _LEVEL = 0.1  # RMS of a source before its random gain
 _GAIN = 3.0  # dB; the random gain is within +-3 dB
@@ -30,7 +30,9 @@ def song(seed: int, number: int, seconds: float, rate: int) -> dict[str, NDArray
         "drums": _drums(random, length, rate, beat),
         "vocals": _voice(random, length, rate, beat, key),
     }
-    return {name: _set_level(random, stems[name]) for name in SOURCES}
+    stems = {name: _set_level(random, stem) for name, stem in stems.items()}
+    stems["other"] = _set_level(random, _organ(random, length, rate, beat, key))
+    return {name: stems[name] for name in SOURCES}
 
 
 def _set_level(random: Random, samples: Samples) -> NDArray[np.float32]:
@@ -87,6 +89,22 @@ def _bass(random: Random, length: int, rate: int, beat: float, key: float) -> Sa
             np.sin(2 * np.pi * k * frequency * time) * np.exp(-time * (1 + 0.7 * k)) / k**1.2 for k in range(1, 13)
         )
         _add(track, start, rate, random.uniform(0.7, 1) * np.minimum(1, time / 0.004) * note)
+        start += duration
+    return track
+
+
+def _organ(random: Random, length: int, rate: int, beat: float, key: float) -> Samples:
+    """Return triads of steady harmonics, a chord for two or four beats."""
+    track, start = np.zeros(length), 0.0
+    while start < length / rate:
+        root, duration = int(random.integers(0, len(_SCALE))), beat * random.choice([2.0, 4.0])
+        time = _times(duration, rate)
+        envelope = np.minimum(1, time / 0.02) * np.minimum(1, (duration - time) / 0.02)
+        for third in range(3):
+            octave, degree = divmod(root + 2 * third, len(_SCALE))
+            pitch = 196 * 2 ** ((key + _SCALE[degree] + 12 * octave) / 12)
+            note = sum(np.sin(2 * np.pi * (k * pitch * time + random.uniform())) / k for k in range(1, 9))
+            _add(track, start, rate, envelope * note)
         start += duration
     return track
 

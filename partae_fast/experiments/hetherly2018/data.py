@@ -13,10 +13,10 @@ from ...errors import UserError
 from ...sampling.corpora import Sources, sources_in
 from ...systems.mixing import Sounds
 
-_HELD_OUT_EVERY = 4  # each fourth source, by name, is held out
-_TEST_SHARE = 0.3  # of the time of the other sources, at the end
+_HELD_OUT_EVERY = 4  # each fourth speaker, by name, is held out
+_TEST_SHARE = 0.3  # of the files of each other source, at the end, or of its time if it has one file
 
-# The project's test recordings: speakers, noises with their files, and the sources that are held out.
+# The project's test recordings: speakers, and noises with their files.
 _SPEAKERS, _HELD_OUT_SPEAKER = ("george", "jackson", "lucas", "nicolas"), "nicolas"
 _NOISES = {
     "cafe": ("cafe",),
@@ -29,7 +29,6 @@ _NOISES = {
     "wind": ("wind",),
     "ambient 3": ("ambient_3",),
 }
-_HELD_OUT_NOISES = ("machine", "traffic", "wind", "ambient 3")
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,10 @@ class Recordings:
 
     Attributes:
         voices, noises: for training.
-        in_set: voices and noises of the same sources for tests, from other times.
-        out_of_set: voices and noises of held-out sources for tests.
+        in_set: voices of the same speakers and noises of the same kinds for tests, from other files.
+        out_of_set: voices of held-out speakers, and the noises of `in_set`.
         description: one line.
+        stationary: the half of the kinds of noise whose level changes least.
         small: whether there is so little data that small networks suit it.
     """
 
@@ -49,13 +49,16 @@ class Recordings:
     in_set: tuple[Sounds, Sounds]
     out_of_set: tuple[Sounds, Sounds]
     description: str
+    stationary: tuple[str, ...]
     small: bool = False
 
 
 def load(data: PathLike, rate: int, min_samples: int) -> Recordings:
     """Read the recordings in a folder: speech/ and noise/ (see `sources_in`), or the project's test recordings.
 
-    Every fourth source is held out. Of the other sources, the last 30 % of the time are for tests.
+    All kinds of noise are for training and for tests, and no file is for both: the last 30 % of the files of each kind
+    are for tests. So are those of each speaker; every fourth speaker is held out altogether. Of a source with a single
+    file, the last 30 % of the time are for tests.
 
     Args:
         data: the folder.
@@ -68,40 +71,71 @@ def load(data: PathLike, rate: int, min_samples: int) -> Recordings:
     if (folder / "speech" / f"digit_0_{_SPEAKERS[0]}.flac").is_file() and (folder / "noise" / "cafe.flac").is_file():
         voices = {name: sorted((folder / "speech").glob(f"digit_*_{name}.flac")) for name in _SPEAKERS}
         noises = {name: [folder / "noise" / f"{file}.flac" for file in files] for name, files in _NOISES.items()}
-        held_out: list[set[str]] = [{_HELD_OUT_SPEAKER}, {*_HELD_OUT_NOISES}]
-        return _recordings(voices, noises, held_out, rate, min_samples, small=True)
+        return _recordings(voices, noises, {_HELD_OUT_SPEAKER}, rate, min_samples, small=True)
     for name in ("speech", "noise"):
         if not (folder / name).is_dir():
             raise UserError(f"{folder / name}: no such folder; DATA needs speech/ and noise/, a folder for each source")
     voices, noises = sources_in(folder / "speech"), sources_in(folder / "noise")
-    held_out = [set(sorted(sources)[_HELD_OUT_EVERY - 1 :: _HELD_OUT_EVERY]) for sources in (voices, noises)]
+    held_out = set(sorted(voices)[_HELD_OUT_EVERY - 1 :: _HELD_OUT_EVERY])
     return _recordings(voices, noises, held_out, rate, min_samples, small=False)
 
 
 def _recordings(
-    voices: Sources, noises: Sources, held_out: Sequence[set[str]], rate: int, min_samples: int, small: bool
+    voices: Sources, noises: Sources, held_out: set[str], rate: int, min_samples: int, small: bool
 ) -> Recordings:
-    training, in_set, out_of_set = [], [], []
-    for kind, sources, excluded in zip(("speech", "noise"), (voices, noises), held_out, strict=True):
-        sounds = {name: _concatenate(files, rate) for name, files in sources.items()}
-        cut = {name: round(len(samples) * (1 - _TEST_SHARE)) for name, samples in sounds.items()}
-        included = [name for name in sounds if name not in excluded]
-        training.append(_long_enough({name: sounds[name][: cut[name]] for name in included}, min_samples))
-        in_set.append(_long_enough({name: sounds[name][cut[name] :] for name in included}, min_samples))
-        out_of_set.append(_long_enough({name: sounds[name] for name in sounds if name in excluded}, min_samples))
-        for part, purpose in ((training, "training"), (in_set, "in-set tests"), (out_of_set, "out-of-set tests")):
-            if not part[-1]:
-                raise UserError(
-                    f"{kind}: no source has {min_samples / rate:g} s for {purpose}; give more or longer sources"
-                )
+    """Read all sources and split them; `held_out` has the speakers who are not in training."""
+    split_voices = {name: _split(files, rate) for name, files in voices.items() if name not in held_out}
+    split_noises = {name: _split(files, rate) for name, files in noises.items()}
+    other_voices = {name: _concatenate(files, rate) for name, files in voices.items() if name in held_out}
+    parts: dict[str, Sounds] = {}
+    for purpose, kind, sounds in (
+        ("training", "speech", {name: training for name, (training, _) in split_voices.items()}),
+        ("training", "noise", {name: training for name, (training, _) in split_noises.items()}),
+        ("in-set tests", "speech", {name: test for name, (_, test) in split_voices.items()}),
+        ("out-of-set tests", "speech", other_voices),
+        ("tests", "noise", {name: test for name, (_, test) in split_noises.items()}),
+    ):
+        parts[f"{purpose} {kind}"] = long_enough = _long_enough(sounds, min_samples)
+        if not long_enough:
+            raise UserError(
+                f"{kind}: no source has {min_samples / rate:g} s for {purpose}; give more or longer sources"
+            )
+    training = parts["training speech"], parts["training noise"]
     seconds = [sum(len(r) for recordings in part.values() for r in recordings) / rate for part in training]
     description = (
         f"Training: {len(training[0])} voices, {seconds[0]:.0f} s, and {len(training[1])} noises, {seconds[1]:.0f} s; "
-        f"held out: voices {', '.join(out_of_set[0])}; noises {', '.join(out_of_set[1])}."
+        f"held out: voices {', '.join(parts['out-of-set tests speech'])}; tests: other files of the same noises, or "
+        f"other times of a noise with one file, {', '.join(parts['tests noise'])}."
     )
     return Recordings(
-        training[0], training[1], (in_set[0], in_set[1]), (out_of_set[0], out_of_set[1]), description, small
+        *training,
+        (parts["in-set tests speech"], parts["tests noise"]),
+        (parts["out-of-set tests speech"], parts["tests noise"]),
+        description,
+        _stationary(parts["tests noise"], rate),
+        small,
     )
+
+
+def _split(files: Sequence[Path], rate: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a source for training and for tests, of different files if it has two or more."""
+    if len(files) > 1:
+        count = min(max(1, round(_TEST_SHARE * len(files))), len(files) - 1)
+        return _concatenate(files[:-count], rate), _concatenate(files[-count:], rate)
+    samples = _concatenate(files, rate)
+    cut = round(len(samples) * (1 - _TEST_SHARE))
+    return samples[:cut], samples[cut:]
+
+
+def _stationary(noises: Sounds, rate: int) -> tuple[str, ...]:
+    """Return the half of the noises, rounded down, whose level in frames of 50 ms has the smallest deviation in dB."""
+    deviations = {}
+    for name, (samples,) in noises.items():
+        length = max(1, rate // 20)
+        frames = samples[: len(samples) // length * length].reshape(-1, length)
+        levels = 10 * np.log10(np.mean(np.square(frames, dtype=np.float64), axis=1) + 1e-10)
+        deviations[name] = float(levels.std())
+    return tuple(sorted(deviations, key=deviations.__getitem__)[: len(deviations) // 2])
 
 
 def _concatenate(files: Sequence[Path], rate: int) -> NDArray[np.float32]:

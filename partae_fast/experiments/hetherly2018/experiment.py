@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ...models import load as load_model
 from ...models import save
 from ...systems.mixing import MixtureSettings
 from ...training.options import TrainingOptions
+from ..settings_file import write_settings
 from ..tables import write_csv
 from .claims import check_claims
 from .data import Recordings, load
@@ -32,6 +33,7 @@ def run(
     out: PathLike,
     steps: int | None = None,
     mixtures: int = 100,
+    snmf_frames: int | None = None,
     seed: int = 0,
     backend: str = "auto",
     device: str | None = None,
@@ -44,10 +46,12 @@ def run(
 
     Args:
         data: a folder with speech/ and noise/, or the project's test recordings; see `data.load`.
-        out: a folder for results.csv (a row for each mixture and method), figure.png, figure.svg, claims.md and
-            models/; created if missing.
+        out: a folder for results.csv (a row for each mixture and method), figure.png, figure.svg, claims.md,
+            settings.json and models/; created if missing.
         steps: of the embedding models; DAE-30 takes half as many. None for 20000, or 600 for small networks.
         mixtures: test mixtures in each set, in-set and out-of-set.
+        snmf_frames: training frames of sparse NMF, of voices and of noises; None for those of 5000 mixtures of 2 s, or
+            20000 for small networks.
         seed: of weights and training mixtures.
         backend, device, progress: as for `pf.Trainer`.
         resume: whether to keep the models in models/ and train only the others.
@@ -66,6 +70,8 @@ def run(
     if recordings.small:
         mixing = replace(mixing, seconds=mixing.seconds / 2)
     hyperparameters = SMALL if recordings.small else PAPER
+    if snmf_frames is not None:
+        hyperparameters = replace(hyperparameters, snmf_frames=snmf_frames)
     steps = steps or (SMALL_STEPS if recordings.small else STEPS)
     conditions = _conditions(recordings, mixing, hyperparameters, steps, mixtures, seed)
     for line in conditions.values():
@@ -75,13 +81,15 @@ def run(
     rows: list[Row] = []
     for test_set, (voices, noises) in ((IN_SET, recordings.in_set), (OUT_OF_SET, recordings.out_of_set)):
         rows += scores(estimators_of(models), mixing.sampler(voices, noises, _TEST_SEED), test_set, mixtures)
-    claims = check_claims(rows, recordings.small)
+    claims = check_claims(rows, recordings.small, recordings.stationary)
     files = [out / name for name in ("results.csv", "figure.png", "figure.svg", "claims.md")]
     write_csv(files[0], rows, 2)
     for path in files[1:3]:
         draw_figure(path, rows, conditions["material"])
     with atomic_path(files[3]) as path:
         path.write_text(claims_markdown(claims, conditions, rows))
+    settings = {"steps": steps, "mixtures": mixtures, "snmf_frames": hyperparameters.snmf_frames, "seed": seed}
+    files.append(write_settings(out, "hetherly2018", settings, networks=asdict(hyperparameters)))
     return {
         "claims": [vars(claim) for claim in claims],
         "conditions": conditions,

@@ -30,6 +30,8 @@ class Hyperparameters:
         filters, patch, dae_batch, dae_rate: of DAE-30: filters per layer, width of a patch (0 for the whole
             spectrogram), items per batch, learning rate.
         bases, iterations: of sparse NMF.
+        snmf_frames: training frames of sparse NMF of either kind, at most: those of 5000 mixtures of 2 s in the
+            authors' program.
         batch, learning_rate: of the embedding models.
     """
 
@@ -41,6 +43,7 @@ class Hyperparameters:
     dae_batch: int = 32
     bases: int = 1000
     iterations: int = 100
+    snmf_frames: int = 390_625
     batch: int = 32
     learning_rate: float = 1e-3
     dae_rate: float = 5e-5
@@ -52,13 +55,22 @@ class Hyperparameters:
             f"{self.layers} bidirectional LSTM layers of {2 * self.hidden} units, embeddings of {self.dimensions}, "
             f"Adam at {self.learning_rate:g}, {self.batch} mixtures per batch; DAE-30 of {self.filters} "
             f"filters{patch}, Nesterov Adam at {self.dae_rate:g}, {self.dae_batch} per batch; {self.bases} bases per "
-            "kind of source."
+            f"kind of source, learned from at most {self.snmf_frames} loud frames of each."
         )
 
 
 PAPER = Hyperparameters()
 SMALL = Hyperparameters(
-    layers=2, hidden=50, filters=16, patch=64, dae_batch=4, bases=60, batch=16, learning_rate=3e-3, dae_rate=1e-3
+    layers=2,
+    hidden=50,
+    filters=16,
+    patch=64,
+    dae_batch=4,
+    bases=60,
+    batch=16,
+    learning_rate=3e-3,
+    dae_rate=1e-3,
+    snmf_frames=20_000,
 )
 
 
@@ -84,7 +96,7 @@ def train(
     voices, noises = recordings.voices, recordings.noises
     common = {key: getattr(mixing, key) for key in ("rate", "n_fft", "hop", "seconds", "snr_low", "snr_high")}
     if name == "snmf":
-        settings = snmf.Settings(**common, bases=h.bases)
+        settings = snmf.Settings(**common, bases=h.bases, frames=h.snmf_frames)
         snmf_options = TrainingOptions(
             steps=h.iterations, seed=options.seed, device=options.device, backend=options.backend
         )

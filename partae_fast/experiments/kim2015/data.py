@@ -21,9 +21,11 @@ _Paths = dict[str, list[Path]]
 
 RATE, SECONDS = 16000, 0.064  # of the paper: rate in Hz, and duration of a window of 1024 samples
 
-TEST_SHARE = 0.3  # of each speaker's recordings, or of the singers, at the end
-# Limits for large collections: speakers for training and for tests, spread evenly, and seconds of each test.
-TRAINING_VOICES, TEST_VOICES, LONGEST = 20, 10, 3.0
+TEST_SHARE = 0.3  # of the speakers, at the end
+WOMEN, TEST_WOMEN = 10, 5  # of TIMIT in the paper, whose names start with F; spread evenly over all of them
+TRAINING_SINGERS = 2  # of MIR-1K in the paper: abjones and amy, the first by name
+LONGEST = 3.0  # seconds of each test
+_TEST_SPEAKERS = ("nicolas", "p287")  # of the project's test recordings
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,15 @@ class Recordings:
 def load(folder: files.PathLike) -> Recordings:
     """Read speech and noise from a folder with one of three layouts.
 
-    clean/SPEAKER/ and noise/KIND/        folders of audio files; the last 30 % of each speaker's files are for tests
-    clean/TRAIN/DR1/SPEAKER/ and so on    as in TIMIT: 20 speakers of TRAIN are for training and 10 of TEST for tests;
+    clean/SPEAKER/ and noise/KIND/        folders of audio files; the last 30 % of the speakers are for tests
+    clean/TRAIN/DR1/SPEAKER/ and so on    as in TIMIT: 10 women of TRAIN are for training and 5 of TEST for tests;
                                           TRAIN/ and TEST/ may also be in the folder itself, beside noise/
-    speech/ and noise/                    the project's test recordings: digits of four speakers and sentences of two;
-                                          ambient noises, a cafe and diffuse noise for training; machine, traffic, wind
-                                          and crowd for tests
+    speech/ and noise/                    the project's test recordings: digits of three speakers and a sentence of
+                                          another for training, digits and sentences of two others for tests; ambient
+                                          noises, a cafe and diffuse noise for training; machine, traffic, wind and
+                                          crowd for tests
+
+    No speaker and no noise is in both.
 
     The second half of the noise/KIND/ folders, sorted by name, is for tests. The first channel of each file is read at
     the lowest rate of any voice, at most 16 kHz. The test files of a speaker are concatenated and cut to 3 s; noise
@@ -116,33 +121,41 @@ def load(folder: files.PathLike) -> Recordings:
     return Recordings(rate, voices, noises, test_pairs, description, small)
 
 
-def load_singing(folder: files.PathLike) -> Recordings:
+def load_singing(folder: files.PathLike, clips: int | None = None) -> Recordings:
     """Read singing voices and their accompaniment from a folder with the layout of MIR-1K.
 
     The clips are SINGER_CLIP.wav, in the folder itself or in Wavfile/, with the accompaniment in the left channel and
-    the voice in the right. The last 30 % of the singers are for tests, with the first 3 s of their first clip. All
-    clips of the others are for training.
+    the voice in the right. All clips of the first two singers are for training, and the first 3 s of each clip of the
+    others for tests, 825 clips of MIR-1K.
 
-    Raises UserError if there are fewer than two singers, or if a clip does not have two channels.
+    Args:
+        folder: of the clips.
+        clips: the largest number of tests, spread evenly over the clips; None for all.
+
+    Raises UserError if there are fewer than three singers, or if a clip does not have two channels.
     """
     folder = Path(folder)
     folder = folder / "Wavfile" if (folder / "Wavfile").is_dir() else folder
     singers: _Paths = {}
     for path in sorted(folder.glob("*.wav")):
         singers.setdefault(path.stem.partition("_")[0], []).append(path)
-    if len(singers) < 2:
-        raise UserError(f"{folder}: has clips SINGER_CLIP.wav of {len(singers)} singers; give two or more singers")
-    training, test = _split(list(singers))
-    clips = {name: [_read_clip(path) for path in singers[name]] for name in training}
-    rate = min(RATE, *(clip_rate for of_singer in clips.values() for _, clip_rate in of_singer))
+    if len(singers) <= TRAINING_SINGERS:
+        raise UserError(
+            f"{folder}: has clips SINGER_CLIP.wav of {len(singers)} singers; give {TRAINING_SINGERS + 1} or more, "
+            f"because {TRAINING_SINGERS} are for training and the others for tests"
+        )
+    names = list(singers)
+    training = {name: [_read_clip(path) for path in singers[name]] for name in names[:TRAINING_SINGERS]}
+    rate = min(RATE, *(clip_rate for of_singer in training.values() for _, clip_rate in of_singer))
     voices, noises = [], {}
-    for name, of_singer in clips.items():
+    for name, of_singer in training.items():
         resampled = [resample(samples, clip_rate, rate) for samples, clip_rate in of_singer]
         voices += [_normalise(samples[:, 1]) for samples in resampled]
         noises[name] = np.concatenate([_normalise(samples[:, 0]) for samples in resampled])
+    test = {path.stem: path for name in names[TRAINING_SINGERS:] for path in singers[name]}
     test_pairs = []
-    for name in test:
-        samples, clip_rate = _read_clip(singers[name][0])
+    for name, path in _spread(test, len(test) if clips is None else clips).items():
+        samples, clip_rate = _read_clip(path)
         music, voice = resample(samples, clip_rate, rate)[: round(LONGEST * rate)].T
         test_pairs.append(TestPair(name, "music", _normalise(voice), _normalise(music)))
     test_voices = {pair.voice_name: pair.voice for pair in test_pairs}
@@ -156,16 +169,22 @@ def _voices(folder: Path) -> tuple[_Paths, _Paths]:
     clean = folder / "clean" if (folder / "clean").is_dir() else folder
     subfolders = {path.name.upper(): path for path in clean.iterdir() if path.is_dir()}
     if {"TRAIN", "TEST"} <= set(subfolders):
-        return (
-            _spread(_files_by_folder(subfolders["TRAIN"], "*/*"), TRAINING_VOICES),
-            _spread(_files_by_folder(subfolders["TEST"], "*/*"), TEST_VOICES),
-        )
+        return _women(subfolders["TRAIN"], WOMEN), _women(subfolders["TEST"], TEST_WOMEN)
     if clean == folder:
         raise UserError(f"{folder}: has neither clean/ nor TRAIN/ and TEST/; give clean/SPEAKER/ and noise/KIND/")
-    training, test = _split_each(_files_by_folder(clean, "*"))
-    if not test:
-        raise UserError(f"{clean}: every speaker has only one file; give two or more, because some are for tests")
-    return training, test
+    speakers = _files_by_folder(clean, "*")
+    if len(speakers) < 2:
+        raise UserError(f"{clean}: has only one speaker; give two or more, because tests need other speakers")
+    training, test = _split(list(speakers))
+    return {name: speakers[name] for name in training}, {name: speakers[name] for name in test}
+
+
+def _women(folder: Path, count: int) -> _Paths:
+    """Return the files of women in a folder of TIMIT, by name: DR1/FCJF0 and so on."""
+    women = {name: paths for name, paths in _files_by_folder(folder, "*/*").items() if name.upper().startswith("F")}
+    if not women:
+        raise UserError(f"{folder}: has no speaker whose name starts with F; the experiment uses the women of TIMIT")
+    return _spread(women, count)
 
 
 def _noises(folder: Path) -> tuple[_Paths, _Paths]:
@@ -188,7 +207,7 @@ def _files_by_folder(folder: Path, pattern: str) -> _Paths:
 
 
 def _project_voices(folder: Path) -> tuple[_Paths, _Paths]:
-    """Return digits by speaker, the sentences of p287, and a sentence of LJ Speech, which is for training."""
+    """Return digits by speaker and a sentence of LJ Speech for training, and digits of one and sentences of p287."""
     digits = sorted(folder.glob("digit_*.flac"))
     names = list(dict.fromkeys(path.stem.split("_")[2] for path in digits))
     speakers = {name: [path for path in digits if path.stem.endswith(f"_{name}")] for name in names}
@@ -196,7 +215,8 @@ def _project_voices(folder: Path) -> tuple[_Paths, _Paths]:
     speakers["lj050"] = sorted(folder.glob("lj050_*.flac"))
     if not all(speakers.values()):
         raise UserError(f"{folder}: lacks digits, p287 or lj050 of the project's test recordings; add them")
-    return _split_each(speakers)
+    test = {name: speakers.pop(name, []) for name in _TEST_SPEAKERS}
+    return speakers, {name: paths for name, paths in test.items() if paths}
 
 
 def _project_noises(folder: Path) -> tuple[_Paths, _Paths]:
@@ -208,15 +228,6 @@ def _project_noises(folder: Path) -> tuple[_Paths, _Paths]:
         return paths
 
     return files_of("ambient", "cafe", "diffuse"), files_of("machine", "traffic", "wind", "crowd")
-
-
-def _split_each(speakers: _Paths) -> tuple[_Paths, _Paths]:
-    """Split the files of each speaker; a speaker with one file has no test files and is left out of the tests."""
-    splits = {name: _split(paths) for name, paths in speakers.items()}
-    return (
-        {name: training for name, (training, _) in splits.items()},
-        {name: test for name, (_, test) in splits.items() if test},
-    )
 
 
 def _split(items: list[_T]) -> tuple[list[_T], list[_T]]:

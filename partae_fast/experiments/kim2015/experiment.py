@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ...systems.adaptive_dae import Settings, fit
 from ...training.loop import progress_bar
 from ...training.material import Material
 from ...training.options import TrainingOptions
+from ..settings_file import write_settings
 from ..tables import write_csv
 from .claims import check_claims
 from .data import Recordings, load, load_singing
@@ -40,14 +41,15 @@ class Hyperparameters:
 
 # The values of the paper; it does not print steps and epochs.
 PAPER = Hyperparameters(hidden=2048, steps=20000, learning_rate=1e-6, epochs=100, adapting_rate=1e-6)
-# For the project's test recordings, half a minute of speech: twice the learning rate for fewer steps and epochs.
-SMALL = Hyperparameters(hidden=128, steps=2000, learning_rate=2e-6, epochs=40, adapting_rate=2e-6)
+# For the project's test recordings, half a minute of speech: higher learning rates for fewer steps and epochs.
+SMALL = Hyperparameters(hidden=128, steps=2000, learning_rate=4e-6, epochs=40, adapting_rate=2e-6)
 
 
 def run(
     data: PathLike,
     out: PathLike,
     singing: PathLike | None = None,
+    clips: int | None = None,
     hidden: int | None = None,
     steps: int | None = None,
     learning_rate: float | None = None,
@@ -62,9 +64,10 @@ def run(
 
     Args:
         data: a folder of speech and noise; see `data.load`.
-        out: a folder for results.csv (a row for each measured epoch of each test), figure3.png and claims.md; created
-            if missing.
+        out: a folder for results.csv (a row for each measured epoch of each test), figure3.png, claims.md and
+            settings.json; created if missing.
         singing: a folder of singing voices, for panel e; see `data.load_singing`.
+        clips: the largest number of tests of singing; None for all.
         hidden, steps, learning_rate, epochs, adapting_rate: see `Hyperparameters`; None for the values of `PAPER`, or
             those of `SMALL` with the project's test recordings.
         seed: of weights, batches and dictionaries.
@@ -80,7 +83,7 @@ def run(
     started, out = time.monotonic(), Path(out)
     experiments: list[tuple[str, Recordings, tuple[Panel, ...]]] = [("speech", load(data), SPEECH)]
     if singing is not None:
-        experiments.append(("singing", load_singing(singing), (SINGING,)))
+        experiments.append(("singing", load_singing(singing, clips), (SINGING,)))
     arguments = {
         "hidden": hidden,
         "steps": steps,
@@ -92,8 +95,9 @@ def run(
     options = TrainingOptions(seed=seed, backend=backend, device=device, progress=progress)
     rows: list[Row] = []
     conditions: dict[str, str] = {}
+    used: dict[str, Hyperparameters] = {}
     for name, recordings, panels in experiments:
-        hyperparameters = replace(SMALL if recordings.small else PAPER, **changed)
+        hyperparameters = used[name] = replace(SMALL if recordings.small else PAPER, **changed)
         conditions |= _conditions(name, recordings, panels, hyperparameters, seed)
         rows += _score(recordings, panels, hyperparameters, options)
     claims, all_panels = check_claims(rows), [panel for _, _, panels in experiments for panel in panels]
@@ -103,6 +107,8 @@ def run(
     draw_figure(files[1], rows, all_panels, conditions["speech networks"])
     with atomic_path(files[2]) as path:
         path.write_text(claims_markdown(claims, conditions, rows, all_panels))
+    settings = {"clips": clips, **asdict(used["speech"]), "seed": seed}
+    files.append(write_settings(out, "kim2015", settings))
     return {
         "claims": [vars(claim) for claim in claims],
         "conditions": conditions,

@@ -86,7 +86,7 @@ def adapted_scores(
         settings = Settings(gradient=gradient, learning_rate=learning_rate, until_settled=False)
         for pair in recordings.test_pairs:
             mixture, noise = pair.mix(panel.snr)
-            recorder = _Recorder(mixture, recordings.rate, epochs, float(model.purity), settings)
+            recorder = _Recorder(mixture, recordings.rate, epochs, settings)
             adapt(model, mixture, recordings.rate, epochs, settings, watch=recorder)
             key = _key(panel, pair, ADAPTED[gradient])
             for row, measures in zip(recorder.rows, _measures(pair, noise, recorder.outputs), strict=True):
@@ -97,8 +97,8 @@ def adapted_scores(
 class _Recorder:
     """A callback of `adapt` that keeps a row and an output for each epoch to measure."""
 
-    def __init__(self, mixture: Audio, rate: int, epochs: int, clean: float, settings: Settings) -> None:
-        self.mixture, self.rate, self.clean, self.settings = mixture, rate, clean, settings
+    def __init__(self, mixture: Audio, rate: int, epochs: int, settings: Settings) -> None:
+        self.mixture, self.rate, self.settings = mixture, rate, settings
         self.measured, self.epochs, self.ended = set(measured_epochs(epochs)), epochs, False
         self.purity: list[float] = []
         self.rows: list[Row] = []
@@ -106,7 +106,7 @@ class _Recorder:
 
     def __call__(self, epoch: int, error: float, model: AdaptiveDenoisingAutoencoder) -> None:
         self.purity.append(error)
-        ends = not self.ended and (epoch == self.epochs or bool(settled(self.purity, self.clean, self.settings)))
+        ends = not self.ended and (epoch == self.epochs or bool(settled(self.purity, self.settings)))
         self.ended = self.ended or ends
         if epoch in self.measured or ends:
             self.rows.append({"epoch": epoch, "settled": ends, "purity": error})

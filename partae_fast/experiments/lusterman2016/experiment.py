@@ -8,7 +8,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,21 @@ from ...errors import UserError
 from ...metrics import bss, peak_normalised_mse, si_sdr, snr
 from ...training.options import chosen_device
 from ...training.trainer import Trainer
+from ..settings_file import write_settings
 from .claims import check_claims
 from .figures import FIRST, LAST, NUMBERED, draw_figure, draw_overview, systems_in
 from .markdown import claims_markdown
-from .models import BATCH, LEARNING_RATE, N_FFT, RATE, ModelSpec, model_specs
+from .models import (
+    BATCH,
+    EXAMPLE_FRAMES,
+    LEARNING_RATE,
+    N_FFT,
+    RATE,
+    TEXT,
+    VERSIONS,
+    ModelSpec,
+    model_specs,
+)
 from .scores import LOSS_EVERY, MSE_EVERY, Curves, run_name
 
 logger = logging.getLogger("partae_fast")
@@ -49,12 +60,14 @@ def run(
     """Train the systems of the thesis on chords in noise, and check its claims.
 
     Args:
-        out: a folder for curves.csv (loss and MSE of every run), figures, claims.md and runs/ (the curves of each
-            model); created if missing.
+        out: a folder for curves.csv (loss and MSE of every run), figures, claims.md, settings.json and runs/ (the
+            curves of each model); created if missing. Figures of the program have names with _program.
         steps: per model, a multiple of 50; the thesis has 2000.
         seeds: models of each kind; with several, figures have bands.
         figure: number of a figure, 5 to 22, to train only its models; None for all.
-        as_program: whether to follow the thesis's program rather than its text.
+        as_program: whether to train the models of the thesis's program beside those of its text. Its figures come from
+            the program, which passes the noise's variance as its deviation and normalises by the statistics of a batch
+            at test.
         extras: whether to add the thesis's deep network and its future work: two-sided FFT, batch normalisation in
             every layer and, with `noise`, recorded noise.
         noise: recordings of noise; the first must last 5 s or more.
@@ -65,7 +78,8 @@ def run(
         resume: whether to keep the runs of the same settings in runs/ and train only the others.
 
     Returns:
-        A dictionary with claims (the fields of each `Claim`), conditions, seconds and files.
+        A dictionary with claims (the fields of each `Claim`; those of the program have letters with _program),
+        conditions, seconds and files.
 
     Raises UserError if a setting is out of range, if a file cannot be read or written, if runs/ contains runs with
     other settings or `resume` is false, or if a loss becomes NaN.
@@ -88,13 +102,27 @@ def run(
     on_gpu = chosen_device(device, backend).type == "cuda"
     jobs = 1 if on_gpu else min(jobs or torch.get_num_threads(), len(specs))
     curves = _train_or_load(out / _RUNS, specs, steps, backend, device, jobs, resume)
-    order = [run_name(spec.system, spec.snr, spec.seed) for spec in specs]
+    order = [run_name(spec.system, spec.snr, spec.seed, spec.version) for spec in specs]
     curves.sort(key=lambda c: order.index(c.name))
     conditions = _conditions(steps, seeds, seed, as_program, len(specs))
-    claims = check_claims(curves)
-    files = _write(out, curves, figure, claims_markdown(claims, conditions, curves))
+    versions = VERSIONS if as_program else VERSIONS[:1]
+    claims = {version: check_claims([c for c in curves if c.version == version]) for version in versions}
+    files = _write(out, curves, figure, claims_markdown(claims, conditions, curves), versions)
+    settings = {
+        "steps": steps,
+        "seeds": seeds,
+        "figure": figure,
+        "as_program": as_program,
+        "extras": extras,
+        "seed": seed,
+    }
+    files.append(write_settings(out, "lusterman2016", settings))
     return {
-        "claims": [vars(claim) for claim in claims],
+        "claims": [
+            vars(replace(claim, letter=claim.letter + ("" if version == TEXT else f"_{version}")))
+            for version, checked in claims.items()
+            for claim in checked
+        ],
         "conditions": conditions,
         "seconds": round(time.monotonic() - started, 1),
         "files": [str(path) for path in files],
@@ -113,7 +141,9 @@ def train(spec: ModelSpec, steps: int, backend: str, device: str | None) -> Curv
         seconds += time.monotonic() - started
         mse.append(_mse(model, clean, noisy))
     losses = torch.tensor(trainer.history.loss).view(-1, LOSS_EVERY).mean(1)
-    return Curves(spec.system, spec.snr, spec.seed, losses.tolist(), mse, _final_scores(model, clean, noisy), seconds)
+    final = _final_scores(model, clean, noisy)
+    input_mse = peak_normalised_mse(clean.numpy(), noisy.numpy())
+    return Curves(spec.system, spec.snr, spec.seed, losses.tolist(), mse, final, seconds, spec.version, input_mse)
 
 
 def _mse(model: Any, clean: torch.Tensor, noisy: torch.Tensor) -> float:
@@ -181,7 +211,7 @@ def _train_all(
 
 
 def _run_path(folder: Path, spec: ModelSpec) -> Path:
-    return folder / f"{run_name(spec.system, spec.snr, spec.seed)}.json"
+    return folder / f"{run_name(spec.system, spec.snr, spec.seed, spec.version)}.json"
 
 
 def _load(folder: Path, spec: ModelSpec, steps: int) -> Curves | None:
@@ -200,28 +230,32 @@ def _load(folder: Path, spec: ModelSpec, steps: int) -> Curves | None:
     return curves
 
 
-def _write(out: Path, curves: Sequence[Curves], number: int | None, text: str) -> list[Path]:
+def _write(out: Path, curves: Sequence[Curves], number: int | None, text: str, versions: Sequence[str]) -> list[Path]:
     """Write table, figures and claims; return the files."""
     files = [out / "curves.csv", out / "claims.md"]
     with atomic_path(files[0]) as path:
         path.write_text(_table(curves))
     with atomic_path(files[1]) as path:
         path.write_text(text)
-    for each in NUMBERED if number is None else [number]:
-        files.append(out / f"figure{each:02d}.png")
-        draw_figure(files[-1], curves, each)
-    if number is None:
-        files.append(out / "figures.png")
-        draw_overview(files[-1], curves)
+    for version in versions:
+        of_version, suffix = [c for c in curves if c.version == version], "" if version == TEXT else f"_{version}"
+        for each in NUMBERED if number is None else [number]:
+            files.append(out / f"figure{each:02d}{suffix}.png")
+            draw_figure(files[-1], of_version, each)
+        if number is None:
+            files.append(out / f"figures{suffix}.png")
+            draw_overview(files[-1], of_version)
     return files
 
 
 def _table(curves: Sequence[Curves]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["system", "snr_db", "seed", "measure", "step", "value"])
+    writer.writerow(["version", "system", "snr_db", "seed", "measure", "step", "value"])
     for c in curves:
-        key = [c.system, f"{c.snr:g}", c.seed]
+        key = [c.version, c.system, f"{c.snr:g}", c.seed]
+        if c.input_mse is not None:
+            writer.writerow([*key, "input_mse", 0, f"{c.input_mse:.5g}"])
         writer.writerows([*key, "loss", LOSS_EVERY * (i + 1), f"{x:.5g}"] for i, x in enumerate(c.loss))
         writer.writerows([*key, "mse", MSE_EVERY * i, f"{x:.5g}"] for i, x in enumerate(c.mse))
         writer.writerows(
@@ -232,11 +266,13 @@ def _table(curves: Sequence[Curves]) -> str:
 
 def _conditions(steps: int, seeds: int, first: int, as_program: bool, models: int) -> dict[str, str]:
     """Return lines that describe the run."""
-    followed = "the thesis's program" if as_program else "the thesis's text"
-    bins = "all 1024" if as_program else "512"
+    followed, bins = "the thesis's text", "512 bins of |FFT|"
+    if as_program:
+        followed, bins = "the thesis's text and, beside it, its program", f"{bins} (all 1024 in the program)"
     return {
-        "material": f"Chords of four sines in white noise at {RATE} Hz; {N_FFT} samples a frame, {bins} bins of |FFT|.",
-        "measure": "The MSE is that of one chord of 1 s, the same for all systems at an SNR, with the noisy phase.",
+        "material": f"Chords of four sines in white noise at {RATE} Hz; {N_FFT} samples a frame, {bins}.",
+        "measure": f"The MSE is that of one chord of {EXAMPLE_FRAMES} frames, the same for all systems at an SNR, with "
+        "the noisy phase. The SNR of a batch counts the zeros of noise-only items (the program leaves them out).",
         "training": f"{models} models that follow {followed}, {steps} steps of Adam at {LEARNING_RATE:g} each.",
         "batches": f"{BATCH} items per batch; seeds {first} to {first + seeds - 1}.",
         "figures": "Figures 5 to 12 show loss and MSE of each system, figures 13 to 22 at each SNR.",

@@ -1,7 +1,7 @@
 """Figures 5 to 22 of the thesis: loss and mean squared error over steps.
 
 Figures 5 to 12 show the loss and then the MSE of one system, a line for each SNR. Figures 13 to 22 show the loss and
-then the MSE at one SNR, a line for each system.
+then the MSE at one SNR, a line for each system. Dashed lines in figures of the MSE are the noisy example itself.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any
 from ...atomic import atomic_path
 from ...audio.files import PathLike
 from .models import SNRS, SYSTEMS
-from .scores import LOSS_EVERY, MSE_EVERY, Curves, band, select
+from .scores import LOSS_EVERY, MSE_EVERY, Curves, band, input_mse, select
 
 FIRST, LAST = 5, 22
 _MEASURES = {"loss": "loss", "mse": "MSE of the denoised example"}
@@ -73,6 +73,14 @@ def _draw_panel(axes: Any, curves: Sequence[Curves], number: int) -> None:
             steps = _steps(measure, len(middle))
             (line,) = axes.plot(steps, middle, label=label, linewidth=1.2)
             axes.fill_between(steps, lowest, highest, color=line.get_color(), alpha=0.2, linewidth=0)
+            noisy = input_mse(selected) if measure == "mse" else None
+            if noisy is not None and system:
+                axes.axhline(noisy, color=line.get_color(), linestyle="--", linewidth=0.8)
+    noisy = input_mse(c for _, selected in lines for c in selected) if measure == "mse" else None
+    if noisy is not None and system is None:
+        axes.axhline(noisy, color="black", linestyle="--", linewidth=0.8, label="noisy input")
+    elif noisy is not None:
+        axes.plot([], [], color="black", linestyle="--", linewidth=0.8, label="noisy inputs")
     axes.set(xlabel="step", ylabel=_MEASURES[measure], yscale="log")
     title = f"Figure {number}: {system or f'{snr:+g} dB'}, {'loss' if measure == 'loss' else 'MSE'}"
     axes.set_title(title, fontsize=10)

@@ -19,7 +19,8 @@ from ...sampling.frames import ChordSampler, RecordedFrames
 
 RATE, N_FFT, BATCH = 16000, 1024, 128  # Hz, samples, items
 LEARNING_RATE, PENALTY = 1e-3, 0.75  # Adam's default rate; the penalty of the partitioned system
-EXAMPLE = 16000  # samples of the example for the MSE
+EXAMPLE_FRAMES = 128  # of the example for the MSE, half a frame apart
+EXAMPLE = (EXAMPLE_FRAMES - 1) * N_FFT // 2  # samples of the example
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0)  # dB
 SUPERVISED, SUPERVISED_PLAIN = "supervised", "supervised without batch norm"
 PARTITIONED, CURRO, DEEP_ONE = "partitioned", "Curro", "deep"
@@ -43,7 +44,8 @@ _AS_PROGRAM = {
     PARTITIONED: {"background": 0.5, "rectified_output": True, "mean_over_items": True, "unpenalised": 1},
 }
 _NOISE_ONLY, _NOISE_ONLY_AS_PROGRAM = 0.25, 0.5  # share of noise-only items, for systems that learn from weak labels
-_HELD_OUT = 0.2  # of a noise recording, at its end, for the example
+_HELD_OUT, _SHORTEST = 0.2, 16000  # share of a noise recording, at its end, for the example; its fewest samples
+TEXT, PROGRAM = VERSIONS = ("text", "program")  # of the thesis: its text, and the program of its appendix
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ class ModelSpec:
         return f"{self.base}, {self.variant}" if self.variant else self.base
 
     @property
+    def version(self) -> str:
+        """One of `VERSIONS`."""
+        return PROGRAM if self.as_program else TEXT
+
+    @property
     def penalty(self) -> float:
         """The weight of the penalty; 0 for systems without one."""
         return PENALTY if self.base == PARTITIONED else 0.0
@@ -99,7 +106,7 @@ class ModelSpec:
             return chords, example
         training, held_out = _read_noise(self.noise)
         clean = example[0]
-        noise = torch.from_numpy(held_out[:EXAMPLE])
+        noise = torch.from_numpy(np.resize(held_out, EXAMPLE))
         scale = (clean.square().mean() / noise.square().mean() / 10 ** (self.snr / 10)).sqrt()
         songs = [chords.example(number, EXAMPLE)[0].numpy() for number in range(1, 101)]
         sampler = RecordedFrames(songs, training, self._input, self.snr, BATCH, self._noise_only, self.seed)
@@ -131,23 +138,25 @@ def model_specs(seeds: int, first: int, as_program: bool, extras: bool, noise: t
     Args:
         seeds: models of each kind.
         first: the first seed.
-        as_program, noise: see `ModelSpec`.
+        as_program: whether to add the models of the thesis's program to those of its text.
         extras: whether to add the deep system and the variants; the variant with recorded noise needs `noise`.
+        noise: see `ModelSpec`.
     """
-    specs = [
-        ModelSpec(base, snr, seed, as_program=as_program)
-        for base in (CURRO, PARTITIONED, SUPERVISED, SUPERVISED_PLAIN, *([DEEP_ONE] if extras else []))
-        for snr in SNRS
-        for seed in range(first, first + seeds)
-    ]
-    if not extras:
-        return specs
     variants = [(CURRO, TWO_SIDED), *((base, EVERY_LAYER) for base in (CURRO, PARTITIONED, SUPERVISED))]
     variants += [(base, RECORDED) for base in reversed(SYSTEMS)] if noise else []
+    versions, all_seeds = (False, True) if as_program else (False,), range(first, first + seeds)
+    specs = [
+        ModelSpec(base, snr, seed, as_program=version)
+        for base in (CURRO, PARTITIONED, SUPERVISED, SUPERVISED_PLAIN, *([DEEP_ONE] if extras else []))
+        for version in versions
+        for snr in SNRS
+        for seed in all_seeds
+    ]
     return specs + [
-        ModelSpec(base, _MIDDLE, seed, variant, as_program, noise if variant == RECORDED else ())
-        for base, variant in variants
-        for seed in range(first, first + seeds)
+        ModelSpec(base, _MIDDLE, seed, variant, version, noise if variant == RECORDED else ())
+        for base, variant in (variants if extras else [])
+        for version in versions
+        for seed in all_seeds
     ]
 
 
@@ -160,8 +169,8 @@ def _read_noise(paths: tuple[str, ...]) -> tuple[list[NDArray[np.float32]], NDAr
         cut = round(len(mono) * (1 - _HELD_OUT))
         training.append(mono[:cut])
         held_out = mono[cut:] if held_out is None else held_out
-    if held_out is None or len(held_out) < EXAMPLE or not held_out.any():
-        shortest = EXAMPLE / RATE / _HELD_OUT
+    if held_out is None or len(held_out) < _SHORTEST or not held_out.any():
+        shortest = _SHORTEST / RATE / _HELD_OUT
         raise UserError(
             f"{paths[0]}: recorded noise must last {shortest:g} s or more and not end in silence; give another file"
         )

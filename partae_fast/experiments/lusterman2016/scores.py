@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .models import TEXT
+
 LOSS_EVERY, MSE_EVERY = 10, 50  # steps per value of the loss curve; steps between two measurements of the MSE
 _SETTLED_MSES, _SETTLED_LOSSES = 5, 20  # values whose mean is the final MSE or loss
 _SMOOTHING = 5  # values of the loss curve per value of the smoothed one, in the search for convergence
@@ -25,6 +27,8 @@ class Curves:
             before the first.
         final: SNR gain, SI-SDR and SDR of the denoised example after training, in dB, by name.
         seconds: of training, without the measurements.
+        version: of the thesis, one of `models.VERSIONS`.
+        input_mse: that of the noisy example itself; None in runs of earlier versions.
     """
 
     system: str
@@ -34,11 +38,13 @@ class Curves:
     mse: list[float]
     final: dict[str, float]
     seconds: float
+    version: str = TEXT
+    input_mse: float | None = None
 
     @property
     def name(self) -> str:
         """The name of the run; see `run_name`."""
-        return run_name(self.system, self.snr, self.seed)
+        return run_name(self.system, self.snr, self.seed, self.version)
 
     @property
     def settled_loss(self) -> float:
@@ -64,9 +70,9 @@ class Curves:
         return LOSS_EVERY * (int(np.argmax(below)) + _SMOOTHING) if below.any() else LOSS_EVERY * len(self.loss)
 
 
-def run_name(system: str, snr: float, seed: int) -> str:
+def run_name(system: str, snr: float, seed: int, version: str = TEXT) -> str:
     """Return the name of a run, which can be part of a file name."""
-    return f"{system.replace(' ', '-')}_{snr:+g}dB_seed{seed}"
+    return f"{system.replace(' ', '-')}_{snr:+g}dB_seed{seed}" + ("" if version == TEXT else f"_{version}")
 
 
 def select(curves: Iterable[Curves], system: str, snr: float | None = None) -> list[Curves]:
@@ -77,6 +83,12 @@ def select(curves: Iterable[Curves], system: str, snr: float | None = None) -> l
 def mean(curves: Sequence[Curves], attribute: str) -> float:
     """Return the mean of an attribute, such as "settled_mse", over the seeds."""
     return float(np.mean([getattr(c, attribute) for c in curves]))
+
+
+def input_mse(curves: Iterable[Curves]) -> float | None:
+    """Return the mean MSE of the noisy examples themselves; None if no run has it."""
+    values = [c.input_mse for c in curves if c.input_mse is not None]
+    return float(np.mean(values)) if values else None
 
 
 def band(

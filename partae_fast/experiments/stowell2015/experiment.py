@@ -11,13 +11,14 @@ from ...audio.files import PathLike
 from ...errors import UserError
 from ...sweeps.sweep import Sweep
 from ...training.options import chosen_device
+from ..settings_file import write_settings
 from ..tables import write_csv
 from .claims import check_claims
 from .data import SETTINGS, Recordings, crop_frames, load, mixtures
-from .figures import draw_figure
+from .figures import draw_figure, draw_gains
 from .markdown import claims_markdown
-from .models import sweep_members
-from .scores import Row, scores, unprocessed_scores, validation_crops
+from .models import OPTIMIZERS, PENALTIES, SUM, sweep_members
+from .scores import Row, configurations, scores, unprocessed_scores, validation_crops
 
 logger = logging.getLogger("partae_fast")
 
@@ -25,10 +26,14 @@ logger = logging.getLogger("partae_fast")
 def run(
     data: PathLike,
     out: PathLike,
-    steps: int = 1_000_000,
-    snr_intrinsic: float = -30.0,
-    snr_extrinsic: float = -10.0,
+    steps: int = 2000,
+    snr_intrinsic: float = -10.0,
+    snr_extrinsic: float = -30.0,
+    penalty: float | Sequence[float] = PENALTIES,
+    penalty_reduction: str = SUM,
+    optimizer: str | Sequence[str] = OPTIMIZERS,
     frames: int | None = None,
+    seeds: int = 1,
     seed: int = 0,
     backend: str = "auto",
     device: str | None = None,
@@ -37,20 +42,27 @@ def run(
 ) -> dict[str, Any]:
     """Train partitioned and denoising autoencoders in one sweep, score them, and check the paper's claims.
 
-    Each noise makes two mixtures, matched and unmatched, and each mixture 9 partitioned models and 1 DAE.
+    Each noise makes two mixtures, matched and unmatched. Each mixture has 9 partitioned models for each penalty,
+    optimizer and seed, and a DAE for each optimizer and seed. The claims are judged for each optimizer and penalty.
 
     Args:
         data: a folder with signal/ and two or more noise_NAME/, or the project's test recordings; see `data.load`.
-        out: a folder for results.csv (a row for each score of each model), figure6.png, figure6.svg, claims.md and
-            sweep/ (the models); created if missing.
+        out: a folder for results.csv (a row for each score of each model), figure6.png and figure6.svg (of the first
+            optimizer and penalty), penalties.png, claims.md, settings.json and sweep/ (the models); created if missing.
         steps: per model; the paper has a million.
-        snr_intrinsic, snr_extrinsic: of the songs to each noise, in dB in the band.
+        snr_intrinsic, snr_extrinsic: of the songs to each noise, in dB in the band. The paper prints -10 dB and then
+            -30 dB.
+        penalty: one or more; the first is that of the verdicts and of figure 6.
+        penalty_reduction: "sum" as the loss is printed, or "mean"; see `models.loss_penalty`.
+        optimizer: one or more; the first is that of the verdicts and of figure 6.
         frames: per crop; None for the paper's 512, or 256 or 128 if the recordings are short.
-        seed: of filters and crops.
+        seeds: models of each kind, with different seeds.
+        seed: the first, of filters and crops.
         backend, device, resume, progress: as for `pf.Sweep`.
 
     Returns:
-        A dictionary with claims (the fields of each `Claim`), conditions, seconds and files.
+        A dictionary with claims (the fields of each `Claim`), configurations (for each optimizer and penalty, the
+        letters of the claims that hold), conditions, seconds and files.
 
     Raises UserError if recordings are missing or too short, if a result cannot be written, if `out` contains a sweep
     with other settings or `resume` is false, or if a loss becomes NaN.
@@ -58,45 +70,83 @@ def run(
     Stowell & Turner 2015, section 4 and figure 6.
     """
     started, out = time.monotonic(), Path(out)
+    penalties = [float(value) for value in ([penalty] if isinstance(penalty, int | float) else penalty)]
+    optimizers = [optimizer] if isinstance(optimizer, str) else list(optimizer)
     recordings = load(data)
-    frames = crop_frames(recordings, frames)
-    conditions = _conditions(recordings, frames, steps, snr_intrinsic, snr_extrinsic, seed)
+    crop = crop_frames(recordings, frames)
+    mixed = mixtures(recordings, snr_intrinsic, snr_extrinsic)
+    members = sweep_members(
+        mixed,
+        crop,
+        range(seed, seed + seeds),
+        chosen_device(device, backend),
+        penalties,
+        optimizers,
+        penalty_reduction,
+    )
+    settings = {
+        "steps": steps,
+        "snr_intrinsic": snr_intrinsic,
+        "snr_extrinsic": snr_extrinsic,
+        "penalty": penalties,
+        "penalty_reduction": penalty_reduction,
+        "optimizer": optimizers,
+        "frames": crop,
+        "seeds": seeds,
+        "seed": seed,
+    }
+    conditions = _conditions(recordings, settings)
     for line in conditions.values():
         logger.info("%s", line)
-    mixed = mixtures(recordings, snr_intrinsic, snr_extrinsic)
-    members = sweep_members(mixed, frames, seed, chosen_device(device, backend))
     sweep = Sweep(members, out / "sweep", steps, backend, resume, progress=progress)
     sweep.run()
     if sweep.failed:
         raise UserError(f"{len(sweep.failed)} models failed: {', '.join(sweep.failed)}; the figure needs all of them")
     rows: list[Row] = []
     for mixture in mixed:
-        crops = validation_crops(mixture, frames)
+        crops = validation_crops(mixture, crop)
         rows += unprocessed_scores(mixture, crops)
         for member in members:
             if mixture.columns().items() <= member.settings.items():
                 rows += scores(member, crops)
-    claims = check_claims(rows)
-    files = [out / name for name in ("results.csv", "figure6.png", "figure6.svg", "claims.md")]
-    write_csv(files[0], rows, 3)
-    caption = f"{steps} steps; songs at {snr_intrinsic:+g} dB to intrinsic, {snr_extrinsic:+g} dB to extrinsic noise"
-    for path in files[1:3]:
-        draw_figure(path, rows, caption)
-    with atomic_path(files[3]) as path:
-        path.write_text(claims_markdown(claims, conditions, rows))
+    return _write(out, rows, settings, conditions, started)
+
+
+def _write(
+    out: Path, rows: list[Row], settings: dict[str, Any], conditions: dict[str, str], started: float
+) -> dict[str, Any]:
+    """Check the claims, write all files, and return the result of `run`."""
+    names = ("results.csv", "figure6.png", "figure6.svg", "penalties.png", "claims.md")
+    table, *figures, overview, text = files = [out / name for name in names]
+    by_configuration = configurations(rows)
+    checked = {key: check_claims(selected) for key, selected in by_configuration.items()}
+    (optimizer, penalty), first = next(iter(by_configuration.items()))
+    ratios = (
+        f"{settings['steps']} steps; songs at {settings['snr_intrinsic']:+g} dB to intrinsic, "
+        f"{settings['snr_extrinsic']:+g} dB to extrinsic noise"
+    )
+    write_csv(table, rows, 3)
+    for path in figures:
+        draw_figure(path, first, f"{ratios}; {optimizer}, penalty {penalty:g}")
+    draw_gains(overview, rows, ratios)
+    with atomic_path(text) as path:
+        path.write_text(claims_markdown(conditions, rows))
+    files.append(write_settings(out, "stowell2015", settings))
     return {
-        "claims": [vars(claim) for claim in claims],
+        "claims": [vars(claim) for claim in next(iter(checked.values()))],
+        "configurations": [
+            {"optimizer": name, "penalty": value, "holds": "".join(claim.letter for claim in claims if claim.holds)}
+            for (name, value), claims in checked.items()
+        ],
         "conditions": conditions,
         "seconds": round(time.monotonic() - started, 1),
         "files": [str(path) for path in files],
     }
 
 
-def _conditions(
-    recordings: Recordings, frames: int, steps: int, snr_intrinsic: float, snr_extrinsic: float, seed: int
-) -> dict[str, str]:
+def _conditions(recordings: Recordings, settings: dict[str, Any]) -> dict[str, str]:
     """Return lines that describe the run."""
-    rate = recordings.spectrogram.frame_rate
+    rate, frames = recordings.spectrogram.frame_rate, settings["frames"]
 
     def seconds(name: str, magnitudes: Sequence[Any]) -> str:
         return f"{name} {sum(map(len, magnitudes)) / rate:.1f} s"
@@ -111,8 +161,11 @@ def _conditions(
     return {
         "material": f"Training: {', '.join(durations)}; validation: a third as much, from other times.",
         "mixing": f"In the band {recordings.spectrogram.low:g} to {recordings.spectrogram.high:g} Hz, songs are at "
-        f"{snr_intrinsic:+g} dB to intrinsic and {snr_extrinsic:+g} dB to extrinsic noise; items are sums of "
-        f"magnitudes, with an RMS of {SETTINGS.level:g}.",
+        f"{settings['snr_intrinsic']:+g} dB to intrinsic and {settings['snr_extrinsic']:+g} dB to extrinsic noise; "
+        f"items are sums of magnitudes, with an RMS of {SETTINGS.level:g}.",
         "crops": f"Crops have {frames} frames ({frames / rate:.2f} s){reduced}.",
-        "training": f"{steps} steps per model, {SETTINGS.optimizer}, penalty {SETTINGS.penalty:g}, seed {seed}.",
+        "training": f"{settings['steps']} steps per model (the paper has a million), "
+        f"{' and '.join(settings['optimizer'])}, penalties {', '.join(f'{x:g}' for x in settings['penalty'])} "
+        f"({settings['penalty_reduction']} over errors and latents), seeds {settings['seed']} to "
+        f"{settings['seed'] + settings['seeds'] - 1}.",
     }

@@ -1,13 +1,13 @@
-"""Figure 6 of the paper: SNR over the share of regularised latents, in matched and unmatched noise."""
+"""Figure 6 of the paper: SNR over the share of regularised latents; and its gain for all optimizers and penalties."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from ...atomic import atomic_path
 from ...audio.files import PathLike
-from .claims import CONDITIONS, dae_snr, partitioned_snrs
+from .claims import CONDITIONS, dae_snr, gains, partitioned_snrs
 from .models import PARTITIONED, SHARES
-from .scores import REFERENCES, SIGNAL, Row
+from .scores import REFERENCES, SIGNAL, Row, configurations
 
 _COLOURS = dict(zip(REFERENCES, ("tab:gray", "tab:orange", "tab:blue"), strict=True))
 
@@ -20,7 +20,7 @@ def draw_figure(path: PathLike, rows: Sequence[Row], caption: str) -> None:
 
     Args:
         path: of the file.
-        rows: of all models; see `scores`.
+        rows: of one configuration; see `scores.configurations`.
         caption: one line that describes the run.
 
     Raises UserError if `path` cannot be written.
@@ -38,6 +38,41 @@ def draw_figure(path: PathLike, rows: Sequence[Row], caption: str) -> None:
     panels[0].set_ylabel("SNR of the reconstruction (dB)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    figure.suptitle(caption, fontsize=9)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def draw_gains(path: PathLike, rows: Sequence[Row], caption: str) -> None:
+    """Draw the gain over the DAE by share to a file, a line for each penalty, a row of panels for each optimizer.
+
+    Args:
+        path: of the file.
+        rows: of all models; see `scores`.
+        caption: one line that describes the run.
+
+    Raises UserError if `path` cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    by_configuration = configurations(rows)
+    optimizers = list(dict.fromkeys(optimizer for optimizer, _ in by_configuration))
+    figure = Figure(figsize=(10.5, 4.0 * len(optimizers) + 0.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(optimizers), 2, sharex=True, sharey=True, squeeze=False)
+    for panels, optimizer in zip(grid, optimizers, strict=True):
+        for axes, condition in zip(panels, CONDITIONS, strict=True):
+            for (name, penalty), selected in by_configuration.items():
+                if name == optimizer:
+                    values = gains(selected, condition)
+                    axes.plot(values.keys(), values.values(), "o-", markersize=4, label=f"penalty {penalty:g}")
+            axes.set(xlabel="latents regularised (%)", title=f"{optimizer}, {condition} noise")
+            axes.axhline(0, color="black", linewidth=0.6)  # the score of the DAE
+            axes.grid(alpha=0.3)
+        panels[0].set_ylabel("gain over the DAE (dB)")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     figure.suptitle(caption, fontsize=9)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ...metrics import si_sdr, snr
 from ...sampling.crops import CropSampler
 from ...sweeps.grid import Member
-from .data import Mixture
+from .data import SETTINGS, Mixture
+from .models import PARTITIONED
 
 # References: songs with both noises, songs with intrinsic noise, songs alone.
 INPUT, PARTLY_CLEAN, TRULY_CLEAN = REFERENCES = ("input", "partly clean", "truly clean")
@@ -35,7 +36,8 @@ def validation_crops(mixture: Mixture, frames: int) -> NDArray[np.float32]:
 
 def unprocessed_scores(mixture: Mixture, crops: NDArray[np.float32]) -> list[Row]:
     """Return the rows of the unprocessed input, the baseline of denoising."""
-    row = {"method": UNPROCESSED, **mixture.columns(), "share": None, "part": SIGNAL}
+    settings = dict.fromkeys(("optimizer", "seed", "share", "penalty"))
+    row = {"method": UNPROCESSED, **mixture.columns(), **settings, "part": SIGNAL}
     references = dict(zip(REFERENCES, _references(crops), strict=True))
     return [
         {**row, "reference": name, **_ratios(references[name], references[INPUT])}
@@ -75,8 +77,26 @@ def scores(member: Member, crops: NDArray[np.float32]) -> list[Row]:
     ]
 
 
+def configurations(rows: Sequence[Row]) -> dict[tuple[str, float], list[Row]]:
+    """Return the rows of each optimizer and penalty, with those of the DAEs of this optimizer and of the input.
+
+    Rows of earlier versions have no optimizer and no penalty; they are of AdaDelta and 0.75.
+    """
+    defaults = {"optimizer": SETTINGS.optimizer, "penalty": SETTINGS.penalty}
+    partitioned = [{**defaults, **row} for row in rows if row["method"] == PARTITIONED]
+    keys = dict.fromkeys((row["optimizer"], row["penalty"]) for row in partitioned)
+    others = [row for row in rows if row["method"] != PARTITIONED]
+    return {
+        (optimizer, penalty): [
+            *(row for row in partitioned if (row["optimizer"], row["penalty"]) == (optimizer, penalty)),
+            *(row for row in others if row.get("optimizer") in (None, optimizer)),
+        ]
+        for optimizer, penalty in keys
+    }
+
+
 def mean_over_noises(rows: Sequence[Row], measure: str = "snr_db", **key: Any) -> float:
-    """Return the mean of a measure over the rows with the values in `key`, one row for each noise.
+    """Return the mean of a measure over the rows with the values in `key`, one row for each noise and seed.
 
     >>> rows = [{"share": 50.0, "snr_db": 1.0}, {"share": 50.0, "snr_db": 2.0}, {"share": 0.0, "snr_db": 9.0}]
     >>> mean_over_noises(rows, share=50.0)
