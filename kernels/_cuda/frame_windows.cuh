@@ -70,7 +70,7 @@ struct Scatter {
     long long latent_stride, tap_stride, bin_stride;
     Runs runs;
     int windows_most;  // that reach a tile
-    int aligned;       // whether all rows of `out` begin at multiples of 16 bytes
+    int aligned_out, aligned_filters;  // whether 4 bins of any frame, of any filter are 16 aligned bytes
     ScatterTile tile;
 };
 
@@ -106,8 +106,23 @@ struct ScatterPlace {
     int first_window, last_window;
 };
 
+// Write the rows of the latents, zeros where there are none; complete after copies_done<0>().
 DEVICE void load_rows(float* shared, const Scatter& launch, const ScatterTile& t, const ScatterPlace& place,
                       int first_latent) {
+    if (launch.aligned_filters) {  // consecutive bins are at consecutive addresses, four of them aligned
+        const int quads = t.bins_each / 4, total = t.taps * t.latents_each * quads;
+        for (int u = thread_index(); u < total; u += THREADS) {
+            const int k = first_latent + u / quads % t.latents_each, h = place.first_bin + 4 * (u % quads);
+            const int i = u / quads / t.latents_each;
+            const float* from = launch.filters + k * launch.latent_stride + i * launch.tap_stride + h;
+            if (k < t.latents && h < t.bins)
+                copy16(shared + 4 * u, from);
+            else
+                at4(shared + 4 * u) = zero4();
+        }
+        copies_end();
+        return;
+    }
     const int total = t.taps * t.latents_each * t.bins_each;
     const bool bins_first = launch.bin_stride == 1;  // consecutive threads load consecutive numbers
     for (int u = thread_index(); u < total; u += THREADS) {
@@ -197,6 +212,7 @@ DEVICE void scatter_runs(float* shared, const Scatter& launch, const ScatterTile
         block_barrier();  // the previous latents have been read; `wrong` is set
         load_rows(shared, launch, t, place, first_latent);
         load_pooled(shared, launch, t, place, first_latent);
+        copies_done<0>();
         block_barrier();  // rows, amplitudes and positions are complete
         sort_pooled(shared, launch, t, place);
         block_barrier();  // the list is complete
@@ -225,7 +241,7 @@ DEVICE void scatter_runs(float* shared, const Scatter& launch, const ScatterTile
             if (wrong) out[i] = number_of(0x7FC00000u);
         }
         float* to = launch.out + (place.item * runs.frames + frame) * t.bins + h;
-        if (launch.aligned && h < t.bins)
+        if (launch.aligned_out && h < t.bins)
             at4(to) = make_float4(out[0], out[1], out[2], out[3]);
         else
             for (int i = 0; i < 4 && h + i < t.bins; ++i) to[i] = out[i];

@@ -24,7 +24,8 @@ SCATTER = structure(
     **dict.fromkeys(("latent_stride", "tap_stride", "bin_stride"), "i8"),
     runs=RUNS,
     windows_most="i4",
-    aligned="i4",
+    aligned_out="i4",
+    aligned_filters="i4",
     tile=SCATTER_TILE,
 )
 REDUCE_TILE = np.dtype([(name, "i4") for name in ("bins", "latents", "taps")])
@@ -157,7 +158,8 @@ def scatter_runs(target: Target, path: str, name: str, runs: Runs, rows: Rows, d
         bin_stride=rows.bin,
         runs=runs.packed(),
         windows_most=windows_most,
-        aligned=aligned(out, rows.bins),
+        aligned_out=aligned(out, rows.bins),
+        aligned_filters=rows.bin == 1 and aligned(rows.tensor, rows.bins),
         tile=sizes,
     )
     return out
