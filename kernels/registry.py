@@ -57,11 +57,16 @@ DTYPES = {
 
 
 def _op(name: str) -> Op:
-    """Return the op of the folder `name`, whose `__init__.py` has PASSES, and TYPES if it does not take every type."""
+    """Return the op of the folder `name`, whose `__init__.py` has PASSES.
+
+    It also has TYPES if the op does not take every type, and ORDER if its back-ends have another order than those of
+    other ops.
+    """
     package = importlib.import_module(f"{__package__}.{name}")
     files = {module.name for module in pkgutil.iter_modules(package.__path__)}
     types = getattr(package, "TYPES", DTYPES["eager"])
-    return Op(package.PASSES, tuple(backend for backend in DTYPES if backend in files), types)
+    order = getattr(package, "ORDER", tuple(DTYPES))
+    return Op(package.PASSES, tuple(backend for backend in order if backend in files), types)
 
 
 def _folders() -> list[str]:

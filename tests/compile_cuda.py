@@ -2,7 +2,8 @@
 
 For each architecture and model size that matters, a run in each precision, a population, and both with all extras,
 prints the plan, registers and stack a thread, shared memory a block, and with --instructions what the machine code is
-made of. Exits with 1 where a kernel has a stack: it spills registers to memory.
+made of; then the same of the kernels of single ops. Exits with 1 where a kernel has a stack: it spills registers to
+memory.
 
 NVRTC does it where it is installed, as it does where there is a GPU (pip install nvidia-cuda-nvrtc), else nvcc, with
 the options that CuPy passes. `--compiler nvcc` or the path of a libnvrtc.so takes another version. The figures are read
@@ -13,19 +14,25 @@ import argparse
 import ctypes
 import functools
 import importlib.util
+import math
 import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from compile_triton import Usage, figures, usage_of
 
-from partae_fast.kernels._cuda.common import assumed_limits, options, source
+from partae_fast.kernels._cuda.common import GPU, assumed_limits, options, running_on_cpu, source
+from partae_fast.kernels.decode import cuda as decode
+from partae_fast.kernels.encode import cuda as encode
+from partae_fast.kernels.partitioned_loss import cuda as partitioned_loss
 from partae_fast.kernels.train_steps.cuda import EXTRAS, PRECISIONS, Plan, plan, why_not
 
 # Compute capability, shared memory that a block may have, multiprocessors: of an A100, an RTX A6000, an L40S, an H200,
@@ -74,7 +81,7 @@ def nvrtc() -> ctypes.CDLL | None:
     return None
 
 
-def cubin(text: str, macros: Mapping[str, int], architecture: int) -> bytes:
+def cubin(text: str, macros: Mapping[str, int | str], architecture: int) -> bytes:
     """Machine code for one architecture; RuntimeError with the compiler's words where the text is wrong."""
     library = nvrtc()
     if library is None:
@@ -101,7 +108,7 @@ def cubin(text: str, macros: Mapping[str, int], architecture: int) -> bytes:
     return result.raw
 
 
-def _cubin_by_nvcc(text: str, macros: Mapping[str, int], architecture: int) -> bytes:
+def _cubin_by_nvcc(text: str, macros: Mapping[str, int | str], architecture: int) -> bytes:
     compiler = shutil.which("nvcc")
     if compiler is None:
         raise RuntimeError("neither NVRTC nor nvcc is here; pip install nvidia-cuda-nvrtc")
@@ -116,7 +123,7 @@ def _cubin_by_nvcc(text: str, macros: Mapping[str, int], architecture: int) -> b
         return result.read_bytes()
 
 
-def usage(text: str, macros: Mapping[str, int], architecture: int, shared: int) -> Usage:
+def usage(text: str, macros: Mapping[str, int | str], architecture: int, shared: int) -> Usage:
     """What a kernel takes, with `shared` bytes of dynamic shared memory."""
     return usage_of(cubin(text, macros, architecture), shared)
 
@@ -124,6 +131,63 @@ def usage(text: str, macros: Mapping[str, int], architecture: int, shared: int) 
 def compile_plan(cut: Plan, architecture: int, groups: int = 1) -> Usage:
     text = source("train_steps/train_steps.cuh")
     return usage(text, cut.macros(), architecture, cut.shared_bytes(groups))
+
+
+@dataclass(frozen=True)
+class OpKernel:
+    """A kernel of a single op, as its launcher asks for it."""
+
+    path: str
+    name: str
+    macros: tuple[tuple[str, int | str], ...]
+    shared: int
+
+    def compile(self, architecture: int) -> Usage:
+        return usage_of(cubin(source(self.path), dict(self.macros), architecture), self.shared, self.name)
+
+
+def op_kernels(label: str) -> list[OpKernel]:
+    """The kernels of single ops for one of SIZES, from launches that are recorded and not run."""
+    _, frames, bins, latents, taps, pool = SIZES[label]
+    launched: dict[OpKernel, None] = {}
+
+    def start(path, name, macros, blocks, shared, argument):
+        launched[OpKernel(path, name, macros, shared)] = None
+
+    x, windows = torch.empty(2, frames, bins), math.ceil(frames / pool)
+    w_enc, w_dec = torch.empty(taps, bins, latents), torch.empty(taps, latents, bins)
+    values, mask = torch.empty(2, windows, latents), torch.empty(latents)
+    positions, labels = torch.empty(2, windows, latents, dtype=torch.int32), torch.empty(2)
+    mean = std = torch.ones(bins)
+    with running_on_cpu(replace(GPU, start=start)):
+        for precision in encode.PRECISIONS:
+            encode.encode(x, w_enc, pool, mean, std, precision=precision)
+        encode.encode_backward(values, x, w_enc, values, positions, pool, mean, std, True, True)
+        decode.decode(values, positions, w_dec, frames)
+        decode.decode_backward(x, values, positions, w_dec, True, True)
+        partitioned_loss.partitioned_loss(x, x, values, labels, mask, 1.0)
+    return list(launched)
+
+
+def op_tasks() -> Iterator[tuple[str, int, OpKernel]]:
+    """(size, architecture, kernel) of all that is compiled; the kernels that no size changes, once."""
+    seen = set()
+    for label in SIZES:
+        for kernel in op_kernels(label):
+            for architecture in CARDS:
+                if architecture in SMALLER and label not in (next(iter(SIZES)), next(reversed(SIZES))):
+                    continue
+                if (architecture, kernel) not in seen:
+                    seen.add((architecture, kernel))
+                    yield label, architecture, kernel
+
+
+def op_row(task: tuple[str, int, OpKernel], instructions: bool) -> tuple[str, bool]:
+    """A line of the table, and whether the kernel spills."""
+    label, architecture, kernel = task
+    found = kernel.compile(architecture)
+    name = kernel.name + f" {encode.PRECISIONS[int(dict(kernel.macros)['PRECISION'])]}" * (kernel.name == "encode")
+    return f"{label:27}sm_{architecture:<10}{name:56}" + figures(found, instructions), found.stack > 0
 
 
 def tasks() -> list[tuple[str, int, int, Plan | None]]:
@@ -161,9 +225,13 @@ def main(instructions: bool) -> int:
     spilled = 0
     print(f"{'size':27}{'arch':7}runs  {'plan':56}{'registers':>10}{'shared':>8}{'stack':>6}")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for line, spills in pool.map(functools.partial(row, instructions=instructions), tasks()):
-            spilled += spills
-            print(line, flush=True)
+        for rows in (
+            pool.map(functools.partial(row, instructions=instructions), tasks()),
+            pool.map(functools.partial(op_row, instructions=instructions), op_tasks()),
+        ):
+            for line, spills in rows:
+                spilled += spills
+                print(line, flush=True)
     print(f"{spilled} kernels spill" if spilled else "no kernel spills")
     return 1 if spilled else 0
 

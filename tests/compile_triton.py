@@ -83,8 +83,10 @@ def cuobjdump(what: str, cubin: bytes) -> str:
         return subprocess.run([CUOBJDUMP, what, file], check=True, capture_output=True, text=True).stdout
 
 
-def usage_of(cubin: bytes, shared: int) -> Usage:
-    registers, stack = resource_usage(cuobjdump("--dump-resource-usage", cubin))
+def usage_of(cubin: bytes, shared: int, name: str = "") -> Usage:
+    """Return what a kernel takes, with `shared` bytes of shared memory: the kernel `name`, if the cubin has several."""
+    listing = cuobjdump("--dump-resource-usage", cubin)
+    registers, stack = resource_usage(listing[listing.index(f"Function {name}:") :] if name else listing)
     return Usage(registers, stack, shared, cubin)
 
 

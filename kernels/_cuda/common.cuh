@@ -72,6 +72,9 @@ DEVICE unsigned long long nanoseconds() {
 }
 DEVICE void give_up() { asm volatile("trap;"); }
 
+// For a number that several threads of a block may store at a time, all the same.
+DEVICE void store_same(int* at, int number) { *reinterpret_cast<volatile int*>(at) = number; }
+
 // For memory that other blocks rewrite within a launch: loads from the second-level cache, which all blocks share.
 template <class Number>
 DEVICE Number load_shared_by_all(const Number* at) {
@@ -124,6 +127,23 @@ DEVICE void add_scaled(float4& sum, float factor, const float4& v) {
 }
 DEVICE float dot(const float4& a, const float4& b, float sum) {
     return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
+}
+
+// The precisions of products: in float32, on tensor cores, and on these in three parts, which is nearly float32.
+#define FFMA 0
+#define TF32 1
+#define TF32X3 2
+
+// A number for the tensor cores, which ignore the last 13 bits; in three parts the nearest TF32 number and the exact
+// remainder, of which they use 10 more bits.
+struct Halves {
+    uint32_t high, low;
+};
+
+DEVICE Halves halves(float number, int precision) {
+    if (precision == TF32) return {to_tf32(number), 0u};
+    const uint32_t high = (bits_of(number) + 0x1000u) & ~0x1FFFu;
+    return {high, bits_of(number - number_of(high))};
 }
 
 // A barrier over all blocks of a resident grid, in two halves. `counter` is 0 at first; `arrivals` counts the barriers

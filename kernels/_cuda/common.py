@@ -3,17 +3,19 @@
 Importing this module needs neither CuPy nor a GPU.
 """
 
+import contextlib
 import ctypes
 import functools
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..registry import BackendFailed, BackendUnavailable, one_line
 
@@ -78,7 +80,7 @@ def source(path: str) -> str:
     return text(KERNELS / path)
 
 
-def options(macros: Mapping[str, int]) -> tuple[str, ...]:
+def options(macros: Mapping[str, int | str]) -> tuple[str, ...]:
     """Return the compiler options for NVRTC and nvcc."""
     return ("-std=c++17", *(f"-D{name}={value}" for name, value in macros.items()))
 
@@ -203,7 +205,7 @@ class Kernel:
 
 
 def compiled(
-    path: str, name: str, macros: Mapping[str, int], threads: int, cluster: int, shared: int, cooperative: bool
+    path: str, name: str, macros: Mapping[str, int | str], threads: int, cluster: int, shared: int, cooperative: bool
 ) -> Kernel:
     """Return kernel `name` of a file, compiled by NVRTC for the current device."""
     import cupy
@@ -218,3 +220,131 @@ def compiled(
                 " use backend='triton' or 'eager'"
             ) from error
         return Kernel(name, threads, cluster, shared, cooperative, kernel.kernel.ptr, kernel)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the kernels of single ops run: a GPU, or the CPU through the shim, and what they are compiled with there.
+
+    `start(path, name, macros, blocks, shared, argument)` launches a kernel with one structure as its argument.
+    """
+
+    start: Callable[[str, str, tuple[tuple[str, int | str], ...], int, int, np.ndarray], None]
+    shared: int = 96 * 1024  # bytes for which work is divided: a block of every GPU from 8.0 on may have them
+    threads: int = 256  # of a block
+    lanes: int = 32  # threads that share a run of frames, or a sum of partial sums
+    frames: int = 8  # that a thread encodes
+    rows: int = 64  # frames of a tile, if they are whole windows; up to twice as many for a longer window
+    latents: int = 32  # of a block
+    outputs: int = 4  # groups of 4 bins of a reconstruction whose sums a thread keeps
+    sums: int = 12  # of a weight gradient that a thread keeps, at most
+    constant_sizes: bool = True  # whether the sizes of the work are constants of a kernel
+
+
+@functools.cache
+def _compiled_for(device: int, path: str, name: str, macros: tuple[tuple[str, int | str], ...]) -> Kernel:
+    """Return a kernel for `device`, which is current; it may be launched with less shared memory."""
+    return compiled(path, name, dict(macros), GPU.threads, 1, GPU.shared, cooperative=False)
+
+
+def _start_on_gpu(
+    path: str, name: str, macros: tuple[tuple[str, int | str], ...], blocks: int, shared: int, argument: np.ndarray
+) -> None:
+    kernel = _compiled_for(torch.cuda.current_device(), path, name, macros)
+    replace(kernel, shared=shared).launch(blocks, argument, torch.cuda.current_stream().cuda_stream)
+
+
+GPU = Target(_start_on_gpu)
+BLOCKS_MAX = 2**31 - 1  # CUDA's limit on the first axis of a grid
+_on_cpu: list[Target] = []
+
+
+@contextlib.contextmanager
+def running_on_cpu(target: Target) -> Iterator[None]:
+    """Let the kernels of single ops take tensors in CPU memory, and run them on `target`, the shim."""
+    _on_cpu.append(target)
+    try:
+        yield
+    finally:
+        _on_cpu.pop()
+
+
+def target_for(op: str, tensor: Tensor) -> Target:
+    """Return where kernels on this tensor run; raise BackendUnavailable if nowhere."""
+    if tensor.device.type == "cuda":
+        failure = cupy_failure() if installed() else "cupy is not installed; pip install 'partae-fast[gpu]'"
+        if failure is None and device_limits(tensor.device.index or 0).capability < 80:
+            failure = "it needs compute capability 8.0 or higher; use triton or eager"
+        if failure is None:
+            return GPU
+    elif _on_cpu and tensor.device.type == "cpu":
+        return _on_cpu[-1]
+    else:
+        failure = f"it needs tensors on a CUDA device and these are on {tensor.device}; move them or use cpu or eager"
+    raise BackendUnavailable(f"back-end cuda cannot run {op} here: {failure}")
+
+
+def launch(
+    target: Target,
+    path: str,
+    name: str,
+    macros: Mapping[str, int | str],
+    /,
+    *,
+    blocks: int,
+    shared: int,
+    layout: np.dtype,
+    **fields: Any,
+) -> None:
+    """Run a kernel with `blocks` blocks and one structure of `layout`, whose pointers `fields` has as tensors or None.
+
+    A tensor must stay alive until its stream has run the kernel, which PyTorch's allocator ensures.
+    """
+    if blocks > BLOCKS_MAX:
+        raise ValueError(f"{name} would need {blocks} blocks and a launch has at most 2^31 - 1; split the batch")
+    if shared > target.shared:
+        raise BackendUnavailable(
+            f"{name} needs {shared} bytes of shared memory a block and divides its work for {target.shared};"
+            " use triton or eager"
+        )
+    argument = np.zeros(1, layout)
+    device = torch.device("cpu")
+    for field in layout.names or ():
+        value = fields[field]
+        if isinstance(value, Tensor):
+            device, value = value.device, value.data_ptr()
+        argument[field] = 0 if value is None else value
+    here = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    with here:
+        target.start(path, name, tuple(macros.items()), blocks, shared, argument)
+
+
+def structure(*pointers: str, **fields: Any) -> np.dtype:
+    """Return the layout of a kernel's structure: pointers, then `fields` with their types, aligned as in C++."""
+    return np.dtype([*((name, "u8") for name in pointers), *fields.items()], align=True)
+
+
+def numbers(sizes: np.ndarray) -> str:
+    """Return the numbers of one structure as the initializer of a constant."""
+    return ",".join(map(str, sizes.tolist()[0]))
+
+
+def aligned(tensor: Tensor, row: int) -> bool:
+    """Return whether all rows of `row` floats begin at multiples of 16 bytes."""
+    return row % 4 == 0 and tensor.data_ptr() % 16 == 0
+
+
+def cover(count: int, by: int) -> int:
+    """Return how many parts of size `by` cover `count`."""
+    return -(-count // by)
+
+
+def round_up(count: int, to: int) -> int:
+    return cover(count, to) * to
+
+
+def check_counts(**counts: int) -> None:
+    """Raise ValueError for a count that 32-bit indices in the kernels cannot hold."""
+    for name, count in counts.items():
+        if count >= 2**30:
+            raise ValueError(f"{name} is {count} and the cuda back-end takes fewer than 2^30; split the input")

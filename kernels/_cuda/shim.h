@@ -53,7 +53,11 @@ struct Cluster;
 
 struct Block {
     Block(Cluster* cluster, int index, int threads, size_t bytes)
-        : cluster(cluster), index(index), barrier(threads), shared(bytes / sizeof(float4) + 1), warps(threads / WARP) {
+        : cluster(cluster), barrier(threads), shared(bytes / sizeof(float4) + 1), warps(threads / WARP) {
+        start(index);
+    }
+    void start(int number) {
+        index = number;
         std::memset(shared.data(), 0xFF, shared.size() * sizeof(float4));  // NaN: elements that were not written show
     }
     Cluster* cluster;
@@ -101,6 +105,47 @@ void run(int blocks, int threads, int cluster_size, size_t bytes, Body body) {
     for (Cluster* cluster : clusters) delete cluster;
 }
 
+// Runs body() for `blocks` blocks that do not wait for one another, one after the other, so that few threads suffice.
+// Returns whether no block wrote shared memory past its end.
+template <class Body>
+bool run_in_turn(int blocks, int threads, size_t bytes, Body body) {
+    constexpr size_t GUARD = 4096;
+    bool inside = true;
+    Cluster cluster(threads);
+    Block block(&cluster, 0, threads, bytes + GUARD);
+    cluster.blocks.push_back(&block);
+    std::barrier ended(threads, [&]() noexcept {
+        const auto* guard = reinterpret_cast<const unsigned char*>(block.shared.data()) + bytes;
+        inside &= std::all_of(guard, guard + GUARD, [](unsigned char byte) { return byte == 0xFF; });
+        block.start(block.index + 1);
+    });
+    std::vector<std::thread> running;
+    for (int t = 0; t < threads; ++t)
+        running.emplace_back([&, t] {
+            place.block = &block;
+            place.thread = t;
+            place.blocks = blocks;
+            for (int b = 0; b < blocks; ++b) {
+                place.copies.assign(1, {});
+                body();
+                ended.arrive_and_wait();
+            }
+        });
+    for (std::thread& thread : running) thread.join();
+    return inside;
+}
+
+// Runs a kernel with one structure as its argument; returns as run_in_turn does.
+template <class Argument>
+bool launch(void (*kernel)(Argument), const void* argument, int blocks, int threads, size_t bytes) {
+    const Argument& given = *static_cast<const Argument*>(argument);
+    return run_in_turn(blocks, threads, bytes, [&] { kernel(given); });
+}
+template <class Argument>
+int argument_bytes(void (*)(Argument)) {
+    return sizeof(Argument);
+}
+
 }  // namespace shim
 
 DEVICE int thread_index() { return shim::place.thread; }
@@ -132,6 +177,10 @@ DEVICE unsigned long long nanoseconds() {
 [[noreturn]] DEVICE void give_up() {
     std::fputs("a block waited too long in a grid barrier\n", stderr);
     std::_Exit(70);
+}
+
+DEVICE void store_same(int* at, int number) {
+    std::atomic_ref<int>(*at).store(number, std::memory_order_relaxed);
 }
 
 template <class Number>

@@ -44,10 +44,6 @@
 #include "../_cuda/common.cuh"
 #include "../_cuda/philox.cuh"
 
-#define FFMA 0
-#define TF32 1
-#define TF32X3 2
-
 constexpr int CLUSTER = SPLIT * LANES;
 constexpr int VECTOR = PRECISION == FFMA ? 4 : 8;
 constexpr int HP = round_up(H, VECTOR), H4 = HP / 4;
@@ -274,18 +270,6 @@ DEVICE void encode(float* shared) {
 
 #else
 
-// A number for the tensor cores, which ignore the last 13 bits; with TF32X3 the nearest TF32 number and the exact
-// remainder, of which they use 10 more bits.
-struct Halves {
-    uint32_t high, low;
-};
-
-DEVICE Halves halves(float number) {
-    if (PRECISION == TF32) return {to_tf32(number), 0u};
-    const uint32_t high = (bits_of(number) + 0x1000u) & ~0x1FFFu;
-    return {high, bits_of(number - number_of(high))};
-}
-
 // Compute z on the tensor cores: a warp multiplies 16 * FRAMES frames with all latents of the block, 8 bins of a tap at
 // a time. With TF32X3 the products high * low are added too; only low * low, 2^-22 of the result, is omitted.
 DEVICE void encode(float* shared) {
@@ -311,7 +295,7 @@ DEVICE void encode(float* shared) {
                 for (int n = 0; n < ACROSS; ++n) {
                     UNROLL
                     for (int j = 0; j < 2; ++j) {
-                        const Halves w = halves(filters[4 * j * KS + 8 * n]);
+                        const Halves w = halves(filters[4 * j * KS + 8 * n], PRECISION);
                         high[n][j] = w.high;
                         low[n][j] = w.low;
                     }
@@ -321,7 +305,7 @@ DEVICE void encode(float* shared) {
                     uint32_t x_high[4], x_low[4];
                     UNROLL
                     for (int j = 0; j < 4; ++j) {
-                        const Halves x = halves(rows[(16 * f + 8 * (j % 2)) * HS + 4 * (j / 2)]);
+                        const Halves x = halves(rows[(16 * f + 8 * (j % 2)) * HS + 4 * (j / 2)], PRECISION);
                         x_high[j] = x.high;
                         x_low[j] = x.low;
                     }

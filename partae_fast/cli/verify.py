@@ -26,7 +26,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         metavar="B",
-        help="check this back-end only: reference, eager, cpu, triton or triton-interpreter (default: all)",
+        help="check this back-end only: reference, eager, cpu, triton, triton-interpreter, cuda or cuda-shim, which is"
+        " CUDA C built for the CPU by g++ (default: all)",
     )
     parser.add_argument(
         "--candidate",

@@ -6,6 +6,7 @@ encode.py, ...        the checks of each op: a function for each pass compares a
                       that yields (case, quantity, error) of the reference
 truth.py              checks of the other ops' reference against plain loops and finite differences
 verify.py             all checks on every back-end that can run here, as rows
+cuda_shim.py          CUDA C kernels, built for the CPU by g++
 candidate.py          a user's function as one more back-end
 """
 

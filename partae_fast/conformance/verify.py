@@ -19,13 +19,14 @@ from ..errors import UserError
 from ..kernels import OPS, BackendUnavailable, backends, implementation
 from ..kernels.registry import DTYPES, interpreting
 from ..kernels.tf32 import tf32
-from . import models, truth
+from . import cuda_shim, models, truth
 from .candidate import Candidate
 from .comparison import WRONG
 from .examination import Check, KeywordMissing, repeat
 from .tolerances import TOLERANCES, case_bound
 
 INTERPRETER = "triton-interpreter"
+SHIM = "cuda-shim"
 _MODELS = "models"  # the name of an op whose passes are models of frames
 
 
@@ -105,13 +106,16 @@ def verify(
 
     `seed` determines the cases of random sizes. `kind` is the only type to check a candidate in; None for all.
 
-    `backend` "triton-interpreter" runs the Triton kernels in the interpreter on the tiny cases. Raises
-    BackendUnavailable if the named back-end cannot run, and UserError for an unknown name.
+    `backend` "triton-interpreter" runs the Triton kernels in the interpreter on the tiny cases, and "cuda-shim" those
+    in CUDA C on the CPU, built by g++; "cuda" does so too without a GPU. Raises BackendUnavailable if the
+    named back-end cannot run, and UserError for an unknown name.
 
     Several back-ends run side by side, each in a process of its own; the rows of each come together.
     """
     ops = [ops] if isinstance(ops, str) else ops
     chosen, names = _passes(ops), _backends(backend)
+    if backend is None and not any(_in_shim(op) for op, _ in chosen):
+        names = [name for name in names if name != SHIM]
     beside = [name for name in names if name == INTERPRETER or (len(names) > 1 and name != "reference")]
     pool = concurrent.futures.ThreadPoolExecutor(max(1, len(beside)))
     processes = {name: pool.submit(_run_beside, name, ops, seed) for name in beside}
@@ -156,13 +160,18 @@ def _backends(backend: str | None) -> list[str]:
     served = [name for name in states if name == "reference" or any(name in entry.backends for entry in OPS.values())]
     interpreter = importlib.util.find_spec("triton") is not None
     if backend is None:
-        return [name for name in served if states[name].available] + [INTERPRETER] * interpreter
+        able = [name for name in served if states[name].available]
+        return able + [INTERPRETER] * interpreter + [SHIM] * (cuda_shim.COMPILER is not None)
     if backend == INTERPRETER:
         if not interpreter:
             raise BackendUnavailable("triton-interpreter cannot run here: triton is not installed; pip install triton")
         return [backend]
+    if backend == SHIM or (backend == "cuda" and not states[backend].available and cuda_shim.COMPILER):
+        if cuda_shim.COMPILER is None:
+            raise BackendUnavailable("cuda-shim cannot run here: g++ is not installed; install it with the system")
+        return [SHIM]
     if backend not in states:
-        raise UserError(f"back-end {backend!r} is not known; choose one of {', '.join([*served, INTERPRETER])}")
+        raise UserError(f"back-end {backend!r} is not known; choose one of {', '.join([*served, INTERPRETER, SHIM])}")
     if not states[backend].available:
         raise BackendUnavailable(f"back-end {backend} cannot run here: {states[backend].reason}")
     if backend not in served:
@@ -171,6 +180,11 @@ def _backends(backend: str | None) -> list[str]:
 
 
 def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Row]:
+    if backend == SHIM:
+        for op, op_pass in chosen:
+            if _in_shim(op):
+                yield from _shim_rows(op, op_pass)
+        return
     gpu = torch.cuda.is_available() and not interpreting()
     devices = {"cpu": ["cpu"], "eager": ["cpu", *["cuda"] * gpu]}.get(backend, ["cuda" if gpu else "cpu"])
     for op, op_pass in chosen:
@@ -191,6 +205,21 @@ def _rows(chosen: list[tuple[str, str]], backend: str, seed: int) -> Iterator[Ro
                 checked = row(op, op_pass, name, module, kind, torch.device(device), replace(HOUSE, seed=seed))
                 if checked.cases:  # a fused kernel may refuse a type that its back-end takes for other ops
                     yield checked
+
+
+def _in_shim(op: str) -> bool:
+    return op in OPS and "cuda" in OPS[op].backends
+
+
+def _shim_rows(op: str, op_pass: str) -> Iterator[Row]:
+    """Yield rows of a pass in CUDA C on the CPU; the products of encode are also in TF32."""
+    if op == "train_steps":
+        yield row(op, op_pass, SHIM, cuda_shim.TrainSteps, "float32", torch.device("cpu"))
+        return
+    for kind, target in (("float32", cuda_shim.TARGET), ("tf32", cuda_shim.WARPS)):
+        if kind == "float32" or op_pass == "encode":
+            with cuda_shim.shimmed(target):
+                yield row(op, op_pass, SHIM, implementation(op, "cuda"), kind, torch.device("cpu"))
 
 
 def _model_rows(name: str, backend: str, devices: list[str]) -> Iterator[Row]:
@@ -219,8 +248,9 @@ def row(
 ) -> Row:
     """Check one pass of one implementation in one arithmetic, on every case, then many times and in threads.
 
-    The interpreter runs the tiny cases only. With `stop` the first failure ends the row. Sums of a library are allowed
-    what `tolerances` derives for them: those of "eager", of candidates, and of the back-ends in the op's LIBRARY.
+    The interpreter and the shim run the tiny cases only. With `stop` the first failure ends the row. Sums of a library
+    are allowed what `tolerances` derives for them: those of "eager", of candidates, and of the back-ends in the op's
+    LIBRARY.
     """
     checks = importlib.import_module(f"{__package__}.{op}")
     eager = name.startswith("eager")
@@ -229,9 +259,12 @@ def row(
     dtype = torch.float32 if kind == "tf32" else getattr(torch, kind)
     # (case, thorough, factor of the tolerance): at a random size a gradient may be a single sum that nearly cancels.
     cases = [(case, True, 1.0) for case in checks.TINY]
-    if interpreting():
+    tiny = interpreting() or name == SHIM
+    if interpreting() or (name == SHIM and kind == "tf32"):  # slow: the threads of a warp wait for each product
         cases = [(case, False, 1.0) for case in checks.TINY if case.name not in getattr(checks, "UNINTERPRETED", ())]
-    else:
+    elif tiny and hasattr(checks, "SHIMMED"):
+        cases = [(case, False, 1.0) for case in checks.TINY if case.name in checks.SHIMMED]
+    elif not tiny:
         beyond = checks.BEYOND if kind in thoroughness.beyond else []
         cases += [(case, False, 1.0) for case in beyond]
         cases += [(case, False, 10.0) for case in checks.random_cases(thoroughness.seed, thoroughness.draws)]
@@ -256,7 +289,7 @@ def row(
                 tally.add(case.name, quantity, error, allowed)
             if stop and tally.failures:
                 return tally.row(op_pass, name, kind)
-        if not interpreting() and tally.cases and not tally.failures:
+        if not tiny and tally.cases and not tally.failures:
             slack = max(tolerance, case_bound(checks, op_pass, _larger(checks), kind)) if library else None
             errors = _endurance(checks, check, op_pass, module, dtype, device, thoroughness, slack)
             for quantity, error in errors.items():
@@ -327,6 +360,10 @@ def _run_beside(backend: str, ops: Sequence[str], seed: int) -> subprocess.Compl
     return subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
 
 
+def _kernels_of(backend: str) -> str:
+    return "triton" if backend == INTERPRETER else backend
+
+
 def _rows_of_process(
     done: subprocess.CompletedProcess[str], backend: str, chosen: list[tuple[str, str]]
 ) -> Iterator[Row]:
@@ -338,7 +375,7 @@ def _rows_of_process(
     ended = {row.op for row in rows} - {row.op for row in rows[-1:]}
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     for op, op_pass in chosen:
-        served = op == _MODELS or backend.removesuffix("-interpreter") in OPS[op].backends
+        served = _in_shim(op) if backend == SHIM else op == _MODELS or _kernels_of(backend) in OPS[op].backends
         if served and op_pass not in ended:
             where = f"the process failed: {last}"
             yield Row(op_pass, backend, "float32", 0, WRONG, TOLERANCES["float32"], where)

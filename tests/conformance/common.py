@@ -21,6 +21,9 @@ IMPLEMENTATIONS = [
     pytest.param("triton", "float16", "cuda", marks=pytest.mark.gpu),
 ]
 
+in_cuda_c_too = pytest.mark.parametrize(
+    NAMES, [*IMPLEMENTATIONS, pytest.param("cuda", "float32", "cuda", marks=pytest.mark.gpu)]
+)
 every_implementation = pytest.mark.parametrize(NAMES, IMPLEMENTATIONS)
 # For ops that do not take float16.
 every_wider_implementation = pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-from .common import assert_conforms, every_implementation
+from .common import assert_conforms, in_cuda_c_too
 
 
-@every_implementation
+@in_cuda_c_too
 def test_decode(backend, kind, device):
     assert_conforms("decode", "decode", backend, kind, device)
 
 
-@every_implementation
+@in_cuda_c_too
 def test_decode_backward(backend, kind, device):
     assert_conforms("decode", "decode_backward", backend, kind, device)

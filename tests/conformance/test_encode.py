@@ -1,11 +1,11 @@
-from .common import assert_conforms, every_implementation
+from .common import assert_conforms, in_cuda_c_too
 
 
-@every_implementation
+@in_cuda_c_too
 def test_encode(backend, kind, device):
     assert_conforms("encode", "encode", backend, kind, device)
 
 
-@every_implementation
+@in_cuda_c_too
 def test_encode_backward(backend, kind, device):
     assert_conforms("encode", "encode_backward", backend, kind, device)

@@ -1,6 +1,6 @@
-from .common import assert_conforms, every_implementation
+from .common import assert_conforms, in_cuda_c_too
 
 
-@every_implementation
+@in_cuda_c_too
 def test_partitioned_loss(backend, kind, device):
     assert_conforms("partitioned_loss", "partitioned_loss", backend, kind, device)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from partae_fast.conformance import Candidate, load_candidate, verify
+from partae_fast.conformance import Candidate, cuda_shim, load_candidate, verify
 from partae_fast.conformance.candidate import passes
 from partae_fast.conformance.cases import TINY, tensors
 from partae_fast.conformance.comparison import error
@@ -198,7 +198,8 @@ def test_invalid_candidates(tmp_path, spec, says):
         load_candidate(spec.format(file=file, broken=broken))
 
 
-def test_unknown_names():
+def test_unknown_names(monkeypatch):
+    monkeypatch.setattr(cuda_shim, "COMPILER", None)
     with pytest.raises(UserError, match="op 'encoder' is not known"):
         list(verify("encoder"))
     with pytest.raises(UserError, match="back-end 'gpu' is not known"):

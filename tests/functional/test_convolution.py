@@ -264,10 +264,8 @@ def encode_on(backend, dtype=torch.float32):
 def test_an_unavailable_backend_says_why_and_what_to_do():
     with pytest.raises(pf.BackendUnavailable, match="convert the input or use eager"):
         encode_on("cpu", torch.float16)
-    with pytest.raises(pf.BackendUnavailable, match="it has eager, cpu, triton"):
+    with pytest.raises(pf.BackendUnavailable, match="it has eager, cpu, cuda, triton"):
         encode_on("reference")
-    with pytest.raises(pf.BackendUnavailable, match="it has eager, cpu, triton"):
-        encode_on("cuda")
     with pytest.raises(ValueError, match="choose auto or one of"):
         encode_on("gpu")
 
@@ -277,6 +275,19 @@ def test_triton_without_a_gpu_says_so():
     pytest.importorskip("triton")
     with pytest.raises(pf.BackendUnavailable, match="sees no CUDA device"):
         encode_on("triton")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_says_so():
+    with pytest.raises(pf.BackendUnavailable, match=r"sees no CUDA device|cupy is not installed; pip install"):
+        encode_on("cuda")
+
+
+def test_auto_prefers_triton_to_cuda_for_single_ops(monkeypatch):
+    """No GPU has compared the two."""
+    monkeypatch.setattr(registry, "backends", lambda: dict.fromkeys(pf.backends(), pf.Backend(True, "")))
+    for op in ("encode", "decode", "partitioned_loss"):
+        assert registry.resolve(op, "auto", torch.device("cuda", 7), torch.float32) == "triton"
 
 
 def test_auto_logs_its_choice_once(caplog):

@@ -87,3 +87,12 @@ def check_the_paper_configuration(architecture, extras):
     assert cut is not None and cut.extras == extras
     compiled = compile_cuda.compile_plan(cut, architecture)
     assert compiled.stack == 0 and compiled.registers <= 255
+
+
+def test_the_kernels_of_single_ops_do_not_spill():
+    kernels = compile_cuda.op_kernels("B16 N512 H32 K32 M9 P16")
+    assert {kernel.name for kernel in kernels} >= {"encode", "encode_gradient_x", "decode", "decode_gradients"}
+    for kernel in kernels:
+        if kernel.name in ("encode", "decode", "decode_gradients"):
+            usage = kernel.compile(90)
+            assert usage.stack == 0 and 0 < usage.registers <= 255 and kernel.shared <= 96 * 1024

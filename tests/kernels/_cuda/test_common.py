@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -136,3 +137,54 @@ def test_a_kernel_that_cupy_cannot_compile_is_reported_in_one_line(monkeypatch, 
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     with pytest.raises(BackendFailed, match=r"^train_steps with 1000 bytes .* cannot be prepared: [^\n]*$"):
         common.compiled("train_steps/train_steps.cuh", "train_steps", {}, 256, 1, 1000, True)
+
+
+def test_a_kernel_of_an_op_is_compiled_once_whatever_its_shared_memory(monkeypatch):
+    driver, calls = Driver(), []
+
+    def compiled(*arguments, cooperative):
+        calls.append(arguments)
+        return kernel_of(1)
+
+    monkeypatch.setattr(common, "compiled", compiled)
+    monkeypatch.setattr(common, "_driver", lambda: driver)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=7))
+    common._compiled_for.cache_clear()
+    for shared in (100, 200):
+        common._start_on_gpu("encode/encode.cuh", "encode", (("THREADS", 256),), 3, shared, torch.zeros(2).numpy())
+        configuration = driver.launched
+        assert (configuration.shared, configuration.stream, list(configuration.grid)) == (shared, 7, [3, 1, 1])
+    common._compiled_for.cache_clear()
+    assert calls == [("encode/encode.cuh", "encode", {"THREADS": 256}, 256, 1, common.GPU.shared)]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"installed": False}, "cupy is not installed; pip install"),
+        ({"installed": True, "cupy_failure": "cupy cannot be used (old driver)"}, "cupy cannot be used"),
+        ({"installed": True, "device_limits": common.assumed_limits(75, 65536, 40)}, "capability 8.0 or higher"),
+    ],
+)
+def test_a_gpu_that_cannot_run_the_kernels_is_refused(monkeypatch, change, says):
+    states = {"cupy_failure": None, "device_limits": common.assumed_limits(90, 232448, 132), **change}
+    for name, value in states.items():
+        monkeypatch.setattr(common, name, lambda *arguments, value=value: value)
+    tensor: Any = SimpleNamespace(device=torch.device("cuda", 0))
+    with pytest.raises(BackendUnavailable, match=f"back-end cuda cannot run encode here: .*{says}"):
+        common.target_for("encode", tensor)
+
+
+def test_a_usable_gpu_runs_the_kernels(monkeypatch):
+    monkeypatch.setattr(common, "installed", lambda: True)
+    monkeypatch.setattr(common, "cupy_failure", lambda: None)
+    monkeypatch.setattr(common, "device_limits", lambda device: common.assumed_limits(90, 232448, 132))
+    tensor: Any = SimpleNamespace(device=torch.device("cuda", 0))
+    assert common.target_for("encode", tensor) is common.GPU
+
+
+def test_a_launch_of_too_many_blocks_is_refused():
+    layout = common.structure("x", count="i4")
+    with pytest.raises(ValueError, match=r"encode would need 2147483648 blocks .* split the batch"):
+        common.launch(common.GPU, "", "encode", {}, blocks=2**31, shared=0, layout=layout, x=None, count=1)
