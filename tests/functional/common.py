@@ -48,7 +48,9 @@ def encode(x, w_enc, mean, std, backend):
 
 
 def decode(values, w_dec, backend):
-    positions = torch.arange(0, 8, 4, dtype=torch.int32, device=values.device)[None, :, None].expand(2, 2, 3)
+    positions = torch.arange(0, 8, 4, dtype=torch.int32, device=getattr(values, "device", None))[None, :, None].expand(
+        2, 2, 3
+    )
     return pf.decode(values, positions, w_dec, 7, backend)
 
 

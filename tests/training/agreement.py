@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from partae_fast.kernels.tf32 import tf32
 from partae_fast.kernels.train_steps import RULES, TrainingRun, fresh_state
 from partae_fast.models import ConvDenoisingAutoencoder
 from partae_fast.reference import encode as reference_encode
@@ -191,8 +192,9 @@ def late_losses(optimizer, steps=1000, last=100, seeds=5):
 
 
 def main(backend, steps):
-    loss, update = teacher_forced(backend, int(steps))
-    return {"loss": loss, "update": update, "free": free_running(backend)}
+    with tf32(False):
+        loss, update = teacher_forced(backend, int(steps))
+        return {"loss": loss, "update": update, "free": free_running(backend)}
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_launches_and_single_steps_share_the_state(name, make_model, make_sample
     mixed, whole = (Trainer(make_model(), make_sampler(), **settings) for _ in range(2))
     losses = []
     for start in (0, 4, 8):
-        losses += launch([mixed], 2, "eager")[0].tolist()
+        losses += launch([mixed], 2, "eager", "eager")[0].tolist()
         mixed.record_losses(_array(losses[-2:]))
         losses += [float(mixed._take_step(start + 2 + i)) for i in range(2)]
         mixed.record_losses(_array(losses[-2:]))
