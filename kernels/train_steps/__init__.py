@@ -1,4 +1,4 @@
-"""Whole training steps, many in one call: draw, mix, normalise, encode, pool, decode, loss, gradients, optimizer."""
+"""Many training steps in one call: draw, mix, normalise, encode, pool, decode, loss, gradients and optimizer."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The optimizers of whole training steps: the state and the options of each, and a step's settings."""
+"""The optimizers of whole training steps: their state tensors, options, and settings of a step."""
 
 from dataclasses import dataclass
 

@@ -17,7 +17,7 @@ from .losses import UNEVEN, arrays, embeddings, loss_call, maker, truth_errors
 
 @dataclass(frozen=True)
 class Case:
-    """One input: B, P, D and S, and what is special about it."""
+    """A case: the sizes B, P, D and S, and the kind of its numbers."""
 
     name: str
     batch: int

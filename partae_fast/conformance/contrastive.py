@@ -17,7 +17,7 @@ from .tolerances import points
 
 @dataclass(frozen=True)
 class Case:
-    """One input: B, T, F, D, S sources in a mixture, R rows of the table, and what is special about it."""
+    """A case: B, T, F, D, S sources in a mixture, R rows of the table, and the kind of its numbers."""
 
     name: str
     batch: int

@@ -16,7 +16,7 @@ from .tolerances import points
 
 @dataclass(frozen=True)
 class Case:
-    """One input: B, T, F and S, and what is special about it."""
+    """A case: the sizes B, T, F and S, and the kind of its numbers."""
 
     name: str
     batch: int

@@ -18,7 +18,7 @@ class Settings(ConvolutionalSettings):
     Windows overlap by 50 %, and 32 bins (10 to 41) span 1700 to 7200 Hz.
 
     The paper does not give the level of the magnitudes. The squared error grows with the level and the penalty does
-    not, so that at a high level foreground latents learn noise too; see bench/results/quality/stowell2015_level.md.
+    not, so at a high level foreground latents also learn noise; see bench/results/quality/stowell2015_level.md.
     """
 
     usual: ClassVar[UsualSpectrogram] = UsualSpectrogram(rate=22050, n_fft=128, hop=64, low=1700.0, high=7200.0)

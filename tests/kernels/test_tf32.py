@@ -14,7 +14,7 @@ CUDNN, CUBLAS = torch.backends.cudnn, torch.backends.cuda.matmul
 
 @pytest.fixture(autouse=True)
 def switches():
-    """Restore both switches, by the old names first: that of the new ones which they set."""
+    """Restore both switches; by the old names first, because they also set the new ones."""
     precisions = CUDNN.conv.fp32_precision, CUBLAS.fp32_precision
     yield
     CUDNN.allow_tf32, CUBLAS.allow_tf32 = precisions[0] == "tf32", precisions[1] == "tf32"
