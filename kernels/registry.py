@@ -188,6 +188,8 @@ def _first_able(
         refusal = passed_over.get(name) or _failures.get((op, name, device)) or _refusal(op, name, device, dtype)
         refusal = refusal or refuses(implementation(op, name))
         if refusal is None:
+            if name == "cpu" and not interpreting():
+                refusals = []  # it is the best choice for tensors on the CPU
             reason = f" ({'; '.join(refusals)})" if refusals else ""
             _log_once(f"{op} on {device}, {dtype}: back-end {name}{reason}")
             return name
