@@ -104,7 +104,8 @@ def gradient_kernel(
     among = tl.load(among_ptr + offs_g, mask=mask_d[:, None] & mask_d[None, :], other=0.0)
     offs_c = (item * size + offs_d[None, :]) * sources + labels[:, None]
     of_label = tl.load(across_ptr + offs_c, mask=mask_d[None, :] & in_range[:, None], other=0.0)  # (BLOCK_P, BLOCK_D)
-    grad = weight[:, None] * (product(units, among, -of_label, PRECISION))
+    total = tl.zeros((BLOCK_P, BLOCK_D), tl.float32)
+    grad = weight[:, None] * (product(units, among, total, PRECISION) - of_label)
     along = tl.sum(grad * units, axis=1)
     grad = (grad - along[:, None] * units) * inverse[:, None] * (1.0 - squashed * squashed)
     tl.store(grad_ptr + offs_e, grad.to(grad_ptr.dtype.element_ty), mask=mask_e)
@@ -124,9 +125,8 @@ def affinity_loss(
     weights = None if weights is None else weights.contiguous()
     precision = precision_of(embeddings, "product")
     if precision == "tf32" and embeddings.dtype == torch.float32:
-        precision = (
-            "tf32x3"  # loss and gradient are differences of products: one TF32 product would leave 5e-3 of error
-        )
+        # Loss and gradient are differences of products: with one TF32 product their error would be 5e-3.
+        precision = "tf32x3"
     tiles = triton.cdiv(points, tile["BLOCK_P"])
     steps = triton.cdiv(tiles, PARTS_MAX)
     parts = triton.cdiv(tiles, steps)
