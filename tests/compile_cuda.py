@@ -186,7 +186,8 @@ def op_row(task: tuple[str, int, OpKernel], instructions: bool) -> tuple[str, bo
     """A line of the table, and whether the kernel spills."""
     label, architecture, kernel = task
     found = kernel.compile(architecture)
-    name = kernel.name + f" {encode.PRECISIONS[int(dict(kernel.macros)['PRECISION'])]}" * (kernel.name == "encode")
+    precision = dict(kernel.macros).get("PRECISION")  # encode has it
+    name = kernel.name if precision is None else f"{kernel.name} {encode.PRECISIONS[int(precision)]}"
     return f"{label:27}sm_{architecture:<10}{name:56}" + figures(found, instructions), found.stack > 0
 
 
