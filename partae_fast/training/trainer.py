@@ -433,8 +433,10 @@ def _with_older(
             DeprecationWarning,
             stacklevel=3,
         )
+    settings = {name: older[old] for old, name in replaced.items() if old in older}
+    if settings and isinstance(checkpoint, Checkpoint):
+        raise TypeError(f"Trainer: checkpoint is a Checkpoint; put {', '.join(settings)} into it")
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-        settings = {name: older[old] for old, name in replaced.items() if old in older}
         checkpoint = Checkpoint(checkpoint, **settings)
     falling_over = older.get("falling_over", 0)
     return checkpoint, schedule or older.get("plateau") or (Stairs(falling_over) if falling_over else Schedule())

@@ -422,5 +422,7 @@ def test_the_keywords_of_version_0_1_are_deprecated_and_still_work(tmp_path, mak
     assert seen and "loss=" in capsys.readouterr().err
     with pytest.raises(UserError, match="a checkpoint exists"), pytest.warns(DeprecationWarning):
         Trainer(older.model, older.sampler, checkpoint=tmp_path / "c", overwrite=False)
+    with pytest.raises(TypeError, match="put resume into it"), pytest.warns(DeprecationWarning):
+        Trainer(older.model, older.sampler, checkpoint=Checkpoint(tmp_path / "c"), resume=True)
     with pytest.raises(TypeError, match="Trainer has no argument 'momentum'"):
         Trainer(older.model, older.sampler, momentum=0.9)
