@@ -53,14 +53,22 @@ struct Cluster;
 
 struct Block {
     Block(Cluster* cluster, int index, int threads, size_t bytes)
-        : cluster(cluster), barrier(threads), shared(bytes / sizeof(float4) + 1), warps(threads / WARP) {
+        : cluster(cluster), bytes(bytes), barrier(threads), shared((bytes + GUARD) / sizeof(float4) + 1),
+          warps(threads / WARP) {
         start(index);
     }
     void start(int number) {
         index = number;
         std::memset(shared.data(), 0xFF, shared.size() * sizeof(float4));  // NaN: elements that were not written show
     }
+    // Whether nothing was written past the end of shared memory.
+    bool inside() const {
+        const auto* guard = reinterpret_cast<const unsigned char*>(shared.data()) + bytes;
+        return std::all_of(guard, guard + GUARD, [](unsigned char byte) { return byte == 0xFF; });
+    }
+    static constexpr size_t GUARD = 4096;
     Cluster* cluster;
+    size_t bytes;
     int index;
     std::barrier<> barrier;
     std::vector<float4> shared;
@@ -81,9 +89,9 @@ struct Place {
 };
 inline thread_local Place place;
 
-// Runs body() in every thread of `blocks` blocks, and returns when all have ended.
+// Runs body() in every thread of `blocks` blocks at once. Returns whether no block wrote shared memory past its end.
 template <class Body>
-void run(int blocks, int threads, int cluster_size, size_t bytes, Body body) {
+bool run(int blocks, int threads, int cluster_size, size_t bytes, Body body) {
     std::vector<Cluster*> clusters;
     std::vector<Block*> all;
     for (int b = 0; b < blocks; ++b) {
@@ -101,22 +109,21 @@ void run(int blocks, int threads, int cluster_size, size_t bytes, Body body) {
                 body();
             });
     for (std::thread& thread : running) thread.join();
+    const bool inside = std::all_of(all.begin(), all.end(), [](const Block* block) { return block->inside(); });
     for (Block* block : all) delete block;
     for (Cluster* cluster : clusters) delete cluster;
+    return inside;
 }
 
-// Runs body() for `blocks` blocks that do not wait for one another, one after the other, so that few threads suffice.
-// Returns whether no block wrote shared memory past its end.
+// Does so for blocks that do not wait for one another, one after the other, so that few threads suffice.
 template <class Body>
 bool run_in_turn(int blocks, int threads, size_t bytes, Body body) {
-    constexpr size_t GUARD = 4096;
     bool inside = true;
     Cluster cluster(threads);
-    Block block(&cluster, 0, threads, bytes + GUARD);
+    Block block(&cluster, 0, threads, bytes);
     cluster.blocks.push_back(&block);
     std::barrier ended(threads, [&]() noexcept {
-        const auto* guard = reinterpret_cast<const unsigned char*>(block.shared.data()) + bytes;
-        inside &= std::all_of(guard, guard + GUARD, [](unsigned char byte) { return byte == 0xFF; });
+        inside &= block.inside();
         block.start(block.index + 1);
     });
     std::vector<std::thread> running;
@@ -135,11 +142,18 @@ bool run_in_turn(int blocks, int threads, size_t bytes, Body body) {
     return inside;
 }
 
-// Runs a kernel with one structure as its argument; returns as run_in_turn does.
+// Runs a kernel with one structure as its argument, its blocks one after the other; returns as run does.
 template <class Argument>
 bool launch(void (*kernel)(Argument), const void* argument, int blocks, int threads, size_t bytes) {
     const Argument& given = *static_cast<const Argument*>(argument);
     return run_in_turn(blocks, threads, bytes, [&] { kernel(given); });
+}
+// Likewise, all its blocks at once.
+template <class Argument>
+bool launch_together(void (*kernel)(Argument), const void* argument, int blocks, int threads, int cluster,
+                     size_t bytes) {
+    const Argument& given = *static_cast<const Argument*>(argument);
+    return run(blocks, threads, cluster, bytes, [&] { kernel(given); });
 }
 template <class Argument>
 int argument_bytes(void (*)(Argument)) {

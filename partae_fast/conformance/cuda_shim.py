@@ -21,22 +21,27 @@ from ..kernels.train_steps.cuda import Plan, extras_of, groups_of, packed
 
 OPS = ("encode", "decode", "partitioned_loss")  # that run in the shim on tensors in CPU memory
 COMPILER = shutil.which("g++")
-FLAGS = ("-std=c++20", "-O1", "-pthread", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared")
+FLAGS = ("-std=c++20", "-O1", "-pthread", "-Wall", "-Wextra", "-Werror")
+LIBRARY = ("-fPIC", "-shared")
 Macros = tuple[tuple[str, int | str], ...]
 
 # For each kernel: its launch, and the bytes of its argument.
 EXPORTS = """
 extern "C" bool launch_{export}(const void* argument, int blocks, size_t bytes) {{
-    return shim::launch({name}, argument, blocks, THREADS, bytes);
+    return shim::{launch}({name}, argument, blocks, {sizes}, bytes);
 }}
 extern "C" int argument_bytes_{export}() {{ return shim::argument_bytes({name}); }}
 """
 
 
-def exports(path: str, suffix: str = "") -> str:
-    """Return code that exports the kernels of a file below `kernels`, as their names and `suffix`."""
-    names = re.findall(r"^KERNEL\(.*\) (\w+)\(", (KERNELS / path).read_text(), re.MULTILINE)
-    return "".join(EXPORTS.format(name=name, export=name + suffix) for name in names)
+def exports(text: str, suffix: str = "") -> str:
+    """Return code that exports the kernels in the text of a file, as their names and `suffix`."""
+    code = ""
+    for threads, cluster, name in re.findall(r"^KERNEL\((.*), (.*)\) (\w+)\(", text, re.MULTILINE):
+        # The blocks of a kernel without clusters do not wait for one another.
+        launch, sizes = ("launch", threads) if cluster == "1" else ("launch_together", f"{threads}, {cluster}")
+        code += EXPORTS.format(name=name, export=name + suffix, launch=launch, sizes=sizes)
+    return code
 
 
 @functools.cache
@@ -45,22 +50,39 @@ def _folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="partae-shim-")
 
 
-def compiled(text: str, macros: Macros, *flags: str) -> ctypes.CDLL:
-    """Build C++ code that includes files below `kernels`, with more flags of g++, and load it."""
-    source = Path(tempfile.mkdtemp(dir=_folder().name)) / "kernels.cpp"
-    source.write_text(text)
-    output, defined = source.with_suffix(".so"), [f"-D{name}={value}" for name, value in macros]
-    command = [COMPILER or "g++", *FLAGS, *flags, *defined, f"-I{KERNELS}", str(source), "-o", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True)
+def _compile(*arguments: str) -> None:
+    done = subprocess.run([COMPILER or "g++", *FLAGS, *arguments], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"g++ cannot build the kernels: {done.stderr}")
-    return ctypes.CDLL(str(output))
+
+
+@functools.cache
+def _precompiled(*flags: str) -> Path:
+    """Return a precompiled header of the shim, which g++ uses if the flags are the same."""
+    header = Path(tempfile.mkdtemp(dir=_folder().name)) / "precompiled.h"
+    header.write_text('#include "_cuda/shim.h"\n')
+    _compile(*flags, f"-I{KERNELS}", "-x", "c++-header", str(header), "-o", f"{header}.gch")
+    return header
+
+
+def build(source: Path, output: Path, macros: Macros, *flags: str, kernels: Path = KERNELS) -> Path:
+    """Build C++ code that includes files below `kernels`, with more flags of g++; return `output`."""
+    defined, shim = [f"-D{name}={value}" for name, value in macros], ("-include", str(_precompiled(*flags)))
+    _compile(*flags, *defined, *shim, f"-I{kernels}", str(source), "-o", str(output))
+    return output
+
+
+def compiled(text: str, macros: Macros, *flags: str) -> ctypes.CDLL:
+    """Build C++ code as a library and load it."""
+    source = Path(tempfile.mkdtemp(dir=_folder().name)) / "kernels.cpp"
+    source.write_text(text)
+    return ctypes.CDLL(str(build(source, source.with_suffix(".so"), macros, *LIBRARY, *flags)))
 
 
 @functools.cache
 def library(path: str, macros: Macros, *flags: str) -> ctypes.CDLL:
     """Return the library of a file's kernels, built once in a process."""
-    return compiled(f'#include "{path}"\n{exports(path)}', macros, *flags)
+    return compiled(f'#include "{path}"\n{exports((KERNELS / path).read_text())}', macros, *flags)
 
 
 def start(
@@ -72,7 +94,7 @@ def start(
     argument: np.ndarray,
     load: Callable[[str, Macros], Any] = library,
 ) -> None:
-    """Run a kernel with all its blocks, one after the other; raise AssertionError if it is packed or runs wrongly."""
+    """Run a kernel with all its blocks; raise AssertionError if its argument is packed or it runs wrongly."""
     code = load(path, macros)
     expected = getattr(code, f"argument_bytes_{name}")()
     if expected != argument.nbytes:
@@ -94,20 +116,6 @@ WARPS = replace(TARGET, shared=16 * 1024, threads=64, rows=16)
 def shimmed(target: Target = TARGET) -> contextlib.AbstractContextManager[None]:
     """Let the kernels take tensors in CPU memory, and run them through the shim."""
     return running_on_cpu(target)
-
-
-STEPS = """
-#include "train_steps/train_steps.cuh"
-extern "C" void launch(const Launch* given, int blocks, size_t bytes) {
-    shim::run(blocks, THREADS, CLUSTER, bytes, [=] { train_steps(*given); });
-}
-"""
-
-
-@functools.cache
-def _steps_library(plan: Plan) -> ctypes.CDLL:
-    """Return the library of the persistent kernel for a plan."""
-    return compiled(STEPS, tuple(plan.macros().items()))
 
 
 class TrainSteps:
@@ -139,6 +147,6 @@ class TrainSteps:
         )
         blocks = len(runs) if population else min(3, plan.tiles(batch, frames))
         launch = packed(runs, plan, blocks, first, steps)
-        argument, shared = launch.launch.ctypes.data, plan.shared_bytes(groups_of(runs[0]))
-        _steps_library(plan).launch(ctypes.c_void_p(argument), blocks, ctypes.c_size_t(shared))
+        macros, shared = tuple(plan.macros().items()), plan.shared_bytes(groups_of(runs[0]))
+        start("train_steps/train_steps.cuh", "train_steps", macros, blocks, shared, launch.launch)
         return launch.losses

@@ -240,7 +240,7 @@ def mutants(op: str, changes: list[tuple[str, str]], *flags: str) -> list[Mutant
     for number, (part, instead) in enumerate([("#endif", "#endif"), *changes]):
         assert number == 0 or body.count(part) == 1, (part, body.count(part))
         text += (
-            f"namespace mutant_{number} {{\n{body.replace(part, instead)}\n{cuda_shim.exports(path, f'_{number}')}}}\n"
+            f"namespace mutant_{number} {{\n{body.replace(part, instead)}\n{cuda_shim.exports(body, f'_{number}')}}}\n"
         )
     code = cuda_shim.compiled(text, tuple(macros(cuda_shim.TARGET).items()), *flags)
     return [Mutant(code, number) for number in range(len(changes) + 1)]

@@ -1,70 +1,49 @@
-"""The CUDA C kernel of train_steps on the CPU: built by g++ with the thread shim, called through ctypes."""
+"""The CUDA C kernel of train_steps on the CPU, built for a plan, with what the tests ask it."""
 
 import ctypes
 import functools
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
+from partae_fast.conformance import cuda_shim
 from partae_fast.conformance.memory import poisoned
-from partae_fast.kernels.train_steps.cuda import Plan, packed
+from partae_fast.kernels._cuda.common import KERNELS
+from partae_fast.kernels.train_steps.cuda import Packed, Plan, groups_of, packed
 from partae_fast.kernels.train_steps.training_run import TrainingRun
 
 HERE = Path(__file__).resolve().parent
-KERNELS = HERE.parents[2] / "kernels"
-COMPILER = shutil.which("g++")
-FLAGS = ("-std=c++20", "-O1", "-pthread", "-Wall", "-Wextra", "-Werror")
-LIBRARY = "-fPIC", "-shared"
+FILE = "train_steps/train_steps.cuh"
 WATCHED = "-g1", "-fsanitize=thread"  # -g1: reports of races have line numbers
 
 
-@functools.cache
-def folder() -> tempfile.TemporaryDirectory:
-    """Return the folder of libraries, which is deleted when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="partae-shim-")
-
-
-@functools.cache
-def precompiled(*flags: str) -> Path:
-    """Return a precompiled header of the shim, which g++ uses if the flags are the same."""
-    header = Path(tempfile.mkdtemp(dir=folder().name)) / "precompiled.h"
-    header.write_text('#include "_cuda/shim.h"\n')
-    compiled = header.with_suffix(".h.gch")
-    _compile(*FLAGS, *flags, f"-I{KERNELS}", "-x", "c++-header", str(header), "-o", str(compiled))
-    return header
-
-
-def compile_source(source: str, plan: Plan, output: Path, *flags: str, grid: int = 0, kernels: Path = KERNELS) -> Path:
-    """Build SOURCE, a file beside this one, with the plan's kernel from the folder `kernels`."""
-    macros = [f"-D{name}={value}" for name, value in {**plan.macros(), "GRID": grid}.items()]
-    shim = "-include", str(precompiled(*flags))
-    _compile(*FLAGS, *flags, *macros, *shim, f"-I{kernels}", str(HERE / source), "-o", str(output))
-    return output
-
-
-def _compile(*arguments: str) -> None:
-    done = subprocess.run([COMPILER or "g++", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def macros(plan: Plan) -> cuda_shim.Macros:
+    return tuple(plan.macros().items())
 
 
 @functools.cache
 def library(plan: Plan) -> ctypes.CDLL:
     """Return the library of the plan's kernel, built once in a session."""
-    output = Path(folder().name) / f"{abs(hash(plan))}.so"
-    return ctypes.CDLL(str(compile_source("shim.cpp", plan, output, *LIBRARY)))
+    exports = cuda_shim.exports((KERNELS / FILE).read_text())
+    return cuda_shim.compiled((HERE / "shim.cpp").read_text() + exports, macros(plan))
+
+
+def _launch(plan: Plan, blocks: int, runs: Sequence[TrainingRun], launch_data: Packed) -> None:
+    shared = plan.shared_bytes(groups_of(runs[0]))
+    cuda_shim.start(
+        FILE, "train_steps", macros(plan), blocks, shared, launch_data.launch, load=lambda *kernel: library(plan)
+    )
 
 
 def train_steps(plan: Plan, blocks: int, runs: Sequence[TrainingRun], first: int, steps: int) -> torch.Tensor:
     """Run cuda.train_steps on `blocks` blocks of system threads, with memory that is NaN at first."""
-    code = library(plan)
     with poisoned():
         launch_data = packed(runs, plan, blocks, first, steps)
-    code.launch(launch_data.launch.ctypes.data_as(ctypes.c_void_p), blocks)
+    _launch(plan, blocks, runs, launch_data)
     return launch_data.losses
 
 
@@ -74,8 +53,13 @@ def repeated_launch(
     """Run one packed launch several times, unchanged; yield the losses of each."""
     launch_data = packed(runs, plan, blocks, first, steps)
     for _ in range(times):
-        library(plan).launch(launch_data.launch.ctypes.data_as(ctypes.c_void_p), blocks)
+        _launch(plan, blocks, runs, launch_data)
         yield launch_data.losses.clone()
+
+
+def racing_program(plan: Plan, blocks: int, output: Path, *flags: str, kernels: Path = KERNELS) -> Path:
+    """Build races.cpp, a few steps on `blocks` blocks, with the plan's kernel from the folder `kernels`."""
+    return cuda_shim.build(HERE / "races.cpp", output, (*macros(plan), ("GRID", blocks)), *flags, kernels=kernels)
 
 
 def ran(program: Path, batch: int, frames: int) -> subprocess.CompletedProcess:
@@ -85,7 +69,7 @@ def ran(program: Path, batch: int, frames: int) -> subprocess.CompletedProcess:
 
 def races(plan: Plan, blocks: int, batch: int, frames: int, output: Path, kernels: Path = KERNELS) -> str:
     """Return the thread sanitizer's report of a few steps on `blocks` blocks; empty if there is none."""
-    program = compile_source("races.cpp", plan, output, *WATCHED, grid=blocks, kernels=kernels)
+    program = racing_program(plan, blocks, output, *WATCHED, kernels=kernels)
     run = [str(program), str(batch), str(frames)]
     done = ran(program, batch, frames)
     setarch = shutil.which("setarch")

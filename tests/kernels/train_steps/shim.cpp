@@ -1,4 +1,4 @@
-// The kernel of train_steps as a library for the CPU, through the thread shim.
+// The kernel of train_steps and what the tests ask it.
 
 // powers() is how often the kernel has computed a power.
 static std::atomic<int> powers_computed;
@@ -37,10 +37,5 @@ void launch_offsets(int* offsets) {
 void optimizer_numbers(int* numbers) {
     const std::vector<int> rules = {ADADELTA, ADAM, SGD, NESTEROV};
     std::copy(rules.begin(), rules.end(), numbers);
-}
-
-void launch(const Launch* given, int blocks) {
-    int groups = std::max(given->signal_groups, given->noise_groups) + given->corruption_groups;
-    shim::run(blocks, THREADS, CLUSTER, shared_bytes(groups), [=] { train_steps(*given); });
 }
 }

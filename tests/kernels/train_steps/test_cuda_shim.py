@@ -15,7 +15,8 @@ import torch
 
 from partae_fast.conformance import cases
 from partae_fast.conformance import train_steps as conformance
-from partae_fast.kernels._cuda.common import assumed_limits
+from partae_fast.conformance.cuda_shim import COMPILER
+from partae_fast.kernels._cuda.common import KERNELS, assumed_limits
 from partae_fast.kernels.train_steps import RULES, TrainingRun, cuda, fresh_state
 from partae_fast.kernels.train_steps.cuda import Plan, groups_of
 from partae_fast.reference import train_steps as reference
@@ -24,7 +25,7 @@ from partae_fast.sampling.crops import CropSampler
 
 from . import cuda_shim
 
-pytestmark = pytest.mark.skipif(cuda_shim.COMPILER is None, reason="g++ is not installed")
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="g++ is not installed")
 
 OPTIONS = {
     "adadelta": {"learning_rate": 0.5, "rho": 0.9, "epsilon": 1e-3, "weight_decay": 0.1},
@@ -268,6 +269,15 @@ def test_shared_memory_is_what_the_plan_says(name):
     assert (code.run_bytes(), code.launch_bytes()) == (cuda.RUN.itemsize, cuda.LAUNCH.itemsize)
 
 
+def test_a_write_past_shared_memory_is_reported(monkeypatch):
+    case = CASES["plain"]
+    run, _ = problem(case, "sgd")
+    planned = case.plan.shared_bytes(groups_of(run))
+    monkeypatch.setattr(Plan, "shared_bytes", lambda plan, groups: planned - 8)
+    with pytest.raises(AssertionError, match=f"train_steps writes past its {planned - 8} bytes of shared memory"):
+        cuda_shim.train_steps(case.plan, case.blocks, [run], FIRST, 1)
+
+
 def test_structures_are_laid_out_as_they_are_packed():
     code = cuda_shim.library(CASES["plain"].plan)
 
@@ -301,7 +311,7 @@ class Watched:
     batch: int = 3
     frames: int | None = None
 
-    def races(self, folder: Path, kernels: Path = cuda_shim.KERNELS) -> str:
+    def races(self, folder: Path, kernels: Path = KERNELS) -> str:
         frames = self.frames or 2 * self.plan.own * self.plan.pool - 1
         return cuda_shim.races(self.plan, self.blocks, self.batch, frames, folder / "races", kernels)
 
@@ -377,8 +387,8 @@ def test_a_missing_barrier_is_seen(mutant, tmp_path):
 
 def changed_kernels(changes: dict[str, str], kernels: Path) -> Path:
     """Copy the sources to the folder `kernels`, with parts of train_steps.cuh replaced."""
-    for file in (*cuda_shim.KERNELS.rglob("*.cuh"), *cuda_shim.KERNELS.rglob("*.h")):
-        copy = kernels / file.relative_to(cuda_shim.KERNELS)
+    for file in (*KERNELS.rglob("*.cuh"), *KERNELS.rglob("*.h")):
+        copy = kernels / file.relative_to(KERNELS)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
     file = kernels / "train_steps" / "train_steps.cuh"
@@ -396,8 +406,6 @@ def test_a_grid_barrier_that_is_never_complete_ends_the_launch(tmp_path):
     kernels = changed_kernels({arrival: "        }\n        if (step > 0)"}, tmp_path / "kernels")
     watched = WATCHED["one run"]
     flags = "-DPATIENCE=200", "-O0"
-    program = cuda_shim.compile_source(
-        "races.cpp", watched.plan, tmp_path / "hangs", *flags, grid=watched.blocks, kernels=kernels
-    )
+    program = cuda_shim.racing_program(watched.plan, watched.blocks, tmp_path / "hangs", *flags, kernels=kernels)
     done = cuda_shim.ran(program, watched.batch, 8)
     assert (done.returncode, done.stderr) == (70, "a block waited too long in a grid barrier\n")
