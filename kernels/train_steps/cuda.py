@@ -31,13 +31,13 @@ EXTRAS = (
 TAPS_MAX = 64  # the encoder's loop over taps is unrolled
 Shape = tuple[int, int, int, int, int, int]  # B, N, H, K, M, P
 
+TABLES = ("starts_before", "shift", "group_first", "group_starts")  # of Crops
 # struct TrainingRun of the kernel, without padding.
 RUN = np.dtype(
     [
         ("weights", "u8", 2),
         ("state", "u8", (2, 2)),
-        *((name, "u8") for name in ("source", "mean", "inverse_std", "foreground")),
-        *((name, "u8") for name in ("starts_before", "shift", "group_first", "group_starts")),
+        *((name, "u8") for name in ("source", "mean", "inverse_std", "foreground", *TABLES)),
         ("options", "f8", 4),
         ("weight_decay", "f8"),
         ("latent_weight", "f8"),
@@ -185,45 +185,57 @@ class Packed:
 
 
 def packed(runs: Sequence[TrainingRun], plan: Plan, blocks: int, first: int, steps: int) -> Packed:
-    """Return the launch of `steps` steps of the runs on `blocks` blocks, with memory on the runs' device."""
-    device = runs[0].w_enc.device
+    """Return the launch of `steps` steps of the runs on `blocks` blocks, with memory on the runs' device.
+
+    What the host knows is copied there once, from pinned memory: no copy waits for the stream.
+    """
+    device, crops = runs[0].w_enc.device, runs[0].crops
     kept: list[Tensor] = []
 
-    def pointer(numbers: Tensor | np.ndarray) -> int:
-        kept.append(torch.as_tensor(numbers).to(device).contiguous())
+    def pointer(numbers: Tensor) -> int:
+        kept.append(numbers.contiguous())
         return kept[-1].data_ptr()
 
-    table = np.zeros(len(runs), RUN)
-    for row, run in zip(table, runs, strict=True):
-        crops = run.crops
+    tables = [[np.ascontiguousarray(getattr(run.crops, name), dtype=np.int64) for name in TABLES] for run in runs]
+    head = np.dtype([("counter", "u8"), ("runs", RUN, len(runs))])
+    size = head.itemsize + sum(table.nbytes for own in tables for table in own)
+    on_host = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    on_device = torch.empty(size, dtype=torch.uint8, device=device)
+    data, address = on_host.numpy(), pointer(on_device)
+    begin = data[: head.itemsize].view(head)
+    begin[:] = 0
+    end = head.itemsize
+    for row, run, own in zip(begin["runs"][0], runs, tables, strict=True):
         row["weights"] = run.w_enc.data_ptr(), run.w_dec.data_ptr()
         for bank, name in enumerate(("w_enc", "w_dec")):
             for i, tensor in enumerate(run.state[name]):
                 row["state"][bank, i] = tensor.data_ptr()
-        row["source"] = pointer(crops.source)
+        row["source"] = pointer(run.crops.source)
         row["mean"] = pointer(run.mean.float())
         row["inverse_std"] = pointer((1 / run.std.double()).float())
         row["foreground"] = pointer(run.foreground.float())
-        for name in ("starts_before", "shift", "group_first", "group_starts"):
-            row[name] = pointer(np.ascontiguousarray(getattr(crops, name), dtype=np.int64))
+        for name, table in zip(TABLES, own, strict=True):
+            row[name] = address + end
+            data[end : end + table.nbytes] = table.view(np.uint8)
+            end += table.nbytes
         options = [run.options[name] for name in RULES[run.optimizer].options if name != "weight_decay"]
         row["options"][: len(options)] = options
         row["weight_decay"] = run.options["weight_decay"]
         row["latent_weight"] = run.latent_weight
-        row["seed"] = crops.seed
-        row["recordings"] = len(crops.shift)
-        row["noise_items"] = crops.noise_items
+        row["seed"] = run.crops.seed
+        row["recordings"] = len(run.crops.shift)
+        row["noise_items"] = run.crops.noise_items
         row["step"] = first
+    on_device.copy_(on_host, non_blocking=True)
 
-    crops = runs[0].crops
     losses = torch.empty(len(runs), steps, dtype=torch.float64, device=device)
     partials = 0 if plan.population else blocks // plan.cluster * plan.split * plan.gradient
     launch = np.zeros(1, LAUNCH)
-    launch["runs"] = pointer(table.view(np.uint8))
+    launch["runs"] = address + head.fields["runs"][1]
     launch["partials"] = pointer(torch.empty(partials, device=device))
     launch["loss_partials"] = pointer(torch.empty(3 * blocks, dtype=torch.float64, device=device))
     launch["losses"] = losses.data_ptr()
-    launch["counter"] = pointer(torch.zeros(1, dtype=torch.int32, device=device))
+    launch["counter"] = address
     launch["steps"] = steps
     launch["batch"], launch["frames"] = crops.batch, crops.frames
     launch["signal_groups"] = crops.signal_groups

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ..shapes import window_count
 from .optimizer import RULES
 
 ALIGNMENT = 16  # bytes: of the vectors in which kernels read
+
+_shares = WeakIdKeyDictionary()  # of foreground tensors: their version, and their mean at that version
 
 
 def _name(kind: torch.dtype) -> str:
@@ -102,7 +105,10 @@ class TrainingRun:
     @property
     def latent_weight(self) -> float:
         """Factor of the square of a foreground latent in the loss of a noise-only item: penalty / mean(C)."""
-        share = float(self.foreground.double().mean())
+        version = self.foreground._version
+        if _shares.get(self.foreground, (-1, 0.0))[0] != version:
+            _shares[self.foreground] = version, float(self.foreground.double().mean())  # waits for a GPU
+        share = _shares[self.foreground][1]
         return self.penalty / share if share > 0 else 0.0
 
     def memory_refusal(self, sources: tuple[torch.dtype, ...]) -> str | None:
