@@ -231,7 +231,7 @@ def packed(runs: Sequence[TrainingRun], plan: Plan, blocks: int, first: int, ste
     losses = torch.empty(len(runs), steps, dtype=torch.float64, device=device)
     partials = 0 if plan.population else blocks // plan.cluster * plan.split * plan.gradient
     launch = np.zeros(1, LAUNCH)
-    launch["runs"] = address + head.fields["runs"][1]
+    launch["runs"] = address + begin["runs"].ctypes.data - data.ctypes.data
     launch["partials"] = pointer(torch.empty(partials, device=device))
     launch["loss_partials"] = pointer(torch.empty(3 * blocks, dtype=torch.float64, device=device))
     launch["losses"] = losses.data_ptr()
