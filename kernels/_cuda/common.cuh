@@ -129,6 +129,28 @@ DEVICE float dot(const float4& a, const float4& b, float sum) {
     return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
 }
 
+#ifdef THREADS
+// Return the sum over the block's threads, added in a fixed order, to thread 0 or to `all`. `scratch` has 2 THREADS
+// floats.
+DEVICE double block_sum(float* scratch, double mine, bool all) {
+    double* sums = reinterpret_cast<double*>(scratch);
+    constexpr int WIDTH = THREADS < 32 ? THREADS : 32;
+    block_barrier();  // the previous sum has been read
+    sums[thread_index()] = mine;
+    block_barrier();
+    double sum = 0.0;
+    if (thread_index() < WIDTH) {
+        for (int t = thread_index(); t < THREADS; t += WIDTH) sum += sums[t];
+        sums[thread_index()] = sum;  // no other thread reads this one
+    }
+    block_barrier();
+    sum = 0.0;
+    if (all || thread_index() == 0)
+        for (int t = 0; t < WIDTH; ++t) sum += sums[t];
+    return sum;
+}
+#endif
+
 // The precisions of products: in float32, on tensor cores, and on these in three parts, which is nearly float32.
 #define FFMA 0
 #define TF32 1

@@ -19,6 +19,15 @@
 
 #include "common.cuh"
 
+// Add the entries first .. last - 1 of a list: each is a value, and the offset from `row` of the numbers it multiplies.
+DEVICE void add_entries(float4& sum, const float* list, int first, int last, const float* row) {
+    UNROLL_BY(4)
+    for (int n = first; n < last; ++n)
+        add_scaled(sum, list[2 * n], at4(row + reinterpret_cast<const int*>(list)[2 * n + 1]));
+}
+
+#ifndef COMPOSED  // the functions for one tile in shared memory are above
+
 // Runs of frames, in the layout of `RUNS` in frame_windows.py.
 struct Runs {
     const float* amplitudes;  // (B, W, K)
@@ -222,9 +231,7 @@ DEVICE void scatter_runs(float* shared, const Scatter& launch, const ScatterTile
             if (q >= t.rows) continue;
             const float* row = shared + at.filters + q * t.latents_each * t.bins_each + j;
             float4 sum = zero4();
-            UNROLL_BY(4)
-            for (int e = words[at.first + q]; e < words[at.first + q + t.taps]; ++e)
-                add_scaled(sum, shared[at.list + 2 * e], at4(row + words[at.list + 2 * e + 1]));
+            add_entries(sum, shared + at.list, words[at.first + q], words[at.first + q + t.taps], row);
             add_scaled(sums[n], 1.0f, sum);
         }
     }
@@ -372,3 +379,5 @@ DEVICE void add_up(float* shared, const AddUp& launch) {
     const long long k = at / launch.bins / launch.taps;
     launch.total[k * launch.strides[0] + i * launch.strides[1] + h * launch.strides[2]] = sum;
 }
+
+#endif  // COMPOSED

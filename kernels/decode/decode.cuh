@@ -11,6 +11,8 @@
 #include "../_cuda/common.cuh"
 #include "../_cuda/frame_windows.cuh"
 
+#ifndef COMPOSED
+
 KERNEL(THREADS, 1) decode(Scatter launch) {
 #ifdef SCATTER_TILE
     const ScatterTile t = {SCATTER_TILE};
@@ -32,3 +34,5 @@ KERNEL(THREADS, 1) decode_gradients(Reduce launch) {
 }
 
 KERNEL(THREADS, 1) decode_add_up(AddUp launch) { add_up(shared_memory(), launch); }
+
+#endif  // COMPOSED

@@ -16,12 +16,241 @@
 //
 // Macros by -D: THREADS, FRAMES, LATENTS (of a block, at most), PRECISION (FFMA, TF32 or TF32X3), those of
 // `frame_windows.cuh`, and ENCODE_TILE, the numbers of EncodeTile, if they are constants of the kernel.
+//
+// train_steps.cuh composes its kernel from the functions for a tile: it defines COMPOSED, and gets these alone.
 #pragma once
 
 #include "../_cuda/common.cuh"
 #include "../_cuda/frame_windows.cuh"
 
-constexpr int VECTOR = PRECISION == FFMA ? 4 : 8;
+// ---- A tile in shared memory: normalised frames xn (rows + taps - 1, bins), filters in the order of the frames
+// (taps, bins, latents), activations z (slices, rows, latents). Strides are in floats.
+
+constexpr int VECTOR = PRECISION == FFMA ? 4 : 8;  // bins of a step of convolve
+
+#ifndef COMPOSED
+#define SIXTEENS 1   // times 16 frames are what a warp takes on tensor cores
+#define TAP_PARTS 1  // times FRAMES taps are unrolled in float32
+#endif
+
+// Four bins of a row, those from `bins` on as zeros; `aligned` if rows begin at multiples of 16 bytes.
+DEVICE float4 load_bins(const float* row, int h, int bins, bool aligned) {
+    if (aligned) return h < bins ? at4(row + h) : zero4();
+    return make_float4(h < bins ? row[h] : 0.0f, h + 1 < bins ? row[h + 1] : 0.0f, h + 2 < bins ? row[h + 2] : 0.0f,
+                       h + 3 < bins ? row[h + 3] : 0.0f);
+}
+
+DEVICE float4 normalised(const float4& x, const float4& mean, const float4& inverse) {
+    return make_float4((x.x - mean.x) * inverse.x, (x.y - mean.y) * inverse.y, (x.z - mean.z) * inverse.z,
+                       (x.w - mean.w) * inverse.w);
+}
+
+// A part of the filters w_enc (M, H, K): the taps last_tap, last_tap - 1, ..., and bins and latents from the first on.
+struct FilterPart {
+    int last_tap, first_bin, first_latent;
+    int taps, bins, latents;  // bins a multiple of VECTOR, latents of 4
+};
+
+// Write a part to shared memory in the order of the frames, with zeros past H and K; complete after copies_done<0>().
+// Other blocks may have rewritten w_enc in this launch.
+DEVICE void load_filters(float* shared, int tap_stride, int bin_stride, const float* w_enc, int bins, int latents,
+                         bool aligned, const FilterPart& part) {
+    const int quads = part.latents / 4;
+    for (int u = thread_index(); u < part.bins * quads; u += THREADS) {
+        const int k = part.first_latent + 4 * (u % quads), h = part.first_bin + u / quads;
+        float* to = shared + u / quads * bin_stride + 4 * (u % quads);
+        const float* from = w_enc + ((long long)part.last_tap * bins + h) * latents + k;
+        for (int i = 0; i < part.taps; ++i, to += tap_stride, from -= (long long)bins * latents)
+            if (aligned && h < bins && k < latents)
+                copy16(to, from);
+            else
+                for (int n = 0; n < 4; ++n) to[n] = h < bins && k + n < latents ? load_shared_by_all(from + n) : 0.0f;
+    }
+    copies_end();
+}
+
+// The work of TASK_THREADS threads: some rows and latents, in one of the slices of the bins. encode_tasks() is how many
+// there are in a slice.
+struct EncodeTask {
+    int slice, row, latent;
+};
+
+#if PRECISION == FFMA
+
+typedef float4 EncodeSums[FRAMES];  // of FRAMES frames x 4 latents
+
+constexpr int TASK_THREADS = 1;
+
+DEVICE constexpr int encode_tasks(int rows, int latents) { return rows / FRAMES * (latents / 4); }
+
+// Lanes 2i and 2i + 1 have consecutive groups of frames, and the next two lanes the next 4 latents, so the 16-byte loads
+// of a half-warp fall on one or two lines of banks.
+DEVICE EncodeTask encode_task(int q, int rows, int latents) {
+    const int tasks = encode_tasks(rows, latents), quads = latents / 4, rest = q % tasks;
+    return {q / tasks, (2 * (rest / 2 / quads) + rest % 2) * FRAMES, 4 * (rest / 2 % quads)};
+}
+
+DEVICE void clear(EncodeSums& z) {
+    UNROLL
+    for (int f = 0; f < FRAMES; ++f) z[f] = zero4();
+}
+
+DEVICE void add_sums(EncodeSums& z, const EncodeSums& sums) {
+    UNROLL
+    for (int f = 0; f < FRAMES; ++f) add_scaled(z[f], 1.0f, sums[f]);
+}
+
+// Add to z[f] the products of the filters with row f .. f + taps - 1 of `rows`, in the bins 4 begin .. 4 end - 1.
+DEVICE void convolve(EncodeSums& z, const float* rows, int row_stride, const float* filters, int tap_stride,
+                     int bin_stride, int taps, int begin, int end, int) {
+    rows += 4 * begin;
+    filters += 4 * begin * bin_stride;
+    UNROLL_BY(1)
+    for (int h4 = begin; h4 < end; ++h4, rows += 4, filters += 4 * bin_stride) {
+        float4 ring[FRAMES];  // row r of the run at r % FRAMES
+        UNROLL
+        for (int f = 0; f < FRAMES - 1; ++f) ring[f] = at4(rows + f * row_stride);
+        UNROLL_BY(TAP_PARTS)
+        for (int base = 0; base < taps; base += FRAMES) {
+            UNROLL
+            for (int j = 0; j < FRAMES; ++j) {
+                const int i = base + j;
+                if (i >= taps) break;
+                ring[(j + FRAMES - 1) % FRAMES] = at4(rows + (i + FRAMES - 1) * row_stride);
+                const float* w = filters + i * tap_stride;
+                const float4 w0 = at4(w), w1 = at4(w + bin_stride), w2 = at4(w + 2 * bin_stride);
+                const float4 w3 = at4(w + 3 * bin_stride);
+                UNROLL
+                for (int f = 0; f < FRAMES; ++f) {
+                    const float4 x = ring[(j + f) % FRAMES];
+                    add_scaled(z[f], x.x, w0);
+                    add_scaled(z[f], x.y, w1);
+                    add_scaled(z[f], x.z, w2);
+                    add_scaled(z[f], x.w, w3);
+                }
+            }
+        }
+    }
+}
+
+DEVICE void store_sums(float* z, int stride, const EncodeSums& sums, int) {
+    UNROLL
+    for (int f = 0; f < FRAMES; ++f) at4(z + f * stride) = sums[f];
+}
+
+#else
+
+constexpr int ACROSS = LATENTS / 8;
+typedef float EncodeSums[SIXTEENS][ACROSS][4];  // of 16 SIXTEENS frames x all latents, in the fragments of a warp
+constexpr int TASK_THREADS = 32;
+
+DEVICE constexpr int encode_tasks(int rows, int) { return rows / (16 * SIXTEENS); }
+
+DEVICE EncodeTask encode_task(int q, int rows, int latents) {
+    const int tasks = encode_tasks(rows, latents);
+    return {q / tasks, q % tasks * 16 * SIXTEENS, 0};
+}
+
+DEVICE void clear(EncodeSums& z) {
+    UNROLL
+    for (int f = 0; f < SIXTEENS; ++f) {
+        UNROLL
+        for (int n = 0; n < ACROSS; ++n) z[f][n][0] = z[f][n][1] = z[f][n][2] = z[f][n][3] = 0.0f;
+    }
+}
+
+DEVICE void add_sums(EncodeSums& z, const EncodeSums& sums) {
+    UNROLL
+    for (int f = 0; f < SIXTEENS; ++f) {
+        UNROLL
+        for (int n = 0; n < ACROSS; ++n) {
+            UNROLL
+            for (int j = 0; j < 4; ++j) z[f][n][j] += sums[f][n][j];
+        }
+    }
+}
+
+// Add to z the products of the filters with 16 SIXTEENS rows and their runs, in the bins 8 begin .. 8 end - 1. All lanes
+// of a warp call it together. With TF32X3 the products high * low are added too; only low * low, 2^-22 of the result, is
+// omitted, and infinity becomes NaN.
+DEVICE void convolve(EncodeSums& z, const float* rows, int row_stride, const float* filters, int tap_stride,
+                     int bin_stride, int taps, int begin, int end, int latents) {
+    const int group = thread_index() % 32 / 4, member = thread_index() % 4;
+    UNROLL_BY(1)
+    for (int h8 = begin; h8 < end; ++h8) {
+        const float* w = filters + (8 * h8 + member) * bin_stride + group;
+        const float* x = rows + group * row_stride + 8 * h8 + member;
+        UNROLL_BY(3)
+        for (int i = 0; i < taps; ++i, x += row_stride, w += tap_stride) {
+            uint32_t high[ACROSS][2], low[ACROSS][2];
+            UNROLL
+            for (int n = 0; n < ACROSS && 8 * n < latents; ++n) {
+                UNROLL
+                for (int j = 0; j < 2; ++j) {
+                    const Halves parts = halves(w[4 * j * bin_stride + 8 * n], PRECISION);
+                    high[n][j] = parts.high;
+                    low[n][j] = parts.low;
+                }
+            }
+            UNROLL
+            for (int f = 0; f < SIXTEENS; ++f) {
+                uint32_t x_high[4], x_low[4];
+                UNROLL
+                for (int j = 0; j < 4; ++j) {
+                    const Halves parts = halves(x[(16 * f + 8 * (j % 2)) * row_stride + 4 * (j / 2)], PRECISION);
+                    x_high[j] = parts.high;
+                    x_low[j] = parts.low;
+                }
+                // Products that follow one another do not wait for the same sums.
+                if (PRECISION == TF32X3) {
+                    UNROLL
+                    for (int n = 0; n < ACROSS && 8 * n < latents; ++n) mma(z[f][n], x_low, high[n]);
+                    UNROLL
+                    for (int n = 0; n < ACROSS && 8 * n < latents; ++n) mma(z[f][n], x_high, low[n]);
+                }
+                UNROLL
+                for (int n = 0; n < ACROSS && 8 * n < latents; ++n) mma(z[f][n], x_high, high[n]);
+            }
+        }
+    }
+}
+
+DEVICE void store_sums(float* z, int stride, const EncodeSums& sums, int latents) {
+    const int group = thread_index() % 32 / 4, member = thread_index() % 4;
+    UNROLL
+    for (int f = 0; f < SIXTEENS; ++f) {
+        UNROLL
+        for (int n = 0; n < ACROSS && 8 * n < latents; ++n) {
+            UNROLL
+            for (int j = 0; j < 2; ++j) {
+                float2* to = reinterpret_cast<float2*>(z + (16 * f + group + 8 * j) * stride + 8 * n + 2 * member);
+                *to = make_float2(sums[f][n][2 * j], sums[f][n][2 * j + 1]);
+            }
+        }
+    }
+}
+
+#endif
+
+struct Maximum {
+    float value;
+    int frame;
+};
+
+// Update the maximum of a latent by `count` rows of z, which are the frames from `first` on and which slices have parts
+// of. The first maximum wins, and a NaN is kept.
+DEVICE void pool_rows(Maximum& best, const float* z, int stride, int slices, int slice_stride, int first, int count) {
+    UNROLL_BY(4)
+    for (int n = 0; n < count; ++n, z += stride) {
+        float sum = z[0];
+        UNROLL
+        for (int slice = 1; slice < slices; ++slice) sum += z[slice * slice_stride];
+        if (!(sum <= best.value) && best.value == best.value) best = {sum, first + n};
+    }
+}
+
+#ifndef COMPOSED
+
 constexpr int ROWS = PRECISION == FFMA ? 2 * FRAMES : 16;
 
 // The division of the work, in the layout of `TILE` in cuda.py.
@@ -84,12 +313,6 @@ struct EncodePart {
     int first_bin, first_tap, taps;
 };
 
-DEVICE float4 load_bins(const float* row, int h, int bins, bool aligned) {
-    if (aligned) return h < bins ? at4(row + h) : zero4();
-    return make_float4(h < bins ? row[h] : 0.0f, h + 1 < bins ? row[h + 1] : 0.0f, h + 2 < bins ? row[h + 2] : 0.0f,
-                       h + 3 < bins ? row[h + 3] : 0.0f);
-}
-
 // Write mean and 1 / std of the part's bins. A std that is not above 0 makes its bin NaN: raising would synchronize.
 DEVICE void load_normalisation(float* shared, const Encode& launch, const EncodeTile& t, int first_bin) {
     const EncodeLayout at = encode_layout(t);
@@ -126,181 +349,18 @@ DEVICE void load_frames(float* shared, const Encode& launch, const EncodeTile& t
             if (frame >= 0 && frame < launch.frames) {
                 const float4 mean = at4(static_cast<const float*>(shared) + at.mean + j);
                 const float4 inverse = at4(static_cast<const float*>(shared) + at.inverse + j);
-                xn = make_float4((x[n].x - mean.x) * inverse.x, (x[n].y - mean.y) * inverse.y,
-                                 (x[n].z - mean.z) * inverse.z, (x[n].w - mean.w) * inverse.w);
+                xn = normalised(x[n], mean, inverse);
             }
             at4(shared + at.xn + row * at.row + j) = xn;
         }
     }
 }
 
-// Write the part's filters in the order of the frames, (taps, bins_each, latents_each); complete after copies_done<0>().
-DEVICE void load_filters(float* shared, const Encode& launch, const EncodeTile& t, const EncodePlace& place,
-                         const EncodePart& part) {
-    const EncodeLayout at = encode_layout(t);
-    const int quads = t.latents_each / 4;
-    for (int u = thread_index(); u < part.taps * t.bins_each * quads; u += THREADS) {
-        const int k = place.first_latent + 4 * (u % quads), j = u / quads % t.bins_each, i = u / quads / t.bins_each;
-        const int h = part.first_bin + j, tap = t.taps - 1 - part.first_tap - i;
-        float* to = shared + at.filters + (i * t.bins_each + j) * at.latent + 4 * (u % quads);
-        const float* from = launch.w_enc + ((long long)tap * t.bins + h) * t.latents + k;
-        if (launch.aligned_w && h < t.bins && k < t.latents)
-            copy16(to, from);
-        else
-            for (int n = 0; n < 4; ++n) to[n] = h < t.bins && k + n < t.latents ? from[n] : 0.0f;
-    }
-    copies_end();
-}
-
-#if PRECISION == FFMA
-
-typedef float4 EncodeSums[FRAMES];  // of FRAMES frames x 4 latents
-
-// The frames and latents of a thread. Lanes 2i and 2i + 1 have consecutive groups of frames, and the next two lanes the
-// next 4 latents, so the 16-byte loads of a half-warp fall on one or two lines of banks.
-struct EncodeTask {
-    int slice, row, latent;
-};
-
-DEVICE EncodeTask encode_task(const EncodeTile& t) {
-    const int groups = t.rows / FRAMES, quads = t.latents_each / 4, q = thread_index();
-    const int rest = q % (groups * quads);
-    return {q / (groups * quads), (2 * (rest / 2 / quads) + rest % 2) * FRAMES, 4 * (rest / 2 % quads)};
-}
-
-DEVICE void clear(EncodeSums& z) {
-    UNROLL
-    for (int f = 0; f < FRAMES; ++f) z[f] = zero4();
-}
-
-DEVICE void add_sums(EncodeSums& z, const EncodeSums& sums) {
-    UNROLL
-    for (int f = 0; f < FRAMES; ++f) add_scaled(z[f], 1.0f, sums[f]);
-}
-
-// Add to z[f] the products of the filters with row f .. f + taps - 1 of `rows`, in `quads` times 4 bins.
-DEVICE void convolve(EncodeSums& z, const float* rows, int row_stride, const float* filters, int tap_stride,
-                     int bin_stride, int taps, int quads, int) {
-    UNROLL_BY(1)
-    for (int h4 = 0; h4 < quads; ++h4, rows += 4, filters += 4 * bin_stride) {
-        float4 ring[FRAMES];  // row r of the run at r % FRAMES
-        UNROLL
-        for (int f = 0; f < FRAMES - 1; ++f) ring[f] = at4(rows + f * row_stride);
-        UNROLL_BY(1)
-        for (int base = 0; base < taps; base += FRAMES) {
-            UNROLL
-            for (int j = 0; j < FRAMES; ++j) {
-                const int i = base + j;
-                if (i >= taps) break;
-                ring[(j + FRAMES - 1) % FRAMES] = at4(rows + (i + FRAMES - 1) * row_stride);
-                const float* w = filters + i * tap_stride;
-                const float4 w0 = at4(w), w1 = at4(w + bin_stride), w2 = at4(w + 2 * bin_stride);
-                const float4 w3 = at4(w + 3 * bin_stride);
-                UNROLL
-                for (int f = 0; f < FRAMES; ++f) {
-                    const float4 x = ring[(j + f) % FRAMES];
-                    add_scaled(z[f], x.x, w0);
-                    add_scaled(z[f], x.y, w1);
-                    add_scaled(z[f], x.z, w2);
-                    add_scaled(z[f], x.w, w3);
-                }
-            }
-        }
-    }
-}
-
-DEVICE void store_sums(float* z, int stride, const EncodeSums& sums, int) {
-    UNROLL
-    for (int f = 0; f < FRAMES; ++f) at4(z + f * stride) = sums[f];
-}
-
-#else
-
-constexpr int ACROSS = LATENTS / 8;
-typedef float EncodeSums[ACROSS][4];  // of 16 frames x all latents, in the fragments of a warp
-
-struct EncodeTask {
-    int slice, row, latent;
-};
-
-DEVICE EncodeTask encode_task(const EncodeTile& t) {
-    const int blocks = t.rows / 16, q = thread_index() / 32;
-    return {q / blocks, q % blocks * 16, 0};
-}
-
-DEVICE void clear(EncodeSums& z) {
-    UNROLL
-    for (int n = 0; n < ACROSS; ++n) z[n][0] = z[n][1] = z[n][2] = z[n][3] = 0.0f;
-}
-
-DEVICE void add_sums(EncodeSums& z, const EncodeSums& sums) {
-    UNROLL
-    for (int n = 0; n < ACROSS; ++n) {
-        UNROLL
-        for (int j = 0; j < 4; ++j) z[n][j] += sums[n][j];
-    }
-}
-
-// Add to z the products of the filters with 16 rows and their runs, in `octets` times 8 bins. All lanes of a warp call
-// it together. With TF32X3 the products high * low are added too; only low * low, 2^-22 of the result, is omitted, and
-// infinity becomes NaN.
-DEVICE void convolve(EncodeSums& z, const float* rows, int row_stride, const float* filters, int tap_stride,
-                     int bin_stride, int taps, int octets, int latents) {
-    const int group = thread_index() % 32 / 4, member = thread_index() % 4;
-    rows += group * row_stride + member;
-    filters += member * bin_stride + group;
-    UNROLL_BY(1)
-    for (int h8 = 0; h8 < octets; ++h8, rows += 8, filters += 8 * bin_stride) {
-        const float *x = rows, *w = filters;
-        UNROLL_BY(3)
-        for (int i = 0; i < taps; ++i, x += row_stride, w += tap_stride) {
-            uint32_t x_high[4], x_low[4];
-            UNROLL
-            for (int j = 0; j < 4; ++j) {
-                const Halves parts = halves(x[8 * (j % 2) * row_stride + 4 * (j / 2)], PRECISION);
-                x_high[j] = parts.high;
-                x_low[j] = parts.low;
-            }
-            UNROLL
-            for (int n = 0; n < ACROSS; ++n) {
-                if (8 * n >= latents) break;
-                uint32_t high[2], low[2];
-                UNROLL
-                for (int j = 0; j < 2; ++j) {
-                    const Halves parts = halves(w[4 * j * bin_stride + 8 * n], PRECISION);
-                    high[j] = parts.high;
-                    low[j] = parts.low;
-                }
-                if (PRECISION == TF32X3) {
-                    mma(z[n], x_low, high);
-                    mma(z[n], x_high, low);
-                }
-                mma(z[n], x_high, high);
-            }
-        }
-    }
-}
-
-DEVICE void store_sums(float* z, int stride, const EncodeSums& sums, int latents) {
-    const int group = thread_index() % 32 / 4, member = thread_index() % 4;
-    UNROLL
-    for (int n = 0; n < ACROSS; ++n) {
-        if (8 * n >= latents) break;
-        UNROLL
-        for (int j = 0; j < 2; ++j) {
-            float2* to = reinterpret_cast<float2*>(z + (group + 8 * j) * stride + 8 * n + 2 * member);
-            *to = make_float2(sums[n][2 * j], sums[n][2 * j + 1]);
-        }
-    }
-}
-
-#endif
-
 // Write the activations before the rectifier, (slices, rows, latents_each), of the frames first_row .. first_row + rows.
 DEVICE void encode_rows(float* shared, const Encode& launch, const EncodeTile& t, const EncodePlace& place,
                         int first_row) {
     const EncodeLayout at = encode_layout(t);
-    const EncodeTask task = encode_task(t);
+    const EncodeTask task = encode_task(thread_index() / TASK_THREADS, t.rows, t.latents_each);
     const int vectors = t.bins_each / VECTOR;
     const int begin = task.slice * vectors / t.slices, end = (task.slice + 1) * vectors / t.slices;
     EncodeSums z;
@@ -310,7 +370,10 @@ DEVICE void encode_rows(float* shared, const Encode& launch, const EncodeTile& t
             const EncodePart part = {first_bin, first_tap, min(t.taps_each, t.taps - first_tap)};
             block_barrier();  // the previous part has been read
             if (first_tap == 0) load_normalisation(shared, launch, t, first_bin);
-            load_filters(shared, launch, t, place, part);
+            load_filters(shared + at.filters, t.bins_each * at.latent, at.latent, launch.w_enc, t.bins, t.latents,
+                         launch.aligned_w,
+                         {t.taps - 1 - first_tap, first_bin, place.first_latent, part.taps, t.bins_each,
+                          t.latents_each});
             block_barrier();  // mean and std are complete
             load_frames(shared, launch, t, place, part, first_row - t.taps / 2 + first_tap);
             copies_done<0>();
@@ -318,9 +381,8 @@ DEVICE void encode_rows(float* shared, const Encode& launch, const EncodeTile& t
             if (task.slice < t.slices) {
                 EncodeSums sums;  // apart from those of other parts, so that no sum is long
                 clear(sums);
-                convolve(sums, shared + at.xn + task.row * at.row + VECTOR * begin, at.row,
-                         shared + at.filters + VECTOR * begin * at.latent + task.latent, t.bins_each * at.latent,
-                         at.latent, part.taps, end - begin, t.latents_each);
+                convolve(sums, shared + at.xn + task.row * at.row, at.row, shared + at.filters + task.latent,
+                         t.bins_each * at.latent, at.latent, part.taps, begin, end, t.latents_each);
                 add_sums(z, sums);
             }
         }
@@ -330,30 +392,22 @@ DEVICE void encode_rows(float* shared, const Encode& launch, const EncodeTile& t
                    t.latents_each);
 }
 
-// Update the maximum of each window, and its frame, by the rows that lie in the window. The first maximum wins, and a
-// NaN is kept. Every (window, latent) has the same thread in each call.
-DEVICE void pool_rows(float* shared, const Encode& launch, const EncodeTile& t, const EncodePlace& place,
-                      int first_row) {
+// Update the maximum of each window, and its frame, by the rows that lie in the window. Every (window, latent) has the
+// same thread in each call.
+DEVICE void pool_windows(float* shared, const Encode& launch, const EncodeTile& t, const EncodePlace& place,
+                         int first_row) {
     const EncodeLayout at = encode_layout(t);
     int* positions = reinterpret_cast<int*>(shared + at.where);
     for (int u = thread_index(); u < (place.last_window - place.first_window) * t.latents_each; u += THREADS) {
         const int window = place.first_window + u / t.latents_each, begin = window * t.pool;
         const bool first = begin >= first_row;
-        float best = first ? (launch.negative_slope > 0.0f ? number_of(0xFF800000u) : 0.0f) : shared[at.best + u];
-        int where = first ? begin : positions[u];
+        Maximum best = {shared[at.best + u], positions[u]};
+        if (first) best = {launch.negative_slope > 0.0f ? number_of(0xFF800000u) : 0.0f, begin};
         const int low = max(begin, first_row), high = min(min(begin + t.pool, first_row + t.rows), launch.frames);
-        const float* column = shared + at.z + (low - first_row) * at.latent + u % t.latents_each;
-        UNROLL_BY(4)
-        for (int n = low; n < high; ++n, column += at.latent) {
-            float z = column[0];
-            for (int slice = 1; slice < t.slices; ++slice) z += column[slice * t.rows * at.latent];
-            if (!(z <= best) && best == best) {
-                best = z;
-                where = n;
-            }
-        }
-        shared[at.best + u] = best;
-        positions[u] = where;
+        pool_rows(best, shared + at.z + (low - first_row) * at.latent + u % t.latents_each, at.latent, t.slices,
+                  t.rows * at.latent, low, high - low);
+        shared[at.best + u] = best.value;
+        positions[u] = best.frame;
     }
 }
 
@@ -386,7 +440,7 @@ KERNEL(THREADS, 1) encode(Encode launch) {
     for (int first_row = place.first_window * t.pool; first_row < end; first_row += t.rows) {
         encode_rows(shared, launch, t, place, first_row);
         block_barrier();  // the activations are complete
-        pool_rows(shared, launch, t, place, first_row);
+        pool_windows(shared, launch, t, place, first_row);
     }
     store_pooled(shared, launch, t, place);  // each number by the thread that wrote it
 }
@@ -412,3 +466,5 @@ KERNEL(THREADS, 1) encode_gradient_w(Reduce launch) {
 }
 
 KERNEL(THREADS, 1) encode_add_up(AddUp launch) { add_up(shared_memory(), launch); }
+
+#endif  // COMPOSED

@@ -31,24 +31,6 @@ struct LossSum {
     int parts;
 };
 
-// Return the sum over the block's threads, added in a fixed order, to every thread.
-DEVICE double block_sum(float* shared, double mine) {
-    double* scratch = reinterpret_cast<double*>(shared);
-    constexpr int WIDTH = THREADS < 32 ? THREADS : 32;
-    block_barrier();  // the previous sum has been read
-    scratch[thread_index()] = mine;
-    block_barrier();
-    double sum = 0.0;
-    if (thread_index() < WIDTH) {
-        for (int t = thread_index(); t < THREADS; t += WIDTH) sum += scratch[t];
-        scratch[thread_index()] = sum;  // no other thread reads this one
-    }
-    block_barrier();
-    sum = 0.0;
-    for (int t = 0; t < WIDTH; ++t) sum += scratch[t];
-    return sum;
-}
-
 // Return `share`, or NaN if it is outside [0, 1]: raising would synchronize the stream.
 DEVICE float in_unit(float share) { return share >= 0.0f && share <= 1.0f ? share : number_of(0x7FC00000u); }
 
@@ -69,7 +51,7 @@ DEVICE double squared_error(const Loss& launch, long long first, long long last)
 DEVICE double penalty(float* shared, const Loss& launch, long long first, long long last) {
     double share = 0.0;
     for (int k = thread_index(); k < launch.latents; k += THREADS) share += in_unit(launch.foreground[k]);
-    share = block_sum(shared, share) / launch.latents;
+    share = block_sum(shared, share, true) / launch.latents;
     // With no foreground latent every weight is 0; a NaN stays.
     const float scale = (float)(launch.penalty / (share == 0.0 ? 1.0 : share));
     double sum = 0.0;
@@ -90,7 +72,7 @@ KERNEL(THREADS, 1) partitioned_loss(Loss launch) {
     const long long first = part * launch.numbers_each, numbers = errors ? launch.numbers : launch.pooled;
     const long long last = min(first + launch.numbers_each, numbers);
     double sum = errors ? squared_error(launch, first, last) : penalty(shared, launch, first, last);
-    sum = block_sum(shared, sum);
+    sum = block_sum(shared, sum, false);
     if (thread_index() == 0) launch.partials[block_index()] = sum * launch.per_item;
 }
 
@@ -98,6 +80,6 @@ KERNEL(THREADS, 1) partitioned_loss(Loss launch) {
 KERNEL(THREADS, 1) partitioned_loss_sum(LossSum launch) {
     double sum = 0.0;
     for (int part = thread_index(); part < launch.parts; part += THREADS) sum += launch.partials[part];
-    sum = block_sum(shared_memory(), sum);
+    sum = block_sum(shared_memory(), sum, false);
     if (thread_index() == 0) *launch.loss = (float)sum;
 }

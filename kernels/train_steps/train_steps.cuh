@@ -4,10 +4,9 @@
 // blocks processes LANES tiles at a time; each of the SPLIT blocks of a tile has K / SPLIT latents. In a step a block
 //   1. draws its tile's crops by Philox and writes to shared memory the normalised frames (xn) and the error of a
 //      reconstruction that is still zero (e = -x);
-//   2. encodes all windows of the tile: a matrix product of overlapping runs of xn with the filters, in registers
-//   (FFMA:
-//      a thread slides FRAMES frames x 4 latents along time, so that a tap costs one load of a frame) or on the tensor
-//      cores (a warp takes 16 * FRAMES frames), in SLICES separate sums over parts of the bins, for parallelism;
+//   2. encodes all windows of the tile by the functions of encode.cuh: a matrix product of overlapping runs of xn with
+//      the filters, in registers or on the tensor cores (a warp takes 16 * FRAMES frames), in SLICES separate sums over
+//      parts of the bins, for parallelism;
 //   3. pools: value and position of the first maximum of each window, for each latent;
 //   4. sorts the positions, so that the latents that reach a frame are one range of a list;
 //   5. decodes: e += r at its own frames and the M-1 around them, summed over the blocks of a tile; loss of own frames;
@@ -16,6 +15,8 @@
 //      then w_enc.
 // 5 and 6 are sparse: a latent reaches M frames in each window. Gradients after the loss are those of e; the update
 // applies the factor 2 / B once.
+// The kernels of single ops have other loops for the gradients: a thread of theirs loads a number of e or xn for two
+// multiply-adds, from the first-level cache, and a thread of this kernel 16 bytes of shared memory for eight.
 // Then the partial gradients are added: within a cluster through distributed shared memory, between clusters through
 // L2.
 //   grid barrier 1: all partial gradients are written before any is read;
@@ -44,11 +45,18 @@
 #include "../_cuda/common.cuh"
 #include "../_cuda/philox.cuh"
 
+// The functions for a tile, for this block's latents and with the loop over taps unrolled.
+#define COMPOSED
+#define LATENTS KB
+#define SIXTEENS FRAMES
+#define TAP_PARTS ceil_div(M, FRAMES)
+constexpr int KB = round_up(ceil_div(K, SPLIT), PRECISION == FFMA ? 4 : 8), K4 = KB / 4;
+#include "../decode/decode.cuh"
+#include "../encode/encode.cuh"
+
 constexpr int CLUSTER = SPLIT * LANES;
-constexpr int VECTOR = PRECISION == FFMA ? 4 : 8;
 constexpr int HP = round_up(H, VECTOR), H4 = HP / 4;
 constexpr int HS = HP + 4;  // rows of frames start in different banks
-constexpr int KB = round_up(ceil_div(K, SPLIT), VECTOR), K4 = KB / 4;
 constexpr int KS = PRECISION == FFMA || KB % 16 == 8 ? KB : KB + 8;  // rows of a fragment start in different banks
 constexpr int ZS = KS;  // also for z
 constexpr int BEFORE = M / 2;  // frames of a run before its position
@@ -77,7 +85,7 @@ constexpr int KEYS = GRADS + OWN * KB;
 constexpr int LIST = KEYS + MINE;
 constexpr int FIRST = LIST + 2 * MINE;
 constexpr int SCRATCH = FIRST + round_up(WINDOWS * (P + 1), 4);
-constexpr int CORRECTION = SCRATCH + 2 * THREADS;  // past what add_up uses
+constexpr int CORRECTION = SCRATCH + 2 * THREADS;  // past what block_sum uses
 constexpr int RUN = SCRATCH + 4 * THREADS;
 enum Optimizer { ADADELTA, ADAM, SGD, NESTEROV };
 
@@ -129,15 +137,7 @@ DEVICE Tile tile_at(const Place& place, int number) {
     return {number / place.tiles_each, number % place.tiles_each * OWN};
 }
 
-DEVICE float4 load_bins(const float* row, int h) {
-    if (H % 4 == 0) return at4(row + h);
-    float4 bins = zero4();
-    if (h < H) bins.x = row[h];
-    if (h + 1 < H) bins.y = row[h + 1];
-    if (h + 2 < H) bins.z = row[h + 2];
-    if (h + 3 < H) bins.w = row[h + 3];
-    return bins;
-}
+DEVICE float4 load_bins(const float* row, int h) { return load_bins(row, h, H, H % 4 == 0); }
 
 // Write the sum of the tile's crops to xn and, negated and without those of corruption, to the error.
 DEVICE void draw(float* shared, const Launch& launch, const Place& place, int number, unsigned int step) {
@@ -188,8 +188,7 @@ DEVICE void draw(float* shared, const Launch& launch, const Place& place, int nu
             float4 xn = zero4();
             if (frame >= 0 && frame < launch.frames && h < H) {
                 const float4 mean = load_bins(run.mean, h), inverse = load_bins(run.inverse_std, h);
-                xn = make_float4((x[n].x - mean.x) * inverse.x, (x[n].y - mean.y) * inverse.y,
-                                 (x[n].z - mean.z) * inverse.z, (x[n].w - mean.w) * inverse.w);
+                xn = normalised(x[n], mean, inverse);
             }
             at4(shared + XN + row * HS + h) = xn;
             const int error_row = row - HALO * P;
@@ -203,17 +202,7 @@ DEVICE void draw(float* shared, const Launch& launch, const Place& place, int nu
 // complete on return, w_dec after copies_done<0>().
 DEVICE void load_weights(float* shared, const Place& place) {
     const int k0 = place.part * KB;
-    for (int u = thread_index(); u < HP * K4; u += THREADS) {
-        const int k = 4 * (u % K4), h = u / K4;
-        float* to = shared + W_ENC + h * KS + k;
-        const float* from = place.run->weights[0] + ((M - 1) * H + h) * K + k0 + k;
-        for (int i = 0; i < M; ++i, to += HP * KS, from -= H * K)
-            if (K % 4 == 0 && h < H && k0 + k < K)
-                copy16(to, from);
-            else
-                for (int j = 0; j < 4; ++j) to[j] = h < H && k0 + k + j < K ? load_shared_by_all(from + j) : 0.0f;
-    }
-    copies_end();
+    load_filters(shared + W_ENC, HP * KS, KS, place.run->weights[0], H, K, K % 4 == 0, {M - 1, 0, k0, M, HP, KB});
     for (int u = thread_index(); u < KB * H4; u += THREADS) {
         const int h = 4 * (u % H4), k = u / H4;
         float* to = shared + W_DEC + k * HP + h;
@@ -228,114 +217,18 @@ DEVICE void load_weights(float* shared, const Place& place) {
     copies_done<1>();
 }
 
-#if PRECISION == FFMA
-
-// Compute z before the rectifier, for all windows of the tile. Lanes 2i and 2i + 1 have consecutive groups of frames,
-// and the next two lanes the next 4 latents, so the 16-byte loads of a half-warp fall on one or two lines of banks.
+// Compute z, before the rectifier, for all windows of the tile.
 DEVICE void encode(float* shared) {
-    constexpr int GROUPS = FP / FRAMES;
-    for (int q = thread_index(); q < GROUPS * K4 * SLICES; q += THREADS) {
-        const int slice = q / (GROUPS * K4), rest = q % (GROUPS * K4);
-        const int group = 2 * (rest / 2 / K4) + rest % 2, k = 4 * (rest / 2 % K4);
-        float4 z[FRAMES];
-        UNROLL
-        for (int f = 0; f < FRAMES; ++f) z[f] = zero4();
-        const int h_last = (slice + 1) * H4 / SLICES;
-        UNROLL_BY(1)
-        for (int h4 = slice * H4 / SLICES; h4 < h_last; ++h4) {
-            const float* rows = shared + XN + group * FRAMES * HS + 4 * h4;
-            const float* filters = shared + W_ENC + 4 * h4 * KS + k;
-            float4 ring[FRAMES];
-            UNROLL
-            for (int f = 0; f < FRAMES - 1; ++f) ring[f] = at4(rows + f * HS);
-            UNROLL
-            for (int i = 0; i < M; ++i) {
-                ring[(i + FRAMES - 1) % FRAMES] = at4(rows + (i + FRAMES - 1) * HS);
-                const float* w = filters + i * HP * KS;
-                const float4 w0 = at4(w), w1 = at4(w + KS), w2 = at4(w + 2 * KS), w3 = at4(w + 3 * KS);
-                UNROLL
-                for (int f = 0; f < FRAMES; ++f) {
-                    const float4 x = ring[(i + f) % FRAMES];
-                    add_scaled(z[f], x.x, w0);
-                    add_scaled(z[f], x.y, w1);
-                    add_scaled(z[f], x.z, w2);
-                    add_scaled(z[f], x.w, w3);
-                }
-            }
-        }
-        UNROLL
-        for (int f = 0; f < FRAMES; ++f) at4(shared + Z + (slice * FP + group * FRAMES + f) * ZS + k) = z[f];
+    constexpr int TASKS = encode_tasks(FP, KB) * SLICES, AT_ONCE = THREADS / TASK_THREADS;
+    for (int q = thread_index() / TASK_THREADS; q < TASKS; q += AT_ONCE) {
+        const EncodeTask task = encode_task(q, FP, KB);
+        const int begin = task.slice * (HP / VECTOR) / SLICES, end = (task.slice + 1) * (HP / VECTOR) / SLICES;
+        EncodeSums z;
+        clear(z);
+        convolve(z, shared + XN + task.row * HS, HS, shared + W_ENC + task.latent, HP * KS, KS, M, begin, end, KB);
+        store_sums(shared + Z + (task.slice * FP + task.row) * ZS + task.latent, ZS, z, KB);
     }
 }
-
-#else
-
-// Compute z on the tensor cores: a warp multiplies 16 * FRAMES frames with all latents of the block, 8 bins of a tap at
-// a time. With TF32X3 the products high * low are added too; only low * low, 2^-22 of the result, is omitted.
-DEVICE void encode(float* shared) {
-    constexpr int ACROSS = KB / 8, H8 = HP / 8, BLOCKS = FP / (16 * FRAMES), WARPS = THREADS / 32;
-    const int group = thread_index() % 32 / 4, member = thread_index() % 4;
-    for (int q = thread_index() / 32; q < BLOCKS * SLICES; q += WARPS) {
-        const int slice = q / BLOCKS, frame0 = q % BLOCKS * 16 * FRAMES;
-        float z[FRAMES][ACROSS][4];
-        UNROLL
-        for (int f = 0; f < FRAMES; ++f) {
-            UNROLL
-            for (int n = 0; n < ACROSS; ++n) z[f][n][0] = z[f][n][1] = z[f][n][2] = z[f][n][3] = 0.0f;
-        }
-        const int last = H8 * (slice + 1) / SLICES;
-        UNROLL_BY(1)
-        for (int h8 = H8 * slice / SLICES; h8 < last; ++h8) {
-            const float* filters = shared + W_ENC + (8 * h8 + member) * KS + group;
-            const float* rows = shared + XN + (frame0 + group) * HS + 8 * h8 + member;
-            UNROLL_BY(3)
-            for (int i = 0; i < M; ++i, filters += HP * KS, rows += HS) {
-                uint32_t high[ACROSS][2], low[ACROSS][2];
-                UNROLL
-                for (int n = 0; n < ACROSS; ++n) {
-                    UNROLL
-                    for (int j = 0; j < 2; ++j) {
-                        const Halves w = halves(filters[4 * j * KS + 8 * n], PRECISION);
-                        high[n][j] = w.high;
-                        low[n][j] = w.low;
-                    }
-                }
-                UNROLL
-                for (int f = 0; f < FRAMES; ++f) {
-                    uint32_t x_high[4], x_low[4];
-                    UNROLL
-                    for (int j = 0; j < 4; ++j) {
-                        const Halves x = halves(rows[(16 * f + 8 * (j % 2)) * HS + 4 * (j / 2)], PRECISION);
-                        x_high[j] = x.high;
-                        x_low[j] = x.low;
-                    }
-                    if (PRECISION == TF32X3) {
-                        UNROLL
-                        for (int n = 0; n < ACROSS; ++n) mma(z[f][n], x_low, high[n]);
-                        UNROLL
-                        for (int n = 0; n < ACROSS; ++n) mma(z[f][n], x_high, low[n]);
-                    }
-                    UNROLL
-                    for (int n = 0; n < ACROSS; ++n) mma(z[f][n], x_high, high[n]);
-                }
-            }
-        }
-        UNROLL
-        for (int f = 0; f < FRAMES; ++f) {
-            UNROLL
-            for (int n = 0; n < ACROSS; ++n) {
-                UNROLL
-                for (int j = 0; j < 2; ++j) {
-                    const int row = slice * FP + frame0 + 16 * f + group + 8 * j;
-                    float2* to = reinterpret_cast<float2*>(shared + Z + row * ZS + 8 * n + 2 * member);
-                    *to = make_float2(z[f][n][2 * j], z[f][n][2 * j + 1]);
-                }
-            }
-        }
-    }
-}
-
-#endif
 
 // Sort key of a pooled latent that is not zero (with NEGATIVE_SLOPE: of every latent): its position in the tile, then
 // its number. Other latents come last.
@@ -348,21 +241,11 @@ DEVICE void pool(float* shared, const Launch& launch, const Tile& tile) {
         const int window = u / KB, k = u % KB;
         const int begin = (tile.first_window - HALO + window) * P;
         const int count = begin < 0 ? 0 : min(P, launch.frames - begin);
-        float best = NEGATIVE_SLOPE && count > 0 ? number_of(0xFF800000u) : 0.0f;  // minus infinity
-        int where = window * P;
-        UNROLL_BY(4)
-        for (int j = 0; j < count; ++j) {
-            const float* at = shared + Z + (window * P + j) * ZS + k;
-            float z = at[0];
-            UNROLL
-            for (int slice = 1; slice < SLICES; ++slice) z += at[slice * FP * ZS];
-            if (!(z <= best) && best == best) {
-                best = z;
-                where = window * P + j;
-            }
-        }
-        shared[VALUES + u] = NEGATIVE_SLOPE && best < 0.0f ? launch.negative_slope * best : best;
-        keys[u] = (NEGATIVE_SLOPE ? count <= 0 : best == 0.0f) ? NO_KEY : where * KB + k;
+        Maximum best = {NEGATIVE_SLOPE && count > 0 ? number_of(0xFF800000u) : 0.0f, window * P};  // minus infinity
+        pool_rows(best, shared + Z + window * P * ZS + k, ZS, SLICES, FP * ZS, window * P, count);
+        const float value = best.value;
+        shared[VALUES + u] = NEGATIVE_SLOPE && value < 0.0f ? launch.negative_slope * value : value;
+        keys[u] = (NEGATIVE_SLOPE ? count <= 0 : value == 0.0f) ? NO_KEY : best.frame * KB + k;
     }
 }
 
@@ -427,12 +310,7 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
                 for (int window = begin / P; window <= last / P; ++window) {
                     const int* bounds = first + window * (P + 1);
                     const int end = bounds[min(last + 1 - window * P, P)];
-                    UNROLL_BY(4)
-                    for (int n = bounds[max(begin - window * P, 0)]; n < end; ++n) {
-                        const float value = shared[LIST + 2 * n];
-                        const int offset = reinterpret_cast<const int*>(shared)[LIST + 2 * n + 1];
-                        add_scaled(r, value, at4(static_cast<const float*>(filters) + offset));
-                    }
+                    add_entries(r, shared + LIST, bounds[max(begin - window * P, 0)], end, filters);
                 }
             }
             if (SPLIT == 1)
@@ -661,24 +539,6 @@ DEVICE void update(const Rule& rule, Weight& at, float gradient) {
     }
 }
 
-// Sum over the block's threads in a fixed order; thread 0 gets the result.
-DEVICE double add_up(float* shared, double mine) {
-    double* scratch = reinterpret_cast<double*>(shared + SCRATCH);
-    constexpr int WIDTH = THREADS < 32 ? THREADS : 32;
-    block_barrier();  // the previous sum has been read
-    scratch[thread_index()] = mine;
-    block_barrier();
-    double sum = 0.0;
-    if (thread_index() < WIDTH)
-        for (int t = thread_index(); t < THREADS; t += WIDTH) sum += scratch[t];
-    if (thread_index() < WIDTH) scratch[thread_index()] = sum;  // no other thread reads this one
-    block_barrier();
-    sum = 0.0;
-    if (thread_index() == 0)
-        for (int t = 0; t < WIDTH; ++t) sum += scratch[t];
-    return sum;
-}
-
 // Update this block's slice of the weights: add the partial gradients of all clusters in order, take the optimizer's
 // step.
 DEVICE void update_slice(float* shared, const Launch& launch, const Place& place, const Rule& rule) {
@@ -745,7 +605,7 @@ DEVICE void store_loss(float* shared, const Launch& launch, const Place& place, 
     const double* parts = loss_parts(launch, step) + block_index();
     double sum = 0.0;
     for (int b = thread_index(); b < place.blocks; b += THREADS) sum += load_shared_by_all(parts + b);
-    sum = add_up(shared, sum);
+    sum = block_sum(shared + SCRATCH, sum, false);
     const int run = POPULATION ? block_index() / CLUSTER : 0;
     if (thread_index() == 0) launch.losses[(size_t)run * launch.steps + step] = sum / launch.batch;
 }
@@ -846,7 +706,7 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
         }
         // While the barrier completes; the loss is read one barrier later.
         correct(shared, launch, *place.run, place.run->step + step);
-        loss = add_up(shared, loss);
+        loss = block_sum(shared + SCRATCH, loss, false);
         const Rule rule = rule_at(shared, launch, *place.run);
         if (thread_index() == 0) loss_parts(launch, step)[block_index()] = loss;
         if (POPULATION) {

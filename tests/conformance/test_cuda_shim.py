@@ -167,16 +167,19 @@ def test_rows_name_every_weight_once(make):
 # By pass: a part of a file below `kernels`, and what a wrong kernel has instead.
 MUTANTS = {
     "encode": {
-        "the last of equals wins": ("!(z <= best)", "!(z < best)"),
-        "a NaN is dropped": ("!(z <= best) && best == best", "z > best"),
+        "the last of equals wins": ("!(sum <= best.value)", "!(sum < best.value)"),
+        "a NaN is dropped": ("!(sum <= best.value) && best.value == best.value", "sum > best.value"),
         "the mean is subtracted outside the recording": (
             "frame < launch.frames) {\n                const float4 mean",
             "frame < 1 << 30) {\n                const float4 mean",
         ),
-        "filters in the order of taps": ("t.taps - 1 - part.first_tap - i", "part.first_tap + i"),
+        "filters in the order of taps": (
+            "to += tap_stride, from -= (long long)bins * latents)",
+            "to += tap_stride, from = w_enc + ((long long)(part.last_tap + 1 - part.taps + i) * bins + h) * latents + k)",
+        ),
         "even filters one frame off": ("first_row - t.taps / 2 +", "first_row - (t.taps - 1) / 2 +"),
         "a leaky window begins at 0": ("? number_of(0xFF800000u)", "? 0.0f"),
-        "one slice of the sums": ("slice < t.slices; ++slice)", "slice < 1; ++slice)"),
+        "one slice of the sums": ("slice < slices; ++slice)", "slice < min(slices, 1); ++slice)"),
     },
     "encode_backward": {
         "the gradient of a window at 0": ("runs.values[at] <= 0.0f", "runs.values[at] < 0.0f"),
@@ -189,7 +192,7 @@ MUTANTS = {
     },
     "decode": {
         "positions are trusted": ("store_same(words + at.wrong, 1)", "store_same(words + at.wrong, 0)"),
-        "the last frame of a run": ("e < words[at.first + q + t.taps]", "e < words[at.first + q + t.taps - 1]"),
+        "the last frame of a run": ("words[at.first + q + t.taps], row)", "words[at.first + q + t.taps - 1], row)"),
         "even filters one frame later": ("place.first_frame + t.taps / 2 -", "place.first_frame + (t.taps - 1) / 2 -"),
     },
     "decode_backward": {
