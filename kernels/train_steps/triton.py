@@ -4,7 +4,7 @@
 # Branches on a constexpr are taken at compile time, and tuples grow by `+`, which a type checker does not follow.
 """train_steps on a GPU, in Triton, for large batches: a fixed set of programs processes the items of a step.
 
-A step is five launches, and its number is a word in the GPU's memory, so that one captured CUDA graph is replayed for
+A step is five launches, and its number is a word in the GPU's memory, so that captured CUDA graphs are replayed for
 any number of steps:
 
     draw      the first row of every crop, by Philox
@@ -43,7 +43,7 @@ on shapes and on the number of multiprocessors. Several runs are processed one a
 import threading
 from collections import OrderedDict
 from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 import torch
@@ -657,6 +657,7 @@ def tile_of(bins: int, latents: int, taps: int, dot: str) -> dict[str, int | str
 PER_PROCESSOR = 1  # programs of `learn` on a multiprocessor: one fills its registers
 SETTINGS = ("mean", "std", "foreground")  # tensors of a run that no step changes
 HISTORY = 4096  # steps between two transfers of losses
+GRAPH_STEPS = 32  # of a CUDA graph, so that the host launches rarely and the GPU does not wait for it between steps
 USES = 4  # plans that a source of recordings keeps
 
 
@@ -680,7 +681,7 @@ def dot_of(source: Tensor) -> str:
 class Plan:
     """The memory of a run's steps: buffers, and copies of the run's weights, state and settings.
 
-    So runs of one kind share a plan, and so does its CUDA graph for each source of recordings, which is not copied. A
+    So runs of one kind share a plan, and so do its CUDA graphs for each source of recordings, which is not copied. A
     plan has no reference to a tensor of a run.
     """
 
@@ -817,38 +818,43 @@ class Plan:
             **FINISH,
         )
 
-    def take(self, source: Tensor, graph: torch.cuda.CUDAGraph | None, steps: int) -> torch.cuda.CUDAGraph | None:
-        """Run `steps` steps; return the CUDA graph of a step, which is captured if there is none yet.
+    def take(self, source: Tensor, graphs: dict[int, torch.cuda.CUDAGraph], steps: int) -> None:
+        """Run `steps` steps, by replaying CUDA graphs of some steps each, which are captured and added if missing.
 
-        Before the capture a step is launched kernel by kernel, which compiles them.
+        The first step of all is launched kernel by kernel, which compiles them.
         """
         device = self.run.w_enc.device
         if not has_graphs(device):
             for _ in range(steps):
                 self.step(source)
-            return None
+            return
         with torch.cuda.device(device):
-            if graph is None:
+            if not graphs and steps:
                 self.step(source)
                 steps -= 1
-            if steps and graph is None:
-                graph = torch.cuda.CUDAGraph()
-                # The default stream of captures belongs to the device of the first capture in the process.
-                stream = torch.cuda.Stream(device)
-                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                    self.step(source)
+            for size in (GRAPH_STEPS, 1):
+                replays, steps = divmod(steps, size)
+                if replays and size not in graphs:
+                    graphs[size] = self._captured(source, size)
+                for _ in range(replays):
+                    graphs[size].replay()
+
+    def _captured(self, source: Tensor, steps: int) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        # The default stream of captures belongs to the device of the first capture in the process.
+        stream = torch.cuda.Stream(self.run.w_enc.device)
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             for _ in range(steps):
-                assert graph is not None
-                graph.replay()
+                self.step(source)
         return graph
 
 
 @dataclass
 class Use:
-    """A plan for one source of recordings, whose address the graph has."""
+    """A plan for one source of recordings, whose address the graphs have, by their number of steps."""
 
     plan: Plan
-    graph: torch.cuda.CUDAGraph | None = None
+    graphs: dict[int, torch.cuda.CUDAGraph] = field(default_factory=dict)
 
 
 # The last USES uses of each source. When the source is deleted so are they, and with the last use of a plan its memory.
@@ -903,7 +909,7 @@ def train_steps(runs: Sequence[TrainingRun], first: int, steps: int) -> Tensor:
             for done in range(0, steps, HISTORY):
                 count = min(HISTORY, steps - done)
                 plan.begin(run, first + done)
-                use.graph = plan.take(source, use.graph, count)
+                plan.take(source, use.graphs, count)
                 run.assign(plan.run)
                 row[done : done + count] = plan.history[:count]
     return losses

@@ -196,7 +196,7 @@ class Graph:
             step()
 
 
-def test_a_plan_captures_one_step_once_and_replays_it(monkeypatch):
+def test_a_plan_captures_steps_once_and_replays_them(monkeypatch):
     graphs, capturing, step = [], [], triton.Plan.step
 
     def make():
@@ -216,6 +216,7 @@ def test_a_plan_captures_one_step_once_and_replays_it(monkeypatch):
         else:
             step(plan, source)
 
+    monkeypatch.setattr(triton, "GRAPH_STEPS", 2)
     monkeypatch.setattr(triton, "has_graphs", lambda device: True)
     monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", make)
@@ -224,12 +225,12 @@ def test_a_plan_captures_one_step_once_and_replays_it(monkeypatch):
     monkeypatch.setattr(triton.Plan, "step", step_or_note)
     problem = Problem(*SMALL, rule="adam")
     run = problem.run()
-    pieces = [triton.train_steps([run], FIRST + first, count) for first, count in ((0, 1), (1, 3), (4, 2))]
-    check(problem, run, torch.cat(pieces, dim=1), 6)
-    assert [graph.replays for graph in graphs] == [2 + 2]
+    pieces = [triton.train_steps([run], FIRST + first, count) for first, count in ((0, 2), (2, 3), (5, 2))]
+    check(problem, run, torch.cat(pieces, dim=1), 7)
+    assert [(len(graph.noted), graph.replays) for graph in graphs] == [(1, 2), (2, 2)]
     other = replace(problem.run(), crops=run.crops)  # another run with these recordings, as in a population
     check(problem, other, triton.train_steps([other], FIRST, STEPS))
-    assert [graph.replays for graph in graphs] == [2 + 2 + STEPS]
+    assert [graph.replays for graph in graphs] == [2 + STEPS % 2, 2 + STEPS // 2]
 
 
 def test_more_steps_than_the_history_holds(monkeypatch):
