@@ -233,7 +233,7 @@ def packed(runs: Sequence[TrainingRun], plan: Plan, blocks: int, first: int, ste
     launch = np.zeros(1, LAUNCH)
     launch["runs"] = address + begin["runs"].ctypes.data - data.ctypes.data
     launch["partials"] = pointer(torch.empty(partials, device=device))
-    launch["loss_partials"] = pointer(torch.empty(3 * blocks, dtype=torch.float64, device=device))
+    launch["loss_partials"] = pointer(torch.empty(2 * blocks, dtype=torch.float64, device=device))
     launch["losses"] = losses.data_ptr()
     launch["counter"] = address
     launch["steps"] = steps

@@ -112,7 +112,7 @@ static_assert(THREADS % 4 == 0 && RUN % 4 == 0 && sizeof(TrainingRun) % 8 == 0, 
 struct Launch {
     TrainingRun* runs;
     float* partials;        // (clusters, SPLIT, 2, KB, M, HP)
-    double* loss_partials;  // (3, blocks), see loss_parts
+    double* loss_partials;  // (2, blocks), see loss_parts
     double* losses;         // (runs, steps)
     unsigned int* counter;  // of the grid barrier
     int steps, batch, frames, signal_groups, noise_groups, corruption_groups, optimizer;
@@ -162,6 +162,13 @@ DEVICE void draw(float* shared, const Launch& launch, const Place& place, int nu
     block_barrier();  // the starts are written, and all reads of the previous tile are done
     const int frame0 = (tile.first_window - HALO) * P - BEFORE;
     constexpr int TOTAL = XROWS * H4, BATCH = 4;  // loads of a thread on their way at once
+    constexpr bool SAME_BINS = THREADS % H4 == 0;  // in all rows of a thread, which loads mean and 1 / std once
+    float4 mean = zero4(), inverse = zero4();
+    auto load_normalisation = [&](int h) {
+        mean = load_bins(run.mean, h);
+        inverse = load_bins(run.inverse_std, h);
+    };
+    if (SAME_BINS && 4 * (thread_index() % H4) < H) load_normalisation(4 * (thread_index() % H4));
     for (int base = thread_index(); base < TOTAL; base += BATCH * THREADS) {
         float4 x[BATCH], target[BATCH];
         auto add_crops = [&](int first, int last) {
@@ -187,7 +194,7 @@ DEVICE void draw(float* shared, const Launch& launch, const Place& place, int nu
             if (u >= TOTAL) continue;
             float4 xn = zero4();
             if (frame >= 0 && frame < launch.frames && h < H) {
-                const float4 mean = load_bins(run.mean, h), inverse = load_bins(run.inverse_std, h);
+                if (!SAME_BINS) load_normalisation(h);
                 xn = normalised(x[n], mean, inverse);
             }
             at4(shared + XN + row * HS + h) = xn;
@@ -331,12 +338,17 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
             float4 r[BATCH];
             UNROLL
             for (int n = 0; n < BATCH; ++n) r[n] = zero4();
-            UNROLL
-            for (int part = 0; part < SPLIT; ++part) {
-                const float* theirs = peer(shared + Z, rank0 + part);
+            auto add_part = [&](const float* theirs) {
                 UNROLL
                 for (int n = 0; n < BATCH; ++n)
                     if (base + n * THREADS < end) add_scaled(r[n], 1.0f, at4(theirs + 4 * (base + n * THREADS)));
+            };
+            if (SPLIT == 2) {  // equal sums in either order; a block reads its own part faster by its own address
+                add_part(peer(shared + Z, rank0 + 1 - place.part));
+                add_part(shared + Z);
+            } else {
+                UNROLL
+                for (int part = 0; part < SPLIT; ++part) add_part(peer(shared + Z, rank0 + part));
             }
             UNROLL
             for (int n = 0; n < BATCH; ++n) {
@@ -593,10 +605,9 @@ DEVICE void add_over_cluster(float* shared, const Place& place, Use use) {
     }
 }
 
-// Memory for the blocks' parts of a step's loss. The first block adds them while others are a step ahead and write the
-// next, so there are three buffers.
+// Memory for the blocks' parts of a step's loss. The first block adds them while others write those of the next step.
 DEVICE double* loss_parts(const Launch& launch, int step) {
-    return launch.loss_partials + (size_t)(step % 3) * block_count();
+    return launch.loss_partials + (size_t)(step % 2) * block_count();
 }
 
 // Compute a step's loss in the run's first block: add all blocks' parts in order.
@@ -704,11 +715,12 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
             }
             grid_arrive(launch.counter);
         }
-        // While the barrier completes; the loss is read one barrier later.
+        // While the barrier completes. A loss is read a step later: its parts are written.
         correct(shared, launch, *place.run, place.run->step + step);
         loss = block_sum(shared + SCRATCH, loss, false);
         const Rule rule = rule_at(shared, launch, *place.run);
         if (thread_index() == 0) loss_parts(launch, step)[block_index()] = loss;
+        if (step > 0) store_loss(shared, launch, place, step - 1);
         if (POPULATION) {
             cluster_wait();  // the run's gradients are complete
             const float scale = 2.0f / launch.batch;
@@ -727,7 +739,6 @@ KERNEL(THREADS, CLUSTER) train_steps(Launch launch) {
             update_slice(shared, launch, place, rule);
             grid_arrive(launch.counter);
         }
-        if (step > 0) store_loss(shared, launch, place, step - 1);
         if (step + 1 < launch.steps && place.lane < place.tiles)
             draw(shared, launch, place, place.lane, place.run->step + step + 1);
         if (POPULATION)

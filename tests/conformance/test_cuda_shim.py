@@ -174,8 +174,8 @@ MUTANTS = {
             "frame < 1 << 30) {\n                const float4 mean",
         ),
         "filters in the order of taps": (
-            "to += tap_stride, from -= (long long)bins * latents)",
-            "to += tap_stride, from = w_enc + ((long long)(part.last_tap + 1 - part.taps + i) * bins + h) * latents + k)",
+            "from -= (long long)bins * latents)",
+            "from = w_enc + ((long long)(part.last_tap + 1 - part.taps + i) * bins + h) * latents + k)",
         ),
         "even filters one frame off": ("first_row - t.taps / 2 +", "first_row - (t.taps - 1) / 2 +"),
         "a leaky window begins at 0": ("? number_of(0xFF800000u)", "? 0.0f"),

@@ -46,7 +46,7 @@ int main(int, char** arguments) {
         run.step = run.barriers = 0;
     }
     std::vector<float> partials((size_t)GRID * 2 * GRADIENT);
-    std::vector<double> loss_partials(3 * GRID), losses(RUNS * STEPS);
+    std::vector<double> loss_partials(2 * GRID), losses(RUNS * STEPS);
     unsigned int counter = 0;
     const Launch launch = {runs.data(), partials.data(), loss_partials.data(), losses.data(), &counter,
                            STEPS,       BATCH,           CROP,                 1,             1,

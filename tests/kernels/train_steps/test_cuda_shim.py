@@ -356,6 +356,7 @@ MUTANTS = {
     "block barrier after the dots": ("one run", {"block_barrier();  // the dots are complete": ""}),
     "grid barrier 1": ("one run", {"grid_wait(launch.counter, ++barriers);  // grid barrier 1": "++barriers;  //"}),
     "grid barrier 2": ("one run", {"grid_wait(launch.counter, ++barriers);  // grid barrier 2": "++barriers;  //"}),
+    "one buffer of the losses' parts": ("one run", {"(size_t)(step % 2)": "(size_t)(step % 1)"}),
     "cluster barrier before r is added": (
         "one run, clusters",
         {"cluster_arrive();\n        cluster_wait();  // the parts of the other latents are complete": ""},
@@ -402,8 +403,8 @@ def changed_kernels(changes: dict[str, str], kernels: Path) -> Path:
 
 def test_a_grid_barrier_that_is_never_complete_ends_the_launch(tmp_path):
     """Otherwise a GPU would hang: here no block arrives at the second barrier."""
-    arrival = "            grid_arrive(launch.counter);\n        }\n        if (step > 0)"
-    kernels = changed_kernels({arrival: "        }\n        if (step > 0)"}, tmp_path / "kernels")
+    arrival = "            grid_arrive(launch.counter);\n        }\n        if (step + 1"
+    kernels = changed_kernels({arrival: "        }\n        if (step + 1"}, tmp_path / "kernels")
     watched = WATCHED["one run"]
     flags = "-DPATIENCE=200", "-O0"
     program = cuda_shim.racing_program(watched.plan, watched.blocks, tmp_path / "hangs", *flags, kernels=kernels)
