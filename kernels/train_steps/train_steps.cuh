@@ -343,13 +343,11 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
                 for (int n = 0; n < BATCH; ++n)
                     if (base + n * THREADS < end) add_scaled(r[n], 1.0f, at4(theirs + 4 * (base + n * THREADS)));
             };
-            if (SPLIT == 2) {  // equal sums in either order; a block reads its own part faster by its own address
-                add_part(peer(shared + Z, rank0 + 1 - place.part));
-                add_part(shared + Z);
-            } else {
-                UNROLL
-                for (int part = 0; part < SPLIT; ++part) add_part(peer(shared + Z, rank0 + part));
-            }
+            // A block's own memory is faster by its own address. Two blocks get equal sums in either order.
+            add_part(shared + Z);
+            UNROLL
+            for (int other = 1; other < SPLIT; ++other)
+                add_part(peer(shared + Z, rank0 + (place.part + other) % SPLIT));
             UNROLL
             for (int n = 0; n < BATCH; ++n) {
                 const int u = base + n * THREADS;
@@ -590,17 +588,17 @@ DEVICE void update_slice(float* shared, const Launch& launch, const Place& place
     }
 }
 
-// Add a share of the block's gradients over the blocks of the cluster that have the same latents, in order. Calls
-// use(j, sums) with the first of four numbers in (2, KB, M, HP).
+// Add a share of the gradients over the blocks of the cluster that have the same latents, in an order that depends on
+// the share. Calls use(j, sums) with the first of four numbers in (2, KB, M, HP).
 template <class Use>
 DEVICE void add_over_cluster(float* shared, const Place& place, Use use) {
     constexpr int TOTAL = 2 * GRADIENT / 4;
     const int mine = cluster_rank() / SPLIT;
     for (int e = TOTAL * mine / LANES + thread_index(); e < TOTAL * (mine + 1) / LANES; e += THREADS) {
-        float4 sum = zero4();
+        float4 sum = at4(static_cast<const float*>(shared) + 4 * e);
         UNROLL
-        for (int lane = 0; lane < LANES; ++lane)
-            add_scaled(sum, 1.0f, at4(peer(shared, lane * SPLIT + place.part) + 4 * e));
+        for (int other = 1; other < LANES; ++other)
+            add_scaled(sum, 1.0f, at4(peer(shared, (mine + other) % LANES * SPLIT + place.part) + 4 * e));
         use(4 * e, sum);
     }
 }
