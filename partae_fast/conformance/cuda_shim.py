@@ -38,9 +38,11 @@ def exports(text: str, suffix: str = "") -> str:
     """Return code that exports the kernels in the text of a file, as their names and `suffix`."""
     code = ""
     for threads, cluster, name in re.findall(r"^KERNEL\((.*), (.*)\) (\w+)\(", text, re.MULTILINE):
-        # The blocks of a kernel without clusters do not wait for one another.
-        launch, sizes = ("launch", threads) if cluster == "1" else ("launch_together", f"{threads}, {cluster}")
-        code += EXPORTS.format(name=name, export=name + suffix, launch=launch, sizes=sizes)
+        # The blocks of a single op do not wait for one another. A composed kernel has no single ops beside it.
+        single = cluster == "1"
+        launch, sizes = ("launch", threads) if single else ("launch_together", f"{threads}, {cluster}")
+        lines = EXPORTS.format(name=name, export=name + suffix, launch=launch, sizes=sizes)
+        code += f"\n#ifndef COMPOSED{lines}#endif\n" if single else lines
     return code
 
 
