@@ -346,8 +346,8 @@ DEVICE double decode(float* shared, const Launch& launch, const Place& place, co
             // A block's own memory is faster by its own address. Two blocks get equal sums in either order.
             add_part(shared + Z);
             UNROLL
-            for (int other = 1; other < SPLIT; ++other)
-                add_part(peer(shared + Z, rank0 + (place.part + other) % SPLIT));
+            for (int other = 1; other < SPLIT; ++other)  // a remainder by 2 takes more registers
+                add_part(peer(shared + Z, rank0 + (SPLIT == 2 ? 1 - place.part : (place.part + other) % SPLIT)));
             UNROLL
             for (int n = 0; n < BATCH; ++n) {
                 const int u = base + n * THREADS;
