@@ -257,6 +257,11 @@ def _hetherly2018(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
         metavar="N",
         help="training frames of sparse NMF, of voices and of noises (default: 390625, or 20000 for small networks)",
     )
+    parser.add_argument(
+        "--small-dae",
+        action="store_true",
+        help="reduce DAE-30 to the size of a small run: it needs 20 times the time of the other networks",
+    )
 
 
 def _hetherly2018_files(parser: argparse.ArgumentParser) -> None:
@@ -274,6 +279,12 @@ def _grais2017(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
         help="largest number of epochs (default: 100, or 20 in a small run)",
     )
     size.add_argument("--batch", type=int_at_least(1), metavar="N", help="segments in a batch (default: 100)")
+    size.add_argument(
+        "--songs",
+        type=int_at_least(1),
+        metavar="N",
+        help="largest number of songs for training, and of songs for tests (default: all, or 8 in a small run)",
+    )
     size.add_argument(
         "--seconds", type=float, metavar="S", help="use this much of each song, from its middle (default: all)"
     )

@@ -124,6 +124,8 @@ def test_without_data_songs_are_those_of_the_corpora(tmp_path, monkeypatch):
         ["train/a", "train/b"],
         ["test/a", "test/b"],
     ]
+    (one,) = load(tmp_path / "grais2017", count=1)
+    assert (len(one.training), len(one.test), one.settings["fnn"].epochs) == (1, 1, 100)
     whole = load(tmp_path / "grais2017")[0].training[0].mixture
     middle = len(whole) // 2
     np.testing.assert_array_equal(songs.training[0].mixture, whole[middle - 11025 : middle + 11025])

@@ -194,6 +194,10 @@ def test_without_data_the_run_is_small_and_in_the_corpora(folder, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         experiment.run(tmp_path / "out", progress=False)
     assert used == [(models.SMALL, experiment.SMALL_STEPS, True, 0.5)]
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(tmp_path / "full", folder, small_dae=True, progress=False)
+    full, *others = used[1]
+    assert others == [20000, False, 1.0] and (full.filters, full.patch, full.hidden) == (16, 64, 250)
 
 
 def test_noises_of_one_kind_leave_stationarity_undecided():

@@ -57,18 +57,19 @@ def load(
     epochs: int | None = None,
     batch: int | None = None,
     seconds: float | None = None,
+    count: int | None = None,
     seed: int = 0,
     small: bool = False,
 ) -> list[Dataset]:
     """Return the datasets of a folder, the one for the claims first; see `run` for the layout and the arguments.
 
-    `small` is for a small run on recorded songs.
+    `count` is the argument `songs` of `run`, and `small` is for a small run on recorded songs.
 
     Raises UserError if the songs are unsuitable for training.
     """
     folder = None if data is None else Path(data)
     if folder is not None and not (folder / SPEAKERS).is_dir():
-        return [_recorded(folder, epochs, batch, seconds, small)]
+        return [_recorded(folder, epochs, batch, seconds, count, small)]
     synthetic = _synthetic(seed, epochs, batch, seconds)
     return [synthetic] if folder is None else [synthetic, _speakers(folder / SPEAKERS, epochs, batch)]
 
@@ -105,7 +106,9 @@ def _synthetic(seed: int, epochs: int | None, batch: int | None, seconds: float 
     )
 
 
-def _recorded(folder: Path, epochs: int | None, batch: int | None, seconds: float | None, small: bool) -> Dataset:
+def _recorded(
+    folder: Path, epochs: int | None, batch: int | None, seconds: float | None, count: int | None, small: bool
+) -> Dataset:
     subfolders = [folder / TRAINING, folder / TESTING]
     if all(path.is_dir() for path in subfolders):
         training_songs, test_songs = (songs([path]) for path in subfolders)
@@ -118,9 +121,11 @@ def _recorded(folder: Path, epochs: int | None, batch: int | None, seconds: floa
     if training_songs[0].stems.keys() != test_songs[0].stems.keys():
         raise UserError(f"{folder}: songs in {TRAINING}/ and {TESTING}/ have different stems; give the same in both")
     if small:
-        seconds, epochs = seconds or RECORDED_SECONDS, epochs or SMALL_EPOCHS
-        training_songs, test_songs = training_songs[:RECORDED_SONGS], test_songs[:RECORDED_SONGS]
-    training, test = ([_read(song, folder, seconds) for song in part] for part in (training_songs, test_songs))
+        seconds, epochs, count = seconds or RECORDED_SECONDS, epochs or SMALL_EPOCHS, count or RECORDED_SONGS
+    training, test = (
+        [_read(song, folder, seconds) for song in _spread(part, count or len(part))]
+        for part in (training_songs, test_songs)
+    )
     epoch_steps = SMALL_EPOCH_STEPS if small else _epoch_steps(training, batch)
     settings = _settings(Settings.rate, epochs or Settings.epochs, batch, epoch_steps)
     limit = f", the middle {seconds:g} s of each" if seconds else ""
@@ -151,6 +156,11 @@ def _speakers(folder: Path, epochs: int | None, batch: int | None) -> Dataset:
         f"Two speakers, one recording at {rate} Hz: {cut / rate:.1f} s for training, the other "
         f"{(len(mixture) - cut) / rate:.1f} s for tests. The claims do not depend on it.",
     )
+
+
+def _spread(items: list[Song], count: int) -> list[Song]:
+    """Return at most `count` of the songs, spread evenly."""
+    return items if len(items) <= count else [items[i * len(items) // count] for i in range(count)]
 
 
 def _read(song: Song, folder: Path, seconds: float | None) -> Piece:

@@ -33,6 +33,7 @@ def run(
     epochs: int | None = None,
     batch: int | None = None,
     seconds: float | None = None,
+    songs: int | None = None,
     seeds: int = 1,
     seed: int = 0,
     backend: str = "auto",
@@ -54,6 +55,7 @@ def run(
             same number of steps.
         batch: segments per step; None for the paper's 100.
         seconds: of each song, at most, from its middle; None for all, or 20 in a small run.
+        songs: for training and as many for tests, at most, spread evenly; None for all, or 8 in a small run.
         seeds: networks of each kind, with different seeds.
         seed: the first, of weights and batches; also that of synthetic songs.
         backend, device, progress: as for `Trainer`.
@@ -68,7 +70,7 @@ def run(
     """
     started, out = time.monotonic(), Path(out)
     in_corpora = None if data is not None else recordings_of("grais2017")
-    datasets = load(in_corpora or data, epochs, batch, seconds, seed, in_corpora is not None)
+    datasets = load(in_corpora or data, epochs, batch, seconds, songs, seed, in_corpora is not None)
     try:
         out.mkdir(exist_ok=True)
     except OSError as error:
@@ -105,7 +107,7 @@ def run(
         if each == seed:
             silent += new_silent
         rows += [row for row in new_rows if each == seed or row["method"] != MIXTURE]
-    settings = {"epochs": epochs, "batch": batch, "seconds": seconds, "seeds": seeds, "seed": seed}
+    settings = {"epochs": epochs, "batch": batch, "seconds": seconds, "songs": songs, "seeds": seeds, "seed": seed}
     return _write(out, datasets[0], conditions, rows, silent, parameters, checkpoints, settings, started)
 
 
