@@ -8,6 +8,7 @@ import struct
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,15 +116,18 @@ def render(content: bytes, font: Path, song: Path) -> bool:
     stems = stems_of(notes)
     if any(len(own) < _LEAST_NOTES for own in stems.values()):
         return False
-    parts = []
-    with tempfile.TemporaryDirectory() as folder:
-        midi, audio = Path(folder) / "stem.mid", Path(folder) / "stem.wav"
-        for own in stems.values():
-            kept = {note.velocity_at for note in own}
+
+    def rendered(own: Sequence[Note]) -> np.ndarray:
+        kept = {note.velocity_at for note in own}
+        with tempfile.TemporaryDirectory() as folder:
+            midi, audio = Path(folder) / "stem.mid", Path(folder) / "stem.wav"
             midi.write_bytes(muted(content, [note for note in notes if note.velocity_at not in kept]))
             options = ["-ni", "-q", "-g", str(_GAIN), "-r", str(RATE), "-O", "float", "-T", "wav", "-F", str(audio)]
             run_program(["fluidsynth", *options, str(font / _FONT_FILE), str(midi)])
-            parts.append(files.read(audio)[0].mean(axis=1))
+            return files.read(audio)[0].mean(axis=1)
+
+    with ThreadPoolExecutor(len(stems)) as pool:
+        parts = list(pool.map(rendered, stems.values()))
     length = max(map(len, parts))  # rendering stops when the last note of a stem has died away
     tracks = np.stack([np.pad(part, (0, length - len(part))) for part in parts])
     peaks = np.abs(tracks).max(axis=1)

@@ -221,6 +221,40 @@ def test_stems_share_out_the_notes():
     assert sorted(note.pitch for note in midi.notes_of(silent)) == [60, 64, 72, 74]
 
 
+FLUIDSYNTH = """
+import sys, wave
+name, song = sys.argv[sys.argv.index("-F") + 1], open(sys.argv[-1], "rb").read()
+# A tone whose level and length depend on the notes that are not muted: (channel, pitch, velocity) is (0x99, 36, 100) ...
+loud = sum(song.count(bytes([pitch, 100])) for pitch in (36, 40, 72, 60))
+samples = [int(12000 * (-1) ** (n // 20)) for n in range(4000 + 10 * song.count(bytes([36, 100])))]
+with wave.open(name, "wb") as file:
+    file.setnchannels(1); file.setsampwidth(2); file.setframerate(44100)
+    file.writeframes(b"".join((n if loud else 0).to_bytes(2, "little", signed=True) for n in samples))
+"""
+
+
+def test_stems_are_rendered_at_equal_lengths_and_below_full_scale(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "fluidsynth"
+    program.write_text(f"#!{sys.executable}\n{FLUIDSYNTH}")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    parts = []
+    for channel, program_number, pitch in ((9, 0, 36), (1, 33, 40), (2, 73, 72), (3, 0, 60)):
+        events = [(0, [0xC0 | channel, program_number])]
+        for _ in range(25):
+            # The third instrument plays single notes; the fourth plays chords.
+            events += [(0, [0x90 | channel, pitch, 100])] + [(0, [pitch + 4, 100])] * (channel == 3)
+            events += [(100, [pitch, 0])] + [(0, [pitch + 4, 0])] * (channel == 3)
+        parts.append(track(*events))
+    content = b"MThd" + struct.pack(">IHHH", 6, 1, len(parts), 480) + b"".join(parts)
+    assert midi.render(content, tmp_path, tmp_path / "song")
+    stems = {stem: soundfile.read(tmp_path / "song" / f"{stem}.flac") for stem in midi.STEMS}
+    assert {(len(samples), rate) for samples, rate in stems.values()} == {(4250, 44100)}
+    assert np.abs(sum(samples for samples, _ in stems.values())).max() == pytest.approx(0.9, abs=0.001)
+    assert np.abs(stems["bass"][0][4000:]).max() == 0 < np.abs(stems["drums"][0][4000:]).max()
+
+
 def test_a_song_without_bass_is_left_out(tmp_path):
     assert not midi.render(song(), tmp_path, tmp_path / "song") and not (tmp_path / "song").exists()
 
