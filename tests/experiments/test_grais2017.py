@@ -117,7 +117,7 @@ def test_without_data_songs_are_those_of_the_corpora(tmp_path, monkeypatch):
 
     monkeypatch.setattr(experiment, "fit_excerpts", stop)
     with pytest.raises(KeyboardInterrupt):
-        experiment.run(tmp_path / "out")
+        experiment.run(tmp_path / "new" / "out")
     assert used == [(data.SMALL_EPOCHS, data.SMALL_EPOCH_STEPS, 100)]
     (songs,) = load(tmp_path / "grais2017", seconds=0.5, small=True)
     assert [[p.name for p in part] for part in (songs.training, songs.test)] == [

@@ -96,6 +96,23 @@ def test_training_and_test_recordings_are_disjoint(folder):
         data.load(folder / "speech", RATE, 1000)
 
 
+def test_librispeech_and_urbansound8k_are_read_as_published(tmp_path):
+    for speaker in ("19", "26", "27", "32"):
+        write(tmp_path / "speech" / "train-clean-100" / speaker / "198" / f"{speaker}-198-0000.flac", 1.0, 300)
+        write(tmp_path / "speech" / "train-clean-100" / speaker / "227" / f"{speaker}-227-0000.flac", 1.0, 350)
+    rows = [("a.wav", 1, "siren"), ("b.wav", 2, "siren"), ("c.wav", 2, "drilling"), ("d.wav", 3, "drilling")]
+    for number, (name, fold, _) in enumerate(rows):
+        write(tmp_path / "noise" / "audio" / f"fold{fold}" / name, 1.0, 2000 + 100 * number)
+    (tmp_path / "noise" / "metadata").mkdir()
+    table = "slice_file_name,fsID,fold,class\n" + "".join(f"{name},7,{fold},{kind}\n" for name, fold, kind in rows)
+    (tmp_path / "noise" / "metadata" / "UrbanSound8K.csv").write_text(table)
+    recordings = data.load(tmp_path, RATE, 1000)
+    assert (list(recordings.voices), list(recordings.out_of_set[0])) == (["19", "26", "27"], ["32"])
+    assert list(recordings.noises) == ["siren", "drilling"]
+    assert pitch(recordings.noises["siren"][0]) == pytest.approx(2000, abs=2)
+    assert pitch(recordings.in_set[1]["siren"][0]) == pytest.approx(2100, abs=2)  # another file
+
+
 def pitch(samples):
     return np.argmax(np.abs(np.fft.rfft(samples))) * RATE / len(samples)
 

@@ -72,7 +72,7 @@ def run(
     in_corpora = None if data is not None else recordings_of("grais2017")
     datasets = load(in_corpora or data, epochs, batch, seconds, songs, seed, in_corpora is not None)
     try:
-        out.mkdir(exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out}: the folder cannot be created: {error.strerror}; name another with --out") from error
     conditions = [dataset.description for dataset in datasets]
