@@ -224,7 +224,7 @@ def test_stems_share_out_the_notes():
 FLUIDSYNTH = """
 import sys, wave
 name, song = sys.argv[sys.argv.index("-F") + 1], open(sys.argv[-1], "rb").read()
-# A tone whose level and length depend on the notes that are not muted: (channel, pitch, velocity) is (0x99, 36, 100) ...
+# A tone, longer for drums, if a note is not muted: its pitch and velocity are 36 and 100, and so on.
 loud = sum(song.count(bytes([pitch, 100])) for pitch in (36, 40, 72, 60))
 samples = [int(12000 * (-1) ** (n // 20)) for n in range(4000 + 10 * song.count(bytes([36, 100])))]
 with wave.open(name, "wb") as file:
