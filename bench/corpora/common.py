@@ -92,7 +92,11 @@ def main(corpus: Corpus) -> int:
 
 
 def make_or_report(corpus: Corpus, folder: Path, overwrite: bool) -> bool:
-    """Make a corpus as `make` does, or print what went wrong; return whether nothing did."""
+    """Make a corpus as `make` does, or print what went wrong; return whether nothing did.
+
+    Warnings about single recordings are not printed, for the process: many lack their last samples, or would clip.
+    """
+    logging.getLogger("partae_fast").setLevel(logging.ERROR)
     try:
         make(corpus, folder, overwrite)
     except UserError as error:
@@ -113,7 +117,6 @@ def add_arguments(parser: argparse.ArgumentParser, overwrite: bool = True) -> No
 def make(corpus: Corpus, folder: Path, overwrite: bool = False) -> bool:
     """Make a corpus in its own folder in `folder`; print one line, and return whether it is there."""
     target, started = folder / corpus.name, time.monotonic()
-    logging.getLogger("partae_fast").setLevel(logging.ERROR)  # many recordings lack their last samples, or would clip
     if (target / MANIFEST).is_file() and not overwrite:
         print(f"{corpus.name}: is there already: {summary(read_manifest(target))}")
         return True
