@@ -68,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0, help="of the first round (default %(default)s)")
     args = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a message may quote half of a surrogate pair
     started = time.monotonic()
     counts, fault = fuzz(*TARGETS[args.target](), args.minutes, args.seed)
     outcomes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
