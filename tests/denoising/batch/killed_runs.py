@@ -44,6 +44,7 @@ def main(kills: int, seed: int) -> None:
         # The journal grows by about 600 bytes with a recording.
         enough = before + chance.uniform(300, 4000)
         while size() < enough:
+            assert not os.waitpid(process, os.WNOHANG)[0], "the run ended before it was killed"
             time.sleep(0.0005)
         time.sleep(chance.uniform(0, 0.01))
         os.kill(process, signal.SIGKILL)
