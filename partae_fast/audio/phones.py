@@ -32,6 +32,7 @@ _TAGS = {
     "date": "date",
     "creation_time": "date",
 }
+_OF_LIBSNDFILE = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"fLaC", b"OggS", b"caff", b"riff", b".snd")
 # Frames at the ends that an encoder adds and a header may count.
 _ENDS = 4096
 
@@ -39,6 +40,16 @@ _ENDS = 4096
 def available() -> bool:
     """Return whether PyAV is installed."""
     return importlib.util.find_spec("av") is not None
+
+
+def is_phone_file(path: Path, source: Any) -> bool:
+    """Return whether FFmpeg is to decode a file, opened as `source`: by its suffix, unless libsndfile knows its start.
+
+    For a damaged WAV header FFmpeg can take as much memory as the header claims.
+    """
+    start = source.read(4) if path.suffix.lower() in SUFFIXES else b""
+    source.seek(0)
+    return bool(start) and start not in _OF_LIBSNDFILE
 
 
 class PhoneFile:

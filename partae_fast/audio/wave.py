@@ -195,6 +195,8 @@ def _chunk_header_at(file: IO[bytes], end: int, size: int, in_header: bool) -> t
     A chunk of odd length is followed by a byte of padding, which some programs leave out. After a chunk with a wrong
     length before the samples, these are searched for.
     """
+    if end > size:  # perhaps by more than a file can be long
+        return None
     for start in (end + 1, end) if end % 2 else (end,):
         file.seek(start)
         if header := read_chunk_header(file, size):

@@ -187,6 +187,9 @@ ODD = {
     "RF64 without a number of frames": Odd(ds64(frames=0), 5000),
     "RF64 without a length": Odd(ds64(data=0), 5000, OPEN),
     "RF64 claims 1 GB": Odd(ds64(data=10**9), 5000, CUT),
+    "RF64 of a recording that goes on": Odd(
+        ds64(riff=2**64 - 1, data=2**64 - 1, frames=2**64 - 1), 5000, "its header says more than"
+    ),
     "RF64 with an odd chunk": Odd(w.rf64(STEPS, w.chunk(b"iXML", b"abc")), 5000),
     "BW64": Odd(b"BW64" + w.rf64(STEPS)[4:], 5000),
     # Samples.
