@@ -49,7 +49,7 @@ def fuzz(
             )
             @given(strategy)
             def one_round(raw: bytes) -> None:
-                faulthandler.dump_traceback_later(HANG, exit=True)
+                faulthandler.dump_traceback_later(HANG, exit=True, file=sys.__stderr__)
                 counts[check(raw, Path(folder))] += 1
                 faulthandler.cancel_dump_traceback_later()
 
