@@ -5,6 +5,7 @@ that folder removes it.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -79,7 +80,8 @@ def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Itera
         with contextlib.suppress(OSError):  # not every file system can flush a folder; the file itself is written
             _flush(path.parent)
     except OSError as error:
-        if error.errno not in USER_ERRNOS:
+        # A folder can vanish, as that of a card that is pulled out, and some refuse all files in this way (/proc).
+        if error.errno not in USER_ERRNOS and (error.errno != errno.ENOENT or temporary is not None):
             raise
         raise UserError(f"{target}: cannot be written: {error.strerror}") from error
     finally:

@@ -65,6 +65,20 @@ def test_full_disk_is_a_user_error(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_folder_that_vanishes_is_a_user_error(tmp_path, monkeypatch):
+    (tmp_path / "card").mkdir()
+
+    def vanish(folder):
+        if folder.name == "card":
+            folder.rmdir()
+
+    monkeypatch.setattr(atomic, "_remove_abandoned_once", vanish)
+    with pytest.raises(UserError, match="cannot be written: No such file"), atomic_path(tmp_path / "card" / "a"):
+        pass
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a"):
+        raise FileNotFoundError(errno.ENOENT, "of the block itself")
+
+
 def test_unwritable_target_is_refused(tmp_path):
     (tmp_path / "here").write_bytes(b"old")
     for target, overwrite, message in [
