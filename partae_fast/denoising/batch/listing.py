@@ -76,6 +76,11 @@ def list_jobs(inputs: Sequence[PathLike], out: PathLike) -> Listing:
                 raise UserError(
                     f"{other_source} and {source} would both become {target}; denoise them into separate folders"
                 )
+            if source.name == target.name != other_source.name:  # a.wav has priority over a.mp3
+                listing.jobs = [job for job in listing.jobs if job.source != other_source]
+                claimed[target] = source, name
+                _add_job(listing, source, target)
+                source, other_source = other_source, source
             reason = f"{source}: would become {target}, as {other_source} does; rename one, or denoise it on its own"
             listing.unusable.append(Outcome(Job(source, target, 0, 0), reason=reason))
     if not listing.jobs and not listing.unusable:

@@ -40,7 +40,7 @@ def test_a_recording_with_the_output_of_another_fails(here):
     summary = run()
     assert targets(summary.failed) == ["a.wav"] and len(summary.done) == 4
     assert summary.failed[0].reason == (
-        "june/a.wav: would become clean/a.wav, as june/a.ogg does; rename one, or denoise it on its own"
+        "june/a.ogg: would become clean/a.wav, as june/a.wav does; rename one, or denoise it on its own"
     )
 
 
@@ -127,3 +127,16 @@ def test_whether_a_disk_distinguishes_names_is_tried(tmp_path, pair):
         assert not listing_module._distinguishes_names(tmp_path)
     assert listing_module._distinguishes_names(tmp_path) or sys.platform != "linux"
     assert [path.name for path in tmp_path.iterdir()] == [pair[0]]
+
+
+def test_the_recording_with_the_name_of_the_output_has_priority(tmp_path):
+    for name in ("a.mp3", "a.ogg", "a.wav", "b.flac", "b.mp3"):
+        recording(tmp_path / "in" / name)
+    listing = list_jobs([tmp_path / "in"], tmp_path / "out")
+    assert [(job.source.name, job.target.name) for job in listing.jobs] == [
+        ("a.wav", "a.wav"),
+        ("b.flac", "b.flac"),
+        ("b.mp3", "b.wav"),
+    ]
+    assert [outcome.job.source.name for outcome in listing.unusable] == ["a.ogg", "a.mp3"]
+    assert all("as " + str(tmp_path / "in") + "/a." in (outcome.reason or "") for outcome in listing.unusable)
