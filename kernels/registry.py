@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,7 +192,8 @@ def _first_able(
             if name == "cpu" and not interpreting():
                 refusals = []  # it is the best choice for tensors on the CPU
             reason = f" ({'; '.join(refusals)})" if refusals else ""
-            _log_once(f"{op} on {device}, {dtype}: back-end {name}{reason}")
+            with _one_at_a_time:
+                _log_once(f"{op} on {device}, {dtype}: back-end {name}{reason}")
             return name
         refusals.append(f"not {name}: {refusal}")
     raise BackendUnavailable(f"no back-end can run {op}: {'; '.join(refusals)}")
@@ -223,10 +225,15 @@ def dispatch(
             if isinstance(error, BackendFailed):
                 _failures[op, name, device] = str(error)
                 _fastest.cache_clear()
-            _warn_once(f"{op} on {device}: back-end {name} is passed over: {error}")
+            with _one_at_a_time:
+                _warn_once(f"{op} on {device}: back-end {name} is passed over: {error}")
 
 
 _failures: dict[tuple[str, str, torch.device], str] = {}  # by op, back-end and device
+
+
+# Threads that choose a back-end at the same time would all log it.
+_one_at_a_time = threading.RLock()
 
 
 @functools.cache

@@ -39,6 +39,8 @@ from .models import (
     save,
 )
 from .sampling.crops import CropSampler
+from .sampling.mixture_files import Mixture, read_mixtures, write_mixtures
+from .sampling.mixtures import MixtureSampler
 from .sweeps.grid import Member
 from .sweeps.sweep import Sweep
 from .systems.fit import fit
@@ -68,6 +70,8 @@ __all__ = [
     "Mask",
     "Material",
     "Member",
+    "Mixture",
+    "MixtureSampler",
     "Plateau",
     "Spectrogram",
     "Stairs",
@@ -88,7 +92,9 @@ __all__ = [
     "load",
     "partitioned_loss",
     "ratio_mask_loss",
+    "read_mixtures",
     "save",
     "separate",
     "upsample_conv2d",
+    "write_mixtures",
 ]

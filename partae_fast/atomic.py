@@ -5,6 +5,7 @@ that folder removes it.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -79,7 +80,8 @@ def atomic_path(target: str | os.PathLike[str], overwrite: bool = True) -> Itera
         with contextlib.suppress(OSError):  # not every file system can flush a folder; the file itself is written
             _flush(path.parent)
     except OSError as error:
-        if error.errno not in USER_ERRNOS:
+        # A folder can vanish, as that of a card that is pulled out, and some refuse all files in this way (/proc).
+        if error.errno not in USER_ERRNOS and (error.errno != errno.ENOENT or temporary is not None):
             raise
         raise UserError(f"{target}: cannot be written: {error.strerror}") from error
     finally:
@@ -110,14 +112,14 @@ def _remove_abandoned_once(folder: Path) -> None:
 
 
 @functools.cache
-def _this_machine() -> str:
+def this_machine() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def _create_temporary(path: Path) -> tuple[Path, int | None]:
     """Create a locked temporary file beside `path`; return it and its handle."""
     while True:
-        name = f".{path.stem[:40]}.{_this_machine()}-{secrets.token_hex(4)}.partial{path.suffix}"
+        name = f".{path.stem[:40]}.{this_machine()}-{secrets.token_hex(4)}.partial{path.suffix}"
         temporary = path.with_name(name)
         # os.open, not tempfile, so that the file gets the permissions of the user's umask.
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
@@ -135,8 +137,8 @@ def _remove_if_abandoned(path: str, machine: str) -> bool:
     try:
         handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         try:
-            in_use = _is_locked(handle)
-            if in_use is None or (machine != _this_machine() and not in_use):
+            in_use = is_locked(handle)
+            if in_use is None or (machine != this_machine() and not in_use):
                 in_use = time.time() - os.fstat(handle).st_mtime < _DAY
             if not in_use:
                 os.unlink(path)
@@ -147,7 +149,7 @@ def _remove_if_abandoned(path: str, machine: str) -> bool:
         return False
 
 
-def _is_locked(handle: int) -> bool | None:
+def is_locked(handle: int) -> bool | None:
     """Return whether a running writer has locked the file; None without locks.
 
     A file that nobody had locked is locked by this process afterwards.

@@ -65,6 +65,20 @@ def test_full_disk_is_a_user_error(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_folder_that_vanishes_is_a_user_error(tmp_path, monkeypatch):
+    (tmp_path / "card").mkdir()
+
+    def vanish(folder):
+        if folder.name == "card":
+            folder.rmdir()
+
+    monkeypatch.setattr(atomic, "_remove_abandoned_once", vanish)
+    with pytest.raises(UserError, match="cannot be written: No such file"), atomic_path(tmp_path / "card" / "a"):
+        pass
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a"):
+        raise FileNotFoundError(errno.ENOENT, "of the block itself")
+
+
 def test_unwritable_target_is_refused(tmp_path):
     (tmp_path / "here").write_bytes(b"old")
     for target, overwrite, message in [
@@ -159,9 +173,9 @@ def test_first_write_into_a_folder_removes_abandoned_files(tmp_path, killed):
 def test_file_without_a_testable_lock_is_kept_for_a_day(tmp_path, killed, monkeypatch, fault):
     left = killed(tmp_path)
     if fault == "another machine":
-        monkeypatch.setattr(atomic, "_this_machine", lambda: "0" * 8)
+        monkeypatch.setattr(atomic, "this_machine", lambda: "0" * 8)
     else:
-        monkeypatch.setattr(atomic, "_is_locked", lambda handle: None)
+        monkeypatch.setattr(atomic, "is_locked", lambda handle: None)
     assert remove_abandoned(tmp_path) == 0
     os.utime(left, (time.time() - 86000,) * 2)
     assert remove_abandoned(tmp_path) == 0
@@ -172,13 +186,13 @@ def test_file_without_a_testable_lock_is_kept_for_a_day(tmp_path, killed, monkey
 
 def test_file_locked_by_another_machine_is_kept_at_any_age(tmp_path, monkeypatch):
     with atomic_path(tmp_path / "a") as in_use:
-        monkeypatch.setattr(atomic, "_this_machine", lambda: "0" * 8)
+        monkeypatch.setattr(atomic, "this_machine", lambda: "0" * 8)
         os.utime(in_use, (0, 0))
         assert remove_abandoned(tmp_path) == 0
         assert in_use.exists()
 
 
-def test_file_removed_before_it_is_locked_is_created_again(tmp_path, monkeypatch):
+def test_file_removed_before_itis_locked_is_created_again(tmp_path, monkeypatch):
     flock, removed = atomic.fcntl.flock, []
 
     def remove_first(handle, operation):

@@ -18,7 +18,8 @@ from partae_fast import cli
 from partae_fast.bench import encode_versions
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+CORPORA = ROOT / "bench" / "corpora" / "README.md"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", CORPORA, *sorted((ROOT / "docs").glob("*.md"))]
 TUTORIALS = sorted((ROOT / "docs").glob("tutorial-*.md"))
 TROUBLE = ROOT / "docs" / "troubleshooting.md"
 # The parts with warnings that users of `train`, `denoise`, `labels`, `report` and `evaluate` may see.
@@ -26,7 +27,7 @@ PARTS = ("audio", "cli", "denoising", "evaluation", "labels", "report", "trainin
 
 
 def pages() -> list:
-    return [pytest.param(page, id=page.name) for page in PAGES]
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES]
 
 
 def template(node: ast.expr) -> str | None:

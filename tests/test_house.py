@@ -146,7 +146,7 @@ LAYERS = (
     ("models",),
     ("masking", "labels", "sampling"),
     ("audio", "metrics"),
-    ("functional", "plot_style", "checked_safetensors", "file_lock"),
+    ("functional", "plot_style", "checked_safetensors", "file_lock", "scratch"),
     ("kernels", "atomic", "interrupts", "progress"),
     ("errors",),
 )

@@ -1,7 +1,7 @@
 """Measurements at scale: long files, many files, long runs and several processes.
 
     memory.py   peak memory for a recording of a day and for one of ten minutes; results in chunks and in one piece
-    folder.py   ten thousand files, some corrupt; the run is killed and resumed; files per minute with one and two jobs
+    folder.py   ten thousand files, some corrupt; the run is killed, also on a cluster, and resumed; files per minute
     cluster.py  files on a Dask cluster; one worker is killed
     soak.py     training and denoising many times in one process
     ddp.py      training by several processes: steps per second, bytes sent, and an estimate for more processes

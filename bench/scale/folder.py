@@ -1,15 +1,18 @@
 """Denoise a folder of many short recordings, some corrupt, in a run that is killed and resumed.
 
-`partae denoise FOLDER --jobs 2` is killed (SIGKILL) three times: first its main process, then all of its processes,
-then one of its workers and after that all processes. At the end every good recording must be denoised, none of them
-twice according to the journal, and no temporary file may be left. Then other recordings are denoised with one job and
-with two, to measure files per minute.
+`partae denoise FOLDER` is killed (SIGKILL) four times, after random shares of the recordings: its main process, all of
+its processes, one of its workers and after that all processes (--jobs 2), and on a Dask cluster one of the workers and
+after that the main process. At the end every good recording must be denoised, none of them twice according to the
+journal, with the same bytes as in a run that nothing disturbed, and no temporary file may be left. Then other
+recordings are denoised with one job and with two, to measure files per minute.
 """
 
 import collections
 import contextlib
+import filecmp
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -29,7 +32,8 @@ from partae_fast.denoising.batch.journal import NAME
 from .common import RATE, model_file, options, quiet, say, write
 
 SECONDS = 0.5  # length of a recording
-KILLS = ("the main process", "all processes", "a worker, then all processes")
+_ON_CLUSTER = "a worker of the cluster, then the main process"
+KILLS = ("the main process", "all processes", "a worker, then all processes", _ON_CLUSTER)
 PER_FOLDER = 500  # recordings in a subfolder
 _SILENT: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
@@ -38,6 +42,7 @@ def main(arguments: list[str]) -> int:
     parser = options("folder", __doc__ or "")
     parser.add_argument("--files", type=int, default=10_000, help="number of recordings (default %(default)s)")
     parser.add_argument("--corrupt", type=float, default=0.01, help="fraction that is corrupt (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the times of the kills (default %(default)s)")
     parser.add_argument("--timed", type=int, default=1000, help="recordings for the rates (default %(default)s)")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="numbers of jobs to time (default 1 2)")
     args = parser.parse_args(arguments)
@@ -45,22 +50,25 @@ def main(arguments: list[str]) -> int:
         folder = Path(name)
         model = model_file(folder / "model.safetensors")
         bad = _make(folder / "in", args.files, args.corrupt)
-        killed = _killed_and_resumed(folder, model, args.files, bad)
+        killed = _killed_and_resumed(folder, model, args.files, bad, random.Random(args.seed))
         rates = [_rate(folder, model, jobs, args.timed) for jobs in args.jobs]
     claims = {
         "every good recording is denoised, complete and finite": killed["good_missing"] == 0,
         "every corrupt recording, and no other, is logged as failed": killed["failed"] == len(bad),
         "no recording is denoised twice": killed["done_twice"] == 0,
+        "every output has the bytes of an undisturbed run, and there are no others": killed["different"] == 0,
         "no temporary file is left": killed["left"] == 0,
-        "the run was killed three times before its end": killed["kills"] == len(KILLS),
+        f"the run was killed {len(KILLS)} times before its end": killed["kills"] == len(KILLS),
     }
     report = {"rows": [killed, *rates], "claims": claims}
+    kills = ", ".join(
+        f"{kill} at {share:.0%}" for kill, share in zip(killed["order"], killed["killed_at"], strict=True)
+    )
     lines = [
         f"{args.files} recordings of {SECONDS} s, {len(bad)} of them corrupt in one of {len(_CORRUPT)} ways, with "
-        f"--jobs 2. The run was killed at {', '.join(f'{share:.0%}' for share in killed['killed_at'])} "
-        f"({'; '.join(KILLS)}) and started again each time. {killed['done']} recordings are done, "
-        f"{killed['done_twice']} of them twice, and {killed['failed']} failed. {killed['begun_again']} recordings that "
-        "were in progress when the run was killed were started again.",
+        f"--jobs 2 or on a cluster of two workers. Killed and started again each time: {kills}. {killed['done']} "
+        f"recordings are done, {killed['done_twice']} of them twice, and {killed['failed']} failed. "
+        f"{killed['begun_again']} recordings that were in progress when the run was killed were started again.",
         "",
         "| jobs | files | files per minute | including the start of the processes |",
         "|---:|---:|---:|---:|",
@@ -118,46 +126,83 @@ def _command(model: Path, source: Path, out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "partae_fast", "denoise", str(model), str(source), "--out", str(out), "-q", *options]
 
 
-def _killed_and_resumed(folder: Path, model: Path, count: int, bad: set[str]) -> dict[str, Any]:
-    source, out = folder / "in", folder / "out"
+def _killed_and_resumed(folder: Path, model: Path, count: int, bad: set[str], chance: random.Random) -> dict[str, Any]:
+    source, out, undisturbed = folder / "in", folder / "out", folder / "undisturbed"
     command, kills, killed_at = _command(model, source, out, "--jobs", "2"), 0, []
-    for number, kill in enumerate(KILLS, 1):
-        kill_at = number * count // (len(KILLS) + 1)
+    shares, order = sorted(chance.uniform(0.05, 0.9) for _ in KILLS), chance.sample(KILLS, len(KILLS))
+    for number, (share, kill) in enumerate(zip(shares, order, strict=True), 1):
+        # A run always gets some way before it is killed.
+        kill_at = min(max(round(share * count), _done(out) + count // 50), count - 1)
         say(f"start {number}: kill {kill} after {kill_at} recordings")
-        process = subprocess.Popen(command, **_SILENT, start_new_session=True)
-        while process.poll() is None and _done(out) < kill_at:
-            time.sleep(0.1)
-        kills += process.poll() is None
-        if kill.startswith("a worker"):
-            with contextlib.suppress(IndexError, ProcessLookupError):
-                os.kill(_workers(process.pid)[0], signal.SIGKILL)
-            time.sleep(5)
-        with contextlib.suppress(ProcessLookupError):
-            (os.kill if kill == "the main process" else os.killpg)(process.pid, signal.SIGKILL)
-        process.wait()
+        if kill == _ON_CLUSTER:
+            kills += _killed_on_cluster(_command(model, source, out), out, kill_at)
+        else:
+            kills += _killed(command, kill, out, kill_at)
         killed_at.append(_done(out) / count)
         time.sleep(2)  # the workers notice that the main process has ended
     say("last start")
     code = subprocess.run(command, **_SILENT).returncode
+    say("the undisturbed run")
+    subprocess.run(_command(model, source, undisturbed), **_SILENT)
     lines = _lines(out)
     done = collections.Counter(line["output"] for line in lines if line["event"] == "done")
     started = collections.Counter(line["output"] for line in lines if line["event"] == "begun")
     last = {line["output"]: line["event"] for line in lines if "output" in line}
+    names = _names(source) - bad
+    equal = filecmp.cmpfiles(out, undisturbed, sorted(names | _names(out) | _names(undisturbed)), shallow=False)[0]
     return {
         "op": "killed and resumed",
         "files": count,
         "corrupt": len(bad),
         "exit_code": code,
         "kills": kills,
+        "order": order,
         "killed_at": killed_at,
         "done": len(done),
         "done_twice": sum(times > 1 for times in done.values()),
         "begun_again": sum(times > 1 for name, times in started.items() if name not in bad),
         "failed": len({name for name, event in last.items() if event != "done"} & bad)
         + sum(event != "done" for name, event in last.items() if name not in bad),
-        "good_missing": sum(not _whole(source, out, name) for name in _names(source) - bad),
+        "good_missing": sum(not _whole(source, out, name) for name in names),
+        "different": len(names ^ set(equal)),
         "left": sum(1 for path in out.rglob(".*")),
     }
+
+
+def _killed(command: list[str], kill: str, out: Path, kill_at: int) -> bool:
+    """Kill a run with --jobs after `kill_at` recordings; return whether it was still running."""
+    process = subprocess.Popen(command, **_SILENT, start_new_session=True)
+    running = _wait_for(process, out, kill_at)
+    if kill.startswith("a worker"):
+        with contextlib.suppress(IndexError, ProcessLookupError):
+            os.kill(_workers(process.pid)[0], signal.SIGKILL)
+        time.sleep(5)
+    with contextlib.suppress(ProcessLookupError):
+        (os.kill if kill == "the main process" else os.killpg)(process.pid, signal.SIGKILL)
+    process.wait()
+    return running
+
+
+def _killed_on_cluster(command: list[str], out: Path, kill_at: int) -> bool:
+    """Kill a worker of a cluster during a run, and then the run; return whether both were still running."""
+    from distributed import LocalCluster  # pyright: ignore[reportMissingImports]
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        process = subprocess.Popen([*command, "--scheduler", cluster.scheduler_address], **_SILENT)
+        running = _wait_for(process, out, kill_at)
+        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+        time.sleep(1)
+        running &= process.poll() is None
+        process.kill()
+        process.wait()
+        return running
+
+
+def _wait_for(process: "subprocess.Popen[bytes]", out: Path, done: int) -> bool:
+    """Wait until so many recordings are done; return whether the process is still running then."""
+    while process.poll() is None and _done(out) < done:
+        time.sleep(0.05)
+    return process.poll() is None
 
 
 def _names(source: Path) -> set[str]:

@@ -491,7 +491,7 @@ def _opened(path: PathLike) -> Iterator[tuple[Source, Any, AudioInfo]]:
     with contextlib.ExitStack() as open_files:
         # libsndfile opens a file by name only if the name is UTF-8.
         source = open_files.enter_context(Source(path, first_byte(path)))
-        if path.suffix.lower() in phones.SUFFIXES and phones.available():
+        if phones.available() and phones.is_phone_file(path, source):
             file = open_files.enter_context(phones.PhoneFile(path, source))
             yield source, file, _info(path, file, file)
             return
@@ -511,7 +511,7 @@ def _opened(path: PathLike) -> Iterator[tuple[Source, Any, AudioInfo]]:
         except soundfile.LibsndfileError as error:
             if source.disk_error:
                 raise _disk_fault(path, source.disk_error, "at its beginning or end") from error
-            if path.suffix.lower() in phones.SUFFIXES:
+            if layout is None and path.suffix.lower() in phones.SUFFIXES and not phones.available():
                 raise UserError(
                     f"{path}: {path.suffix} files need PyAV; pip install 'partae-fast[phones]', or convert it to WAV "
                     "or FLAC"

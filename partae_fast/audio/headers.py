@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import UserError
 from . import phones
-from .wave import id3_length, layout_of, read_chunk_header
+from .wave import id3_length, is_followed_by_wave, layout_of, read_chunk_header
 
 # Lossy formats: a damaged file is decoded as far as possible.
 LOSSY = ("MP3", "OGG", phones.FORMAT)
@@ -132,6 +132,11 @@ def shortfall(path: Path, source: Source, file: Any, frames: int) -> str | None:
     if isinstance(file, phones.PhoneFile):
         return file.shortfall(frames)
     claimed, readable = f"{file.frames / file.samplerate:.2f} s", f"{frames / file.samplerate:.2f} s"
+    if is_followed_by_wave(path):
+        raise UserError(
+            f"{path}: another WAV file follows the {readable} of the first, as after joining files with cat; split it "
+            "there, and join the parts with an audio editor"
+        )
     if file.format == "RAW":
         return f"{path}: {source.warning.format(seconds=readable)}" if source.warning else None
     if frames < file.frames and (not is_lossy(file) or not frames):

@@ -32,6 +32,7 @@ _TAGS = {
     "date": "date",
     "creation_time": "date",
 }
+_OF_LIBSNDFILE = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"fLaC", b"OggS", b"caff", b"riff", b".snd")
 # Frames at the ends that an encoder adds and a header may count.
 _ENDS = 4096
 
@@ -41,10 +42,21 @@ def available() -> bool:
     return importlib.util.find_spec("av") is not None
 
 
+def is_phone_file(path: Path, source: Any) -> bool:
+    """Return whether FFmpeg is to decode a file, opened as `source`: by its suffix, unless libsndfile knows its start.
+
+    For a damaged WAV header FFmpeg can take as much memory as the header claims.
+    """
+    start = source.read(4) if path.suffix.lower() in SUFFIXES else b""
+    source.seek(0)
+    return bool(start) and start not in _OF_LIBSNDFILE
+
+
 class PhoneFile:
     """Audio of a file that FFmpeg decodes, with the members of `soundfile.SoundFile` that `audio.files` uses.
 
-    The first audio stream is read, and `frames` is an estimate. A damaged file is decoded up to the damage.
+    The first audio stream is read, and `frames` is an estimate. A damaged file is decoded up to the damage. `subtype`
+    is "PCM_24" for integers of more than 16 bits, such as those of ALAC, so that outputs keep their resolution.
 
     Args:
         path: the file, for messages.
@@ -53,7 +65,7 @@ class PhoneFile:
     Raises UserError if FFmpeg does not know the format or finds no audio.
     """
 
-    format, subtype, extra_info = FORMAT, FORMAT, ""
+    format, extra_info = FORMAT, ""
 
     def __init__(self, path: Path, source: Any) -> None:
         import av  # pyright: ignore[reportMissingImports] (an extra)
@@ -78,7 +90,7 @@ class PhoneFile:
         self._rest = np.zeros((0, 1), np.float32)
         # The header can be wrong about rate and channels, as for AAC with spectral band replication.
         self.samplerate = self.channels = 0
-        self._error = ""
+        self.subtype, self._error = FORMAT, ""
         self._rest = next(self._blocks, self._rest)
         if not self.samplerate:
             raise UserError(f"{self._path}: not usable as audio: nothing can be decoded; copy it again, or convert it")
@@ -107,7 +119,7 @@ class PhoneFile:
         return samples[:size]
 
     def shortfall(self, frames: int) -> str | None:
-        """Return a warning if the file was decoded, to `frames` frames, but not to its end."""
+        """Return a warning if the `frames` frames that were decoded are not all of the file, or None."""
         decoded = f"the {frames / self.samplerate:.2f} s that could be decoded are used"
         if self._error:
             return f"{self._path}: damaged or cut short: {self._error}; {decoded}"
@@ -117,21 +129,25 @@ class PhoneFile:
             return (
                 f"{self._path}: damaged or cut short: its header says {self.frames / self.samplerate:.2f} s; {decoded}"
             )
-        return None
+        streams = len(self._container.streams.audio)
+        return f"{self._path}: has {streams} audio streams; only the first is used" if streams > 1 else None
 
     def _decoded(self, stream: Any) -> Generator[NDArray[np.float32]]:
         """Yield decoded samples (t, channels), up to the first error."""
         try:
             for frame in self._container.decode(stream):
                 rate, channels = frame.sample_rate, frame.layout.nb_channels
+                samples = frame.to_ndarray()
                 if not self.samplerate:
                     self.samplerate, self.channels = rate, channels
+                    if samples.dtype.kind == "i" and samples.dtype.itemsize > 2:
+                        self.subtype = "PCM_24"
                 if (rate, channels) != (self.samplerate, self.channels):
                     raise UserError(
                         f"{self._path}: changes from {self.samplerate} Hz with {self.channels} channels to {rate} Hz "
                         f"with {channels}; convert it, for example with ffmpeg"
                     )
-                yield _as_float(frame.to_ndarray(), channels, frame.format.is_planar)
+                yield _as_float(samples, channels, frame.format.is_planar)
         except self._errors as error:
             # Without the damaged packet all later times would be wrong.
             self._error = _reason(error)

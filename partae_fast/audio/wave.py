@@ -39,6 +39,7 @@ _ENCODINGS = {
     "DOUBLE": (3, 8),
 }
 # Chunks that describe the samples, which change, or that only fill space.
+_MAGIC = (b"RIFF", b"RF64", b"BW64")
 _NOT_COPIED = frozenset(
     (b"fmt ", b"data", b"ds64", b"fact", b"PEAK", b"levl", b"JUNK", b"junk", b"FLLR", b"PAD ", b"fake")
 )
@@ -116,7 +117,7 @@ def wave_offset(path: Path) -> int | None:
         offset = id3_length(file.read(10))
         file.seek(offset)
         magic = file.read(12)
-    return offset if magic[:4] in (b"RIFF", b"RF64", b"BW64") and magic[8:] == b"WAVE" else None
+    return offset if magic[:4] in _MAGIC and magic[8:] == b"WAVE" else None
 
 
 def id3_length(header: bytes) -> int:
@@ -152,6 +153,11 @@ def _layout(format: bytes, start: int, claimed: int, size: int) -> Layout:
     padded = tag == 1 and 0 < width * channels < frame and frame % channels == 0 and byte_rate == rate * frame
     names = (name for name, encoding in _ENCODINGS.items() if encoding == (tag, width) and bits % 8 == 0)
     return Layout(rate, channels, next(names, None), padded, start, min(start + claimed, size), claimed)
+
+
+def is_followed_by_wave(path: Path) -> bool:
+    """Return whether a WAV file begins after the chunks of the first one in a file."""
+    return any(name in _MAGIC and file.read(4) == b"WAVE" for name, _, _, file in _chunks(path))
 
 
 def metadata_chunks(path: Path) -> tuple[Chunk, ...]:
@@ -195,6 +201,8 @@ def _chunk_header_at(file: IO[bytes], end: int, size: int, in_header: bool) -> t
     A chunk of odd length is followed by a byte of padding, which some programs leave out. After a chunk with a wrong
     length before the samples, these are searched for.
     """
+    if end > size:  # perhaps by more than a file can be long
+        return None
     for start in (end + 1, end) if end % 2 else (end,):
         file.seek(start)
         if header := read_chunk_header(file, size):

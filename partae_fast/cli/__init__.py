@@ -10,12 +10,14 @@ stdout, the log and errors to stderr.
 import argparse
 import contextlib
 import io
+import itertools
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 from unicodedata import category
@@ -55,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: file names may be invalid UTF-8
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser(arguments)
+    for name in itertools.takewhile("--".__ne__, arguments):
+        if name.startswith("-") and Path(name).suffix and Path(name).is_file():
+            parser.exit(2, f"partae: the file {name} looks like an option; write ./{name}\n")
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
         hint = f"; `partae train --model {args.model} --help` lists its settings" if args.verb == "train" else ""

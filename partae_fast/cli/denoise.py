@@ -198,4 +198,4 @@ def _print_summary(summary: BatchSummary) -> None:
 
 def _print(line: str) -> None:
     """Print a line; bytes of file names that are not valid text are escaped."""
-    print(line.encode(errors="backslashreplace").decode(), flush=True)
+    print(line.replace("\n", "\\n").encode(errors="backslashreplace").decode(), flush=True)

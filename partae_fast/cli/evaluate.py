@@ -5,7 +5,8 @@ both folders contain the same file names, with the noise of the same name. The f
 the mixture; the rest is the noise-only audio for all methods. A song that is longer than its noise is cut to its
 loudest stretch. To use other noise-only audio, put it into noise_only/
 under the same name. A new partae model is trained on each mixture and its noise-only audio, unless --model is given.
-Scores are computed in the band of the song and over all frequencies.
+Scores are computed in the band of the song and over all frequencies. --speech adds STOI and PESQ, which need pystoi and
+pesq (install partae-fast[evaluate]) and recordings of speech at 8 kHz or more.
 
 The other methods are noisereduce (install partae-fast[evaluate]), wiener, gate (a spectral gate) and ratio-mask (the
 ideal ratio mask, an upper bound). --out gets evaluation.md, .csv, .json and .png.
@@ -19,6 +20,7 @@ examples:
   partae evaluate recordings --out evaluation
   partae evaluate recordings --model dawn.safetensors --levels -10 0 --peers noisereduce
   partae evaluate recordings --steps 2000 --seeds 3 --mismatch -12
+  partae evaluate voices --speech --levels 0 5
   partae evaluate recordings --protocol --presets field stowell2015 --out quality
 """
 
@@ -78,6 +80,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     scenes.add_argument(
         "--peers", nargs="*", metavar="NAME", help=f"other methods: {', '.join(PEERS)} (default: all installed)"
     )
+    scenes.add_argument(
+        "--speech",
+        action="store_true",
+        help="also score STOI and PESQ (wideband at 16 kHz, or narrowband at 8 kHz if the rate is lower), of speech",
+    )
     protocol = parser.add_argument_group("protocol")
     protocol.add_argument("--protocol", action="store_true", help="run the cross-fitted protocol")
     protocol.add_argument("--presets", nargs="+", metavar="NAME", help=f"to compare (default {DEFAULT})")
@@ -112,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     scenes = scenes_of(args.data, args.low, args.high)
     if args.out:
         prepare_folder(Path(args.out), args.overwrite)
-    rows = evaluate(scenes, denoisers, levels, args.mismatch, args.peers)
+    rows = evaluate(scenes, denoisers, levels, args.mismatch, args.peers, args.speech)
     summary = summarise(rows)
     settings |= {"data": args.data, "mismatch": args.mismatch, "bands": {s.name: s.band for s in scenes}}
     report = {"environment": environment(), "settings": settings, "summary": summary, "rows": rows}
@@ -151,7 +158,7 @@ def _denoisers(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
 
 
 _PROTOCOL_ALONE = ("presets", "scenes", "seed", "quick")
-_NOT_PROTOCOL = ("model", "preset", "in_band", "seeds", "levels", "mismatch", "low", "high")
+_NOT_PROTOCOL = ("model", "preset", "in_band", "seeds", "levels", "mismatch", "low", "high", "speech")
 
 
 def _check_apart(args: argparse.Namespace) -> None:

@@ -1,14 +1,17 @@
 """Repeat a published experiment and check the claims of the paper.
 
 Writes a table of all measurements, the figures of the paper, and a table of its claims with the rule that decided each.
-Give options after the name of the paper; `partae reproduce PAPER --help` lists them. The settings of a run are written
-to settings.json beside its results, and --config repeats them.
+Give options after the name of the paper; `partae reproduce PAPER --help` lists them. Without --data, the run is small
+and takes the recordings that the scripts in bench/corpora make, from the folder that the environment variable
+PARTAE_CORPORA names (by default ~/.local/share/partae_fast/corpora). The settings of a run are written to settings.json
+beside its results, and --config repeats them.
 
 examples:
+  partae reproduce hetherly2018
   partae reproduce stowell2015 --data recordings --steps 10000 --out figure6
   partae reproduce stowell2015 --data recordings --config figure6/settings.json --seed 1 --out seed1
   partae reproduce lusterman2016 --out chords
-  partae reproduce grais2017 --data musdb18hq --out sources
+  partae reproduce grais2017 --data musdb18hq --seeds 3 --out sources
 """
 
 import argparse
@@ -20,11 +23,14 @@ from typing import Any
 from ..errors import UserError
 from ..experiments import grais2017, hetherly2018, kim2015, lusterman2016, stowell2015
 from ..experiments.claims import Claim, verdict
+from ..experiments.corpora import VARIABLE
 from ..experiments.settings_file import read_settings
 from ..kernels.train_steps import RULES
 from .options import add_backend, add_json, add_threads, int_at_least, print_json, use_threads
 
 Defaults = dict[str, Any]  # of the arguments of an experiment
+# Where recordings come from without --data.
+_CORPORA = f"default: a small run on the folder of this paper in {VARIABLE}, see bench/corpora"
 
 
 @dataclass(frozen=True)
@@ -175,9 +181,8 @@ def _stowell2015(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
 def _stowell2015_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
-        required=True,
         metavar="DIR",
-        help="folder with recordings in signal/ and in two or more folders noise_NAME/",
+        help=f"folder with recordings in signal/ and in two or more folders noise_NAME/ ({_CORPORA})",
     )
 
 
@@ -208,10 +213,16 @@ def _lusterman2016_files(parser: argparse.ArgumentParser) -> None:
 
 def _kim2015(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
     sizes = parser.add_argument_group(
-        "sizes", "by default those of the paper, and smaller ones for the project's own test recordings"
+        "sizes", "by default those of the paper, and smaller ones without --data or with the project's test recordings"
     )
     sizes.add_argument(
         "--clips", type=int_at_least(1), metavar="N", help="largest number of test clips of singing (default: all)"
+    )
+    sizes.add_argument(
+        "--tests",
+        type=int_at_least(1),
+        metavar="N",
+        help="largest number of tests of speech (default: all, or 8 in a small run)",
     )
     sizes.add_argument("--hidden", type=int_at_least(1), metavar="N", help="units of a hidden layer")
     sizes.add_argument("--learning-rate", type=float, metavar="X", help="learning rate of training")
@@ -222,9 +233,9 @@ def _kim2015(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
 def _kim2015_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
-        required=True,
         metavar="DIR",
-        help="folder with recordings in clean/SPEAKER/ and noise/KIND/, or with TIMIT's TRAIN/ and TEST/ and noise/",
+        help="folder with recordings in clean/SPEAKER/ and noise/KIND/, or with TIMIT's TRAIN/ and TEST/ and noise/ "
+        f"({_CORPORA})",
     )
     parser.add_argument(
         "--singing",
@@ -246,14 +257,16 @@ def _hetherly2018(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
         metavar="N",
         help="training frames of sparse NMF, of voices and of noises (default: 390625, or 20000 for small networks)",
     )
+    parser.add_argument(
+        "--small-dae",
+        action="store_true",
+        help="reduce DAE-30 to the size of a small run: it needs 20 times the time of the other networks",
+    )
 
 
 def _hetherly2018_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data",
-        required=True,
-        metavar="DIR",
-        help="folder with speech/ and noise/, each with a folder per source",
+        "--data", metavar="DIR", help=f"folder with speech/ and noise/, each with a folder per source ({_CORPORA})"
     )
 
 
@@ -266,14 +279,23 @@ def _grais2017(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
         help="largest number of epochs (default: 100, or 20 in a small run)",
     )
     size.add_argument("--batch", type=int_at_least(1), metavar="N", help="segments in a batch (default: 100)")
-    size.add_argument("--seconds", type=float, metavar="S", help="use this much of each song (default: all of it)")
+    size.add_argument(
+        "--songs",
+        type=int_at_least(1),
+        metavar="N",
+        help="largest number of songs for training, and of songs for tests (default: all, or 8 in a small run)",
+    )
+    size.add_argument(
+        "--seconds", type=float, metavar="S", help="use this much of each song, from its middle (default: all)"
+    )
 
 
 def _grais2017_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="folder with songs as stems in train/ and test/, like MUSDB18-HQ (default: a small run, synthetic songs)",
+        help="folder with songs as stems in train/ and test/, like MUSDB18-HQ "
+        f"({_CORPORA}, or on synthetic songs if it is missing)",
     )
 
 

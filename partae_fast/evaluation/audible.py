@@ -1,16 +1,13 @@
 """Scores of the protocol: SI-SDR, STOI for speech, and how well a level detector would find the song."""
 
 import functools
-import importlib.util
-import logging
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..metrics import band, si_sdr
 from .scenes import Scene
-
-logger = logging.getLogger("partae_fast")
+from .speech import has_stoi, stoi
 
 Audio = NDArray[np.float32]
 
@@ -80,21 +77,10 @@ class Audible:
     def _stoi(self, estimate: Audio) -> float:
         if not self._kind.startswith(SPEECH) or not has_stoi() or not np.any(estimate):
             return float("nan")
-        from pystoi import stoi  # pyright: ignore[reportMissingImports]
-
-        return float(stoi(self._scene.song, estimate, self._scene.rate))
+        return stoi(self._scene.song, estimate, self._scene.rate)
 
 
 def _rises(active: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return the frames at which activity starts after 3 or more inactive frames."""
     held = np.convolve(active, np.ones(4), "full")[: len(active)] > 0
     return np.flatnonzero(held & ~np.concatenate([[False], held[:-1]]))
-
-
-@functools.cache
-def has_stoi() -> bool:
-    """Return whether pystoi is installed; the first call warns if it is not."""
-    if importlib.util.find_spec("pystoi") is None:
-        logger.warning("skipped: %s", "STOI needs pystoi; `pip install partae-fast[evaluate]`")
-        return False
-    return True

@@ -14,6 +14,7 @@ from ..metrics import band, bss, si_sdr, snr
 from . import peers
 from .peers import Denoiser
 from .scenes import Scene
+from .speech import SpeechScores
 
 logger = logging.getLogger("partae_fast")
 
@@ -47,6 +48,7 @@ def evaluate(
     levels: Sequence[float] = LEVELS,
     mismatch: float = 0.0,
     others: Sequence[str] | None = None,
+    speech: bool = False,
 ) -> list[Row]:
     """Denoise every scene at every level with every method, and score the estimates.
 
@@ -57,6 +59,7 @@ def evaluate(
         levels: of the song relative to the noise, in the band, in dB.
         mismatch: excess level of the noise-only audio over the noise in the mixture, in dB.
         others: names in `PEERS`; None for all that are installed, with a warning for those that are not.
+        speech: whether to score STOI and PESQ too.
 
     Returns:
         A row for each scene, level, method and seed:
@@ -65,13 +68,14 @@ def evaluate(
         seed        None for the peers
         seconds     for training, if the method trains, and denoising
         scores      in dB: each of METRICS in the band and, with the suffix FULL, over all frequencies. SDR, SIR and
-                    SAR are omitted if fast_bss_eval is not installed
+                    SAR are omitted if fast_bss_eval is not installed. With `speech`, stoi (0 to 1) and pesq (1 to about
+                    4.6), both over all frequencies
 
         The method "input" is the mixture itself. The method "noisereduce" is the better of both modes of noisereduce,
         chosen by the SI-SDR in the band for each scene and level, which a user without the clean song could not do.
 
     Raises UserError if a level is beyond 100 dB, if a peer is unknown, if a peer in `others` is not installed, if two
-    scenes have the same name, or if a denoiser rejects a scene.
+    scenes have the same name, if a denoiser rejects a scene, or if `speech` is set for other sounds.
     """
     out_of_range = [value for value in (*levels, mismatch) if not abs(value) <= _LIMIT]
     if out_of_range:
@@ -84,7 +88,7 @@ def evaluate(
     for scene in scenes:
         for level in levels:
             models = {OURS: [(seed, denoiser_for(scene)) for seed, denoiser_for in enumerate(ours)]}
-            new_rows = scored(scene, level, mismatch, others, models)
+            new_rows = scored(scene, level, mismatch, others, models, functools.partial(_Scores, speech=speech))
             rows += new_rows
             scores = ", ".join(f"{row['method']} {row['si_sdr']:.1f}" for row in new_rows if row["method"] not in MODES)
             logger.info("%s at %g dB: %s", scene.name, level, scores)
@@ -164,8 +168,12 @@ def _peer(name: str, song: NDArray[np.float32]) -> Denoiser:
 class _Scores:
     """Scores of estimates against a scene's song, in dB."""
 
-    def __init__(self, scene: Scene, mixture: NDArray[np.float32]):
+    def __init__(self, scene: Scene, mixture: NDArray[np.float32], speech: bool = False):
         noise = mixture - scene.song
+        try:
+            self._speech = SpeechScores(scene.song, scene.rate) if speech else None
+        except UserError as error:
+            raise UserError(f"{scene.name}: {error}") from error
         self._filters = {
             "": lambda x: band(x, scene.rate, *scene.band),
             FULL: lambda x: np.asarray(x, np.float64),
@@ -182,7 +190,7 @@ class _Scores:
             if has_bss():
                 metrics |= bss(song, noise, output)._asdict()
             scores |= {name + suffix: float(np.clip(score, -_LIMIT, _LIMIT)) for name, score in metrics.items()}
-        return scores
+        return scores | (self._speech.of(estimate) if self._speech else {})
 
 
 @functools.cache

@@ -65,7 +65,7 @@ def rnnoise() -> Denoiser:
     Raises UserError if pyrnnoise is not installed.
     """
     if importlib.util.find_spec("pyrnnoise") is None:
-        raise UserError("pyrnnoise is not installed; `pip install pyrnnoise`, or omit rnnoise")
+        raise UserError("pyrnnoise is not installed; `pip install partae-fast[rnnoise]`, or omit rnnoise")
 
     def denoiser(mixture: Audio, noise_only: Audio, rate: int) -> Audio:
         from pyrnnoise import rnnoise as library  # pyright: ignore[reportMissingImports]

@@ -17,7 +17,7 @@ from .summary import markdown, scene_table
 
 _NAMES = {suffix: f"evaluation.{suffix}" for suffix in ("md", "csv", "json", "png")}
 _PROTOCOL = {suffix: f"protocol.{suffix}" for suffix in ("md", "csv", "png")}
-_PACKAGES = ("partae-fast", "torch", "numpy", "scipy", "soxr", "noisereduce", "fast_bss_eval")
+_PACKAGES = ("partae-fast", "torch", "numpy", "scipy", "soxr", "noisereduce", "fast_bss_eval", "pystoi", "pesq")
 
 
 def environment() -> dict[str, Any]:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import speech
 from .evaluate import CEILING, FULL, METRICS, MODES, OURS, Row
 
 _DRAWS = 10_000
 _INTERVAL = 2.5, 97.5  # percent
 _ALL = "all"
-_TITLES = {"si_sdr": "SI-SDR", "snr": "SNR", "sdr": "SDR", "sir": "SIR", "sar": "SAR"}
+_TITLES = {"si_sdr": "SI-SDR", "snr": "SNR", "sdr": "SDR", "sir": "SIR", "sar": "SAR", "stoi": "STOI", "pesq": "PESQ"}
+_DECIMALS = {"stoi": 3, "pesq": 2}  # of scores that are not in dB
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
@@ -32,7 +34,8 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         seconds             of partae, training and denoising for one scene and level: "mean" and "most"
     """
     scenes, levels, methods = ([*dict.fromkeys(row[name] for row in rows)] for name in ("scene", "level", "method"))
-    metrics = [name + suffix for suffix in ("", FULL) for name in METRICS if name + suffix in rows[0]]
+    names = [*METRICS, *(name + FULL for name in METRICS), *speech.METRICS]
+    metrics = [name for name in names if name in rows[0]]
     values = {metric: {method: _grid(rows, method, metric, scenes, levels) for method in methods} for metric in metrics}
     ours = values["si_sdr"][OURS]
     seconds = [row["seconds"] for row in rows if row["method"] == OURS]
@@ -93,7 +96,8 @@ def markdown(summary: dict[str, Any]) -> str:
     cases = count * len(levels)
     heads = [f"{level} dB" for level in levels] + ["all"]
     lines = [f"SI-SDR in band in dB, mean over {_counted(count, 'scene')} [95 % interval], by the input's level:", ""]
-    means = summary["means"]["si_sdr"]
+    means_by_metric = summary["means"]
+    means = means_by_metric["si_sdr"]
     lines += _table(["method", *heads], [[name, *map(_interval, columns.values())] for name, columns in means.items()])
     lines += ["", f"SI-SDR in band, {OURS} minus the method, in dB [95 % interval of the paired difference]:", ""]
     rows = []
@@ -101,7 +105,8 @@ def markdown(summary: dict[str, Any]) -> str:
         cells = [_interval(columns[column], "+") for column in [*levels, _ALL]]
         rows.append([name, *cells, f"{len(columns['below'])} of {cases}"])
     lines += _table(["method", *heads, "cases below"], rows)
-    lines += ["", "All scores in dB, means over scenes and levels:", "", *_scores(summary["means"]), ""]
+    others = " (STOI from 0 to 1, PESQ from 1 to 4.6)" if "stoi" in means_by_metric else ""
+    lines += ["", f"All scores in dB{others}, means over scenes and levels:", "", *_scores(means_by_metric), ""]
     for name, columns in summary["differences"].items():
         if name not in (*MODES, CEILING):
             below = "; ".join(f"{scene} at {level:g} dB by {-by:.1f}" for scene, level, by in columns["below"])
@@ -132,7 +137,11 @@ def _scores(means: dict[str, Any]) -> list[str]:
     heads = [_TITLES[metric.removesuffix(FULL)] + (", full" if metric.endswith(FULL) else "") for metric in means]
     methods = [*means["si_sdr"]]
     return _table(
-        ["method", *heads], [[name, *(f"{grid[name][_ALL][0]:.1f}" for grid in means.values())] for name in methods]
+        ["method", *heads],
+        [
+            [name, *(f"{grid[name][_ALL][0]:.{_DECIMALS.get(metric, 1)}f}" for metric, grid in means.items())]
+            for name in methods
+        ],
     )
 
 

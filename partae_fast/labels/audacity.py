@@ -4,7 +4,6 @@ import itertools
 import operator
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from ..audio.files import PathLike
@@ -13,7 +12,8 @@ from . import text
 from .event import Event, Row, Table
 
 _CONFIDENCE = re.compile(r"\t[01]\.[0-9]+$")  # BirdNET appends it to a label; Audacity's labels have no tab
-_CHUNK = 1 << 15  # events
+_CHUNK = 1 << 16  # characters of lines that are converted at a time: they stay in the processor's cache
+_BOUNDARY = re.compile(r"\n(?![\s\\])")  # a line end that is not followed by the frequencies of the line
 
 
 class _Lines(NamedTuple):
@@ -44,28 +44,32 @@ def read(path: PathLike, content: str | None = None) -> Table:
     content: the text of the file, if it has been read.
     """
     content = text.read_text(path) if content is None else content
+    # str.splitlines would also split at characters that labels may have.
+    content = content.replace("\r\n", "\n").replace("\r", "\n") if "\r" in content else content
     events: list[Event] = []
-    from_birdnet = False
-    lines = _lines(content)
-    while chunk := [*itertools.islice(lines, _CHUNK)]:
+    from_birdnet, start, number = False, 0, 1
+    while start < len(content):
+        boundary = _BOUNDARY.search(content, start + _CHUNK)
+        stop = boundary.end() if boundary else len(content)
+        lines = content[start:stop]
         try:
-            new_events, confident = _events(chunk)
+            new_events, confident = _events_by_column(lines)
         except (ValueError, UserError):  # an unusual line, or a wrong one
-            new_events = [_event(entry, path) for entry in chunk]
-            labels = (entry.times.split("\t", 2)[2:] for entry in chunk)
+            entries = [*_lines(lines, number)]
+            new_events = [_event(entry, path) for entry in entries]
+            labels = (entry.times.split("\t", 2)[2:] for entry in entries)
             confident = any(label and _CONFIDENCE.search(label[0]) for label in labels)
         from_birdnet |= confident
         events += new_events
-    format = "birdnet" if from_birdnet else "audacity"
-    return Table(format, [*map(partial(tuple.__new__, Row), zip(events, *[itertools.repeat(None)] * 2, strict=False))])
+        start, number = stop, number + lines.count("\n")
+    rows = map(tuple.__new__, itertools.repeat(Row), zip(events, *[itertools.repeat(None)] * 2, strict=False))
+    return Table("birdnet" if from_birdnet else "audacity", [*rows])
 
 
-def _lines(content: str) -> Iterator[_Lines]:
-    """Yield the lines of each event."""
-    # str.splitlines would also split at characters that labels may have.
-    lines = content.replace("\r\n", "\n").replace("\r", "\n").split("\n") if "\r" in content else content.split("\n")
+def _lines(content: str, first: int) -> Iterator[_Lines]:
+    """Yield the lines of each event; `first` is the number of the first line."""
     pending: _Lines | None = None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content.split("\n"), start=first):
         if line.startswith("\\"):
             yield (pending or _Lines(number, ""))._replace(frequency_number=number, frequencies=line)
             pending = None
@@ -77,23 +81,55 @@ def _lines(content: str) -> Iterator[_Lines]:
         yield pending
 
 
-def _events(chunk: Sequence[_Lines]) -> tuple[list[Event], bool]:
-    """Return the events of a chunk as `_event` does, and whether a label has a confidence.
+def _events_by_column(lines: str) -> tuple[list[Event], bool]:
+    """Return what `_event` returns for each event in some lines, and whether a label has a confidence.
 
     Raises ValueError or UserError if they need `_event`.
     """
-    starts, ends, labels = zip(*(entry.times.split("\t", 2) for entry in chunk), strict=True)
-    starts, ends = text.floats(starts), text.floats(ends)
+    low = high = itertools.repeat(None)
+    if "\n\\" in lines:
+        lines, low, high = _without_frequencies(lines)
+    columns = text.split_columns(lines, "\t\t\n") or text.split_columns(lines, "\t\t\t\n")
+    if columns is None:
+        raise ValueError
+    starts, ends, fields = text.floats(columns[0]), text.floats(columns[1]), columns[2]
     if starts is None or ends is None or not all(map(operator.le, starts, ends)):
         raise ValueError
-    names = {label: _CONFIDENCE.sub("", label).strip() for label in set(labels)}
-    confident = any(_CONFIDENCE.search(label) for label in names)
-    low, high = itertools.repeat(None), itertools.repeat(None)
-    if any(entry.frequencies for entry in chunk):
-        pairs = [(None, None) if e.frequencies is None else _frequencies(e.frequencies, "") for e in chunk]
-        low, high = zip(*pairs, strict=True)
-    values = zip(starts, ends, map(names.__getitem__, labels), low, high, itertools.repeat(None), strict=False)
-    return [*map(partial(tuple.__new__, Event), values)], confident
+    confident = len(columns) == 4
+    if confident and not all(_CONFIDENCE.fullmatch("\t" + field) for field in {*columns[3]}):
+        raise ValueError
+    names = {field: field.strip() for field in {*fields}}
+    values = zip(starts, ends, map(names.__getitem__, fields), low, high, itertools.repeat(None), strict=False)
+    return [*map(tuple.__new__, itertools.repeat(Event), values)], confident
+
+
+def _without_frequencies(content: str) -> tuple[str, list[float | None], list[float | None]]:
+    """Return the time lines of some lines, and the lower and the higher frequency of each event, None without them.
+
+    Raises ValueError or UserError if they need `_event`.
+    """
+    lines = content.split("\n")
+    numbers = [number for number, line in enumerate(lines) if line.startswith("\\")]
+    events = [number - count - 1 for count, number in enumerate(numbers)]  # of the time line above each
+    columns = text.split_columns("\n".join(map(lines.__getitem__, numbers)), "\t\t\n")
+    if events[0] < 0 or len({*events}) < len(events) or columns is None or {*columns[0]} != {"\\"}:
+        raise ValueError
+    times = [line for line in lines if not line.startswith("\\")]
+    low: list[float | None] = [None] * len(times)
+    high = low.copy()
+    pairs = zip(events, *map(_frequencies_by_column, columns[1:]), strict=True)
+    for event, low[event], high[event] in pairs:
+        text.require_low_first(low[event], high[event], "")
+    return "\n".join(times), low, high
+
+
+def _frequencies_by_column(fields: Sequence[str]) -> Sequence[float | None]:
+    """Return frequencies in Hz, None for negative ones; raise UserError if a field is no number."""
+    numbers = text.floats(fields)
+    if numbers is not None:
+        return numbers
+    values = {field: text.number(field, "", "") for field in {*fields}}
+    return [values[field] if values[field] >= 0 else None for field in fields]
 
 
 def _event(entry: _Lines, path: PathLike) -> Event:

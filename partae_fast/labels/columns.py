@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,13 @@ def nearest(header: Sequence[str], dialect: str | None = None) -> tuple[Layout, 
     return layout, len(layout.columns(header))
 
 
-def user_label_column(header: Sequence[str], columns: dict[str, int], rows: Iterable[Sequence[str]]) -> int | None:
+class Chunk(Protocol):
+    """Some rows of a table."""
+
+    def column(self, index: int) -> Sequence[str]: ...
+
+
+def user_label_column(header: Sequence[str], columns: dict[str, int], chunks: Iterable[Chunk]) -> int | None:
     """Return the index of the column that the user added to a Raven table for labels, or None.
 
     Columns with a unit in parentheses and those in `_RAVEN_COLUMNS` are Raven's own. Of the others, the label column is
@@ -132,11 +139,12 @@ def user_label_column(header: Sequence[str], columns: dict[str, int], rows: Iter
         if index not in columns.values() and "(" not in name and name.strip().lower() not in {"", *_RAVEN_COLUMNS}
     ]
     with_letters, with_values = set(), set()
-    for row in rows if candidates else ():
+    for chunk in chunks if candidates else ():
         for index in candidates:
-            if index < len(row) and row[index].strip():
+            fields = "".join(chunk.column(index))
+            if fields and not fields.isspace():
                 with_values.add(index)
-                if re.search(r"[^\W\d_]", row[index]):
+                if re.search(r"[^\W\d_]", fields):
                     with_letters.add(index)
         if candidates[0] in with_letters:
             break

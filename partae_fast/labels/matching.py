@@ -151,7 +151,8 @@ def _best_names(claims: list[_Claim], recording: Path, path: Path) -> list[str]:
         return complete
     most = max(claim.common_folders for claim in claims)
     best = [claim.name for claim in claims if claim.common_folders == most]
-    if len(best) > 1:
+    # Windows writes the suffix of one file now in small letters, now in capitals.
+    if len({name.removesuffix(suffix := PurePosixPath(name).suffix) + suffix.lower() for name in best}) > 1:
         raise UserError(
             f"{path}: {best[0]} and {best[1]} may both mean {recording}; move the recording to a folder of the same "
             "name, or remove the rows of the other"

@@ -1,6 +1,7 @@
 """Read tables with a header line: CSV, Raven's selection tables and BirdNET's results.
 
 Rows are converted in chunks, column by column. A chunk in which a field is unusual or wrong is converted row by row.
+The csv module, which takes three times as long as splitting, reads only what has quotes or rows of unequal length.
 """
 
 import csv
@@ -11,7 +12,6 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from ..audio.files import PathLike
@@ -26,7 +26,8 @@ SEPARATORS = "\t;,"
 _NO_CALL = "nocall"  # BirdNET's label for a recording without detections
 _BLANK = ("", "nan", "na", "none", "null")
 _HEAD = 1 << 18  # characters that the header line must be in
-_CHUNK = 1 << 15  # rows
+_CHUNK = 1 << 16  # characters of rows that are converted at a time: they stay in the processor's cache
+_CHUNK_ROWS = 1 << 11  # rows that the csv module reads at a time
 _LINE_END = re.compile("\r\n|\r|\n")
 _RECORDING = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(SUFFIXES)))})[^\S\n]*$", re.IGNORECASE | re.MULTILINE)
 
@@ -42,6 +43,31 @@ class _Grid:
     header: list[str]
     columns: dict[str, int]
     separator: str
+
+
+@dataclass
+class _Chunk:
+    """Rows under the header, some of which may be blank.
+
+    `numbers` are their lines. Either `columns` has the fields of each column, or `rows` those of each row.
+    """
+
+    numbers: Sequence[int]
+    columns: Sequence[Fields] | None = None
+    rows: Sequence[Fields] | None = None
+
+    def by_row(self) -> Sequence[Fields]:
+        return list(zip(*(self.columns or ()), strict=True)) if self.rows is None else self.rows
+
+    def by_column(self) -> Sequence[Fields]:
+        """Return the columns; raise ValueError if the rows have unequal lengths."""
+        return list(zip(*(self.rows or ()), strict=True)) if self.columns is None else self.columns
+
+    def column(self, index: int) -> Fields:
+        """Return one column, with "" where a row is too short."""
+        if self.columns is not None:
+            return self.columns[index]
+        return [fields[index] if index < len(fields) else "" for fields in self.rows or ()]
 
 
 def detect_dialect(content: str) -> str | None:
@@ -75,8 +101,7 @@ def read(path: PathLike, dialect: str, content: str | None = None) -> Table:
             return Table(dialect, [])
         raise UserError(f"{path}, {_missing(content, dialect)[0]}")
     if dialect == "raven" and "label" not in grid.columns:
-        rows = (fields for _, records in _chunks(path, grid, content) for fields in records)
-        label_column = columns.user_label_column(grid.header, grid.columns, rows)
+        label_column = columns.user_label_column(grid.header, grid.columns, _chunks(path, grid, content))
         if label_column is not None:
             grid.columns["label"] = label_column
     ignored = [
@@ -84,21 +109,23 @@ def read(path: PathLike, dialect: str, content: str | None = None) -> Table:
     ]
     if dialect == "csv" and ignored:
         logger.info("%s: ignored columns: %s", path, ", ".join(ignored))
-    rows, selections = [], []
-    for numbers, records in _chunks(path, grid, content):
+    rows, selections, views = [], [], set()
+    for chunk in _chunks(path, grid, content):
         if "file" not in grid.columns:
-            _require_no_recordings(path, grid, numbers, records)
-        chunk = _rows(path, grid, numbers, records)
-        rows += chunk
+            _require_no_recordings(path, grid, chunk)
+        chunk_rows = _rows(path, grid, chunk)
+        rows += chunk_rows
         if "selection" in grid.columns and "view" in grid.columns:
-            selections += _selections(records, grid.columns["selection"], blank_rows=len(chunk) < len(records))
-    table = Table(dialect, _without_views(rows, selections))
-    recordings = {row.recording for row in table.rows if row.event}
-    if dialect == "raven" and len(recordings) > 1 and "offset" not in grid.columns:
-        raise UserError(
-            f"{path}: the column 'File Offset (s)' is missing, and the times of {len(recordings)} recordings are "
-            "counted from the start of the first; save the table with Raven's measurement File Offset (s)"
-        )
+            views.update(chunk.column(grid.columns["view"]))
+            selections += _selections(chunk, grid.columns["selection"], blank_rows=len(chunk_rows) < len(chunk.numbers))
+    table = Table(dialect, _without_views(rows, selections) if len(views) > 1 else rows)
+    if dialect == "raven" and "offset" not in grid.columns:
+        recordings = {row.recording for row in table.rows if row.event}
+        if len(recordings) > 1:
+            raise UserError(
+                f"{path}: the column 'File Offset (s)' is missing, and the times of {len(recordings)} recordings are "
+                "counted from the start of the first; save the table with Raven's measurement File Offset (s)"
+            )
     return table
 
 
@@ -163,31 +190,57 @@ def _is_blank(fields: Fields) -> bool:
     return not "".join(fields).strip()
 
 
-def _chunks(path: PathLike, grid: _Grid, content: str) -> Iterator[tuple[Sequence[int], list[list[str]]]]:
-    """Yield the line numbers and the fields of the rows under the header, in chunks; some rows may be blank.
+def _chunks(path: PathLike, grid: _Grid, content: str) -> Iterator[_Chunk]:
+    """Yield the rows under the header in chunks.
 
     Raises UserError, with the line in which the row begins, if a double quote is not closed or a field is too long.
     """
-    reader = _reader(content, grid.separator)
+    reader = _reader(content[:_HEAD], grid.separator)
     _header(reader)
+    ends = itertools.islice(_LINE_END.finditer(content), reader.line_num)
+    start, number = max((end.end() for end in ends), default=len(content)), reader.line_num + 1
+    separators = grid.separator * (len(grid.header) - 1) + "\n"
+    while start < len(content):
+        stop = content.find("\n", start + _CHUNK) + 1 or len(content)
+        lines = content[start:stop]
+        if '"' in lines:  # a quoted field may have line ends
+            yield from _csv_chunks(path, grid, content, start, len(content), number)
+            return
+        lines = lines.replace("\r\n", "\n")
+        fields = None if "\r" in lines else text.split_columns(lines, separators)
+        if fields is None or (len(lines) > csv.field_size_limit() and _has_long_field(fields)):
+            yield from _csv_chunks(path, grid, content, start, stop, number)
+        else:
+            yield _Chunk(range(number, number + len(fields[0])), fields)
+        number += len(_LINE_END.findall(lines)) if fields is None else len(fields[0])
+        start = stop
+
+
+def _has_long_field(columns: Sequence[Fields]) -> bool:
+    return max(len(field) for column in columns for field in column) > csv.field_size_limit()
+
+
+def _csv_chunks(path: PathLike, grid: _Grid, content: str, start: int, stop: int, number: int) -> Iterator[_Chunk]:
+    """Yield the rows in a part of the content, whose first line has this number, as read by the csv module."""
+    reader = _reader(content[start:stop], grid.separator)
     while True:
-        first = reader.line_num + 1
+        first = number + reader.line_num
         try:
-            records = list(itertools.islice(reader, _CHUNK))
+            rows = list(itertools.islice(reader, _CHUNK_ROWS))
         except csv.Error:
             raise UserError(
                 f"{path}, line {_unreadable_line(content, grid.separator)}: a double quote is not closed, or a field "
                 f"has more than {csv.field_size_limit()} characters; correct it"
             ) from None
-        if not records:
+        if not rows:
             return
-        if reader.line_num - first + 1 == len(records):
-            yield range(first, first + len(records)), records
+        if number + reader.line_num - first == len(rows):
+            yield _Chunk(range(first, first + len(rows)), rows=rows)
             continue
-        heights = [1 + sum(len(_LINE_END.findall(field)) for field in fields) for fields in records]
+        heights = [1 + sum(len(_LINE_END.findall(field)) for field in fields) for fields in rows]
         numbers = [*itertools.accumulate(heights, initial=first)][:-1]
         _require_closed_quotes(path, grid, content, numbers, heights)
-        yield numbers, records
+        yield _Chunk(numbers, rows=rows)
 
 
 def _unreadable_line(content: str, separator: str) -> int:
@@ -218,13 +271,13 @@ def _require_closed_quotes(
                 ) from None
 
 
-def _require_no_recordings(path: PathLike, grid: _Grid, numbers: Sequence[int], records: list[list[str]]) -> None:
+def _require_no_recordings(path: PathLike, grid: _Grid, chunk: _Chunk) -> None:
     """Raise UserError if an ignored column names recordings, because all rows would count for one recording."""
     for index in set(range(len(grid.header))) - set(grid.columns.values()):
-        column = [fields[index] if index < len(fields) else "" for fields in records]
+        column = chunk.column(index)
         if not _RECORDING.search("\n".join(column)):
             continue
-        number, field = next(pair for pair in zip(numbers, column, strict=True) if _RECORDING.search(pair[1]))
+        number, field = next(pair for pair in zip(chunk.numbers, column, strict=True) if _RECORDING.search(pair[1]))
         accepted = grid.layout.optional["file"][0]
         raise UserError(
             f"{path}, line {number}: the column {grid.header[index].strip()!r} has {field.strip()[:60]!r}; the "
@@ -232,18 +285,18 @@ def _require_no_recordings(path: PathLike, grid: _Grid, numbers: Sequence[int], 
         )
 
 
-def _rows(path: PathLike, grid: _Grid, numbers: Sequence[int], records: list[list[str]]) -> list[Row]:
+def _rows(path: PathLike, grid: _Grid, chunk: _Chunk) -> list[Row]:
     """Return the rows of a chunk."""
     try:
-        return _rows_by_column(grid, records)
+        return _rows_by_column(grid, chunk)
     except (ValueError, UserError):  # an unusual field, or a wrong one
-        pairs = zip(numbers, records, strict=True)
+        pairs = zip(chunk.numbers, chunk.by_row(), strict=True)
         return [_row(grid, fields, f"{path}, line {number}") for number, fields in pairs if not _is_blank(fields)]
 
 
-def _rows_by_column(grid: _Grid, records: list[list[str]]) -> list[Row]:
-    """Return what `_row` returns for each of the records; raise ValueError or UserError if they need `_row`."""
-    by_index = list(zip(*records, strict=True))
+def _rows_by_column(grid: _Grid, chunk: _Chunk) -> list[Row]:
+    """Return what `_row` returns for each row of a chunk; raise ValueError or UserError if they need `_row`."""
+    by_index, count = chunk.by_column(), len(chunk.numbers)
     if len(by_index) != len(grid.header):
         raise ValueError
 
@@ -253,26 +306,27 @@ def _rows_by_column(grid: _Grid, records: list[list[str]]) -> list[Row]:
     def converted(role: str, convert: Callable[[str], T]) -> Iterable[T | None]:
         column = fields(role)
         if column is None:
-            return itertools.repeat(None, len(records))
+            return itertools.repeat(None, count)
         values = {field: convert(field.strip()) for field in set(column)}
         return map(values.__getitem__, column)
 
     starts, ends = _times_by_column(fields)
     low, high = (_frequencies(fields(role)) for role in ("low", "high"))
     _require_low_first(low, high)
-    manual, automatic = (converted(role, str) for role in ("label", "automatic_label"))
-    labels = [a or b or "" for a, b in zip(manual, automatic, strict=True)]
+    labels: Iterable[str | None] = converted("label", str) if "label" in grid.columns else [""] * count
+    if "automatic_label" in grid.columns:
+        labels = [a or b for a, b in zip(labels, converted("automatic_label", str), strict=True)]
     role, first = ("channel_from_0", 0) if "channel_from_0" in grid.columns else ("channel", 1)
     channels = converted(role, lambda field: _channel(_unless_blank(field), "", first))
-    nothing = [None] * len(records)
+    nothing = [None] * count
     is_birdnet = grid.layout.dialect == "birdnet"
     if is_birdnet:
         low = high = channels = nothing
     values = zip(starts, ends, labels, low or nothing, high or nothing, channels, strict=True)
-    events = [*map(partial(tuple.__new__, Event), values)]
-    recordings = _recordings([fields(role) for role in ("root", "folder", "file")], len(records))
+    events: list[Event] = [*map(tuple.__new__, itertools.repeat(Event), values)]
+    recordings = _recordings([fields(role) for role in ("root", "folder", "file")], count)
     last = converted("last", lambda field: _unless_blank(field) or None)
-    rows: list[Row] = [*map(partial(tuple.__new__, Row), zip(events, recordings, last, strict=True))]
+    rows: list[Row] = [*map(tuple.__new__, itertools.repeat(Row), zip(events, recordings, last, strict=True))]
     if is_birdnet:
         for index, event in enumerate(events):
             if event.label.lower() == _NO_CALL and recordings[index]:
@@ -282,21 +336,18 @@ def _rows_by_column(grid: _Grid, records: list[list[str]]) -> list[Row]:
 
 def _recordings(columns: Sequence[Fields | None], count: int) -> list[str | None]:
     """Return the path of each of `count` rows, from its parts; None for a row without one."""
-    if not any(columns):
+    present = [column for column in columns if column]
+    if not present:
         return [None] * count
-    paths: dict[Fields, str | None] = {}
-    recordings = []
-    for parts in zip(*(column or itertools.repeat("", count) for column in columns), strict=True):
-        if parts not in paths:
-            paths[parts] = _joined(*(_unless_blank(part.strip()) for part in parts)) or None
-        recordings.append(paths[parts])
-    return recordings
+    keys = list(zip(*present, strict=True))
+    paths = {parts: _joined(*(_unless_blank(part.strip()) for part in parts)) or None for parts in set(keys)}
+    return [*map(paths.__getitem__, keys)]
 
 
 def _require_low_first(low: list[float | None] | None, high: list[float | None] | None) -> None:
     """Raise ValueError if a lower frequency is above the higher one."""
     pairs = zip(low or (), high or (), strict=False)
-    if any(a is not None and b is not None and a > b for a, b in pairs):
+    if not all(a is None or b is None or a <= b for a, b in pairs):
         raise ValueError
 
 
@@ -423,31 +474,26 @@ def _channel(value: str, location: str, first: int = 1) -> int | None:
     return round(channel) + 1 - first
 
 
-def _selections(records: list[list[str]], index: int, blank_rows: bool) -> list[str]:
+def _selections(chunk: _Chunk, index: int, blank_rows: bool) -> Fields:
     """Return the names of selections in the rows that are not blank."""
-    if blank_rows:
-        records = [fields for fields in records if not _is_blank(fields)]
-    try:
-        return [fields[index] for fields in records]
-    except IndexError:
-        return [fields[index] if index < len(fields) else "" for fields in records]
+    if not blank_rows:
+        return chunk.column(index)
+    return [fields[index] if index < len(fields) else "" for fields in chunk.by_row() if not _is_blank(fields)]
 
 
 def _without_views(rows: list[Row], selections: list[str]) -> list[Row]:
-    """Return the rows with all views of a selection in Raven as one event; `selections` has the name of each row's."""
-    if len(set(selections)) == len(rows) or not selections:
+    """Return the rows with all views of a selection in Raven as one event; `selections` has the name of each row's.
+
+    The view with frequencies is kept, because a waveform view has none.
+    """
+    if len(set(selections)) == len(rows):
         return rows
-    merged: dict[tuple, Row] = {}
-    for number, (row, name) in enumerate(zip(rows, selections, strict=True)):
-        key: tuple = (number,)
-        if name.strip() and row.event is not None:
-            key = name.strip(), row.recording, row.event.start, row.event.end, row.event.channel
-        merged[key] = _with_frequencies(merged.get(key), row)
+    keys = [
+        (name, row.recording, row.event.start, row.event.end, row.event.channel) if name and row.event else number
+        for number, (name, row) in enumerate(zip(map(str.strip, selections), rows, strict=True))
+    ]
+    merged = dict(zip(keys, rows, strict=True))
+    for key, row in zip(reversed(keys), reversed(rows), strict=True):
+        if row.event is not None and row.event.low is not None:
+            merged[key] = row
     return list(merged.values())
-
-
-def _with_frequencies(previous: Row | None, row: Row) -> Row:
-    """Return the view of a selection that has frequencies; a waveform view has none."""
-    if previous is None or previous.event is None or previous.event.low is None:
-        return row
-    return previous

@@ -5,6 +5,8 @@ import math
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..audio.files import PathLike, require_file
 from ..errors import UserError
 
@@ -16,9 +18,9 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # characters that labels do not have but binaries do
+_ASCII_CONTROL = bytes(code for code in range(128) if _CONTROL.match(chr(code)))
 # No part can match the same text in two ways, so the time to refuse a long text is proportional to its length.
 _NUMBER = re.compile(r"[+-]?(([0-9]+([.,][0-9]*)?|[.,][0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.IGNORECASE)
-_PLAIN = re.compile("[0-9.]*")
 _CLOCK = re.compile(r"([0-9]{1,3}):([0-5]?[0-9]):([0-5]?[0-9]([.,][0-9]*)?)")
 
 
@@ -33,9 +35,16 @@ def read_text(path: PathLike) -> str:
             text = raw.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if not _CONTROL.search(text):
+        if not _has_control(text):
             return text
     raise UserError(f"{path}: is not text; export the labels as text, for example with Audacity's File, Export, Labels")
+
+
+def _has_control(text: str) -> bool:
+    if text.isascii():
+        content = text.encode()
+        return len(content.translate(None, _ASCII_CONTROL)) < len(content)  # three times as fast as the pattern
+    return _CONTROL.search(text) is not None
 
 
 def _candidate_encodings(raw: bytes) -> list[str]:
@@ -48,6 +57,28 @@ def _candidate_encodings(raw: bytes) -> list[str]:
     if raw[:1] == b"\0":
         return ["utf-16-be"]
     return ["utf-8", "cp1252"]
+
+
+def split_columns(lines: str, separators: str) -> list[list[str]] | None:
+    r"""Return the columns of lines whose separators are all as expected, or None if they are not.
+
+    `separators` are those of one row, in their order: "\t\t\n" for rows of three columns. A row may have several lines.
+    The end of the last line may be missing.
+
+    >>> split_columns("1 2\n3 4\n", " \n")
+    [['1', '3'], ['2', '4']]
+    """
+    lines = lines if lines.endswith("\n") else lines + "\n"
+    content = np.frombuffer(lines.encode("utf-8", "surrogatepass"), np.uint8)
+    row = np.frombuffer(separators.encode(), np.uint8)
+    is_separator = content == row[0]
+    if row[0] != row[-1]:
+        is_separator |= content == row[-1]
+    present = content[is_separator]
+    if len(present) % len(row) or (present.reshape(-1, len(row)) != row).any():
+        return None
+    fields = lines.replace("\n", separators[0]).split(separators[0])
+    return [fields[index : -1 : len(row)] for index in range(len(row))]
 
 
 def is_number(text: str) -> bool:
@@ -71,7 +102,7 @@ def number(text: str, quantity: str, location: str) -> float:
 
 def floats(texts: Sequence[str]) -> list[float] | None:
     """Return the finite numbers of texts that have digits and decimal points only; None if a text is anything else."""
-    if not _PLAIN.fullmatch("".join(texts)):
+    if "".join(texts).encode("utf-8", "surrogatepass").translate(None, b"0123456789."):
         return None
     try:
         numbers = [*map(float, texts)]

@@ -5,7 +5,6 @@ import logging
 import math
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from ..audio.offset import centred, offset_window
 from ..audio.spectrogram import Spectrogram
 from ..errors import UserError
 from ..masking.rules import quantile_of_power
+from ..scratch import ScratchFolder, remove_abandoned_folders
 from .cache import Cache
 from .distributed import current
 from .material import NO_SOUND, Material, Source, check_apart, check_labels, labelled, samples_of
@@ -38,6 +38,7 @@ _LEAST_POOLS = 8  # pool windows in the shortest crop
 _NOTHING = 1e-6
 _EDGE_FRAMES = 16
 _MISMATCH = 6.0  # dB by which recordings of noise may differ from the noise in the others, roughly estimated
+_SCRATCH = ".partae-spectrograms-"  # prefix of temporary folders
 _COMPARED = 1 << 16  # frames in that comparison
 _AUDIBLE = 1e-6  # share of the loudest bin's power; quieter bins have only rounding errors
 
@@ -366,13 +367,12 @@ def _match(signal: list[NDArray[np.float32]], noise: list[NDArray[np.float32]], 
         magnitudes *= np.float32(10 ** (mismatch / 20))
 
 
-def _temporary_cache(
-    sources: list[Source], spectrogram: Spectrogram, scratch: PathLike | None
-) -> "tempfile.TemporaryDirectory[str] | None":
+def _temporary_cache(sources: list[Source], spectrogram: Spectrogram, scratch: PathLike | None) -> ScratchFolder | None:
     """Return a temporary folder for the spectrograms if they are too large for memory, else None.
 
     Raises UserError if the disk has not enough space, and with several processes, which need a common folder.
     """
+    remove_abandoned_folders(_SCRATCH, scratch)
     channel_seconds = sum(source.channel_seconds for source in sources)
     size = int(channel_seconds * spectrogram.frame_rate * spectrogram.bins * 4)
     if size <= IN_MEMORY:
@@ -380,7 +380,7 @@ def _temporary_cache(
     about = f"the spectrograms of {channel_seconds / 3600:.1f} h of audio take {size / 1e9:.1f} GB"
     if current().count > 1:
         raise UserError(f"{about}; give a folder for them with cache (--cache), which all processes can read")
-    folder = tempfile.TemporaryDirectory(prefix=".partae-spectrograms-", dir=scratch)
+    folder = ScratchFolder(_SCRATCH, scratch)
     free = shutil.disk_usage(folder.name).free
     if size > free:
         where = os.path.dirname(folder.name)

@@ -144,6 +144,7 @@ ODD = {
     "data is missing": Odd(WAVE[: WAVE.index(b"data")], None, "not usable as audio"),
     "data is empty": Odd(riff(FORMAT, w.chunk(b"data", b"")), None, "has a header but no samples"),
     "data in two places": Odd(WAVE + DATA, None, "not usable as audio"),
+    "two files joined with cat": Odd(WAVE + WAVE, None, r"another WAV file follows the 0\.23 s of the first"),
     "data comes before the format": Odd(riff(DATA, FORMAT), None, "not usable as audio"),
     # The length of the whole file.
     "RIFF claims nothing": Odd(at(WAVE, 4, bytes(4)), 5000),
@@ -179,6 +180,9 @@ ODD = {
     "unknown encoding": Odd(format_of(tag=0x1234), None, "not usable as audio"),
     "extensible": Odd(extensible(), 5000),
     "extensible with 12 valid bits": Odd(extensible(12), 5000),
+    "extensible without speakers": Odd(extensible(mask=0), 5000),
+    "extensible with all speakers": Odd(extensible(mask=2**32 - 1), 5000),
+    "stereo with the frame of mono": Odd(format_of(channels=2), 2500, exact=False),
     "big-endian": Odd(big_endian(), 5000),
     # RF64.
     "RF64": Odd(w.rf64(STEPS), 5000),
@@ -187,6 +191,9 @@ ODD = {
     "RF64 without a number of frames": Odd(ds64(frames=0), 5000),
     "RF64 without a length": Odd(ds64(data=0), 5000, OPEN),
     "RF64 claims 1 GB": Odd(ds64(data=10**9), 5000, CUT),
+    "RF64 of a recording that goes on": Odd(
+        ds64(riff=2**64 - 1, data=2**64 - 1, frames=2**64 - 1), 5000, "its header says more than"
+    ),
     "RF64 with an odd chunk": Odd(w.rf64(STEPS, w.chunk(b"iXML", b"abc")), 5000),
     "BW64": Odd(b"BW64" + w.rf64(STEPS)[4:], 5000),
     # Samples.

@@ -22,6 +22,20 @@ def test_signal_and_noise_add_up_to_the_input(partae):
     assert Path("s.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_line_end_in_a_name_does_not_end_the_line(partae):
+    os.rename("song.wav", "so\nng.wav")
+    _, out, _ = partae("denoise", "m.safetensors", "so\nng.wav", "--out", "s.wav")
+    assert out == "so\\nng.wav -> s.wav\n"
+
+
+def test_a_file_that_looks_like_an_option_is_named(partae):
+    os.rename("song.wav", "-song.wav")
+    code, _, err = partae("denoise", "m.safetensors", "-song.wav", "--out", "s.wav")
+    assert code == 2 and err == "partae: the file -song.wav looks like an option; write ./-song.wav\n"
+    assert partae("denoise", "m.safetensors", "./-song.wav", "--out", "s.wav")[0] == 0
+    assert partae("denoise", "--out", "t.wav", "--", "m.safetensors", "-song.wav")[0] == 0
+
+
 def test_reduction_limits_the_attenuation(partae):
     assert partae("denoise", "m.safetensors", "song.wav", "--out", "s.wav", "--reduction", 0)[0] == 0
     assert np.abs(files.read("s.wav")[0] - files.read("song.wav")[0]).max() < 1e-6

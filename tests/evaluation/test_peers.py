@@ -98,7 +98,7 @@ def test_rnnoise_keeps_time_and_length_and_ignores_noise_only_audio(rate):
 
 def test_missing_rnnoise_raises_with_the_install_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pyrnnoise is not installed; `pip install pyrnnoise`"):
+    with pytest.raises(UserError, match=r"pyrnnoise is not installed; `pip install partae-fast\[rnnoise\]`"):
         peers.rnnoise()
 
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from partae_fast.errors import UserError
-from partae_fast.experiments.grais2017 import experiment, synthesis
+from partae_fast.experiments.grais2017 import data, experiment, synthesis
 from partae_fast.experiments.grais2017.claims import check_claims
 from partae_fast.experiments.grais2017.data import load
 from partae_fast.experiments.grais2017.markdown import claims_markdown, layer_table
@@ -36,7 +36,10 @@ def score_rows(drums=1.0, vocals=0.1, bass=-0.1, other=0.2, sir=0.0, sar=1.0, fn
                     "sir_db": improved - 5 + sir * of_cdae,
                     "sar_db": 60.0 if method == "mixture" else 9.0 + (sar + 0.01 * song) * of_cdae,
                 }
-                rows.append({"task": "songs", "song": f"{song}", "source": source, "method": method, **ratios})
+                seed = None if method == "mixture" else 0
+                rows.append(
+                    {"seed": seed, "task": "songs", "song": f"{song}", "source": source, "method": method, **ratios}
+                )
     return rows
 
 
@@ -91,6 +94,46 @@ def test_both_networks_have_the_same_batches_and_steps(tmp_path):
     assert recorded.settings["fnn"].epoch_steps == 1  # 28 segments of 15 frames
     (recorded,) = load(tmp_path, batch=10)
     assert recorded.settings["fnn"].epoch_steps == 3
+
+
+def test_values_of_a_song_are_means_over_the_seeds():
+    rows = score_rows(drums=1.0)
+    other_seed = [row | {"seed": 1, "sdr_db": row["sdr_db"] + 1.0} for row in score_rows(drums=2.0) if row["seed"] == 0]
+    assert improvement(rows + other_seed, "fnn", "drums", "sdr")["0"] == pytest.approx(4.5)
+    drums = check_claims(rows + other_seed, PARAMETERS)[1]
+    assert "drums SDR +1.54 [+1.50, +1.57] dB" in drums.figures and drums.figures.endswith("; seeds +1.04, +2.04")
+    assert "seeds" not in check_claims(rows, PARAMETERS)[1].figures
+
+
+def test_without_data_songs_are_those_of_the_corpora(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTAE_CORPORA", str(tmp_path))
+    write_songs(tmp_path / "grais2017", [f"{part}/{name}" for part in ("train", "test") for name in "abc"])
+    monkeypatch.setattr(data, "RECORDED_SONGS", 2)
+    used = []
+
+    def stop(excerpts, settings, options):
+        used.append((settings.epochs, settings.epoch_steps, settings.batch))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "fit_excerpts", stop)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(tmp_path / "new" / "out")
+    assert used == [(data.SMALL_EPOCHS, data.SMALL_EPOCH_STEPS, 100)]
+    (songs,) = load(tmp_path / "grais2017", seconds=0.5, small=True)
+    assert [[p.name for p in part] for part in (songs.training, songs.test)] == [
+        ["train/a", "train/b"],
+        ["test/a", "test/b"],
+    ]
+    (one,) = load(tmp_path / "grais2017", count=1)
+    assert (len(one.training), len(one.test), one.settings["fnn"].epochs) == (1, 1, 100)
+    whole = load(tmp_path / "grais2017")[0].training[0].mixture
+    middle = len(whole) // 2
+    np.testing.assert_array_equal(songs.training[0].mixture, whole[middle - 11025 : middle + 11025])
+    (tmp_path / "grais2017").rename(tmp_path / "elsewhere")
+    used.clear()
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(tmp_path / "out", seconds=0.5)
+    assert used  # on synthetic songs
 
 
 def test_layer_table_is_table_1_of_the_paper():
@@ -175,14 +218,17 @@ def small(monkeypatch):
 def test_run_writes_table_figures_claims_and_models(tmp_path, small):
     pytest.importorskip("fast_bss_eval")
     write_songs(tmp_path / "songs", ["train/a", "test/b"])
-    result = experiment.run(tmp_path / "out", tmp_path / "songs", epochs=1, batch=10, seconds=0.8, backend="eager")
+    sizes = {"epochs": 1, "batch": 10, "seconds": 0.5, "seeds": 2}
+    result = experiment.run(tmp_path / "out", tmp_path / "songs", **sizes, backend="eager")
     text = (tmp_path / "out" / "claims.md").read_text()
     with open(tmp_path / "out" / "results.csv") as file:
         table = list(csv.DictReader(file))
-    assert len(table) % 3 == 0 and {row["method"] for row in table} == {"mixture", "fnn", "cdae"}
+    methods = [(row["method"], row["seed"]) for row in table]
+    assert {methods.count(key) for key in methods} == {len(synthesis.SOURCES)} and len(set(methods)) == 5
+    assert ("mixture", "") in methods and ("cdae", "1") in methods
     assert result["claims"][1]["holds"] is None and "**undecided**" in text
-    assert "Songs in songs: 1 song, 1 s in total for training" in text and "the first 0.8 s of each" in text
+    assert "Songs in songs: 1 song, 0 s in total for training" in text and "the middle 0.5 s of each" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("results.csv", "boxplots.png", "boxplots.svg", "claims.md", "settings.json"),
-        *("songs.cdae.safetensors", "songs.fnn.safetensors"),
+        *(f"songs.{network}.seed{seed}.safetensors" for network in ("cdae", "fnn") for seed in (0, 1)),
     }

@@ -46,15 +46,15 @@ def reproduced(folder, tmp_path_factory):
     pytest.importorskip("fast_bss_eval")
     out = tmp_path_factory.mktemp("out") / "voices"
     tiny = models.Hyperparameters(1, 3, 2, filters=1, patch=8, dae_batch=2, bases=2, iterations=2, batch=2)
-    arguments = ["--data", folder, "--out", out, "--steps", 2, "--mixtures", 3, "--json", "-q"]
+    arguments = ["--data", folder, "--out", out, "--steps", 2, "--mixtures", 3, "--seeds", 2, "--json", "-q"]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         patch.setattr(experiment, "PAPER", tiny)
         patch.setattr(experiment, "MixtureSettings", lambda: MixtureSettings(seconds=0.5, n_fft=64, hop=32))
         assert cli.main(["reproduce", "hetherly2018", *map(str, arguments)]) == 0
         with pytest.raises(UserError, match="models: contains an earlier run"):
-            experiment.run(folder, out, steps=2, mixtures=3)
+            experiment.run(out, folder, steps=2, mixtures=3, seeds=2)
         patch.setattr(experiment, "train", None)  # all models are loaded
-        resumed = experiment.run(folder, out, steps=2, mixtures=3, resume=True, progress=False)
+        resumed = experiment.run(out, folder, steps=2, mixtures=3, seeds=2, resume=True, progress=False)
     return out, json.loads(printed.getvalue()), resumed
 
 
@@ -65,7 +65,10 @@ def test_run_writes_table_figures_and_claims(reproduced):
     }
     with open(out / "results.csv") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * 3 * len(METHODS)
+    assert len(rows) == 2 * 2 * 3 * len(METHODS)
+    by_seed = [[row for row in rows if row["seed"] == str(seed)] for seed in (0, 1)]
+    assert [[row["snr_db"] for row in part] for part in by_seed] == 2 * [[row["snr_db"] for row in by_seed[0]]]
+    assert [row["sdr_db"] for row in by_seed[0]] != [row["sdr_db"] for row in by_seed[1]]
     assert {row["noise"] for row in rows} <= {f"noise {name}" for name in "abcd"}
     text = (out / "claims.md").read_text()
     assert "DAE-30 minus SCE+MI, masks, which the paper does not compare: in-set " in text
@@ -91,6 +94,23 @@ def test_training_and_test_recordings_are_disjoint(folder):
         data.load(folder, RATE, round(1.5 * RATE))
     with pytest.raises(UserError, match="no such folder; DATA needs speech/ and noise/"):
         data.load(folder / "speech", RATE, 1000)
+
+
+def test_librispeech_and_urbansound8k_are_read_as_published(tmp_path):
+    for speaker in ("19", "26", "27", "32"):
+        write(tmp_path / "speech" / "train-clean-100" / speaker / "198" / f"{speaker}-198-0000.flac", 1.0, 300)
+        write(tmp_path / "speech" / "train-clean-100" / speaker / "227" / f"{speaker}-227-0000.flac", 1.0, 350)
+    rows = [("a.wav", 1, "siren"), ("b.wav", 2, "siren"), ("c.wav", 2, "drilling"), ("d.wav", 3, "drilling")]
+    for number, (name, fold, _) in enumerate(rows):
+        write(tmp_path / "noise" / "audio" / f"fold{fold}" / name, 1.0, 2000 + 100 * number)
+    (tmp_path / "noise" / "metadata").mkdir()
+    table = "slice_file_name,fsID,fold,class\n" + "".join(f"{name},7,{fold},{kind}\n" for name, fold, kind in rows)
+    (tmp_path / "noise" / "metadata" / "UrbanSound8K.csv").write_text(table)
+    recordings = data.load(tmp_path, RATE, 1000)
+    assert (list(recordings.voices), list(recordings.out_of_set[0])) == (["19", "26", "27"], ["32"])
+    assert list(recordings.noises) == ["siren", "drilling"]
+    assert pitch(recordings.noises["siren"][0]) == pytest.approx(2000, abs=2)
+    assert pitch(recordings.in_set[1]["siren"][0]) == pytest.approx(2100, abs=2)  # another file
 
 
 def pitch(samples):
@@ -128,6 +148,7 @@ def score_rows(gains, slopes=(-0.3, -0.3), hum=0.5):
                 for snr in (-2.0, 2.0):
                     more = sign * (hum.get(method, 0.5) if isinstance(hum, dict) else hum)
                     key = {"method": method, "set": test_set, "noise": noise, "snr_db": snr, "sdr_in_db": snr}
+                    key |= {"seed": 0, "mixture": (noise, snr)}
                     rows.append(key | {"sdr_db": snr + mean + more + slope * snr})
     return rows
 
@@ -164,6 +185,36 @@ def test_figures_have_intervals_by_set():
         on_par.figures
     )
     assert "out-of-set: SCE, clusters -0.30 [" in slopes.figures
+
+
+def test_intervals_are_over_mixtures_and_seeds():
+    rows = score_rows(GAINS | {"DC+MI, masks": (8.5, 8.0)})
+    other_seed = [row | {"seed": 1, "sdr_db": row["sdr_db"] + (row["method"] == "SCE+MI, masks")} for row in rows]
+    assert claims.gains(rows + other_seed, "SCE+MI, masks", "in-set").shape == (2, 4)
+    text = claims.difference_text(rows + other_seed, "SCE+MI, masks", "DC+MI, masks", "in-set")
+    assert text == "+1.0 [+0.5, +1.5]"  # +0.5 with one seed and +1.5 with the other, in every mixture
+
+
+def test_without_data_the_run_is_small_and_in_the_corpora(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PARTAE_CORPORA", str(tmp_path))
+    assert cli.main(["reproduce", "hetherly2018", "--out", str(tmp_path / "out")]) == 2
+    assert "no recordings; give --data, or make the corpora" in capsys.readouterr().err
+    (tmp_path / "hetherly2018").symlink_to(folder)
+    used = []
+
+    def stop(name, recordings, mixing, hyperparameters, steps, options):
+        used.append((hyperparameters, steps, recordings.small, mixing.seconds))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train", stop)
+    monkeypatch.setattr(experiment, "MixtureSettings", lambda: MixtureSettings(seconds=1.0, n_fft=64, hop=32))
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(tmp_path / "out", progress=False)
+    assert used == [(models.SMALL, experiment.SMALL_STEPS, True, 0.5)]
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(tmp_path / "full", folder, small_dae=True, progress=False)
+    full, *others = used[1]
+    assert others == [20000, False, 1.0] and (full.filters, full.patch, full.hidden) == (16, 64, 250)
 
 
 def test_noises_of_one_kind_leave_stationarity_undecided():

@@ -10,9 +10,10 @@ import soundfile
 
 from partae_fast.cli import main
 from partae_fast.errors import UserError
+from partae_fast.experiments.kim2015 import experiment
 from partae_fast.experiments.kim2015.claims import check_claims
 from partae_fast.experiments.kim2015.data import load, load_singing
-from partae_fast.experiments.kim2015.scores import ADAPTED, MEASURES, SPEECH, baseline_scores, curve
+from partae_fast.experiments.kim2015.scores import ADAPTED, MEASURES, SPEECH, adapted_scores, baseline_scores, curve
 from partae_fast.metrics import bss
 from partae_fast.models.adaptive_dae import GRADIENTS, HELD
 
@@ -146,7 +147,7 @@ def score_rows(sir, sar, sdr, noises=("rain", "wind")):
                     scaled_sdr = sdr[0] + factor * (sdr[index] - sdr[0])
                     key = {"panel": panel.letter, "voice": "v", "noise": noise, "method": ADAPTED[gradient]}
                     measures = {"sir": sir[index], "sar": sar[index], "sdr": scaled_sdr}
-                    rows.append({**key, "epoch": epoch, "settled": epoch == 10, **measures})
+                    rows.append({"seed": 0, **key, "epoch": epoch, "settled": epoch == 10, **measures})
     return rows
 
 
@@ -211,16 +212,63 @@ def test_run_writes_table_figure_and_claims(small_tree, capsys):
     printed = capsys.readouterr().out
     assert "(d) SDR gains most" in printed and "(e) Adaptation" not in printed
     settings = json.loads((out / "settings.json").read_text())["settings"]
-    assert settings == {"clips": None, "hidden": 4, "steps": 2, "learning_rate": 1e-6, "epochs": 2} | {
-        "adapting_rate": 1e-6,
-        "seed": 0,
-    }
+    sizes = {"hidden": 4, "steps": 2, "learning_rate": 1e-6, "epochs": 2, "adapting_rate": 1e-6}
+    assert settings == {"clips": None, "tests": None, **sizes, "seeds": 1, "seed": 0}
     with (out / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["panel"] for row in rows} == set("abcde")
+    assert {row["panel"] for row in rows} == set("abcde") and {row["seed"] for row in rows} == {"0"}
     for panel in "abcde":
         adapted = [row for row in rows if row["panel"] == panel and row["method"] == ADAPTED[HELD]]
         assert sum(row["settled"] == "True" for row in adapted) == sum(row["epoch"] == "2" for row in adapted) == 1
     text = (out / "claims.md").read_text()
     assert "3 hidden layers of 4 units" in text and "(e) +0 dB, 3 frames" in text and "| d |" in text
     assert (out / "figure3.png").stat().st_size > 10000
+
+
+def test_interrupted_run_resumes_and_covers_two_seeds(small_tree, monkeypatch):
+    sizes = {"hidden": 4, "steps": 2, "epochs": 1, "learning_rate": 1e-6, "progress": False}
+    whole = experiment.run(small_tree / "whole", small_tree, seeds=2, **sizes)
+    assert "seeds 0 to 1" in whole["conditions"]["speech networks"]
+    table = (small_tree / "whole" / "results.csv").read_text()
+    assert {row["seed"] for row in csv.DictReader(table.splitlines())} == {"0", "1"}
+
+    def stop_at_panel_c(recordings, model, panel, *rest):
+        if panel.letter == "c":
+            raise KeyboardInterrupt
+        return adapted_scores(recordings, model, panel, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(experiment, "adapted_scores", stop_at_panel_c)
+        experiment.run(small_tree / "out", small_tree, seeds=2, **sizes)
+    with pytest.raises(UserError, match="contains an earlier run; continue it with --resume"):
+        experiment.run(small_tree / "out", small_tree, seeds=2, **sizes)
+    with pytest.raises(UserError, match=r"seed0.json: has other settings"):
+        experiment.run(small_tree / "out", small_tree, seeds=2, **{**sizes, "epochs": 3}, resume=True)
+    calls = []
+    monkeypatch.setattr(
+        experiment, "adapted_scores", lambda *args: calls.append(args[2].letter) or adapted_scores(*args)
+    )
+    experiment.run(small_tree / "out", small_tree, seeds=2, **sizes, resume=True)
+    assert "".join(calls) == "cbdacbd"  # panels with one frame come first; a of the first seed is not repeated
+    assert (small_tree / "out" / "results.csv").read_text() == table
+
+
+def test_few_tests_use_all_voices_and_noises(tree):
+    for number in range(20):
+        write(tree / "clean" / f"speaker{number // 2}" / f"{number}.wav", voice(number))
+    pairs = [(pair.voice_name, pair.noise_kind) for pair in load(tree, tests=4).test_pairs]
+    assert len(set(pairs)) == 4
+    assert {kind for _, kind in pairs} == {"rain", "street"} and len({name for name, _ in pairs}) == 3
+    assert len(load(tree).test_pairs) == 6
+
+
+def test_without_data_the_run_is_small_and_in_the_corpora(small_tree, monkeypatch, capsys):
+    monkeypatch.setenv("PARTAE_CORPORA", str(small_tree / "corpora"))
+    assert main(["reproduce", "kim2015", "--out", str(small_tree / "out")]) == 2
+    assert "no recordings; give --data, or make the corpora" in capsys.readouterr().err
+    (small_tree / "corpora").mkdir()
+    (small_tree / "corpora" / "kim2015").symlink_to(small_tree)
+    sizes = ["--steps", "2", "--epochs", "1", "-q"]
+    assert main(["reproduce", "kim2015", "--out", str(small_tree / "out"), *sizes]) == 0
+    settings = json.loads((small_tree / "out" / "settings.json").read_text())["settings"]
+    assert (settings["hidden"], settings["tests"], settings["learning_rate"]) == (128, 8, 4e-6)

@@ -388,7 +388,7 @@ def test_gains_are_paired_by_noise_and_seed():
         key = {"condition": "matched", "intrinsic": "a", "extrinsic": "a", "seed": seed, "reference": "truly clean"}
         rows.append({**key, "method": "partitioned", "share": 75.0, "part": "signal", "snr_db": partitioned})
         rows.append({**key, "method": "denoising", "share": None, "part": "whole", "snr_db": dae})
-    assert claims.paired_gains(rows, "matched", 75.0) == [-4.0, 2.0]
+    assert claims.paired_gains(rows, "matched", 75.0).tolist() == [[-4.0], [2.0]]
 
 
 def test_existing_run_is_not_overwritten(reproduced, folder, capsys):

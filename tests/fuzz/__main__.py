@@ -8,24 +8,21 @@ raises on a fault. Hypothesis shrinks and prints the file that shows a fault. Th
 
 import argparse
 import collections
+import faulthandler
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from . import labels, models
+from . import audio, journal, labels, models
+from .limits import Check
 
-Check = Callable[[bytes, Path], str]
-
-TARGETS: dict[str, Callable[[], tuple[st.SearchStrategy[bytes], Check]]] = {
-    "labels": labels.target,
-    "model": models.target,
-}
+TARGETS = {"audio": audio.target, "journal": journal.target, "labels": labels.target, "model": models.target}
 ROUND = 500  # files between two checks of the time
+HANG = 120  # seconds for a file; then the process ends, and the file is the newest one in the folder that is printed
 
 
 def fuzz(
@@ -35,6 +32,7 @@ def fuzz(
     counts: collections.Counter[str] = collections.Counter()
     end, number = time.monotonic() + 60 * minutes, first
     with tempfile.TemporaryDirectory() as folder:
+        print(f"files are in {folder}", file=sys.stderr)
         while time.monotonic() < end:
 
             @seed(number)
@@ -51,7 +49,9 @@ def fuzz(
             )
             @given(strategy)
             def one_round(raw: bytes) -> None:
+                faulthandler.dump_traceback_later(HANG, exit=True, file=sys.__stderr__)
                 counts[check(raw, Path(folder))] += 1
+                faulthandler.cancel_dump_traceback_later()
 
             try:
                 one_round()
@@ -68,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0, help="of the first round (default %(default)s)")
     args = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a message may quote half of a surrogate pair
     started = time.monotonic()
     counts, fault = fuzz(*TARGETS[args.target](), args.minutes, args.seed)
     outcomes = ", ".join(f"{name} {count}" for name, count in counts.most_common())

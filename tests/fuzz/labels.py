@@ -12,6 +12,8 @@ from partae_fast.errors import UserError
 from partae_fast.labels import FORMATS, Recording, Rules, Timeline, annotations, match_recordings, read_labels
 from partae_fast.labels.summary import summarise
 
+from .limits import within_limits
+
 _HEADERS = (
     "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tBegin Path\t"
     "File Offset (s)",
@@ -138,6 +140,7 @@ def target() -> tuple[st.SearchStrategy[bytes], Any]:
     return _label_files(), check
 
 
+@within_limits
 def check(raw: bytes, folder: Path) -> str:
     """Read the bytes in the format that they show, and in each that may be asked for; "refused", or what they show."""
     told = shown(raw, folder)

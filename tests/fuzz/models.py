@@ -5,11 +5,8 @@ import json
 import logging
 import random
 import re
-import resource
 import struct
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,13 +24,14 @@ from partae_fast.training.checkpoint import Checkpoint, read_losses
 from partae_fast.training.trainer import Trainer
 from tests.corrupt_files import parts, with_right_checksum
 
+from .damage import WHOLE, damaged
+from .limits import within_limits
+
 SIZES = {"bins": 4, "latents": 3, "taps": 2, "pool": 2}
-WHOLE = (0, 1, -1, 2, 3, 255, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**64)
 NUMBERS = (*WHOLE, 2**70, 10**30, 9**400, 0.5, 1e-320, 1e308)
 ODD = (None, True, False, float("nan"), float("inf"), "", "5", "F32", "conv_denoising", "\x1b[2J", "\ud800", "x" * 5000)
 VALUES = (*NUMBERS, *ODD, [], {}, [[]], [0, 0], {"exponent": 2.0}, {"rate": 8000})
 FLOATS = (0.0, -0.0, -1.0, 1e38, 1e-45, float("nan"), float("inf"), float("-inf"))
-MEGABYTES, SECONDS = 100, 20  # that one file of a few thousand bytes may take at most
 DTYPES = ("F64", "F16", "BF16", "I64", "U8", "BOOL", "F8_E4M3", "F8_E8M0", "F4", "C64", "F32 ", "")
 
 
@@ -72,20 +70,19 @@ def target() -> tuple[st.SearchStrategy[bytes], Callable[[bytes, Path], str]]:
     return st.builds(mutated, st.randoms(use_true_random=True), files, files), check
 
 
+@within_limits
 def check(raw: bytes, folder: Path) -> str:
     """Read a file as `pf.load`, `partae info`, a resumed training and a sweep's plot do; returns what became of it."""
-    path, before, start = folder / "m", _peak_megabytes(), time.monotonic()
+    path = folder / "m"
     path.write_bytes(raw)
     logging.disable(logging.WARNING)  # a run that goes on elsewhere says so, for every file
     try:
         found = _read(path)
     except UserError as error:
-        assert str(error).startswith(f"{path}: ") and "\n" not in str(error), str(error)
+        assert str(error).startswith(f"{path}: ") and "\n" not in str(error) and len(str(error)) < 1500, str(error)
         found = re.sub(r"\d+", "N", " ".join(str(error).removeprefix(f"{path}: ").split()[:4]))
     finally:
         logging.disable(logging.NOTSET)
-    assert _peak_megabytes() - before < MEGABYTES, f"it took {_peak_megabytes() - before:.0f} MB"
-    assert time.monotonic() - start < SECONDS, f"it took {time.monotonic() - start:.1f} s"
     return found
 
 
@@ -100,10 +97,6 @@ def _read(path: Path) -> str:
     read_losses(path)
     _trainer(path, resume=True)
     return "a checkpoint"
-
-
-def _peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def mutated(pick: random.Random, content: bytes, other: bytes) -> bytes:
@@ -135,28 +128,10 @@ def mutated(pick: random.Random, content: bytes, other: bytes) -> bytes:
 
 
 def _damaged(pick: random.Random, content: bytes, other: bytes) -> bytes:
-    place = pick.randrange(len(content) + 1)
-    end = min(len(content), place + pick.choice((1, 1, 2, 8, 64, 1000)))
-    kind = pick.randrange(7)
-    if kind == 0 and content:
-        place = min(place, len(content) - 1)
-        return content[:place] + bytes([content[place] ^ 1 << pick.randrange(8)]) + content[place + 1 :]
-    if kind == 1:
-        return content[:place]
-    if kind == 2:
-        return content[:place] + content[end:]
-    if kind == 3:
-        return content[:place] + pick.randbytes(end - place) + content[end:]
-    if kind == 4:
-        return content[:place] + content[place:end] * pick.choice((2, 3, 100)) + content[end:]
-    if kind == 5:
-        return content[:place] + other[pick.randrange(len(other) + 1) :]
-    return (
-        pick.choice(WHOLE if pick.random() < 0.5 else (len(content), len(content) - 8)).to_bytes(
-            9, "little", signed=True
-        )[:8]
-        + content[8:]
-    )
+    if pick.random() < 0.15:  # the length of the header
+        value = pick.choice(WHOLE if pick.random() < 0.5 else (len(content), len(content) - 8))
+        return value.to_bytes(9, "little", signed=True)[:8] + content[8:]
+    return damaged(pick, content, other)
 
 
 def _changed(pick: random.Random, node: Any) -> Any:

@@ -1,6 +1,8 @@
 """With "auto", back-ends that cannot compile or launch are passed over."""
 
 import logging
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -96,3 +98,27 @@ def test_if_all_fail_the_reasons_are_listed(monkeypatch):
         BackendUnavailable, match=r"no back-end can run encode: .*not cpu: no compiler; not eager: no c"
     ):
         encode()
+
+
+def test_threads_that_choose_at_the_same_time_log_it_once(monkeypatch):
+    """`partae denoise` logged each op twice."""
+    registry._log_once.cache_clear()
+    messages, together = [], threading.Barrier(4)
+
+    def slow(*arguments):
+        messages.append(arguments)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(registry.logger, "info", slow)
+
+    def choose():
+        together.wait()
+        registry._fastest.cache_clear()
+        registry.resolve("encode", "auto", torch.device("cpu"), torch.float32)
+
+    threads = [threading.Thread(target=choose) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(messages) == 1

@@ -71,6 +71,14 @@ TABLES = {
     ),
     "a path from Windows": ("file,start,end,label\nD:\\june\\dawn.wav,1.5,2.25,wren\n", WREN),
     "a path from Windows, another suffix": ("file,start,end,label\nD:\\june\\dawn.WAV,1.5,2.25,wren\n", WREN),
+    "a suffix in small letters and in capitals": (
+        "file,start,end,label\nD:\\june\\dawn.wav,1.5,2.25,wren\nD:\\june\\dawn.WAV,3,4,robin\n",
+        [*WREN, ("dawn.wav", 3, 4, "robin")],
+    ),
+    "two folders, a suffix in small letters and in capitals": (
+        "file,start,end,label\nx/dawn.wav,1.5,2.25,wren\ny/dawn.WAV,3,4,robin\n",
+        "x/dawn.wav and y/dawn.WAV may both mean dawn.wav",
+    ),
     "a name without suffix": ("file,start,end,label\ndawn,1.5,2.25,wren\n", WREN),
     "recordings that are not there": (
         "file,start,end,label\nnoon.wav,1.5,2.25,wren\n",
@@ -85,6 +93,20 @@ TABLES = {
     ),
     "a track with spaces for tabs": ("1.5  2.25  wren\n", "line 1: the line has '1.5  2.25  wren'"),
     "a track with frequencies of -1": ("1.5\t2.25\twren\n\\\t-1\t-1\n", WREN),
+    "a point in time before 0": ("-0.5\t1\twren\n", "the label is from -0.5 to 1 s"),
+    "a time that is NaN": ("nan\t1\twren\n", "a time is nan; it must be a finite number"),
+    "a start after the end": ("3\t2\twren\n", "the label is from 3 to 2 s"),
+    "thousands with a comma": (
+        f"{RAVEN}\n1\tS\t1\t1,000.5\t1,001.5\t3\t4\n",
+        "'1,000.5'; it must be a number such as 1.25",
+    ),
+    "times of Excel": ("file,start,end\ndawn.wav,12:00:01 AM,12:00:02 AM\n", "'12:00:01 AM'; it must be a number"),
+    "a minus sign of Unicode": ("\u22121\t2\twren\n", "a label file must be an Audacity track"),
+    "spaces that do not break": ("1.5\u00a0\t2.25\twren\n", WREN),
+    "decimal commas in a track": ("1,5\t2,25\twren\n", WREN),
+    "a header alone, of Raven": (f"{RAVEN}\n", [("dawn.wav",)]),
+    "a table of another program": ("UID,UTC,StartSeconds,Duration\n1,2024,1.0,0.5\n", "the column 'start' is missing"),
+    "a multi-hot table": ("file,start_time,end_time,wren\ndawn.wav,0.0,3.0,1\n", "'start', 'end' are missing"),
     "a point of a track": ("2\t2\tpeak\n", [("dawn.wav", 2, 2, "peak")]),
     "raven, two views": (
         f"{RAVEN}\tSpecies\n1\tWaveform 1\t1\t1.5\t2.25\t\t\twren\n1\tSpectrogram 1\t1\t1.5\t2.25\t9\t99\twren\n",

@@ -19,6 +19,7 @@ from .jobs import BatchSettings, Job, Outcome, job_figure_path
 logger = logging.getLogger("partae_fast")
 
 NAME, VERSION = "partae-journal.jsonl", 1
+_LONGEST_PATH = 1000  # characters in a message
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Journal:
         if not job.target.exists():
             return None
         if output.input != _absolute(job.source):
-            return f"{job.target}: was denoised from {output.input}, not from {job.source}; {remedy}"
+            return f"{job.target}: was denoised from {output.input[:_LONGEST_PATH]}, not from {job.source}; {remedy}"
         state = _state(job.target)
         if output.written is None and state != output.replaced and state[1] != job.mtime_ns:
             return f"{job.target}: exists, and the journal does not say that partae wrote it; {remedy}"
@@ -197,15 +198,18 @@ class Journal:
             logger.warning("%s: %d lines cannot be read and are ignored", self.path, unreadable)
 
     def _apply(self, line: dict[str, Any]) -> None:
-        """Update the state with a line that was read or written."""
-        event, name = line["event"], line.get("output", "")
+        """Update the state with a line that was read or written.
+
+        Raises ValueError, KeyError, TypeError or AttributeError, without an update, if it is no line of a journal.
+        """
+        event, name = line["event"], _text(line.get("output", ""))
         if event == "begun":
+            replaced = None if line.get("replaced") is None else _size_and_time(line["replaced"])
+            output = _Output(_text(line["input"]), None, replaced)
             self._previous[name] = self._outputs.get(name)
-            replaced = line.get("replaced")
-            self._outputs[name] = _Output(line["input"], None, None if replaced is None else (replaced[0], replaced[1]))
+            self._outputs[name] = output
         elif event == "done":
-            size, mtime_ns = line["written"]
-            self._outputs[name] = _Output(line["input"], (size, mtime_ns))
+            self._outputs[name] = _Output(_text(line["input"]), _size_and_time(line["written"]))
             self._done[name] = line
             self._previous.pop(name, None)
         elif event == "failed":
@@ -237,6 +241,21 @@ class Journal:
                 f"{self.path}: the journal cannot be read or written: {error.strerror}; free some disk space, or "
                 "choose another folder"
             ) from error
+
+
+def _text(value: Any) -> str:
+    """Return a string in a line; raise ValueError if it is anything else."""
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _size_and_time(value: Any) -> tuple[int, int]:
+    """Return the size and time of change in a line; raise ValueError or TypeError if it is anything else."""
+    size, mtime_ns = value
+    if not (isinstance(size, int) and isinstance(mtime_ns, int)):
+        raise ValueError
+    return size, mtime_ns
 
 
 def _absolute(path: Path) -> str:

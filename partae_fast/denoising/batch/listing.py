@@ -1,6 +1,8 @@
 """List the recordings of a run and the output file of each."""
 
 import os
+import tempfile
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +76,11 @@ def list_jobs(inputs: Sequence[PathLike], out: PathLike) -> Listing:
                 raise UserError(
                     f"{other_source} and {source} would both become {target}; denoise them into separate folders"
                 )
+            if source.name == target.name != other_source.name:  # a.wav has priority over a.mp3
+                listing.jobs = [job for job in listing.jobs if job.source != other_source]
+                claimed[target] = source, name
+                _add_job(listing, source, target)
+                source, other_source = other_source, source
             reason = f"{source}: would become {target}, as {other_source} does; rename one, or denoise it on its own"
             listing.unusable.append(Outcome(Job(source, target, 0, 0), reason=reason))
     if not listing.jobs and not listing.unusable:
@@ -83,6 +90,7 @@ def list_jobs(inputs: Sequence[PathLike], out: PathLike) -> Listing:
             ".flac"
         )
     _create_folder(folder)
+    _leave_out_equal_names(listing, folder)
     return listing
 
 
@@ -111,6 +119,30 @@ def _create_folder(folder: Path) -> None:
         raise UserError(f"{folder}: the folder cannot be created: {error.strerror}; choose another") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{folder}: the folder cannot be written; choose another")
+
+
+def _leave_out_equal_names(listing: Listing, folder: Path) -> None:
+    """Make recordings unusable whose outputs are one file on a disk that takes A.wav and a.WAV for one."""
+    claimed: dict[str, Job] = {}
+    equal = [job for job in listing.jobs if claimed.setdefault(_folded(str(job.target)), job) is not job]
+    if not equal or _distinguishes_names(folder):
+        return
+    listing.jobs = list(claimed.values())
+    for job in equal:
+        other = claimed[_folded(str(job.target))]
+        reason = f"{job.source}: the disk of {folder} takes {job.target.name} and {other.target.name} for one name"
+        listing.unusable.append(Outcome(job, reason=f"{reason}; rename one, or denoise it on its own"))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _distinguishes_names(folder: Path) -> bool:
+    """Return whether names in a folder differ by the case of letters and by composed characters."""
+    with tempfile.TemporaryDirectory(prefix=".partae-\u00e9-", dir=folder) as probe:
+        names = Path(probe).name.upper(), unicodedata.normalize("NFD", Path(probe).name)
+        return not any(Path(folder, name).exists() for name in names)
 
 
 def _recordings(folder: Path, out: Path, listing: Listing) -> Iterable[Path]:

@@ -16,7 +16,7 @@ MIN_SONGS = 6  # with fewer songs, no outcome of the test is significant
 
 
 def check_claims(rows: Sequence[Row], parameters: Mapping[str, int]) -> list[Claim]:
-    """Check each claim. Intervals are those of the sign test over the songs.
+    """Check each claim. Values of a song are means over the seeds; intervals are those of the sign test over songs.
 
     Claims d to f are worded as the project's plan has them; the text of the paper was not at hand.
 
@@ -51,7 +51,10 @@ def _equal(letter: str, claim: str, rows: Sequence[Row], sources: Sequence[str])
         claim,
         f"{where}{'the' if where else 'The'} median difference in SDR over the songs is within {MAX_DIFFERENCE:g} dB",
         all(abs(np.median(values)) <= MAX_DIFFERENCE for values in by_source.values()) if decidable else None,
-        "; ".join(f"{source} {_summary(values)}" for source, values in by_source.items()),
+        "; ".join(
+            f"{source} {_summary(values)}" + (_by_seed(rows, source, "sdr") if values else "")
+            for source, values in by_source.items()
+        ),
     )
 
 
@@ -67,7 +70,9 @@ def _better(letter: str, claim: str, rows: Sequence[Row], ratios: Sequence[str])
         f"{SIGNIFICANCE:g} ({MIN_SONGS} songs or more)",
         all(bool(np.median(by_ratio[r]) > 0 and p[r] < SIGNIFICANCE) for r in ratios) if decidable else None,
         "; ".join(
-            f"drums {ratio.upper()} {_summary(values)}" + (f", p {p[ratio]:.2g}" if decidable else "")
+            f"drums {ratio.upper()} {_summary(values)}"
+            + (f", p {p[ratio]:.2g}" if decidable else "")
+            + (_by_seed(rows, "drums", ratio) if values else "")
             for ratio, values in by_ratio.items()
         ),
     )
@@ -110,6 +115,15 @@ def _positive(rows: Sequence[Row]) -> Claim:
             for (source, method), values in gains.items()
         ),
     )
+
+
+def _by_seed(rows: Sequence[Row], source: str, ratio: str) -> str:
+    """Return the median difference of each seed as text; "" if there is only one."""
+    seeds = [seed for seed in dict.fromkeys(row["seed"] for row in rows) if seed is not None]
+    medians = [
+        np.median(differences([row for row in rows if row["seed"] in (seed, None)], source, ratio)) for seed in seeds
+    ]
+    return "" if len(seeds) < 2 else "; seeds " + ", ".join(f"{median:+.2f}" for median in medians)
 
 
 def _summary(values: Sequence[float]) -> str:

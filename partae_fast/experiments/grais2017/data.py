@@ -19,6 +19,8 @@ SPEAKERS = "separation"  # in the folder of the project's test recordings
 TRAINING_SONGS, TRAINING_SECONDS = 4, 10.0
 TEST_SONGS, TEST_SECONDS = 8, 6.0
 SMALL_EPOCHS, SMALL_EPOCH_STEPS = 15, 10
+# A small run on recorded songs has this many for training and for tests, and these seconds of each.
+RECORDED_SONGS, RECORDED_SECONDS = 8, 20.0
 # The recording of two speakers lasts 4 s; this share is for training.
 SPEAKERS_SHARE, SPEAKERS_EPOCHS = 0.6, 6
 
@@ -55,15 +57,19 @@ def load(
     epochs: int | None = None,
     batch: int | None = None,
     seconds: float | None = None,
+    count: int | None = None,
     seed: int = 0,
+    small: bool = False,
 ) -> list[Dataset]:
     """Return the datasets of a folder, the one for the claims first; see `run` for the layout and the arguments.
+
+    `count` is the argument `songs` of `run`, and `small` is for a small run on recorded songs.
 
     Raises UserError if the songs are unsuitable for training.
     """
     folder = None if data is None else Path(data)
     if folder is not None and not (folder / SPEAKERS).is_dir():
-        return [_recorded(folder, epochs, batch, seconds)]
+        return [_recorded(folder, epochs, batch, seconds, count, small)]
     synthetic = _synthetic(seed, epochs, batch, seconds)
     return [synthetic] if folder is None else [synthetic, _speakers(folder / SPEAKERS, epochs, batch)]
 
@@ -100,7 +106,9 @@ def _synthetic(seed: int, epochs: int | None, batch: int | None, seconds: float 
     )
 
 
-def _recorded(folder: Path, epochs: int | None, batch: int | None, seconds: float | None) -> Dataset:
+def _recorded(
+    folder: Path, epochs: int | None, batch: int | None, seconds: float | None, count: int | None, small: bool
+) -> Dataset:
     subfolders = [folder / TRAINING, folder / TESTING]
     if all(path.is_dir() for path in subfolders):
         training_songs, test_songs = (songs([path]) for path in subfolders)
@@ -112,9 +120,15 @@ def _recorded(folder: Path, epochs: int | None, batch: int | None, seconds: floa
         training_songs, test_songs = all_songs[:half], all_songs[half:]
     if training_songs[0].stems.keys() != test_songs[0].stems.keys():
         raise UserError(f"{folder}: songs in {TRAINING}/ and {TESTING}/ have different stems; give the same in both")
-    training, test = ([_read(song, folder, seconds) for song in part] for part in (training_songs, test_songs))
-    settings = _settings(Settings.rate, epochs or Settings.epochs, batch, _epoch_steps(training, batch))
-    limit = f", the first {seconds:g} s of each" if seconds else ""
+    if small:
+        seconds, epochs, count = seconds or RECORDED_SECONDS, epochs or SMALL_EPOCHS, count or RECORDED_SONGS
+    training, test = (
+        [_read(song, folder, seconds) for song in _spread(part, count or len(part))]
+        for part in (training_songs, test_songs)
+    )
+    epoch_steps = SMALL_EPOCH_STEPS if small else _epoch_steps(training, batch)
+    settings = _settings(Settings.rate, epochs or Settings.epochs, batch, epoch_steps)
+    limit = f", the middle {seconds:g} s of each" if seconds else ""
     return Dataset(
         "songs",
         training,
@@ -144,12 +158,19 @@ def _speakers(folder: Path, epochs: int | None, batch: int | None) -> Dataset:
     )
 
 
+def _spread(items: list[Song], count: int) -> list[Song]:
+    """Return at most `count` of the songs, spread evenly."""
+    return items if len(items) <= count else [items[i * len(items) // count] for i in range(count)]
+
+
 def _read(song: Song, folder: Path, seconds: float | None) -> Piece:
     rate = Settings.rate
     mixture, stems = song.read(rate)
-    end = round(seconds * rate) if seconds else len(mixture)
+    length = min(round(seconds * rate), len(mixture)) if seconds else len(mixture)
+    first = (len(mixture) - length) // 2
+    part = slice(first, first + length)
     return Piece(
-        str(Path(song.name).relative_to(folder)), mixture[:end], dict(zip(song.stems, stems[:, :end], strict=True))
+        str(Path(song.name).relative_to(folder)), mixture[part], dict(zip(song.stems, stems[:, part], strict=True))
     )
 
 

@@ -13,7 +13,7 @@ from ...systems.cdae import Piece
 MIXTURE = "mixture"  # the method that returns the mixture for each source
 RATIOS = ("sdr", "sir", "sar")
 
-Row = dict[str, Any]  # task, song, source, method, and the three ratios in dB
+Row = dict[str, Any]  # seed (None for MIXTURE), task, song, source, method, and the three ratios in dB
 
 
 def scores(
@@ -21,6 +21,7 @@ def scores(
     pieces: Sequence[Piece],
     models: Mapping[str, SourceSeparator],
     rate: int,
+    seed: int = 0,
     progress_callback: Callable[[str], None] = lambda name: None,
 ) -> tuple[list[Row], list[str]]:
     """Separate each piece with each model and return the rows, and the names of silent sources.
@@ -33,6 +34,7 @@ def scores(
         pieces: test pieces.
         models: by method.
         rate: of the pieces in Hz.
+        seed: of the models.
         progress_callback: called with the name of each piece.
     """
     rows, silent = [], []
@@ -48,13 +50,14 @@ def scores(
             by_method = {MIXTURE: piece.mixture, **{method: parts[source] for method, parts in estimates.items()}}
             all_ratios = bss_of_each(stem, np.stack(others), list(by_method.values()))
             for method, ratios in zip(by_method, all_ratios, strict=True):
-                key = {"task": dataset, "song": piece.name, "source": source, "method": method}
+                key = {"seed": None if method == MIXTURE else seed, "task": dataset, "song": piece.name}
+                key |= {"source": source, "method": method}
                 rows.append({**key, **{f"{name}_db": value for name, value in ratios._asdict().items()}})
     return rows, silent
 
 
 def improvement(rows: Sequence[Row], method: str, source: str, ratio: str) -> dict[str, float]:
-    """Return a ratio by song in dB: SDR and SIR minus those of the mixture, SAR as it is.
+    """Return a ratio by song in dB, the mean over the seeds: SDR and SIR minus those of the mixture, SAR as it is.
 
     A mixture has no artefacts, so its SAR is a constant 60 dB.
     """
@@ -66,4 +69,8 @@ def improvement(rows: Sequence[Row], method: str, source: str, ratio: str) -> di
 
 
 def _by_song(rows: Sequence[Row], method: str, source: str, ratio: str) -> dict[str, float]:
-    return {r["song"]: r[f"{ratio}_db"] for r in rows if (r["method"], r["source"]) == (method, source)}
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        if (row["method"], row["source"]) == (method, source):
+            values.setdefault(row["song"], []).append(row[f"{ratio}_db"])
+    return {song: float(np.mean(of_song)) for song, of_song in values.items()}

@@ -13,6 +13,9 @@ from ...models import load as load_model
 from ...models import save
 from ...systems.mixing import MixtureSettings
 from ...training.options import TrainingOptions
+from ..corpora import MISSING, recordings_of
+from ..intervals import seeds_text
+from ..parts import require_unused
 from ..settings_file import write_settings
 from ..tables import write_csv
 from .claims import check_claims
@@ -29,11 +32,13 @@ _TEST_SEED = 2**32 - 1  # of the test mixtures; other than the usual seeds of tr
 
 
 def run(
-    data: PathLike,
     out: PathLike,
+    data: PathLike | None = None,
     steps: int | None = None,
     mixtures: int = 100,
     snmf_frames: int | None = None,
+    small_dae: bool = False,
+    seeds: int = 1,
     seed: int = 0,
     backend: str = "auto",
     device: str | None = None,
@@ -42,17 +47,20 @@ def run(
 ) -> dict[str, Any]:
     """Train SCE, SCE+MI, DC+MI, DAE-30 and sparse NMF on the same mixtures, score them, and check the paper's claims.
 
-    With the project's test recordings the networks are small.
+    In a small run, and with the project's test recordings, the networks are small.
 
     Args:
-        data: a folder with speech/ and noise/, or the project's test recordings; see `data.load`.
         out: a folder for results.csv (a row for each mixture and method), figure.png, figure.svg, claims.md,
             settings.json and models/; created if missing.
+        data: a folder with speech/ and noise/, or the project's test recordings; see `data.load`. None for a small run
+            on the recordings of `corpora`.
         steps: of the embedding models; DAE-30 takes half as many. None for 20000, or 600 for small networks.
         mixtures: test mixtures in each set, in-set and out-of-set.
         snmf_frames: training frames of sparse NMF, of voices and of noises; None for those of 5000 mixtures of 2 s, or
             20000 for small networks.
-        seed: of weights and training mixtures.
+        small_dae: whether DAE-30 has the size of a small run, and claim c leaves it out.
+        seeds: models of each kind, with different seeds; all have the same test mixtures.
+        seed: the first, of weights and training mixtures.
         backend, device, progress: as for `pf.Trainer`.
         resume: whether to keep the models in models/ and train only the others.
 
@@ -66,29 +74,49 @@ def run(
     """
     started, out = time.monotonic(), Path(out)
     mixing = MixtureSettings()
-    recordings = load(data, mixing.rate, round(mixing.seconds * mixing.rate / 2))
+    in_corpora = None if data is not None else recordings_of("hetherly2018")
+    if data is None and in_corpora is None:
+        raise UserError(f"hetherly2018: {MISSING}")
+    folder = in_corpora or data
+    recordings = load(folder, mixing.rate, round(mixing.seconds * mixing.rate / 2))  # pyright: ignore[reportArgumentType]
+    if in_corpora:
+        recordings = replace(recordings, small=True)
     if recordings.small:
         mixing = replace(mixing, seconds=mixing.seconds / 2)
     hyperparameters = SMALL if recordings.small else PAPER
+    if small_dae:
+        reduced = {name: getattr(SMALL, name) for name in ("filters", "patch", "dae_batch", "dae_rate")}
+        hyperparameters = replace(hyperparameters, **reduced)
     if snmf_frames is not None:
         hyperparameters = replace(hyperparameters, snmf_frames=snmf_frames)
     steps = steps or (SMALL_STEPS if recordings.small else STEPS)
-    conditions = _conditions(recordings, mixing, hyperparameters, steps, mixtures, seed)
+    conditions = _conditions(recordings, mixing, hyperparameters, steps, mixtures, range(seed, seed + seeds))
     for line in conditions.values():
         logger.info("%s", line)
     options = TrainingOptions(seed=seed, backend=backend, device=device, progress=progress)
-    models = _train_or_load(out / "models", recordings, mixing, hyperparameters, steps, options, resume)
+    require_unused(out / "models", resume)
     rows: list[Row] = []
-    for test_set, (voices, noises) in ((IN_SET, recordings.in_set), (OUT_OF_SET, recordings.out_of_set)):
-        rows += scores(estimators_of(models), mixing.sampler(voices, noises, _TEST_SEED), test_set, mixtures)
-    claims = check_claims(rows, recordings.small, recordings.stationary)
+    for each in range(seed, seed + seeds):
+        of_seed = replace(options, seed=each)
+        models = _train_or_load(out / "models", recordings, mixing, hyperparameters, steps, of_seed)
+        for test_set, (voices, noises) in ((IN_SET, recordings.in_set), (OUT_OF_SET, recordings.out_of_set)):
+            sampler = mixing.sampler(voices, noises, _TEST_SEED)
+            rows += ({"seed": each, **row} for row in scores(estimators_of(models), sampler, test_set, mixtures))
+    claims = check_claims(rows, recordings.small or small_dae, recordings.stationary)
     files = [out / name for name in ("results.csv", "figure.png", "figure.svg", "claims.md")]
     write_csv(files[0], rows, 2)
     for path in files[1:3]:
         draw_figure(path, rows, conditions["material"])
     with atomic_path(files[3]) as path:
         path.write_text(claims_markdown(claims, conditions, rows))
-    settings = {"steps": steps, "mixtures": mixtures, "snmf_frames": hyperparameters.snmf_frames, "seed": seed}
+    settings = {
+        "steps": steps,
+        "mixtures": mixtures,
+        "snmf_frames": hyperparameters.snmf_frames,
+        "small_dae": small_dae,
+        "seeds": seeds,
+        "seed": seed,
+    }
     files.append(write_settings(out, "hetherly2018", settings, networks=asdict(hyperparameters)))
     return {
         "claims": [vars(claim) for claim in claims],
@@ -105,17 +133,11 @@ def _train_or_load(
     hyperparameters: Hyperparameters,
     steps: int,
     options: TrainingOptions,
-    resume: bool,
 ) -> dict[str, Any]:
-    """Return every model by name; models in the folder are loaded and the others trained."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()) and not resume:
-        raise UserError(
-            f"{folder}: contains an earlier run; continue it with --resume, or name another folder with --out"
-        )
+    """Return every model of a seed by name; models in the folder are loaded and the others trained."""
     models = {}
     for name in MODELS:
-        path = folder / f"{name}.safetensors"
+        path = folder / f"{name}_seed{options.seed}.safetensors"
         if path.exists():
             models[name] = load_model(path)
             continue
@@ -132,7 +154,7 @@ def _conditions(
     hyperparameters: Hyperparameters,
     steps: int,
     mixtures: int,
-    seed: int,
+    seeds: range,
 ) -> dict[str, str]:
     """Return lines that describe the run."""
     kind = "Small networks, for little data: " if recordings.small else "As in the paper: "
@@ -142,6 +164,7 @@ def _conditions(
         "mixing": f"Mixtures of {mixing.seconds:g} s at {mixing.rate} Hz and {snrs}; windows of {mixing.n_fft}, "
         f"hop {mixing.hop}. There are {mixtures} test mixtures in-set and as many out-of-set.",
         "sizes": f"{kind}{hyperparameters.description()}",
-        "training": f"{steps} steps of each embedding model, {steps_of('dae-30', steps)} of DAE-30; seed {seed}.",
+        "training": f"{steps} steps of each embedding model, {steps_of('dae-30', steps)} of DAE-30; "
+        f"{seeds_text(seeds)}.",
         "clusters": "Of two clusters, the one closer to the clean voice is scored, as in the paper.",
     }

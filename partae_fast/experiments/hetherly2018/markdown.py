@@ -23,13 +23,13 @@ def claims_markdown(claims: Sequence[Claim], conditions: Mapping[str, str], rows
         "",
         f"{DAE} minus {SCE_MI_MASKS}, which the paper does not compare: "
         + ", ".join(f"{test_set} {difference_text(rows, DAE, SCE_MI_MASKS, test_set)} dB" for test_set in SETS)
-        + ". Intervals are 95 % bootstraps over the mixtures of a set.",
+        + ". Intervals are 95 % bootstraps over mixtures of a set and seeds.",
     ]
     for test_set in SETS:
         noises = sorted({row["noise"] for row in rows if row["set"] == test_set})
         lines += [
             "",
-            f"## {test_set}: SDR improvement in dB, means over mixtures",
+            f"## {test_set}: SDR improvement in dB, means over mixtures and seeds",
             "",
             "| | all | SI-SDR | " + " | ".join(noises) + " |",
             "|---|" + "---:|" * (len(noises) + 2),

@@ -15,7 +15,8 @@ from ...sampling.mixtures import MixtureSampler
 Audio = NDArray[np.float32]
 # From a mixture (T,) and its clean voice (T,) to the voice; only the choice of a cluster uses the clean voice.
 VoiceEstimator = Callable[[Audio, Audio], Audio]
-Row = dict[str, Any]  # method, set, noise, snr_db, sdr_in_db, sdr_db, si_sdr_in_db, si_sdr_db
+# The seed is added by `experiment`.
+Row = dict[str, Any]  # seed, method, set, mixture, noise, snr_db, sdr_in_db, sdr_db, si_sdr_in_db, si_sdr_db
 
 IN_SET, OUT_OF_SET = SETS = ("in-set", "out-of-set")
 _MIN_SI_SDR = -100.0  # dB, in place of minus infinity
@@ -37,7 +38,8 @@ def scores(estimators: dict[str, VoiceEstimator], sampler: MixtureSampler, test_
             voice, noise = sounds[item].numpy()
             mixture = voice + noise
             sdr_in, si_sdr_in = bss(voice, noise, mixture).sdr, si_sdr(voice, mixture)
-            key: Row = {"set": test_set, "noise": names[int(sources[item, 1])]}
+            number = step * sampler.batch + item
+            key: Row = {"set": test_set, "mixture": number, "noise": names[int(sources[item, 1])]}
             key["snr_db"] = float(10 * np.log10(np.sum(voice**2) / np.sum(noise**2)))
             for method, estimator in estimators.items():
                 estimate = estimator(mixture, voice)

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...models.adaptive_dae import GRADIENTS, HELD, THROUGH
 from ..claims import Claim
-from ..intervals import mean_text
+from ..intervals import mean_text, seeds_by_cases
 from .scores import ADAPTED, SPEECH, Panel, Row, curve, mean
 
 MIN_RISE, MIN_PEAK = 1.0, 0.1  # dB: the smallest rise of SIR, and the smallest peak of SDR
@@ -18,8 +19,8 @@ JUDGED = (
 def check_claims(rows: Sequence[Row]) -> list[Claim]:
     """Check each claim against the rows of the speech panels; see `scores`.
 
-    Means are over tests, and intervals are bootstraps over tests. The figures are of the gradient through the top
-    network.
+    Means are over tests and seeds, and intervals are bootstraps over both. The figures are of the gradient through the
+    top network.
 
     Kim & Smaragdis 2015, section 3 and figure 3.
     """
@@ -31,14 +32,15 @@ def judged_epoch(rows: Sequence[Row]) -> int:
     return max(epoch for epoch in curve(rows, SPEECH[0], "sir") if epoch <= JUDGED)
 
 
-def changes(rows: Sequence[Row], panel: Panel, measure: str, epoch: int) -> list[float]:
-    """Return the difference of a measure between an epoch and the start of adaptation for each test, in dB."""
+def changes(rows: Sequence[Row], panel: Panel, measure: str, epoch: int) -> NDArray[np.float64]:
+    """Return the change of a measure from the start of adaptation to an epoch, (seeds, tests), in dB."""
     of_panel = {"panel": panel.letter, "method": ADAPTED[THROUGH]}
     selected = [row for row in rows if of_panel.items() <= row.items()]
     start, end = (
-        {(row["voice"], row["noise"]): row[measure] for row in selected if row["epoch"] == e} for e in (0, epoch)
+        {(row["seed"], (row["voice"], row["noise"])): row[measure] for row in selected if row["epoch"] == e}
+        for e in (0, epoch)
     )
-    return [value - start[test] for test, value in end.items()]
+    return seeds_by_cases({test: value - start[test] for test, value in end.items()})
 
 
 def peak(rows: Sequence[Row], panel: Panel, gradient: str = THROUGH) -> tuple[int, float]:

@@ -80,7 +80,7 @@ class Recordings:
         return Spectrogram(rate=self.rate, n_fft=n_fft, hop=n_fft // 4, low=0.0, high=self.rate / 2, window="sqrt-hann")
 
 
-def load(folder: files.PathLike) -> Recordings:
+def load(folder: files.PathLike, tests: int | None = None) -> Recordings:
     """Read speech and noise from a folder with one of three layouts.
 
     clean/SPEAKER/ and noise/KIND/        folders of audio files; the last 30 % of the speakers are for tests
@@ -96,6 +96,11 @@ def load(folder: files.PathLike) -> Recordings:
     The second half of the noise/KIND/ folders, sorted by name, is for tests. The first channel of each file is read at
     the lowest rate of any voice, at most 16 kHz. The test files of a speaker are concatenated and cut to 3 s; noise
     that is shorter is repeated.
+
+    Args:
+        folder: of the recordings.
+        tests: the largest number of pairs of a voice and a noise, with as many different ones as there are; None for
+            all pairs.
 
     Raises UserError if folders or files are missing, or if a file cannot be read or is silent.
     """
@@ -114,8 +119,8 @@ def load(folder: files.PathLike) -> Recordings:
     test_noises = {kind: _concatenate(paths, rate) for kind, paths in test_noise_paths.items()}
     test_pairs = [
         TestPair(name, kind, _normalise(voice), _normalise(np.resize(noise, len(voice))))
-        for kind, noise in test_noises.items()
-        for name, voice in test_voices.items()
+        for kind, name in _pairs(list(test_noises), list(test_voices), tests)
+        for voice, noise in [(test_voices[name], test_noises[kind])]
     ]
     description = _description(rate, voices, noises, test_voices, test_noises)
     return Recordings(rate, voices, noises, test_pairs, description, small)
@@ -234,6 +239,14 @@ def _split(items: list[_T]) -> tuple[list[_T], list[_T]]:
     """Return items for training, and the last 30 %, at least one, for tests; a single item is for training."""
     count = min(max(1, round(TEST_SHARE * len(items))), len(items) - 1)
     return items[: len(items) - count], items[len(items) - count :]
+
+
+def _pairs(kinds: list[str], voices: list[str], count: int | None) -> list[tuple[str, str]]:
+    """Return pairs of a kind of noise and a voice: all, or those that use every kind and voice about equally often."""
+    places = [(k, v) for k in range(len(kinds)) for v in range(len(voices))]
+    if count is not None:
+        places = sorted(places, key=lambda place: (place[1] - place[0]) % len(voices))[:count]
+    return [(kinds[k], voices[v]) for k, v in sorted(places)]
 
 
 def _spread(items: dict[str, _T], count: int) -> dict[str, _T]:

@@ -22,7 +22,7 @@ INPUT = "input"
 ADAPTED = {gradient: f"adapted, {gradient}" for gradient in GRADIENTS}
 SPEECH_COMPONENTS, NOISE_COMPONENTS, ITERATIONS = 40, 20, 100  # of NMF; the paper gives no values
 
-Row = dict[str, Any]
+Row = dict[str, Any]  # the columns of `_key` and `adapted_scores`; `experiment` adds the seed
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def mean(rows: Sequence[Row], measure: str, **key: Any) -> float:
 def curve(rows: Sequence[Row], panel: Panel, measure: str, gradient: str = THROUGH) -> dict[int, float]:
     """Return means over tests by epoch, for the epochs at which all tests were measured."""
     selected = [row for row in rows if (row["panel"], row["method"]) == (panel.letter, ADAPTED[gradient])]
-    tests = {(row["voice"], row["noise"]) for row in selected}
+    tests = {(row["seed"], row["voice"], row["noise"]) for row in selected}
     epochs = sorted({row["epoch"] for row in selected})
     counts = {epoch: sum(row["epoch"] == epoch for row in selected) for epoch in epochs}
     return {epoch: mean(selected, measure, epoch=epoch) for epoch in epochs if counts[epoch] == len(tests)}

@@ -16,11 +16,14 @@ import torch
 
 from ...atomic import atomic_path
 from ...audio.files import PathLike
+from ...audio.folders import recordings_in
 from ...denoising import denoise
 from ...errors import UserError
 from ...metrics import bss, peak_normalised_mse, si_sdr, snr
 from ...training.options import chosen_device
 from ...training.trainer import Trainer
+from ..corpora import recordings_of
+from ..parts import require_unused
 from ..settings_file import write_settings
 from .claims import check_claims
 from .figures import FIRST, LAST, NUMBERED, draw_figure, draw_overview, systems_in
@@ -70,7 +73,8 @@ def run(
             at test.
         extras: whether to add the thesis's deep network and its future work: two-sided FFT, batch normalisation in
             every layer and, with `noise`, recorded noise.
-        noise: recordings of noise; the first must last 5 s or more.
+        noise: recordings of noise for the extras; the first must last 5 s or more. None for those of `corpora`, if they
+            are there.
         seed: the first seed.
         jobs: models to train at a time, each in a process with one thread; None for the number of threads. On a GPU
             there is one job.
@@ -93,6 +97,8 @@ def run(
         )
     if figure is not None and figure not in NUMBERED:
         raise UserError(f"figure is {figure}; choose a number from {FIRST} to {LAST}")
+    if extras and noise is None and (folder := recordings_of("lusterman2016")):
+        noise = recordings_in(folder)
     noise_files = tuple(str(Path(path).resolve()) for path in noise or ())
     if noise_files and not extras:
         raise UserError("noise is used by the extras alone; add --extras, or omit --noise")
@@ -164,11 +170,7 @@ def _train_or_load(
     folder: Path, specs: Sequence[ModelSpec], steps: int, backend: str, device: str | None, jobs: int, resume: bool
 ) -> list[Curves]:
     """Return the curves of all models; finished runs are read from the folder and the others trained."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()) and not resume:
-        raise UserError(
-            f"{folder}: contains an earlier run; continue it with --resume, or name another folder with --out"
-        )
+    require_unused(folder, resume)
     finished, remaining = [], []
     for spec in specs:
         curves = _load(folder, spec, steps)

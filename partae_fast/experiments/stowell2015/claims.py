@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..claims import Claim
-from ..intervals import mean_text
+from ..intervals import mean_text, seeds_by_cases
 from .models import DENOISING, PARTITIONED, SHARES
 from .scores import INPUT, PARTLY_CLEAN, SIGNAL, TRULY_CLEAN, WHOLE, Row, mean_over_noises
 
@@ -40,16 +43,17 @@ def gains(rows: Sequence[Row], condition: str) -> dict[float, float]:
     return {share: snr - dae for share, snr in partitioned_snrs(rows, condition, SIGNAL, TRULY_CLEAN).items()}
 
 
-def paired_gains(rows: Sequence[Row], condition: str, share: float) -> list[float]:
-    """Return the gain of each pair of a partitioned model and the DAE with the same noises and seed, in dB."""
+def paired_gains(rows: Sequence[Row], condition: str, share: float) -> NDArray[np.float64]:
+    """Return the gains of partitioned models over DAEs with the same noises and seed, (seeds, noises), in dB."""
     key = {"condition": condition, "reference": TRULY_CLEAN}
 
-    def by_pair(**values: object) -> dict[tuple[object, ...], float]:
+    def by_pair(**values: object) -> dict[tuple[object, object], float]:
         selected = [row for row in rows if all(row[name] == value for name, value in {**key, **values}.items())]
-        return {(row.get("intrinsic"), row.get("extrinsic"), row.get("seed")): row["snr_db"] for row in selected}
+        return {(row.get("seed"), (row.get("intrinsic"), row.get("extrinsic"))): row["snr_db"] for row in selected}
 
     dae = by_pair(method=DENOISING, part=WHOLE)
-    return [snr - dae[pair] for pair, snr in by_pair(method=PARTITIONED, part=SIGNAL, share=share).items()]
+    partitioned = by_pair(method=PARTITIONED, part=SIGNAL, share=share)
+    return seeds_by_cases({pair: snr - dae[pair] for pair, snr in partitioned.items()})
 
 
 def _own_objective(rows: Sequence[Row]) -> Claim:

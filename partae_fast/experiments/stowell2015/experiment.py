@@ -11,6 +11,7 @@ from ...audio.files import PathLike
 from ...errors import UserError
 from ...sweeps.sweep import Sweep
 from ...training.options import chosen_device
+from ..corpora import MISSING, recordings_of
 from ..settings_file import write_settings
 from ..tables import write_csv
 from .claims import check_claims
@@ -24,8 +25,8 @@ logger = logging.getLogger("partae_fast")
 
 
 def run(
-    data: PathLike,
     out: PathLike,
+    data: PathLike | None = None,
     steps: int = 2000,
     snr_intrinsic: float = -10.0,
     snr_extrinsic: float = -30.0,
@@ -46,9 +47,10 @@ def run(
     optimizer and seed, and a DAE for each optimizer and seed. The claims are judged for each optimizer and penalty.
 
     Args:
-        data: a folder with signal/ and two or more noise_NAME/, or the project's test recordings; see `data.load`.
         out: a folder for results.csv (a row for each score of each model), figure6.png and figure6.svg (of the first
             optimizer and penalty), penalties.png, claims.md, settings.json and sweep/ (the models); created if missing.
+        data: a folder with signal/ and two or more noise_NAME/, or the project's test recordings; see `data.load`. None
+            for the recordings of `corpora`.
         steps: per model; the paper has a million.
         snr_intrinsic, snr_extrinsic: of the songs to each noise, in dB in the band. The paper prints -10 dB and then
             -30 dB.
@@ -72,7 +74,10 @@ def run(
     started, out = time.monotonic(), Path(out)
     penalties = [float(value) for value in ([penalty] if isinstance(penalty, int | float) else penalty)]
     optimizers = [optimizer] if isinstance(optimizer, str) else list(optimizer)
-    recordings = load(data)
+    folder = recordings_of("stowell2015") if data is None else data
+    if folder is None:
+        raise UserError(f"stowell2015: {MISSING}")
+    recordings = load(folder)
     crop = crop_frames(recordings, frames)
     mixed = mixtures(recordings, snr_intrinsic, snr_extrinsic)
     members = sweep_members(

@@ -1,6 +1,9 @@
 """Denoising of folders: skipped, continued and repeated runs."""
 
+import collections
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,8 @@ from partae_fast.denoising.files import denoise_file
 from partae_fast.errors import UserError
 
 from .common import RATE, RESULTS, lines, model_file, recording, results, run, targets
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
 
 
 def test_a_folder_is_denoised_like_its_files_and_keeps_its_structure(here):
@@ -227,3 +232,19 @@ def test_what_cannot_be_read_in_a_folder_is_passed_over_and_named(here, monkeypa
         "FLAC",
         "pipe.wav": "june/pipe.wav: is not a regular file; save its content to a file first",
     }
+
+
+def test_after_kills_at_random_times_nothing_is_lost_done_twice_or_different(here):
+    for number in range(24):
+        recording(f"june/{number % 3}/{number:02}.wav", number, 3000)
+    subprocess.run([sys.executable, "-m", "tests.denoising.batch.killed_runs", "3", "0"], check=True, env=ENVIRONMENT)
+    run(out="undisturbed")
+    outputs = results("undisturbed")
+    assert len(outputs) == 28 and results() == outputs
+    assert all(Path("clean", name).read_bytes() == Path("undisturbed", name).read_bytes() for name in outputs)
+    events = collections.Counter((line["event"], line.get("output")) for line in lines())
+    assert all(events["done", name] == 1 for name in outputs)
+    runs, begun = events["run", None], sum(count for (event, _), count in events.items() if event == "begun")
+    assert runs == 4 and 28 <= begun <= 31  # a run was in at most one recording when it was killed
+    assert events.keys() <= {("run", None), *((event, name) for event in ("begun", "done") for name in outputs)}
+    assert run().done == []

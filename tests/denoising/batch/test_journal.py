@@ -65,6 +65,28 @@ def test_the_output_of_another_recording_is_replaced_only_with_overwrite(here):
     assert len(run("july", overwrite=True).done) == 4
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"replaced": [0]}, {"replaced": 5}, {"replaced": "52"}, {"input": None}, {"output": ["a"]}, {"input": {}}],
+)
+def test_a_begun_line_with_odd_values_is_ignored(here, caplog, change):
+    run("june/a.wav")
+    line = {"event": "begun", "output": "a.wav", "input": os.path.abspath("june/a.wav"), "replaced": None}
+    with Path("clean", NAME).open("a") as file:
+        file.write(json.dumps(line | change) + "\n")
+    assert len(run("june/a.wav").skipped) == 1
+    assert "1 lines cannot be read and are ignored" in caplog.text
+
+
+def test_the_message_about_an_output_of_another_recording_is_short(here):
+    run("june/a.wav")
+    line = json.loads(Path("clean", NAME).read_text().splitlines()[-1])
+    with Path("clean", NAME).open("a") as file:
+        file.write(json.dumps(line | {"input": "x" * 100_000}) + "\n")
+    (failed,) = run("june/a.wav").failed
+    assert "clean/a.wav: was denoised from xxx" in failed.reason and len(failed.reason) < 1500
+
+
 def test_a_failed_job_keeps_the_previous_output(here):
     run("june/a.wav")
     before = Path("clean/a.wav").read_bytes()

@@ -1,9 +1,11 @@
 """The list of jobs: structure of the output, conflicts and errors."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from partae_fast.denoising.batch import listing as listing_module
 from partae_fast.denoising.batch.listing import list_jobs, lone_target
 from partae_fast.errors import UserError
 
@@ -38,7 +40,7 @@ def test_a_recording_with_the_output_of_another_fails(here):
     summary = run()
     assert targets(summary.failed) == ["a.wav"] and len(summary.done) == 4
     assert summary.failed[0].reason == (
-        "june/a.wav: would become clean/a.wav, as june/a.ogg does; rename one, or denoise it on its own"
+        "june/a.ogg: would become clean/a.wav, as june/a.wav does; rename one, or denoise it on its own"
     )
 
 
@@ -99,3 +101,42 @@ def test_an_invalid_lone_target_is_refused(here, inputs, out, message):
 def test_jobs_are_in_the_order_of_their_names(here):
     listing = list_jobs(["june"], "clean")
     assert [str(job.source) for job in listing.jobs] == [f"june/{name}" for name in RESULTS]
+
+
+@pytest.mark.parametrize(
+    "names", [("A.wav", "a.WAV"), ("caf\u00e9.wav", "cafe\u0301.wav"), ("\u00e9/a.wav", "\u00c9/a.wav")]
+)
+def test_outputs_that_a_disk_takes_for_one_file_do_not_replace_each_other(tmp_path, monkeypatch, names):
+    for number, name in enumerate(names):
+        recording(tmp_path / "in" / name, number)
+    if len(list((tmp_path / "in").rglob("*.[wW]*"))) < 2:
+        pytest.skip("the disk takes the names for one")
+    listing = list_jobs([tmp_path / "in"], tmp_path / "out")
+    assert len(listing.jobs) == 2 and not listing.unusable and not any((tmp_path / "out").iterdir())
+    monkeypatch.setattr(listing_module, "_distinguishes_names", lambda folder: False)
+    listing = list_jobs([tmp_path / "in"], tmp_path / "out")
+    (job,), (refused,) = listing.jobs, listing.unusable
+    assert job.target != refused.job.target
+    assert refused.reason.startswith(f"{refused.job.source}: the disk of {tmp_path / 'out'} takes ")
+
+
+@pytest.mark.parametrize("pair", [("x", "X"), ("\u00e9", "e\u0301")])
+def test_whether_a_disk_distinguishes_names_is_tried(tmp_path, pair):
+    (tmp_path / pair[0]).touch()
+    if (tmp_path / pair[1]).exists():
+        assert not listing_module._distinguishes_names(tmp_path)
+    assert listing_module._distinguishes_names(tmp_path) or sys.platform != "linux"
+    assert [path.name for path in tmp_path.iterdir()] == [pair[0]]
+
+
+def test_the_recording_with_the_name_of_the_output_has_priority(tmp_path):
+    for name in ("a.mp3", "a.ogg", "a.wav", "b.flac", "b.mp3"):
+        recording(tmp_path / "in" / name)
+    listing = list_jobs([tmp_path / "in"], tmp_path / "out")
+    assert [(job.source.name, job.target.name) for job in listing.jobs] == [
+        ("a.wav", "a.wav"),
+        ("b.flac", "b.flac"),
+        ("b.mp3", "b.wav"),
+    ]
+    assert [outcome.job.source.name for outcome in listing.unusable] == ["a.ogg", "a.mp3"]
+    assert all("as " + str(tmp_path / "in") + "/a." in (outcome.reason or "") for outcome in listing.unusable)
