@@ -103,9 +103,11 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    options = config.stash[SESSION].options
+    session = config.stash[SESSION]
+    options = session.options
     selective = options.candidate or options.shape or options.op_pass
     items[:] = [item for item in items if _has_case(item) or ("interleaved" not in item.fixturenames and not selective)]
+    session.limit([(item.originalname, item.callspec.params["case"].group) for item in items if _has_case(item)])
     if items or not selective:
         return
     parts = {"--candidate": options.candidate and options.candidate.name, "--shape": config.option.shape}

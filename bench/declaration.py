@@ -16,9 +16,9 @@ BACKENDS = {"cpu": ("cpu",), "cuda": ("triton", "cuda")}  # partae's back-ends, 
 ROUNDS, STEP_ROUNDS, QUICK_ROUNDS = 25, 11, 5
 
 
-def backends_of(op: str, device: str) -> list[str]:
-    """Return partae's back-ends of an op for this device."""
-    return [name for name in BACKENDS[device] if name in OPS[op].backends]
+def backends_of(ops: Sequence[str], device: str) -> list[str]:
+    """Return partae's back-ends for this device that all of the ops have."""
+    return [name for name in BACKENDS[device] if all(name in OPS[op].backends for op in ops)]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Benchmark:
     devices: tuple[str, ...] = ("cpu", "cuda")
     rounds: int = ROUNDS
     name: str = ""  # used in the names of groups (default: the op's name)
+    ops: tuple[str, ...] = ()  # other ops that are timed, of which a candidate may be
 
     def shapes_on(self, device: str) -> list[Shape]:
         """Return the shapes that are timed on a device."""
@@ -52,7 +53,7 @@ class Benchmark:
 
     def backends(self, device: str, candidate: str | None = None) -> list[str]:
         """Return the argument `backends` of `build`: partae's back-ends, and the candidate."""
-        names = self.ours(device) if self.ours else backends_of(self.op, device)
+        names = self.ours(device) if self.ours else backends_of((self.op, *self.ops), device)
         return [*names, *([candidate] if candidate else [])]
 
     def versions(self, op_pass: str, device: str, backends: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from partae_fast.conformance.candidate import Candidate
 
 from . import peers
+from .budget import FULL_SECONDS, QUICK_SECONDS, Budget
 from .candidate import as_backend, joins
 from .ceilings import ROUNDS as CEILING_ROUNDS
 from .ceilings import ceilings, faster
@@ -68,11 +69,18 @@ class Session:
         self.ceilings: dict[str, Any] = {}
         self.groups: dict[str, Group] = {}
         self._last: tuple[str, str] | None = None
+        self._budget: Budget | None = None
+
+    def limit(self, groups: Collection[tuple[str, str]]) -> None:
+        """Limit the time of the run to that of these groups, given as (benchmark, group); not if rounds are given."""
+        if groups and self.options.rounds is None:
+            quick = QUICK_SECONDS * len({name for name, _ in groups})
+            self._budget = Budget(quick if self.options.quick else FULL_SECONDS, len(set(groups)))
 
     def cases(self, declared: Benchmark) -> Iterator[Case]:
         """Yield the versions of a benchmark's groups that the options select."""
         options, candidate = self.options, self.options.candidate
-        if candidate and candidate.op != declared.op:
+        if candidate and candidate.op not in (declared.op, *declared.ops):
             return
         for op_pass in declared.passes:
             if options.op_pass not in (None, op_pass):
@@ -123,6 +131,7 @@ class Session:
         facts = {name: self.environment[name] for name in ("commit", "versions")} | {"load": os.getloadavg()[0]}
         if timed and options.device not in self.ceilings:
             self.ceilings[options.device] = self._measure_ceilings()
+        share = self._budget.share() if timed and self._budget else None
         if timed and self._last != (key := (declared.name or declared.op, case.shape)):
             torch.compiler.reset()  # otherwise PyTorch compiles for variable sizes
             self._last = key
@@ -136,7 +145,7 @@ class Session:
             contest = declared.build(case.op_pass, shape, options.device, declared.backends(options.device, name))
             contest.type = options.type
             contest.candidate = declared.prefix + name if name else None
-            outcome = contest.run(options.device, versions, rounds, timed)
+            outcome = contest.run(options.device, versions, rounds, timed, share)
             if options.memory and declared.op == "train_steps":
                 for version in outcome.samples:
                     form = contest.about.get(version, {}).get("adadelta", "foreach")
