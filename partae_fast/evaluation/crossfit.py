@@ -48,6 +48,7 @@ def summarise(rows: Sequence[Row], systems: Sequence[str]) -> dict[str, Any]:
         filters: for each half, the filter that is best on the other half.
         methods: for each method, the mean gain over the input in matched cases, and the number of cases below their
             input.
+        speech: for each method, the mean gain over the input in matched cases of speech; empty if there are none.
         systems: for each system, by name:
             noisereduce, filter, speech_noisereduce, speech_filter: mean difference in matched cases
             far_below: share of matched cases more than 1 dB below the best filter of the case
@@ -79,6 +80,7 @@ def summarise(rows: Sequence[Row], systems: Sequence[str]) -> dict[str, Any]:
             name: [*than(matched, name, "input"), sum(case[name] < case["input"] for case in matched.values())]
             for name in methods
         },
+        "speech": {name: than(speech, name, "input")[0] for name in methods} if speech else {},
         "systems": {},
         "audible": {
             score: _means(scores_of([row for row in rows if row["noise_only"] == "matched"], score))
@@ -152,9 +154,10 @@ def markdown(summary: dict[str, Any]) -> str:
     if summary["filters"]:
         names = " and ".join(f"{name} for half {half}" for half, name in summary["filters"].items())
         lines += [f"The best fixed filter, chosen on the other half: {names}.", ""]
-    lines += ["| method | gain over the input | below the input |", "|---|---:|---:|"]
+    lines += ["| method | gain over the input | of speech | below the input |", "|---|---:|---:|---:|"]
     lines += [
-        f"| {name} | {_interval([mean, low, high])} | {below} |" for name, (mean, low, high, below) in _by_gain(summary)
+        f"| {name} | {_interval([mean, low, high])} | {_interval([summary['speech'].get(name), None, None])} | {below} |"
+        for name, (mean, low, high, below) in _by_gain(summary)
     ]
     systems = summary["systems"]
     lines += ["", f"| | {' | '.join(systems)} |", "|---|" + "---:|" * len(systems)]

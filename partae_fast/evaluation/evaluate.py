@@ -24,7 +24,8 @@ CEILING = "ratio-mask"
 PEERS = ("noisereduce", "wiener", "gate", CEILING)
 # Decision-directed filters with longer windows: samples at 22.05 kHz, and the rule of the gain.
 FILTERS = {f"{rule}-{windows}": (windows, rule) for rule in ("wiener", "log-mmse") for windows in (512, 1024)}
-ALL_PEERS = (*PEERS, *FILTERS)
+RNNOISE = "rnnoise"
+ALL_PEERS = (*PEERS, *FILTERS, RNNOISE)
 OURS = "partae"
 METRICS = ("si_sdr", "snr", "sdr", "sir", "sar")
 FULL = "_full"  # suffix of a score over all frequencies; a score without it is in the band
@@ -96,14 +97,15 @@ def available(others: Sequence[str] | None, default: Sequence[str] = PEERS) -> l
     if unknown:
         raise UserError(f"peer {unknown[0]!r} is unknown; choose from {', '.join(ALL_PEERS)}")
     chosen = list(default if others is None else dict.fromkeys(others))
-    if "noisereduce" in chosen:
-        try:
-            peers.noisereduce(True)
-        except UserError as error:
-            if others is not None:
-                raise
-            logger.warning("skipped: %s", error)
-            chosen.remove("noisereduce")
+    for name, make in (("noisereduce", lambda: peers.noisereduce(True)), (RNNOISE, lambda: peers.rnnoise())):
+        if name in chosen:
+            try:
+                make()
+            except UserError as error:
+                if others is not None:
+                    raise
+                logger.warning("skipped: %s", error)
+                chosen.remove(name)
     return chosen
 
 
@@ -154,6 +156,8 @@ def _peer(name: str, song: NDArray[np.float32]) -> Denoiser:
     """Return the peer with this name, which is not noisereduce."""
     if name in FILTERS:
         return peers.decision_directed(*FILTERS[name])
+    if name == RNNOISE:
+        return peers.rnnoise()
     return {"wiener": peers.wiener, "gate": peers.gate, CEILING: peers.ratio_mask(song)}[name]
 
 

@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+from scipy.signal import correlate
 
 import partae_fast as pf
 from partae_fast.errors import UserError
@@ -79,6 +80,26 @@ def test_missing_noisereduce_raises_with_the_install_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"noisereduce is not installed; `pip install partae-fast\[evaluate\]`"):
         peers.noisereduce(True)
+
+
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_rnnoise_keeps_time_and_length_and_ignores_noise_only_audio(rate):
+    """A voice-like tone of 200 Hz with vibrato comes out at its place, whatever the rate and the odd length."""
+    pytest.importorskip("pyrnnoise")
+    time = np.arange(2 * rate + 7) / rate
+    voice = sum(np.sin(2 * np.pi * 200 * k * time + 3 * k * np.sin(2 * np.pi * 5 * time)) / k for k in range(1, 8))
+    voice = (0.1 * voice * (np.sin(2 * np.pi * 2 * time) > 0)).astype(np.float32)
+    estimate = peers.rnnoise()(voice, voice, rate)
+    assert estimate.shape == voice.shape and estimate.dtype == np.float32
+    late = correlate(estimate, voice, "full").argmax() - (len(voice) - 1)
+    assert abs(late) <= rate // 1000
+    assert np.array_equal(estimate, peers.rnnoise()(voice, 0 * voice, rate))
+
+
+def test_missing_rnnoise_raises_with_the_install_command(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pyrnnoise is not installed; `pip install pyrnnoise`"):
+        peers.rnnoise()
 
 
 def test_trained_and_with_model_equal_fit_and_denoise():
