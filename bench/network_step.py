@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from partae_fast import functional
-from partae_fast.kernels import OPS, backends
-from partae_fast.kernels.registry import takes
+from partae_fast.kernels import OPS, backends, resolve
 from partae_fast.training.optimizers import OPTIMIZERS, Optimizer
 
 from . import peers
@@ -192,7 +191,17 @@ def _torch_optimizer(network: Network, parameters: list[Tensor]) -> tuple[bool, 
 def _with_candidate(name: str) -> Ops:
     """Return the ops for which a candidate of this name is registered, with the candidate as their back-end."""
     functions = {op: op if op in functional.__all__ else f"{op}_loss" for op in OPS}
-    return {function: _at(getattr(functional, function), name) for op, function in functions.items() if takes(op, name)}
+    return {
+        function: _at(getattr(functional, function), name) for op, function in functions.items() if _takes(op, name)
+    }
+
+
+def _takes(op: str, name: str) -> bool:
+    """Return whether a candidate of this name is registered for the op."""
+    try:
+        return bool(resolve(op, name, torch.device("cpu"), torch.float32))
+    except ValueError:
+        return False
 
 
 def _at(function: Callable[..., Any], backend: str) -> Callable[..., Any]:

@@ -60,7 +60,10 @@ def main(op: str | None, options: Sequence[str], json_file: str | None = None, c
             compare = _measure_commit(compare, op, options, Path(folder))
         arguments = [*_arguments(FOLDER, op), *options]
         arguments += [f"--benchmark-json={json_file}"] if json_file else []
-        arguments += [f"--benchmark-compare={compare}"] if compare else ["--benchmark-quiet"]
+        if compare:  # pytest-benchmark shows the name of the file relative to its storage
+            arguments += [f"--benchmark-compare={compare}", f"--benchmark-storage={Path(compare).absolute().parent}"]
+        else:
+            arguments += ["--benchmark-quiet"]
         import pytest
 
         return _exit_code(int(pytest.main(arguments)))

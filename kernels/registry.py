@@ -265,8 +265,3 @@ def registered(op: str, name: str, module: Any) -> Iterator[None]:
         yield
     finally:
         del _candidates[op, name]
-
-
-def takes(op: str, name: str) -> bool:
-    """Return whether an implementation is registered as `name` for this op (see `registered`)."""
-    return (op, name) in _candidates

@@ -146,7 +146,8 @@ class Op:
         def plain(*args):
             return op._kernel(*args)
 
-        name, kind = self.name.partition("::")[2], type(_SingleLevelFunction)  # a result's grad_fn has the name of its class
+        kind: Any = type(Differentiable)
+        name = self.name.partition("::")[2]  # a result's grad_fn has the name of its class
         return kind(name, (Differentiable,), {}), kind(name, (Differentiable,), {"forward": staticmethod(plain)})
 
     def _refuse_second_derivative(self) -> None:

@@ -190,9 +190,14 @@ def test_pytest_benchmark_gets_the_samples(tmp_path):
         assert {"gflop_per_s", "gbyte_per_s", "fraction_of_floor", "ratio_to_best_peer", "load", "commit"} <= set(row)
     assert {"processor", "threads", "versions"} <= set(report["machine_info"])
     assert report["ceilings"] == {"cpu": CEILINGS} and report["environment"]["date"]
-    again = run_pytest(*SAMPLES, f"--benchmark-compare={file}", "--benchmark-compare-fail=median:1000%")
+    compare = (f"--benchmark-compare={file}", f"--benchmark-storage={tmp_path}")  # as in run.py
+    again = run_pytest(*SAMPLES, *compare, "--benchmark-compare-fail=median:1000%")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "(NOW)" in again.stdout and "machine_info is different" not in again.stdout + again.stderr
+    assert (
+        "(decode)" in again.stdout
+        and "(NOW)" in again.stdout
+        and "machine_info is different" not in again.stdout + again.stderr
+    )
     assert render.rows_of(report)[0]["seconds"] == pytest.approx(report["benchmarks"][0]["stats"]["median"])
 
 
@@ -265,13 +270,17 @@ def test_without_pytest_benchmark(monkeypatch):
         run.main("encode", [])
 
 
-def test_the_arguments_of_pytest(monkeypatch):
+def test_the_arguments_of_pytest(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(pytest, "main", lambda arguments: calls.append(arguments) or 4)
     assert run.main("train_step", ["--quick"], "rows.json") == 2
     (arguments,) = calls
     assert arguments[0] == str(run.FOLDER / "bench_train_step.py")
     assert {"--quick", "--candidate-op=train_steps", "--benchmark-json=rows.json", "--benchmark-quiet"} < set(arguments)
+    file = tmp_path / "before.json"
+    file.touch()
+    run.main("decode", [], compare=str(file))
+    assert {f"--benchmark-compare={file}", f"--benchmark-storage={tmp_path}"} < set(calls[-1])
     run.main("fnn-step", [])
     assert calls[-1][0] == f"{run.FOLDER / 'bench_systems.py'}::bench_fnn_step"
     monkeypatch.setattr(pytest, "main", lambda arguments: 2)
