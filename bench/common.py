@@ -25,8 +25,9 @@ GRAPH = "CUDA graph of "  # prefix of the name of a version whose calls replay a
 # Largest relative root-mean-square error of partae's sums, which are made in blocks and in a fixed order; the same as
 # in `partae verify`.
 GATE = 1e-5
-# Largest error if operands are rounded to TF32, which has 11 bits; the same as in `partae verify`.
-TYPE_GATES = {"float32": 0.0, "tf32": 1e-3}
+# Largest error if operands are rounded to TF32, which has 11 bits, or to bfloat16, which has 8; the same as in
+# `partae verify`.
+TYPE_GATES = {"float32": 0.0, "tf32": 1e-3, "bfloat16": 2e-2}
 UNIT = 2.0**-24  # relative rounding error of float32
 # Largest relative difference of the losses of a model's first 10 steps. If rounding changes which of two nearly equal
 # frames is the maximum, the gradient of a step changes by about 0.3 %. The effect on the next loss is smaller: up to
@@ -67,11 +68,14 @@ Check = Callable[[Sequence[Tensor]], Iterable[Deviation]]
 
 
 def deviation(name: str, result: Tensor, truth: Tensor, terms: int = 1, allowance: float = 0.0) -> Deviation:
-    """Return the relative root-mean-square error of a float32 result.
+    """Return the relative root-mean-square error of a float32 result; under autocast it may be of its type.
 
     Raises Wrong if the type or the shape is wrong.
     """
-    if not isinstance(result, Tensor) or result.dtype != torch.float32:
+    kinds = {torch.float32}
+    if isinstance(result, Tensor) and torch.is_autocast_enabled(result.device.type):
+        kinds.add(torch.get_autocast_dtype(result.device.type))
+    if not isinstance(result, Tensor) or result.dtype not in kinds:
         raise Wrong(f"{name} is of type {getattr(result, 'dtype', type(result).__name__)}, not torch.float32")
     if result.shape != truth.shape:
         raise Wrong(f"{name} is {tuple(result.shape)}, not {tuple(truth.shape)}")

@@ -25,7 +25,8 @@ COLUMNS = ("median", "iqr", "min", "rounds")
 def pytest_addoption(parser):
     group = parser.getgroup("partae")
     group.addoption("--device", choices=("cpu", "cuda"), help="device to measure (default: a GPU if there is one)")
-    group.addoption("--type", choices=("float32", "tf32"), default="float32", help="rounding of products on a GPU")
+    kinds = ("float32", "tf32", "bfloat16")
+    group.addoption("--type", choices=kinds, default="float32", help="rounding of products on a GPU")
     group.addoption("--shape", metavar="SIZES", help="sizes in the order of the tables, e.g. 16,512,32,32,9,16")
     group.addoption(
         "--pass", dest="op_pass", metavar="PASS", help="measure only this pass: forward, backward, both, ..."

@@ -9,7 +9,7 @@ from partae_fast.kernels import OPS
 
 from . import peers
 from .common import GRAPH, Contest
-from .passes import BACKWARD, STEP
+from .passes import BACKWARD, COMPILED_OURS, STEP
 
 Shape = dict[str, int]
 BACKENDS = {"cpu": ("cpu",), "cuda": ("triton", "cuda")}  # partae's back-ends, by device
@@ -59,8 +59,11 @@ class Benchmark:
     def versions(self, op_pass: str, device: str, backends: Sequence[str]) -> list[str]:
         """Return the names of the versions of a group, partae's first."""
         plain = [*(self.prefix + name for name in backends), *self.peers(device)]
-        graphs = self.peers is peers.names and device == "cuda" and op_pass not in (BACKWARD, STEP)
-        return [*plain, *(GRAPH + name for name in plain if name not in peers.ON_GPU)] if graphs else plain
+        if self.ours or device != "cuda" or op_pass == STEP:
+            return plain
+        plain[len(backends) : len(backends)] = [COMPILED_OURS + name for name in backends]
+        captured = [GRAPH + name for name in plain if not any(way in name for way in peers.ON_GPU)]
+        return plain if op_pass == BACKWARD else [*plain, *captured]
 
 
 def benchmark(op: str, **fields: Any) -> Callable[[Callable[..., Contest]], Callable[..., None]]:

@@ -18,6 +18,7 @@ from .candidate import as_backend, joins
 from .ceilings import ROUNDS as CEILING_ROUNDS
 from .ceilings import ceilings, faster
 from .declaration import QUICK_ROUNDS, Benchmark, Shape, text_of
+from .passes import STEP
 from .timing import Row, environment
 from .train_step import peak_memory, rounding
 
@@ -85,6 +86,8 @@ class Session:
         for op_pass in declared.passes:
             if options.op_pass not in (None, op_pass):
                 continue
+            if options.type == "bfloat16" and (declared.ours or op_pass == STEP):  # only ops run under autocast
+                continue
             name = candidate.name if candidate and joins(candidate, op_pass) else None
             if candidate and not name:
                 continue
@@ -139,7 +142,7 @@ class Session:
         rounds = options.rounds or (min(declared.rounds, QUICK_ROUNDS) if options.quick else declared.rounds)
         with (
             as_backend(candidate, options.device) if candidate else contextlib.nullcontext(),
-            rounding(options.type),
+            rounding(options.type, options.device),
         ):
             name = candidate.name if candidate else None
             contest = declared.build(case.op_pass, shape, options.device, declared.backends(options.device, name))

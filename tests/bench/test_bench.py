@@ -155,6 +155,47 @@ def test_every_declared_version_is_built():
         assert set(benchmark.versions(benchmark.passes[0], "cpu", backends)) == {*contest.ours, *contest.peers}, name
 
 
+@pytest.mark.parametrize("name", ["encode", "conv2d_pool", "contrastive"])
+def test_versions_on_a_gpu(name):
+    """Peers and partae's ops are captured in graphs, and partae's ops are compiled too; a backward pass is no graph."""
+    benchmark = DECLARED[f"bench_{name}"]
+    versions = benchmark.versions("both", "cuda", ["triton"])
+    assert {"triton", "torch.compile of triton", "eager", "torch.compile reduce-overhead"} < set(versions)
+    captured = {version.removeprefix(common.GRAPH) for version in versions if version.startswith(common.GRAPH)}
+    assert captured == {v for v in versions if not v.startswith(common.GRAPH) and "reduce-overhead" not in v}
+    assert ("CUDA graph of eager, channels first" in versions) == (name == "conv2d_pool")
+    assert not any(version.startswith(common.GRAPH) for version in benchmark.versions("backward", "cuda", ["triton"]))
+    assert len(set(versions)) == len(versions)
+
+
+def test_partaes_ops_are_compiled_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **options: (function, options))
+    assert passes.with_compiled({"triton": abs}, "cuda") == {"triton": abs, "torch.compile of triton": (abs, {})}
+    assert passes.with_compiled({"cpu": abs}, "cpu") == {"cpu": abs}
+
+
+def test_forms_of_adadelta(monkeypatch):
+    """On a GPU the optimizer is compiled too, and always in a captured compiled step."""
+    assert train_step.forms("cuda") == [*train_step.forms("cpu"), "compiled"]
+    assert train_step.form_of("CUDA graph of torch.compile", "foreach") == "compiled"
+    assert train_step.form_of("CUDA graph of PyTorch eager", "foreach") == "foreach"
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda step: compiled.append(step) or step)
+    steps = [train_step.build(train_step.EAGER, SMALL, "cpu", form) for form in ("foreach", "compiled")]
+    assert steps[0].first_losses == pytest.approx(steps[1].first_losses, rel=1e-6)
+    assert len(compiled) == 1
+
+
+@pytest.mark.parametrize("name", ["decode", "conv2d_pool"])
+def test_rows_in_bfloat16(name):
+    """Both sides run under autocast; a kernel without bfloat16 is skipped with the reason, not wrong."""
+    for group in checked(Options(type="bfloat16"), name).values():
+        assert "eager" in group.correct and not group.wrong
+        assert "takes torch.float32" in group.unable["cpu"] or "takes float32" in group.unable["cpu"]
+    names = {n for n, b in DECLARED.items() if list(Session(Options(type="bfloat16")).cases(b))}
+    assert "bench_encode" in names and not {"bench_train_step", "bench_cdae_step", "bench_denoise"} & names
+
+
 SAMPLES = (
     "bench/bench_decode.py",
     "--shape",
@@ -768,7 +809,7 @@ def test_rows_of_training_steps():
     assert ours.fraction_of_floor == pytest.approx(train_step.floor(SMALL, CEILINGS) / ours.seconds)
     assert ours.ratio_to_best_peer == pytest.approx(peer.seconds / ours.seconds)
     assert peer.ratio_to_best_peer == 1
-    assert peer.to_dict()["adadelta"] in train_step.forms()
+    assert peer.to_dict()["adadelta"] in train_step.forms("cpu")
     assert ours.error < common.GATE and ours.fault is None
 
 
