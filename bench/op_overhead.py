@@ -32,7 +32,7 @@ from . import peers
 from .shapes import SHAPES, inputs
 from .timing import environment
 
-CALLS, WARM_CALLS = 20, 3
+CALLS, WARM_CALLS = 4, 3
 PENALTY = 0.75
 RESULTS = Path(__file__).resolve().parent / "results" / "cpu"
 LEVEL = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "", "ATEN_CPU_CAPABILITY": "avx2"}

@@ -94,6 +94,7 @@ def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, b
     length = partials.shape[2]
     taps = length // bins
     total = source.shape[0] * windows
+    all_rows, runs = partials.reshape(-1), source.reshape(-1)
     starts = np.empty(GROUP, dtype=np.int64)
     heights = np.empty(GROUP, dtype=partials.dtype)
     unit = next_unit(counters, -1)
@@ -126,10 +127,10 @@ def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, b
                         skipped = (low - start) * bins
                         run_at = (item * frames + low) * bins
                         _add_cut_run(
-                            partials,
+                            all_rows,
                             row_at + skipped,
                             amplitude,
-                            source,
+                            runs,
                             run_at,
                             centre,
                             skipped,
@@ -140,11 +141,10 @@ def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, b
 
 
 @kernel
-def _add_cut_run(partials, row_at, amplitude, source, run_at, centre, centre_at, length):
-    """Add one run that the edge of its item cuts."""
-    rows, runs, middles = partials.reshape(-1), source.reshape(-1), centre.reshape(-1)
+def _add_cut_run(rows, row_at, amplitude, runs, run_at, centre, centre_at, length):
+    """Add one run that the edge of its item cuts; all arrays are flat."""
     for j in range(length):
-        rows[row_at + j] += amplitude * (runs[run_at + j] - middles[centre_at + j])
+        rows[row_at + j] += amplitude * (runs[run_at + j] - centre[centre_at + j])
 
 
 @kernel
