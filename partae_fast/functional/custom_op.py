@@ -33,6 +33,7 @@ def _key_set(*names: str) -> int:
 
 
 # The dispatch keys of a thread and of a tensor if no mode, transform, subclass or lazy view takes part in a call.
+_TENSORS = (Tensor, Parameter)
 _THREAD_KEYS = {_key_set("BackendSelect", "ADInplaceOrView"), _key_set("BackendSelect")}
 _TENSOR_KEYS = {
     _key_set(device, f"Autocast{device}", *others)
@@ -47,23 +48,29 @@ def _is_plain(args: Sequence[Any]) -> bool:
     It does other work under a mode, a transform, autocast, a profiler or a compiler, and for other tensors than plain
     ones.
     """
-    return not (
+    if (
         torch._C._dispatch_tls_local_include_set().raw_repr() not in _THREAD_KEYS
         or torch._C._is_any_autocast_enabled()
         or torch._C._len_torch_function_stack()
         or forward_ad._current_level >= 0
         or get_eval_frame_callback() is not None
         or _profiler_enabled()
-    ) and all(_is_plain_tensor(a) for a in args if isinstance(a, Tensor))
-
-
-def _is_plain_tensor(tensor: Tensor) -> bool:
-    return type(tensor) in (Tensor, Parameter) and torch._C._dispatch_keys(tensor).raw_repr() in _TENSOR_KEYS
+    ):
+        return False
+    keys_of = torch._C._dispatch_keys
+    for a in args:  # a generator would take a call for each argument
+        if isinstance(a, Tensor) and (type(a) not in _TENSORS or keys_of(a).raw_repr() not in _TENSOR_KEYS):
+            return False
+    return True
 
 
 def _require_grad(args: Sequence[Any]) -> bool:
     """Return whether autograd has to record a call."""
-    return torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
+    if torch.is_grad_enabled():
+        for a in args:
+            if isinstance(a, Tensor) and a.requires_grad:
+                return True
+    return False
 
 
 def autocast_enabled(device_type: str) -> bool:
