@@ -274,8 +274,7 @@ def table(report: dict[str, Any]) -> str:
             "|---|---|---:|---:|" + "---:|" * len(GROUPS),
         ]
     for version, calls in report["instructions"].items():
-        for name in report["counts"][version]:
-            groups = calls[name]
+        for name, groups in calls.items():
             total = sum(groups.values())
             beside = total - groups.get(KERNELS, 0) - groups.get(TORCH_KERNELS, 0)
             cells = [total, beside, *(groups.get(group, 0) for group in GROUPS)]
