@@ -155,10 +155,9 @@ def markdown(summary: dict[str, Any]) -> str:
         names = " and ".join(f"{name} for half {half}" for half, name in summary["filters"].items())
         lines += [f"The best fixed filter, chosen on the other half: {names}.", ""]
     lines += ["| method | gain over the input | of speech | below the input |", "|---|---:|---:|---:|"]
-    lines += [
-        f"| {name} | {_interval([mean, low, high])} | {_interval([summary['speech'].get(name), None, None])} | {below} |"
-        for name, (mean, low, high, below) in _by_gain(summary)
-    ]
+    for name, (mean, low, high, below) in _by_gain(summary):
+        speech = _interval([summary["speech"].get(name), None, None])
+        lines.append(f"| {name} | {_interval([mean, low, high])} | {speech} | {below} |")
     systems = summary["systems"]
     lines += ["", f"| | {' | '.join(systems)} |", "|---|" + "---:|" * len(systems)]
     titles = {

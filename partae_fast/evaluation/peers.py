@@ -1,4 +1,4 @@
-"""Denoisers to compare: noisereduce, RNNoise, a Wiener filter, a spectral gate, the true ratio mask, and partae's models.
+"""Denoisers to compare: noisereduce, RNNoise, Wiener filters, a spectral gate, the true ratio mask, and our models.
 
 A denoiser is f(mixture (T,), noise_only (any length,), rate in Hz) -> estimate (T,); all audio is float32.
 """

@@ -1,20 +1,19 @@
 """Decision-directed gains: the Wiener filter and the log-spectral estimator (Ephraim & Malah 1984, 1985).
 
-The signal-to-noise ratio of a frame depends on the previous frame. It is computed in blocks that each start
-`WARM_UP` frames early with a ratio of 0, so a frame's gain depends on a bounded number of frames and streams give the
-same gains as whole files.
+The signal-to-noise ratio of a frame depends on the previous frame. It is computed in blocks that each start a block
+early with a ratio of 0, so a frame's gain depends on a bounded number of frames and streams give the same gains as
+whole files.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 64  # frames in a block
-WARM_UP = 64  # frames before a block at which its recursion starts
 RULES = ("wiener", "log-mmse")
 
 
 def decision_directed(
-    power: NDArray[np.float32], memory: float, least: float, rule: str = "wiener"
+    power: NDArray[np.float32], memory: float, least: float, rule: str = "wiener", block: int = BLOCK
 ) -> NDArray[np.float32]:
     """Return the gain of every frame and bin, in 0 .. 1.
 
@@ -27,25 +26,26 @@ def decision_directed(
         memory: weight of the previous frame, in 0 .. 1.
         least: lower limit of r, positive.
         rule: "wiener" or "log-mmse".
+        block: frames in a block.
     """
     frames, bins = power.shape
-    count = -(-frames // BLOCK)
-    padded = np.zeros((WARM_UP + count * BLOCK, bins), np.float32)
-    padded[WARM_UP : WARM_UP + frames] = power
+    count = -(-frames // block)
+    padded = np.zeros(((1 + count) * block, bins), np.float32)
+    padded[block : block + frames] = power
     blocks = np.lib.stride_tricks.as_strided(
-        padded, (count, WARM_UP + BLOCK, bins), (BLOCK * padded.strides[0], *padded.strides), writeable=False
+        padded, (count, 2 * block, bins), (block * padded.strides[0], *padded.strides), writeable=False
     )
-    gain = np.empty((count, BLOCK, bins), np.float32)
+    gain = np.empty((count, block, bins), np.float32)
     before = np.zeros((count, bins), np.float32)
-    for frame in range(WARM_UP + BLOCK):
+    for frame in range(2 * block):
         p = blocks[:, frame]
         ratio = np.maximum(memory * before + (1 - memory) * np.maximum(p - 1, 0), least)
         wiener = ratio / (1 + ratio)
         g = wiener if rule == "wiener" else _log_mmse(wiener, p)
         before = np.square(g) * p
-        if frame >= WARM_UP:
-            gain[:, frame - WARM_UP] = g
-    return gain.reshape(count * BLOCK, bins)[:frames]
+        if frame >= block:
+            gain[:, frame - block] = g
+    return gain.reshape(count * block, bins)[:frames]
 
 
 def _log_mmse(wiener: NDArray[np.floating], p: NDArray[np.floating]) -> NDArray[np.float32]:

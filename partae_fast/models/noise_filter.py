@@ -1,7 +1,8 @@
-"""A filter without a network: Wiener, empirical Bayes and factorisation gains, at two window lengths."""
+"""A filter without a network: Wiener, empirical Bayes and factorisation gains, with longer windows at low frequency."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..masking.decision_directed import BLOCK, WARM_UP, decision_directed
+from ..masking.decision_directed import BLOCK, decision_directed
 from ..masking.empirical_bayes import POWERS, band_edges, gain_tables, tabulated_gain
 from ..masking.noise_level import noise_level
 from ..masking.rules import smoothed_power
@@ -27,7 +28,9 @@ Audio = NDArray[np.float32]
 
 MEMORY = 0.95  # weight of the previous frame in the decision-directed ratio
 LEAST_RATIO = 10**-2.5
-LENGTHS = (8, 16)  # window lengths in hops of the model's spectrogram; the filter's own hop is a quarter window
+LENGTHS = (4, 8, 16, 32, 64)  # window lengths in hops of the model's spectrogram; a window's own hop is a quarter
+SECONDS = 0.046  # window at 1 kHz; at f kHz it is this divided by the root of f
+_PERIOD = 256  # hops of the model's spectrogram in a block, if it has no more than BLOCK frames
 NOISE_COMPONENTS, SIGNAL_COMPONENTS = 16, 32
 LEARNING, INFERENCE = 40, 20  # updates of the factorisation
 POWER = 0.45  # of the Wiener and the empirical Bayes gain in the product of gains
@@ -41,54 +44,81 @@ class NoiseFilter(nn.Module):
 
     D is a decision-directed Wiener gain, E an empirical Bayes gain, and A the share of the signal's power in a
     non-negative factorisation with components of noise, learned from noise-only audio, and components of signal,
-    learned from the recordings while those of noise are fixed. The estimate is the mean over window lengths. A frame's
-    gain depends on a bounded number of frames, so a chunk that starts at a multiple of `block` samples gets the same
-    gains as the whole recording.
+    learned from the recordings while those of noise are fixed.
+
+    Sounds of low frequency change slowly and need narrow bins. At each frequency the estimate is the weighted mean over
+    the two windows whose lengths are nearest to 46 ms / sqrt(f in kHz).
+
+    A frame's gain depends on a bounded number of frames, so a chunk that starts at a multiple of `block` samples gets
+    the same gains as the whole recording.
 
     Args:
-        hop: in samples, 1 to 65535; the windows have 8 and 16 hops.
+        hop: in samples, 1 to 65535; the windows have 4, 8, 16, 32 or 64 hops.
+        rate: sample rate in Hz, at least 1.
+        low: lower end of the band in Hz; lower frequencies have its windows.
 
     Attributes:
-        level_N, table_N, dictionary_N: buffers for the window of N samples: the noise's mean power (N/2 + 1,), the
-            tables of E (bands, 127), and the components of noise and signal (48, N/2 + 1); 0 before `learn`.
+        windows: for each window length in samples that some frequency uses, its bins as a slice.
+        level_N, table_N, dictionary_N: buffers for the window of N samples and its B bins: the noise's mean power (B,),
+            the tables of E (bands, 127), and the components of noise and signal (48, B); 0 before `learn`.
 
-    Raises UserError if `hop` is out of range.
+    Raises UserError if an argument is out of range.
     """
 
-    def __init__(self, hop: int) -> None:
+    def __init__(self, hop: int, rate: int, low: float = 0.0) -> None:
         super().__init__()
         if isinstance(hop, bool) or not isinstance(hop, int) or not 1 <= hop < 2**16:
             raise UserError(f"hop is {hop!r}; it must be a whole number of samples, from 1 to 65535")
-        self.hop, self.windows = hop, tuple(length * hop for length in LENGTHS)
-        for window in self.windows:
-            bins = window // 2 + 1
-            self.register_buffer(f"level_{window}", torch.zeros(bins))
-            self.register_buffer(f"table_{window}", torch.zeros(len(band_edges(bins)) - 1, len(POWERS)))
-            self.register_buffer(f"dictionary_{window}", torch.zeros(NOISE_COMPONENTS + SIGNAL_COMPONENTS, bins))
+        if isinstance(rate, bool) or not isinstance(rate, int) or rate < 1:
+            raise UserError(f"rate is {rate!r}; it must be a whole number of Hz, 1 or more")
+        if isinstance(low, bool) or not isinstance(low, int | float) or not 0 <= low < rate / 2:
+            raise UserError(f"low is {low!r}; it must be a frequency in Hz, from 0 to less than {rate / 2:g}")
+        self.hop, self.rate, self.low = hop, rate, float(low)
+        self.windows: dict[int, slice] = {}
+        self._weights: dict[int, NDArray[np.float32]] = {}
+        for length in LENGTHS:
+            weights = window_weights(length, hop, rate, self.low)
+            used = np.flatnonzero(weights)
+            if not len(used):
+                continue
+            window, bins = length * hop, slice(int(used[0]), int(used[-1]) + 1)
+            count = bins.stop - bins.start
+            self.windows[window], self._weights[window] = bins, weights[bins]
+            self.register_buffer(f"level_{window}", torch.zeros(count))
+            self.register_buffer(f"table_{window}", torch.zeros(len(band_edges(count)) - 1, len(POWERS)))
+            self.register_buffer(f"dictionary_{window}", torch.zeros(NOISE_COMPONENTS + SIGNAL_COMPONENTS, count))
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that construct an equal filter."""
+        return {"hop": self.hop, "rate": self.rate, "low": self.low}
 
     @property
     def block(self) -> int:
         """Chunks start at a multiple of this number of samples."""
-        return BLOCK * self.windows[-1] // 4
+        return _PERIOD * self.hop
 
     @property
     def halo(self) -> int:
         """Number of samples on each side of a chunk that affect it, a multiple of `block`."""
-        reach = (WARM_UP + 2) * self.windows[-1] // 4 + 2 * self.windows[-1]
+        reach = max((self._frames(window) + 2) * window // 4 + 2 * window for window in self.windows)
         return -(-reach // self.block) * self.block
 
-    def learn(self, signal: Sequence[Audio], noise: Sequence[Audio], rate: int) -> None:
+    def _frames(self, window: int) -> int:
+        """Return the number of frames in a block of the decision-directed gain."""
+        return min(BLOCK, 4 * self.block // window)
+
+    def learn(self, signal: Sequence[Audio], noise: Sequence[Audio]) -> None:
         """Set noise level, gain tables and components from recordings.
 
         Args:
             signal, noise: recordings (T,) that may have signal, and noise-only recordings.
-            rate: sample rate in Hz.
 
-        Raises UserError if all recordings of a kind are shorter than a window.
+        Raises UserError if all recordings of a kind are shorter than the longest window.
         """
-        for window in self.windows:
-            mixed, alone = (self._powers(recordings, window, rate) for recordings in (signal, noise))
-            level = np.maximum(noise_level(alone, mixed), _SMALLEST)
+        for window, bins in self.windows.items():
+            mixed, alone = (self._powers(recordings, window) for recordings in (signal, noise))
+            level = np.maximum(noise_level(alone, mixed), _SMALLEST)[bins]
+            mixed, alone = mixed[:, bins], alone[:, bins]
             own = np.maximum(alone.mean(axis=0, dtype=np.float64).astype(np.float32), _SMALLEST)
             tables = gain_tables(smoothed_power(np.sqrt(alone / own)), smoothed_power(np.sqrt(mixed / level)))
             getattr(self, f"level_{window}").copy_(torch.from_numpy(level))
@@ -97,34 +127,51 @@ class NoiseFilter(nn.Module):
             dictionary = _dictionary(_sample(alone) * np.sqrt(level / own) * scale, _sample(mixed) * scale)
             getattr(self, f"dictionary_{window}").copy_(dictionary)
 
-    def denoised(self, samples: Audio, rate: int) -> Audio:
-        """Return the estimate of the signal in samples (T,) at `rate` Hz; samples beyond both ends are taken as 0."""
+    def denoised(self, samples: Audio) -> Audio:
+        """Return the estimate of the signal in samples (T,); samples beyond both ends are taken as 0."""
         total = np.zeros(len(samples), np.float32)
-        for window in self.windows:
-            grid = _grid(window, rate)
+        for window, bins in self.windows.items():
+            grid = _grid(window, self.rate)
             padded = np.zeros(len(samples) + 2 * window + (-len(samples)) % grid.hop, np.float32)
             padded[window : window + len(samples)] = samples
             spectra = grid.spectra(padded)
-            level, tables = (getattr(self, f"{name}_{window}").cpu().numpy() for name in ("level", "table"))
-            magnitudes = np.abs(spectra)
-            over_noise = magnitudes / np.sqrt(np.maximum(level, _SMALLEST))
-            gain = decision_directed(np.square(over_noise), MEMORY, LEAST_RATIO)
-            gain *= tabulated_gain(smoothed_power(over_noise), tables)
-            share = _signal_share(magnitudes * _scale(level), getattr(self, f"dictionary_{window}").cpu())
-            out, weight = grid.overlap_add(spectra * gain**POWER * share**SHARE_POWER)
+            spectra[:, bins] *= self._gain(np.abs(spectra[:, bins]), window)
+            spectra[:, : bins.start] = spectra[:, bins.stop :] = 0
+            out, weight = grid.overlap_add(spectra)
             inside = slice(window, window + len(samples))
             total += out[inside] / weight[inside]
-        return total / np.float32(len(self.windows))
+        return total
 
-    def _powers(self, recordings: Sequence[Audio], window: int, rate: int) -> NDArray[np.float32]:
+    def _gain(self, magnitudes: NDArray[np.float32], window: int) -> NDArray[np.float32]:
+        """Return the weighted gain of the magnitudes (frames, bins) of a window's bins."""
+        level, tables = (getattr(self, f"{name}_{window}").cpu().numpy() for name in ("level", "table"))
+        over_noise = magnitudes / np.sqrt(np.maximum(level, _SMALLEST))
+        gain = decision_directed(np.square(over_noise), MEMORY, LEAST_RATIO, block=self._frames(window))
+        gain *= tabulated_gain(smoothed_power(over_noise), tables)
+        share = _signal_share(magnitudes * _scale(level), getattr(self, f"dictionary_{window}").cpu())
+        return np.asarray(gain**POWER * share**SHARE_POWER * self._weights[window], np.float32)
+
+    def _powers(self, recordings: Sequence[Audio], window: int) -> NDArray[np.float32]:
         """Return the joined powers (frames, bins) of all recordings that are at least a window long."""
-        grid = _grid(window, rate)
+        grid = _grid(window, self.rate)
         powers = [np.square(np.abs(grid.spectra(x))) for x in recordings if len(x) >= window]
         if not powers:
             longest = max((len(x) for x in recordings), default=0)
-            own, least = longest / rate, window / rate
+            own, least = longest / self.rate, window / self.rate
             raise UserError(f"the longest recording lasts {own:.2f} s and a window {least:.2f} s; give longer ones")
         return np.concatenate(powers)
+
+
+def window_weights(length: int, hop: int, rate: int, low: float) -> NDArray[np.float32]:
+    """Return the weight of the window of `length` hops at each of its bins, (length * hop // 2 + 1,).
+
+    The weights of all windows add up to 1 at every frequency. They are linear in the logarithm of the wanted length.
+    """
+    bins = length * hop // 2 + 1
+    frequency = np.maximum(np.arange(bins) * rate / (length * hop), max(low, 1e-3))
+    wanted = np.log2(SECONDS * rate / hop / np.sqrt(frequency / 1000))
+    wanted = np.clip(wanted, math.log2(LENGTHS[0]), math.log2(LENGTHS[-1]))
+    return np.maximum(0, 1 - np.abs(math.log2(length) - wanted)).astype(np.float32)
 
 
 def _scale(level: NDArray[np.float32]) -> np.float32:
@@ -158,7 +205,7 @@ class FilterModel(StatefulModel):
 
     Args:
         bins: bins of the spectrogram.
-        hop: hop of the spectrogram and of the filter, in samples.
+        hop, rate, low: see `NoiseFilter`; hop is that of the spectrogram too.
 
     Attributes:
         filter: the NoiseFilter.
@@ -171,10 +218,10 @@ class FilterModel(StatefulModel):
     foreground: Tensor
     history: Any
 
-    def __init__(self, bins: int, hop: int) -> None:
+    def __init__(self, bins: int, hop: int, rate: int, low: float = 0.0) -> None:
         super().__init__()
-        self.bins, self.hop = bins, hop
-        self.filter = NoiseFilter(hop)
+        self.bins = bins
+        self.filter = NoiseFilter(hop, rate, low)
         self.spectrogram: Spectrogram | None = None
         self.mask: Mask | None = None
         self.backend, self.pool, self.taps = "auto", 1, 1
@@ -187,22 +234,22 @@ class FilterModel(StatefulModel):
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that construct an equal model."""
-        return {"bins": self.bins, "hop": self.hop}
+        return {"bins": self.bins, **self.filter.config()}
 
     @property
     def block(self) -> int:
         """Chunks of a stream start at a multiple of this number of frames."""
-        return self.filter.block // self.hop
+        return self.filter.block // self.filter.hop
 
     @property
     def halo(self) -> int:
         """Number of frames on each side of a chunk that affect it."""
-        return self.filter.halo // self.hop
+        return self.filter.halo // self.filter.hop
 
     @property
     def window(self) -> int:
         """Samples of the filter's longest window."""
-        return self.filter.windows[-1]
+        return max(self.filter.windows)
 
     def estimate(self, spectra: Tensor) -> Tensor:
         """Return the spectra of the signal, (channels, N, n_fft // 2 + 1); 0 outside the band."""
@@ -217,7 +264,7 @@ def filtered(filter: NoiseFilter, spectra: Tensor, spectrogram: Spectrogram) -> 
     for channel, own in zip(spectra.cpu().numpy(), out, strict=True):
         total, weight = spectrogram.overlap_add(channel)
         samples = np.asarray(total / np.maximum(weight, np.float32(1e-6)), np.float32)
-        own[:, band] = spectrogram.spectra(filter.denoised(samples, spectrogram.rate))[:, band]
+        own[:, band] = spectrogram.spectra(filter.denoised(samples))[:, band]
     return torch.from_numpy(out).to(spectra.device)
 
 

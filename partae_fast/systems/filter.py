@@ -19,7 +19,7 @@ SOURCE = "Ephraim & Malah 1984; Scalart & Filho 1996; Smaragdis, Raj & Shashanka
 
 @dataclass(frozen=True)
 class Settings(SpectrogramSettings):
-    """Settings of the filter: band, rate, and the hop; the windows have 8 and 16 hops."""
+    """Settings of the filter: band, rate, and the hop; the windows have 4 to 64 hops."""
 
     usual: ClassVar[UsualSpectrogram] = UsualSpectrogram(rate=22050, n_fft=256, hop=64, low=80.0, high=11025.0)
     steps: ClassVar[int] = 0
@@ -29,20 +29,21 @@ def fit(material: Material, settings: Settings, options: TrainingOptions) -> Fil
     """Return a filter for noisy recordings, with noise-only audio or labels. There are no training steps."""
     sources = [*material.labelled_sources(), *(material.sources("noise") if material.noise else [])]
     spectrogram = spectrogram_for(sources, settings.usual, settings.asked)
-    model = FilterModel(spectrogram.bins, spectrogram.hop)
-    model.filter = learned_filter(material, spectrogram, options.seed)
+    noise_filter = learned_filter(material, spectrogram, options.seed)
+    model = FilterModel(spectrogram.bins, **noise_filter.config())
+    model.filter = noise_filter
     model.spectrogram, model.history = spectrogram, History()
     return model
 
 
 def learned_filter(material: Material, spectrogram: Spectrogram, seed: int) -> NoiseFilter:
     """Return a filter for a material's recordings, from at most `MAX_SAMPLES` random samples of each kind."""
-    noise_filter = NoiseFilter(spectrogram.hop)
+    noise_filter = NoiseFilter(spectrogram.hop, spectrogram.rate, spectrogram.low)
     signal, noise = (
         [centred(stretch, offset_window(spectrogram)) for stretch in stretches]
         for stretches in material.weakly_labelled(spectrogram.rate, MAX_SAMPLES, seed)
     )
-    noise_filter.learn(signal, noise, spectrogram.rate)
+    noise_filter.learn(signal, noise)
     return noise_filter
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import exp1
 
-from partae_fast.masking.decision_directed import BLOCK, RULES, WARM_UP, decision_directed
+from partae_fast.masking.decision_directed import BLOCK, RULES, decision_directed
 
 LEAST = 10**-2.5
 
@@ -34,7 +34,7 @@ def test_gains_of_the_first_block_are_the_recursions_and_later_ones_close_to_the
     gain, expected = decision_directed(p, 0.95, LEAST, rule), plain(p, 0.95, rule)
     assert gain.shape == p.shape and gain.dtype == np.float32
     np.testing.assert_allclose(gain[:BLOCK], expected[:BLOCK], rtol=1e-4)
-    # Later blocks start from nothing WARM_UP frames early: nearly all of it is forgotten.
+    # Later blocks start from nothing a block early: nearly all of it is forgotten.
     assert np.quantile(np.abs(gain - expected), 0.99) < 1e-3
 
 
@@ -42,7 +42,7 @@ def test_gains_of_the_first_block_are_the_recursions_and_later_ones_close_to_the
 @pytest.mark.parametrize("rule", RULES)
 def test_a_stretch_that_starts_at_a_block_has_the_gains_of_the_whole(rule, first):
     p = power(6 * BLOCK + 5)
-    halo = min(first, WARM_UP)
+    halo = min(first, BLOCK)
     part = decision_directed(p[first - halo : first + 2 * BLOCK], 0.95, LEAST, rule)
     np.testing.assert_array_equal(part[halo:], decision_directed(p, 0.95, LEAST, rule)[first : first + 2 * BLOCK])
 

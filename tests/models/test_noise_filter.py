@@ -10,7 +10,7 @@ from partae_fast.denoising.denoise import chunking, denoise_blocks
 from partae_fast.errors import UserError
 from partae_fast.masking.mask import Mask
 from partae_fast.models import ConvDenoisingAutoencoder, FilteredDenoisingAutoencoder, FilterModel
-from partae_fast.models.noise_filter import NOISE_COMPONENTS, NoiseFilter
+from partae_fast.models.noise_filter import LENGTHS, NOISE_COMPONENTS, NoiseFilter, window_weights
 
 RATE = 8000
 
@@ -35,13 +35,13 @@ GRID = Spectrogram(rate=RATE, n_fft=128, hop=32, low=0.0, high=3000.0, gain=0.3)
 
 @pytest.fixture(scope="module")
 def noise_filter():
-    made = NoiseFilter(32)
-    made.learn([MIXTURE], [hiss(4.0, 2)], RATE)
+    made = NoiseFilter(32, RATE)
+    made.learn([MIXTURE], [hiss(4.0, 2)])
     return made
 
 
 def alone(noise_filter):
-    model = FilterModel(GRID.bins, 32)
+    model = FilterModel(GRID.bins, 32, RATE)
     model.filter, model.spectrogram = noise_filter, GRID
     return model
 
@@ -55,23 +55,23 @@ def averaged(noise_filter, share=0.5):
 
 
 def test_it_takes_noise_away_and_leaves_the_song(noise_filter):
-    done = noise_filter.denoised(MIXTURE, RATE)
+    done = noise_filter.denoised(MIXTURE)
     assert done.shape == MIXTURE.shape and done.dtype == np.float32
     assert snr(SONG, done) > snr(SONG, MIXTURE) + 8
-    assert not noise_filter.denoised(np.zeros(3000, np.float32), RATE).any()
+    assert not noise_filter.denoised(np.zeros(3000, np.float32)).any()
     # What is far louder than the noise passes; at its first sample the window has not risen.
-    np.testing.assert_allclose(noise_filter.denoised(1000 * SONG, RATE)[64:1500], 1000 * SONG[64:1500], atol=1.0)
+    np.testing.assert_allclose(noise_filter.denoised(1000 * SONG)[64:1500], 1000 * SONG[64:1500], atol=1.0)
 
 
 def test_a_stretch_from_a_block_on_gets_what_the_whole_gets(noise_filter):
     block, halo = noise_filter.block, noise_filter.halo
     assert halo % block == 0
-    whole = noise_filter.denoised(MIXTURE, RATE)
+    whole = noise_filter.denoised(MIXTURE)
     first = 4 * block
     assert len(MIXTURE) > first + block + halo > first - halo > 0
-    part = noise_filter.denoised(MIXTURE[first - halo : first + block + halo], RATE)[halo : halo + block]
+    part = noise_filter.denoised(MIXTURE[first - halo : first + block + halo])[halo : halo + block]
     np.testing.assert_allclose(part, whole[first : first + block], atol=1e-6)
-    off = noise_filter.denoised(MIXTURE[first - halo + 40 : first + block + halo], RATE)[halo - 40 : halo - 40 + block]
+    off = noise_filter.denoised(MIXTURE[first - halo + 40 : first + block + halo])[halo - 40 : halo - 40 + block]
     assert np.abs(off - whole[first : first + block]).max() > 1e-4  # which a stretch elsewhere does not
 
 
@@ -117,30 +117,63 @@ def test_the_factorisation_separates_noise_that_changes():
     """A gain that knows the noise's mean only lets its loud moments through."""
     loud = np.repeat(1.0 + 2.0 * (np.arange(40) % 4 == 3), RATE // 4).astype(np.float32)[: len(SONG)]
     mixture, noise = SONG + loud * hiss(9.0, 1), np.resize(loud, 4 * RATE) * hiss(4.0, 2)
-    made = NoiseFilter(32)
-    made.learn([mixture], [noise], RATE)
-    factorised = snr(SONG, made.denoised(mixture, RATE))
+    made = NoiseFilter(32, RATE)
+    made.learn([mixture], [noise])
+    factorised = snr(SONG, made.denoised(mixture))
     for window in made.windows:
         getattr(made, f"dictionary_{window}")[:NOISE_COMPONENTS] = 0  # everything is signal
-    assert factorised > snr(SONG, made.denoised(mixture, RATE)) + 0.3
+    assert factorised > snr(SONG, made.denoised(mixture)) + 0.3
 
 
 def test_noise_only_audio_at_another_level_changes_little():
     quality = []
     for decibels in (-9, 0, 9):
-        made = NoiseFilter(32)
-        made.learn([MIXTURE], [hiss(4.0, 2) * np.float32(10 ** (decibels / 20))], RATE)
-        quality.append(snr(SONG, made.denoised(MIXTURE, RATE)))
+        made = NoiseFilter(32, RATE)
+        made.learn([MIXTURE], [hiss(4.0, 2) * np.float32(10 ** (decibels / 20))])
+        quality.append(snr(SONG, made.denoised(MIXTURE)))
     assert max(quality) - min(quality) < 1
+
+
+@pytest.mark.parametrize(
+    ("hop", "rate", "low"), [(64, 22050, 80.0), (32, 8000, 0.0), (64, 250000, 5000.0), (64, 250, 8.0)]
+)
+def test_window_weights_add_up_to_one_and_windows_are_longer_at_low_frequencies(hop, rate, low):
+    """The mean length, in octaves, is that of 46 ms / sqrt(f in kHz), within the lengths that there are."""
+    weights = [window_weights(length, hop, rate, low) for length in LENGTHS]
+    # The bins of the shortest window are among those of the others.
+    common = np.array([w[:: len(w) // (LENGTHS[0] * hop // 2)] for w in weights])
+    np.testing.assert_allclose(common.sum(axis=0), 1, atol=1e-5)
+    frequency = np.maximum(np.arange(common.shape[1]) * rate / (LENGTHS[0] * hop), max(low, 1e-3))
+    seconds = np.clip(0.046 / np.sqrt(frequency / 1000), LENGTHS[0] * hop / rate, LENGTHS[-1] * hop / rate)
+    np.testing.assert_allclose(np.log2(LENGTHS) @ common, np.log2(seconds * rate / hop), atol=1e-4)
+    assert set(NoiseFilter(hop, rate, low).windows) == {
+        length * hop for length, w in zip(LENGTHS, weights, strict=True) if w.any()
+    }
+
+
+def test_low_notes_are_found_with_a_long_window():
+    """Notes at 150 Hz gain 1.5 dB and more over the same filter with the windows of 2 kHz."""
+    t = np.arange(9 * RATE) / RATE
+    song = (0.05 * np.sin(2 * np.pi * 150 * t) * (t % 2 < 1)).astype(np.float32)
+    mixture, quality = song + hiss(9.0, 1), []
+    for low in (0.0, 2000.0):
+        made = NoiseFilter(32, RATE, low)
+        made.learn([mixture], [hiss(4.0, 2)])
+        quality.append(snr(song, made.denoised(mixture)))
+    assert quality[0] > quality[1] + 1.5
 
 
 def test_what_cannot_be_is_refused():
     with pytest.raises(UserError, match="hop is 0"):
-        NoiseFilter(0)
+        NoiseFilter(0, RATE)
+    with pytest.raises(UserError, match="rate is 0"):
+        NoiseFilter(32, 0)
+    with pytest.raises(UserError, match=r"low is 4000; it must be a frequency in Hz, from 0 to less than 4000"):
+        NoiseFilter(32, RATE, 4000)
     with pytest.raises(UserError, match="share is 2"):
         FilteredDenoisingAutoencoder(8, share=2)
     with pytest.raises(UserError, match=r"the longest recording lasts 0.02 s and a window 0.03 s"):
-        NoiseFilter(32).learn([MIXTURE], [hiss(0.02, 0)], RATE)
+        NoiseFilter(32, RATE).learn([MIXTURE], [hiss(0.02, 0)])
 
 
 def test_spectra_keep_their_device_and_shape(noise_filter):
