@@ -66,13 +66,13 @@ def bench_conv2d_pool(op_pass: str, shape: dict[str, int], device: str, backends
         data,
         {name: lambda x, w, b, name=name: pf.conv2d_pool(x, w, b, (p, q), backend=name) for name in backends},
         peer,
-        _work(shape, values, positions),
+        work(shape, values, positions),
         lambda copies: _check(copies, shape),
         of_peer,
     )
 
 
-def _work(shape: dict[str, int], values: Tensor, positions: Tensor) -> dict[str, Work]:
+def work(shape: dict[str, int], values: Tensor, positions: Tensor) -> dict[str, Work]:
     """Return the minimum work of each pass.
 
     The forward pass multiplies every point of the map by every filter. The backward pass needs only the points that

@@ -27,17 +27,12 @@ SMOKE = {"B": 2, "N": 3, "H": 10, "C": 2, "D": 3, "p": 1, "q": 5}
 
 @benchmark("upsample_conv2d", passes=PASSES, shapes=SHAPES, smoke=SMOKE, quick=QUICK, peers=maps.peer_names)
 def bench_upsample_conv2d(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
-    b, n, h, c, d, p, q = shape.values()
+    p, q = shape["p"], shape["q"]
     data = maps.inputs(shape, device)
 
     def peer(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor]:
         return (F.conv2d(F.interpolate(x, scale_factor=(p, q)), weight, bias, padding=1).relu(),)
 
-    # Each number meets nine taps; along an axis that is not upsampled, taps outside the map are not counted. There is
-    # one product forward and one for each of two gradients. The backward pass also reads the gradient of the map and
-    # writes that of x.
-    products, read, written = 2.0 * b * _taps(n, p) * _taps(h, q) * c * d, b * n * h * c, b * n * h * p * q * d
-    forward = Work(products, 4.0 * (read + written))
     return maps.contest(
         "upsample_conv2d",
         op_pass,
@@ -45,13 +40,26 @@ def bench_upsample_conv2d(op_pass: str, shape: dict[str, int], device: str, back
         data,
         {name: lambda x, w, b, name=name: (pf.upsample_conv2d(x, w, b, (p, q), name),) for name in backends},
         peer,
-        {
-            FORWARD: forward,
-            BACKWARD: Work(2 * products, forward.bytes),
-            BOTH: Work(3 * products, 2 * forward.bytes),
-        },
+        work(shape),
         lambda copies: _check(copies, (p, q)),
     )
+
+
+def work(shape: dict[str, int]) -> dict[str, Work]:
+    """Return the minimum work of each pass.
+
+    Each number meets nine taps; along an axis that is not upsampled, taps outside the map are not counted. There is one
+    product forward and one for each of two gradients. The backward pass also reads the gradient of the map and writes
+    that of x.
+    """
+    b, n, h, c, d, p, q = shape.values()
+    products, read, written = 2.0 * b * _taps(n, p) * _taps(h, q) * c * d, b * n * h * c, b * n * h * p * q * d
+    forward = Work(products, 4.0 * (read + written))
+    return {
+        FORWARD: forward,
+        BACKWARD: Work(2 * products, forward.bytes),
+        BOTH: Work(3 * products, 2 * forward.bytes),
+    }
 
 
 def _taps(length: int, copies: int) -> int:

@@ -4,6 +4,7 @@ The truth is eager PyTorch in float64, computed from copies of the inputs. If a 
 version's forward pass (the frame of a maximum, the side of a kink), the truth is computed for that choice.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from partae_fast.kernels import BackendUnavailable
 
+from .budget import Share
 from .timing import ROUNDS, Row, Work, measure, row
 
 GRAPH = "CUDA graph of "  # prefix of the name of a version whose calls replay a captured graph
@@ -23,8 +25,9 @@ GRAPH = "CUDA graph of "  # prefix of the name of a version whose calls replay a
 # Largest relative root-mean-square error of partae's sums, which are made in blocks and in a fixed order; the same as
 # in `partae verify`.
 GATE = 1e-5
-# Largest error if operands are rounded to TF32, which has 11 bits; the same as in `partae verify`.
-TYPE_GATES = {"float32": 0.0, "tf32": 1e-3}
+# Largest error if operands are rounded to TF32, which has 11 bits, or to bfloat16, which has 8; the same as in
+# `partae verify`.
+TYPE_GATES = {"float32": 0.0, "tf32": 1e-3, "bfloat16": 2e-2}
 UNIT = 2.0**-24  # relative rounding error of float32
 # Largest relative difference of the losses of a model's first 10 steps. If rounding changes which of two nearly equal
 # frames is the maximum, the gradient of a step changes by about 0.3 %. The effect on the next loss is smaller: up to
@@ -65,11 +68,14 @@ Check = Callable[[Sequence[Tensor]], Iterable[Deviation]]
 
 
 def deviation(name: str, result: Tensor, truth: Tensor, terms: int = 1, allowance: float = 0.0) -> Deviation:
-    """Return the relative root-mean-square error of a float32 result.
+    """Return the relative root-mean-square error of a float32 result; under autocast it may be of its type.
 
     Raises Wrong if the type or the shape is wrong.
     """
-    if not isinstance(result, Tensor) or result.dtype != torch.float32:
+    kinds = {torch.float32}
+    if isinstance(result, Tensor) and torch.is_autocast_enabled(result.device.type):
+        kinds.add(torch.get_autocast_dtype(result.device.type))
+    if not isinstance(result, Tensor) or result.dtype not in kinds:
         raise Wrong(f"{name} is of type {getattr(result, 'dtype', type(result).__name__)}, not torch.float32")
     if result.shape != truth.shape:
         raise Wrong(f"{name} is {tuple(result.shape)}, not {tuple(truth.shape)}")
@@ -166,19 +172,28 @@ class Contest:
     about: dict[str, dict[str, Any]] = field(default_factory=dict)  # additional entries for the rows of versions
     candidate: str | None = None  # name of the candidate in `ours`; its sums may be made by a library
     type: str = "float32"  # how products are rounded, a name in TYPE_GATES
+    _truth_seconds: float = 0.0
 
     def run(
-        self, device: str, versions: Collection[str] | None = None, rounds: int = ROUNDS, timed: bool = True
+        self,
+        device: str,
+        versions: Collection[str] | None = None,
+        rounds: int = ROUNDS,
+        timed: bool = True,
+        share: Share | None = None,
     ) -> Outcome:
-        """Check the versions (default: all), time the correct ones, and check these again with other numbers."""
+        """Check the versions (default: all), time the correct ones, and check these again with other numbers.
+
+        With a share, versions and rounds for which it has no time are left out.
+        """
         outcome = Outcome()
         calls = {name: call for name, call in (self.ours | self.peers).items() if versions is None or name in versions}
         with torch._functorch.config.patch(
             donated_buffer=False
         ):  # otherwise a compiled backward pass can run only once
-            outcome.errors = self._errors(calls, outcome)
+            outcome.errors = self._errors(calls, outcome, share=share)
             correct = {name: calls[name] for name in outcome.errors}
-            samples = measure(correct, device, rounds, self.cold) if timed else {}
+            samples = measure(correct, device, rounds, self.cold, *self._fitting(share)) if timed else {}
             scaled = [self.inputs[name] for name in self.scaled or list(self.inputs)[:1]]
             copies = [tensor.detach().clone() for tensor in scaled]
             with torch.no_grad():  # other numbers at the same addresses: a cached result is wrong now
@@ -215,18 +230,31 @@ class Contest:
             for name, seconds in sorted(outcome.samples.items(), key=lambda sample: sample[0] in self.peers)
         ]
 
-    def _errors(self, versions: dict[str, Callable[[], Any]], outcome: Outcome, when: str = "") -> dict[str, float]:
+    def _fitting(self, share: Share | None) -> list[Callable[[int, float, float], int]]:
+        """Return the function that fits rounds into a share, which keeps the time to compute the truth again."""
+        if share is None:
+            return []
+        return [lambda rounds, seconds, reserve: share.rounds(rounds, seconds, reserve + self._truth_seconds)]
+
+    def _errors(
+        self, versions: dict[str, Callable[[], Any]], outcome: Outcome, when: str = "", share: Share | None = None
+    ) -> dict[str, float]:
         """Return the largest error of each correct version.
 
         For the other versions, `outcome` receives the reason, which begins with `when`.
         """
+        start = time.monotonic()
         copies = {name: tensor.detach().clone() for name, tensor in self.inputs.items()}
         check = self.truth(
             SimpleNamespace(**{n: t.double() if t.is_floating_point() else t.clone() for n, t in copies.items()})
         )
+        self._truth_seconds = time.monotonic() - start
         errors: dict[str, float] = {}
         for name, call in versions.items():
-            reason, unable = None, False
+            if share and (refusal := share.refusal(name)):
+                outcome.unable[name] = refusal
+                continue
+            start, reason, unable = time.monotonic(), None, False
             try:
                 errors[name] = self._error(name, call, check)
             except Wrong as wrong:
@@ -236,6 +264,8 @@ class Contest:
             except Exception as error:  # of any kind, from a candidate or a compiler: the other versions are timed
                 reason = f"it raises {type(error).__name__}: {error}".splitlines()[0]
                 unable = name in self.peers
+            if share:
+                share.took(name, time.monotonic() - start)
             changed = [label for label, tensor in self.inputs.items() if not same_bits(tensor, copies[label])]
             if changed:
                 reason = f"it changed its input {', '.join(changed)}" + (f"; {reason}" if reason else "")

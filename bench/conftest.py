@@ -25,7 +25,8 @@ COLUMNS = ("median", "iqr", "min", "rounds")
 def pytest_addoption(parser):
     group = parser.getgroup("partae")
     group.addoption("--device", choices=("cpu", "cuda"), help="device to measure (default: a GPU if there is one)")
-    group.addoption("--type", choices=("float32", "tf32"), default="float32", help="rounding of products on a GPU")
+    kinds = ("float32", "tf32", "bfloat16")
+    group.addoption("--type", choices=kinds, default="float32", help="rounding of products on a GPU")
     group.addoption("--shape", metavar="SIZES", help="sizes in the order of the tables, e.g. 16,512,32,32,9,16")
     group.addoption(
         "--pass", dest="op_pass", metavar="PASS", help="measure only this pass: forward, backward, both, ..."
@@ -103,9 +104,11 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    options = config.stash[SESSION].options
+    session = config.stash[SESSION]
+    options = session.options
     selective = options.candidate or options.shape or options.op_pass
     items[:] = [item for item in items if _has_case(item) or ("interleaved" not in item.fixturenames and not selective)]
+    session.limit([(item.originalname, item.callspec.params["case"].group) for item in items if _has_case(item)])
     if items or not selective:
         return
     parts = {"--candidate": options.candidate and options.candidate.name, "--shape": config.option.shape}

@@ -9,16 +9,16 @@ from partae_fast.kernels import OPS
 
 from . import peers
 from .common import GRAPH, Contest
-from .passes import BACKWARD, STEP
+from .passes import BACKWARD, COMPILED_OURS, STEP
 
 Shape = dict[str, int]
 BACKENDS = {"cpu": ("cpu",), "cuda": ("triton", "cuda")}  # partae's back-ends, by device
 ROUNDS, STEP_ROUNDS, QUICK_ROUNDS = 25, 11, 5
 
 
-def backends_of(op: str, device: str) -> list[str]:
-    """Return partae's back-ends of an op for this device."""
-    return [name for name in BACKENDS[device] if name in OPS[op].backends]
+def backends_of(ops: Sequence[str], device: str) -> list[str]:
+    """Return partae's back-ends for this device that all of the ops have."""
+    return [name for name in BACKENDS[device] if all(name in OPS[op].backends for op in ops)]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Benchmark:
     devices: tuple[str, ...] = ("cpu", "cuda")
     rounds: int = ROUNDS
     name: str = ""  # used in the names of groups (default: the op's name)
+    ops: tuple[str, ...] = ()  # other ops that are timed, of which a candidate may be
 
     def shapes_on(self, device: str) -> list[Shape]:
         """Return the shapes that are timed on a device."""
@@ -52,14 +53,17 @@ class Benchmark:
 
     def backends(self, device: str, candidate: str | None = None) -> list[str]:
         """Return the argument `backends` of `build`: partae's back-ends, and the candidate."""
-        names = self.ours(device) if self.ours else backends_of(self.op, device)
+        names = self.ours(device) if self.ours else backends_of((self.op, *self.ops), device)
         return [*names, *([candidate] if candidate else [])]
 
     def versions(self, op_pass: str, device: str, backends: Sequence[str]) -> list[str]:
         """Return the names of the versions of a group, partae's first."""
         plain = [*(self.prefix + name for name in backends), *self.peers(device)]
-        graphs = self.peers is peers.names and device == "cuda" and op_pass not in (BACKWARD, STEP)
-        return [*plain, *(GRAPH + name for name in plain if name not in peers.ON_GPU)] if graphs else plain
+        if self.ours or device != "cuda" or op_pass == STEP:
+            return plain
+        plain[len(backends) : len(backends)] = [COMPILED_OURS + name for name in backends]
+        captured = [GRAPH + name for name in plain if not any(way in name for way in peers.ON_GPU)]
+        return plain if op_pass == BACKWARD else [*plain, *captured]
 
 
 def benchmark(op: str, **fields: Any) -> Callable[[Callable[..., Contest]], Callable[..., None]]:

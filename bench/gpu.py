@@ -112,7 +112,7 @@ def call_3(out: Path) -> Iterator[Task]:
 
     first = ("encode", "decode", "partitioned_loss")
     for op in first:
-        for kind in KINDS:
+        for kind in (*KINDS, "bfloat16"):
             command = _partae("bench", op, "--device", "cuda", "--type", kind, "--json", str(out / f"{op}_{kind}.json"))
             yield Task(f"op {op} {kind}", command, 120)
     for shape in OTHERS:

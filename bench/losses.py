@@ -1,15 +1,15 @@
 """Contests of losses, whose value and gradients are computed in the same pass."""
 
+import functools
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import peers
 from .common import Check, Contest, deviation, gradients
-from .passes import BOTH, with_graphs
+from .passes import BOTH, with_compiled, with_graphs
 from .timing import Work
 
 
@@ -32,12 +32,14 @@ def contest(
     data = {name: t.detach().clone().requires_grad_() if name in leaves else t for name, t in data.items()}
     tensors = [data[name] for name in leaves]
 
-    def differentiated(loss: Callable[..., Tensor], **options: Any) -> Callable[[], tuple[Tensor, ...]]:
+    def differentiated(loss: Callable[..., Tensor]) -> Callable[[], tuple[Tensor, ...]]:
         def call() -> tuple[Tensor, ...]:
-            value = loss(*data.values(), **options)
+            value = loss(*data.values())
             return value.detach(), *torch.autograd.grad(value, tensors)
 
         return call
+
+    by_backend = {name: functools.partial(ours, backend=name) for name in backends}
 
     def check_of(copies: SimpleNamespace) -> Check:
         loss, *grads = truth(*vars(copies).values())
@@ -54,7 +56,9 @@ def contest(
         op,
         BOTH,
         data,
-        ours=with_graphs({name: differentiated(ours, backend=name) for name in backends}, BOTH, device),
+        ours=with_graphs(
+            {name: differentiated(f) for name, f in with_compiled(by_backend, device).items()}, BOTH, device
+        ),
         peers=with_graphs(
             {name: differentiated(function) for name, function in peers.compiled(peer, device).items()}, BOTH, device
         ),

@@ -50,9 +50,10 @@ def contest(
     """
     x, weight, bias = data.values()
     channels_first = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)  # equal to x, in the other memory format
-    grad = torch.rand(next(iter(ours.values()))(x, weight, bias)[0].shape, generator=torch.Generator().manual_seed(1))
+    peer = _with_dimensions_of_pytorch(peer)
+    grad = torch.rand(peer(x, weight, bias)[0].shape, generator=torch.Generator().manual_seed(1))
     versions = {}
-    for name, f in peers.compiled(_with_dimensions_of_pytorch(peer), device).items():
+    for name, f in peers.compiled(peer, device).items():
         versions[name] = lambda t, f=f: f(t.x, t.weight, t.bias)
         versions[name + CHANNELS_FIRST] = lambda t, f=f: f(t.channels_first, t.weight, t.bias)
 

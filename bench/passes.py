@@ -10,6 +10,7 @@ from torch import Tensor
 from .common import GRAPH, Check, Contest
 from .timing import Work
 
+COMPILED_OURS = "torch.compile of "  # prefix of the name of a version that is partae's op in compiled code
 FORWARD, BACKWARD, BOTH = "forward", "backward", "both"
 STEP = "step"  # a whole training step
 PASSES = (FORWARD, BACKWARD, BOTH)
@@ -70,6 +71,13 @@ def with_graphs(calls: dict[str, Callable[[], Any]], op_pass: str, device: str) 
     return calls | {GRAPH + name: Captured(call) for name, call in calls.items()}
 
 
+def with_compiled(functions: dict[str, Callable[..., Any]], device: str) -> dict[str, Callable[..., Any]]:
+    """Return partae's functions and, on a GPU, each compiled: around a kernel it leaves out checks and dispatch."""
+    if device != "cuda":
+        return functions
+    return functions | {COMPILED_OURS + name: torch.compile(function) for name, function in functions.items()}
+
+
 def contest(
     op: str,
     op_pass: str,
@@ -89,6 +97,7 @@ def contest(
     gradient. `leaves` names the inputs whose gradients are computed, or is a function that names them for a version.
     `truth` gets copies of the inputs and, unless the pass is forward, of `grad`.
     """
+    ours = with_compiled(ours, device)
     leaves_of = leaves if callable(leaves) else lambda version: leaves
     with_grad = set() if op_pass == FORWARD else {name for version in [*ours, *peers] for name in leaves_of(version)}
     inputs = {name: t.detach().clone().requires_grad_() if name in with_grad else t for name, t in data.items()}

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,23 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def names() -> list[str]:
-    """Return the names of the benchmarks."""
-    return sorted(path.stem.removeprefix("bench_").replace("_", "-") for path in FOLDER.glob("bench_*.py"))
+    """Return the names of the benchmarks: of files, and of the functions of a file with several."""
+    return sorted(_targets())
+
+
+def _targets() -> dict[str, str]:
+    """Return what pytest runs, relative to FOLDER, for each name."""
+    targets = {}
+    for path in FOLDER.glob("bench_*.py"):
+        targets[_name(path.stem)] = path.name
+        functions = re.findall(r"^def (bench_\w+)", path.read_text(), re.MULTILINE)
+        if len(functions) > 1:
+            targets |= {_name(function): f"{path.name}::{function}" for function in functions}
+    return targets
+
+
+def _name(function: str) -> str:
+    return function.removeprefix("bench_").replace("_", "-")
 
 
 def main(op: str | None, options: Sequence[str], json_file: str | None = None, compare: str | None = None) -> int:
@@ -44,7 +60,10 @@ def main(op: str | None, options: Sequence[str], json_file: str | None = None, c
             compare = _measure_commit(compare, op, options, Path(folder))
         arguments = [*_arguments(FOLDER, op), *options]
         arguments += [f"--benchmark-json={json_file}"] if json_file else []
-        arguments += [f"--benchmark-compare={compare}"] if compare else ["--benchmark-quiet"]
+        if compare:  # pytest-benchmark shows the name of the file relative to its storage
+            arguments += [f"--benchmark-compare={compare}", f"--benchmark-storage={Path(compare).absolute().parent}"]
+        else:
+            arguments += ["--benchmark-quiet"]
         import pytest
 
         return _exit_code(int(pytest.main(arguments)))
@@ -58,7 +77,7 @@ def _op(op: str) -> str:
 
 def _arguments(folder: Path, op: str | None) -> list[str]:
     """Return pytest's arguments; they need no configuration file, because an installed package has none."""
-    target = folder / f"bench_{op.replace('-', '_')}.py" if op else folder
+    target = folder / _targets()[op.replace("_", "-")] if op else folder
     settings = ("python_files=bench_*.py", "python_functions=bench_*")
     fixed = ["-q", "--no-header", "--disable-warnings", "-p", "no:cacheprovider", "-c", os.devnull]
     return [str(target), *fixed, f"--rootdir={folder.parent}", *(word for s in settings for word in ("-o", s))]

@@ -13,10 +13,12 @@ import torch
 from partae_fast.conformance.candidate import Candidate
 
 from . import peers
+from .budget import FULL_SECONDS, QUICK_SECONDS, Budget
 from .candidate import as_backend, joins
 from .ceilings import ROUNDS as CEILING_ROUNDS
 from .ceilings import ceilings, faster
 from .declaration import QUICK_ROUNDS, Benchmark, Shape, text_of
+from .passes import STEP
 from .timing import Row, environment
 from .train_step import peak_memory, rounding
 
@@ -68,14 +70,23 @@ class Session:
         self.ceilings: dict[str, Any] = {}
         self.groups: dict[str, Group] = {}
         self._last: tuple[str, str] | None = None
+        self._budget: Budget | None = None
+
+    def limit(self, groups: Collection[tuple[str, str]]) -> None:
+        """Limit the time of the run to that of these groups, given as (benchmark, group); not if rounds are given."""
+        if groups and self.options.rounds is None:
+            quick = QUICK_SECONDS * len({name for name, _ in groups})
+            self._budget = Budget(quick if self.options.quick else FULL_SECONDS, len(set(groups)))
 
     def cases(self, declared: Benchmark) -> Iterator[Case]:
         """Yield the versions of a benchmark's groups that the options select."""
         options, candidate = self.options, self.options.candidate
-        if candidate and candidate.op != declared.op:
+        if candidate and candidate.op not in (declared.op, *declared.ops):
             return
         for op_pass in declared.passes:
             if options.op_pass not in (None, op_pass):
+                continue
+            if options.type == "bfloat16" and (declared.ours or op_pass == STEP):  # only ops run under autocast
                 continue
             name = candidate.name if candidate and joins(candidate, op_pass) else None
             if candidate and not name:
@@ -123,6 +134,7 @@ class Session:
         facts = {name: self.environment[name] for name in ("commit", "versions")} | {"load": os.getloadavg()[0]}
         if timed and options.device not in self.ceilings:
             self.ceilings[options.device] = self._measure_ceilings()
+        share = self._budget.share() if timed and self._budget else None
         if timed and self._last != (key := (declared.name or declared.op, case.shape)):
             torch.compiler.reset()  # otherwise PyTorch compiles for variable sizes
             self._last = key
@@ -130,13 +142,13 @@ class Session:
         rounds = options.rounds or (min(declared.rounds, QUICK_ROUNDS) if options.quick else declared.rounds)
         with (
             as_backend(candidate, options.device) if candidate else contextlib.nullcontext(),
-            rounding(options.type),
+            rounding(options.type, options.device),
         ):
             name = candidate.name if candidate else None
             contest = declared.build(case.op_pass, shape, options.device, declared.backends(options.device, name))
             contest.type = options.type
             contest.candidate = declared.prefix + name if name else None
-            outcome = contest.run(options.device, versions, rounds, timed)
+            outcome = contest.run(options.device, versions, rounds, timed, share)
             if options.memory and declared.op == "train_steps":
                 for version in outcome.samples:
                     form = contest.about.get(version, {}).get("adadelta", "foreach")

@@ -20,6 +20,7 @@ SAMPLE_SECONDS = 0.02  # a sample repeats the call until it takes about this lon
 SETTLE_SECONDS = 0.02
 WARM_SECONDS = 0.25  # a call that takes longer needs no warm-up call before a sample
 QUANTILES = (0.1, 0.5, 0.9)
+RECHECKS = 3  # calls of each version in the check after the timing, about
 FLUSH_BYTES = 1 << 28  # more than the second-level cache of any GPU
 
 
@@ -88,9 +89,16 @@ class Row:
 
 
 def measure(
-    calls: dict[str, Callable[[], Any]], device: str, rounds: int = ROUNDS, cold: bool = False
+    calls: dict[str, Callable[[], Any]],
+    device: str,
+    rounds: int = ROUNDS,
+    cold: bool = False,
+    fitting: Callable[[int, float, float], int] = lambda rounds, seconds, reserve: rounds,
 ) -> dict[str, np.ndarray]:
     """Return the seconds of each call, (rounds,).
+
+    `fitting` returns how many rounds to make, from `rounds`, the expected seconds of a round, and those of RECHECKS
+    calls of each version, which follow.
 
     In every round each version is called in turn, so that a slow spell of the machine affects all of them.
 
@@ -101,14 +109,17 @@ def measure(
     method `rewind`, that is called, untimed, before each sample.
     """
     seconds = (_cold_seconds_on_gpu if cold else _seconds_on_gpu) if device == "cuda" else _seconds_on_cpu
-    repeats, long = {}, set()
+    repeats, long, shortest = {}, set(), {}
     for name, call in calls.items():
         once = [seconds(call, 1)]
         while len(once) < 6 and sum(once) < WARM_SECONDS:
             once.append(seconds(call, 1))
+        shortest[name] = min(once)
         repeats[name] = max(1, round(SAMPLE_SECONDS / min(once)))
         if min(once) > WARM_SECONDS:
             long.add(name)
+    round_seconds = sum(SETTLE_SECONDS + (repeats[n] + (n not in long)) * once for n, once in shortest.items())
+    rounds = fitting(rounds, round_seconds, RECHECKS * sum(shortest.values()))
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():

@@ -39,6 +39,7 @@ LAUNCH_STEPS = 2048  # most steps in such a call
 DRAWN = 1024  # number of steps whose crops are drawn together, for peers on a GPU
 OURS = "partae "  # prefix of the names of partae's versions
 EAGER = "PyTorch eager"
+COMPILED_FORM = "compiled"  # of the optimizer, which PyTorch does not have in one fused pass
 
 # The paper's configuration; a large batch; many bins and latents; the setting that denoised best; that with more bins.
 CONFIGURATIONS = [
@@ -51,9 +52,12 @@ CONFIGURATIONS = [
 ON_GPU = [{"B": 4096, "N": 512, "H": 32, "K": 32, "M": 9, "P": 16}]
 
 
-def rounding(kind: str) -> AbstractContextManager:
-    """Set the rounding of products and convolutions on a GPU, PyTorch's and partae's: "float32" or "tf32"."""
-    return tf32(kind == "tf32")
+def rounding(kind: str, device: str = "cuda") -> AbstractContextManager:
+    """Set the rounding of products and convolutions, PyTorch's and partae's: "float32", "tf32" or "bfloat16".
+
+    In bfloat16 the calls run under autocast, which casts their inputs, as in training with mixed precision.
+    """
+    return torch.autocast(device, torch.bfloat16) if kind == "bfloat16" else tf32(kind == "tf32")
 
 
 def make_sampler(shape: dict[str, int], device: str, seed: int = 0) -> CropSampler:
@@ -176,6 +180,7 @@ class Peer(_Rewindable):
         self.loss, self.run, self.sampler = loss, run, sampler
         self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
         self.optimizer = adadelta(self.weights, form)
+        self.update = update_of(self.optimizer, form)
         on_gpu = run.w_enc.device.type == "cuda"
         self.table = _TableOfCrops(sampler) if on_gpu else None
         self.table_row = torch.zeros(1, dtype=torch.int64, device=run.w_enc.device)
@@ -201,7 +206,7 @@ class Peer(_Rewindable):
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(x, run.mean, run.std, *self.weights, noise_only, run.foreground, run.penalty, run.pool)
         loss.backward()
-        self.optimizer.step()
+        self.update()
         return loss.detach()
 
 
@@ -213,6 +218,7 @@ class GraphPeer(Peer):
         self.weights = [w.requires_grad_() for w in (run.w_enc, run.w_dec)]
         initial_weights = [w.detach().clone() for w in self.weights]
         self.optimizer = adadelta(self.weights, form, capturable=True)
+        self.update = update_of(self.optimizer, form)
         self.table = _TableOfCrops(sampler)
         self.table.draw_for(0)
         self.table_row = torch.zeros(1, dtype=torch.int64, device=run.w_enc.device)
@@ -250,27 +256,35 @@ class GraphPeer(Peer):
         return self.captured_loss
 
 
-def forms() -> list[str]:
-    """Return the implementations of torch.optim.Adadelta in this PyTorch: plain, foreach, fused."""
+def forms(device: str) -> list[str]:
+    """Return the implementations of torch.optim.Adadelta in this PyTorch: plain, foreach, fused, on a GPU compiled."""
     arguments = inspect.signature(torch.optim.Adadelta).parameters
-    return ["plain", *(form for form in ("foreach", "fused") if form in arguments)]
+    names = ["plain", *(form for form in ("foreach", "fused") if form in arguments)]
+    return [*names, COMPILED_FORM] if device == "cuda" else names
 
 
 def adadelta(weights: Sequence[Tensor], form: str, **options: Any) -> torch.optim.Optimizer:
-    """Return torch.optim.Adadelta in one of its `forms`."""
-    form_options = {"plain": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}[form]
+    """Return torch.optim.Adadelta in one of its `forms`; `update_of` returns its step."""
+    form_options = {"plain": {"foreach": False}, "fused": {"fused": True}}.get(form, {"foreach": True})
+    if form == COMPILED_FORM and weights[0].is_cuda:
+        options["capturable"] = True  # keeps the number of the step on the device
     return torch.optim.Adadelta(weights, rho=RHO, **form_options, **options)
+
+
+def update_of(optimizer: torch.optim.Optimizer, form: str) -> Callable[[], Any]:
+    """Return the step of an optimizer: in the compiled form, one kernel for all its elementwise operations."""
+    return torch.compile(optimizer.step) if form == COMPILED_FORM else optimizer.step
 
 
 def seconds_of_forms(shape: dict[str, int], device: str) -> dict[str, float]:
     """Return the seconds of an update by each form of torch.optim.Adadelta, the fastest first."""
     calls = {}
-    for form in forms():
+    for form in forms(device):
         run = make_run(shape, make_sampler({**shape, "B": 1}, device))
         weights = [run.w_enc.requires_grad_(), run.w_dec.requires_grad_()]
         for weight in weights:
             weight.grad = torch.ones_like(weight)
-        calls[form] = adadelta(weights, form).step
+        calls[form] = update_of(adadelta(weights, form), form)
     medians = {form: float(np.median(s)) for form, s in measure(calls, device, rounds=5).items()}
     return dict(sorted(medians.items(), key=lambda item: item[1]))
 
@@ -282,6 +296,11 @@ def peer_names(device: str) -> list[str]:
     return names
 
 
+def form_of(version: str, fastest: str) -> str:
+    """Return the form of AdaDelta of a peer: a captured compiled step has it compiled too, others the fastest form."""
+    return COMPILED_FORM if version.startswith(GRAPH) and version != GRAPH + EAGER else fastest
+
+
 def build(version: str, shape: dict[str, int], device: str, form: str = "foreach") -> Ours | Peer:
     """Return the version of this name, after its checked steps."""
     sampler = make_sampler(shape, device)
@@ -290,6 +309,7 @@ def build(version: str, shape: dict[str, int], device: str, form: str = "foreach
         return Ours([run], version.removeprefix(OURS))
     kind = GraphPeer if version.startswith(GRAPH) else Peer
     name, loss = version.removeprefix(GRAPH), peers.model_loss
+    form = form_of(version, form)
     if name != EAGER:
         loss = torch.compile(loss, **peers.compiled_ways(device)[name])
     return kind(loss, run, sampler, form)
@@ -419,7 +439,7 @@ def contest(
         work=step_work(shape),
         truth=check_losses(truth, kind),
         cold=False,
-        about={name: {"adadelta": form} for name in others},
+        about={name: {"adadelta": form_of(name, form)} for name in others},
         type=kind,
     )
 

@@ -253,8 +253,11 @@ def one_line(error: BaseException) -> str:
 
 def implementation(op: str, backend: str) -> ModuleType:
     """Return the module that implements `op` on `backend`; it is imported on first use."""
-    if (op, backend) in _candidates:
-        return _candidates[op, backend]
+    return _candidates.get((op, backend)) or _module(op, backend)
+
+
+@functools.cache
+def _module(op: str, backend: str) -> ModuleType:
     return importlib.import_module(f"{__package__}.{op}.{backend}")
 
 

@@ -76,12 +76,12 @@ def scatter_runs(
     Raises ValueError if a position is outside its window.
     """
     out = torch.empty(amplitudes.shape[0], frames, bins, dtype=rows.dtype)
-    scale = out.new_empty(0) if scale is None else scale
     misplaced = np.zeros(1, dtype=np.bool_)
     units = out.shape[0] * (-(-frames // max(1, TILE // bins)))
     work = 2 * amplitudes.numel() * rows.shape[1] + out.numel()
-    outputs, inputs = arrays(out), arrays(amplitudes, positions, rows)
-    spread(_scatter, units, work, *outputs, misplaced, *inputs, before, *arrays(scale), *pools)
+    heights, places, filters = arrays(amplitudes, positions, rows)
+    factor = np.empty(0, filters.dtype) if scale is None else arrays(scale)[0]
+    spread(_scatter, units, work, out.numpy(), misplaced, heights, places, filters, before, factor, *pools)
     if misplaced[0]:
         checked_pools(positions, frames)
     return out
@@ -94,6 +94,7 @@ def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, b
     length = partials.shape[2]
     taps = length // bins
     total = source.shape[0] * windows
+    all_rows, runs = partials.reshape(-1), source.reshape(-1)
     starts = np.empty(GROUP, dtype=np.int64)
     heights = np.empty(GROUP, dtype=partials.dtype)
     unit = next_unit(counters, -1)
@@ -126,10 +127,10 @@ def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, b
                         skipped = (low - start) * bins
                         run_at = (item * frames + low) * bins
                         _add_cut_run(
-                            partials,
+                            all_rows,
                             row_at + skipped,
                             amplitude,
-                            source,
+                            runs,
                             run_at,
                             centre,
                             skipped,
@@ -140,11 +141,10 @@ def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, b
 
 
 @kernel
-def _add_cut_run(partials, row_at, amplitude, source, run_at, centre, centre_at, length):
-    """Add one run that the edge of its item cuts."""
-    rows, runs, middles = partials.reshape(-1), source.reshape(-1), centre.reshape(-1)
+def _add_cut_run(rows, row_at, amplitude, runs, run_at, centre, centre_at, length):
+    """Add one run that the edge of its item cuts; all arrays are flat."""
     for j in range(length):
-        rows[row_at + j] += amplitude * (runs[run_at + j] - middles[centre_at + j])
+        rows[row_at + j] += amplitude * (runs[run_at + j] - centre[centre_at + j])
 
 
 @kernel
@@ -160,6 +160,14 @@ def _add_up(counters, total, partials, scale):
         for j in range(row.size):
             row[j] *= scale[j]
         k = next_unit(counters, k)
+
+
+def _repeated(numbers: Tensor, taps: int) -> np.ndarray:
+    """Return the numbers (H,) once for each tap, (M*H,)."""
+    (row,) = arrays(numbers)
+    repeated = np.empty((taps, row.size), row.dtype)
+    repeated[:] = row
+    return repeated.reshape(-1)
 
 
 def accumulate_runs(
@@ -183,8 +191,8 @@ def accumulate_runs(
     sums = np.empty((min(PARTIALS, places.shape[0] * places.shape[1]), latents, taps * bins), kind)
     dots = torch.empty(positions.shape if rows is not None else (0, 0, 0), dtype=source.dtype)
     filters = np.empty((0, 0), kind) if rows is None else arrays(rows)[0]
-    centre = np.zeros(taps * bins, kind) if mean is None else np.tile(arrays(mean)[0], taps)
-    factor = np.ones(taps * bins, kind) if scale is None else np.tile(arrays(scale)[0], taps)
+    centre = np.zeros(taps * bins, kind) if mean is None else _repeated(mean, taps)
+    factor = np.ones(taps * bins, kind) if scale is None else _repeated(scale, taps)
     total = torch.empty(latents, taps * bins, dtype=source.dtype)
     inputs = source_array, heights, places, filters, before, centre
     spread(_accumulate, len(sums), 2 * heights.size * taps * bins, sums, dots.numpy(), *inputs)

@@ -88,19 +88,19 @@ def _rows(w_enc: Tensor) -> Tensor:
     return w_enc.detach().flip(0).permute(2, 0, 1).reshape(w_enc.shape[2], -1).contiguous()
 
 
-def _panels(w_enc: np.ndarray) -> tuple[np.ndarray, int]:
+def _panels(w_enc: Tensor) -> tuple[np.ndarray, int]:
     """Return (panels, M*H, latents in a panel), flipped in time and zero-padded, and the vectors in a panel."""
     taps, bins, latents = w_enc.shape
-    lanes = VECTOR_BYTES // w_enc.itemsize
+    lanes = VECTOR_BYTES // w_enc.element_size()
     vectors = 1 if latents <= lanes else 2
     width = vectors * lanes
     # PyTorch aligns memory to cache lines, so that no vector crosses two.
-    panels = torch.empty(-(-latents // width), taps * bins, width, dtype=getattr(torch, w_enc.dtype.name)).numpy()
+    panels = torch.empty(-(-latents // width), taps, bins, width, dtype=w_enc.dtype).numpy()
     panels[-1] = 0
-    columns = w_enc[::-1].reshape(taps * bins, latents)
+    flipped = arrays(w_enc)[0][::-1]
     for panel, first in zip(panels, range(0, latents, width), strict=True):
-        panel[:, : latents - first] = columns[:, first : first + width]
-    return panels, vectors
+        panel[:, :, : latents - first] = flipped[:, :, first : first + width]
+    return panels.reshape(-1, taps * bins, width), vectors
 
 
 def encode(
@@ -109,16 +109,17 @@ def encode(
     batch, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     windows = window_count(frames, pool)
-    source, weights = arrays(x, w_enc)
-    panels, vectors = _panels(weights)
-    centre = np.zeros(bins, weights.dtype) if mean is None else mean.detach().numpy()
-    inverse = np.ones(bins, weights.dtype) if std is None else 1 / std.detach().numpy()
+    (source,) = arrays(x)
+    kind = source.dtype
+    panels, vectors = _panels(w_enc)
+    centre = np.zeros(bins, kind) if mean is None else arrays(mean)[0]
+    inverse = np.ones(bins, kind) if std is None else 1 / arrays(std)[0]
     values = torch.empty(batch, windows, latents, dtype=x.dtype)
     positions = torch.empty(batch, windows, latents, dtype=torch.int32)
     units = batch * window_count(windows, max(1, TILE // pool))
     work = 2 * x.numel() * taps * latents
-    out, normal = arrays(values, positions), (np.ascontiguousarray(centre), inverse)
-    spread(_encode, units, work, *out, source, panels, pool, *normal, taps, vectors, weights.dtype.type(negative_slope))
+    out, slope = (values.numpy(), positions.numpy()), kind.type(negative_slope)
+    spread(_encode, units, work, *out, source, panels, pool, centre, inverse, taps, vectors, slope)
     return values, positions
 
 
@@ -138,8 +139,10 @@ def encode_backward(
     _, frames, bins = x.shape
     taps, _, latents = w_enc.shape
     before = taps - 1 - (taps - 1) // 2
-    live = torch.where(values <= 0, negative_slope * grad_values if negative_slope else 0.0, grad_values)
-    inverse = None if std is None else 1.0 / std
+    tops, grad = arrays(values, grad_values)
+    below = negative_slope * grad if negative_slope else grad.dtype.type(0)
+    live = torch.from_numpy(np.where(tops <= 0, below, grad))
+    inverse = None if std is None else torch.from_numpy(1 / arrays(std)[0])
     grad_x = grad_w = None
     if need_x:
         grad_x = scatter_runs(live, positions, _rows(w_enc), frames, bins, before, (pool, pool), inverse)

@@ -45,12 +45,12 @@ def partitioned_loss(
     penalty: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, frames, _ = reconstruction.shape
-    mask = foreground.detach().numpy().astype(np.float64)
-    share = mask.mean()
-    weights = np.outer(noise_only.detach().numpy(), mask**2) * (penalty / share if share > 0 else 0.0)
+    labels, mask = (array.astype(np.float64) for array in arrays(noise_only, foreground))
+    share = mask.sum() / mask.size
+    weights = labels[:, None] * (mask * mask * (penalty / share if share > 0 else 0.0))
     grad_reconstruction = torch.empty(reconstruction.shape, dtype=reconstruction.dtype)
     grad_values = torch.empty(values.shape, dtype=values.dtype)
     sums = np.empty((batch, -(-frames // TILE) + 1))
-    outputs, inputs = arrays(grad_reconstruction, grad_values), arrays(reconstruction, target, values)
+    outputs, inputs = (grad_reconstruction.numpy(), grad_values.numpy()), arrays(reconstruction, target, values)
     spread(_loss, sums.size, 4 * grad_reconstruction.numel(), sums, *outputs, *inputs, weights)
     return torch.tensor(sums.sum() / batch, dtype=reconstruction.dtype), grad_reconstruction, grad_values

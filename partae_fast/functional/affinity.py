@@ -79,7 +79,7 @@ def affinity_loss(
     no_gradient(weights=weights)
     if weights is None and variant == "norm":
         weights = partition_weights(labels, sources, embeddings.dtype)
-    return torch.ops.partae.affinity_loss(embeddings, labels, weights, sources, variant, backend)[0]
+    return _affinity_loss(embeddings, labels, weights, sources, variant, backend)[0]
 
 
 def partition_weights(labels: Tensor, sources: int, dtype: torch.dtype) -> Tensor:

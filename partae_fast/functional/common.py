@@ -1,6 +1,7 @@
 """Code that the ops share: argument checks, autocast, choice of kernels, gradients returned with a loss."""
 
 import math
+import operator
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -47,24 +48,34 @@ def _described(value: Any) -> str:
 
 def check_dimensions(**tensors: tuple[Tensor, str]) -> None:
     """Raise ValueError unless each tensor has the axes in its description, such as "B, N, H", each at least 1 long."""
-    check_tensors(**{name: tensor for name, (tensor, _) in tensors.items()})
     for name, (tensor, meaning) in tensors.items():
-        if tensor.dim() != meaning.count(",") + 1 or 0 in tensor.shape:
-            raise ValueError(f"{name} is {tuple(tensor.shape)}; it must be ({meaning}), each at least 1")
+        if not isinstance(tensor, Tensor):
+            check_tensors(**{name: tensor})
+        shape = tensor.shape
+        if len(shape) != meaning.count(",") + 1 or 0 in shape:
+            raise ValueError(f"{name} is {tuple(shape)}; it must be ({meaning}), each at least 1")
 
 
 def check_alike(**tensors: Tensor | None) -> None:
     """Raise ValueError unless all tensors have one floating-point type and one device."""
-    kinds = {name: t.dtype for name, t in tensors.items() if t is not None}
-    if len(set(kinds.values())) > 1 or not all(d.is_floating_point for d in kinds.values()):
-        raise ValueError(f"types are {_listed(kinds)}; give all of one floating-point type")
+    dtype = None
+    for tensor in tensors.values():
+        if tensor is not None:
+            dtype = tensor.dtype if dtype is None else dtype
+            if tensor.dtype != dtype or not dtype.is_floating_point:
+                kinds = {name: t.dtype for name, t in tensors.items() if t is not None}
+                raise ValueError(f"types are {_listed(kinds)}; give all of one floating-point type")
     check_devices(**tensors)
 
 
 def check_devices(**tensors: Tensor | None) -> None:
-    devices = {name: t.device for name, t in tensors.items() if t is not None}
-    if len(set(devices.values())) > 1:
-        raise ValueError(f"devices are {_listed(devices)}; move all tensors to one")
+    device = None
+    for tensor in tensors.values():
+        if tensor is not None:
+            device = tensor.device if device is None else device
+            if tensor.device != device:
+                devices = {name: t.device for name, t in tensors.items() if t is not None}
+                raise ValueError(f"devices are {_listed(devices)}; move all tensors to one")
 
 
 def _listed(items: dict) -> str:
@@ -90,7 +101,9 @@ def autocast(*tensors: Tensor | None, dtype: torch.dtype | None = None) -> list[
 
     As in PyTorch's ops, float64 is not cast; nothing is cast if autocast is off.
     """
-    device = next(t.device.type for t in tensors if t is not None)
+    first = tensors[0]
+    assert first is not None
+    device = first.device.type
     if not autocast_enabled(device):
         return list(tensors)
     kind = torch.get_autocast_dtype(device) if dtype is None else dtype
@@ -104,7 +117,7 @@ class kernels:
         self._request = op, backend, like.device, like.dtype
 
     def __getattr__(self, op_pass: str) -> Callable:
-        return lambda *args: dispatch(*self._request, lambda module: getattr(module, op_pass)(*args))
+        return lambda *args: dispatch(*self._request, operator.methodcaller(op_pass, *args))
 
 
 def or_empty(gradient: Tensor | None, like: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def contrastive_loss(
     embeddings, table = autocast(embeddings, table, dtype=torch.float32)
     check_alike(embeddings=embeddings, table=table)
     check_devices(embeddings=embeddings, sources=sources, labels=labels)
-    return torch.ops.partae.contrastive_loss(embeddings, table, sources.long(), labels, backend)[0]
+    return _contrastive_loss(embeddings, table, sources.long(), labels, backend)[0]
 
 
 @op("contrastive_loss")

@@ -47,7 +47,7 @@ def conv2d_pool(
     torch.Size([2, 5, 4, 12])
     """
     x, weight, bias, pool = checked_conv2d(x, weight, bias, "pool", pool)
-    return torch.ops.partae.conv2d_pool(x, weight, bias, list(pool), relu, backend)
+    return _conv2d_pool(x, weight, bias, list(pool), relu, backend)
 
 
 def checked_conv2d(
@@ -132,9 +132,7 @@ def _save_conv2d_pool(ctx, inputs, output):
 
 def _differentiate_conv2d_pool(ctx, grad_values):
     needed = ctx.needs_input_grad[:3]
-    gradients = torch.ops.partae.conv2d_pool_backward(
-        grad_values, *ctx.saved_tensors, ctx.pool, ctx.relu, *needed, ctx.backend
-    )
+    gradients = _conv2d_pool_backward(grad_values, *ctx.saved_tensors, ctx.pool, ctx.relu, *needed, ctx.backend)
     return *(g if need else None for g, need in zip(gradients, needed, strict=True)), None, None, None
 
 

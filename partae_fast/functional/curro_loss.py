@@ -53,7 +53,7 @@ def curro_loss(signal: Tensor, noise: Tensor, target: Tensor, noise_only: Tensor
     signal, noise, target = autocast(signal, noise, target, dtype=torch.float32)
     check_alike(signal=signal, noise=noise, target=target)
     check_devices(signal=signal, noise_only=noise_only)
-    loss, _, _ = torch.ops.partae.curro_loss(signal, noise, target, noise_only.to(signal.dtype), backend)
+    loss, _, _ = _curro_loss(signal, noise, target, noise_only.to(signal.dtype), backend)
     return loss
 
 

@@ -5,20 +5,72 @@ inside `torch.func.grad`.
 """
 
 import contextlib
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._autograd import _profiler_enabled
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch._compile import _disable_dynamo
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
+from torch.nn import Parameter
 
 
 def transforms_active() -> bool:
     """Return whether a transform of `torch.func` (grad, vjp, vmap, ...) is active."""
     return torch._C._are_functorch_transforms_active()
+
+
+def _key_set(*names: str) -> int:
+    """Return a set of dispatch keys as a number."""
+    keys = [torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, name)) for name in names]
+    return functools.reduce(operator.or_, keys).raw_repr()
+
+
+# The dispatch keys of a thread and of a tensor if no mode, transform, subclass or lazy view takes part in a call.
+_TENSORS = (Tensor, Parameter)
+_THREAD_KEYS = {_key_set("BackendSelect", "ADInplaceOrView"), _key_set("BackendSelect")}
+_TENSOR_KEYS = {
+    _key_set(device, f"Autocast{device}", *others)
+    for device in ("CPU", "CUDA")
+    for others in ((), ("ADInplaceOrView", f"Autograd{device}"))  # without them in inference mode
+}
+
+
+def _is_plain(args: Sequence[Any]) -> bool:
+    """Return whether PyTorch's dispatcher would only call autograd and the kernel of an op.
+
+    It does other work under a mode, a transform, autocast, a profiler or a compiler, and for other tensors than plain
+    ones.
+    """
+    if (
+        torch._C._dispatch_tls_local_include_set().raw_repr() not in _THREAD_KEYS
+        or torch._C._is_any_autocast_enabled()
+        or torch._C._len_torch_function_stack()
+        or forward_ad._current_level >= 0
+        or get_eval_frame_callback() is not None
+        or _profiler_enabled()
+    ):
+        return False
+    keys_of = torch._C._dispatch_keys
+    for a in args:  # a generator would take a call for each argument
+        if isinstance(a, Tensor) and (type(a) not in _TENSORS or keys_of(a).raw_repr() not in _TENSOR_KEYS):
+            return False
+    return True
+
+
+def _require_grad(args: Sequence[Any]) -> bool:
+    """Return whether autograd has to record a call."""
+    if torch.is_grad_enabled():
+        for a in args:
+            if isinstance(a, Tensor) and a.requires_grad:
+                return True
+    return False
 
 
 def autocast_enabled(device_type: str) -> bool:
@@ -29,7 +81,8 @@ def autocast_enabled(device_type: str) -> bool:
 class Op:
     """A function of tensors and settings, registered as the op `torch.ops.partae.NAME`.
 
-    It has no derivative, and raises for one, until `register_autograd` is called.
+    It has no derivative, and raises for one, until `register_autograd` is called. A call of it passes PyTorch's
+    dispatcher only where that has something to do: the dispatcher takes longer than all checks of an op's arguments.
     """
 
     def __init__(self, name: str, function: Callable) -> None:
@@ -40,7 +93,8 @@ class Op:
         self._overload = getattr(torch.ops.partae, name).default
         self._setup_context: Callable = lambda ctx, inputs, output: None
         self._backward: Callable = lambda ctx, grad: self._refuse_second_derivative()
-        self._function = self._autograd_function()
+        self._kernel = function
+        self._function, self._plain_function = self._autograd_functions()
         # Dynamo must not compile a kernel, and autocast must not change its types.
         kernel = _disable_dynamo(_without_autocast(function))
         torch.library.impl(self.name, "CompositeExplicitAutograd", kernel)
@@ -60,7 +114,15 @@ class Op:
         """
         self._setup_context, self._backward = setup_context, backward
 
-    def _autograd_function(self) -> Any:
+    def __call__(self, *args: Any) -> Any:
+        if torch.compiler.is_compiling() or not _is_plain(args):
+            return self._overload(*args)
+        if _require_grad(args):
+            return self._plain_function.apply(*args)
+        return self._kernel(*args)
+
+    def _autograd_functions(self) -> tuple[Any, Any]:
+        """Return the autograd function of the op for the dispatcher, and that for plain calls."""
         op = self
 
         class Differentiable(_SingleLevelFunction):
@@ -88,8 +150,12 @@ class Op:
                     " torch.autograd.grad, torch.func.grad, torch.func.vjp or torch.func.jacrev"
                 )
 
-        Differentiable.__name__ = self.name.partition("::")[2]  # the name of a result's grad_fn
-        return Differentiable
+        def plain(*args):
+            return op._kernel(*args)
+
+        kind: Any = type(Differentiable)
+        name = self.name.partition("::")[2]  # a result's grad_fn has the name of its class
+        return kind(name, (Differentiable,), {}), kind(name, (Differentiable,), {"forward": staticmethod(plain)})
 
     def _refuse_second_derivative(self) -> None:
         raise NotImplementedError(
@@ -100,9 +166,8 @@ class Op:
         if transforms_active():
             with enable_single_level_autograd_function():
                 return self._function.apply(*args)
-        reverse = torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
         forward = forward_ad._current_level >= 0
-        return self._function.apply(*args) if reverse or forward else self._below_autograd(*args)
+        return self._function.apply(*args) if forward or _require_grad(args) else self._below_autograd(*args)
 
     def _below_autograd(self, *args: Any) -> Any:
         with contextlib.ExitStack() as stack:

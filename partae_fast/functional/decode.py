@@ -43,7 +43,7 @@ def decode(values: Tensor, positions: Tensor, w_dec: Tensor, frames: int, backen
     values, w_dec = autocast(values, w_dec)
     check_alike(values=values, w_dec=w_dec)
     check_devices(values=values, positions=positions)
-    return torch.ops.partae.decode(values, positions, w_dec, frames, backend)
+    return _decode(values, positions, w_dec, frames, backend)
 
 
 @op("decode")
@@ -86,7 +86,7 @@ def _save_decode(ctx, inputs, output):
 def _differentiate_decode(ctx, grad_reconstruction):
     values, positions, w_dec = ctx.saved_tensors
     need_values, _, need_w = ctx.needs_input_grad[:3]
-    grad_values, grad_w = torch.ops.partae.decode_backward(
+    grad_values, grad_w = _decode_backward(
         grad_reconstruction, values, positions, w_dec, need_values, need_w, ctx.backend
     )
     return grad_values if need_values else None, None, grad_w if need_w else None, None, None

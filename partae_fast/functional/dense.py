@@ -72,7 +72,7 @@ def dense(
     for name, count, bits in (("seed", seed, 63), ("step", step, 32), ("layer", layer, 32)):
         if not 0 <= count < 2**bits:
             raise ValueError(f"{name} is {count}; it must be from 0 up to, not including, 2^{bits}")
-    return torch.ops.partae.dense(x, weight, bias, activation, dropout, seed, step, layer, step_at, backend)
+    return _dense(x, weight, bias, activation, dropout, seed, step, layer, step_at, backend)
 
 
 @op("dense")
@@ -153,7 +153,7 @@ def _save_dense(ctx, inputs, output):
 def _differentiate_dense(ctx, grad_output):
     needs = ctx.needs_input_grad[:3]
     *tensors, step_at = ctx.saved_tensors
-    gradients = torch.ops.partae.dense_backward(grad_output, *tensors, *ctx.settings, step_at, *needs, ctx.backend)
+    gradients = _dense_backward(grad_output, *tensors, *ctx.settings, step_at, *needs, ctx.backend)
     return *(gradient if need else None for gradient, need in zip(gradients, needs, strict=True)), *(None,) * 7
 
 

@@ -73,7 +73,7 @@ def encode(
     _check_normalisation(mean, std, x)
     x, w_enc, mean, std = autocast(x, w_enc, mean, std)
     check_alike(x=x, w_enc=w_enc, mean=mean, std=std)
-    return torch.ops.partae.encode(x, w_enc, pool, mean, std, negative_slope, backend)
+    return _encode(x, w_enc, pool, mean, std, negative_slope, backend)
 
 
 def _check_normalisation(mean: Tensor | None, std: Tensor | None, x: Tensor) -> None:
@@ -143,7 +143,7 @@ def _save_encode(ctx, inputs, output):
 def _differentiate_encode(ctx, grad_values):
     x, w_enc, values, positions, mean, std = ctx.saved_tensors
     need_x, need_w = ctx.needs_input_grad[:2]
-    grad_x, grad_w = torch.ops.partae.encode_backward(
+    grad_x, grad_w = _encode_backward(
         grad_values, x, w_enc, values, positions, ctx.pool, mean, std, need_x, need_w, ctx.negative_slope, ctx.backend
     )
     return grad_x if need_x else None, grad_w if need_w else None, *(None,) * 5

@@ -91,7 +91,7 @@ def partitioned_loss(
     check_alike(x=reconstruction, target=target)
     check_devices(x=x, noise_only=noise_only, foreground=foreground)
     noise_only, foreground = noise_only.to(reconstruction.dtype), foreground.to(reconstruction.dtype)
-    loss, _, _ = torch.ops.partae.partitioned_loss(
+    loss, _, _ = _partitioned_loss(
         reconstruction, target, values, noise_only, foreground, number("penalty", penalty), backend
     )
     return loss

@@ -35,7 +35,7 @@ def ratio_mask_loss(logits: Tensor, mixture: Tensor, sources: Tensor, backend: s
     logits, mixture, sources = autocast(logits, mixture, sources, dtype=torch.float32)
     check_alike(logits=logits, mixture=mixture, sources=sources)
     no_gradient(mixture=mixture, sources=sources)
-    return torch.ops.partae.ratio_mask_loss(logits, mixture, sources, backend)[0]
+    return _ratio_mask_loss(logits, mixture, sources, backend)[0]
 
 
 @op("ratio_mask_loss")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from .common import kernels, or_empty
@@ -36,7 +35,7 @@ def upsample_conv2d(
     torch.Size([2, 15, 20, 12])
     """
     x, weight, bias, scale = checked_conv2d(x, weight, bias, "scale", scale)
-    return torch.ops.partae.upsample_conv2d(x, weight, bias, list(scale), relu, backend)
+    return _upsample_conv2d(x, weight, bias, list(scale), relu, backend)
 
 
 @op("upsample_conv2d")
@@ -82,9 +81,7 @@ def _save_upsample_conv2d(ctx, inputs, output):
 
 def _differentiate_upsample_conv2d(ctx, grad_out):
     needed = ctx.needs_input_grad[:3]
-    gradients = torch.ops.partae.upsample_conv2d_backward(
-        grad_out, *ctx.saved_tensors, ctx.scale, ctx.relu, *needed, ctx.backend
-    )
+    gradients = _upsample_conv2d_backward(grad_out, *ctx.saved_tensors, ctx.scale, ctx.relu, *needed, ctx.backend)
     return *(g if need else None for g, need in zip(gradients, needed, strict=True)), None, None, None
 
 
