@@ -8,17 +8,17 @@ import contextlib
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C._autograd import _profiler_enabled
-from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch._compile import _disable_dynamo
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 from torch.nn import Parameter
+
+_TENSORS = (Tensor, Parameter)
 
 
 def transforms_active() -> bool:
@@ -32,14 +32,44 @@ def _key_set(*names: str) -> int:
     return functools.reduce(operator.or_, keys).raw_repr()
 
 
-# The dispatch keys of a thread and of a tensor if no mode, transform, subclass or lazy view takes part in a call.
-_TENSORS = (Tensor, Parameter)
-_THREAD_KEYS = {_key_set("BackendSelect", "ADInplaceOrView"), _key_set("BackendSelect")}
-_TENSOR_KEYS = {
-    _key_set(device, f"Autocast{device}", *others)
-    for device in ("CPU", "CUDA")
-    for others in ((), ("ADInplaceOrView", f"Autograd{device}"))  # without them in inference mode
-}
+class _Dispatch(NamedTuple):
+    """What PyTorch's dispatcher takes into account in a call, as far as its version tells."""
+
+    thread_keys: set[int]  # of a thread, and
+    tensor_keys: set[int]  # of a tensor if no mode, transform, subclass or lazy view takes part in a call
+    keys_of: Callable[[Tensor], Any]
+    included: Callable[[], Any]
+    autocast: Callable[[], bool]
+    modes: Callable[[], int]
+    compiler: Callable[[], Any]
+    profiler: Callable[[], bool]
+
+
+@functools.cache
+def _dispatch() -> _Dispatch | None:
+    """Return how to ask what acts on a call; None if this version of PyTorch lacks something."""
+    try:
+        from torch._C._autograd import _profiler_enabled
+        from torch._C._dynamo.eval_frame import get_eval_frame_callback
+
+        thread_keys = {_key_set("BackendSelect", "ADInplaceOrView"), _key_set("BackendSelect")}
+        tensor_keys = {
+            _key_set(device, f"Autocast{device}", *others)
+            for device in ("CPU", "CUDA")
+            for others in ((), ("ADInplaceOrView", f"Autograd{device}"))  # without them in inference mode
+        }
+        return _Dispatch(
+            thread_keys,
+            tensor_keys,
+            torch._C._dispatch_keys,
+            torch._C._dispatch_tls_local_include_set,
+            torch._C._is_any_autocast_enabled,
+            torch._C._len_torch_function_stack,
+            get_eval_frame_callback,
+            _profiler_enabled,
+        )
+    except (ImportError, AttributeError, TypeError):
+        return None
 
 
 def _is_plain(args: Sequence[Any]) -> bool:
@@ -48,18 +78,19 @@ def _is_plain(args: Sequence[Any]) -> bool:
     It does other work under a mode, a transform, autocast, a profiler or a compiler, and for other tensors than plain
     ones.
     """
+    ask = _dispatch()
     if (
-        torch._C._dispatch_tls_local_include_set().raw_repr() not in _THREAD_KEYS
-        or torch._C._is_any_autocast_enabled()
-        or torch._C._len_torch_function_stack()
+        ask is None
+        or ask.included().raw_repr() not in ask.thread_keys
+        or ask.autocast()
+        or ask.modes()
         or forward_ad._current_level >= 0
-        or get_eval_frame_callback() is not None
-        or _profiler_enabled()
+        or ask.compiler() is not None
+        or ask.profiler()
     ):
         return False
-    keys_of = torch._C._dispatch_keys
     for a in args:  # a generator would take a call for each argument
-        if isinstance(a, Tensor) and (type(a) not in _TENSORS or keys_of(a).raw_repr() not in _TENSOR_KEYS):
+        if isinstance(a, Tensor) and (type(a) not in _TENSORS or ask.keys_of(a).raw_repr() not in ask.tensor_keys):
             return False
     return True
 

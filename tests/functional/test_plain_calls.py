@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from partae_fast.functional import decode, encode
+from partae_fast.functional import custom_op, decode, encode
 from partae_fast.functional.encode import _encode
 
 X, W = torch.rand(2, 20, 5), torch.randn(3, 5, 4)
@@ -89,6 +89,17 @@ def test_the_dispatcher_is_passed_in_a_transform(dispatcher):
         torch.func.grad(lambda x: encode(x, W, 4)[0].sum())(X)
     with pytest.raises(Dispatched):
         torch.vmap(lambda x: encode(x, W, 4)[0])(X[None])
+
+
+def test_the_dispatcher_is_passed_if_pytorch_does_not_tell_what_acts(dispatcher, monkeypatch):
+    """As in a version without one of the private functions that tell it."""
+    custom_op._dispatch.cache_clear()
+    try:
+        monkeypatch.delattr(torch._C, "_len_torch_function_stack")
+        with pytest.raises(Dispatched):
+            encode(X, W, 4)
+    finally:
+        custom_op._dispatch.cache_clear()
 
 
 def test_the_values_are_those_of_the_dispatcher():
