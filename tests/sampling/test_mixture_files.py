@@ -4,7 +4,6 @@ import csv
 
 import numpy as np
 import pytest
-import soundfile
 
 import partae_fast as pf
 from partae_fast.errors import UserError
@@ -40,6 +39,8 @@ def test_mixtures_are_those_of_the_sampler_bit_for_bit(sampler, tmp_path):
 
 
 def test_the_table_is_that_of_librimix(sampler, tmp_path):
+    import soundfile
+
     with open(write_mixtures(tmp_path, sampler, count=2), newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:5] == ["mixture_ID", "mixture_path", "source_1_path", "noise_path", "length"]
@@ -54,6 +55,8 @@ def test_public_names():
 
 
 def test_bad_input_is_reported(sampler, tmp_path):
+    import soundfile
+
     with pytest.raises(UserError, match="count is 0 and first 0"):
         write_mixtures(tmp_path, sampler, count=0)
     with pytest.raises(UserError, match=r"mixtures\.csv: no such file"):
