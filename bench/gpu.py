@@ -34,7 +34,7 @@ PAPER = "16,512,32,32,9,16"  # B,N,H,K,M,P
 LARGE = "4096,512,32,32,9,16"
 OTHERS = ("16,320,64,32,9,4", "16,512,128,128,9,16")
 KINDS = ("float32", "tf32")
-APART = ("train_step", "population", "denoise", "startup", "snmf")  # benchmarks with other tasks, or CPU only
+APART = ("train_step", "population", "denoise", "startup", "snmf", "systems")  # with other tasks, or CPU only
 # Plans of the persistent kernel that are compiled and checked first, by the fields that they set.
 PLANS = ("precision=ffma", "precision=ffma,lanes=2", "precision=ffma,split=2", "precision=3xtf32", "precision=tf32")
 # Folders and files with GPU tests, the most important first. None of them needs soundfile.
@@ -107,23 +107,25 @@ def call_2(out: Path) -> Iterator[Task]:
 
 
 def call_3(out: Path) -> Iterator[Task]:
-    """Yield tasks for ops, the other shapes, a population and curves; the longest task is last."""
+    """Yield tasks for the other shapes, a population, ops and curves; what is least urgent is last."""
     from .run import names
 
-    first = ("encode", "decode", "partitioned_loss")
-    for op in first:
-        for kind in (*KINDS, "bfloat16"):
-            command = _partae("bench", op, "--device", "cuda", "--type", kind, "--json", str(out / f"{op}_{kind}.json"))
-            yield Task(f"op {op} {kind}", command, 120)
+    def op_task(op: str, *options: str, seconds: float = 120) -> Task:
+        command = _partae("bench", op, "--device", "cuda", *options)
+        results = "_".join((op, *(option.lstrip("-") for option in options))) + ".json"
+        return Task(" ".join(("op", op, *options)), (*command, "--json", str(out / results)), seconds)
+
     for shape in OTHERS:
         for version in ("partae cuda", "partae triton", "PyTorch eager", "CUDA graph of torch.compile"):
             yield _step(version, shape, "float32", out)
     yield Task("population", _probe("population", "60", "15"), 90)
+    first = ("encode", "decode", "partitioned_loss")
+    for kind in KINDS:
+        yield from (op_task(op, "--type", kind) for op in first)
     for op in names():
-        if op.replace("-", "_") in (*first, *APART):
-            continue
-        command = _partae("bench", op, "--device", "cuda", "--json", str(out / f"{op}.json"))
-        yield Task(f"op {op}", command, 120)
+        if op.replace("-", "_") not in (*first, *APART):
+            yield op_task(op, "--quick", seconds=60)
+    yield from (op_task(op, "--type", "bfloat16") for op in first)
     curves = (sys.executable, "-m", "partae_fast.bench.curves", str(out / "curves"), "--device", "cuda", "--quick")
     yield Task("curves", curves, 300)
 

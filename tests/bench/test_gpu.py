@@ -91,7 +91,14 @@ def test_tasks_of_a_group_run_in_parallel(tmp_path):
 def test_the_calls_have_every_kind_of_task(tmp_path, capsys):
     assert gpu.main([str(tmp_path), "--list"]) == 0
     names = capsys.readouterr().out
-    for part in ("versions", "barrier 8", "check precision=3xtf32", "sanitizer", "tests/conformance", "op encode tf32"):
+    for part in (
+        "versions",
+        "barrier 8",
+        "check precision=3xtf32",
+        "sanitizer",
+        "tests/conformance",
+        "op encode --type tf32",
+    ):
         assert part in names
     assert all(task.seconds < gpu.CALL_SECONDS for task in gpu.tasks_of("123", tmp_path))
 
