@@ -44,16 +44,23 @@ class Lines:
 
     def __init__(self, progress: bool | None) -> None:
         self._enabled, self._started = progress is None, time.monotonic()
+        self._first: tuple[float, float] | None = None  # time and share of the first call of `show`
         if Lines.last is None:
             Lines.last = self._started
 
     def show(self, text: Callable[[], str], share: float) -> None:
-        """Log `text()` and the remaining time if the last line was 30 s ago; `share` is the share that is done."""
+        """Log `text()` and the remaining time if the last line was 30 s ago; `share` is the share that is done.
+
+        The pace is that since the first call, so that the start of the work, such as the compilation of kernels, does
+        not count.
+        """
         now = time.monotonic()
+        self._first = self._first or (now, share)
         if not self._enabled or now - (Lines.last or 0.0) < INTERVAL:
             return
         Lines.last = now
-        left = "" if not share > 0 else f", about {duration((now - self._started) * (1 - share) / share)} left"
+        began, done = self._first if share > self._first[1] else (self._started, 0.0)
+        left = "" if not share > done else f", about {duration((now - began) * (1 - share) / (share - done))} left"
         logger.info("%s%s", text(), left)
 
 

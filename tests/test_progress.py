@@ -72,7 +72,16 @@ def test_a_folder_logs_a_line_every_30_s_without_a_terminal(clock, log, tmp_path
         clock.now += 31
         shown.update(jobs[1], 0.5)
         shown.update(jobs[1], 0.6)
-    assert log() == ["0/4 files, about 2 min left"]
+    assert log() == ["0/4 files, about 3 min left"]
+
+
+def test_the_remaining_time_leaves_out_the_start(clock, log):
+    lines = Lines(None)
+    clock.now += 29  # kernels are compiled
+    lines.show(lambda: "step 1", 0.01)
+    clock.now += 2
+    lines.show(lambda: "step 11", 0.11)
+    assert log() == ["step 11, about 18 s left"]
 
 
 @pytest.mark.parametrize("progress_setting", [False, True])
