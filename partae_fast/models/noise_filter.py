@@ -113,7 +113,7 @@ class NoiseFilter(nn.Module):
         Args:
             signal, noise: recordings (T,) that may have signal, and noise-only recordings.
 
-        Raises UserError if all recordings of a kind are shorter than the longest window.
+        Raises UserError if the recordings of a kind are shorter than the longest window in all.
         """
         for window, bins in self.windows.items():
             mixed, alone = (self._powers(recordings, window) for recordings in (signal, noise))
@@ -152,14 +152,16 @@ class NoiseFilter(nn.Module):
         return np.asarray(gain**POWER * share**SHARE_POWER * self._weights[window], np.float32)
 
     def _powers(self, recordings: Sequence[Audio], window: int) -> NDArray[np.float32]:
-        """Return the joined powers (frames, bins) of all recordings that are at least a window long."""
+        """Return the joined powers (frames, bins) of all recordings that are at least a window long.
+
+        If none is, such as short pauses between labels, they are joined.
+        """
         grid = _grid(window, self.rate)
-        powers = [np.square(np.abs(grid.spectra(x))) for x in recordings if len(x) >= window]
-        if not powers:
-            longest = max((len(x) for x in recordings), default=0)
-            own, least = longest / self.rate, window / self.rate
-            raise UserError(f"the longest recording lasts {own:.2f} s and a window {least:.2f} s; give longer ones")
-        return np.concatenate(powers)
+        long = [x for x in recordings if len(x) >= window] or [np.concatenate([*recordings, np.zeros(0, np.float32)])]
+        if len(long[0]) < window:
+            own, least = len(long[0]) / self.rate, window / self.rate
+            raise UserError(f"the recordings last {own:.2f} s in all and a window {least:.2f} s; give longer ones")
+        return np.concatenate([np.square(np.abs(grid.spectra(x))) for x in long])
 
 
 def window_weights(length: int, hop: int, rate: int, low: float) -> NDArray[np.float32]:

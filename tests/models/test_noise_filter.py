@@ -172,8 +172,16 @@ def test_what_cannot_be_is_refused():
         NoiseFilter(32, RATE, 4000)
     with pytest.raises(UserError, match="share is 2"):
         FilteredDenoisingAutoencoder(8, share=2)
-    with pytest.raises(UserError, match=r"the longest recording lasts 0.02 s and a window 0.03 s"):
+    with pytest.raises(UserError, match=r"the recordings last 0.02 s in all and a window 0.03 s"):
         NoiseFilter(32, RATE).learn([MIXTURE], [hiss(0.02, 0)])
+
+
+def test_pauses_that_are_shorter_than_a_window_are_joined():
+    """A window at low frequencies has 256 ms, and each pause 100 ms."""
+    made = NoiseFilter(32, RATE)
+    made.learn([MIXTURE], np.split(hiss(4.0, 2), 40))
+    assert max(made.windows) == 2048
+    assert snr(SONG, made.denoised(MIXTURE)) > snr(SONG, MIXTURE) + 8
 
 
 def test_spectra_keep_their_device_and_shape(noise_filter):
