@@ -11,6 +11,7 @@ from torch import Tensor
 from .._cpu.arrays import arrays
 from .._cpu.jit import kernel
 from .._cpu.philox import words_at
+from .._cpu.products import product
 from .._cpu.threads import next_unit, spread
 from ..philox import WORDS
 from . import ACTIVATIONS, EPSILON, SLOPE, Dropout
@@ -142,7 +143,7 @@ def _settings(dtype: np.dtype, activation: str, dropout: Dropout) -> tuple[int, 
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, dropout: Dropout) -> Tensor:
-    y = torch.mm(x.detach(), weight.detach())
+    y = product(x.detach(), weight.detach())
     if bias is None and activation == "identity" and not dropout.threshold:
         return y
     batch, outputs = y.shape
@@ -182,6 +183,6 @@ def dense_backward(
         *_settings(y.dtype, activation, dropout),
         redraw,
     )
-    grad_x = torch.mm(g, weight.t()) if need_x else None
-    grad_weight = torch.mm(x.t(), g) if need_weight else None
+    grad_x = product(g, weight.t()) if need_x else None
+    grad_weight = product(x.t(), g) if need_weight else None
     return grad_x, grad_weight, grad_bias if need_bias else None

@@ -1,0 +1,63 @@
+"""Tests of the choice of a library for matrix products, and of products by NumPy's OpenBLAS on our threads."""
+
+import pytest
+import torch
+
+from partae_fast.kernels._cpu import products
+
+
+@pytest.fixture
+def openblas(monkeypatch):
+    """Choose OpenBLAS whatever the processor, for products of any size; return its controller."""
+    monkeypatch.setattr(products, "_is_amd", lambda: True)
+    monkeypatch.setattr(products, "WORTH", 1)
+    products._openblas.cache_clear()
+    library = products._openblas()
+    yield library or pytest.skip("this NumPy has no OpenBLAS")
+    products._openblas.cache_clear()
+
+
+@pytest.mark.parametrize("transposed", ["neither", "first", "second"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (128, 300, 513), (257, 300, 128), (256, 70, 256), (3, 2100, 1024)])
+def test_openblas_gives_the_product(openblas, shape, transposed, monkeypatch):
+    monkeypatch.setattr(torch, "mm", None)  # PyTorch takes no part
+    rows, inner, columns = shape
+    random = torch.Generator().manual_seed(sum(shape))
+    a = torch.randn(inner, rows, generator=random).t() if transposed == "first" else torch.randn(rows, inner)
+    b = torch.randn(columns, inner, generator=random).t() if transposed == "second" else torch.randn(inner, columns)
+    truth = a.double() @ b.double()
+    error = (products.product(a, b) - truth).square().mean().sqrt() / truth.square().mean().sqrt()
+    assert error < 1e-5
+
+
+def test_the_number_of_threads_changes_no_bit_and_stays_what_it_was(openblas):
+    a, b = torch.randn(300, 700), torch.randn(700, 1500)
+    before, own = torch.get_num_threads(), openblas.get_num_threads()
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        results.append(products.product(a, b))
+        assert openblas.get_num_threads() == own
+    torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+def test_nan_and_infinity_pass_through(openblas):
+    a, b = torch.ones(4, 600), torch.ones(600, 300)
+    a[1, 3], a[2, 5] = float("nan"), float("inf")
+    y = products.product(a, b)
+    assert y[1].isnan().all() and y[2].isinf().all() and (y[[0, 3]] == 600).all()
+
+
+def test_pytorch_multiplies_other_types_small_matrices_and_on_other_processors(monkeypatch):
+    monkeypatch.setattr(products.np, "matmul", None)  # NumPy takes no part
+    monkeypatch.setattr(products, "_is_amd", lambda: True)
+    products._openblas.cache_clear()
+    assert products.product(torch.ones(8, 8), torch.ones(8, 8)).sum() == 512
+    monkeypatch.setattr(products, "WORTH", 1)
+    assert products.product(torch.ones(8, 8).double(), torch.ones(8, 8).double()).sum() == 512
+    assert products.product(torch.ones(0, 8), torch.ones(8, 8)).shape == (0, 8)
+    monkeypatch.setattr(products, "_is_amd", lambda: False)
+    products._openblas.cache_clear()
+    assert products.product(torch.ones(8, 8), torch.ones(8, 8)).sum() == 512
+    products._openblas.cache_clear()
