@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 SOURCES = sorted(path for folder in ("partae_fast", "kernels", "reference") for path in (ROOT / folder).rglob("*.py"))
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "cupy": "cupy-cuda13x", "fast_bss_eval": "fast-bss-eval"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "cupy": "cupy-cuda13x", "fast_bss_eval": "fast-bss-eval"}
 # Installed by CUDA builds of PyTorch, which choose its version.
 WITH_PYTORCH = {"triton"}
 

@@ -3,13 +3,13 @@
 Writes a table of all measurements, the figures of the paper, and a table of its claims with the rule that decided each.
 Give options after the name of the paper; `partae reproduce PAPER --help` lists them. Without --data, the run is small
 and takes the recordings that the scripts in bench/corpora make, from the folder that the environment variable
-PARTAE_CORPORA names (by default ~/.local/share/partae_fast/corpora). The settings of a run are written to settings.json
+PARTAE_CORPORA names (by default ~/.local/share/partae_fast/corpora). The settings of a run are written to settings.yaml
 beside its results, and --config repeats them.
 
 examples:
   partae reproduce hetherly2018
   partae reproduce stowell2015 --data recordings --steps 10000 --out figure6
-  partae reproduce stowell2015 --data recordings --config figure6/settings.json --seed 1 --out seed1
+  partae reproduce stowell2015 --data recordings --config figure6/settings.yaml --seed 1 --out seed1
   partae reproduce lusterman2016 --out chords
   partae reproduce grais2017 --data musdb18hq --seeds 3 --out sources
 """
@@ -87,7 +87,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         subparser.add_argument(
             "--config",
             metavar="FILE",
-            help="take settings from the settings.json of a run; options on the command line have priority",
+            help="take settings from the settings.yaml of a run; options on the command line have priority",
         )
         if "resume" in inspect.signature(paper.run).parameters:
             subparser.add_argument("--resume", action="store_true", help="continue the run in FOLDER")
@@ -138,7 +138,7 @@ def _settings_in(path: str, paper: str) -> dict[str, Any]:
     try:
         settings, unknown = _PAPERS[paper].settings_parser().parse_known_args(arguments)
     except argparse.ArgumentError as error:
-        raise UserError(f"{path}: {error}; correct it, or take the settings.json of a run") from error
+        raise UserError(f"{path}: {error}; correct it, or take the settings.yaml of a run") from error
     if unknown:
         raise UserError(f"{path}: {' '.join(unknown)} is no option of {paper}; see `partae reproduce {paper} --help`")
     return vars(settings)

@@ -229,6 +229,6 @@ def test_run_writes_table_figures_claims_and_models(tmp_path, small):
     assert result["claims"][1]["holds"] is None and "**undecided**" in text
     assert "Songs in songs: 1 song, 0 s in total for training" in text and "the middle 0.5 s of each" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("results.csv", "boxplots.png", "boxplots.svg", "claims.md", "settings.json"),
+        *("results.csv", "boxplots.png", "boxplots.svg", "claims.md", "settings.yaml"),
         *(f"songs.{network}.seed{seed}.safetensors" for network in ("cdae", "fnn") for seed in (0, 1)),
     }

@@ -61,7 +61,7 @@ def reproduced(folder, tmp_path_factory):
 def test_run_writes_table_figures_and_claims(reproduced):
     out, result, resumed = reproduced
     assert {path.name for path in out.iterdir()} == {
-        *("models", "results.csv", "figure.png", "figure.svg", "claims.md", "settings.json")
+        *("models", "results.csv", "figure.png", "figure.svg", "claims.md", "settings.yaml")
     }
     with open(out / "results.csv") as file:
         rows = list(csv.DictReader(file))

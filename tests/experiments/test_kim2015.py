@@ -1,12 +1,12 @@
 """The experiment of Kim & Smaragdis 2015: recordings, scores, rules of the claims, and a whole run."""
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from partae_fast.cli import main
 from partae_fast.errors import UserError
@@ -211,7 +211,7 @@ def test_run_writes_table_figure_and_claims(small_tree, capsys):
     assert main(["reproduce", "kim2015", *paths, *sizes]) == 0
     printed = capsys.readouterr().out
     assert "(d) SDR gains most" in printed and "(e) Adaptation" not in printed
-    settings = json.loads((out / "settings.json").read_text())["settings"]
+    settings = yaml.safe_load((out / "settings.yaml").read_text())["settings"]
     sizes = {"hidden": 4, "steps": 2, "learning_rate": 1e-6, "epochs": 2, "adapting_rate": 1e-6}
     assert settings == {"clips": None, "tests": None, **sizes, "seeds": 1, "seed": 0}
     with (out / "results.csv").open(newline="") as file:
@@ -270,5 +270,5 @@ def test_without_data_the_run_is_small_and_in_the_corpora(small_tree, monkeypatc
     (small_tree / "corpora" / "kim2015").symlink_to(small_tree)
     sizes = ["--steps", "2", "--epochs", "1", "-q"]
     assert main(["reproduce", "kim2015", "--out", str(small_tree / "out"), *sizes]) == 0
-    settings = json.loads((small_tree / "out" / "settings.json").read_text())["settings"]
-    assert (settings["hidden"], settings["tests"], settings["learning_rate"]) == (128, 8, 4e-6)
+    settings = yaml.safe_load((small_tree / "out" / "settings.yaml").read_text())["settings"]
+    assert (settings["hidden"], settings["tests"], settings["learning_rate"]) == (512, 8, 1e-6)

@@ -54,7 +54,7 @@ def reproduced(tmp_path_factory):
 
 def test_run_writes_curves_figure_and_claims(reproduced):
     out, result, _ = reproduced
-    names = {"runs", "curves.csv", "claims.md", "settings.json", "figure14.png", "figure14_program.png"}
+    names = {"runs", "curves.csv", "claims.md", "settings.yaml", "figure14.png", "figure14_program.png"}
     assert {path.name for path in out.iterdir()} == names
     with open(out / "curves.csv") as file:
         rows = list(csv.DictReader(file))

@@ -1,9 +1,9 @@
 """Settings files: written by runs, read by `partae reproduce --config`, and rejected in one line if unsuitable."""
 
-import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from partae_fast import cli
 from partae_fast.cli import reproduce
@@ -14,16 +14,19 @@ from partae_fast.experiments.settings_file import read_settings, write_settings
 def test_settings_are_read_as_they_were_written(tmp_path):
     settings = {"steps": 2, "penalty": [0.75, 12.0], "frames": None}
     path = write_settings(tmp_path, "stowell2015", settings, networks={"rate": 3})
-    assert path.name == "settings.json" and read_settings(path, "stowell2015") == settings
-    assert json.loads(path.read_text())["networks"] == {"rate": 3}
+    assert path.name == "settings.yaml" and read_settings(path, "stowell2015") == settings
+    assert yaml.safe_load(path.read_text())["networks"] == {"rate": 3}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("steps: 3", "has no paper and settings in JSON"),
-        ('{"settings": {}}', "has no paper and settings in JSON"),
+        ("steps: 3", "has no paper and settings in YAML"),
+        ("paper: [", "has no paper and settings in YAML"),
+        ("paper: !!python/object/apply:os.getcwd []", "has no paper and settings in YAML"),
+        ("paper: stowell2015\nsettings: {rate: 1e-x}", "--rate 1e-x is no option of stowell2015"),
+        ('{"settings": {}}', "has no paper and settings in YAML"),
         ('{"paper": "kim2015", "settings": {}}', "has the settings of kim2015; give those of stowell2015"),
         ('{"paper": "stowell2015", "settings": {"step": 3}}', "--step 3 is no option of stowell2015"),
         ('{"paper": "stowell2015", "settings": {"data": "x"}}', "--data x is no option of stowell2015"),
@@ -33,7 +36,7 @@ def test_settings_are_read_as_they_were_written(tmp_path):
     ],
 )
 def test_unsuitable_files_are_rejected_in_one_line(text, message, tmp_path, capsys):
-    path = tmp_path / "settings.json"
+    path = tmp_path / "settings.yaml"
     if text is not None:
         path.write_text(text)
     assert cli.main(["reproduce", "stowell2015", "--data", str(tmp_path), "--config", str(path)]) == 2
@@ -58,7 +61,7 @@ def test_options_have_priority_over_the_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", reproduce._PAPERS)
 def test_settings_of_the_paper_are_accepted(name):
-    path = Path(reproduce.__file__).resolve().parents[2] / "bench" / "results" / name / "paper.json"
+    path = Path(reproduce.__file__).resolve().parents[2] / "bench" / "results" / name / "paper.yaml"
     settings = reproduce._settings_in(str(path), name)
     stored = read_settings(path, name)
     assert settings == {key: value for key, value in stored.items() if value is not False} and "seed" in settings
@@ -75,7 +78,7 @@ def test_every_setting_is_an_argument_of_the_experiment(name):
 
 
 def test_file_of_another_program_is_no_traceback(tmp_path):
-    path = tmp_path / "settings.json"
-    path.write_text(json.dumps([1, 2]))
+    path = tmp_path / "settings.yaml"
+    path.write_text("- 1\n- 2\n")
     with pytest.raises(UserError, match="has no paper and settings"):
         read_settings(path, "kim2015")

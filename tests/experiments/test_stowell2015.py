@@ -330,7 +330,7 @@ def test_run_writes_table_figure_and_claims(reproduced):
     assert (out / "figure6.png").read_bytes()[:4] == b"\x89PNG"
     assert (out / "figure6.svg").read_text().startswith("<?xml")
     assert [claim["letter"] for claim in result["claims"]] == list("abcde")
-    names = ("results.csv", "figure6.png", "figure6.svg", "penalties.png", "claims.md", "settings.json")
+    names = ("results.csv", "figure6.png", "figure6.svg", "penalties.png", "claims.md", "settings.yaml")
     assert result["files"] == [str(out / name) for name in names]
     assert (out / "penalties.png").read_bytes()[:4] == b"\x89PNG"
     text = (out / "claims.md").read_text()
@@ -358,7 +358,7 @@ def test_settings_of_a_run_can_be_repeated(reproduced, folder, tmp_path, monkeyp
 
     paper = replace(reproduce._PAPERS["stowell2015"], run=functools.wraps(experiment.run)(record))
     monkeypatch.setitem(reproduce._PAPERS, "stowell2015", paper)
-    arguments = ["--data", str(folder), "--config", str(out / "settings.json"), "--seed", "7"]
+    arguments = ["--data", str(folder), "--config", str(out / "settings.yaml"), "--seed", "7"]
     assert cli.main(["reproduce", "stowell2015", *arguments, "-q"]) == 0
     (call,) = calls
     expected = {"steps": 2, "penalty": [12.0], "penalty_reduction": "sum", "optimizer": ["adadelta", "adam"]}

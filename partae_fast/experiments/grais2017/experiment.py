@@ -45,7 +45,7 @@ def run(
 
     Args:
         out: a folder for results.csv (the ratios of every song, source and method), boxplots.png, boxplots.svg,
-            claims.md, settings.json and the models; created if missing.
+            claims.md, settings.yaml and the models; created if missing.
         data: a folder of songs in stems: train/SONG/ and test/SONG/ with a file for each source (the layout of
             MUSDB18-HQ), or SONG/ folders, the first half of which is for training. None for a small run on the songs of
             `corpora`, or on synthetic songs if they are missing. The folder of the project's test recordings adds a

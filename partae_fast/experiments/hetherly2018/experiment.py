@@ -51,7 +51,7 @@ def run(
 
     Args:
         out: a folder for results.csv (a row for each mixture and method), figure.png, figure.svg, claims.md,
-            settings.json and models/; created if missing.
+            settings.yaml and models/; created if missing.
         data: a folder with speech/ and noise/, or the project's test recordings; see `data.load`. None for a small run
             on the recordings of `corpora`.
         steps: of the embedding models; DAE-30 takes half as many. None for 20000, or 600 for small networks.

@@ -63,7 +63,7 @@ def run(
     """Train the systems of the thesis on chords in noise, and check its claims.
 
     Args:
-        out: a folder for curves.csv (loss and MSE of every run), figures, claims.md, settings.json and runs/ (the
+        out: a folder for curves.csv (loss and MSE of every run), figures, claims.md, settings.yaml and runs/ (the
             curves of each model); created if missing. Figures of the program have names with _program.
         steps: per model, a multiple of 50; the thesis has 2000.
         seeds: models of each kind; with several, figures have bands.

@@ -48,7 +48,7 @@ def run(
 
     Args:
         out: a folder for results.csv (a row for each score of each model), figure6.png and figure6.svg (of the first
-            optimizer and penalty), penalties.png, claims.md, settings.json and sweep/ (the models); created if missing.
+            optimizer and penalty), penalties.png, claims.md, settings.yaml and sweep/ (the models); created if missing.
         data: a folder with signal/ and two or more noise_NAME/, or the project's test recordings; see `data.load`. None
             for the recordings of `corpora`.
         steps: per model; the paper has a million.
