@@ -391,6 +391,18 @@ def test_gains_are_paired_by_noise_and_seed():
     assert claims.paired_gains(rows, "matched", 75.0).tolist() == [[-4.0], [2.0]]
 
 
+def test_models_have_fewer_steps_in_a_run_without_data(folder, tmp_path, monkeypatch):
+    def sweep(members, out, steps, *_, **__):
+        raise UserError(f"{steps} steps")
+
+    monkeypatch.setattr(experiment, "Sweep", sweep)
+    monkeypatch.setenv("PARTAE_CORPORA", str(tmp_path))
+    (tmp_path / "stowell2015").symlink_to(folder)
+    for data, steps in ((None, 1000), (folder, 2000)):
+        with pytest.raises(UserError, match=f"^{steps} steps"):
+            experiment.run(tmp_path / "out", data)
+
+
 def test_existing_run_is_not_overwritten(reproduced, folder, capsys):
     out, _ = reproduced
     assert cli.main(["reproduce", "stowell2015", "--data", str(folder), "--out", str(out), "--steps", "2"]) == 2

@@ -23,11 +23,13 @@ from .scores import Row, configurations, scores, unprocessed_scores, validation_
 
 logger = logging.getLogger("partae_fast")
 
+STEPS, SMALL_STEPS = 2000, 1000  # per model; the second in a run on the recordings of `corpora`
+
 
 def run(
     out: PathLike,
     data: PathLike | None = None,
-    steps: int = 2000,
+    steps: int | None = None,
     snr_intrinsic: float = -10.0,
     snr_extrinsic: float = -30.0,
     penalty: float | Sequence[float] = PENALTIES,
@@ -51,7 +53,7 @@ def run(
             optimizer and penalty), penalties.png, claims.md, settings.yaml and sweep/ (the models); created if missing.
         data: a folder with signal/ and two or more noise_NAME/, or the project's test recordings; see `data.load`. None
             for the recordings of `corpora`.
-        steps: per model; the paper has a million.
+        steps: per model; None for 2000, or 1000 in a small run on the recordings of `corpora`. The paper has a million.
         snr_intrinsic, snr_extrinsic: of the songs to each noise, in dB in the band. The paper prints -10 dB and then
             -30 dB.
         penalty: one or more; the first is that of the verdicts and of figure 6.
@@ -75,6 +77,7 @@ def run(
     penalties = [float(value) for value in ([penalty] if isinstance(penalty, int | float) else penalty)]
     optimizers = [optimizer] if isinstance(optimizer, str) else list(optimizer)
     folder = recordings_of("stowell2015") if data is None else data
+    steps = steps or (STEPS if data else SMALL_STEPS)
     if folder is None:
         raise UserError(f"stowell2015: {MISSING}")
     recordings = load(folder)
