@@ -1,5 +1,6 @@
 """Measurements at scale: long files, many files, long runs and several processes.
 
+    work.py     time against work: hours, files and gigabytes; where it becomes proportional
     memory.py   peak memory for a recording of a day and for one of ten minutes; results in chunks and in one piece
     folder.py   ten thousand files, some corrupt; the run is killed, also on a cluster, and resumed; files per minute
     cluster.py  files on a Dask cluster; one worker is killed

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("memory", "folder", "cluster", "soak", "ddp")
+NAMES = ("work", "memory", "folder", "cluster", "soak", "ddp")
 
 
 def main(arguments: list[str]) -> int:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from partae_fast.bench.scale import __main__, common, folder, soak
+from partae_fast.bench.scale import __main__, common, folder, soak, work
 
 
 def test_a_claim_that_does_not_hold_is_reported(tmp_path, capsys):
@@ -35,7 +35,20 @@ def test_the_given_fraction_of_recordings_is_corrupt_and_cannot_be_read(tmp_path
 
 
 def test_names_of_measurements(capsys):
-    assert __main__.main(["nothere"]) == 2 and "memory,folder" in capsys.readouterr().err
+    assert __main__.main(["nothere"]) == 2 and "work,memory,folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         __main__.main(["soak", "--help"])
     assert "--minutes" in capsys.readouterr().out
+
+
+def test_a_line_is_fitted_to_time_against_work():
+    def fit(*seconds):
+        return work._fit([{"work": 10.0**i, "unit": "min", "seconds": value} for i, value in enumerate(seconds)])
+
+    assert fit(1.0) is None
+    line, noisy, through_zero = fit(2 + 0.5, 2 + 5, 2 + 50), fit(3.0, 2.9), fit(1.0, 20.0)
+    assert line and noisy and through_zero
+    assert line["fixed"] == pytest.approx(2) and line["per_unit"] == pytest.approx(0.5)
+    assert line["proportional"] == pytest.approx(40)  # 0.5 * 40 is ten times 2
+    assert noisy["per_unit"] == 0 and noisy["proportional"] == float("inf")
+    assert through_zero["fixed"] == 0
