@@ -5,6 +5,7 @@ PyTorch's products are those of Intel's MKL, which is slower on processors of AM
 """
 
 import functools
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,9 @@ def product(a: Tensor, b: Tensor) -> Tensor:
         return torch.mm(a, b)
     y = torch.empty(a.shape[0], b.shape[1], dtype=a.dtype)
     axis = int(y.shape[1] > y.shape[0])
-    threads = openblas.get_num_threads()
-    openblas.set_num_threads(1)
-    try:
+    with openblas:
         units = -(-y.shape[axis] // BLOCK)
         spread(_multiply, units, multiplications, a.numpy(), b.numpy(), y.numpy(), axis)
-    finally:
-        openblas.set_num_threads(threads)
     return y
 
 
@@ -56,14 +53,35 @@ def _multiply(counters: np.ndarray, a: np.ndarray, b: np.ndarray, y: np.ndarray,
         unit = next_unit(counters, unit)
 
 
+class OneThread:
+    """A context in which OpenBLAS runs on the calling thread; several threads may be in it at a time."""
+
+    def __init__(self, library: Any) -> None:
+        self.library = library  # a controller of threadpoolctl
+        self._lock, self._inside, self._threads = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._threads = self.library.get_num_threads()
+                self.library.set_num_threads(1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self.library.set_num_threads(self._threads)
+
+
 @functools.cache
-def _openblas() -> Any:
-    """Return the controller of NumPy's OpenBLAS if it is the faster library here, else None."""
+def _openblas() -> OneThread | None:
+    """Return NumPy's OpenBLAS if it is the faster library here, else None."""
     if threadpoolctl is None or not torch.backends.mkl.is_available() or not _is_amd():
         return None
     libraries = threadpoolctl.ThreadpoolController().select(internal_api="openblas").lib_controllers
     of_numpy = [library for library in libraries if "numpy" in library.filepath]  # SciPy has another
-    return of_numpy[0] if of_numpy else None
+    return OneThread(of_numpy[0]) if of_numpy else None
 
 
 def _is_amd() -> bool:

@@ -1,5 +1,7 @@
 """Tests of the choice of a library for matrix products, and of products by NumPy's OpenBLAS on our threads."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from partae_fast.kernels._cpu import products
 
 @pytest.fixture
 def openblas(monkeypatch):
-    """Choose OpenBLAS whatever the processor, for products of any size; return its controller."""
+    """Choose OpenBLAS whatever the processor, for products of any size; return it."""
     monkeypatch.setattr(products, "_is_amd", lambda: True)
     monkeypatch.setattr(products, "WORTH", 1)
     products._openblas.cache_clear()
@@ -32,14 +34,35 @@ def test_openblas_gives_the_product(openblas, shape, transposed, monkeypatch):
 
 def test_the_number_of_threads_changes_no_bit_and_stays_what_it_was(openblas):
     a, b = torch.randn(300, 700), torch.randn(700, 1500)
-    before, own = torch.get_num_threads(), openblas.get_num_threads()
+    before, own = torch.get_num_threads(), openblas.library.get_num_threads()
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         results.append(products.product(a, b))
-        assert openblas.get_num_threads() == own
+        assert openblas.library.get_num_threads() == own
     torch.set_num_threads(before)
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+def test_products_that_overlap_leave_the_number_of_threads():
+    class Library:
+        threads = 4
+
+        def get_num_threads(self):
+            return self.threads
+
+        def set_num_threads(self, threads):
+            self.threads = threads
+
+    library = Library()
+    context = products.OneThread(library)
+    first, second = contextlib.ExitStack(), contextlib.ExitStack()
+    first.enter_context(context)
+    second.enter_context(context)
+    first.close()
+    assert library.threads == 1  # for the second
+    second.close()
+    assert library.threads == 4
 
 
 def test_nan_and_infinity_pass_through(openblas):
