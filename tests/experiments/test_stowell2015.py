@@ -398,9 +398,9 @@ def test_models_have_fewer_steps_in_a_run_without_data(folder, tmp_path, monkeyp
     monkeypatch.setattr(experiment, "Sweep", sweep)
     monkeypatch.setenv("PARTAE_CORPORA", str(tmp_path))
     (tmp_path / "stowell2015").symlink_to(folder)
-    for data, steps in ((None, 1000), (folder, 2000)):
+    for recordings, steps in ((None, 1000), (folder, 2000)):
         with pytest.raises(UserError, match=f"^{steps} steps"):
-            experiment.run(tmp_path / "out", data)
+            experiment.run(tmp_path / "out", recordings)
 
 
 def test_existing_run_is_not_overwritten(reproduced, folder, capsys):
