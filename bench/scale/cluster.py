@@ -10,7 +10,7 @@ from pathlib import Path
 from partae_fast.denoising.batch.folder import denoise_folder
 
 from .common import model_file, options, say, write
-from .folder import _make, _names, _whole
+from .folder import _names, _whole, make_recordings
 
 
 def main(arguments: list[str]) -> int:
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         folder = Path(name)
         source, out = folder / "in", folder / "out"
         model = model_file(folder / "model.safetensors")
-        bad = _make(source, args.files, 0.01)
+        bad = make_recordings(source, args.files, 0.01)
         done: list[object] = []
 
         def kill() -> None:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from partae_fast.atomic import atomic_path
+from partae_fast.audio.files import writing
 from partae_fast.models import save
 
 from .. import bench_denoise
 from ..timing import environment
 
 RATE = bench_denoise.RATE
+TILE_MINUTES = 10  # after which a recording repeats
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "scale"
 
 
@@ -57,6 +59,15 @@ def quiet(seconds: float, seed: int = 0) -> np.ndarray:
     for start in range(0, len(audio) - len(chirp), RATE // 2):
         audio[start : start + len(chirp)] += chirp
     return audio
+
+
+def record(path: Path, hours: float) -> None:
+    """Write a recording of this length that repeats every ten minutes."""
+    tile, left = quiet(60 * TILE_MINUTES), round(hours * 3600 * RATE)
+    with writing(path, RATE, 1, left, "PCM_16") as writer:
+        while left:
+            writer.write(tile[:left, None])
+            left -= len(tile[:left])
 
 
 def say(text: str) -> None:

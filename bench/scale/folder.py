@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(dir=args.work) as name:
         folder = Path(name)
         model = model_file(folder / "model.safetensors")
-        bad = _make(folder / "in", args.files, args.corrupt)
+        bad = make_recordings(folder / "in", args.files, args.corrupt)
         killed = _killed_and_resumed(folder, model, args.files, bad, random.Random(args.seed))
         rates = [_rate(folder, model, jobs, args.timed) for jobs in args.jobs]
     claims = {
@@ -105,7 +105,7 @@ _CORRUPT = (
 )
 
 
-def _make(folder: Path, count: int, corrupt: float) -> set[str]:
+def make_recordings(folder: Path, count: int, corrupt: float) -> set[str]:
     """Write the recordings; return the names of the corrupt ones."""
     audio, every = quiet(60), max(1, round(1 / corrupt)) if corrupt else 0
     length, bad = round(SECONDS * RATE), set()
@@ -245,7 +245,7 @@ def _rate(folder: Path, model: Path, jobs: int, count: int) -> dict[str, Any]:
     """Return the files per minute from the first result to the last, and of the whole command."""
     part, out = folder / "timed", folder / f"timed {jobs}"
     if not part.exists():
-        _make(part, count, 0)
+        make_recordings(part, count, 0)
     say(f"{count} recordings with --jobs {jobs}")
     start = time.monotonic()
     subprocess.run(_command(model, part, out, "--jobs", str(jobs)), check=True, stdout=subprocess.DEVNULL)

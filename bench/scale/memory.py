@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from partae_fast.audio.files import info, writing
+from partae_fast.audio.files import info
 from partae_fast.denoising.denoise import CHUNK, denoise_blocks
 from partae_fast.denoising.files import denoise_file
 from partae_fast.models import load
 
-from .common import RATE, model_file, options, quiet, resident, say, write
+from .common import RATE, TILE_MINUTES, model_file, options, quiet, record, resident, say, write
 
-MINUTES = 10  # length of the short recording
 MOST_RATIO, MOST_BYTES, MOST_DIFFERENCE = 1.2, 10**9, 1e-6
 CHUNKS = (1, 256, 1000, CHUNK, 5 * CHUNK)
 
@@ -42,7 +41,7 @@ def main(arguments: list[str]) -> int:
             return 2
         model = model_file(folder / "model.safetensors")
         rows = [
-            _measure(folder, model, "ten minutes", MINUTES / 60, args.suffix),
+            _measure(folder, model, "ten minutes", TILE_MINUTES / 60, args.suffix),
             _measure(folder, model, "long", args.hours, args.suffix),
         ]
         differences = _differences(model)
@@ -76,7 +75,7 @@ def main(arguments: list[str]) -> int:
 def _measure(folder: Path, model: Path, name: str, hours: float, suffix: str) -> dict[str, Any]:
     source, target = folder / f"{name}{suffix}", folder / f"{name} denoised{suffix}"
     say(f"{name}: writing {hours:.3g} h")
-    _record(source, hours)
+    record(source, hours)
     code = f"from partae_fast.bench.scale.memory import child; child({str(model)!r}, {str(source)!r}, {str(target)!r})"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
@@ -93,15 +92,6 @@ def _measure(folder: Path, model: Path, name: str, hours: float, suffix: str) ->
         path.unlink()
     times = hours * 3600 / answer["seconds"]
     return {"recording": name, "hours": hours, "bytes": size, "times_real_time": times, **answer}
-
-
-def _record(path: Path, hours: float) -> None:
-    """Write a recording of this length that repeats every ten minutes."""
-    tile, left = quiet(60 * MINUTES), round(hours * 3600 * RATE)
-    with writing(path, RATE, 1, left, "PCM_16") as writer:
-        while left:
-            writer.write(tile[:left, None])
-            left -= len(tile[:left])
 
 
 def child(model: str, source: str, target: str) -> None:
@@ -127,7 +117,7 @@ def child(model: str, source: str, target: str) -> None:
 
 def _differences(model: Path) -> dict[str, float]:
     """Return the largest difference between denoising in chunks and in one piece, by the size of a chunk."""
-    separator, audio = load(model), quiet(60 * MINUTES)[:, None]
+    separator, audio = load(model), quiet(60 * TILE_MINUTES)[:, None]
     say("ten minutes in one piece")
     # One block of input and a chunk of its length, so that one thread processes the whole recording.
     whole = np.concatenate(list(denoise_blocks([audio], RATE, 1, separator, chunk=len(audio))))

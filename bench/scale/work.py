@@ -22,16 +22,16 @@ import numpy as np
 import soundfile
 from scipy.optimize import nnls
 
-from .common import RATE, model_file, options, quiet, say, write
+from .common import RATE, model_file, options, quiet, record, say, write
+from .folder import make_recordings
 
 MINUTES = (1.0, 10.0, 60.0, 360.0)  # of recordings to denoise
 FILES = (10, 100, 1000)  # in a folder
 JOBS = (1, 2)
 GIGABYTES = (0.1, 1.0, 4.0)  # of recordings for training, 16 bits a sample
-SECONDS, HOUR_FILE = 0.5, 1800.0  # of a recording in a folder, and of one for training
+HOURS = 0.5  # of each recording for training
 STEPS = (100, 600)  # of two trainings, whose difference is the time of a step
 PROPORTIONAL = 0.1  # share of the time that does not grow with the work
-TILE = 600  # seconds after which recordings repeat
 
 
 def main(arguments: list[str]) -> int:
@@ -39,7 +39,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--minutes", type=float, nargs="*", default=MINUTES, help="to denoise (default %(default)s)")
     parser.add_argument("--files", type=int, nargs="*", default=FILES, help="in a folder (default %(default)s)")
     parser.add_argument("--jobs", type=int, nargs="*", default=JOBS, help="for folders (default %(default)s)")
-    parser.add_argument("--gigabytes", type=float, nargs="*", default=GIGABYTES, help="to train on (%(default)s)")
+    parser.add_argument(
+        "--gigabytes", type=float, nargs="*", default=GIGABYTES, help="to train on (default %(default)s)"
+    )
     args = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=args.work) as name:
@@ -97,7 +99,7 @@ def _fit(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 def _denoise(folder: Path, model: Path, minutes: float) -> dict[str, Any]:
     source, out = folder / "long.wav", folder / "out.wav"
-    _write_repeated(source, minutes * 60)
+    record(source, minutes / 60)
     result = _timed("denoise", str(model), str(source), "--out", str(out))
     source.unlink()
     out.unlink()
@@ -106,13 +108,9 @@ def _denoise(folder: Path, model: Path, minutes: float) -> dict[str, Any]:
 
 def _folder(folder: Path, model: Path, count: int, jobs: int) -> dict[str, Any]:
     source, out = folder / "in", folder / "out"
-    source.mkdir()
-    audio, length = quiet(60), round(SECONDS * RATE)
-    for number in range(count):
-        start = (number * 997) % (len(audio) - length)
-        soundfile.write(source / f"{number:06}.wav", audio[start : start + length], RATE, subtype="PCM_16")
+    make_recordings(source, count, 0)
     result = _timed("denoise", str(model), str(source), "--out", str(out), "--jobs", str(jobs))
-    assert sum(1 for _ in out.glob("*.wav")) == count
+    assert sum(1 for _ in out.rglob("*.wav")) == count
     shutil.rmtree(source)
     shutil.rmtree(out)
     return {"op": f"denoise a folder, --jobs {jobs}", "work": count, "unit": "files", **result}
@@ -124,7 +122,7 @@ def _train(folder: Path, gigabytes: float) -> list[dict[str, Any]]:
     source.mkdir()
     original, noise = folder / "half_hour.wav", folder / "noise.wav"
     if not original.exists():
-        _write_repeated(original, HOUR_FILE)
+        record(original, HOURS)
         soundfile.write(noise, quiet(30, seed=1), RATE, subtype="PCM_16")
     count = max(1, round(gigabytes * 1e9 / original.stat().st_size))
     for number in range(count):
@@ -149,18 +147,11 @@ def _train(folder: Path, gigabytes: float) -> list[dict[str, Any]]:
         )
         rows.append({"op": f"train on recordings, {name}, {steps} steps", "work": work, "unit": "GB", **result})
     step = (rows[2]["seconds"] - rows[1]["seconds"]) / (STEPS[1] - STEPS[0])
-    rows.append({**rows[2], "op": "1000 more steps of that training", "seconds": 1000 * step})
+    more = {"op": "1000 more steps of that training", "seconds": 1000 * step, "peak_bytes": rows[2]["peak_bytes"]}
+    rows.append({"work": work, "unit": "GB", **more})
     shutil.rmtree(source)
     shutil.rmtree(cache)
     return rows
-
-
-def _write_repeated(path: Path, seconds: float) -> None:
-    tile, left = quiet(TILE), round(seconds * RATE)
-    with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
-        while left:
-            file.write(tile[:left])
-            left -= len(tile[:left])
 
 
 def _timed(*arguments: str) -> dict[str, Any]:

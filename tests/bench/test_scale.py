@@ -27,9 +27,9 @@ def test_growth_is_measured_after_the_warm_up(last, holds):
 
 
 def test_the_given_fraction_of_recordings_is_corrupt_and_cannot_be_read(tmp_path):
-    assert not folder._make(tmp_path / "good", 9, 0) and len(folder._names(tmp_path / "good")) == 9
+    assert not folder.make_recordings(tmp_path / "good", 9, 0) and len(folder._names(tmp_path / "good")) == 9
     tmp_path = tmp_path / "mixed"
-    bad = folder._make(tmp_path, 60, 0.1)
+    bad = folder.make_recordings(tmp_path, 60, 0.1)
     assert len(bad) == 6 and len(folder._names(tmp_path)) == 60
     assert sum(folder._whole(tmp_path, tmp_path, name) for name in folder._names(tmp_path)) == 54
 

@@ -44,6 +44,12 @@ def test_unsuitable_files_are_rejected_in_one_line(text, message, tmp_path, caps
     assert str(path) in err and message in err and err.count("\n") == 1
 
 
+def test_numbers_may_be_written_as_people_write_them(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("paper: kim2015\nsettings:\n  learning_rate: 1e-6  # a string in YAML 1.1\n  hidden: 256\n")
+    assert reproduce._settings_in(str(path), "kim2015") == {"learning_rate": 1e-6, "hidden": 256}
+
+
 def test_options_have_priority_over_the_file(tmp_path, monkeypatch):
     path = write_settings(tmp_path, "lusterman2016", {"steps": 100, "as_program": True, "extras": False, "seeds": 3})
     calls = []

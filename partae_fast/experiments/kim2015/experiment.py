@@ -194,7 +194,12 @@ def _conditions(
 ) -> dict[str, str]:
     """Return lines that describe the run."""
     h = hyperparameters
-    reduced = "" if h == PAPER else f" (reduced: the paper has {PAPER.hidden} units and learning rates of 1e-6)"
+    as_printed = (h.hidden, h.learning_rate, h.adapting_rate) == (
+        PAPER.hidden,
+        PAPER.learning_rate,
+        PAPER.adapting_rate,
+    )
+    reduced = "" if as_printed else f" (reduced: the paper has {PAPER.hidden} units and learning rates of 1e-6)"
     return {
         f"{name} recordings": f"{name.capitalize()}. {recordings.description}",
         f"{name} networks": f"{name.capitalize()}: {panels[0].layers} hidden layers of {h.hidden} units, "
