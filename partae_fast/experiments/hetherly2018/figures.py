@@ -1,6 +1,7 @@
 """The figures of the paper: SDR improvement by kind of noise and by input SNR."""
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def draw_figure(path: PathLike, rows: Sequence[Row], caption: str) -> None:
         _draw_by_snr(right, in_set, test_set)
     handles, labels = panels[0, 1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
-    figure.suptitle(caption, fontsize=9)
+    figure.suptitle(textwrap.fill(caption, 160), fontsize=9)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=90)
 
