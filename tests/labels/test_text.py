@@ -75,21 +75,24 @@ PIECES = (
 )
 
 
+HANG = 20.0  # seconds of processor time: a thousand times what is needed, and less than quadratic growth takes
+
+
 @pytest.mark.parametrize("name", patterns())
-def test_the_time_to_match_grows_no_faster_than_the_text(name):
-    """A number of 120 kB took minutes; 20,000 characters took 11 s."""
+def test_no_pattern_hangs_on_hostile_text(name):
+    """A number of 120 kB took minutes. Characters are 60,000, for which quadratic growth takes 100 s."""
     pattern, longest = patterns()[name], 0.0
     for piece in PIECES:
         for start, end in (("", "x"), ("1", "!"), (".", ""), ("\t0.", "\t")):
-            content = start + piece * (20_000 // len(piece)) + end
+            content = start + piece * (60_000 // len(piece)) + end
             content = content.encode() if isinstance(pattern.pattern, bytes) else content
             started = time.process_time()
             pattern.fullmatch(content), pattern.search(content)
             longest = max(longest, time.process_time() - started)
-    assert longest < 0.5
+    assert longest < HANG
 
 
-def test_a_long_number_is_refused_at_once(tmp_path):
+def test_a_long_number_is_refused_without_a_hang(tmp_path):
     (tmp_path / "a.txt").write_text("1" * 1_000_000 + "x\t2\ta\n")
     started = time.process_time()
     with pytest.raises(UserError, match="line 1"):
@@ -97,4 +100,4 @@ def test_a_long_number_is_refused_at_once(tmp_path):
     (tmp_path / "a.txt").write_text("1" * 1_000_000 + "\t2\ta\n")
     with pytest.raises(UserError, match="line 1: a time is 1111"):
         partae_fast.labels.read_labels(tmp_path / "a.txt")
-    assert time.process_time() - started < 0.5 and math.isinf(float("1" * 400))
+    assert time.process_time() - started < HANG and math.isinf(float("1" * 400))
