@@ -48,7 +48,7 @@ _RUNS = "runs"  # folder of finished runs, a file each
 
 def run(
     out: PathLike,
-    steps: int = 2000,
+    steps: int = 500,
     seeds: int = 1,
     figure: int | None = None,
     as_program: bool = False,
@@ -65,7 +65,7 @@ def run(
     Args:
         out: a folder for curves.csv (loss and MSE of every run), figures, claims.md, settings.yaml and runs/ (the
             curves of each model); created if missing. Figures of the program have names with _program.
-        steps: per model, a multiple of 50; the thesis has 2000.
+        steps: per model, a multiple of 50. The thesis has 2000; by 500 most losses have settled.
         seeds: models of each kind; with several, figures have bands.
         figure: number of a figure, 5 to 22, to train only its models; None for all.
         as_program: whether to train the models of the thesis's program beside those of its text. Its figures come from
