@@ -21,10 +21,18 @@ def map_in_order(function: Callable[..., T], chunks: Iterable[tuple[Any, ...]]) 
     """
     chunks = iter(chunks)
     first = list(itertools.islice(chunks, 2))
+    chunks = itertools.chain(first, chunks)
     threads = min(torch.get_num_threads(), MAX_THREADS)
-    if threads == 1 or len(first) < 2:
-        yield from itertools.starmap(function, itertools.chain(first, chunks))
+    if threads > 1 and len(first) < 2:
+        yield from itertools.starmap(function, chunks)
         return
+    from ..kernels._cpu.openblas import one_thread  # it searches the loaded libraries, which imports need not wait for
+
+    with one_thread():
+        yield from itertools.starmap(function, chunks) if threads == 1 else _on_threads(function, chunks, threads)
+
+
+def _on_threads(function: Callable[..., T], chunks: Iterable[tuple[Any, ...]], threads: int) -> Iterator[T]:
     from ..kernels._cpu.threads import alone  # imported here because importing Numba is slow
 
     def on_one_thread(*chunk: Any) -> T:
@@ -34,7 +42,7 @@ def map_in_order(function: Callable[..., T], chunks: Iterable[tuple[Any, ...]]) 
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="partae-chunk") as pool:
         try:
-            for chunk in itertools.chain(first, chunks):
+            for chunk in chunks:
                 waiting.append(pool.submit(on_one_thread, *chunk))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()

@@ -4,6 +4,7 @@ The mathematics is in `partae_fast.reference.nmf`. scikit-learn's NMF cannot hol
 it learns the others.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from ..errors import UserError
 
 KL, EUCLIDEAN = DIVERGENCES = ("kl", "euclidean")
 _TINY = 1e-12
+_BLOCK = 256  # frames in a block of `activations`, whose arrays stay in the second-level cache
 
 
 def learn(x: Tensor, components: int, divergence: str = KL, iterations: int = 100, seed: int = 0) -> Tensor:
@@ -58,12 +60,22 @@ def separate(
 def activations(x: Tensor, dictionary: Tensor, iterations: int) -> Tensor:
     """Return the activations (N, K) of magnitudes x (N, H) under a fixed dictionary (K, H), by the KL divergence.
 
-    All components start equal, so a frame's activations do not depend on other frames.
+    Both are on the CPU. All components start equal, so a frame's activations do not depend on other frames.
     """
-    result = (x.sum(dim=1, keepdim=True) / len(dictionary)).expand(-1, len(dictionary))
-    for _ in range(iterations):
-        result = result * _factor(x, result, dictionary, KL, of_dictionary=False)
-    return result
+    magnitudes, components = x.numpy(), dictionary.numpy()
+    count, tiny = len(components), components.dtype.type(_TINY)
+    back = np.ascontiguousarray((components / (components.sum(axis=1, keepdims=True) + tiny)).T)
+    result = np.repeat(magnitudes.sum(axis=1, keepdims=True) / count, count, axis=1)
+    for start in range(0, len(x), _BLOCK):
+        of_block, active = magnitudes[start : start + _BLOCK], result[start : start + _BLOCK]
+        ratio, factor = np.empty_like(of_block), np.empty_like(active)
+        for _ in range(iterations):
+            np.matmul(active, components, out=ratio)
+            ratio += tiny
+            np.divide(of_block, ratio, out=ratio)
+            np.matmul(ratio, back, out=factor)
+            active *= factor
+    return torch.from_numpy(result)
 
 
 def factorise(

@@ -149,7 +149,11 @@ class NoiseFilter(nn.Module):
         gain = decision_directed(np.square(over_noise), MEMORY, LEAST_RATIO, block=self._frames(window))
         gain *= tabulated_gain(smoothed_power(over_noise), tables)
         share = _signal_share(magnitudes * _scale(level), getattr(self, f"dictionary_{window}").cpu())
-        return np.asarray(gain**POWER * share**SHARE_POWER * self._weights[window], np.float32)
+        gain *= gain  # the power of the share is half that of the gain: one power for both
+        gain *= share
+        np.power(gain, np.float32(SHARE_POWER), out=gain)
+        gain *= self._weights[window]
+        return gain
 
     def _powers(self, recordings: Sequence[Audio], window: int) -> NDArray[np.float32]:
         """Return the joined powers (frames, bins) of all recordings that are at least a window long.

@@ -81,3 +81,6 @@ def test_activations_are_the_references_and_independent_of_other_frames(magnitud
     np.testing.assert_allclose(result, expected, rtol=1e-9)
     np.testing.assert_allclose(activations(x[5:7], dictionary, 30), result[5:7], rtol=1e-9)
     assert not activations(torch.zeros(2, 8), dictionary.float(), 30).any()
+    many = torch.from_numpy(np.random.default_rng(3).random((600, 8)))  # more than a block
+    one_by_one = torch.cat([activations(frame, dictionary, 5) for frame in many.split(1)])
+    np.testing.assert_allclose(activations(many, dictionary, 5), one_by_one, rtol=1e-9)

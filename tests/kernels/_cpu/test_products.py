@@ -5,6 +5,7 @@ import contextlib
 import pytest
 import torch
 
+from partae_fast.kernels._cpu import openblas as openblas_module
 from partae_fast.kernels._cpu import products
 
 
@@ -13,13 +14,13 @@ def openblas(monkeypatch):
     """Choose OpenBLAS whatever the processor, for products of any size; return it."""
     monkeypatch.setattr(products, "_is_amd", lambda: True)
     monkeypatch.setattr(products, "WORTH", 1)
-    products._openblas.cache_clear()
-    library = products._openblas()
+    products._faster_openblas.cache_clear()
+    library = products._faster_openblas()
     if library is None:  # NumPy from conda may have MKL
-        products._openblas.cache_clear()
+        products._faster_openblas.cache_clear()
         pytest.skip("this NumPy has no OpenBLAS")
     yield library
-    products._openblas.cache_clear()
+    products._faster_openblas.cache_clear()
 
 
 @pytest.mark.parametrize("transposed", ["neither", "first", "second"])
@@ -59,7 +60,7 @@ def test_products_that_overlap_leave_the_number_of_threads():
             self.threads = threads
 
     library = Library()
-    context = products.OneThread(library)
+    context = openblas_module.OneThread(library)
     first, second = contextlib.ExitStack(), contextlib.ExitStack()
     first.enter_context(context)
     second.enter_context(context)
@@ -79,12 +80,12 @@ def test_nan_and_infinity_pass_through(openblas):
 def test_pytorch_multiplies_other_types_small_matrices_and_on_other_processors(monkeypatch):
     monkeypatch.setattr(products.np, "matmul", None)  # NumPy takes no part
     monkeypatch.setattr(products, "_is_amd", lambda: True)
-    products._openblas.cache_clear()
+    products._faster_openblas.cache_clear()
     assert products.product(torch.ones(8, 8), torch.ones(8, 8)).sum() == 512
     monkeypatch.setattr(products, "WORTH", 1)
     assert products.product(torch.ones(8, 8).double(), torch.ones(8, 8).double()).sum() == 512
     assert products.product(torch.ones(0, 8), torch.ones(8, 8)).shape == (0, 8)
     monkeypatch.setattr(products, "_is_amd", lambda: False)
-    products._openblas.cache_clear()
+    products._faster_openblas.cache_clear()
     assert products.product(torch.ones(8, 8), torch.ones(8, 8)).sum() == 512
-    products._openblas.cache_clear()
+    products._faster_openblas.cache_clear()
