@@ -23,14 +23,15 @@ from partae_fast.denoising.files import denoise_file
 from partae_fast.evaluation import peers
 from partae_fast.masking.mask import Mask
 from partae_fast.masking.rules import BYPASS
-from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder
+from partae_fast.models import ConvDenoisingAutoencoder, ConvPartitionedAutoencoder, FilteredDenoisingAutoencoder
+from partae_fast.models.noise_filter import NoiseFilter
 from partae_fast.systems.field import Settings
 
 RATE = 22050
 NOISE_SECONDS = 10  # length of the noise-only beginning, which is also noisereduce's noise sample
 GATE = 1e-6  # largest difference allowed between denoising in chunks and in one piece, relative to full scale
 
-OURS = ("partae default", "partae paper's")
+OURS = ("partae default", "partae default's network", "partae paper's")
 PEERS = {"noisereduce stationary": True, "noisereduce non-stationary": False}
 
 
@@ -117,19 +118,19 @@ def recording(seconds: int) -> np.ndarray:
 
 
 def models(audio: np.ndarray) -> list[Any]:
-    """Return untrained models of the default preset and of the paper.
+    """Return untrained models of the default preset, which is a network and a filter, its network, and the paper's.
 
-    Their statistics of the noise are those of the first NOISE_SECONDS of the audio.
+    Their statistics of the noise are those of the first NOISE_SECONDS of the audio, from which the filter learns too.
     """
     settings = Settings()
     default_spectrogram, paper_spectrogram = Spectrogram(**asdict(settings.usual)), Spectrogram(rate=RATE)
-    default = ConvDenoisingAutoencoder(
+    network = ConvDenoisingAutoencoder(
         default_spectrogram.bins, latents=settings.latents, taps=settings.taps, pool=settings.pool
     )
-    default.mask = replace(settings.mask, bypass=BYPASS)
+    network.mask = replace(settings.mask, bypass=BYPASS)
     paper = ConvPartitionedAutoencoder()
     paper.mask = Mask()
-    for model, spectrogram in ((default, default_spectrogram), (paper, paper_spectrogram)):
+    for model, spectrogram in ((network, default_spectrogram), (paper, paper_spectrogram)):
         model.spectrogram = spectrogram
         noise = spectrogram.magnitude(audio[: NOISE_SECONDS * RATE])
         for buffer, values in (
@@ -138,7 +139,9 @@ def models(audio: np.ndarray) -> list[Any]:
             (model.noise_mean_square, np.square(noise).mean(0)),
         ):
             buffer.copy_(torch.from_numpy(values))
-    return [default, paper]
+    filter = NoiseFilter(default_spectrogram.hop, RATE, default_spectrogram.low)
+    filter.learn([audio[: 6 * NOISE_SECONDS * RATE]], [audio[: NOISE_SECONDS * RATE]])
+    return [FilteredDenoisingAutoencoder.of(network, filter, settings.filter_share), network, paper]
 
 
 def chunking_error(model: Any, audio: np.ndarray) -> float:

@@ -1,10 +1,12 @@
 """Render benchmark results as Markdown tables and plots.
 
-python -m partae_fast.bench.render FILE.json...     writes FILE.md and FILE.png next to each file
+python -m partae_fast.bench.render FILE.json...              writes FILE.md and FILE.png next to each file
+python -m partae_fast.bench.render FILE.json --split FOLDER  writes the files of each benchmark to FOLDER
 
 A file is one written by `partae bench --json`, by `--benchmark-json` or by curves.py, or has rows in an earlier format.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -270,13 +272,43 @@ def _versions(axes: Any, rows: list[dict[str, Any]]) -> None:
     axes.set_xticks(range(len(rows)), [row["version"].replace(" ", "\n", 1) for row in rows], fontsize=8)
 
 
-def main(files: list[str]) -> None:
-    for name in files:
-        file = Path(name)
+def split(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a report for each benchmark file of a run, by the name of its benchmarks, without the single samples."""
+    parts: dict[str, dict[str, Any]] = {}
+    for entry in report["benchmarks"]:
+        name = Path(entry["fullname"].partition("::")[0]).stem.removeprefix("bench_")
+        part = parts.setdefault(name, {**report, "benchmarks": [], "skipped": {}})
+        stats = {key: value for key, value in entry["stats"].items() if key != "data"}
+        part["benchmarks"].append({**entry, "stats": stats, "extra_info": _row_of(entry)})
+    for part in parts.values():
+        groups = {entry["group"] for entry in part["benchmarks"]}
+        skipped = report.get("skipped", {}).items()
+        part["skipped"] = {name: why for name, why in skipped if name.rpartition(", ")[0] in groups}
+    return parts
+
+
+def render(report: dict[str, Any], file: Path) -> None:
+    """Write the table, and the plot if there is one, next to the JSON file of a report."""
+    file.with_suffix(".md").write_text((curves_text if "curves" in report else table)(report) + "\n")
+    if "curves" in report or any(row["op"] not in (DENOISE, STARTUP) for row in rows_of(report)):
+        plot(report, file.with_suffix(".png"))
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--split", type=Path, metavar="FOLDER")
+    args = parser.parse_args(arguments)
+    for file in args.files:
         report = json.loads(file.read_text())
-        file.with_suffix(".md").write_text((curves_text if "curves" in report else table)(report) + "\n")
-        if "curves" in report or any(row["op"] not in (DENOISE, STARTUP) for row in rows_of(report)):
-            plot(report, file.with_suffix(".png"))
+        if not args.split:
+            render(report, file)
+            continue
+        args.split.mkdir(parents=True, exist_ok=True)
+        for name, part in split(report).items():
+            path = args.split / f"{name}.json"
+            path.write_text(json.dumps(part, indent=1) + "\n")
+            render(part, path)
 
 
 if __name__ == "__main__":

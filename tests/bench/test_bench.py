@@ -240,6 +240,10 @@ def test_pytest_benchmark_gets_the_samples(tmp_path):
         and "machine_info is different" not in again.stdout + again.stderr
     )
     assert render.rows_of(report)[0]["seconds"] == pytest.approx(report["benchmarks"][0]["stats"]["median"])
+    render.main([str(file), "--split", str(tmp_path / "parts")])
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {"decode.json", "decode.md", "decode.png"}
+    part = json.loads((tmp_path / "parts" / "decode.json").read_text())
+    assert render.rows_of(part) == render.rows_of(report) and "data" not in part["benchmarks"][0]["stats"]
 
 
 def test_the_timer_gives_each_duration():
