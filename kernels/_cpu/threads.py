@@ -116,10 +116,15 @@ def _reached(counters, place, value, spins):
 
 @kernel
 def _changed(counters, place, value, spins):
-    """Return whether counters[place] changes from `value` within `spins` polls."""
-    for _ in range(spins):  # noqa: SIM110
-        if _look(counters, place) != value:
-            return True
+    """Return whether counters[place] changes from `value` within `spins` polls.
+
+    It offers the processor to others in between: threads of PyTorch may need it for the next product.
+    """
+    for _ in range(spins // LOOKS_BEFORE_YIELD):
+        for _ in range(LOOKS_BEFORE_YIELD):
+            if _look(counters, place) != value:
+                return True
+        _sched_yield()
     return False
 
 

@@ -1,6 +1,7 @@
 """conv2d_pool on the CPU: the rows of a window are convolved and pooled in one pass; no activation is stored.
 
-The backward pass writes the gradients of a window back to their positions, in cache, and convolves densely.
+The backward pass writes the gradients of a window back to their positions, in cache, and convolves densely. With many
+channels PyTorch's library convolves (`_cpu/library_maps.py`).
 """
 
 import math
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from .._cpu.arrays import arrays
 from .._cpu.jit import kernel
+from .._cpu.library_maps import by_library, convolve_by_library, library_gradients, pool_of
 from .._cpu.map_gradients import gradients_by_boxes, pooled_gradients
 from .._cpu.maps import convolve, few, fill_row, panel_width, panels_of, vector_count
 from .._cpu.threads import next_unit, spread
@@ -90,6 +92,9 @@ def convolve_and_pool(
 
 
 def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:
+    if by_library(x, weight):
+        z = convolve_by_library(x, weight, bias, relu and pool == (1, 1))
+        return (z, no_positions(x)) if pool == (1, 1) else pool_of(z, pool, relu)
     if pool == (1, 1):
         return convolve(x, weight, bias, (1, 1), 0.0 if relu else -math.inf), no_positions(x)
     return convolve_and_pool(x, weight, bias, pool, relu)
@@ -108,6 +113,8 @@ def conv2d_pool_backward(
     need_bias: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     needed = need_x, need_w, need_bias
+    if by_library(x, weight):
+        return library_gradients(grad_values, x, weight, values, positions, pool, relu, needed)
     if pool == (1, 1) and few(weight):
         return gradients_by_boxes(grad_values, x, weight, values, pool, relu, needed)
     return pooled_gradients(grad_values, x, weight, values, positions, pool, relu, needed)

@@ -34,7 +34,8 @@ def conv2d_pool(
         values (B, ceil(N/p), ceil(H/q), D) of x's type; and positions, int32 of the same shape: i * q + j if the
         maximum, the first of equal ones, is at frame i, bin j of its window. With pool (1, 1) positions is empty. With
         relu a window without a positive number has value 0, position 0 and no gradient. A NaN in a window makes its
-        value NaN and its position that of a NaN; the gradient passes there.
+        value NaN and its position that of a NaN; the gradient passes there. Equal bits hold at a fixed number of
+        threads.
 
     Under autocast the inputs are cast to its type, as for PyTorch's convolutions, and so are the values.
 

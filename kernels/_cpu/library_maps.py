@@ -1,0 +1,166 @@
+"""Convolutions of maps with many channels by PyTorch's library (oneDNN), with all else in a pass before or after them.
+
+With few channels most of a convolution is reading and writing the map, which `maps` saves by pooling on the fly. With
+many, the library's products are faster. Equal bits hold at a fixed number of threads.
+
+    by_library              whether to convolve so
+    convolve_by_library     x, weight, bias -> map
+    pool_of                 the maximum of each pool window and its position
+    library_gradients       gradients of x, weight and bias from that of pooled values
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..shapes import window_count
+from .arrays import arrays
+from .jit import kernel
+from .maps import few
+from .threads import PARTIALS, next_unit, spread
+
+CHANNELS = 8  # with fewer, `maps` was faster
+
+
+def by_library(x: Tensor, weight: Tensor) -> bool:
+    """Return whether the library convolves x with these filters faster: float32, and many channels and filters."""
+    return x.dtype == torch.float32 and weight.shape[2] >= CHANNELS and not few(weight)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    """Return a view (B, C, N, H) of (B, N, H, C)."""
+    return x.detach().permute(0, 3, 1, 2)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Return (B, C, N, H) as (B, N, H, C), contiguous; a view if the library kept the order in memory."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def _filters(weight: Tensor) -> Tensor:
+    """Return (3, 3, C, D) as (D, C, 3, 3)."""
+    return weight.detach().permute(3, 2, 0, 1).contiguous()
+
+
+def convolve_by_library(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+    """Return the zero-padded convolution (B, N, H, D) of x (B, N, H, C), rectified with `relu`."""
+    z = _channels_last(F.conv2d(_channels_first(x), _filters(weight), bias.detach(), padding=1))
+    return z.relu_() if relu else z
+
+
+@kernel
+def _pool(counters, values, positions, z, shape, pool, windows, least):
+    """Write the maximum of each window of z (B * N * H * D,), the first of equal ones, and its position; NaN wins.
+
+    A window with nothing above `least` has that value, and position 0.
+    """
+    frames, bins, filters = shape
+    p, q = pool
+    down, across = windows
+    best = np.empty(filters, dtype=z.dtype)
+    where = np.empty(filters, dtype=np.int32)
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        item, v = unit // down, unit % down
+        for w in range(across):
+            best[:] = least
+            where[:] = 0
+            for i in range(min(p, frames - v * p)):
+                for j in range(min(q, bins - w * q)):
+                    at = np.uint64(((item * frames + v * p + i) * bins + w * q + j) * filters)
+                    place = np.int32(i * q + j)
+                    for d in range(np.uint64(filters)):
+                        top = z[at + d]
+                        wins = (top > best[d]) | (top != top)  # `or` would be a branch, which is not vector code
+                        best[d] = top if wins else best[d]
+                        where[d] = place if wins else where[d]
+            to = np.uint64((unit * across + w) * filters)
+            for d in range(np.uint64(filters)):
+                values[to + d] = best[d]
+                positions[to + d] = where[d]
+        unit = next_unit(counters, unit)
+
+
+def pool_of(z: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:
+    """Return values (B, V, W, D) and positions, int32, of a map z (B, N, H, D); see `functional.conv2d_pool`."""
+    batch, frames, bins, filters = z.shape
+    pool = min(pool[0], frames), pool[1]
+    down, across = window_count(frames, pool[0]), window_count(bins, pool[1])
+    values = torch.empty(batch, down, across, filters, dtype=z.dtype)
+    positions = torch.empty(batch, down, across, filters, dtype=torch.int32)
+    flat = [part.numpy().reshape(-1) for part in (values, positions, z)]
+    least = flat[0].dtype.type(0 if relu else -np.inf)
+    spread(_pool, batch * down, 4 * z.numel(), *flat, (frames, bins, filters), pool, (down, across), least)
+    return values, positions
+
+
+@kernel
+def _unpool(counters, grad_z, biases, grad_values, values, positions, shape, pool, windows, places, filters, relu):
+    """Write the gradient before pool and rectifier (B * N * H * D,), and its sums over parts of it, (parts * D,)."""
+    batch, frames, bins = shape
+    p, q = pool
+    down, across = windows
+    parts, total = len(biases) // filters, batch * down
+    sums = np.empty(filters, dtype=np.float64)
+    unit = next_unit(counters, -1)
+    while unit >= 0:
+        sums[:] = 0
+        for index in range(total * unit // parts, total * (unit + 1) // parts):
+            item, v = index // down, index % down
+            first = np.uint64((item * frames + v * p) * bins * filters)
+            if positions.size:
+                for k in range(np.uint64(min(p, frames - v * p) * bins * filters)):
+                    grad_z[first + k] = 0
+            for w in range(across):
+                at, to = np.uint64((index * across + w) * filters), first + np.uint64(w * q * filters)
+                if positions.size:
+                    for d in range(np.uint64(filters)):
+                        g = grad_z.dtype.type(0) if relu and values[at + d] <= 0 else grad_values[at + d]
+                        grad_z[to + places[positions[at + d]] + d] = g
+                        sums[d] += g
+                else:
+                    for d in range(np.uint64(filters)):
+                        silent = relu & (values[at + d] <= 0)
+                        g = grad_z.dtype.type(0) if silent else grad_values[at + d]
+                        grad_z[to + d] = g
+                        sums[d] += g
+        for d in range(filters):
+            biases[unit * filters + d] = sums[d]
+        unit = next_unit(counters, unit)
+
+
+def library_gradients(
+    grad_values: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    values: Tensor,
+    positions: Tensor,
+    pool: tuple[int, int],
+    relu: bool,
+    needed: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of x, weight and bias from that of pooled values; empty positions mean pool (1, 1)."""
+    need_x, need_w, need_bias = needed
+    (batch, frames, bins, _), filters = x.shape, weight.shape[3]
+    p, q = min(pool[0], frames), pool[1]
+    windows = window_count(frames, p), window_count(bins, q)
+    grad_z = torch.empty(batch, frames, bins, filters, dtype=x.dtype)
+    biases = np.empty((min(PARTIALS, batch * windows[0]), filters))  # float64: a sum over every position of the maps
+    flat = [part.reshape(-1) for part in (grad_z.numpy(), biases, *arrays(grad_values, values, positions))]
+    i, j = np.divmod(np.arange(p * q, dtype=np.uint64), np.uint64(q))
+    places = (i * np.uint64(bins) + j) * np.uint64(filters)
+    settings = (batch, frames, bins), (p, q), windows, places, filters, relu
+    spread(_unpool, len(biases), 4 * grad_z.numel(), *flat, *settings)
+    grad_x = grad_w = None
+    if need_x or need_w:
+        one, zero = [1, 1], [0, 0]
+        grad_x, grad_w, _ = torch.ops.aten.convolution_backward(
+            _channels_first(grad_z), _channels_first(x), _filters(weight), None, one, one, one, False, zero, 1,
+            [need_x, need_w, False],
+        )  # fmt: skip
+    return (
+        _channels_last(grad_x) if grad_x is not None and need_x else None,
+        grad_w.permute(2, 3, 1, 0).contiguous() if grad_w is not None and need_w else None,
+        torch.from_numpy(biases.sum(0).astype(np.float32)) if need_bias else None,
+    )
