@@ -17,8 +17,10 @@ import numpy as np
 from . import curves
 from .timing import QUANTILES
 
-DENOISE, STARTUP = "denoise", "startup"
-APART = ("train step", "population", DENOISE, STARTUP)  # ops with a separate table
+POPULATION, DENOISE, STARTUP = "population", "denoise", "startup"
+APART = ("train step", POPULATION, DENOISE, STARTUP)  # ops with a separate table
+UNPLOTTED = (POPULATION, DENOISE, STARTUP)
+FACTS = ("commit", "versions")  # of a row, that the report of a run has too
 
 
 def rows_of(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -44,7 +46,7 @@ def table(report: dict[str, Any]) -> str:
         ]
         lines += [_row(row) for row in ops]
     lines += _steps([row for row in rows if row["op"] == "train step"])
-    lines += _population([row for row in rows if row["op"] == "population"])
+    lines += _population([row for row in rows if row["op"] == POPULATION])
     lines += _denoising([row for row in rows if row["op"] == DENOISE])
     lines += _startup(report, [row for row in rows if row["op"] == STARTUP])
     if report.get("skipped"):
@@ -224,7 +226,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
 
     contests: dict[tuple, list[dict]] = {}
     for row in rows_of(report):
-        if row["op"] not in ("population", DENOISE, STARTUP):
+        if row["op"] not in UNPLOTTED:
             key = row["device"], row["type"], tuple(row["shapes"].items())
             contests.setdefault(key, []).append(row)
     figure = Figure(figsize=(9, 2.6 * len(contests)), layout="constrained")
@@ -279,7 +281,8 @@ def split(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
         name = Path(entry["fullname"].partition("::")[0]).stem.removeprefix("bench_")
         part = parts.setdefault(name, {**report, "benchmarks": [], "skipped": {}})
         stats = {key: value for key, value in entry["stats"].items() if key != "data"}
-        part["benchmarks"].append({**entry, "stats": stats, "extra_info": _row_of(entry)})
+        row = {key: value for key, value in _row_of(entry).items() if key not in FACTS}
+        part["benchmarks"].append({**entry, "stats": stats, "extra_info": row})
     for part in parts.values():
         groups = {entry["group"] for entry in part["benchmarks"]}
         skipped = report.get("skipped", {}).items()
@@ -290,7 +293,7 @@ def split(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def render(report: dict[str, Any], file: Path) -> None:
     """Write the table, and the plot if there is one, next to the JSON file of a report."""
     file.with_suffix(".md").write_text((curves_text if "curves" in report else table)(report) + "\n")
-    if "curves" in report or any(row["op"] not in (DENOISE, STARTUP) for row in rows_of(report)):
+    if "curves" in report or any(row["op"] not in UNPLOTTED for row in rows_of(report)):
         plot(report, file.with_suffix(".png"))
 
 
@@ -307,7 +310,7 @@ def main(arguments: list[str]) -> None:
         args.split.mkdir(parents=True, exist_ok=True)
         for name, part in split(report).items():
             path = args.split / f"{name}.json"
-            path.write_text(json.dumps(part, indent=1) + "\n")
+            path.write_text(json.dumps(part) + "\n")
             render(part, path)
 
 
