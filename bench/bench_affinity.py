@@ -14,6 +14,7 @@ from partae_fast.kernels.affinity import eager
 
 SOURCES = 2
 # The time-frequency points of a 2 s mixture at 10 kHz with hops of 128 and 256 and 257 bins.
+QUICK = {"B": 4, "P": 39 * 257, "D": 10}
 SHAPES = [{"B": 32, "P": t * 257, "D": d} for t, d in ((156, 10), (156, 40), (78, 40))]
 
 
@@ -26,7 +27,7 @@ def peer(embeddings: Tensor, labels: Tensor) -> Tensor:
     return squares.mean() / labels.shape[1] ** 2
 
 
-@benchmark("affinity", passes=(BOTH,), shapes=SHAPES, smoke={"B": 2, "P": 15, "D": 4})
+@benchmark("affinity", passes=(BOTH,), shapes=SHAPES, smoke={"B": 2, "P": 15, "D": 4}, quick=QUICK)
 def bench_affinity(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     b, p, d = shape.values()
     generator = torch.Generator().manual_seed(0)

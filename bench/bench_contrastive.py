@@ -14,6 +14,7 @@ from partae_fast.kernels.contrastive import eager
 
 # Hetherly et al. 2018: 2 s mixtures at 10 kHz, with a hop of 128 as in their program and of 256 as in their paper.
 SHAPES = [{"B": 32, "T": t, "F": 257, "D": d, "S": 2} for t in (156, 78) for d in (10, 40)]
+QUICK = {"B": 8, "T": 78, "F": 257, "D": 10, "S": 2}
 ROWS = 40  # sources in training
 
 
@@ -25,7 +26,7 @@ def peer(embeddings: Tensor, table: Tensor, sources: Tensor, labels: Tensor) -> 
     return -F.logsigmoid(torch.where(loudest, products, -products)).mean()
 
 
-@benchmark("contrastive", passes=(BOTH,), shapes=SHAPES, smoke={"B": 2, "T": 3, "F": 5, "D": 4, "S": 2})
+@benchmark("contrastive", passes=(BOTH,), shapes=SHAPES, smoke={"B": 2, "T": 3, "F": 5, "D": 4, "S": 2}, quick=QUICK)
 def bench_contrastive(op_pass: str, shape: dict[str, int], device: str, backends: list[str]) -> Contest:
     b, t, f, d, s = shape.values()
     generator = torch.Generator().manual_seed(0)

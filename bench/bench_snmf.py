@@ -33,6 +33,7 @@ ACTIVATIONS, LEARNING = "activations", "learning"
     "snmf",
     passes=(ACTIVATIONS, LEARNING),
     shapes=SHAPES,
+    quick={"N": 200, "H": 2313, "K": 100},
     smoke={"N": 30, "H": 20, "K": 5},
     ours=lambda device: [OURS],
     peers=lambda device: [PEER],

@@ -8,7 +8,7 @@ get. Where the time does not suffice, a group leaves out compiled versions and t
 import time
 from collections.abc import Callable
 
-QUICK_SECONDS = 24.0  # of the groups of one benchmark; Python and its imports take the rest of 30 s
+QUICK_SECONDS = 20.0  # of the groups of one benchmark; imports and the ceilings take the rest of 30 s
 FULL_SECONDS = 2100.0  # of all groups; the rest of 40 minutes is for `bench_startup.py`, which compiles all kernels
 COMPILE_SECONDS = 8.0  # expected time to compile and check a version, before one was compiled
 LEAST_SECONDS = 1.0  # that the compilation of a version leaves to every later group
