@@ -11,16 +11,16 @@ many, the library's products are faster. Equal bits hold at a fixed number of th
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..maps import channels_first, channels_last, convolve, convolve_backward
 from ..shapes import window_count
 from .arrays import arrays
 from .jit import kernel
 from .maps import few
 from .threads import PARTIALS, next_unit, spread
 
-CHANNELS = 8  # with fewer, `maps` was faster
+CHANNELS = 8  # the fewest with which a pooled convolution was as fast (of 2, 4, 6, 8 and 12, with 20 filters)
 
 
 def by_library(x: Tensor, weight: Tensor) -> bool:
@@ -28,24 +28,9 @@ def by_library(x: Tensor, weight: Tensor) -> bool:
     return x.dtype == torch.float32 and weight.shape[2] >= CHANNELS and not few(weight)
 
 
-def _channels_first(x: Tensor) -> Tensor:
-    """Return a view (B, C, N, H) of (B, N, H, C)."""
-    return x.detach().permute(0, 3, 1, 2)
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """Return (B, C, N, H) as (B, N, H, C), contiguous; a view if the library kept the order in memory."""
-    return x.permute(0, 2, 3, 1).contiguous()
-
-
-def _filters(weight: Tensor) -> Tensor:
-    """Return (3, 3, C, D) as (D, C, 3, 3)."""
-    return weight.detach().permute(3, 2, 0, 1).contiguous()
-
-
 def convolve_by_library(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
     """Return the zero-padded convolution (B, N, H, D) of x (B, N, H, C), rectified with `relu`."""
-    z = _channels_last(F.conv2d(_channels_first(x), _filters(weight), bias.detach(), padding=1))
+    z = channels_last(convolve(channels_first(x.detach()), weight.detach(), bias.detach()))
     return z.relu_() if relu else z
 
 
@@ -154,13 +139,10 @@ def library_gradients(
     spread(_unpool, len(biases), 4 * grad_z.numel(), *flat, *settings)
     grad_x = grad_w = None
     if need_x or need_w:
-        one, zero = [1, 1], [0, 0]
-        grad_x, grad_w, _ = torch.ops.aten.convolution_backward(
-            _channels_first(grad_z), _channels_first(x), _filters(weight), None, one, one, one, False, zero, 1,
-            [need_x, need_w, False],
-        )  # fmt: skip
+        first, second = channels_first(grad_z), channels_first(x.detach())
+        grad_x, grad_w, _ = convolve_backward(first, second, weight.detach(), need_x, need_w, need_bias=False)
     return (
-        _channels_last(grad_x) if grad_x is not None and need_x else None,
-        grad_w.permute(2, 3, 1, 0).contiguous() if grad_w is not None and need_w else None,
+        None if grad_x is None else channels_last(grad_x),
+        grad_w,
         torch.from_numpy(biases.sum(0).astype(np.float32)) if need_bias else None,
     )

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._eager.common import upcast
-from .._eager.maps import channels_first, channels_last, convolve, convolve_backward
+from ..maps import channels_first, channels_last, convolve, convolve_backward
 from ..shapes import no_positions
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .._eager.common import upcast
-from .._eager.maps import channels_first, channels_last, convolve, convolve_backward
+from ..maps import channels_first, channels_last, convolve, convolve_backward
 
 
 def upsampled(x: Tensor, scale: tuple[int, int]) -> Tensor:
