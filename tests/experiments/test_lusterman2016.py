@@ -4,6 +4,8 @@ import contextlib
 import csv
 import io
 import json
+import multiprocessing
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -77,6 +79,26 @@ def test_run_writes_curves_figure_and_claims(reproduced):
 def test_resumed_run_has_the_same_claims(reproduced):
     _, result, resumed = reproduced
     assert resumed["claims"] == result["claims"]
+
+
+def test_an_interrupt_ends_models_that_are_being_trained():
+    """A termination signal reaches only the first process, which waited for its models."""
+    children = []
+
+    def interrupt(*_):
+        children.extend(multiprocessing.active_children())
+        raise KeyboardInterrupt
+
+    specs = [ModelSpec(SUPERVISED, 0.0, seed, sizes=SIZES[SUPERVISED]) for seed in (0, 1)]
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(experiment._train_all(specs, 10_000, "cpu", "cpu", 2))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert [child.exitcode for child in children] == [-signal.SIGTERM] * 2
 
 
 def test_figure_numbers_follow_the_thesis():

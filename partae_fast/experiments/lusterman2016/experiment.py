@@ -207,7 +207,9 @@ def _train_all(
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
-        except BaseException:
+        except BaseException:  # also an interrupt: a model that is being trained would take minutes
+            for process in multiprocessing.active_children():
+                process.terminate()
             pool.shutdown(cancel_futures=True)
             raise
 
