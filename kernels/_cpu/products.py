@@ -18,16 +18,16 @@ WORTH = 400_000_000  # multiplications; for fewer PyTorch is as fast
 BLOCK = 256  # rows or columns of the result in a unit of work
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """Return a @ b of detached matrices on the CPU, without a gradient.
+def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return a @ b of detached matrices on the CPU, without a gradient, in `out` if it is given.
 
     Equal bits hold at a fixed number of threads; with OpenBLAS, at any number.
     """
     multiplications = a.numel() * b.shape[1]
     library = _faster_openblas() if a.dtype == torch.float32 and multiplications >= WORTH else None
     if library is None:
-        return torch.mm(a, b)
-    y = torch.empty(a.shape[0], b.shape[1], dtype=a.dtype)
+        return torch.mm(a, b, out=out)
+    y = torch.empty(a.shape[0], b.shape[1], dtype=a.dtype) if out is None else out
     axis = int(y.shape[1] > y.shape[0])
     with library:
         units = -(-y.shape[axis] // BLOCK)

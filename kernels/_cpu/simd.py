@@ -8,6 +8,7 @@ runs in a call. Offsets are in elements and are not checked.
     add_runs(target, j, n, heights, starts, count, source, centre)
             target[j : j+n] += sum_c heights[c] * (source[starts[c] : starts[c]+n] - centre)
     add_and_dot_runs(...)                        add_runs and dot for a few runs, each loaded once
+    multiply_panel(...)                          a block of a matrix product
     convolve_and_pool(...)                       see encode/cpu.py
 """
 
@@ -270,31 +271,7 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
         source, weights = emit.data(x, args[5]), emit.data(panel, args[8])
         top, place, slot = emit.data(best, args[0]), emit.data(where, args[1]), emit.data(slots, args[2])
         o, frame, i, stride, w, length = args[3], args[4], args[6], args[7], args[9], args[10]
-        width = count * emit.lanes
-        constant = lambda value: ir.Constant(INTP, value)  # noqa: E731
-        grid = [(f, v) for f in range(FRAMES) for v in range(count)]
-        runs = [builder.add(i, builder.mul(stride, constant(f))) for f in range(FRAMES)]
-        totals = {at: emit.variable(emit.zero(emit.vector)) for at in grid}
-        sums = {at: emit.variable(emit.zero(emit.vector)) for at in grid}
-        with emit.loop(constant(0), length, CHUNK) as (chunk, _):
-            for at in grid:
-                builder.store(emit.zero(emit.vector), sums[at])
-            end = builder.add(chunk, constant(CHUNK))
-            end = builder.select(builder.icmp_signed("<", end, length), end, length)
-            with emit.loop(chunk, end, 1) as (j, _):
-                first = builder.add(w, builder.mul(j, constant(width)))
-                columns = [
-                    emit.load(weights, builder.add(first, constant(v * emit.lanes)), emit.vector) for v in range(count)
-                ]
-                for f in range(FRAMES):
-                    scalar = emit.load(source, builder.add(runs[f], j), emit.scalar)
-                    scalar = emit.spread(scalar, emit.vector)
-                    for v in range(count):
-                        total = emit.add_product(builder.load(sums[f, v]), scalar, columns[v])
-                        builder.store(total, sums[f, v])
-            for at in grid:
-                builder.store(builder.fadd(builder.load(totals[at]), builder.load(sums[at])), totals[at])
-        z = {at: builder.load(total) for at, total in totals.items()}
+        z = panel_products(emit, source, i, stride, weights, w, length, count)
         offer(emit, z, (top, place, slot), o, frame, count)
         return context.get_dummy_value()
 
@@ -313,6 +290,63 @@ def convolve_and_pool(typingctx, best, where, slots, o, frame, x, i, stride, pan
         vectors,
     )
     return signature, codegen
+
+
+def panel_products(emit, source, i, stride, weights, w, length, vectors):
+    """Return the sums {(f, v)}, a vector each, of FRAMES runs of the source with a panel of weights.
+
+    With L lanes and Q = vectors * L, lane q of the sums of run f is sum_j source[i + f * stride + j] * weights[w + j *
+    Q + q], j < length.
+    """
+    builder, width = emit.builder, vectors * emit.lanes
+    constant = lambda value: ir.Constant(INTP, value)  # noqa: E731
+    grid = [(f, v) for f in range(FRAMES) for v in range(vectors)]
+    runs = [builder.add(i, builder.mul(stride, constant(f))) for f in range(FRAMES)]
+    totals = {at: emit.variable(emit.zero(emit.vector)) for at in grid}
+    sums = {at: emit.variable(emit.zero(emit.vector)) for at in grid}
+    with emit.loop(constant(0), length, CHUNK) as (chunk, _):
+        for at in grid:
+            builder.store(emit.zero(emit.vector), sums[at])
+        end = builder.add(chunk, constant(CHUNK))
+        end = builder.select(builder.icmp_signed("<", end, length), end, length)
+        with emit.loop(chunk, end, 1) as (j, _):
+            first = builder.add(w, builder.mul(j, constant(width)))
+            columns = [
+                emit.load(weights, builder.add(first, constant(v * emit.lanes)), emit.vector) for v in range(vectors)
+            ]
+            for f in range(FRAMES):
+                scalar = emit.load(source, builder.add(runs[f], j), emit.scalar)
+                scalar = emit.spread(scalar, emit.vector)
+                for v in range(vectors):
+                    total = emit.add_product(builder.load(sums[f, v]), scalar, columns[v])
+                    builder.store(total, sums[f, v])
+        for at in grid:
+            builder.store(builder.fadd(builder.load(totals[at]), builder.load(sums[at])), totals[at])
+    return {at: builder.load(total) for at, total in totals.items()}
+
+
+@intrinsic
+def multiply_panel(typingctx, target, o, row, x, i, stride, panel, w, length, vectors):
+    """Multiply FRAMES runs by a panel with `vectors` (a literal) vectors of columns.
+
+    With L lanes and Q = vectors * L:
+        target[o + f * row + q] = sum_j x[i + f * stride + j] * panel[w + j * Q + q],   j < length, f < FRAMES
+    """
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+    count = vectors.literal_value
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, x)
+        out, source, weights = emit.data(target, args[0]), emit.data(x, args[3]), emit.data(panel, args[6])
+        sums = panel_products(emit, source, args[4], args[5], weights, args[7], args[8], count)
+        for (f, v), total in sums.items():
+            at = builder.add(args[1], builder.mul(args[2], ir.Constant(INTP, f)))
+            emit.store(total, out, builder.add(at, ir.Constant(INTP, v * emit.lanes)))
+        return context.get_dummy_value()
+
+    where = types.intp
+    return types.void(target, where, where, x, where, where, panel, where, where, vectors), codegen
 
 
 def offer(emit, z, places, o, number, vectors):

@@ -108,8 +108,8 @@ def denoise_blocks(
     """Denoise a stream of blocks (t, channels) as `denoise` does; yield blocks with as many samples in total.
 
     The sizes of the blocks do not affect the samples. `chunk` is the number of frames that the model processes at a
-    time, rounded up to whole pools; it bounds the memory and changes samples by rounding errors only. With more than 4
-    channels chunks are shorter, down to 256 frames. A model with
+    time, rounded up to whole pools; a `Chunked` model processes twice as many. It bounds the memory and changes samples
+    by rounding errors only. With more than 4 channels chunks are shorter, down to 256 frames. A model with
     `needs_whole_recording` gets all frames at once.
     """
     if part not in PARTS:
@@ -128,7 +128,10 @@ def denoise_blocks(
             f"{model.spectrogram.low:g} to {model.spectrogram.high:g} Hz; use a model trained at this rate"
         )
     floor = 0.0 if reduction is None else 10.0 ** (-reduction / 20)
-    chunk = ALL_FRAMES if getattr(model, "needs_whole_recording", False) else chunk
+    if getattr(model, "needs_whole_recording", False):
+        chunk = ALL_FRAMES
+    elif isinstance(model, Chunked):
+        chunk *= 2  # because its halo is long, and is processed twice
     masking = _Masking(model, model.spectrogram, channels, floor, chunk)
     return _denoise_stream(blocks, int(rate), masking, floor, part)
 

@@ -47,28 +47,14 @@ def gain_tables(noise: NDArray[np.float32], mixture: NDArray[np.float32]) -> NDA
     return np.array(tables, np.float32)
 
 
-def tabulated_gain(power: NDArray[np.float32], tables: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the gain of each relative power, (frames, bins), interpolated between powers and between bands."""
-    bins = power.shape[1]
+def bin_tables(tables: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+    """Return each bin's gain at `POWERS`, interpolated between bands, with the last one repeated, (bins, 128)."""
     edges = band_edges(bins)
     place = np.interp(np.arange(bins), (edges[:-1] + edges[1:]) / 2, np.arange(len(tables)))
     below = np.floor(place).astype(np.int64)
     share = (place - below)[:, None]
     own = (tables[below] * (1 - share) + tables[np.minimum(below + 1, len(tables) - 1)] * share).astype(np.float32)
-    # One flat array, with the last entry of each row repeated: faster to index than rows and columns.
-    flat = np.concatenate([own, own[:, -1:]], axis=1).ravel()
-    rows = np.arange(bins, dtype=np.int32) * np.int32(len(POWERS) + 1)
-    at = np.log(np.maximum(power, np.float32(math.exp(POWERS[0])))).astype(np.float32, copy=False)
-    at -= np.float32(POWERS[0])
-    at *= np.float32(1 / (POWERS[1] - POWERS[0]))
-    np.minimum(at, np.float32(len(POWERS) - 1), out=at)
-    left = at.astype(np.int32)
-    at -= left
-    left += rows
-    gain = np.take(flat, left)
-    left += 1
-    gain += at * (np.take(flat, left) - gain)
-    return gain
+    return np.concatenate([own, own[:, -1:]], axis=1)
 
 
 def _counts(power: NDArray[np.float32]) -> Array:

@@ -12,7 +12,6 @@ from ..errors import UserError
 
 KL, EUCLIDEAN = DIVERGENCES = ("kl", "euclidean")
 _TINY = 1e-12
-_BLOCK = 256  # frames in a block of `activations`, whose arrays stay in the second-level cache
 
 
 def learn(x: Tensor, components: int, divergence: str = KL, iterations: int = 100, seed: int = 0) -> Tensor:
@@ -62,20 +61,13 @@ def activations(x: Tensor, dictionary: Tensor, iterations: int) -> Tensor:
 
     Both are on the CPU. All components start equal, so a frame's activations do not depend on other frames.
     """
+    from . import nmf_cpu  # imported here because importing Numba is slow
+
     magnitudes, components = x.numpy(), dictionary.numpy()
-    count, tiny = len(components), components.dtype.type(_TINY)
-    back = np.ascontiguousarray((components / (components.sum(axis=1, keepdims=True) + tiny)).T)
-    result = np.repeat(magnitudes.sum(axis=1, keepdims=True) / count, count, axis=1)
-    for start in range(0, len(x), _BLOCK):
-        of_block, active = magnitudes[start : start + _BLOCK], result[start : start + _BLOCK]
-        ratio, factor = np.empty_like(of_block), np.empty_like(active)
-        for _ in range(iterations):
-            np.matmul(active, components, out=ratio)
-            ratio += tiny
-            np.divide(of_block, ratio, out=ratio)
-            np.matmul(ratio, back, out=factor)
-            active *= factor
-    return torch.from_numpy(result)
+    count = len(components)
+    back = (components / (components.sum(axis=1, keepdims=True) + components.dtype.type(_TINY))).T
+    start = np.repeat(magnitudes.sum(axis=1, keepdims=True) / count, count, axis=1)
+    return torch.from_numpy(nmf_cpu.activations(magnitudes, components, back, start, iterations, _TINY))
 
 
 def factorise(

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..masking.decision_directed import BLOCK, decision_directed
-from ..masking.empirical_bayes import POWERS, band_edges, gain_tables, tabulated_gain
+from ..masking.decision_directed import BLOCK
+from ..masking.empirical_bayes import POWERS, band_edges, bin_tables, gain_tables
 from ..masking.noise_level import noise_level
 from ..masking.rules import smoothed_power
 from . import nmf
@@ -35,6 +35,7 @@ NOISE_COMPONENTS, SIGNAL_COMPONENTS = 16, 32
 LEARNING, INFERENCE = 40, 20  # updates of the factorisation
 POWER = 0.45  # of the Wiener and the empirical Bayes gain in the product of gains
 SHARE_POWER = POWER / 2  # of the factorisation's gain
+_FRAMES = 256  # of a window that are processed at a time, in the second-level cache; a multiple of BLOCK
 FACTORISED = 4096  # at most so many frames of each kind are factorised
 _SMALLEST = 1e-20  # lower limit of a power that is divided by; below the power of float32 audio
 
@@ -130,30 +131,37 @@ class NoiseFilter(nn.Module):
     def denoised(self, samples: Audio) -> Audio:
         """Return the estimate of the signal in samples (T,); samples beyond both ends are taken as 0."""
         total = np.zeros(len(samples), np.float32)
-        for window, bins in self.windows.items():
+        for window in self.windows:
             grid = _grid(window, self.rate)
             padded = np.zeros(len(samples) + 2 * window + (-len(samples)) % grid.hop, np.float32)
             padded[window : window + len(samples)] = samples
             spectra = grid.spectra(padded)
-            spectra[:, bins] *= self._gain(np.abs(spectra[:, bins]), window)
-            spectra[:, : bins.start] = spectra[:, bins.stop :] = 0
+            self._multiply_by_gain(spectra, window)
             out, weight = grid.overlap_add(spectra)
             inside = slice(window, window + len(samples))
             total += out[inside] / weight[inside]
         return total
 
-    def _gain(self, magnitudes: NDArray[np.float32], window: int) -> NDArray[np.float32]:
-        """Return the weighted gain of the magnitudes (frames, bins) of a window's bins."""
-        level, tables = (getattr(self, f"{name}_{window}").cpu().numpy() for name in ("level", "table"))
-        over_noise = magnitudes / np.sqrt(np.maximum(level, _SMALLEST))
-        gain = decision_directed(np.square(over_noise), MEMORY, LEAST_RATIO, block=self._frames(window))
-        gain *= tabulated_gain(smoothed_power(over_noise), tables)
-        share = _signal_share(magnitudes * _scale(level), getattr(self, f"dictionary_{window}").cpu())
-        gain *= gain  # the power of the share is half that of the gain: one power for both
-        gain *= share
-        np.power(gain, np.float32(SHARE_POWER), out=gain)
-        gain *= self._weights[window]
-        return gain
+    def _multiply_by_gain(self, spectra: NDArray[np.complex64], window: int) -> None:
+        """Multiply the spectra (frames, window / 2 + 1) by the weighted gain of the window's bins, and others by 0."""
+        from ..masking import filter_gain  # imported here because importing Numba is slow
+
+        bins = self.windows[window]
+        level, tables, dictionary = (
+            getattr(self, f"{name}_{window}").cpu() for name in ("level", "table", "dictionary")
+        )
+        level = np.maximum(level.numpy(), _SMALLEST)
+        table, scale, first = bin_tables(tables.numpy(), len(level)).ravel(), _scale(level), bins.start
+        ratios = MEMORY, LEAST_RATIO, self._frames(window)
+        waiting = None
+        for begin in range(0, len(spectra), _FRAMES):
+            count = min(_FRAMES, len(spectra) - begin)
+            gain, magnitudes = filter_gain.two_gains(spectra, first, begin, count, level, scale, table, *ratios)
+            if waiting:  # the gain of a frame depends on frames before and after it
+                filter_gain.apply(spectra, first, *waiting, self._weights[window], SHARE_POWER)
+            waiting = begin, gain, _signal_and_noise(magnitudes, dictionary)
+        if waiting:
+            filter_gain.apply(spectra, first, *waiting, self._weights[window], SHARE_POWER)
 
     def _powers(self, recordings: Sequence[Audio], window: int) -> NDArray[np.float32]:
         """Return the joined powers (frames, bins) of all recordings that are at least a window long.
@@ -198,12 +206,12 @@ def _dictionary(noise: NDArray[np.float32], mixture: NDArray[np.float32]) -> Ten
     return result / result.sum(dim=1, keepdim=True).clamp_min(_SMALLEST)
 
 
-def _signal_share(magnitudes: NDArray[np.float32], dictionary: Tensor) -> NDArray[np.float32]:
-    """Return the share of the signal's power in the factorised magnitudes (frames, bins); 0 where both are 0."""
-    active = nmf.activations(torch.from_numpy(magnitudes), dictionary, INFERENCE)
-    rows = slice(0, NOISE_COMPONENTS), slice(NOISE_COMPONENTS, None)
-    noise, signal = ((active[:, part] @ dictionary[part]).square() for part in rows)
-    return (signal / (signal + noise + _SMALLEST)).numpy()
+def _signal_and_noise(magnitudes: NDArray[np.float32], dictionary: Tensor) -> tuple[Audio, Audio]:
+    """Return the magnitudes of signal and noise in the factorised magnitudes (frames, bins)."""
+    active = nmf.activations(torch.from_numpy(magnitudes), dictionary, INFERENCE).numpy()
+    components = dictionary.numpy()
+    noise, signal = slice(0, NOISE_COMPONENTS), slice(NOISE_COMPONENTS, None)
+    return active[:, signal] @ components[signal], active[:, noise] @ components[noise]
 
 
 class FilterModel(StatefulModel):

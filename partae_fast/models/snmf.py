@@ -148,11 +148,11 @@ def learn_dictionary(x: Tensor, bases: int, sparsity: float, iterations: int, se
     # Buffers that every iteration overwrites: it takes longer to allocate arrays of this size than to fill them.
     buffer, logs = torch.empty_like(x), torch.empty_like(x)
     constant = _sum(torch.special.xlogy(x, x).sub_(x))
-    product, objectives = _product(active, dictionary, buffer), []
+    product, objectives = _approximated(active, dictionary, buffer), []
     for _ in range(iterations):
         active = update_activations(active, dictionary, _ratio(x, product), sparsity)
-        dictionary = update_dictionary(active, dictionary, _ratio(x, _product(active, dictionary, buffer)))
-        product = _product(active, dictionary, buffer)
+        dictionary = update_dictionary(active, dictionary, _ratio(x, _approximated(active, dictionary, buffer)))
+        product = _approximated(active, dictionary, buffer)
         divergence = constant - _sum(torch.log(product, out=logs).mul_(x)) + _sum(product)
         objectives.append(float(divergence + sparsity * active.sum()) / len(x))
     return dictionary, objectives
@@ -162,18 +162,18 @@ def activations(x: Tensor, dictionary: Tensor, sparsity: float, iterations: int)
     """Return activations (N, K) for a fixed dictionary (K, H) and magnitudes x (N, H)."""
     active, buffer = x.new_ones(len(x), len(dictionary)), torch.empty_like(x)
     for _ in range(iterations):
-        active = update_activations(active, dictionary, _ratio(x, _product(active, dictionary, buffer)), sparsity)
+        active = update_activations(active, dictionary, _ratio(x, _approximated(active, dictionary, buffer)), sparsity)
     return active
 
 
 def update_activations(active: Tensor, dictionary: Tensor, ratio: Tensor, sparsity: float) -> Tensor:
     """Return the activations (N, K) after a multiplicative update; `ratio` is x / (activations @ dictionary)."""
-    return (ratio @ dictionary.t()).mul_(active).div_((dictionary.sum(1) + sparsity).clamp_min_(_TINY))
+    return _product(ratio, dictionary.t()).mul_(active).div_((dictionary.sum(1) + sparsity).clamp_min_(_TINY))
 
 
 def update_dictionary(active: Tensor, dictionary: Tensor, ratio: Tensor) -> Tensor:
     """Return the dictionary (K, H) after a multiplicative update that keeps its rows at length 1; `ratio` as above."""
-    positive, negative = active.t() @ ratio, active.sum(0)[:, None].clamp_min_(_TINY)  # parts of the gradient
+    positive, negative = _product(active.t(), ratio), active.sum(0)[:, None].clamp_min_(_TINY)  # parts of the gradient
     denominator = torch.addcmul(negative, dictionary, torch.linalg.vecdot(positive, dictionary)[:, None])
     numerator = positive.addcmul_(dictionary, negative * dictionary.sum(1, keepdim=True))
     return unit_rows(numerator.mul_(dictionary).div_(denominator))
@@ -184,9 +184,18 @@ def unit_rows(dictionary: Tensor) -> Tensor:
     return dictionary.div_(dictionary.norm(dim=1, keepdim=True).clamp_min_(_TINY))
 
 
-def _product(active: Tensor, dictionary: Tensor, buffer: Tensor) -> Tensor:
+def _approximated(active: Tensor, dictionary: Tensor, buffer: Tensor) -> Tensor:
     """Write activations @ dictionary (N, H), at least _TINY, to `buffer`, and return it."""
-    return torch.mm(active, dictionary, out=buffer).clamp_min_(_TINY)
+    return _product(active, dictionary, buffer).clamp_min_(_TINY)
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return a @ b, in `out` if it is given."""
+    if a.device.type != "cpu":
+        return torch.mm(a, b, out=out)
+    from ..kernels._cpu.products import product  # imported here because importing Numba is slow
+
+    return product(a, b, out)
 
 
 def _sum(x: Tensor) -> Tensor:

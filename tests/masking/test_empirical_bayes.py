@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from partae_fast.masking.empirical_bayes import POWERS, band_edges, gain_tables, tabulated_gain
+from partae_fast.masking.empirical_bayes import POWERS, band_edges, bin_tables, gain_tables
 from partae_fast.masking.rules import smoothed_power
 
 BINS, FRAMES = 48, 6000
@@ -60,13 +60,11 @@ def test_bands_cover_every_bin_once(bins):
     assert edges[0] == 0 and edges[-1] == bins and (np.diff(edges) > 0).all()
 
 
-def test_gains_are_read_between_powers_and_between_bands():
+def test_tables_of_bins_are_interpolated_between_bands():
     own = np.stack([np.linspace(0, 1, len(POWERS)), np.linspace(0, 0.5, len(POWERS))]).astype(np.float32)
-    middle = np.exp((POWERS[60] + POWERS[61]) / 2)
-    power = np.full((3, 16), middle, np.float32)
-    gain = tabulated_gain(power, own)
-    first, last = ((60.5 / 126) * share for share in (1.0, 0.5))
-    np.testing.assert_allclose(gain[:, :5], first, rtol=1e-4)
-    np.testing.assert_allclose(gain[:, 12:], last, rtol=1e-4)
-    assert last < gain[0, 8] < first
-    np.testing.assert_allclose(tabulated_gain(np.array([[0.0, 1e9]], np.float32), own[:1]), [[0.0, 1.0]], atol=1e-6)
+    table = bin_tables(own, 16)
+    assert table.shape == (16, len(POWERS) + 1) and table.dtype == np.float32
+    np.testing.assert_allclose(table[:5, :-1], np.tile(own[0], (5, 1)), rtol=1e-6)
+    np.testing.assert_allclose(table[12:, :-1], np.tile(own[1], (4, 1)), rtol=1e-6)
+    assert (np.diff(table[4:13, 60]) < 0).all()
+    np.testing.assert_array_equal(table[:, -1], table[:, -2])  # a power at the end is interpolated too

@@ -84,3 +84,31 @@ def test_activations_are_the_references_and_independent_of_other_frames(magnitud
     many = torch.from_numpy(np.random.default_rng(3).random((600, 8)))  # more than a block
     one_by_one = torch.cat([activations(frame, dictionary, 5) for frame in many.split(1)])
     np.testing.assert_allclose(activations(many, dictionary, 5), one_by_one, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("frames", "bins", "rows"), [(1, 1, 1), (23, 33, 5), (25, 83, 48), (97, 64, 33), (7, 600, 16)])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_activations_of_any_size_are_the_references(frames, bins, rows, kind):
+    random = np.random.default_rng(4)
+    x, dictionary = (torch.from_numpy(random.exponential(size=(n, bins))).to(kind) for n in (frames, rows))
+    x[0, 0] = 0
+    expected = np.repeat(x.double().numpy().sum(1, keepdims=True) / rows, rows, axis=1)
+    for _ in range(6):
+        expected, _ = reference.update(x.double().numpy(), expected, dictionary.double().numpy(), rows, KL)
+    # The relative error of a sum of positive numbers is below their count times the rounding error; it enters the
+    # activations once an update, and on average far less than at the bound.
+    tolerance = 6 * (bins + rows) ** 0.5 * torch.finfo(kind).eps
+    np.testing.assert_allclose(activations(x, dictionary, 6), expected, rtol=tolerance + 1e-9)
+
+
+def test_the_number_of_threads_changes_no_bit():
+    random, threads = np.random.default_rng(5), torch.get_num_threads()
+    x, dictionary = (torch.from_numpy(random.random((n, 200), np.float32)) for n in (500, 40))
+    try:
+        results = []
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            results.append(activations(x, dictionary, 20))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*results)
