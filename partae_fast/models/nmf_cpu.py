@@ -1,3 +1,4 @@
+# pyright: reportCallIssue=false
 """CPU kernel of the activations of a factorisation; `nmf` has the formula."""
 
 import numpy as np
