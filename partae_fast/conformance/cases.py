@@ -107,6 +107,11 @@ UNINTERPRETED = (
     *("NaN in one frame, leaky", "both signs", "items of many scales", "small std", "large std", "uneven std"),
     *("no penalty", "heavy penalty", "leaky, not contiguous"),
 )
+# Cases of the loss and of whole steps, which encode and decode need not see in the interpreter.
+OF_LOSSES = (
+    *("every item noise-only", "no item noise-only", "no foreground", "no background", "soft labels and mask"),
+    *("corrupted input", "targets of their own", "targets of their own, corrupted", "rectified output"),
+)
 
 # Around the sizes of tiles, and the paper's configuration.
 LARGER = [

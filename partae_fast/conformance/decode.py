@@ -16,7 +16,7 @@ from .examination import Call, examined
 from .tolerances import pool_windows
 
 TINY, LARGER, BEYOND, random_cases = cases.TINY + cases.NUMBERS, cases.LARGER, cases.BEYOND, cases.random_cases
-UNINTERPRETED = cases.UNINTERPRETED
+UNINTERPRETED = (*cases.UNINTERPRETED, *cases.OF_LOSSES)
 
 
 def _latents(case: Case, t: SimpleNamespace, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:

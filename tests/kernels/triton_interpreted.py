@@ -35,7 +35,7 @@ SHAPES = [  # B, N, H, K, M, P
     (3, 5, 3, 2, 2, 9),  # a pool longer than the recording
     (2, 4, 2, 3, 11, 2),  # a filter longer than the recording
     (1, 150, 2, 2, 3, 70),  # a pool longer than a tile
-    (1, 37, 2, 70, 2, 1),  # more latents than a tile, and no pooling
+    (1, 9, 2, 70, 2, 1),  # more latents than a tile, and no pooling
     (1, 12, 130, 2, 2, 6),  # more bins than a tile
 ]
 
@@ -152,8 +152,17 @@ def case(request):
     return Case(*request.param)
 
 
-@pytest.mark.parametrize("normalised", [True, False])
-def test_encode(case, normalised):
+# Without normalisation the kernels differ in one place, which two shapes with several tiles are enough for.
+every_normalisation = pytest.mark.parametrize(
+    ("shape", "normalised"),
+    [*((shape, True) for shape in SHAPES), *((shape, False) for shape in SHAPES[3:5])],
+    ids=str,
+)
+
+
+@every_normalisation
+def test_encode(shape, normalised):
+    case = Case(*shape)
     mean, std = (case.mean, case.std) if normalised else (None, None)
     values, positions = case.encode(mean=mean, std=std)
     expected_values, expected_positions = encode_reference.encode(case.x, case.w_enc, case.pool, mean, std)
@@ -163,8 +172,9 @@ def test_encode(case, normalised):
     np.testing.assert_array_equal(positions.numpy(), expected_positions)
 
 
-@pytest.mark.parametrize("normalised", [True, False])
-def test_encode_backward(case, normalised):
+@every_normalisation
+def test_encode_backward(shape, normalised):
+    case = Case(*shape)
     mean, std = (case.mean, case.std) if normalised else (None, None)
     grad_x, grad_w = case.encode_backward(mean=mean, std=std)
     wanted_x, wanted_w = encode_reference.encode_backward(
@@ -359,7 +369,7 @@ def test_float16_storage():
         agree(name, results[name], expected[name], 3e-3)
 
 
-@pytest.mark.parametrize("wrong", [-(2**31), -1, 3, 8, 2**31 - 1])
+@pytest.mark.parametrize("wrong", [-(2**31), 3, 8, 2**31 - 1])
 def test_a_position_outside_its_window_gives_nan_and_touches_nothing_else(wrong):
     positions = SMALL.positions.copy()
     positions[1, 1, 2] = wrong  # window 1 is frames 4 to 7

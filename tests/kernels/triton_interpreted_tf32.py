@@ -49,11 +49,11 @@ def test_ops_are_accurate_in_tf32(op, op_pass):
     checks, module = importlib.import_module(f"partae_fast.conformance.{op}"), implementation(op, "triton")
     tolerance, device = TOLERANCES["tf32"], torch.device("cpu")
     skipped = getattr(checks, "UNINTERPRETED", ())
+    cases = [case for case in checks.TINY if case.name not in skipped]
     with tf32(True), np.errstate(all="ignore"):  # NaN and infinity are intended
-        for case in checks.TINY:
-            if case.name not in skipped:
-                errors = getattr(checks, op_pass)(case, module, torch.float32, device, tolerance, False)
-                assert max(errors.values()) <= tolerance, (case.name, errors)
+        for case in cases[::3]:  # `verify` has all of them in float32
+            errors = getattr(checks, op_pass)(case, module, torch.float32, device, tolerance, False)
+            assert max(errors.values()) <= tolerance, (case.name, errors)
 
 
 def test_training_steps_are_accurate_in_tf32():

@@ -29,7 +29,7 @@ SHAPES = {  # B, N, H, K, M, P, noise-only share
     "taps in two parts": (2, 14, 3, 2, 11, 6, 0.5),
     "a filter longer than the item": (2, 4, 3, 2, 7, 3, 0.5),
     "a pool longer than the item": (2, 5, 3, 2, 2, 9, 0.5),
-    "more bins and latents than a tile": (2, 11, 66, 35, 2, 4, 0.5),
+    "more bins and latents than a tile": (1, 6, 35, 33, 2, 4, 0.0),
     "a pool longer than a chunk": (1, 75, 2, 2, 3, 70, 0.0),
     "several tiles": (1, 270, 2, 3, 3, 16, 0.0),
 }
@@ -39,7 +39,7 @@ OPTIONS = {
     "sgd": {"learning_rate": 1e-3, "momentum": 0.7, "weight_decay": 0.5},
     "nesterov": {"learning_rate": 1e-3, "momentum": 0.8, "weight_decay": 0.5},
 }
-FIRST, STEPS, SEED = 7, 3, 2**40 + 5
+FIRST, STEPS, SEED = 7, 2, 2**40 + 5
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,6 @@ def same_bits(one, other):
         assert torch.equal(tensor, written(other)[name]), name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_steps_agree_with_the_reference(shape):
     problem = Problem(*shape)
@@ -139,7 +138,7 @@ def test_every_rule_agrees_with_the_reference(rule):
     check(problem, run, triton.train_steps([run], FIRST, STEPS))
 
 
-SMALL = (3, 13, 4, 5, 3, 4)
+SMALL = (2, 9, 3, 5, 2, 4)
 
 
 @pytest.mark.parametrize(("noise_only", "corrupted"), [(0.5, 1), (0.0, 2), (1.0, 2)])
@@ -173,13 +172,12 @@ def test_filters_without_a_positive_activation_learn_only_with_a_negative_slope(
     assert torch.equal(run.w_enc, torch.tensor(problem.w_enc)) == (negative_slope == 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
-def test_five_steps_have_the_bits_of_two_and_three(rule):
+def test_three_steps_have_the_bits_of_one_and_two(rule):
     problem = Problem(*SMALL, rule=rule)
     once, parts = problem.run(), problem.run()
-    losses = triton.train_steps([once], FIRST, 5)
-    first, second = triton.train_steps([parts], FIRST, 2), triton.train_steps([parts], FIRST + 2, 3)
+    losses = triton.train_steps([once], FIRST, 3)
+    first, second = triton.train_steps([parts], FIRST, 1), triton.train_steps([parts], FIRST + 1, 2)
     assert torch.equal(losses, torch.cat([first, second], dim=1))
     same_bits(once, parts)
 
@@ -237,7 +235,7 @@ def test_more_steps_than_the_history_holds(monkeypatch):
     monkeypatch.setattr(triton, "HISTORY", 2)
     problem = Problem(*SMALL)
     run = problem.run()
-    check(problem, run, triton.train_steps([run], FIRST, STEPS))
+    check(problem, run, triton.train_steps([run], FIRST, 3), 3)
 
 
 def test_runs_in_one_call_give_the_results_of_several_calls():
@@ -264,14 +262,14 @@ def test_a_plan_is_reused_with_other_settings():
 
 
 def test_a_population_shares_a_plan():
-    problem = Problem(1, 4, 2, 2, 1, 2)
-    runs = [problem.run() for _ in range(7)]  # each with recordings of its own
+    problem = Problem(1, 2, 2, 2, 1, 2)
+    runs = [problem.run() for _ in range(6)]  # each with recordings of its own
     triton.train_steps(runs, FIRST, 1)
-    assert len(triton._plans) == 1 and len(triton._uses) == 7
+    assert len(triton._plans) == 1 and len(triton._uses) == 6
     together = [run.copy() for run in runs[:3]]
-    triton.train_steps(together, FIRST + 1, 2)
+    triton.train_steps(together, FIRST + 1, 1)
     for run, copy in zip(runs, together, strict=False):
-        triton.train_steps([run], FIRST + 1, 2)
+        triton.train_steps([run], FIRST + 1, 1)
         same_bits(run, copy)
 
 
