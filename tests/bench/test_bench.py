@@ -89,11 +89,13 @@ def checked(options: Options, name: str) -> dict[str, session.Group]:
 
 
 def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest on benchmarks, with ceilings that take no time to measure."""
+    """Run pytest on benchmarks, with short samples, and ceilings that take no time to measure."""
     code = (
         "import sys, pytest\n"
-        "from partae_fast.bench import session\n"
+        "from partae_fast.bench import session, timing\n"
         f"session.ceilings = lambda device, rounds: {CEILINGS}\n"
+        "timing.SAMPLE_SECONDS = timing.WARM_SECONDS = 1e-4\n"
+        "timing.SETTLE_SECONDS = 0.0\n"
         "sys.exit(pytest.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "-v", "-W", "ignore", *arguments]
@@ -101,8 +103,18 @@ def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_every_benchmark_runs_with_correct_results():
-    done = run_pytest("bench", "--smoke")
+@pytest.mark.parametrize(
+    "selection",
+    [
+        pytest.param(
+            "(not compile or bench_partitioned_loss) and not bench_denoise",  # which `timed` runs below
+            id="compiled versions of one",
+        ),
+        pytest.param("compile", id="compiled versions of all", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_every_benchmark_runs_with_correct_results(selection):
+    done = run_pytest("bench", "--smoke", "-k", selection)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout and "failed" not in done.stdout
 
@@ -209,12 +221,26 @@ SAMPLES = (
 )
 
 
+WRONG = """
+from partae_fast.kernels.decode import cpu
+
+def decode(*arguments):
+    return cpu.decode(*arguments) * 1.01
+"""
+
+
 @pytest.mark.slow
 def test_pytest_benchmark_gets_the_samples(tmp_path):
-    """The timer that replays samples, and the comparison of runs, work with the installed pytest-benchmark."""
+    """The timer that replays samples, and the comparison of runs, work with the installed pytest-benchmark.
+
+    A wrong version fails only its own test.
+    """
     file = tmp_path / "decode.json"
-    done = run_pytest(*SAMPLES, f"--benchmark-json={file}")
-    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "mine.py").write_text(WRONG)
+    done = run_pytest(*SAMPLES, f"--benchmark-json={file}", "--candidate", f"{tmp_path}/mine.py:decode")
+    assert done.returncode == 1 and "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert "mine.py:decode: the reconstruction is off by 0.01, above" in done.stdout
+    assert "| **mine.py" not in done.stdout
     assert "| decode forward | cpu | 2 40 5 4 3 8 | **cpu** |" in done.stdout
     report = json.loads(file.read_text())
     assert [entry["name"] for entry in report["benchmarks"]] == [
@@ -252,24 +278,6 @@ def test_the_timer_gives_each_duration():
     timer.load([0.5, 0.25])
     readings = [timer() for _ in range(4)]
     assert [readings[1] - readings[0], readings[3] - readings[2]] == [0.5, 0.25]
-
-
-WRONG = """
-from partae_fast.kernels.decode import cpu
-
-def decode(*arguments):
-    return cpu.decode(*arguments) * 1.01
-"""
-
-
-@pytest.mark.slow
-def test_a_wrong_version_fails_only_its_own_test(tmp_path):
-    (tmp_path / "mine.py").write_text(WRONG)
-    done = run_pytest(*SAMPLES, "--candidate", f"{tmp_path}/mine.py:decode")
-    assert done.returncode == 1
-    assert "mine.py:decode: the reconstruction is off by 0.01, above" in done.stdout
-    assert "| **cpu** |" in done.stdout and "| **mine.py" not in done.stdout
-    assert "1 failed, 2 passed" in done.stdout
 
 
 @pytest.mark.parametrize(

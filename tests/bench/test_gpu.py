@@ -129,7 +129,7 @@ class Absent(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 import pytest
-sys.exit(pytest.main(["-o", "addopts=", "-q", "--collect-only", "-m", "gpu", *sys.argv[1:]]))
+sys.exit(pytest.main(["-o", "addopts=", "-q", "--assert=plain", "--collect-only", "-m", "gpu", *sys.argv[1:]]))
 """
 
 

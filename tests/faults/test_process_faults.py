@@ -40,7 +40,7 @@ def fork(function):
         os._exit(1)
 
 
-def test_a_model_survives_a_hundred_kills_during_saves(tmp_path):
+def test_a_model_survives_kills_during_saves(tmp_path):
     path = tmp_path / "m.safetensors"
     models, random_delay = [model_with_mean(number) for number in range(2)], random.Random(0)
     pf.save(models[0], path)
@@ -55,7 +55,7 @@ def test_a_model_survives_a_hundred_kills_during_saves(tmp_path):
             for model in models[::-1]:
                 pf.save(model, path)
 
-    for _ in range(100):
+    for _ in range(40):
         process = fork(save_repeatedly)
         os.read(read_end, 1)
         time.sleep(random_delay.random() * 0.006)
@@ -67,7 +67,7 @@ def test_a_model_survives_a_hundred_kills_during_saves(tmp_path):
         others = len(os.listdir(tmp_path)) - 1
         assert others <= 1  # each process removes the partial file of the one before
         partial_files += others
-    assert partial_files >= 10  # enough processes were killed during a save
+    assert partial_files >= 4  # enough processes were killed during a save
     os.close(read_end)
     os.close(write_end)
     assert os.waitpid(fork(lambda: pf.save(models[0], path)), 0)[1] == 0

@@ -43,12 +43,13 @@ def test_other_systems(backend, system):
 
 
 @pytest.mark.slow
-def test_late_losses_agree_in_the_mean():
-    """The mean loss of the last 100 of 1000 steps is compared over five seeds.
+@pytest.mark.parametrize("seeds", [2, pytest.param(5, marks=pytest.mark.exhaustive)])
+def test_late_losses_agree_in_the_mean(seeds):
+    """The mean loss of the last 100 of 1000 steps is compared over some seeds.
 
     AdaDelta is enough, because the other optimizers differ from it within single steps only.
     """
-    mean_losses = agreement.late_losses("adadelta")
+    mean_losses = agreement.late_losses("adadelta", seeds=seeds)
     truth = mean_losses.pop("reference")
     assert set(mean_losses) == {"eager", "cpu"}
     for backend, loss in mean_losses.items():
@@ -58,7 +59,7 @@ def test_late_losses_agree_in_the_mean():
 @pytest.mark.slow
 def test_triton_through_the_interpreter(python):
     pytest.importorskip("triton")
-    done = python("-m", "tests.training.agreement", "triton", "20", TRITON_INTERPRET="1")
+    done = python("-m", "tests.training.agreement", "triton", "5", TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stderr
     errors = json.loads(done.stdout)
     assert errors["loss"] <= 1e-5
