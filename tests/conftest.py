@@ -1,8 +1,10 @@
 """Shared fixtures, and the distribution of tests over processes."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,13 @@ def pytest_xdist_auto_num_workers(config):
         return 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by workers and their subprocesses
     return min(os.cpu_count() or 1, MAX_WORKERS)
+
+
+def pytest_configure(config):
+    """Let all processes of this run share the kernels that g++ builds."""
+    if "PARTAE_SHIM_FOLDER" not in os.environ:
+        os.environ["PARTAE_SHIM_FOLDER"] = folder = tempfile.mkdtemp(prefix="partae-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,17 +1,21 @@
 """The CUDA C kernels on the CPU: built by g++ with the thread shim of `kernels/_cuda/shim.h`."""
 
+import atexit
 import contextlib
 import ctypes
 import functools
+import hashlib
+import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 from torch import Tensor
 
@@ -46,10 +50,17 @@ def exports(text: str, suffix: str = "") -> str:
     return code
 
 
+FOLDER = "PARTAE_SHIM_FOLDER"  # an environment variable: a folder of builds that several processes share
+
+
 @functools.cache
-def _folder() -> tempfile.TemporaryDirectory:
-    """Return the folder of libraries, which is deleted when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="partae-shim-")
+def _folder() -> Path:
+    """Return the folder that FOLDER names, or one that is deleted when the process ends."""
+    if shared := os.environ.get(FOLDER):
+        return Path(shared)
+    folder = tempfile.mkdtemp(prefix="partae-shim-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _compile(*arguments: str) -> None:
@@ -59,26 +70,58 @@ def _compile(*arguments: str) -> None:
 
 
 @functools.cache
+def _headers(kernels: Path) -> str:
+    """Return a digest of every file below `kernels` that code can include."""
+    files = sorted(path for ending in ("*.cuh", "*.h") for path in kernels.rglob(ending))
+    return _digest(*(f"{path.relative_to(kernels)}\n{path.read_text()}" for path in files))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def _made_once(path: Path) -> Iterator[Path | None]:
+    """Yield a path to write `path` to, or None if it exists; other processes wait."""
+    with filelock.FileLock(f"{path}.lock"):
+        if path.exists():
+            yield None
+            return
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            yield Path(folder) / path.name
+            (Path(folder) / path.name).rename(path)
+
+
+@functools.cache
 def _precompiled(*flags: str) -> Path:
     """Return a precompiled header of the shim, which g++ uses if the flags are the same."""
-    header = Path(tempfile.mkdtemp(dir=_folder().name)) / "precompiled.h"
-    header.write_text('#include "_cuda/shim.h"\n')
-    _compile(*flags, f"-I{KERNELS}", "-x", "c++-header", str(header), "-o", f"{header}.gch")
+    header = _folder() / f"{_digest(_headers(KERNELS), *flags)}.h"
+    compiled_header = header.with_name(f"{header.name}.gch")
+    with _made_once(compiled_header) as output:
+        if output:
+            header.write_text('#include "_cuda/shim.h"\n')
+            _compile(*flags, f"-I{KERNELS}", "-x", "c++-header", str(header), "-o", str(output))
     return header
 
 
-def build(source: Path, output: Path, macros: Macros, *flags: str, kernels: Path = KERNELS) -> Path:
-    """Build C++ code that includes files below `kernels`, with more flags of g++; return `output`."""
+def build(text: str, macros: Macros, *flags: str, kernels: Path = KERNELS) -> Path:
+    """Build C++ code that includes files below `kernels`, with more flags of g++; return the library or program.
+
+    It is built once in the folder of builds. No file that it includes may change later.
+    """
     defined, shim = [f"-D{name}={value}" for name, value in macros], ("-include", str(_precompiled(*flags)))
-    _compile(*flags, *defined, *shim, f"-I{kernels}", str(source), "-o", str(output))
-    return output
+    result = _folder() / _digest(text, _headers(kernels), *defined, *flags)
+    with _made_once(result) as output:
+        if output:
+            source = output.with_suffix(".cpp")
+            source.write_text(text)
+            _compile(*flags, *defined, *shim, f"-I{kernels}", str(source), "-o", str(output))
+    return result
 
 
 def compiled(text: str, macros: Macros, *flags: str) -> ctypes.CDLL:
     """Build C++ code as a library and load it."""
-    source = Path(tempfile.mkdtemp(dir=_folder().name)) / "kernels.cpp"
-    source.write_text(text)
-    return ctypes.CDLL(str(build(source, source.with_suffix(".so"), macros, *LIBRARY, *flags)))
+    return ctypes.CDLL(str(build(text, macros, *LIBRARY, *flags)))
 
 
 @functools.cache

@@ -55,11 +55,13 @@ def test_cuda_without_a_gpu_has_a_row_of_the_shim_for_each_pass():
     rows = list(verify(cuda_shim.OPS, "cuda" if not pf.backends()["cuda"].available else SHIM))
     assert {(row.op, row.type) for row in rows} == {("encode", "tf32"), *((name, "float32") for name in PASSES)}
     for row in rows:
-        assert row.passed and row.backend == "cuda-shim" and row.cases >= (30 if row.type == "tf32" else 45), row
+        assert row.passed and row.backend == "cuda-shim" and row.cases >= (25 if row.type == "tf32" else 45), row
 
 
 @pytest.mark.slow
-def test_the_persistent_kernel_has_a_row():
+def test_the_persistent_kernel_has_a_row(monkeypatch):
+    """Three cases are enough, each a build: tests/kernels/train_steps checks this kernel."""
+    monkeypatch.setattr(train_steps, "SHIMMED", ("primes", "exact ties", "three runs, pool of one"))
     (row,) = verify("train_steps", SHIM)
     assert row.passed and row.backend == "cuda-shim" and row.cases == len(train_steps.SHIMMED), row
     case = next(case for case in train_steps.TINY if case.targets)

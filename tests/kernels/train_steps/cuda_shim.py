@@ -18,7 +18,8 @@ from partae_fast.kernels.train_steps.training_run import TrainingRun
 
 HERE = Path(__file__).resolve().parent
 FILE = "train_steps/train_steps.cuh"
-WATCHED = "-g1", "-fsanitize=thread"  # -g1: reports of races have line numbers
+FAST = "-O0"  # the builds take longer than the runs; `verify` builds with optimization
+WATCHED = "-g1", FAST, "-fsanitize=thread"  # -g1: reports of races have line numbers
 
 
 def macros(plan: Plan) -> cuda_shim.Macros:
@@ -29,7 +30,7 @@ def macros(plan: Plan) -> cuda_shim.Macros:
 def library(plan: Plan) -> ctypes.CDLL:
     """Return the library of the plan's kernel, built once in a session."""
     exports = cuda_shim.exports((KERNELS / FILE).read_text())
-    return cuda_shim.compiled((HERE / "shim.cpp").read_text() + exports, macros(plan))
+    return cuda_shim.compiled((HERE / "shim.cpp").read_text() + exports, macros(plan), FAST)
 
 
 def _launch(plan: Plan, blocks: int, runs: Sequence[TrainingRun], launch_data: Packed) -> None:
@@ -57,9 +58,10 @@ def repeated_launch(
         yield launch_data.losses.clone()
 
 
-def racing_program(plan: Plan, blocks: int, output: Path, *flags: str, kernels: Path = KERNELS) -> Path:
+def racing_program(plan: Plan, blocks: int, *flags: str, kernels: Path = KERNELS) -> Path:
     """Build races.cpp, a few steps on `blocks` blocks, with the plan's kernel from the folder `kernels`."""
-    return cuda_shim.build(HERE / "races.cpp", output, (*macros(plan), ("GRID", blocks)), *flags, kernels=kernels)
+    text = (HERE / "races.cpp").read_text()
+    return cuda_shim.build(text, (*macros(plan), ("GRID", blocks)), *flags, kernels=kernels)
 
 
 def ran(program: Path, batch: int, frames: int) -> subprocess.CompletedProcess:
@@ -67,9 +69,9 @@ def ran(program: Path, batch: int, frames: int) -> subprocess.CompletedProcess:
     return subprocess.run([program, str(batch), str(frames)], capture_output=True, text=True, timeout=120)
 
 
-def races(plan: Plan, blocks: int, batch: int, frames: int, output: Path, kernels: Path = KERNELS) -> str:
+def races(plan: Plan, blocks: int, batch: int, frames: int, kernels: Path = KERNELS) -> str:
     """Return the thread sanitizer's report of a few steps on `blocks` blocks; empty if there is none."""
-    program = racing_program(plan, blocks, output, *WATCHED, kernels=kernels)
+    program = racing_program(plan, blocks, *WATCHED, kernels=kernels)
     run = [str(program), str(batch), str(frames)]
     done = ran(program, batch, frames)
     setarch = shutil.which("setarch")
