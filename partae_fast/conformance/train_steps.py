@@ -129,7 +129,7 @@ class Problem:
     options: dict[str, float]
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=512)
 def problem(case: Case, member: int = 0, draw: int = 0) -> Problem:
     """Return two signal groups, one of several recordings, two noise groups, and the case's corruption groups.
 
@@ -171,7 +171,7 @@ def problem(case: Case, member: int = 0, draw: int = 0) -> Problem:
     )
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=512)
 def truth(case: Case, member: int = 0, draw: int = 0) -> tuple[reference.Learner, list[float]]:
     """Return the result of the reference: the learner and the losses."""
     p, (_, first, steps) = problem(case, member, draw), _extent(case)
