@@ -1,9 +1,10 @@
 """Compiles the CUDA C kernels ahead of time, with no GPU: `python tests/compile_cuda.py`.
 
-For each architecture and model size that matters, a run in each precision, a population, and both with all extras,
-prints the plan, registers and stack a thread, shared memory a block, and with --instructions what the machine code is
-made of; then the same of the kernels of single ops. Exits with 1 where a kernel has a stack: it spills registers to
-memory.
+For each model size that matters, a run in each precision, a population, and both with all extras, prints the plan,
+registers and stack a thread, shared memory a block, and with --instructions what the machine code is made of; then the
+same of the kernels of single ops. The first size is compiled for every architecture, and the others for one each, in
+turn; with --all also for the others, which takes twice as long. Exits with 1 where a kernel has a stack: it spills
+registers to memory.
 
 NVRTC does it where it is installed, as it does where there is a GPU (pip install nvidia-cuda-nvrtc), else nvcc, with
 the options that CuPy passes. `--compiler nvcc` or the path of a libnvrtc.so takes another version. The figures are read
@@ -48,7 +49,6 @@ CARDS = {
         120: (101376, 170),
     }.items()
 }
-SMALLER = (86, 89, 120)  # for these the first and the last of SIZES are compiled
 # What CuPy adds to the options of a RawModule, apart from folders of headers, which the kernels do not include.
 CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
 SIZES = {  # B, N, H, K, M, P
@@ -169,17 +169,23 @@ def op_kernels(label: str) -> list[OpKernel]:
     return list(launched)
 
 
-def op_tasks() -> Iterator[tuple[str, int, OpKernel]]:
+def targets(everything: bool) -> Iterator[tuple[str, int]]:
+    """(size, architecture) of all that is compiled."""
+    for number, (label, shape) in enumerate(SIZES.items()):
+        in_turn = [*CARDS][number % len(CARDS) :] + [*CARDS][: number % len(CARDS)]
+        able = [card for card in in_turn if not why_not(shape, CARDS[card], 1, 1)]
+        for architecture in CARDS if everything or number == 0 else able[:1]:
+            yield label, architecture
+
+
+def op_tasks(everything: bool) -> Iterator[tuple[str, int, OpKernel]]:
     """(size, architecture, kernel) of all that is compiled; the kernels that no size changes, once."""
     seen = set()
-    for label in SIZES:
+    for label, architecture in targets(everything):
         for kernel in op_kernels(label):
-            for architecture in CARDS:
-                if architecture in SMALLER and label not in (next(iter(SIZES)), next(reversed(SIZES))):
-                    continue
-                if (architecture, kernel) not in seen:
-                    seen.add((architecture, kernel))
-                    yield label, architecture, kernel
+            if (architecture, kernel) not in seen:
+                seen.add((architecture, kernel))
+                yield label, architecture, kernel
 
 
 def op_row(task: tuple[str, int, OpKernel], instructions: bool) -> tuple[str, bool]:
@@ -191,20 +197,18 @@ def op_row(task: tuple[str, int, OpKernel], instructions: bool) -> tuple[str, bo
     return f"{label:27}sm_{architecture:<10}{name:56}" + figures(found, instructions), found.stack > 0
 
 
-def tasks() -> list[tuple[str, int, int, Plan | None]]:
+def tasks(everything: bool) -> list[tuple[str, int, int, Plan | None]]:
     """(size, architecture, runs, plan) of all that is compiled; no plan where the card cannot."""
     found = []
-    for label, shape in SIZES.items():
-        for architecture, limits in CARDS.items():
-            if architecture in SMALLER and label not in (next(iter(SIZES)), next(reversed(SIZES))):
-                continue
-            if why_not(shape, limits, 1, 1):
-                found.append((label, architecture, 1, None))
-                continue
-            cuts = [(1, plan(shape, limits, precision=precision)) for precision in PRECISIONS]
-            cuts.append((POPULATION, plan(shape, limits, 1, POPULATION)))
-            cuts += [(runs, plan(shape, limits, 2, runs, extras=EXTRAS)) for runs in (1, POPULATION)]
-            found += [(label, architecture, runs, cut) for runs, cut in cuts if cut is not None]
+    for label, architecture in targets(everything):
+        shape, limits = SIZES[label], CARDS[architecture]
+        if why_not(shape, limits, 1, 1):
+            found.append((label, architecture, 1, None))
+            continue
+        cuts = [(1, plan(shape, limits, precision=precision)) for precision in PRECISIONS]
+        cuts.append((POPULATION, plan(shape, limits, 1, POPULATION)))
+        cuts += [(runs, plan(shape, limits, 2, runs, extras=EXTRAS)) for runs in (1, POPULATION)]
+        found += [(label, architecture, runs, cut) for runs, cut in cuts if cut is not None]
     return found
 
 
@@ -222,13 +226,13 @@ def row(task: tuple[str, int, int, Plan | None], instructions: bool) -> tuple[st
     return begin + how + figures(found, instructions), found.stack > 0
 
 
-def main(instructions: bool) -> int:
+def main(instructions: bool, everything: bool) -> int:
     spilled = 0
     print(f"{'size':27}{'arch':7}runs  {'plan':56}{'registers':>10}{'shared':>8}{'stack':>6}")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         for rows in (
-            pool.map(functools.partial(row, instructions=instructions), tasks()),
-            pool.map(functools.partial(op_row, instructions=instructions), op_tasks()),
+            pool.map(functools.partial(row, instructions=instructions), tasks(everything)),
+            pool.map(functools.partial(op_row, instructions=instructions), op_tasks(everything)),
         ):
             for line, spills in rows:
                 spilled += spills
@@ -240,8 +244,9 @@ def main(instructions: bool) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--instructions", action="store_true", help="list what the machine code is made of")
+    parser.add_argument("--all", action="store_true", help="compile every size for every architecture")
     parser.add_argument("--compiler", help='"nvcc", or the path of a libnvrtc.so')
     arguments = parser.parse_args()
     if arguments.compiler:
         os.environ[COMPILER] = arguments.compiler  # worker processes inherit it
-    sys.exit(main(arguments.instructions))
+    sys.exit(main(arguments.instructions, arguments.all))

@@ -1,8 +1,9 @@
 """Compiles every Triton kernel ahead of time, with no GPU: `python tests/compile_triton.py`.
 
-For each architecture, storage type and model size that matters, prints registers a thread, shared memory and stack a
-block, and with --instructions what the machine code is made of, which takes as long again. Exits with 1 where a kernel
-has a stack: it spills registers to memory.
+For each storage type and model size that matters, prints registers a thread, shared memory and stack a block, and with
+--instructions what the machine code is made of, which takes as long again. The first size is compiled for every
+architecture, and the others for one each, in turn; with --all also for the others, which takes three times as long.
+Exits with 1 where a kernel has a stack: it spills registers to memory.
 
 Kernels of the convolutional models are described here; those of another op in `ahead_of_time/OP.py`, whose
 `kernels(kind)` yields for each: what it is compiled for, its name, the kernel, and its arguments and options as
@@ -274,15 +275,19 @@ def lines(function, what, kind: str, architecture: int, instructions: bool) -> l
     ]
 
 
-def main(instructions: bool) -> int:
+def main(instructions: bool, everything: bool) -> int:
     counts = {"fp32": len(SIZES), "tf32": 3, "bf16": 3, "fp16": 1}  # of sizes: fp16 is laid out as bf16 is
     labels = {kind: tuple(SIZES)[: counts[kind]] for kind in TYPES}
-    tasks = [
-        (function, what, kind, architecture, instructions)
+    parts = [
+        (function, what, kind)
         for kind in TYPES
         for function, whats in ((rows, labels[kind]), (rows_of_op, OTHER_OPS))
         for what in whats
-        for architecture in ARCHITECTURES
+    ]
+    tasks = [
+        (*part, architecture, instructions)
+        for number, part in enumerate(parts)
+        for architecture in (ARCHITECTURES if everything or number == 0 else (ARCHITECTURES[number % 3],))
     ]
     spilled = 0
     print(f"{'kernel':24}{'size':18}{'arch':7}{'type':6}{'registers':>10}{'shared':>8}{'stack':>6}")
@@ -298,4 +303,4 @@ def main(instructions: bool) -> int:
 if __name__ == "__main__":
     if os.environ.get("TRITON_INTERPRET") == "1":
         sys.exit("unset TRITON_INTERPRET: kernels are compiled here, not interpreted")
-    sys.exit(main("--instructions" in sys.argv[1:]))
+    sys.exit(main("--instructions" in sys.argv[1:], "--all" in sys.argv[1:]))
