@@ -173,8 +173,16 @@ def all_bits(run: TrainingRun, losses: torch.Tensor) -> list[bytes]:
     return [tensor.contiguous().numpy().tobytes() for tensor in tensors]
 
 
-@pytest.mark.parametrize("optimizer", OPTIONS)
-@pytest.mark.parametrize("name", CASES)
+# Every optimizer in two plans, and one in each other plan, in turn: how the work is divided changes no optimizer.
+RULED = [
+    (name, optimizer)
+    for number, name in enumerate(CASES)
+    for place, optimizer in enumerate(OPTIONS)
+    if name in ("plain", "split latents, clusters") or place == number % len(OPTIONS)
+]
+
+
+@pytest.mark.parametrize(("name", "optimizer"), RULED)
 def test_steps_agree_with_the_reference(name, optimizer):
     case = CASES[name]
     run, arguments = problem(case, optimizer)
