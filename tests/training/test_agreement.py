@@ -43,13 +43,12 @@ def test_other_systems(backend, system):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [2, pytest.param(5, marks=pytest.mark.exhaustive)])
-def test_late_losses_agree_in_the_mean(seeds):
-    """The mean loss of the last 100 of 1000 steps is compared over some seeds.
+def test_late_losses_agree_in_the_mean():
+    """The mean loss of the last 100 of 1000 steps is compared over five seeds.
 
     AdaDelta is enough, because the other optimizers differ from it within single steps only.
     """
-    mean_losses = agreement.late_losses("adadelta", seeds=seeds)
+    mean_losses = agreement.late_losses("adadelta")
     truth = mean_losses.pop("reference")
     assert set(mean_losses) == {"eager", "cpu"}
     for backend, loss in mean_losses.items():
