@@ -45,7 +45,7 @@ def resident(peak: bool = False) -> int:
 
 def model_file(path: Path) -> Path:
     """Write an untrained model of the default preset, which is as large as a trained one; return the path."""
-    default, _ = bench_denoise.models(bench_denoise.recording(bench_denoise.NOISE_SECONDS + 10))
+    default = bench_denoise.models(bench_denoise.recording(bench_denoise.NOISE_SECONDS + 10))[0]
     save(default, path)
     return path
 

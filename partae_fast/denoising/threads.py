@@ -16,16 +16,14 @@ MAX_THREADS = 8  # bounds the memory on machines with many processors
 def map_in_order(function: Callable[..., T], chunks: Iterable[tuple[Any, ...]]) -> Iterator[T]:
     """Yield function(*chunk) for each chunk, in order, on as many threads as PyTorch has, up to `MAX_THREADS`.
 
-    A single chunk is processed on the calling thread, and its kernels may use all threads. An exception of `function`
-    or `chunks` is raised here after the running calls have ended.
+    A single chunk is processed on the calling thread, and its kernels may use all threads. NumPy's products, which are
+    small here, use one: waiting for the threads of OpenBLAS takes longer. An exception of `function` or `chunks` is
+    raised here after the running calls have ended.
     """
     chunks = iter(chunks)
     first = list(itertools.islice(chunks, 2))
     chunks = itertools.chain(first, chunks)
-    threads = min(torch.get_num_threads(), MAX_THREADS)
-    if threads > 1 and len(first) < 2:
-        yield from itertools.starmap(function, chunks)
-        return
+    threads = 1 if len(first) < 2 else min(torch.get_num_threads(), MAX_THREADS)
     from ..kernels._cpu.openblas import one_thread  # it searches the loaded libraries, which imports need not wait for
 
     with one_thread():

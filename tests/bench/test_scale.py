@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+import partae_fast as pf
 from partae_fast.bench.scale import __main__, common, folder, soak, work
+from partae_fast.models import FilteredDenoisingAutoencoder
 
 
 def test_a_claim_that_does_not_hold_is_reported(tmp_path, capsys):
@@ -52,3 +54,9 @@ def test_a_line_is_fitted_to_time_against_work():
     assert line["proportional"] == pytest.approx(40)  # 0.5 * 40 is ten times 2
     assert noisy["per_unit"] == 0 and noisy["proportional"] == float("inf")
     assert through_zero["fixed"] == 0
+
+
+def test_the_model_is_the_default_with_its_filter(tmp_path):
+    model = pf.load(common.model_file(tmp_path / "model.safetensors"))
+    assert isinstance(model, FilteredDenoisingAutoencoder) and 0 < model.share < 1
+    assert all(level.all() for name, level in model.filter.named_buffers() if name.startswith("level"))
