@@ -52,9 +52,14 @@ def two_gains(
 
 
 def apply(
-    spectra: NDArray[np.complex64], first: int, begin: int, gain: Array, parts: tuple[Array, Array], weights: Array,
+    spectra: NDArray[np.complex64],
+    first: int,
+    begin: int,
+    gain: Array,
+    parts: tuple[Array, Array],
+    weights: Array,
     power: float,
-) -> None:  # fmt: skip
+) -> None:
     """Multiply frames of the spectra by (gain^2 A)^power * weights in the band, and by 0 elsewhere, in place.
 
     Args:
@@ -63,6 +68,7 @@ def apply(
         parts: magnitudes of signal and noise as they are factorised, (count, B) each; A is the signal's share of the
             power, and 0 where both are 0.
         weights: of the window, (B,).
+        power: of the gain, positive.
     """
     _apply(spectra.view(np.float32), first, begin, gain, *parts, weights, np.float32(power))
 
