@@ -15,9 +15,9 @@ from .empirical_bayes import POWERS
 
 Array = NDArray[np.float32]
 
-_LEAST_POWER = np.float32(math.exp(POWERS[0]))
-_FIRST, _PER_STEP, _LAST = np.float32(POWERS[0]), np.float32(1 / (POWERS[1] - POWERS[0])), np.float32(len(POWERS) - 1)
-_ROW = len(POWERS) + 1  # entries of a bin's table
+# An argument of the kernel, because Numba does not compile again for a constant that another file changes: the least
+# power in a table, its logarithm, entries of a table for a step of the logarithm, and the last entry.
+_SCALE = (math.exp(POWERS[0]), POWERS[0], 1 / (POWERS[1] - POWERS[0]), len(POWERS) - 1)
 _TINY = np.float32(1e-20)  # of a power that is divided by
 _SMALLEST = np.float32(np.finfo(np.float32).tiny)  # below this a float32 loses digits, and its logarithm is wrong
 
@@ -47,7 +47,10 @@ def two_gains(
     """
     gain, magnitudes = (np.empty((count, len(level)), np.float32) for _ in range(2))
     numbers = (np.float32(memory), np.float32(1 - memory), np.float32(least), scale)
-    _two_gains(gain, magnitudes, spectra.view(np.float32), first, begin, level, 1 / level, table, numbers, block)
+    places = tuple(map(np.float32, _SCALE))
+    _two_gains(
+        gain, magnitudes, spectra.view(np.float32), first, begin, level, 1 / level, table, places, numbers, block
+    )
     return gain, magnitudes
 
 
@@ -74,10 +77,12 @@ def apply(
 
 
 @kernel
-def _two_gains(gain, magnitudes, spectra, first, begin, level, over_level, table, numbers, block):
+def _two_gains(gain, magnitudes, spectra, first, begin, level, over_level, table, places, numbers, block):
     count, bins = gain.shape
     frames = spectra.shape[0]
     memory, rest, least, scale = numbers
+    least_power, least_log, per_step, last = places
+    row = table.size // bins
     one, zero = np.float32(1), np.float32(0)
     power = np.empty((count + 2, bins), np.float32)  # of a frame more on both sides; the ends of `spectra` repeat
     for i in range(count + 2):
@@ -119,13 +124,13 @@ def _two_gains(gain, magnitudes, spectra, first, begin, level, over_level, table
         left, right = summed[:bins], summed[2:]
         for h in range(bins):
             mean = (left[h] + middle[h] + right[h]) * np.float32(1 / 9)
-            place = (log_of(mean if mean > _LEAST_POWER else _LEAST_POWER) - _FIRST) * _PER_STEP
+            place = (log_of(mean if mean > least_power else least_power) - least_log) * per_step
             place = place if place > zero else zero  # NaN too, which must not become an index
-            at[h] = place if place < _LAST else _LAST
+            at[h] = place if place < last else last
         out = gain[i]
         for h in range(bins):
             whole = np.int32(at[h])
-            j = np.int32(h) * np.int32(_ROW) + whole
+            j = h * row + whole
             out[h] *= table[j] + (at[h] - np.float32(whole)) * (table[j + 1] - table[j])
 
 
