@@ -25,10 +25,14 @@ def test_signal_runs_the_cleanup_of_a_verb(monkeypatch, capsys, number, code):
             cleaned.append(True)
 
     monkeypatch.setattr(info, "run", run)
-    before = signal.getsignal(number)
-    assert cli.main(["info"]) == code
-    assert cleaned and capsys.readouterr().err == "partae info: stopped\n"
-    assert signal.getsignal(number) == before
+    own = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, own)  # a process in the background ignores SIGINT, and one under nohup SIGHUP
+    try:
+        assert cli.main(["info"]) == code
+        assert cleaned and capsys.readouterr().err == "partae info: stopped\n"
+        assert signal.getsignal(number) == own
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
