@@ -152,4 +152,9 @@ def _log_of(x):
         return lambda x: math.log(x)
 
     one, octave = _float32(1.0, math.log(2.0))
-    return lambda x: _exponent(x) * octave + log1p_of(_significand(x) - one)
+
+    def of_parts(x):
+        logarithm = _exponent(x) * octave + log1p_of(_significand(x) - one)
+        return logarithm if x == x else x  # the parts of NaN are those of a number
+
+    return of_parts

@@ -188,3 +188,13 @@ def test_spectra_keep_their_device_and_shape(noise_filter):
     model = alone(noise_filter)
     spectra = torch.from_numpy(np.stack([GRID.stft(MIXTURE[:4000])] * 2))
     assert model.estimate(spectra).shape == spectra.shape and model.estimate(spectra).dtype == torch.complex64
+
+
+def test_a_level_that_is_not_a_number_is_reported(noise_filter):
+    model = alone(noise_filter)
+    damaged = type(model)(**model.config())
+    damaged.load_state_dict(model.state_dict())
+    damaged.spectrogram = GRID
+    next(iter(damaged.filter.buffers()))[3] = float("nan")
+    with pytest.raises(UserError, match="NaN"):
+        pf.denoise(MIXTURE, RATE, damaged)

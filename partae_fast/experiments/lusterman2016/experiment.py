@@ -201,14 +201,14 @@ def _train_all(
         for spec in specs:
             yield spec, train(spec, steps, backend, device)
         return
-    context = multiprocessing.get_context("spawn")
+    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         futures = {pool.submit(train, spec, steps, backend, device): spec for spec in specs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException:  # also an interrupt: a model that is being trained would take minutes
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
             pool.shutdown(cancel_futures=True)
             raise

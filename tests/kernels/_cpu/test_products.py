@@ -35,6 +35,8 @@ def test_openblas_gives_the_product(openblas, shape, transposed, monkeypatch):
     truth = a.double() @ b.double()
     error = (products.product(a, b) - truth).square().mean().sqrt() / truth.square().mean().sqrt()
     assert error < 1e-5
+    out = torch.full((rows, columns), torch.nan)
+    assert products.product(a, b, out) is out and torch.equal(out, products.product(a, b))
 
 
 def test_the_number_of_threads_changes_no_bit_and_stays_what_it_was(openblas):
