@@ -1,4 +1,4 @@
-"""The optimizers of training: torch.optim's, by partae's names for options and state."""
+"""The optimizers of training: torch.optim's, or in one pass on the CPU, by partae's names for options and state."""
 
 import contextlib
 import functools
@@ -32,8 +32,14 @@ _TORCH_STATE = {
 _WEIGHTS_FOR_THREADS = 1 << 18
 
 
+_SLOW = ("adadelta", "nadam")  # torch.optim makes many passes over memory; `updates_cpu` makes one
+
+
 class Optimizer:
-    """A torch.optim optimizer over named parameters, which knows partae's numbering of steps.
+    """The steps of an optimizer over named parameters, by partae's numbering of steps.
+
+    They are torch.optim's. AdaDelta and NAdam, for which torch.optim has no fused form, are kernels of partae on a CPU,
+    which agree with it but for rounding.
 
     Attributes:
         name: one of `OPTIMIZERS`.
@@ -72,6 +78,9 @@ class Optimizer:
         weights = sum(p.numel() for p in parameters.values())
         on_cpu = all(p.device.type == "cpu" for p in parameters.values())
         self._threads = _one_thread if on_cpu and weights < _WEIGHTS_FOR_THREADS else contextlib.nullcontext
+        types = {p.dtype for p in parameters.values()}
+        contiguous = all(p.is_contiguous() for p in parameters.values())
+        self._in_one_pass = on_cpu and contiguous and name in _SLOW and types <= {torch.float32, torch.float64}
 
     @property
     def learning_rate(self) -> float:
@@ -87,6 +96,9 @@ class Optimizer:
 
     def step(self, number: int) -> None:
         """Update every parameter that has a gradient; steps are numbered from 0."""
+        if self._in_one_pass:
+            self._update(number)
+            return
         if self._optimizer is None:
             self._optimizer = self._make()
         if number != self._next_step:
@@ -98,6 +110,15 @@ class Optimizer:
         without_gradient = {n: p for n, p in self.parameters.items() if p.grad is None}
         self._count(without_gradient, number + 1)  # torch.optim counts the steps of each parameter
         self._next_step = number + 1
+
+    def _update(self, number: int) -> None:
+        from . import updates_cpu  # imported here because importing Numba is slow
+
+        for name, parameter in self.parameters.items():
+            if parameter.grad is not None:
+                rate = self.learning_rate * self.factors.get(self._prefix(name), 1.0)
+                numbers = _numbers(self.name, self.options, rate, number)
+                updates_cpu.update(self.name, parameter, self.state[name], numbers)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state tensors by PARAMETER.NAME."""
@@ -133,12 +154,15 @@ class Optimizer:
         """Return the parameters by the prefix of their factor, with their learning rates, for torch.optim."""
         groups: dict[str, list[Tensor]] = {}
         for name, parameter in self.parameters.items():
-            prefix = next((prefix for prefix in self.factors if name.startswith(prefix)), "")
-            groups.setdefault(prefix, []).append(parameter)
+            groups.setdefault(self._prefix(name), []).append(parameter)
         return [
             {"params": group, "prefix": prefix, "lr": self.learning_rate * self.factors.get(prefix, 1.0)}
             for prefix, group in groups.items()
         ]
+
+    def _prefix(self, name: str) -> str:
+        """Return the prefix of `factors` that a parameter has; "" if it has none."""
+        return next((prefix for prefix in self.factors if name.startswith(prefix)), "")
 
     def _count(self, parameters: dict[str, Tensor], number: int) -> None:
         """Set torch.optim's counters of these parameters to step `number`."""
@@ -157,12 +181,29 @@ class Optimizer:
                     parameter.clamp_(-bound, bound)
 
 
+def _numbers(name: str, options: dict[str, float], rate: float, step: int) -> tuple[float, ...]:
+    """Return the numbers of a kernel of `updates_cpu` at step number `step`, from 0."""
+    decay = options["weight_decay"]
+    if name == "adadelta":
+        return rate, decay, options["rho"], 1 - options["rho"], options["epsilon"]
+    beta1, beta2, momentum_decay = options["beta1"], options["beta2"], options["momentum_decay"]
+    now, following = (_momentum(beta1, momentum_decay, step + n) for n in (1, 2))
+    product = _momenta(beta1, momentum_decay, step + 1)
+    rates = rate * (1 - now) / (1 - product), rate * following / (1 - product * following)
+    return *rates, decay, beta1, 1 - beta1, beta2, 1 - beta2, 1 / (1 - beta2 ** (step + 1)), options["epsilon"]
+
+
+def _momentum(beta1: float, decay: float, step: int) -> float:
+    """Return NAdam's momentum at a step, counted from 1 (Dozat 2016)."""
+    return beta1 * (1.0 - 0.5 * 0.96 ** (step * decay))
+
+
 @functools.lru_cache(maxsize=16)  # every parameter needs that of the same step
 def _momenta(beta1: float, decay: float, steps: int) -> float:
     """Return the product of NAdam's momenta over the first `steps` steps, rounded as torch.optim rounds it."""
     product = np.float32(1.0)
     for step in range(1, steps + 1):
-        product *= np.float32(beta1 * (1.0 - 0.5 * 0.96 ** (step * decay)))
+        product *= np.float32(_momentum(beta1, decay, step))
         if product < 2**-64:  # 1 - product is 1 from here on
             break
     return float(product)

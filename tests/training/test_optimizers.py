@@ -55,6 +55,54 @@ def test_steps_are_those_of_torch_optim(name):
         torch.testing.assert_close(parameter, other)
 
 
+@pytest.mark.parametrize("name", ["adadelta", "nadam"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_pass_steps_are_those_of_torch_optim(name, dtype):
+    """For more weights than a unit of work, with gradients that are 0, small, large, NaN and not contiguous."""
+    shape = (129, 131)  # 16,899 weights, more than the 16,384 of a unit
+    start = torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    optimizer, peer = Optimizer(name, {"w": ours}, OPTIONS[name]), PEERS[name]([theirs])
+    for step in range(4):
+        gradient = torch.randn(*shape[::-1], dtype=dtype, generator=torch.Generator().manual_seed(step)).t()
+        gradient[0], gradient[1], gradient[2], gradient[-1, -1] = 0, 1e-6, 1e6, torch.nan
+        ours.grad, theirs.grad = gradient, gradient.clone()
+        optimizer.step(step)
+        peer.step()
+    assert optimizer._optimizer is None, "torch.optim was used"
+    # Each of the four steps rounds some ten times.
+    torch.testing.assert_close(
+        ours, theirs, rtol=40 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps, equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("name", ["adadelta", "nadam"])
+def test_threads_change_no_bit_of_one_pass_steps(name):
+    start = torch.randn(700, 900, generator=torch.Generator().manual_seed(1))  # enough to share
+    results, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            parameter = torch.nn.Parameter(start.clone())
+            optimizer = Optimizer(name, {"w": parameter}, OPTIONS[name])
+            for step in range(2):
+                parameter.grad = start * (step + 1)
+                optimizer.step(step)
+            results.append(parameter.detach())
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("make", [lambda p: p.half(), lambda p: p.t()], ids=["half", "not contiguous"])
+def test_other_parameters_are_stepped_by_torch_optim(make):
+    parameter = torch.nn.Parameter(make(torch.ones(3, 4)))
+    optimizer = Optimizer("adadelta", {"w": parameter}, {})
+    parameter.grad = torch.ones_like(parameter)
+    optimizer.step(0)
+    assert optimizer._optimizer is not None and not torch.equal(parameter.detach(), torch.ones_like(parameter))
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_state_and_step_number_are_enough_to_continue(name):
     """A new optimizer with a copy of the state takes the same steps, to the bit."""
