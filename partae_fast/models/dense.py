@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from .frame_layers import (
     check_number,
     check_widths,
 )
+from .penalties import weight_penalty
 
 DEEP = "400-330-300-270-300-330-400"  # hidden layers of the deep network in the thesis's program
 BATCH_NORM = ("none", "input", "hidden", "input-hidden", "every")
@@ -126,12 +126,10 @@ class DenseAutoencoder(FrameAutoencoder):
         """
         x, target = batch[:2]
         loss = F.mse_loss(self._output(x, True, backend), target)
+        if not (self.l2 or self.l1):
+            return loss
         weights = [layer.get_parameter("weight") for layer in self.dense]
-        if self.l2:
-            loss = loss + 2 * self.l2 * torch.stack([w.square().sum() for w in weights]).sum()
-        if self.l1:
-            loss = loss + 2 * self.l1 * torch.stack([w.abs().sum() for w in weights]).sum()
-        return loss
+        return loss + weight_penalty(weights, 2 * self.l2, 2 * self.l1)
 
     def _output(self, x: Tensor, training: bool, backend: str) -> Tensor:
         h = x if self.normalise is None else self.normalise(x, training)

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..audio.frame_input import FrameInput
 from .frame_autoencoder import FrameAutoencoder
 from .frame_layers import STATISTICS, BatchNorm, DenseLayer, check_choice, check_number, check_widths
+from .penalties import latent_penalty
 
 
 class DensePartitionedAutoencoder(FrameAutoencoder):
@@ -122,12 +123,12 @@ class DensePartitionedAutoencoder(FrameAutoencoder):
         z = self._encode(x, True, backend)
         error = self._decode(z, True, backend) - self.input.middle(x)
         loss = error.square().sum() / len(x)
-        penalised = z[:, self.noise_latents + self.unpenalised :]
-        share = penalised.shape[1] / self.latents_count
-        if not (penalty and share):
+        first = self.noise_latents + self.unpenalised  # penalised latent
+        share = (self.latents_count - first) / self.latents_count
+        if not (penalty and share > 0):
             return loss
         mean = share * noise_only.mean().clamp(min=1 / len(x)) if self.mean_over_items else share
-        return loss + penalty / mean * (noise_only @ penalised.square().sum(dim=1)) / len(x)
+        return loss + penalty / mean * latent_penalty(z, first, noise_only) / len(x)
 
     def _encode(self, x: Tensor, training: bool, backend: str) -> Tensor:
         return self.encoder(x if self.normalise is None else self.normalise(x, training), training, backend)
