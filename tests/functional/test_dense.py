@@ -5,6 +5,7 @@ import torch
 from torch.library import opcheck
 
 import partae_fast as pf
+from partae_fast.functional.dense import LARGE
 from partae_fast.kernels.dense import ACTIVATIONS
 from partae_fast.kernels.philox import words
 from partae_fast.reference.philox import philox, seed_key
@@ -151,3 +152,23 @@ def test_invalid_arguments_of_curro_loss_are_refused(change, message):
     frames = {name: torch.rand(2, 3) for name in ("signal", "noise", "target")}
     with pytest.raises(ValueError, match=message):
         pf.curro_loss(**{**frames, "noise_only": torch.ones(2), **change})
+
+
+def test_small_products_with_at_most_a_relu_are_pytorchs_own():
+    """With "auto" and nothing to fuse; they agree with the op, and everything else is the op."""
+    x, weight, bias = (torch.randn(*shape, requires_grad=True) for shape in ((5, 7), (7, 3), (3,)))
+    for activation, node in (("relu", "ReluBackward0"), ("identity", "AddmmBackward0")):
+        plain, op = (pf.dense(x, weight, bias, activation, backend=backend) for backend in ("auto", "cpu"))
+        assert (plain.grad_fn.name(), op.grad_fn.name()) == (node, "denseBackward")
+        torch.testing.assert_close(plain, op)
+        for ours, other in zip(*(torch.autograd.grad(y.sum(), (x, weight, bias)) for y in (plain, op)), strict=True):
+            torch.testing.assert_close(ours, other)
+    assert pf.dense(x, weight, None).grad_fn.name() == "MmBackward0"
+    by_op = [
+        pf.dense(x, weight, bias, "mrelu"),
+        pf.dense(x, weight, bias, dropout=0.1),
+        pf.dense(x, weight, bias, step=torch.tensor([0])),
+        pf.dense(x.double(), weight.double(), bias.double()),
+        pf.dense(torch.rand(LARGE // 10**6, 1000), torch.rand(1000, 1000, requires_grad=True), None),
+    ]
+    assert [y.grad_fn.name() for y in by_op] == ["denseBackward"] * len(by_op)
