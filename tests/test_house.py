@@ -1,6 +1,7 @@
 """Tests of the structure of the source tree: links, imports and layers."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path, deep: bool = True) -> set[str]:
+@functools.cache  # several tests ask for the same file
+def imports(path: Path, deep: bool = True) -> frozenset[str]:
     """Return the absolute names that a file imports.
 
     `from a import b` gives a and a.b.
@@ -44,7 +46,7 @@ def imports(path: Path, deep: bool = True) -> set[str]:
                 parent = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parent, *([base] if base else [])])
             imported |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return imported
+    return frozenset(imported)
 
 
 def imports_from(path: Path, package: str) -> set[str]:

@@ -121,7 +121,11 @@ class Check:
     """
 
     def __init__(self, op_pass: str, build: Callable[..., Sequence[Call]], adapt: Callable | None = None) -> None:
-        self.op_pass, self.calls, self._adapt = op_pass, build, adapt
+        self.op_pass, self._build, self._adapt = op_pass, build, adapt
+
+    def calls(self, case: Any, dtype: torch.dtype, device: torch.device, tolerance: float, draw: int) -> Sequence[Call]:
+        """Return the calls of a case with the numbers of a draw, and the truth of each."""
+        return self._build(case, dtype, device, tolerance, draw)
 
     def function(self, implementation: Any) -> Callable:
         """Return the function of an implementation that is called."""

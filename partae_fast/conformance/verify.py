@@ -116,6 +116,8 @@ def verify(
     chosen, names = _passes(ops), _backends(backend)
     if backend is None and not any(_in_shim(op) for op, _ in chosen):
         names = [name for name in names if name != SHIM]
+    if backend is None and not any(op in OPS and "triton" in OPS[op].backends for op, _ in chosen):
+        names = [name for name in names if name != INTERPRETER]  # it would import PyTorch and Triton, and have no row
     beside = [name for name in names if name == INTERPRETER or (len(names) > 1 and name != "reference")]
     pool = concurrent.futures.ThreadPoolExecutor(max(1, len(beside)))
     processes = {name: pool.submit(_run_beside, name, ops, seed) for name in beside}

@@ -15,7 +15,7 @@ from partae_fast.conformance.candidate import passes
 from partae_fast.conformance.cases import TINY, tensors
 from partae_fast.conformance.comparison import error
 from partae_fast.conformance.memory import poisoned
-from partae_fast.conformance.verify import CANDIDATE, candidate_rows
+from partae_fast.conformance.verify import CANDIDATE, INTERPRETER, candidate_rows
 from partae_fast.errors import UserError
 from partae_fast.kernels import OPS, BackendUnavailable
 from partae_fast.kernels.encode import eager
@@ -248,5 +248,8 @@ def test_back_ends_side_by_side_give_the_rows_of_each_alone():
     names = list(dict.fromkeys(row.backend for row in beside))
     assert {"reference", "eager", "cpu"} <= set(names)
     assert all(row.passed for row in beside)
+    # Triton's interpreter runs in the same process of its own when it is alone.
+    names = [name for name in names if name != INTERPRETER]
+    beside = [row for row in beside if row.backend != INTERPRETER]
     alone = [row for name in names for row in verify("ratio_mask", name)]
     assert [(r.op, r.backend, r.type, r.cases) for r in beside] == [(r.op, r.backend, r.type, r.cases) for r in alone]
