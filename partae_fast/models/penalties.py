@@ -33,7 +33,7 @@ class _WeightPenalty(torch.autograd.Function):
         return torch.stack(parts).sum() if parts else weights[0].new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return None, None, *(w.sgn().mul_(ctx.l1 * grad).addcmul_(w, 2 * ctx.l2 * grad) for w in ctx.saved_tensors)
 
 
@@ -45,7 +45,7 @@ class _LatentPenalty(torch.autograd.Function):
         return items @ torch.linalg.vector_norm(latents[:, first:], dim=1).square()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         latents, items = ctx.saved_tensors
         gradient = torch.zeros_like(latents)
         torch.mul(latents[:, ctx.first :], (2 * grad * items)[:, None], out=gradient[:, ctx.first :])

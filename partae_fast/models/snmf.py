@@ -160,6 +160,12 @@ def learn_dictionary(x: Tensor, bases: int, sparsity: float, iterations: int, se
 
 def activations(x: Tensor, dictionary: Tensor, sparsity: float, iterations: int) -> Tensor:
     """Return activations (N, K) for a fixed dictionary (K, H) and magnitudes x (N, H)."""
+    if x.device.type == "cpu":
+        from . import snmf_cpu  # imported here because importing Numba is slow
+
+        if snmf_cpu.available():
+            arrays = (tensor.contiguous().numpy() for tensor in (x, dictionary, _divisor(dictionary, sparsity)))
+            return torch.from_numpy(snmf_cpu.activations(*arrays, iterations, _TINY))
     active, buffer = x.new_ones(len(x), len(dictionary)), torch.empty_like(x)
     for _ in range(iterations):
         active = update_activations(active, dictionary, _ratio(x, _approximated(active, dictionary, buffer)), sparsity)
@@ -168,7 +174,12 @@ def activations(x: Tensor, dictionary: Tensor, sparsity: float, iterations: int)
 
 def update_activations(active: Tensor, dictionary: Tensor, ratio: Tensor, sparsity: float) -> Tensor:
     """Return the activations (N, K) after a multiplicative update; `ratio` is x / (activations @ dictionary)."""
-    return _product(ratio, dictionary.t()).mul_(active).div_((dictionary.sum(1) + sparsity).clamp_min_(_TINY))
+    return _product(ratio, dictionary.t()).mul_(active).div_(_divisor(dictionary, sparsity))
+
+
+def _divisor(dictionary: Tensor, sparsity: float) -> Tensor:
+    """Return the denominator of an update of activations, (K,)."""
+    return (dictionary.sum(1) + sparsity).clamp_min_(_TINY)
 
 
 def update_dictionary(active: Tensor, dictionary: Tensor, ratio: Tensor) -> Tensor:

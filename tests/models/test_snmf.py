@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from partae_fast.errors import UserError
-from partae_fast.models import snmf
+from partae_fast.models import snmf, snmf_cpu
 from partae_fast.reference import snmf as reference
 
 
@@ -52,6 +52,32 @@ def test_learning_and_inference_are_the_references():
         a = reference.update_activations(v, a, w, 0.7)
     active = snmf.activations(torch.from_numpy(v), torch.from_numpy(w), 0.7, 6)
     np.testing.assert_allclose(active, a, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("frames", [1, snmf_cpu.FRAMES - 1, snmf_cpu.FRAMES + 1, 2 * snmf_cpu.FRAMES])
+def test_blocks_of_frames_have_the_activations_of_all_frames(frames, monkeypatch):
+    v = magnitudes(frames, 11)
+    v[0, 3:7] = 0.0
+    x, w = torch.from_numpy(v), snmf.unit_rows(torch.from_numpy(magnitudes(6, 11, seed=1)))
+    expected = np.ones((frames, 6))
+    for _ in range(4):
+        expected = reference.update_activations(v, expected, w.numpy(), 0.3)
+    np.testing.assert_allclose(snmf.activations(x, w, 0.3, 4), expected, rtol=1e-9, atol=1e-12)
+    monkeypatch.setattr(snmf_cpu, "available", lambda: False)  # then PyTorch's products, frame by frame the same
+    np.testing.assert_allclose(snmf.activations(x, w, 0.3, 4), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.skipif(not snmf_cpu.available(), reason="NumPy's products are not OpenBLAS's")
+def test_threads_change_no_bit_of_the_activations():
+    x, w = (torch.from_numpy(magnitudes(n, 90, seed=n)).float() for n in (2 * snmf_cpu.FRAMES + 3, 40))
+    results, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(snmf.activations(x, w, 0.5, 3))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
 def test_stack_past_puts_a_frame_after_those_before_it():
