@@ -260,6 +260,10 @@ importlib.util.find_spec = lambda name, package=None: None if name in missing el
 import partae_fast as pf
 assert [name for name, state in pf.backends().items() if state.available] == ["reference", "eager"], pf.backends()
 model = pf.ConvPartitionedAutoencoder(bins=8, latents=4, taps=3, pool=4)
+from partae_fast.training.optimizers import Optimizer
+optimizer = Optimizer("adadelta", dict(model.named_parameters()), {})
+model(torch.rand(2, 20, 8)).sum().backward()
+optimizer.step(0)
 print(tuple(model(torch.rand(2, 20, 8)).shape))
 """
     assert run_python(code) == "(2, 20, 8)"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..kernels import backends
 from ..kernels.train_steps.optimizer import RULES, Rule
 
 # Those of whole-step launches, Nesterov Adam, and SGD that clamps weights to [-clip, clip] after each step.
@@ -80,7 +81,8 @@ class Optimizer:
         self._threads = _one_thread if on_cpu and weights < _WEIGHTS_FOR_THREADS else contextlib.nullcontext
         types = {p.dtype for p in parameters.values()}
         contiguous = all(p.is_contiguous() for p in parameters.values())
-        self._in_one_pass = on_cpu and contiguous and name in _SLOW and types <= {torch.float32, torch.float64}
+        suitable = on_cpu and contiguous and types <= {torch.float32, torch.float64}
+        self._in_one_pass = name in _SLOW and suitable and backends()["cpu"].available
 
     @property
     def learning_rate(self) -> float:
