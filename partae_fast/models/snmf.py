@@ -164,8 +164,10 @@ def activations(x: Tensor, dictionary: Tensor, sparsity: float, iterations: int)
         from . import snmf_cpu  # imported here because importing Numba is slow
 
         if snmf_cpu.available():
-            arrays = (tensor.contiguous().numpy() for tensor in (x, dictionary, _divisor(dictionary, sparsity)))
-            return torch.from_numpy(snmf_cpu.activations(*arrays, iterations, _TINY))
+            magnitudes, rows, divisor = (
+                t.contiguous().numpy() for t in (x, dictionary, _divisor(dictionary, sparsity))
+            )
+            return torch.from_numpy(snmf_cpu.activations(magnitudes, rows, divisor, iterations, _TINY))
     active, buffer = x.new_ones(len(x), len(dictionary)), torch.empty_like(x)
     for _ in range(iterations):
         active = update_activations(active, dictionary, _ratio(x, _approximated(active, dictionary, buffer)), sparsity)
