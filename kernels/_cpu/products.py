@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import LARGE_PRODUCT
 from .openblas import OPENBLAS, OneThread
 from .threads import next_unit, spread
 
-WORTH = 400_000_000  # multiplications; for fewer PyTorch is as fast
 BLOCK = 256  # rows or columns of the result in a unit of work
 
 
@@ -24,7 +24,7 @@ def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     Equal bits hold at a fixed number of threads; with OpenBLAS, at any number.
     """
     multiplications = a.numel() * b.shape[1]
-    library = _faster_openblas() if a.dtype == torch.float32 and multiplications >= WORTH else None
+    library = _faster_openblas() if a.dtype == torch.float32 and multiplications >= LARGE_PRODUCT else None
     if library is None:
         return torch.mm(a, b, out=out)
     y = torch.empty(a.shape[0], b.shape[1], dtype=a.dtype) if out is None else out

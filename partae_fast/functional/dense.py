@@ -4,11 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from ..kernels._cpu import LARGE_PRODUCT
 from ..kernels.dense import ACTIVATIONS, Dropout
 from .common import autocast, check_alike, check_dimensions, check_tensors, integer, kernels, number, or_empty
 from .custom_op import op
-
-LARGE = 400_000_000  # multiplications; from here on `kernels._cpu.products` may have a faster library
 
 
 def dense(
@@ -97,7 +96,7 @@ def _is_plain_product(x: Tensor, weight: Tensor, bias: Tensor | None, activation
         and all(type(t) in (Tensor, Parameter) and t.is_cpu and t.dtype == torch.float32 for t in (x, weight))
         and x.dim() == weight.dim() == 2
         and x.shape[1] == weight.shape[0]
-        and 0 < x.shape[0] * weight.numel() < LARGE
+        and 0 < x.shape[0] * weight.numel() < LARGE_PRODUCT
         and (bias is None or (type(bias) in (Tensor, Parameter) and bias.shape == weight.shape[1:]))
         and (bias is None or (bias.is_cpu and bias.dtype == torch.float32))
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..kernels import backends
-from ..kernels.train_steps.optimizer import RULES, Rule
+from ..kernels.train_steps.optimizer import RULES, Rule, settings_at
 
 # Those of whole-step launches, Nesterov Adam, and SGD that clamps weights to [-clip, clip] after each step.
 OPTIMIZERS = RULES | {
@@ -185,14 +185,22 @@ class Optimizer:
 
 def _numbers(name: str, options: dict[str, float], rate: float, step: int) -> tuple[float, ...]:
     """Return the numbers of a kernel of `updates_cpu` at step number `step`, from 0."""
-    decay = options["weight_decay"]
     if name == "adadelta":
-        return rate, decay, options["rho"], 1 - options["rho"], options["epsilon"]
+        return settings_at(name, step, {**options, "learning_rate": rate})
     beta1, beta2, momentum_decay = options["beta1"], options["beta2"], options["momentum_decay"]
     now, following = (_momentum(beta1, momentum_decay, step + n) for n in (1, 2))
     product = _momenta(beta1, momentum_decay, step + 1)
     rates = rate * (1 - now) / (1 - product), rate * following / (1 - product * following)
-    return *rates, decay, beta1, 1 - beta1, beta2, 1 - beta2, 1 / (1 - beta2 ** (step + 1)), options["epsilon"]
+    return (
+        *rates,
+        options["weight_decay"],
+        beta1,
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        1 / (1 - beta2 ** (step + 1)),
+        options["epsilon"],
+    )
 
 
 def _momentum(beta1: float, decay: float, step: int) -> float:

@@ -1,7 +1,7 @@
 # pyright: reportCallIssue=false
 """CPU kernels of AdaDelta and NAdam, which torch.optim computes by many passes over memory, with temporary tensors.
 
-The formulae are those of Zeiler 2012 and Dozat 2016, as in torch.optim.
+AdaDelta is that of whole training steps. NAdam's formula is that of Dozat 2016, as in torch.optim.
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,20 @@ from torch import Tensor
 
 from ..kernels._cpu.jit import kernel
 from ..kernels._cpu.threads import next_unit, spread
+from ..kernels.train_steps.cpu import RULE_NUMBERS, step_slice
 
 UNIT = 1 << 14  # weights in a unit of work: with their state, 256 KB of float32
 OPERATIONS = 10  # of an update of a weight, about
+ADADELTA = RULE_NUMBERS["adadelta"]
 
 
 @kernel
-def _adadelta(counters, weight, gradient, square, delta, numbers):
-    rate, decay, kept, added, small = numbers
+def _adadelta(counters, weight, gradient, square, delta, settings):
     unit = next_unit(counters, -1)
     while unit >= 0:
-        begin = np.uint64(unit * UNIT)
-        for i in range(begin, np.uint64(min(weight.size, (unit + 1) * UNIT))):
-            g = gradient[i] + decay * weight[i]
-            s = kept * square[i] + added * g * g
-            square[i] = s
-            change = np.sqrt(delta[i] + small) / np.sqrt(s + small) * g
-            delta[i] = kept * delta[i] + added * change * change
-            weight[i] -= rate * change
+        step_slice(
+            ADADELTA, weight, gradient, (square, delta), settings, unit * UNIT, min(weight.size, (unit + 1) * UNIT)
+        )
         unit = next_unit(counters, unit)
 
 

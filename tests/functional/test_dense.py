@@ -5,7 +5,7 @@ import torch
 from torch.library import opcheck
 
 import partae_fast as pf
-from partae_fast.functional.dense import LARGE
+from partae_fast.kernels._cpu import LARGE_PRODUCT
 from partae_fast.kernels.dense import ACTIVATIONS
 from partae_fast.kernels.philox import words
 from partae_fast.reference.philox import philox, seed_key
@@ -169,6 +169,6 @@ def test_small_products_with_at_most_a_relu_are_pytorchs_own():
         pf.dense(x, weight, bias, dropout=0.1),
         pf.dense(x, weight, bias, step=torch.tensor([0])),
         pf.dense(x.double(), weight.double(), bias.double()),
-        pf.dense(torch.rand(LARGE // 10**6, 1000), torch.rand(1000, 1000, requires_grad=True), None),
+        pf.dense(torch.rand(LARGE_PRODUCT // 10**6, 1000), torch.rand(1000, 1000, requires_grad=True), None),
     ]
     assert [y.grad_fn.name() for y in by_op] == ["denseBackward"] * len(by_op)

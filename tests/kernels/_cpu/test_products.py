@@ -13,7 +13,7 @@ from partae_fast.kernels._cpu import products
 def openblas(monkeypatch):
     """Choose OpenBLAS whatever the processor, for products of any size; return it."""
     monkeypatch.setattr(products, "_is_amd", lambda: True)
-    monkeypatch.setattr(products, "WORTH", 1)
+    monkeypatch.setattr(products, "LARGE_PRODUCT", 1)
     products._faster_openblas.cache_clear()
     library = products._faster_openblas()
     if library is None:  # NumPy from conda may have MKL
@@ -84,7 +84,7 @@ def test_pytorch_multiplies_other_types_small_matrices_and_on_other_processors(m
     monkeypatch.setattr(products, "_is_amd", lambda: True)
     products._faster_openblas.cache_clear()
     assert products.product(torch.ones(8, 8), torch.ones(8, 8)).sum() == 512
-    monkeypatch.setattr(products, "WORTH", 1)
+    monkeypatch.setattr(products, "LARGE_PRODUCT", 1)
     assert products.product(torch.ones(8, 8).double(), torch.ones(8, 8).double()).sum() == 512
     assert products.product(torch.ones(0, 8), torch.ones(8, 8)).shape == (0, 8)
     monkeypatch.setattr(products, "_is_amd", lambda: False)
