@@ -136,7 +136,7 @@ def _accumulate(counters, partials, dots, source, amplitudes, positions, rows, b
                             skipped,
                             (high - low) * bins,
                         )
-                add_runs(partials, row_at, length, heights, starts, inside, source, centre)
+                add_runs(partials, row_at, length, heights, starts, 0, inside, source, centre)
         unit = next_unit(counters, unit)
 
 

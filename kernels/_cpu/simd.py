@@ -5,9 +5,9 @@ runs in a call. Offsets are in elements and are not checked.
 
     axpy(height, source, i, target, j, n)        target[j : j+n] += height * source[i : i+n]
     dot(a, i, b, j, n)                           sum of a[i : i+n] * b[j : j+n]
-    add_runs(target, j, n, heights, starts, count, source, centre)
-            target[j : j+n] += sum_c heights[c] * (source[starts[c] : starts[c]+n] - centre)
-    add_and_dot_runs(...)                        add_runs and dot for a few runs, each loaded once
+    add_runs(target, j, n, heights, starts, first, last, source, centre)
+            target[j : j+n] += sum_c heights[c] * (source[starts[c] : starts[c]+n] - centre),   first <= c < last
+    add_and_dot_runs(...)                        add_runs and dot for RUNS runs, each loaded once
     multiply_panel(...)                          a block of a matrix product
     convolve_and_pool(...)                       see encode/cpu.py
 """
@@ -42,6 +42,7 @@ def registers(triple: str, cpu: str, features: str) -> tuple[int, int]:
 _context: Any = cpu_target.target_context
 VECTOR_BYTES, REGISTERS = registers(*_context.codegen().magic_tuple())
 FRAMES = 8 if REGISTERS == 32 else 6  # frames in a block of convolve_and_pool, which has twice as many accumulators
+RUNS = 4  # in a block of add_and_dot_runs: with their sums and heights 11 registers are in use
 CHUNK = 512  # products in one float32 accumulator before it is added to the total: bounds the rounding error
 
 
@@ -103,10 +104,10 @@ class Emitter:
         step = ir.Constant(INTP, step)
         return cgutils.for_range_slice(self.builder, start, stop, step, INTP, inc=True)
 
-    def sweep(self, length, body, widest):
-        """Call body(offset, kinds) over `length` elements: `widest` vectors at a time, then one, then scalars."""
+    def sweep(self, length, body, *widths):
+        """Call body(offset, kinds) over `length` elements: widths[0] vectors at a time, ..., then one, then scalars."""
         start = ir.Constant(INTP, 0)
-        for kinds in ([self.vector] * widest, [self.vector], [self.scalar]):
+        for kinds in (*([self.vector] * width for width in widths), [self.vector], [self.scalar]):
             step = len(kinds) * (1 if kinds[0] is self.scalar else self.lanes)
             rest = self.builder.srem(self.builder.sub(length, start), ir.Constant(INTP, step))
             stop = self.builder.sub(length, rest)
@@ -137,7 +138,7 @@ def axpy(typingctx, height, source, i, target, j, n):
                 value = emit.add_product(emit.load(y, there, kind), emit.spread(args[0], kind), product)
                 emit.store(value, y, there)
 
-        emit.sweep(n, body, widest=4)
+        emit.sweep(n, body, 4)
         return context.get_dummy_value()
 
     return types.void(source.dtype, source, types.intp, target, types.intp, types.intp), codegen
@@ -160,7 +161,7 @@ def dot(typingctx, a, i, b, j, n):
                 left, right = emit.load(x, builder.add(i, at), kind), emit.load(y, builder.add(j, at), kind)
                 builder.store(emit.add_product(builder.load(place), left, right), place)
 
-        emit.sweep(n, body, widest=4)
+        emit.sweep(n, body, 4)
         lanes = builder.load(sums[0])
         for place in sums[1:]:
             lanes = builder.fadd(lanes, builder.load(place))
@@ -170,8 +171,8 @@ def dot(typingctx, a, i, b, j, n):
 
 
 @intrinsic
-def add_runs(typingctx, target, j, n, heights, starts, count, source, centre):
-    """Add to target[j : j+n] the sum over c < count of heights[c] * (source[starts[c] : starts[c]+n] - centre[:n]).
+def add_runs(typingctx, target, j, n, heights, starts, first, last, source, centre):
+    """Add to target[j : j+n] the sum over first <= c < last of heights[c] * (source[starts[c] :][:n] - centre[:n]).
 
     A block of the target stays in registers while all runs are added to it. `centre` may be None, for zeros.
     """
@@ -180,15 +181,15 @@ def add_runs(typingctx, target, j, n, heights, starts, count, source, centre):
     def codegen(context, builder, signature, args):
         emit = Emitter(context, builder, source)
         y, h, s = emit.data(target, args[0]), emit.data(heights, args[3]), emit.data(starts, args[4])
-        x, m = emit.data(source, args[6]), emit.data(centre, args[7]) if centred else None
-        j, n, count = args[1], args[2], args[5]
+        x, m = emit.data(source, args[7]), emit.data(centre, args[8]) if centred else None
+        j, n, first, last = args[1], args[2], args[5], args[6]
 
         def body(offset, kinds):
             places = emit.offsets(offset, kinds)
             kind = kinds[0]
             middles = [emit.load(m, at, kind) if centred else None for at in places]
             sums = [emit.variable(emit.load(y, builder.add(j, at), kind)) for at in places]
-            with emit.loop(ir.Constant(INTP, 0), count, 1) as (c, _):
+            with emit.loop(first, last, 1) as (c, _):
                 height = emit.spread(emit.load(h, c, emit.scalar), kind)
                 start = emit.load(s, c, INTP)
                 for at, middle, total in zip(places, middles, sums, strict=True):
@@ -198,29 +199,27 @@ def add_runs(typingctx, target, j, n, heights, starts, count, source, centre):
             for at, total in zip(places, sums, strict=True):
                 emit.store(builder.load(total), y, builder.add(j, at))
 
-        emit.sweep(n, body, widest=6)
+        emit.sweep(n, body, *((6,) if centred else (8, 4)))  # 14 or 10 registers
         return context.get_dummy_value()
 
-    signature = types.void(target, types.intp, types.intp, heights, starts, types.intp, source, centre)
-    return signature, codegen
+    where = types.intp
+    return types.void(target, where, where, heights, starts, where, where, source, centre), codegen
 
 
 @intrinsic
-def add_and_dot_runs(typingctx, dots, target, j, rows, i, n, heights, starts, c, count, source):
-    """Compute the dot products of `count` runs (a literal), from number c on, with a row, and the row's gradient.
+def add_and_dot_runs(typingctx, dots, target, j, rows, i, n, heights, starts, c, source):
+    """Compute the dot products of RUNS runs, from number c on, with a row, and the row's gradient.
 
-    With run q = source[starts[q] : starts[q]+n], c <= q < c + count:
+    With run q = source[starts[q] : starts[q]+n], c <= q < c + RUNS:
         dots[q] = sum of run q * rows[i : i+n];   target[j : j+n] += sum over q of heights[q] * run q
     Each run is loaded once for both.
     """
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    runs = range(count.literal_value)
+    runs = range(RUNS)
 
     def codegen(context, builder, signature, args):
         emit = Emitter(context, builder, source)
         d, y, w = emit.data(dots, args[0]), emit.data(target, args[1]), emit.data(rows, args[3])
-        h, s, x = emit.data(heights, args[6]), emit.data(starts, args[7]), emit.data(source, args[10])
+        h, s, x = emit.data(heights, args[6]), emit.data(starts, args[7]), emit.data(source, args[9])
         j, i, n = args[2], args[4], args[5]
         at_run = [builder.add(args[8], ir.Constant(INTP, q)) for q in runs]
         height = [emit.load(h, at, emit.scalar) for at in at_run]
@@ -230,27 +229,22 @@ def add_and_dot_runs(typingctx, dots, target, j, rows, i, n, heights, starts, c,
 
         def body(offset, kinds):
             kind, products = kinds[0], sums if kinds[0] is emit.vector else tails
-            places = emit.offsets(offset, kinds)
-            row = [emit.load(w, builder.add(i, at), kind) for at in places]
-            gradient = [emit.load(y, builder.add(j, at), kind) for at in places]
-            for q in runs:
-                wide = emit.spread(height[q], kind)
-                total = builder.load(products[q])
-                for v, at in enumerate(places):
+            wide = [emit.spread(value, kind) for value in height]
+            for at in emit.offsets(offset, kinds):
+                row, gradient = emit.load(w, builder.add(i, at), kind), emit.load(y, builder.add(j, at), kind)
+                for q in runs:
                     run = emit.load(x, builder.add(start[q], at), kind)
-                    gradient[v] = emit.add_product(gradient[v], wide, run)
-                    total = emit.add_product(total, row[v], run)
-                builder.store(total, products[q])
-            for at, value in zip(places, gradient, strict=True):
-                emit.store(value, y, builder.add(j, at))
+                    gradient = emit.add_product(gradient, wide[q], run)
+                    builder.store(emit.add_product(builder.load(products[q]), row, run), products[q])
+                emit.store(gradient, y, builder.add(j, at))
 
-        emit.sweep(n, body, widest=6)
+        emit.sweep(n, body, 4)
         for q in runs:
             emit.store(emit.add_lanes(builder.load(sums[q]), builder.load(tails[q])), d, at_run[q])
         return context.get_dummy_value()
 
     where = types.intp
-    return types.void(dots, target, where, rows, where, where, heights, starts, where, count, source), codegen
+    return types.void(dots, target, where, rows, where, where, heights, starts, where, source), codegen
 
 
 @intrinsic

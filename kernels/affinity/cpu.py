@@ -85,7 +85,7 @@ def _gradient(counters, grad, embeddings, labels, weights, among, across, points
             along[:] = 0
             for d in range(size):
                 slopes[d, :count] = 0
-                add_runs(slopes, d * POINTS, count, among[item, d], numbers, size, tile, None)
+                add_runs(slopes, d * POINTS, count, among[item, d], numbers, 0, size, tile, None)
                 for p in range(count):
                     slopes[d, p] *= weight[p] * inverse[p]
                 for s in range(sources):

@@ -43,7 +43,7 @@ def _contrastive(counters, grad, losses, sums, misplaced, embeddings, vectors, l
             loss[:] = 0
             for s in range(sources):
                 slopes[s, :count] = 0
-                add_runs(slopes, s * POINTS, count, vectors[item, s], numbers, size, tile, None)
+                add_runs(slopes, s * POINTS, count, vectors[item, s], numbers, 0, size, tile, None)
                 _slopes(slopes, s, along, loss, inverse, labels, first, count, share)
                 for d in range(size):
                     sums[unit, s, d] += dot(slopes, s * POINTS, tile, d * POINTS, count)

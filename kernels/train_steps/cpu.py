@@ -29,7 +29,7 @@ from torch import Tensor
 
 from .._cpu.jit import kernel
 from .._cpu.philox import words_at
-from .._cpu.simd import FRAMES, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
+from .._cpu.simd import FRAMES, RUNS, VECTOR_BYTES, add_and_dot_runs, add_runs, axpy, convolve_and_pool, dot
 from .._cpu.threads import PARTIALS, count_up, next_unit, spread, wait_for, wait_until_done
 from ..shapes import window_count
 from .optimizer import RULES, settings_at
@@ -161,19 +161,13 @@ def _rectify(error, residual):
 
 
 @kernel
-def _blocks_of_runs(count):
-    """Return `count` rounded up to blocks of eight, of which the last may have four."""
-    return count // 8 * 8 + (0 if count % 8 == 0 else 4 if count % 8 <= 4 else 8)
-
-
-@kernel
 def _cell(sizes, scratch, model, step, item, first, last, gradient):
     """Add the gradients of a cell, windows first .. last - 1 of an item, to `gradient`; return its loss.
 
     The gradients lack their factor 2 / B and the loss its factor 1 / B.
     """
     weights, panels, crops, addresses, mean, inverse, weighted, negative_slope = model
-    error, normalised, values, positions, slots, starts, heights, dots, rows, residual = scratch
+    error, normalised, values, positions, slots, starts, heights, dots, ended, rows, residual = scratch
     frames, bins, latents, taps, pool = sizes[FRAMES_OF_ITEM], sizes[BINS], sizes[LATENTS], sizes[TAPS], sizes[POOL]
     near = sizes[NEAR]
     width, length, before = panels.shape[2], taps * bins, taps // 2
@@ -241,33 +235,37 @@ def _cell(sizes, scratch, model, step, item, first, last, gradient):
     for at in range((first * pool - begin + before) * bins, own_end, 512):
         total += np.float64(dot(residual, at, residual, at, min(512, own_end - at)))
 
-    # Gradients of values and filters, a few windows at a time for each latent in turn.
+    # Gradients, a few windows at a time: those of values and decoder filters for all latents in turn, then those of
+    # encoder filters, so that the nearest cache holds the frames of one array.
     for w_first in range(first - outer_first, last - outer_first, near):
+        w_last = min(w_first + near, last - outer_first)
         for k in range(latents):
-            panel, q, active = k // width, k % width, 0
-            for w in range(w_first, min(w_first + near, last - outer_first)):
+            panel, q, begun = k // width, k % width, k * (near + RUNS)
+            c = begun
+            for w in range(w_first, w_last):
                 v = values[panel, w, q]
-                heights[active], starts[active] = v, positions[panel, w, q] * bins
-                active += v != 0 or negative_slope != 0
-            for c in range(active, _blocks_of_runs(active)):  # fill the last block with runs that add nothing
-                heights[c], starts[c] = 0, starts[0]
-            row, c = decoder + k * length, 0
-            while c + 4 < active:
-                add_and_dot_runs(dots, gradient, row, weights, row, length, heights, starts, c, 8, error)
-                c += 8
-            if c < active:
-                add_and_dot_runs(dots, gradient, row, weights, row, length, heights, starts, c, 4, error)
+                heights[c], starts[c] = v, positions[panel, w, q] * bins
+                c += v != 0 or negative_slope != 0
+            ended[k] = c
+            while (c - begun) % RUNS != 0:  # fill the last block with runs that add nothing
+                heights[c], starts[c] = 0, starts[begun]
+                c += 1
+            row = decoder + k * length
+            for block in range(begun, c, RUNS):
+                add_and_dot_runs(dots, gradient, row, weights, row, length, heights, starts, block, error)
             cost = weighted[k]
             if silent and cost != 0:
-                for c in range(active):
+                for c in range(begun, ended[k]):
                     v = heights[c]
                     total += np.float64(cost) * np.float64(v) * np.float64(v)
                     dots[c] += cost * v
             if negative_slope != 0:
-                for c in range(active):
+                for c in range(begun, ended[k]):
                     if heights[c] <= 0:
                         dots[c] *= negative_slope
-            add_runs(gradient, k * length, length, dots, starts, active, normalised, None)
+        for k in range(latents):
+            begun = k * (near + RUNS)
+            add_runs(gradient, k * length, length, dots, starts, begun, ended[k], normalised, None)
     return total
 
 
@@ -285,7 +283,7 @@ def _scratch(sizes, panels):
     bins, pool = sizes[BINS], sizes[POOL]
     outer = sizes[CELL_WINDOWS] + 2 * sizes[HALO]
     frames = (min(outer * pool, sizes[FRAMES_OF_ITEM] + pool) + FRAMES - 1) // FRAMES * FRAMES
-    kind, near = panels.dtype, max(sizes[NEAR], PARTIALS) + 8
+    kind, most = panels.dtype, max((sizes[NEAR] + RUNS) * sizes[LATENTS], PARTIALS)
     runs = (frames + sizes[TAPS] - 1) * bins
     return (
         _aligned(runs, kind),
@@ -293,9 +291,10 @@ def _scratch(sizes, panels):
         np.empty((panels.shape[0], outer + 1, panels.shape[2]), dtype=kind),
         np.empty((panels.shape[0], outer + 1, panels.shape[2]), dtype=np.int32),
         np.empty(frames, dtype=np.int64),
-        np.empty(near, dtype=np.int64),
-        np.empty(near, dtype=kind),
-        np.empty(near, dtype=kind),
+        np.empty(most, dtype=np.int64),
+        np.empty(most, dtype=kind),
+        np.empty(most, dtype=kind),
+        np.empty(sizes[LATENTS], dtype=np.int64),
         np.empty(GROUPS, dtype=np.int64),
         _aligned(runs if sizes[RECTIFIED] != 0 else 0, kind),
     )
@@ -334,7 +333,7 @@ def _add_up(sizes, unit, partials, starts, heights, total):
         for partial in range(count):
             starts[partial] = partial * partials.shape[1] + at
         total[at : at + columns] = 0
-        add_runs(total, at, columns, heights, starts, count, partials, None)
+        add_runs(total, at, columns, heights, starts, 0, count, partials, None)
 
 
 # The rules' `settings` are what `settings_at` returns, of the weights' type: no sum is made in a wider one.
@@ -460,7 +459,7 @@ def _side_by_side(counters, progress, sizes, models, states, settings, totals, c
             for partial in range(size[PARTIAL_SUMS]):
                 _partial(size, scratch, model, first + i, partial, partial_sum, cell_losses[g])
                 scratch[5][0], scratch[6][0] = 0, total.dtype.type(2.0 / size[BATCH])
-                add_runs(total, 0, total.size, scratch[6], scratch[5], 1, partial_sum, None)
+                add_runs(total, 0, total.size, scratch[6], scratch[5], 0, 1, partial_sum, None)
             for part in range(slices):
                 _update(size, part, model, state, settings[g, i], total)
             losses[g, i] = cell_losses[g].sum() / size[BATCH]
