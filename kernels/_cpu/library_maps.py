@@ -1,11 +1,10 @@
 """Convolutions of maps with many channels by PyTorch's library (oneDNN), with all else in a pass before or after them.
 
-With few channels most of a convolution is reading and writing the map, which `maps` saves by pooling on the fly. With
-many, the library's products are faster. Equal bits hold at a fixed number of threads.
+With few channels most of a convolution is reading and writing the map. With many, the library's products are as fast or
+faster, but for a pooled map, which is never stored (`conv2d_pool`). Equal bits hold at a fixed number of threads.
 
     by_library              whether to convolve so
     convolve_by_library     x, weight, bias -> map
-    pool_of                 the maximum of each pool window and its position
     library_gradients       gradients of x, weight and bias from that of pooled values
 """
 
@@ -32,52 +31,6 @@ def convolve_by_library(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> 
     """Return the zero-padded convolution (B, N, H, D) of x (B, N, H, C), rectified with `relu`."""
     z = channels_last(convolve(channels_first(x.detach()), weight.detach(), bias.detach()))
     return z.relu_() if relu else z
-
-
-@kernel
-def _pool(counters, values, positions, z, shape, pool, windows, least):
-    """Write the maximum of each window of z (B * N * H * D,), the first of equal ones, and its position; NaN wins.
-
-    A window with nothing above `least` has that value, and position 0.
-    """
-    frames, bins, filters = shape
-    p, q = pool
-    down, across = windows
-    best = np.empty(filters, dtype=z.dtype)
-    where = np.empty(filters, dtype=np.int32)
-    unit = next_unit(counters, -1)
-    while unit >= 0:
-        item, v = unit // down, unit % down
-        for w in range(across):
-            best[:] = least
-            where[:] = 0
-            for i in range(min(p, frames - v * p)):
-                for j in range(min(q, bins - w * q)):
-                    at = np.uint64(((item * frames + v * p + i) * bins + w * q + j) * filters)
-                    place = np.int32(i * q + j)
-                    for d in range(np.uint64(filters)):
-                        top = z[at + d]
-                        wins = (top > best[d]) | (top != top)  # `or` would be a branch, which is not vector code
-                        best[d] = top if wins else best[d]
-                        where[d] = place if wins else where[d]
-            to = np.uint64((unit * across + w) * filters)
-            for d in range(np.uint64(filters)):
-                values[to + d] = best[d]
-                positions[to + d] = where[d]
-        unit = next_unit(counters, unit)
-
-
-def pool_of(z: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:
-    """Return values (B, V, W, D) and positions, int32, of a map z (B, N, H, D); see `functional.conv2d_pool`."""
-    batch, frames, bins, filters = z.shape
-    pool = min(pool[0], frames), pool[1]
-    down, across = window_count(frames, pool[0]), window_count(bins, pool[1])
-    values = torch.empty(batch, down, across, filters, dtype=z.dtype)
-    positions = torch.empty(batch, down, across, filters, dtype=torch.int32)
-    flat = [part.numpy().reshape(-1) for part in (values, positions, z)]
-    least = flat[0].dtype.type(0 if relu else -np.inf)
-    spread(_pool, batch * down, 4 * z.numel(), *flat, (frames, bins, filters), pool, (down, across), least)
-    return values, positions
 
 
 @kernel

@@ -201,7 +201,7 @@ def _backward_by_boxes(
                         store(
                             grad_x, number + k * width, channels, channels - k * width, 1, 0, nothing, 0,
                             x.dtype.type(-np.inf), boxes, 0, 1, 0, line, panels, k * line * width, line, count,
-                            1 if width == vector else 2,
+                            width // vector,
                         )  # fmt: skip
         unit = next_unit(counters, unit)
 

@@ -26,8 +26,9 @@ BAND = 16  # frames in a unit of `_convolve_few`
 
 
 def vector_count(filters: int, itemsize: int) -> int:
-    """Return the number of vectors in a panel."""
-    return 1 if filters <= VECTOR_BYTES // itemsize else 2
+    """Return the number of vectors in a panel: 1, 2 or 3, so that as few lanes as possible are empty."""
+    vectors = -(-filters // (VECTOR_BYTES // itemsize))
+    return vectors if vectors <= 3 else 3 if vectors % 3 == 0 else 2
 
 
 def panels_of(columns: np.ndarray) -> np.ndarray:
@@ -60,9 +61,13 @@ def store(
         store_sums(
             out, o, stride, filters, copies, pixel, bias, b, floor, x, i, rows, row_stride, step, panel, w, length, n, 1
         )
-    else:
+    elif vectors == 2:
         store_sums(
             out, o, stride, filters, copies, pixel, bias, b, floor, x, i, rows, row_stride, step, panel, w, length, n, 2
+        )
+    else:
+        store_sums(
+            out, o, stride, filters, copies, pixel, bias, b, floor, x, i, rows, row_stride, step, panel, w, length, n, 3
         )
 
 
@@ -77,8 +82,8 @@ def fill_row(scratch, at, x, item, n, frames, bins, channels):
     for c in range(channels):
         scratch[at + c] = 0
         scratch[at + channels + size + c] = 0
-    source, target = (item * frames + n) * size, at + channels
-    for k in range(size):
+    source, target = np.uint64((item * frames + n) * size), np.uint64(at + channels)
+    for k in range(np.uint64(size)):
         scratch[target + k] = x[source + k]
 
 
@@ -137,7 +142,7 @@ def _convolve_few(counters, out, x, shape, panel, bias, filters, nothing, floor)
                 source = (item * frames + n) * bins * channels
                 store(
                     products, at + width, width, width, 1, 0, nothing, 0, x.dtype.type(-np.inf), x, source, 1, 0,
-                    channels, panel, 0, channels, bins, 1 if nothing.size * nothing.itemsize <= VECTOR_BYTES else 2,
+                    channels, panel, 0, channels, bins, nothing.size * nothing.itemsize // VECTOR_BYTES,
                 )  # fmt: skip
             else:
                 products[at : at + row] = 0

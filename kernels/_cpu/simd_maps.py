@@ -16,7 +16,7 @@ from .simd import INTP, REGISTERS, Emitter
 
 INT32 = ir.IntType(32)
 # Positions in a block, by the number of vectors of filters.
-BLOCK = {1: 16, 2: 12} if REGISTERS == 32 else {1: 10, 2: 5}
+BLOCK = {1: 16, 2: 12, 3: 8} if REGISTERS == 32 else {1: 10, 2: 6, 3: 4}
 
 
 def constant(value):
@@ -111,9 +111,17 @@ def store_sums(
             z = {at: builder.select(builder.fcmp_ordered("<", v, least), least, v) for at, v in z.items()}
             with emit.loop(constant(0), copies, 1) as (c, _):
                 first = builder.add(builder.add(o, builder.mul(h, stride)), builder.mul(c, pixel))
-                for (f, v), value in z.items():
-                    at = builder.add(first, builder.add(builder.mul(stride, constant(f)), constant(v * emit.lanes)))
-                    store_some(emit, value, target, at, builder.sub(filters, constant(v * emit.lanes)))
+                places = {(f, v): builder.add(first, builder.mul(stride, constant(f))) for f, v in z}
+                places = {(f, v): builder.add(at, constant(v * emit.lanes)) for (f, v), at in places.items()}
+                full = builder.icmp_signed(">=", filters, constant(width * emit.lanes))
+                with builder.if_else(full) as (whole, part):  # a masked store takes several times as long
+                    with whole:
+                        for at, value in z.items():
+                            emit.store(value, target, places[at])
+                    with part:
+                        for (f, v), value in z.items():
+                            left = builder.sub(filters, constant(v * emit.lanes))
+                            store_some(emit, value, target, places[f, v], left)
 
         in_blocks(emit, n, BLOCK[width], body)
         return context.get_dummy_value()

@@ -1,7 +1,7 @@
 """conv2d_pool on the CPU: the rows of a window are convolved and pooled in one pass; no activation is stored.
 
 The backward pass writes the gradients of a window back to their positions, in cache, and convolves densely. With many
-channels PyTorch's library convolves (`_cpu/library_maps.py`).
+channels PyTorch's library convolves there, and in the forward pass without a pool (`_cpu/library_maps.py`).
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._cpu.arrays import arrays
 from .._cpu.jit import kernel
-from .._cpu.library_maps import by_library, convolve_by_library, library_gradients, pool_of
+from .._cpu.library_maps import by_library, convolve_by_library, library_gradients
 from .._cpu.map_gradients import gradients_by_boxes, pooled_gradients
 from .._cpu.maps import convolve, few, fill_row, panel_width, panels_of, vector_count
 from .._cpu.threads import next_unit, spread
@@ -34,7 +34,7 @@ def _convolve_and_pool(
     slots = np.empty(bins, dtype=np.int64)
     for h in range(bins):
         slots[h] = h // q
-    low_bits = (1 << shift) - 1
+    low_bits, zero = (1 << shift) - 1, x.dtype.type(0)
     unit = next_unit(counters, -1)
     while unit >= 0:
         item, v = unit // down, unit % down
@@ -55,21 +55,25 @@ def _convolve_and_pool(
                         best, where, slots, number, scratch, at, high - low, row, channels,
                         panels, panel, 3 * channels, bins, 1,
                     )  # fmt: skip
-                else:
+                elif vectors == 2:
                     offer_sums(
                         best, where, slots, number, scratch, at, high - low, row, channels,
                         panels, panel, 3 * channels, bins, 2,
                     )  # fmt: skip
+                else:
+                    offer_sums(
+                        best, where, slots, number, scratch, at, high - low, row, channels,
+                        panels, panel, 3 * channels, bins, 3,
+                    )  # fmt: skip
             for w in range(across):
-                to = (unit * across + w) * filters + k * width
-                for lane in range(min(width, filters - k * width)):
-                    top = best[w * width + lane] + bias[k * width + lane]
-                    place = where[w * width + lane]
-                    place = (place >> shift) * q + (place & low_bits) - w * q
-                    if relu and top <= 0:
-                        top, place = 0, 0
-                    values[to + lane] = top
-                    positions[to + lane] = place
+                # Unsigned: an index that may be negative prevents vectorization.
+                to, at, offset = ((unit * across + w) * filters + k * width), w * width, k * width
+                to, at, offset = np.uint64(to), np.uint64(at), np.uint64(offset)
+                for lane in range(np.uint64(min(width, filters - k * width))):
+                    top, place = best[at + lane] + bias[offset + lane], where[at + lane]
+                    silent = relu & (top <= 0)  # `and` would be a branch
+                    values[to + lane] = zero if silent else top
+                    positions[to + lane] = 0 if silent else (place >> shift) * q + (place & low_bits) - w * q
         unit = next_unit(counters, unit)
 
 
@@ -92,12 +96,11 @@ def convolve_and_pool(
 
 
 def conv2d_pool(x: Tensor, weight: Tensor, bias: Tensor, pool: tuple[int, int], relu: bool) -> tuple[Tensor, Tensor]:
+    if pool != (1, 1):
+        return convolve_and_pool(x, weight, bias, pool, relu)
     if by_library(x, weight):
-        z = convolve_by_library(x, weight, bias, relu and pool == (1, 1))
-        return (z, no_positions(x)) if pool == (1, 1) else pool_of(z, pool, relu)
-    if pool == (1, 1):
-        return convolve(x, weight, bias, (1, 1), 0.0 if relu else -math.inf), no_positions(x)
-    return convolve_and_pool(x, weight, bias, pool, relu)
+        return convolve_by_library(x, weight, bias, relu), no_positions(x)
+    return convolve(x, weight, bias, (1, 1), 0.0 if relu else -math.inf), no_positions(x)
 
 
 def conv2d_pool_backward(
