@@ -56,12 +56,10 @@ class System:
             noise = [[(r, np.zeros_like(r)) for r in group] for group in noise]
         return (signal, [], noise) if self.denoising else (signal, noise, [])
 
-    @functools.cache
     def sampler(self, seed=0):
         signal, noise, corruption = self.groups(seed)
         return CropSampler(signal, noise, FRAMES, BATCH, self.noise_only, seed, corruption)
 
-    @functools.cache
     def statistics(self, seed=0):
         signal, _, corruption = self.groups(seed)
         return reference_sampler.statistics(signal, FRAMES, corruption)
@@ -127,12 +125,13 @@ def teacher_forced(backend, steps=200, optimizer="adadelta", system=PARTITIONED)
     Steps in which rounding may change the position of a maximum are not compared.
     """
     setting = reference_setting(system, optimizer, **LARGE_STEPS[optimizer])
+    crops, statistics = system.sampler().crops, system.statistics()
     worst_loss = worst_update = skipped = 0
     for step, (learner, next_learner, truth, gap) in enumerate(reference_steps(steps, optimizer, system)):
         if gap < NEAR_TIE:
             skipped += 1
             continue
-        loss, updates = one_step(backend, learner, system, setting, step)
+        loss, updates = one_step(backend, learner, crops, statistics, setting, step)
         worst_loss = max(worst_loss, abs(loss - truth) / truth)
         for name, weight in learner.weights.items():
             true_update = next_learner.weights[name] - weight
@@ -167,7 +166,7 @@ def smallest_gap(x, w_enc, pool, mean, std, negative_slope):
     return np.min((first - second)[(first > 0) | (negative_slope > 0)]) / activations.max()
 
 
-def one_step(backend, learner, system, setting, step):
+def one_step(backend, learner, crops, statistics, setting, step):
     """Return the loss and the updates of one step on a back-end, in float32, from the reference's state."""
 
     def tensor(array):
@@ -181,9 +180,9 @@ def one_step(backend, learner, system, setting, step):
     run = TrainingRun(
         **{name: weight.clone() for name, weight in weights.items()},
         state=state,
-        crops=system.sampler().crops,
-        mean=tensor(system.statistics()[0]),
-        std=tensor(system.statistics()[1]),
+        crops=crops,
+        mean=tensor(statistics[0]),
+        std=tensor(statistics[1]),
         foreground=tensor(setting.foreground),
         penalty=setting.penalty,
         pool=setting.pool,
