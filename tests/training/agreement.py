@@ -1,18 +1,11 @@
-"""Measure the deviation of training on a back-end from the float64 reference.
-
-`python -m tests.training.agreement BACKEND STEPS` prints the deviations as JSON. It is run in a new process to set
-TRITON_INTERPRET=1 before Triton is imported.
-"""
+"""Measure the deviation of training on a back-end from the float64 reference."""
 
 import functools
-import json
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from partae_fast.kernels.tf32 import tf32
 from partae_fast.kernels.train_steps import RULES, TrainingRun, fresh_state
 from partae_fast.models import ConvDenoisingAutoencoder
 from partae_fast.reference import encode as reference_encode
@@ -201,13 +194,3 @@ def late_losses(optimizer, steps=1000, last=100, seeds=5):
     for backend in ("eager", "cpu"):
         means[backend] = np.mean([losses(backend, steps, seed, optimizer)[-last:] for seed in range(seeds)])
     return means
-
-
-def main(backend, steps):
-    with tf32(False):
-        loss, update = teacher_forced(backend, int(steps))
-        return {"loss": loss, "update": update, "free": free_running(backend)}
-
-
-if __name__ == "__main__":
-    print(json.dumps(main(*sys.argv[1:])))

@@ -20,6 +20,8 @@ from partae_fast.reference import train_steps as reference
 from partae_fast.reference.sampler import statistics
 from partae_fast.sampling.crops import CropSampler
 
+from ...training import agreement
+
 SHAPES = {  # B, N, H, K, M, P, noise-only share
     "several items to a program": (5, 21, 5, 3, 3, 4, 0.4),
     "one of everything": (1, 1, 1, 1, 1, 1, 0.0),
@@ -138,6 +140,13 @@ def test_every_rule_agrees_with_the_reference(rule):
     run = problem.run()
     losses = [triton.train_steps([run], FIRST + step, 1) for step in range(STEPS)]
     check(problem, run, torch.cat(losses, dim=1))
+
+
+def test_a_trainer_agrees_with_the_reference():
+    loss, update = agreement.teacher_forced("triton", 5)
+    assert loss <= 1e-5
+    assert update <= 1e-5
+    assert agreement.free_running("triton") <= 1e-4
 
 
 SMALL = (2, 9, 3, 5, 2, 4)
