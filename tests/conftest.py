@@ -14,18 +14,16 @@ MAX_WORKERS = 4  # each takes about 700 MB
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Test folders with one process per core, and single files in this process.
-
-    Each process uses one thread.
-    """
+    """Test folders with one process per core, and single files in this process."""
     if not any(Path(argument).is_dir() for argument in config.args):
         return 0
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by workers and their subprocesses
     return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
 def pytest_configure(config):
-    """Let all processes of this run share the kernels that g++ builds."""
+    """Let workers and their subprocesses use one thread, and all processes share the kernels that g++ builds."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     if "PARTAE_SHIM_FOLDER" not in os.environ:
         os.environ["PARTAE_SHIM_FOLDER"] = folder = tempfile.mkdtemp(prefix="partae-tests-")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

@@ -137,11 +137,12 @@ def _conformance(backends: tuple[str, ...]) -> Iterator[str]:
 
     from partae_fast.conformance.verify import Thoroughness, row
     from partae_fast.kernels import OPS, implementation
+    from tests.conformance.conftest import calls_built_once
 
     brief = Thoroughness(draws=0, times=10, beyond=())
-    for op, entry in OPS.items():
-        for backend in backends:
-            for op_pass in entry.passes:
+    with calls_built_once():
+        for op, op_pass in ((op, op_pass) for op, entry in OPS.items() for op_pass in entry.passes):
+            for backend in backends:
                 module = implementation(op, backend)
                 checked = row(op, op_pass, backend, module, "float32", torch.device("cpu"), brief)
                 for where, error in checked.failures.items():

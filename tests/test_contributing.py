@@ -1,5 +1,6 @@
 """Tests of the recipes in CONTRIBUTING.md, in a copy of the tree."""
 
+import json
 import re
 import shlex
 import shutil
@@ -58,10 +59,25 @@ def follow(recipe: str, tree: Path) -> None:
         (tree / path).write_text("\n".join(lines))
 
 
-def run(tree: Path, *command: str) -> str:
+COMMANDS = """
+import json, sys
+import pytest
+from partae_fast.cli import main
+
+programs = {"partae": main, "pytest": pytest.main}
+for program, *words in json.loads(sys.argv[1]):
+    print("==", program, *words, flush=True)
+    if code := programs[program](words):
+        sys.exit(int(code))
+"""
+
+
+def run(tree: Path, lines: list[list[str]]) -> str:
+    """Run command lines of partae and pytest, one after another, in one process of the tree's packages."""
     environment = {**without_xdist(), "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    process = subprocess.run([sys.executable, *command], cwd=tree, env=environment, capture_output=True, text=True)
-    assert process.returncode == 0, f"{command}:\n{process.stdout}\n{process.stderr}"
+    command = [sys.executable, "-c", COMMANDS, json.dumps(lines)]
+    process = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, f"{process.stdout}\n{process.stderr}"
     return process.stdout
 
 
@@ -86,14 +102,7 @@ def test_add_an_op(tree):
     recipe = section("## Add an op")
     assert len(new_files(recipe)) == 8 and len(edits(recipe)) == 6
     follow(recipe, tree)
-    verify, bench = [words for program, *words in commands(recipe) if program == "partae"]
-    verify_output = run(tree, "-m", "partae_fast", *verify)
-    bench_output = run(tree, "-m", "partae_fast", *bench, "--rounds", "2")
-    rows = {tuple(line.split()[1:3]) for line in verify_output.splitlines() if line.startswith("magnitude_loss")}
-    types = ("float32", "float64", "bfloat16", "float16")
-    assert rows == {("reference", "float64"), ("cpu", "float32"), ("cpu", "float64"), *(("eager", t) for t in types)}
-    assert "7 rows, 0 failed" in verify_output
-    assert "| magnitude_loss both | cpu | 128 257 | **cpu** |" in bench_output
+    verify, bench = [line for line in commands(recipe) if line[0] == "partae"]
     (tree / "tests" / "test_example.py").write_text(EXAMPLE)
     checks = [
         "tests/test_example.py",
@@ -101,7 +110,13 @@ def test_add_an_op(tree):
         "tests/conformance/test_tolerances.py::test_every_pass_has_a_longest_sum",
         "tests/test_docs.py::test_api_page_lists_every_public_name",
     ]
-    run(tree, "-m", "pytest", "-n", "0", "-k", "not eager and not float64", *checks)
+    tests = ["pytest", "-n", "0", "-k", "not eager and not float64", *checks]
+    output = run(tree, [verify, [*bench, "--rounds", "2"], tests])
+    rows = {tuple(line.split()[1:3]) for line in output.splitlines() if line.startswith("magnitude_loss ")}
+    types = ("float32", "float64", "bfloat16", "float16")
+    assert rows == {("reference", "float64"), ("cpu", "float32"), ("cpu", "float64"), *(("eager", t) for t in types)}
+    assert "7 rows, 0 failed" in output
+    assert "| magnitude_loss both | cpu | 128 257 | **cpu** |" in output
 
 
 @pytest.mark.slow
@@ -114,8 +129,8 @@ def test_add_a_system(tree):
     clean = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
     for name, samples in (("clean", clean), ("noise", noise), ("noisy", clean + noise)):
         files.write(tree / f"{name}.wav", samples, 16000)
-    train_output, info_output, _ = (run(tree, "-m", "partae_fast", *words) for _, *words in commands(recipe))
-    assert "toy.safetensors: 20 steps" in train_output and "clean recordings of the signal (--clean)" in info_output
+    output = run(tree, commands(recipe))
+    assert "toy.safetensors: 20 steps" in output and "clean recordings of the signal (--clean)" in output
     before, after = (files.read(tree / f"{name}.wav")[0][:, 0] for name in ("noisy", "denoised"))
     assert np.std(after - clean) < np.std(before - clean)
 

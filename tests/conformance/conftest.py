@@ -1,5 +1,6 @@
 """The calls of a case and their truth, which all implementations and mutants share."""
 
+import contextlib
 import copy
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -54,9 +55,9 @@ def size_of(call: Call) -> int:
     return inputs + 2 * sum(np.asarray(output.truth).nbytes for output in call.outputs if output.truth is not None)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def calls_are_built_once():
-    """Build the inputs of a case, and compute their truth, once per process."""
+@contextlib.contextmanager
+def calls_built_once():
+    """Build the inputs of a case, and compute their truth, once in this process."""
     memory, calls = Memory(), Check.calls
 
     def remembered(check, case, dtype, device, tolerance, draw):
@@ -65,4 +66,10 @@ def calls_are_built_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Check, "calls", remembered)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def calls_are_built_once():
+    with calls_built_once():
         yield

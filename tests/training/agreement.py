@@ -1,17 +1,11 @@
-"""Measure the deviation of training on a back-end from the float64 reference.
+"""Measure the deviation of training on a back-end from the float64 reference."""
 
-`python -m tests.training.agreement BACKEND STEPS` prints the deviations as JSON. It is run in a new process to set
-TRITON_INTERPRET=1 before Triton is imported.
-"""
-
-import json
-import sys
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from partae_fast.kernels.tf32 import tf32
 from partae_fast.kernels.train_steps import RULES, TrainingRun, fresh_state
 from partae_fast.models import ConvDenoisingAutoencoder
 from partae_fast.reference import encode as reference_encode
@@ -123,27 +117,38 @@ def teacher_forced(backend, steps=200, optimizer="adadelta", system=PARTITIONED)
 
     Steps in which rounding may change the position of a maximum are not compared.
     """
+    setting = reference_setting(system, optimizer, **LARGE_STEPS[optimizer])
+    crops, statistics = system.sampler().crops, system.statistics()
+    worst_loss = worst_update = skipped = 0
+    for step, (learner, next_learner, truth, gap) in enumerate(reference_steps(steps, optimizer, system)):
+        if gap < NEAR_TIE:
+            skipped += 1
+            continue
+        loss, updates = one_step(backend, learner, crops, statistics, setting, step)
+        worst_loss = max(worst_loss, abs(loss - truth) / truth)
+        for name, weight in learner.weights.items():
+            true_update = next_learner.weights[name] - weight
+            error = np.linalg.norm(updates[name] - true_update) / np.linalg.norm(true_update)
+            worst_update = max(worst_update, error)
+    assert skipped <= MOST_SKIPPED
+    return float(worst_loss), float(worst_update)
+
+
+@functools.lru_cache(maxsize=1)  # the back-ends of one test follow each other
+def reference_steps(steps, optimizer, system):
+    """Return the reference's state before and after each step, the loss, and the smallest gap between activations."""
     signal, noise, corruption = system.groups()
     mean, std = system.statistics()
     setting = reference_setting(system, optimizer, **LARGE_STEPS[optimizer])
-    learner = reference_training.Learner(initial_weights(system))
-    worst_loss = worst_update = skipped = 0
+    learner, rows = reference_training.Learner(initial_weights(system)), []
     for step in range(steps):
         sampling = signal, noise, FRAMES, BATCH, system.noise_only, 0, step
         (x, y), target = reference_sampler.batch_at(*sampling, corruption), reference_sampler.target_at(*sampling)
         next_learner, truth = reference_training.train_step(learner, x, y, mean, std, setting, step, target=target)
-        if smallest_gap(x, learner.weights["w_enc"], setting.pool, mean, std, system.negative_slope) < NEAR_TIE:
-            skipped += 1
-        else:
-            loss, updates = one_step(backend, learner, system, setting, step)
-            worst_loss = max(worst_loss, abs(loss - truth) / truth)
-            for name, weight in learner.weights.items():
-                true_update = next_learner.weights[name] - weight
-                error = np.linalg.norm(updates[name] - true_update) / np.linalg.norm(true_update)
-                worst_update = max(worst_update, error)
+        gap = smallest_gap(x, learner.weights["w_enc"], setting.pool, mean, std, system.negative_slope)
+        rows.append((learner, next_learner, truth, gap))
         learner = next_learner
-    assert skipped <= MOST_SKIPPED
-    return float(worst_loss), float(worst_update)
+    return rows
 
 
 def smallest_gap(x, w_enc, pool, mean, std, negative_slope):
@@ -154,7 +159,7 @@ def smallest_gap(x, w_enc, pool, mean, std, negative_slope):
     return np.min((first - second)[(first > 0) | (negative_slope > 0)]) / activations.max()
 
 
-def one_step(backend, learner, system, setting, step):
+def one_step(backend, learner, crops, statistics, setting, step):
     """Return the loss and the updates of one step on a back-end, in float32, from the reference's state."""
 
     def tensor(array):
@@ -168,9 +173,9 @@ def one_step(backend, learner, system, setting, step):
     run = TrainingRun(
         **{name: weight.clone() for name, weight in weights.items()},
         state=state,
-        crops=system.sampler().crops,
-        mean=tensor(system.statistics()[0]),
-        std=tensor(system.statistics()[1]),
+        crops=crops,
+        mean=tensor(statistics[0]),
+        std=tensor(statistics[1]),
         foreground=tensor(setting.foreground),
         penalty=setting.penalty,
         pool=setting.pool,
@@ -189,13 +194,3 @@ def late_losses(optimizer, steps=1000, last=100, seeds=5):
     for backend in ("eager", "cpu"):
         means[backend] = np.mean([losses(backend, steps, seed, optimizer)[-last:] for seed in range(seeds)])
     return means
-
-
-def main(backend, steps):
-    with tf32(False):
-        loss, update = teacher_forced(backend, int(steps))
-        return {"loss": loss, "update": update, "free": free_running(backend)}
-
-
-if __name__ == "__main__":
-    print(json.dumps(main(*sys.argv[1:])))

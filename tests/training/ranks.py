@@ -164,7 +164,7 @@ def lost(ranks, folder):
     return str(caught.value)
 
 
-EVERYTHING = (losses, resume, interrupt, not_finite, different_settings, progress, own_error)
+EVERYTHING = (losses, resume, interrupt, not_finite, different_settings, progress, own_error, lost)
 
 
 def launch(count, scenario, folder):
@@ -199,17 +199,18 @@ def launch(count, scenario, folder):
     results = []
     for rank, error in enumerate(errors):
         path = folder / f"rank{rank}.json"
-        assert path.exists() or scenario == "lost", error
-        results.append(json.loads(path.read_text()) if path.exists() else None)
+        assert path.exists(), error
+        results.append(json.loads(path.read_text()))
     return results, errors
 
 
 def main(scenario, folder):
     torch.set_num_threads(1)
     with joined(torch.device("cpu")) as ranks:
-        scenarios = EVERYTHING if scenario == "everything" else (globals()[scenario],)
-        results = {work.__name__: work(ranks, Path(folder)) for work in scenarios}
-        Path(folder, f"rank{ranks.rank}.json").write_text(json.dumps(results))
+        results = {}
+        for work in EVERYTHING if scenario == "everything" else (globals()[scenario],):
+            results[work.__name__] = work(ranks, Path(folder))
+            Path(folder, f"rank{ranks.rank}.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ Single steps are compared from the reference's state, and short runs from the in
 differ after a near-tie of two activations, so that only its mean loss is compared.
 """
 
-import json
-
 import pytest
 
 from . import agreement
@@ -53,14 +51,3 @@ def test_late_losses_agree_in_the_mean():
     assert set(mean_losses) == {"eager", "cpu"}
     for backend, loss in mean_losses.items():
         assert abs(loss - truth) <= 0.02 * truth, backend
-
-
-@pytest.mark.slow
-def test_triton_through_the_interpreter(python):
-    pytest.importorskip("triton")
-    done = python("-m", "tests.training.agreement", "triton", "5", TRITON_INTERPRET="1")
-    assert done.returncode == 0, done.stderr
-    errors = json.loads(done.stdout)
-    assert errors["loss"] <= 1e-5
-    assert errors["update"] <= 1e-5
-    assert errors["free"] <= 1e-4
