@@ -84,6 +84,7 @@ class ParallelLoss:
         self._scale = items * ranks.count / batch  # DistributedDataParallel takes the mean over ranks
         with report_lost_rank():
             self._module = DistributedDataParallel(_LossModule(model), **options)
+        self._module.register_comm_hook(ranks.count, _mean_of_each)
 
     def backward(self, batch: tuple[Tensor, ...], penalty: float, backend: str) -> Tensor:
         """Return the mean loss of this rank's items; the parameters get the gradients of the whole batch's mean."""
@@ -91,6 +92,19 @@ class ParallelLoss:
             loss = self._module(batch, penalty, backend)
             (loss * self._scale).backward()
         return loss.detach()
+
+
+def _mean_of_each(count: int, bucket):  # PyTorch takes no annotations but its own classes, imported here later
+    """Replace each gradient of a bucket by its mean over `count` ranks.
+
+    The order of a sum over ranks depends on the place of a number in the tensor, and DistributedDataParallel moves
+    gradients to other places of its buckets after its first step, which in a resumed run is a later step.
+    """
+    import torch.distributed as dist
+
+    sums = [dist.all_reduce(gradient.div_(count), async_op=True) for gradient in bucket.gradients()]
+    done = torch.futures.collect_all([work.get_future() for work in sums])  # pyright: ignore[reportOptionalMemberAccess]
+    return done.then(lambda _: bucket.buffer())
 
 
 class _LossModule(torch.nn.Module):

@@ -208,7 +208,7 @@ def main(scenario, folder):
     torch.set_num_threads(1)
     with joined(torch.device("cpu")) as ranks:
         results = {}
-        for work in EVERYTHING if scenario == "everything" else (globals()[scenario],):
+        for work in EVERYTHING if scenario == "everything" else [globals()[name] for name in scenario.split()]:
             results[work.__name__] = work(ranks, Path(folder))
             Path(folder, f"rank{ranks.rank}.json").write_text(json.dumps(results))
 

@@ -36,7 +36,7 @@ def pair(tmp_path_factory):
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
     """Results of three ranks."""
-    return worker.launch(3, "losses", tmp_path_factory.mktemp("three"))[0]
+    return worker.launch(3, "losses resume", tmp_path_factory.mktemp("three"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def test_two_and_three_ranks_have_the_losses_of_one(name, alone, pair, three):
         assert all(other == trained[0] for other in trained)  # weights too, to the bit
 
 
-def test_a_resumed_run_has_the_bits_of_one_without_a_stop(pair):
-    for result in pair[0]:
+def test_a_resumed_run_has_the_bits_of_one_without_a_stop(pair, three):
+    for result in (*pair[0], *three):
         assert result["resume"]["first"] == STEPS
         assert result["resume"]["equal losses"] and result["resume"]["equal weights"]
 
